@@ -1,0 +1,72 @@
+# Everything here works on a fresh clone with Python 3.11 and make.
+PYTHON ?= python3
+SOURCE ?=
+DEMO_FLAGS ?=
+PYTEST_FLAGS ?=
+
+ROOT := $(abspath .)
+UV := .tools/uv/bin/uv
+BIN := .venv/bin
+TRAINER_PYTHON := trainer/.venv/bin/python
+
+# Importing Airflow takes three times as long without bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+unexport VIRTUAL_ENV
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test lint fmt bench clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV): requirements-uv.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"found Python {v[0]}.{v[1]}, expected 3.11 to 3.13; name another with make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -m venv .tools/uv
+	@.tools/uv/bin/pip install --quiet --require-hashes --requirement requirements-uv.txt
+	@touch $(UV)
+
+.venv/.synced: $(UV) pyproject.toml uv.lock
+	@echo "setting up the pipeline's environment (.venv)"
+	@$(UV) sync --quiet --locked --all-extras --compile-bytecode --python $(PYTHON)
+	@touch $@
+
+trainer/.venv/.synced: $(UV) pyproject.toml trainer/pyproject.toml trainer/uv.lock
+	@echo "setting up the trainer's environment (trainer/.venv)"
+	@$(UV) sync --quiet --locked --compile-bytecode --project trainer --python $(PYTHON)
+	@touch $@
+
+setup: .venv/.synced trainer/.venv/.synced ## both locked environments (the other targets call it)
+
+demo: setup ## run the whole pipeline once: make demo [SOURCE=path-or-URL]
+	@$(BIN)/recsys demo $(if $(SOURCE),--source "$(SOURCE)") $(DEMO_FLAGS)
+
+up: setup ## start Airflow, PostgreSQL and S3 and leave them running
+	@$(BIN)/recsys up
+
+down: setup ## stop them
+	@$(BIN)/recsys down
+
+test: setup ## every test: unit, integration, end to end
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS) tests
+	@$(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/trainer
+
+lint: setup ## formatting, ruff, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy --python-executable $(TRAINER_PYTHON) trainer
+	@$(BIN)/lint-imports
+
+fmt: setup ## format and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## benchmarks: print a table, write JSON
+	@$(BIN)/recsys bench
+
+clean: ## remove environments, caches and the embedded stack's state
+	@if [ -x $(BIN)/recsys ]; then $(BIN)/recsys down || true; fi
+	rm -rf .venv trainer/.venv .tools .recsys .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

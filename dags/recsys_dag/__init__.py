@@ -1,0 +1,1 @@
+"""Airflow-facing shells around the domain package ``recsys``."""

@@ -1,0 +1,1 @@
+"""The domain of the movie recommender's release pipeline; imports neither Airflow nor Keras."""

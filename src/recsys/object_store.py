@@ -1,0 +1,258 @@
+"""The object store: whole, checked reads and writes on any S3 server.
+
+Correctness never leans on bucket versioning or conditional writes, because servers differ.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys.errors import (
+    ArtifactError,
+    ConfigurationError,
+    PermanentError,
+    ServiceUnavailableError,
+    TransientError,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from recsys.settings import S3Settings
+
+_CHUNK = 1 << 20
+_NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
+_REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What the store says of an object.
+
+    Attributes:
+        key: where it is.
+        size: bytes.
+        metadata: user metadata, lower-case names.
+    """
+
+    key: str
+    size: int
+    metadata: dict[str, str]
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file as 64 hex digits, in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ObjectStore:
+    """One bucket of an S3 server.
+
+    Args:
+        client: a boto3 S3 client.
+        bucket: the bucket's name.
+    """
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    @classmethod
+    def connect(cls, settings: S3Settings) -> ObjectStore:
+        """Makes a store from settings; opens no connection yet."""
+        import boto3
+        from botocore.config import Config
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=settings.endpoint,
+            region_name=settings.region,
+            aws_access_key_id=(
+                settings.access_key.get_secret_value() if settings.access_key else None
+            ),
+            aws_secret_access_key=(
+                settings.secret_key.get_secret_value() if settings.secret_key else None
+            ),
+            config=Config(
+                retries={"mode": "standard", "max_attempts": 8},
+                connect_timeout=5,
+                read_timeout=60,
+                s3={"addressing_style": "path" if settings.endpoint else "auto"},
+            ),
+        )
+        return cls(client, settings.bucket)
+
+    def check(self) -> None:
+        """Raises unless the bucket answers and the credentials are good for it."""
+        with self._errors("the bucket"):
+            self._client.head_bucket(Bucket=self.bucket)
+
+    def put_bytes(self, key: str, data: bytes, metadata: dict[str, str] | None = None) -> None:
+        """Writes an object whole; the server verifies its sha256."""
+        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        with self._errors(key):
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=data,
+                ChecksumSHA256=digest,
+                Metadata=metadata or {},
+            )
+
+    def put_file(self, key: str, path: Path, metadata: dict[str, str] | None = None) -> None:
+        """Uploads a file, in parts where it is large; it becomes visible whole or not at all."""
+        with self._errors(key):
+            self._client.upload_file(
+                str(path),
+                self.bucket,
+                key,
+                ExtraArgs={"Metadata": metadata or {}, "ChecksumAlgorithm": "SHA256"},
+            )
+
+    def get_bytes(self, key: str) -> bytes:
+        """Reads an object whole.
+
+        Raises:
+            ArtifactError: there is no such object.
+        """
+        with self._errors(key):
+            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def download(self, key: str, path: Path, sha256: str | None = None) -> None:
+        """Downloads to ``path``, which appears whole and checked or not at all.
+
+        Args:
+            key: the object.
+            path: the file to make; its folder must exist.
+            sha256: 64 hex digits that the content must have.
+
+        Raises:
+            ArtifactError: there is no such object, or its sha256 differs.
+        """
+        partial = path.with_name(path.name + ".partial")
+        digest = hashlib.sha256()
+        try:
+            with self._errors(key), partial.open("wb") as file:
+                body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
+                for chunk in body.iter_chunks(_CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+            if sha256 is not None and digest.hexdigest() != sha256:
+                raise ArtifactError(
+                    f"{key} is not the file that was stored",
+                    found=f"sha256 {digest.hexdigest()}",
+                    expected=f"sha256 {sha256}",
+                    hint="the object was changed or damaged; restore it or roll back",
+                )
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def sha256(self, key: str) -> str:
+        """sha256 of an object's content as the store gives it, 64 hex digits."""
+        digest = hashlib.sha256()
+        with self._errors(key):
+            body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
+            for chunk in body.iter_chunks(_CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def head(self, key: str) -> StoredObject | None:
+        """What the store says of an object, or None if there is none."""
+        from botocore.exceptions import ClientError
+
+        with self._errors(key):
+            try:
+                answer = self._client.head_object(Bucket=self.bucket, Key=key)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in _NOT_FOUND:
+                    return None
+                raise
+        return StoredObject(key, answer["ContentLength"], answer["Metadata"])
+
+    def copy(self, source: str, target: str, metadata: dict[str, str]) -> None:
+        """Copies an object within the bucket, replacing its user metadata."""
+        with self._errors(source):
+            self._client.copy_object(
+                Bucket=self.bucket,
+                Key=target,
+                CopySource={"Bucket": self.bucket, "Key": source},
+                Metadata=metadata,
+                MetadataDirective="REPLACE",
+            )
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys below a prefix, sorted (servers list in orders of their own)."""
+        found: list[str] = []
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix
+            )
+            for page in pages:
+                found.extend(item["Key"] for item in page.get("Contents", []))
+        return sorted(found)
+
+    def delete(self, keys: list[str]) -> None:
+        """Deletes objects; one that is gone already is no error."""
+        for key in keys:
+            with self._errors(key):
+                self._client.delete_object(Bucket=self.bucket, Key=key)
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Turns the client's errors into the domain's."""
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+        try:
+            yield
+        except ClientError as error:
+            raise self._translate(error, what) from error
+        except NoCredentialsError as error:
+            raise ConfigurationError(
+                "no credentials for S3",
+                expected="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection recsys_s3",
+            ) from error
+        except BotoCoreError as error:
+            raise self._unavailable(str(error)) from error
+        except Exception as error:
+            # upload_file wraps everything in errors of its own (boto3.exceptions).
+            if type(error).__module__.startswith("boto3"):
+                raise self._unavailable(str(error)) from error
+            raise
+
+    def _translate(self, error: object, what: str) -> PermanentError | TransientError:
+        response = getattr(error, "response", {})
+        code = str(response.get("Error", {}).get("Code", ""))
+        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code == "NoSuchBucket":
+            return ConfigurationError(
+                "the bucket does not exist",
+                found=self.bucket,
+                hint="create it, or correct the bucket's name in the settings",
+            )
+        if code in _NOT_FOUND:
+            return ArtifactError(f"there is no {what} in the bucket {self.bucket}")
+        if code in _REFUSED:
+            return ConfigurationError(
+                f"S3 refused the credentials for {what}",
+                found=code,
+                hint="check the access key, its secret and the bucket's policy",
+            )
+        if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
+            return self._unavailable(f"{code} (HTTP {status})")
+        return PermanentError(f"S3 refused a request for {what}", found=f"{code} (HTTP {status})")
+
+    def _unavailable(self, found: str) -> ServiceUnavailableError:
+        return ServiceUnavailableError(
+            "S3 does not answer",
+            found=found,
+            expected=f"an answer from {self._client.meta.endpoint_url}",
+            hint="start it, or correct the endpoint; `recsys doctor` tells which server is down",
+        )
