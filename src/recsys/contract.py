@@ -49,6 +49,10 @@ class PublicTable(_Frozen):
     metric: Literal["cosine", "inner_product"]
     artifact: str | None
     """Name of the release's artifact that the vectors come from; None: made by the pipeline."""
+    indexed: bool = True
+    """Whether an HNSW index serves nearest-neighbour queries; else rows are only read by id."""
+    extra_columns: tuple[tuple[str, str], ...] = ()
+    """Further columns after the id and ``vector``: (name, SQL type)."""
 
 
 PUBLIC_TABLES: Final = (
@@ -58,6 +62,9 @@ PUBLIC_TABLES: Final = (
         id_column="userid",
         metric="inner_product",
         artifact="towers/user_towers.parquet",
+        indexed=False,
+        # What a user has rated, newest first: recommendations leave it out.
+        extra_columns=(("seen", "integer[]"),),
     ),
     PublicTable(
         name="movie_towers",
@@ -160,13 +167,18 @@ QUARANTINE_FILE: Final = "quarantine.parquet"
 STATS_FILE: Final = "stats.json"
 """Written last: features without it do not exist."""
 MOVIE_VECTORS_FILE: Final = "movie_vectors.parquet"
+"""Like every parquet of vectors: id int32 (unique), vector array[float32, dim]; the user towers
+have ``seen`` list[int32] besides."""
 
 MODEL_FILE: Final = "model.keras"
 MANIFEST_FILE: Final = "manifest.json"
 METRICS_FILE: Final = "metrics.json"
 HISTORY_FILE: Final = "training_history.json"
 HOLDOUT_PREDICTIONS_FILE: Final = "holdout_predictions.parquet"
+"""Columns: userId int32, movieId int32, rating float32, prediction float32 (stars)."""
 HOLDOUT_RECOMMENDATIONS_FILE: Final = "holdout_recommendations.parquet"
+"""Columns: userId int32, rank int16 (1 is best), movieId int32, score float32; the best 100 movies
+that the user has not rated in the training part, for every user of the holdout."""
 GOLDEN_FILE: Final = "golden_predictions.json"
 TRAINER_LOG_FILE: Final = "trainer.log"
 
