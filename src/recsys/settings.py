@@ -6,12 +6,15 @@ things are or how patient to be.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys import contract
+
+DEFAULT_SOURCE: Final = "https://files.grouplens.org/datasets/movielens/ml-latest-small.zip"
+"""GroupLens' small dataset: 100,836 ratings."""
 
 
 class S3Settings(BaseSettings):

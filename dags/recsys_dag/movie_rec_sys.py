@@ -1,0 +1,165 @@
+"""The weekly DAG: wiring only."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.hitl import HITLBranchOperator
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetOrTimeSchedule,
+    AssetWatcher,
+    CronTriggerTimetable,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    TaskGroup,
+    TriggerRule,
+    chain,
+)
+
+from recsys.errors import PermanentError
+from recsys.settings import GateSettings
+from recsys_dag import settings, tasks
+from recsys_dag.triggers import DatasetMd5Trigger
+
+DOC = """
+# Movie recommender: from a new dataset to a promoted release
+
+Runs every week, and whenever the md5 beside the dataset changes.
+
+1. **recover_promotion** mends what an interrupted promotion left behind.
+2. **data_is_new** compares dataset, trainer and settings with what was judged before.
+3. **fetch_dataset**, **generate_data_frames**: the zip, verified; interactions and quarantine.
+4. In parallel: **movie vectors** into pgvector; the **trainer** makes model and towers.
+5. **gate_candidate** judges the candidate against baselines and the champion.
+6. **promote_release** switches model and vectors as one pair; or **reject_candidate** records why
+   not, and production stays as it is: a rejection is a successful run.
+
+Trigger it with *force* to judge a build again, with *require_approval* to be asked before the
+switch. What is live and why: `recsys status`, `recsys why`.
+"""
+
+
+def _gate_params() -> dict[str, Param]:
+    """One Param for each limit of the gate, with the limit's own schema."""
+    schema = GateSettings.model_json_schema()["properties"]
+    return {
+        settings.GATE_PREFIX + name: Param(
+            limit.pop("default"), **{k: v for k, v in limit.items() if k != "title"}
+        )
+        for name, limit in schema.items()
+    }
+
+
+dataset_md5 = Asset(
+    name="movie_dataset_md5",
+    uri="recsys://movie-dataset/md5",
+    watchers=[
+        AssetWatcher(
+            name="movie_dataset_md5_watcher",
+            trigger=DatasetMd5Trigger(settings.default_source(), settings.poll_interval()),
+        )
+    ],
+)
+
+with DAG(
+    dag_id="movie_rec_sys",
+    description="Retrains the movie recommender and promotes model and vectors as one pair",
+    doc_md=DOC,
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 4 * * 1", timezone="UTC"), assets=dataset_md5
+    ),
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=12),
+    tags=["recsys", "movies"],
+    default_args={
+        "owner": "recsys",
+        "retries": 3,
+        "retry_delay": settings.retry_delay(),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=15),
+        "retry_policy": ExceptionRetryPolicy(
+            rules=[
+                RetryRule(
+                    exception=PermanentError,
+                    action=RetryAction.FAIL,
+                    reason="another try cannot mend it",
+                )
+            ]
+        ),
+        "execution_timeout": timedelta(minutes=10),
+    },
+    params={
+        "source": Param(
+            settings.default_source(),
+            type="string",
+            minLength=1,
+            title="Dataset",
+            description="Zip in MovieLens format: http(s)://, s3:// or a path; "
+            "its md5 lies beside it as <source>.md5",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Judge again",
+            description="Run even if this build was judged before",
+        ),
+        "require_approval": Param(
+            False,
+            type="boolean",
+            title="Ask before the switch",
+            description="A person must approve the accepted candidate",
+        ),
+        **_gate_params(),
+    },
+) as dag:
+    start = tasks.recover_promotion()
+    branch = tasks.data_is_new()
+    do_nothing = EmptyOperator(task_id="do_nothing")
+    fetch = tasks.fetch_dataset.override(execution_timeout=timedelta(hours=2))()
+    frames = tasks.generate_data_frames.override(execution_timeout=timedelta(hours=1))()
+
+    with TaskGroup("features", prefix_group_id=False) as features:
+        chain(
+            tasks.enable_vector_extension(),
+            tasks.load_movie_vectors.override(execution_timeout=timedelta(hours=1))(),
+            tasks.check_vectors(),
+        )
+
+    with TaskGroup("training", prefix_group_id=False) as training:
+        chain(
+            tasks.train_dl_model.override(execution_timeout=timedelta(hours=8))(),
+            tasks.verify_candidate(),
+            tasks.load_towers.override(execution_timeout=timedelta(hours=1))(),
+        )
+
+    join = EmptyOperator(task_id="join_no_op")
+    gate = tasks.gate_candidate()
+    approve = HITLBranchOperator(
+        task_id="approve_release",
+        subject="Promote this release to production?",
+        body="The gate accepted it: {{ ti.xcom_pull(task_ids='gate_candidate', key='reason') }}",
+        options=["Approve", "Reject"],
+        options_mapping={"Approve": "promote_release", "Reject": "reject_candidate"},
+        defaults="Reject",
+        response_timeout=timedelta(days=3),
+        execution_timeout=None,
+    )
+    # Reached from the gate or from a person, never from both.
+    promote = tasks.promote_release.override(
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        on_failure_callback=tasks.recover_at_once,
+    )()
+    reject = tasks.reject_candidate.override(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)()
+
+    chain(start, branch, [do_nothing, fetch])
+    chain(fetch, frames, [features, training], join, gate)
+    gate >> [approve, promote, reject]
+    approve >> [promote, reject]
+    chain(promote, tasks.update_internal_hash(), tasks.retire_old_releases())

@@ -1,0 +1,103 @@
+"""Airflow's Connections, Params and the environment of its processes -> settings of the domain.
+
+The functions under "when the DAG file is parsed" read environment variables only; those under
+"when a task runs" read Connections. No heavy import at module level: every task process pays it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from recsys.settings import DEFAULT_SOURCE, BuildSettings, GateSettings, PostgresSettings, S3Settings
+
+if TYPE_CHECKING:
+    from recsys.services import Services
+    from recsys.training import LocalTrainer
+
+S3_CONN_ID: Final = "recsys_s3"
+PG_CONN_ID: Final = "recsys_pg_vector_backend"
+GATE_PREFIX: Final = "gate_"
+
+# --- when the DAG file is parsed ---
+
+
+def default_source() -> str:
+    """The dataset's zip; its md5 lies beside it (``<source>.md5``)."""
+    return os.environ.get("RECSYS_SOURCE") or DEFAULT_SOURCE
+
+
+def poll_interval() -> float:
+    """Seconds between two looks at the md5 by the asset watcher."""
+    return float(os.environ.get("RECSYS_POLL_INTERVAL_S", "300"))
+
+
+def retry_delay() -> timedelta:
+    """Pause before the first retry of a task; later ones double it."""
+    return timedelta(seconds=float(os.environ.get("RECSYS_RETRY_DELAY_S", "30")))
+
+
+# --- when a task runs ---
+
+
+def services() -> Services:
+    """PostgreSQL and S3 as the Connections name them.
+
+    ``recsys_s3`` is an aws Connection whose extra holds ``bucket_name`` (or
+    ``service_config.s3.bucket_name``) and, for servers other than AWS, ``endpoint_url``.
+    """
+    from airflow.sdk import Connection
+    from psycopg.conninfo import make_conninfo
+
+    from recsys.errors import ConfigurationError
+    from recsys.services import Services
+
+    s3 = Connection.get(S3_CONN_ID)
+    extra = s3.extra_dejson
+    bucket = extra.get("bucket_name") or (
+        extra.get("service_config", {}).get("s3", {}).get("bucket_name")
+    )
+    if not bucket:
+        raise ConfigurationError(
+            f"the connection {S3_CONN_ID} names no bucket",
+            expected='"bucket_name" in its extra',
+            hint="edit the connection under Admin, Connections",
+        )
+    pg = Connection.get(PG_CONN_ID)
+    dsn = make_conninfo(
+        host=pg.host, port=pg.port, dbname=pg.schema, user=pg.login, password=pg.password
+    )
+    return Services(
+        postgres=PostgresSettings.model_validate({"dsn": dsn}),
+        s3=S3Settings.model_validate(
+            {
+                "bucket": bucket,
+                "endpoint": extra.get("endpoint_url"),
+                "region": extra.get("region_name", "us-east-1"),
+                "access_key": s3.login or None,
+                "secret_key": s3.password or None,
+            }
+        ),
+    )
+
+
+def trainer() -> LocalTrainer:
+    """The trainer's environment on this machine: beside the DAGs, or where the settings say."""
+    from recsys.training import LocalTrainer
+
+    root = Path(os.environ.get("RECSYS_ROOT") or Path(__file__).resolve().parents[2])
+    python = os.environ.get("RECSYS_TRAINER_PYTHON") or root / "trainer/.venv/bin/python"
+    return LocalTrainer(python=Path(python), root=root)
+
+
+def build_settings() -> BuildSettings:
+    """Settings that change the outcome: ``RECSYS_BUILD_SETTINGS`` (JSON), else the defaults."""
+    return BuildSettings.model_validate_json(os.environ.get("RECSYS_BUILD_SETTINGS") or "{}")
+
+
+def gate_settings(params: Mapping[str, Any]) -> GateSettings:
+    """The limits of the gate as this run's Params say."""
+    return GateSettings(**{name: params[GATE_PREFIX + name] for name in GateSettings.model_fields})

@@ -1,0 +1,201 @@
+"""Task shells: settings in, one call into the domain, a small value out.
+
+A task's id is the name of the domain function that it calls.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import task
+
+from recsys_dag import settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from recsys.pipeline import Run
+
+log = logging.getLogger(__name__)
+
+
+@task
+def recover_promotion(**context: Any) -> dict[str, Any]:
+    """Finishes or undoes what an interrupted promotion left; the first task of every run."""
+    from recsys import promotion
+
+    recovery = promotion.recover_promotion(settings.services(), actor=_actor(context))
+    return {"undone": recovery.undone, "copies_mended": recovery.copies_mended}
+
+
+@task.branch
+def data_is_new(**context: Any) -> str:
+    """Goes on to fetch_dataset if the build was never judged, or if forced; else do_nothing."""
+    from recsys import pipeline
+
+    params = context["params"]
+    verdict = pipeline.data_is_new(
+        settings.services(),
+        source=params["source"],
+        trainer_digest=settings.trainer().digest(),
+        settings=settings.build_settings(),
+        run_id=context["run_id"],
+        force=params["force"],
+        actor=_actor(context),
+    )
+    context["ti"].xcom_push(key="run", value=verdict.run.model_dump(mode="json"))
+    context["ti"].xcom_push(key="reason", value=verdict.reason)
+    return "fetch_dataset" if verdict.is_new else "do_nothing"
+
+
+@task
+def fetch_dataset(**context: Any) -> dict[str, Any]:
+    """Downloads the dataset's zip, verified against its md5, into S3."""
+    from recsys import pipeline
+
+    fetched = pipeline.fetch_dataset(settings.services(), _run(context))
+    return {"key": fetched.key, "size": fetched.size, "fetched": fetched.fetched}
+
+
+@task
+def generate_data_frames(**context: Any) -> dict[str, Any]:
+    """Validates the dataset and writes interactions, movies and quarantine to S3."""
+    from recsys import pipeline
+
+    stats = pipeline.generate_data_frames(settings.services(), _run(context))
+    return dict(stats.model_dump(mode="json"))
+
+
+@task
+def enable_vector_extension() -> None:
+    """Enables pgvector."""
+    from recsys import pipeline
+
+    pipeline.enable_vector_extension(settings.services())
+
+
+@task
+def load_movie_vectors(**context: Any) -> dict[str, Any]:
+    """Computes the movie vectors and loads them into the release's table, with an index."""
+    from recsys import pipeline
+
+    return pipeline.load_movie_vectors(settings.services(), _run(context))
+
+
+@task
+def check_vectors(**context: Any) -> dict[str, Any]:
+    """Checks counts, norms, recall and speed of the loaded movie vectors."""
+    from recsys import pipeline
+
+    report = pipeline.check_vectors(settings.services(), _run(context))
+    return dict(report.model_dump(mode="json"))
+
+
+@task
+def train_dl_model(**context: Any) -> dict[str, bool]:
+    """Trains, evaluates and exports in the trainer's own process."""
+    from recsys import pipeline
+
+    trained = pipeline.train_dl_model(settings.services(), _run(context), settings.trainer())
+    return {"trained": trained}
+
+
+@task
+def verify_candidate(**context: Any) -> None:
+    """Accepts the artifacts only if they are whole and the model loads in a fresh process."""
+    from recsys import pipeline
+
+    pipeline.verify_candidate(settings.services(), _run(context), settings.trainer())
+
+
+@task
+def load_towers(**context: Any) -> dict[str, Any]:
+    """Loads the trainer's towers into the release's tables."""
+    from recsys import pipeline
+
+    return pipeline.load_towers(settings.services(), _run(context))
+
+
+@task.branch
+def gate_candidate(**context: Any) -> str:
+    """Judges the candidate; goes on to promote_release (or approve_release) or reject_candidate."""
+    from recsys import pipeline
+
+    params = context["params"]
+    decision = pipeline.gate_candidate(
+        settings.services(), _run(context), settings.gate_settings(params)
+    )
+    context["ti"].xcom_push(key="reason", value=decision.reason)
+    if not decision.accepted:
+        return "reject_candidate"
+    return "approve_release" if params["require_approval"] else "promote_release"
+
+
+@task
+def promote_release(**context: Any) -> dict[str, Any]:
+    """Makes the candidate the champion: model and vectors as one pair."""
+    from recsys import promotion
+
+    change = promotion.promote_release(
+        settings.services(),
+        _run(context).release_id,
+        actor=_actor(context),
+        reason=_gate_reason(context),
+    )
+    return {"release_id": change.to_release, "changed": change.changed}
+
+
+@task
+def reject_candidate(**context: Any) -> None:
+    """Records the rejection; production is untouched and the run succeeds."""
+    from recsys import pipeline
+
+    pipeline.reject_candidate(
+        settings.services(), _run(context), actor=_actor(context), reason=_gate_reason(context)
+    )
+
+
+@task
+def update_internal_hash(**context: Any) -> None:
+    """Records which dataset production was brought up to."""
+    from recsys import pipeline
+
+    pipeline.update_internal_hash(settings.services(), _run(context))
+
+
+@task
+def retire_old_releases(**context: Any) -> list[str]:
+    """Drops tables and objects of releases beyond the retention."""
+    from recsys import retirement
+    from recsys.settings import RetentionSettings
+
+    return retirement.retire_old_releases(
+        settings.services(), RetentionSettings(), actor=_actor(context)
+    )
+
+
+def recover_at_once(context: Context) -> None:
+    """Failure callback: tries to recover now. Nothing relies on it, the journal guarantees it."""
+    from recsys import promotion
+
+    try:
+        promotion.recover_promotion(settings.services(), actor=_actor(context))
+    except Exception:
+        log.exception("recovery failed for now; the next run or `recsys recover` will do it")
+
+
+def _run(context: Any) -> Run:
+    from recsys.pipeline import Run
+
+    return Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))
+
+
+def _gate_reason(context: Any) -> str:
+    return str(context["ti"].xcom_pull(task_ids="gate_candidate", key="reason"))
+
+
+def _actor(context: Any) -> str:
+    run = context["dag_run"]
+    person = getattr(run, "triggering_user_name", None)
+    return f"{person} by {run.run_id}" if person else f"airflow {run.run_id}"

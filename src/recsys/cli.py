@@ -1,0 +1,55 @@
+"""The command ``recsys``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from recsys.commands import output, queries, releases, runs, stack
+from recsys.errors import RecsysError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="Retrain a movie recommender and put model and vectors into production as one pair.\n\n"
+    "Begin with [bold]recsys demo[/]. Commands that read work with Airflow stopped, and start "
+    "PostgreSQL and S3 for themselves where need be. State lives in .recsys/ (or RECSYS_HOME); "
+    "with RECSYS_PG_DSN, RECSYS_S3_* and AWS_* set, the commands use those servers instead.\n\n"
+    "Exit codes: 0 done; 1 failed, another try will not help; 2 wrong usage; 75 failed, try again.",
+)
+
+_PIPELINE, _RELEASES, _ASK, _STACK = "Pipeline", "Releases", "Ask the live release", "Stack"
+
+app.command(rich_help_panel=_PIPELINE)(runs.demo)
+app.command(rich_help_panel=_PIPELINE)(runs.run)
+app.command("sample", rich_help_panel=_PIPELINE)(runs.make_sample)
+app.command("status", rich_help_panel=_RELEASES)(releases.show_status)
+app.command(rich_help_panel=_RELEASES)(releases.why)
+app.command("releases", rich_help_panel=_RELEASES)(releases.list_releases)
+app.command(rich_help_panel=_RELEASES)(releases.promote)
+app.command(rich_help_panel=_RELEASES)(releases.rollback)
+app.command(rich_help_panel=_RELEASES)(releases.recover)
+app.command(rich_help_panel=_RELEASES)(releases.retire)
+app.command(rich_help_panel=_ASK)(queries.similar)
+app.command(rich_help_panel=_ASK)(queries.recommend)
+app.command(rich_help_panel=_STACK)(stack.up)
+app.command(rich_help_panel=_STACK)(stack.down)
+app.command(rich_help_panel=_STACK)(stack.env)
+app.command(rich_help_panel=_STACK)(stack.doctor)
+
+
+def main() -> None:
+    """Runs the command line; errors of the domain become one clear message and an exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except RecsysError as error:
+        output.print_error(error)
+        sys.exit(output.exit_code(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Commands about releases: what is live and why, and changing it."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from recsys import ledger, migrations, promotion, retirement, status
+from recsys.commands import output
+from recsys.commands.output import JsonOption, ReasonOption, YesOption, console
+from recsys.errors import LedgerError
+from recsys.settings import RetentionSettings
+
+ReleaseArgument = Annotated[str, typer.Argument(help="A release id; `recsys releases` lists them.")]
+
+
+def show_status(as_json: JsonOption = False) -> None:
+    """Say what is live, what was before, and whether anything is out of order.
+
+    Works with Airflow stopped. Exit code 0 even when nothing was promoted yet.
+    """
+    with output.services() as services:
+        found = status.status(services)
+    if as_json:
+        output.print_json(found)
+        return
+    champion = found["champion"]
+    if champion is None:
+        console.print("Nothing was promoted yet. `recsys run` runs the pipeline.")
+        return
+    facts = output.table("", "")
+    facts.add_row("champion", f"[bold green]{champion['release_id']}[/]")
+    facts.add_row("promoted", f"{champion['promoted_at']:%Y-%m-%d %H:%M:%S %Z}")
+    facts.add_row("dataset md5", champion["dataset_md5"])
+    facts.add_row("RMSE", _number(champion["metrics"].get("rmse")))
+    facts.add_row("NDCG@10", _number(champion["metrics"].get("ndcg@10")))
+    previous = found["previous_champion"]
+    facts.add_row("before it", previous["release_id"] if previous else "nothing")
+    journal = found["open_journal"]
+    facts.add_row(
+        "journal",
+        f"[yellow]open: {journal['kind']} of {journal['to_release']}[/]" if journal else "closed",
+    )
+    in_order = found["public_copies_in_order"]
+    facts.add_row("public copies", "in order" if in_order else "[yellow]recsys recover[/]")
+    console.print(facts)
+
+
+def list_releases(as_json: JsonOption = False) -> None:
+    """List all releases, newest first, with their states and metrics."""
+    with output.services() as services, services.connect() as conn:
+        known = ledger.releases(conn) if migrations.applied(conn) else []
+    if as_json:
+        output.print_json([status.release_facts(r) for r in known])
+        return
+    listed = output.table("release", "state", "made", " RMSE", " NDCG@10")
+    for release in known:
+        metrics = status.release_facts(release)["metrics"]
+        listed.add_row(
+            release.release_id,
+            f"[bold green]{release.state}[/]" if release.state == "champion" else release.state,
+            f"{release.created_at:%Y-%m-%d %H:%M}",
+            _number(metrics.get("rmse")),
+            _number(metrics.get("ndcg@10")),
+        )
+    console.print(listed if known else "No release yet. `recsys run` runs the pipeline.")
+
+
+def why(
+    release: Annotated[str | None, typer.Argument(help="A release id [default: champion].")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain why a release is where it is: the gate's decision and who did what."""
+    with output.services() as services:
+        found = status.why(services, release)
+    if as_json:
+        output.print_json(found)
+        return
+    about = found["release"]
+    console.print(f"[bold]{about['release_id']}[/] is [bold]{about['state']}[/]\n")
+    if found["decision"]:
+        print_decision(found["decision"])
+    lines = output.table("when", "who", "what", "why", title="\n[bold]history[/] (newest first)")
+    for line in found["history"][:12]:
+        moved = f"{line['from_state']} → {line['to_state']}" if line["to_state"] else line["action"]
+        lines.add_row(f"{line['at']:%m-%d %H:%M:%S}", line["actor"], moved, line["reason"])
+    console.print(lines)
+
+
+def print_decision(decision: dict[str, Any]) -> None:
+    """Prints the gate's table."""
+    colour = "green" if decision["accepted"] else "red"
+    console.print(f"gate: [bold {colour}]{decision['reason']}[/]")
+    rules = output.table("rule", " value", " limit", "")
+    for rule in decision["rules"]:
+        mark = "[green]✓[/]" if rule["passed"] else "[red]✗[/]"
+        if not rule["passed"] and not rule.get("binding", True):
+            mark = "[yellow]![/]"
+        rules.add_row(rule["name"], _number(rule["value"]), _number(rule["threshold"]), mark)
+    console.print(rules)
+
+
+def promote(release: ReleaseArgument, reason: ReasonOption, yes: YesOption = False) -> None:
+    """Make a complete release the champion: model and vectors as one pair.
+
+    Verifies its artifacts and tables first; readers notice nothing but the new answers.
+    """
+    with output.services() as services:
+        output.confirm(f"Make {release} the champion?", yes)
+        change = promotion.promote_release(services, release, actor=output.actor(), reason=reason)
+    _print_change(change)
+
+
+def rollback(
+    reason: ReasonOption,
+    to: Annotated[
+        str | None, typer.Option("--to", help="A retained release [default: the one before].")
+    ] = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring an earlier release back, model and vectors together, without any re-computing.
+
+    The release left behind is marked and not promoted again by itself.
+    """
+    began = time.monotonic()
+    with output.services() as services:
+        with services.connect() as conn:
+            migrations.check_current(conn)
+            champion = ledger.champion(conn)
+            target = ledger.get(conn, to) if to else ledger.previous_champion(conn)
+        if champion is None or target is None:
+            raise LedgerError("there is nothing to go back to", hint="`recsys releases` lists all")
+        output.confirm(f"Leave {champion.release_id} and go back to {target.release_id}?", yes)
+        change = promotion.roll_back(
+            services, target.release_id, actor=output.actor(), reason=reason
+        )
+    seconds = time.monotonic() - began
+    if as_json:
+        output.print_json({**vars(change), "seconds": round(seconds, 3)})
+    else:
+        _print_change(change)
+        console.print(f"took {seconds:.2f} s")
+
+
+def recover(as_json: JsonOption = False) -> None:
+    """Undo an interrupted promotion and mend the public copies. Safe at any time.
+
+    Also sets up the ledger in a new database and upgrades an older one.
+    """
+    with output.services() as services:
+        found = promotion.recover_promotion(services, actor=output.actor())
+    if as_json:
+        output.print_json({**vars(found), "needed": found.needed})
+    elif found.undone:
+        console.print(f"Undid the interrupted promotion of {found.undone}.")
+    elif found.copies_mended:
+        console.print("Mended the public copies: they equal the champion again.")
+    else:
+        console.print("Nothing to recover: the public copies equal the champion.")
+
+
+def retire(
+    keep: Annotated[
+        int, typer.Option("--keep", min=0, help="Newest complete releases to keep.")
+    ] = RetentionSettings().keep_releases,
+    reason: ReasonOption = "retention",
+    yes: YesOption = False,
+) -> None:
+    """Drop tables and objects of old releases; never the champion or the one before it."""
+    retention = RetentionSettings(keep_releases=keep)
+    with output.services() as services:
+        with services.connect() as conn:
+            migrations.check_current(conn)
+            known = ledger.releases(conn)
+        stay = retirement.kept(known, retention)
+        going = [r.release_id for r in known if r.release_id not in stay and r.state != "retired"]
+        if not going:
+            console.print("Nothing to retire.")
+            return
+        output.confirm(f"Drop {', '.join(going)} for good?", yes)
+        retired = retirement.retire_old_releases(
+            services, retention, actor=output.actor(), reason=reason
+        )
+    console.print(f"Retired {', '.join(retired) or 'nothing'}.")
+
+
+def _print_change(change: promotion.Change) -> None:
+    if not change.changed:
+        console.print(f"{change.to_release} is the champion already; nothing was changed.")
+        return
+    console.print(
+        f"[bold green]{change.to_release}[/] is the champion"
+        + (f"; {change.from_release} was left" if change.from_release else "")
+        + "."
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

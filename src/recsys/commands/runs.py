@@ -1,0 +1,250 @@
+"""Commands that run the pipeline."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from recsys import dataset, queries, sample, status
+from recsys.commands import output
+from recsys.commands.output import JsonOption, console
+from recsys.commands.queries import print_movies
+from recsys.commands.releases import print_decision
+from recsys.embedded import airflow, runs, stack
+from recsys.embedded.home import Home
+from recsys.errors import DatasetError, RecsysError, SourceUnreachableError, TransientError
+from recsys.services import Services
+from recsys.settings import DEFAULT_SOURCE
+
+DAG_ID = "movie_rec_sys"
+_KNOWN_MOVIES = ("Toy Story (1995)", "Matrix, The (1999)")
+
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        "-s",
+        help="Zip in MovieLens format: path, http(s):// or s3://; its md5 beside it as SOURCE.md5. "
+        "[default: GroupLens' ml-latest-small]",
+    ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Run even if this build was judged before.")
+]
+
+
+def demo(source: SourceOption = None, force: ForceOption = False) -> None:
+    """Run the whole pipeline once on one machine and show what came out.
+
+    Starts PostgreSQL and S3 if they are not running, runs the DAG, prints the gate's decision,
+    what is live, similar movies and recommendations, and stops what it started. Without a
+    network and without --source it uses a generated sample.
+    """
+    home = Home()
+    with console.status("starting PostgreSQL and S3"):
+        stack_context = stack.data_services(home)
+        stack_context.__enter__()
+    try:
+        services = output.embedded_services(home)
+        chosen = _source(source, home)
+        result = _run(home, {"source": chosen, "force": force})
+        _report(result)
+        if result.succeeded:
+            _show(services, result)
+    finally:
+        stack_context.__exit__(None, None, None)
+    if not result.succeeded:
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+def run(
+    source: SourceOption = None, force: ForceOption = False, as_json: JsonOption = False
+) -> None:
+    """Run the pipeline: through Airflow if `recsys up` is running, else in this process.
+
+    Exit code 0: the run succeeded (a rejected candidate is a success); 1: it failed.
+    """
+    home = Home()
+    with stack.data_services(home):
+        conf = {"source": _source(source, home), "force": force}
+        if airflow.status(home).running:
+            result = _run_in_airflow(home, conf)
+        else:
+            result = _run(home, conf)
+        document = {
+            "run_id": result.run_id,
+            "state": result.state,
+            "reason": result.reason,
+            "tasks": result.tasks,
+            "errors": result.errors,
+            "seconds": round(result.seconds, 1),
+            **status.status(output.embedded_services(home)),
+        }
+    if as_json:
+        output.print_json(document)
+    else:
+        _report(result)
+    if not result.succeeded:
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+def make_sample(
+    path: Annotated[Path, typer.Argument(help="The zip to write; its md5 goes beside it.")],
+    ratings: Annotated[int, typer.Option("--ratings", min=100, help="How many.")] = 100_000,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 1,
+) -> None:
+    """Generate a dataset in MovieLens format, with structure that models can learn."""
+    with console.status(f"generating {ratings:,} ratings"):
+        made = sample.write_sample(path, ratings=ratings, seed=seed)
+    console.print(f"{path}: {made.ratings:,} ratings, {made.users:,} users, {made.movies:,} movies")
+    console.print(f"Try it: recsys demo --source {path}")
+
+
+def _source(given: str | None, home: Home) -> str:
+    """The dataset to use: the one given, else GroupLens', else a sample if that is out of reach."""
+    if given:
+        return given if "://" in given else str(Path(given).expanduser().resolve())
+    try:
+        dataset.read_source_md5(DEFAULT_SOURCE)
+    except (SourceUnreachableError, DatasetError) as error:
+        path = home.folder("sample") / "sample.zip"
+        console.print(
+            f"[yellow]notice:[/] {DEFAULT_SOURCE} is out of reach ({error.found or error.message});"
+            "\nusing a generated sample instead. `--source FILE.zip` takes a dataset of yours.",
+            markup=True,
+        )
+        if not path.with_name(path.name + ".md5").exists():
+            sample.write_sample(path)
+        return str(path)
+    return DEFAULT_SOURCE
+
+
+class _Progress:
+    """One line a task, live on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+        self._took: dict[str, float] = {}
+        self._state: dict[str, str] = {}
+        self._said = ""
+        self.live = Live(get_renderable=self._table, console=console, refresh_per_second=4)
+
+    def __call__(self, event: runs.Event) -> None:
+        if event["event"] == "log":
+            self._said = event["text"]
+        elif event["event"] == "task":
+            self._take(event["task_id"], event["state"])
+
+    def _take(self, task_id: str, state: str) -> None:
+        if state == self._state.get(task_id):
+            return
+        if state == "running":
+            self._began[task_id] = time.monotonic()
+        elif task_id in self._began:
+            self._took.setdefault(task_id, time.monotonic() - self._began[task_id])
+        if state in ("running", "success", "failed"):
+            self._state[task_id] = state
+        if state != "running" and task_id in self._took and not console.is_terminal:
+            console.print(f"  {task_id:<24} {state:<8} {self._took[task_id]:6.1f} s")
+
+    def _table(self) -> Table:
+        shown = output.table("", "task", "       ", "")
+        marks = {"running": "[cyan]●[/]", "success": "[green]✓[/]", "failed": "[red]✗[/]"}
+        for task_id, state in self._state.items():
+            seconds = self._took.get(task_id, time.monotonic() - self._began.get(task_id, 0.0))
+            said = self._said[:40] if state == "running" else ""
+            shown.add_row(marks[state], task_id, f"{seconds:.1f} s", f"[dim]{said}[/]")
+        return shown
+
+
+def _run(home: Home, conf: dict[str, Any]) -> runs.RunResult:
+    console.print(f"running [bold]{DAG_ID}[/] on {conf['source']}")
+    progress = _Progress()
+    if console.is_terminal:
+        with progress.live:
+            return runs.run_once(home, DAG_ID, conf, progress)
+    return runs.run_once(home, DAG_ID, conf, progress)
+
+
+def _run_in_airflow(home: Home, conf: dict[str, Any]) -> runs.RunResult:
+    result = runs.RunResult()
+    began = time.monotonic()
+    progress = _Progress()
+    with airflow.client(home) as client:
+        client.wait_for_dag(DAG_ID)
+        client.unpause(DAG_ID)
+        result.run_id = client.trigger(DAG_ID, conf)
+        console.print(f"triggered [bold]{result.run_id}[/] in Airflow")
+        while (state := client.run_state(DAG_ID, result.run_id)) in ("queued", "running"):
+            for task in client.task_instances(DAG_ID, result.run_id):
+                progress({"event": "task", "task_id": task.task_id, "state": str(task.state)})
+            time.sleep(1)
+        result.state = state
+        result.tasks = {
+            t.task_id: str(t.state) for t in client.task_instances(DAG_ID, result.run_id)
+        }
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def _report(result: runs.RunResult) -> None:
+    if result.succeeded:
+        console.print(f"\n[bold]{result.reason}[/]  ({result.seconds:.0f} s)\n")
+        return
+    output.errors.print(f"[bold red]the run {result.state}[/] ({result.seconds:.0f} s)")
+    for task_id, error in result.errors.items():
+        output.errors.print(f"  {task_id}: {error}", markup=False)
+    if result.log.name:
+        output.errors.print(f"  everything it said: {result.log}", markup=False)
+    output.errors.print("  production is untouched; mend the cause and run it again")
+
+
+def _show(services: Services, result: runs.RunResult) -> None:
+    """Decision, what is live, and what it recommends."""
+    live = status.status(services)["champion"]
+    if "success" in (result.tasks.get("gate_candidate"),):
+        with services.connect() as conn:
+            row = conn.execute(
+                "select decision from recsys.decisions order by id desc limit 1"
+            ).fetchone()
+        if row is not None:
+            print_decision(row[0])
+    if live is None:
+        console.print("\nNothing is live yet.")
+        return
+    console.print(
+        f"\nlive: [bold green]{live['release_id']}[/]  dataset {live['dataset_md5']}  "
+        f"since {live['promoted_at']:%Y-%m-%d %H:%M:%S}"
+    )
+    try:
+        _, movie, neighbours = _known_movie(services)
+        console.print(f"\nmovies like [bold]{movie.title}[/]")
+        print_movies(neighbours)
+        _, movies = queries.recommend(services, 1, 10)
+        console.print("\nmovies for user [bold]1[/]")
+        print_movies(movies)
+    except RecsysError as error:
+        output.print_error(error)
+    console.print(
+        "\nhow to go on:\n"
+        '  recsys similar "Toy Story"      recsys recommend --user 1      recsys why\n'
+        "  recsys up        Airflow's UI, PostgreSQL and S3, left running\n"
+        '  eval "$(recsys env)"            addresses for psql, boto3 and others'
+    )
+
+
+def _known_movie(services: Services) -> tuple[dict[str, Any], queries.Movie, list[queries.Movie]]:
+    """Neighbours of a movie that people know; of the best-known one in a generated dataset."""
+    for title in _KNOWN_MOVIES:
+        try:
+            return queries.similar(services, title, 10)
+        except TransientError:
+            raise
+        except RecsysError:
+            continue
+    return queries.similar(services, "1", 10)

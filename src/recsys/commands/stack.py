@@ -1,0 +1,92 @@
+"""Commands about the one-machine stack: PostgreSQL, S3 and Airflow below one folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from recsys import status
+from recsys.commands import output
+from recsys.commands.output import JsonOption, console
+from recsys.embedded import airflow, stack
+from recsys.embedded.home import Home
+
+
+def up(
+    data_only: Annotated[
+        bool, typer.Option("--data-only", help="Only PostgreSQL and S3, for outside clients.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the stack and leave it running; returns when everything answers.
+
+    `recsys env` then prints what psql, boto3 and others need; `recsys down` stops it.
+    """
+    home = Home()
+    with console.status("starting PostgreSQL and S3"):
+        data = stack.start_data_services(home)
+    found: dict[str, object] = {"home": str(home.path), "postgres": data.postgres, "s3": data.s3}
+    if not data_only:
+        with console.status("starting Airflow (about a minute)"):
+            web = airflow.start(home)
+        found["airflow"] = {"url": web.url, "username": web.username, "password": web.password}
+    if as_json:
+        output.print_json(found)
+        return
+    shown = output.table("", "")
+    shown.add_row("PostgreSQL", data.postgres)
+    shown.add_row("S3", data.s3)
+    if not data_only:
+        shown.add_row("Airflow", f"[bold]{web.url}[/]")
+        shown.add_row("log in as", f"{web.username} / {web.password}")
+    console.print(shown)
+    console.print('\nClients: eval "$(recsys env)"    Stop it: recsys down')
+
+
+def down() -> None:
+    """Stop everything that `up` started; data stays."""
+    with console.status("stopping"):
+        stack.stop(Home())
+    console.print("Stopped. The data stays; `recsys up` starts it again.")
+
+
+def env(as_json: JsonOption = False) -> None:
+    """Print the exports with which psql, boto3 and others reach the stack; they hold secrets.
+
+    eval "$(recsys env)"
+    """
+    variables = stack.environment(Home())
+    if as_json:
+        output.print_json(variables)
+        return
+    for name, value in variables.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Look for what is wrong: servers, ledger, champion, public copies. Changes nothing.
+
+    Exit code 0: nothing wrong; 1: something is, with what to do about it.
+    """
+    services = [] if os.environ.get("RECSYS_PG_DSN") else stack.status(Home())
+    with output.services() as reached:
+        problems = status.problems(reached)
+    if as_json:
+        output.print_json({"services": [asdict(s) for s in services], "problems": problems})
+    else:
+        if services:
+            listed = output.table("service", "", "address", "")
+            for service in services:
+                state = "[green]running[/]" if service.running else "stopped"
+                listed.add_row(service.name, state, service.address, service.detail)
+            console.print(listed)
+        for problem in problems:
+            console.print(f"[red]✗[/] {problem}")
+        if not problems:
+            console.print("[green]✓[/] nothing wrong")
+    if problems:
+        raise typer.Exit(output.EXIT_FAILED)

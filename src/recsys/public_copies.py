@@ -1,0 +1,87 @@
+"""What S3 shows to the public: copies of the champion that can be made again at any time."""
+
+from __future__ import annotations
+
+import json
+
+from recsys import contract
+from recsys.contract import PUBLIC_MODEL_KEY, PUBLIC_POINTER_KEY, RELEASE_ID_TAG
+from recsys.errors import ArtifactError
+from recsys.ledger import Release
+from recsys.object_store import ObjectStore
+
+_SHA256_TAG = "sha256"
+
+
+def publish_model(store: ObjectStore, release: Release) -> None:
+    """Copies the release's model to the public key, tagged with the release id.
+
+    Raises:
+        ArtifactError: the copy is not what was asked for.
+    """
+    model = release.complete_manifest.artifact(contract.MODEL_FILE)
+    store.copy(
+        model.key,
+        PUBLIC_MODEL_KEY,
+        {RELEASE_ID_TAG: release.release_id, _SHA256_TAG: model.sha256},
+    )
+    if not model_is_of(store, release):
+        raise ArtifactError(
+            f"{PUBLIC_MODEL_KEY} is not the copy that was just made",
+            expected=f"the model of release {release.release_id}",
+            hint="does something else write to this key? run `recsys recover`",
+        )
+
+
+def model_is_of(store: ObjectStore, release: Release) -> bool:
+    """Whether the public model carries the release's id, sha256 and size."""
+    model = release.complete_manifest.artifact(contract.MODEL_FILE)
+    head = store.head(PUBLIC_MODEL_KEY)
+    return (
+        head is not None
+        and head.size == model.size
+        and head.metadata.get(RELEASE_ID_TAG) == release.release_id
+        and head.metadata.get(_SHA256_TAG) == model.sha256
+    )
+
+
+def publish_pointer(store: ObjectStore, release: Release) -> None:
+    """Writes ``latest.json``, which says the same as `recsys.current_release`."""
+    store.put_bytes(PUBLIC_POINTER_KEY, _pointer(release))
+
+
+def in_order(store: ObjectStore, champion: Release | None) -> bool:
+    """Whether both public copies are the champion's (or absent, when there is none)."""
+    if champion is None:
+        return store.head(PUBLIC_MODEL_KEY) is None and store.head(PUBLIC_POINTER_KEY) is None
+    if not model_is_of(store, champion) or store.head(PUBLIC_POINTER_KEY) is None:
+        return False
+    return store.get_bytes(PUBLIC_POINTER_KEY) == _pointer(champion)
+
+
+def restore(store: ObjectStore, champion: Release | None) -> None:
+    """Makes the public copies equal the champion; deletes them when there is none."""
+    if champion is None:
+        store.delete([PUBLIC_POINTER_KEY, PUBLIC_MODEL_KEY])
+        return
+    if not model_is_of(store, champion):
+        publish_model(store, champion)
+    publish_pointer(store, champion)
+
+
+def _pointer(release: Release) -> bytes:
+    manifest = release.complete_manifest
+    model = manifest.artifact(contract.MODEL_FILE)
+    promoted = release.promoted_at.isoformat() if release.promoted_at else None
+    pointer = {
+        "release_id": release.release_id,
+        "model_key": model.key,
+        "model_sha256": model.sha256,
+        "dims": manifest.dims.model_dump(),
+        "tables": {
+            t.name: f"{contract.LEDGER_SCHEMA}.{contract.table_name(t.name, release.release_id)}"
+            for t in contract.PUBLIC_TABLES
+        },
+        "promoted_at": promoted,
+    }
+    return json.dumps(pointer, indent=2, sort_keys=True).encode()

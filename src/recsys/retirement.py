@@ -1,0 +1,120 @@
+"""Retirement: drops what old releases hold, and never what is live, kept, or named by a journal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from recsys import contract, ledger, switch, vector_store
+from recsys.ledger import Connection, Release, State
+from recsys.promotion import Trace, promotion_lock, recover_locked
+from recsys.services import Services
+from recsys.settings import RetentionSettings
+
+log = logging.getLogger(__name__)
+
+
+def kept(
+    releases: Iterable[Release], settings: RetentionSettings, named: frozenset[str] = frozenset()
+) -> set[str]:
+    """Ids of the releases that stay, and why nothing else has to.
+
+    The champion, the previous champion, the newest ``keep_releases`` complete ones, all that are
+    not in a terminal state, and all in ``named`` (by an open journal).
+    """
+    releases = list(releases)
+    stay = {r.release_id for r in releases if r.state not in ledger.TERMINAL} | named
+    stay -= {r.release_id for r in releases if r.state in (State.RETIRING, State.RETIRED)}
+    served = [
+        r for r in releases if r.promoted_at and r.state in (State.SUPERSEDED, State.ROLLED_BACK)
+    ]
+    if served:
+        stay.add(max(served, key=lambda r: r.promoted_at or r.created_at).release_id)
+    complete = [
+        r for r in releases if r.completed_at and r.state not in (State.RETIRING, State.RETIRED)
+    ]
+    complete.sort(key=lambda r: r.completed_at or r.created_at, reverse=True)
+    stay.update(r.release_id for r in complete[: settings.keep_releases])
+    return stay
+
+
+def retire_old_releases(
+    services: Services,
+    settings: RetentionSettings,
+    *,
+    actor: str,
+    reason: str = "retention",
+    trace: Trace = lambda step: None,
+) -> list[str]:
+    """Retires all releases that `kept` does not name; returns their ids.
+
+    Killed at any point, the next call goes on where this one stopped.
+
+    Raises:
+        LockedError: a promotion, rollback or retirement is at work.
+    """
+    retired = []
+    with promotion_lock(services) as conn:
+        recover_locked(conn, services, actor=actor, reason="before retirement", trace=trace)
+        _abandon(conn, settings, actor)
+        releases = ledger.releases(conn)
+        stay = kept(releases, settings, _named(conn))
+        for release in reversed(releases):
+            if release.release_id in stay or release.state == State.RETIRED:
+                continue
+            if release.state != State.RETIRING:
+                ledger.move(conn, release.release_id, State.RETIRING, actor=actor, reason=reason)
+            trace("marked as retiring")
+            switch.drop_views(conn, release.release_id)
+            trace("views dropped")
+            vector_store.drop_vectors(conn, release.release_id)
+            trace("tables dropped")
+            _drop_objects(services, release.release_id)
+            trace("objects dropped")
+            ledger.move(conn, release.release_id, State.RETIRED, actor=actor, reason=reason)
+            trace("marked as retired")
+            retired.append(release.release_id)
+            log.info("retired release %s", release.release_id)
+        _drop_datasets(services, ledger.releases(conn), trace)
+    return retired
+
+
+def _abandon(conn: Connection, settings: RetentionSettings, actor: str) -> None:
+    """Gives up releases whose run ended long ago without completing them."""
+    limit = datetime.now(UTC) - timedelta(hours=settings.abandon_after_hours)
+    for release in ledger.releases(conn):
+        if release.state == State.BUILDING and release.changed_at < limit:
+            ledger.move(
+                conn,
+                release.release_id,
+                State.ABANDONED,
+                actor=actor,
+                reason=f"not complete after {settings.abandon_after_hours:g} hours",
+            )
+
+
+def _named(conn: Connection) -> frozenset[str]:
+    rows = conn.execute(
+        "select from_release, to_release from recsys.journal where closed_at is null"
+    )
+    return frozenset(name for row in rows for name in row if name)
+
+
+def _drop_objects(services: Services, release_id: str) -> None:
+    """Deletes a release's objects, its manifest first: without it the release does not exist."""
+    services.store.delete([contract.release_key(release_id, contract.MANIFEST_FILE)])
+    services.store.delete(services.store.keys(contract.release_prefix(release_id)))
+
+
+def _drop_datasets(services: Services, releases: list[Release], trace: Trace) -> None:
+    """Deletes raw files and features of datasets that only retired releases were made of."""
+    needed = {r.dataset_md5 for r in releases if r.state != State.RETIRED}
+    for md5 in {r.dataset_md5 for r in releases} - needed:
+        keys = [
+            *services.store.keys(contract.features_key(md5, contract.STATS_FILE)),
+            *services.store.keys(f"features/{contract.check_md5(md5)}/"),
+            *services.store.keys(f"datasets/{contract.check_md5(md5)}/"),
+        ]
+        services.store.delete(keys)
+        trace("dataset dropped")

@@ -1,0 +1,117 @@
+"""What is live and why, read from the ledger alone: it works with Airflow stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys import ledger, migrations, public_copies, switch
+from recsys.contract import PUBLIC_TABLES, table_name
+from recsys.errors import LedgerError, RecsysError
+from recsys.ledger import Connection, Release
+from recsys.services import Services
+
+
+def release_facts(release: Release) -> dict[str, Any]:
+    """A release as a plain document."""
+    metrics = (release.manifest or {}).get("metrics", {}).get("model", {})
+    return {
+        "release_id": release.release_id,
+        "state": release.state.value,
+        "dataset_md5": release.dataset_md5,
+        "trainer_digest": release.build["trainer_digest"],
+        "fingerprint": release.fingerprint,
+        "created_at": release.created_at,
+        "completed_at": release.completed_at,
+        "promoted_at": release.promoted_at,
+        "metrics": metrics,
+        "tables": release.tables,
+    }
+
+
+def status(services: Services) -> dict[str, Any]:
+    """Champion, previous champion, open journal, and whether the public copies are in order."""
+    with services.connect() as conn:
+        if not migrations.applied(conn):
+            return {"champion": None, "previous_champion": None, "open_journal": None}
+        migrations.check_current(conn)
+        champion, previous = ledger.champion(conn), ledger.previous_champion(conn)
+        journal = conn.execute(
+            "select kind, from_release, to_release, actor, reason, opened_at "
+            "from recsys.journal where closed_at is null"
+        ).fetchone()
+        names = ("kind", "from_release", "to_release", "actor", "reason", "opened_at")
+        return {
+            "champion": release_facts(champion) if champion else None,
+            "previous_champion": release_facts(previous) if previous else None,
+            "open_journal": dict(zip(names, journal, strict=True)) if journal else None,
+            "public_copies_in_order": public_copies.in_order(services.store, champion),
+        }
+
+
+def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
+    """Why a release (by default the champion) is where it is: decision and history.
+
+    Raises:
+        LedgerError: there is no such release.
+    """
+    with services.connect() as conn:
+        migrations.check_current(conn)
+        release = ledger.get(conn, release_id) if release_id else ledger.champion(conn)
+        if release is None:
+            raise LedgerError("nothing was promoted yet", hint="run `recsys run`")
+        decision = ledger.last_decision(conn, release.release_id)
+        return {
+            "release": release_facts(release),
+            "decision": decision.model_dump(mode="json") if decision else None,
+            "history": ledger.history(conn, release.release_id),
+        }
+
+
+def problems(services: Services) -> list[str]:
+    """Everything that is out of order and what to do about it; empty when all is well."""
+    found = []
+    try:
+        services.store.check()
+    except RecsysError as error:
+        found.append(f"S3: {error}")
+    try:
+        with services.connect() as conn:
+            found += _ledger_problems(conn)
+            if not found:
+                found += _release_problems(conn, services)
+    except RecsysError as error:
+        found.append(f"PostgreSQL: {error}")
+    return found
+
+
+def _ledger_problems(conn: Connection) -> list[str]:
+    try:
+        if migrations.applied(conn):
+            migrations.check_current(conn)
+    except LedgerError as error:
+        return [f"ledger: {error}"]
+    return []
+
+
+def _release_problems(conn: Connection, services: Services) -> list[str]:
+    if not migrations.applied(conn):
+        return []
+    found = []
+    champion = ledger.champion(conn)
+    if conn.execute("select from recsys.journal where closed_at is null").fetchone():
+        found.append(
+            "an open journal: a promotion is at work, or was interrupted; `recsys recover`"
+        )
+    elif not public_copies.in_order(services.store, champion):
+        found.append("the public copies in S3 are not the champion's; `recsys recover`")
+    if champion is not None:
+        live = switch.live_tables(conn)
+        for table in PUBLIC_TABLES:
+            expected = table_name(table.name, champion.release_id)
+            if live.get(table.name) != expected:
+                found.append(
+                    f"{table.name} shows {live.get(table.name)} instead of the champion's "
+                    f"{expected}: was the ledger restored from an older backup? restore the "
+                    "whole database from one backup, then run `recsys recover`"
+                )
+    return found

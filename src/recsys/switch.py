@@ -1,0 +1,105 @@
+"""The public names of the vectors, and how all of them change over in one instant.
+
+Each release's tables keep their own names for life (``recsys.movie_vectors_<id>``). A schema of
+views per release gives them their public names, and the schema of the champion is called
+``recsys_live``, which is on every session's search path. Renaming two schemas switches all names
+at once and takes no lock that a reader of the tables holds, so neither waits for the other
+(docs/adr/0002-switching-by-schema-rename.md has the measurements).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from psycopg import sql
+
+from recsys import contract
+from recsys.contract import PUBLIC_TABLES
+from recsys.ledger import Connection
+
+LIVE_SCHEMA: Final = "recsys_live"
+SITE_ROLE: Final = "recsys_site"
+CHANNEL: Final = "recsys_release"
+"""NOTIFY channel: its payload is the id of the release that has just become champion."""
+
+
+def views_schema(release_id: str) -> str:
+    """Name of a release's schema of views while it is not the champion."""
+    return f"recsys_views_{contract.check_release_id(release_id).replace('-', '_')}"
+
+
+def create_views(conn: Connection, release_id: str) -> None:
+    """Makes the release's schema of views; its tables must exist. Does nothing the second time.
+
+    Must not be called for the champion, whose schema is the live one.
+    """
+    schema = sql.Identifier(views_schema(release_id))
+    with conn.transaction():
+        conn.execute(sql.SQL("create schema if not exists {}").format(schema))
+        for table in PUBLIC_TABLES:
+            columns = [table.id_column, "vector", *(name for name, _ in table.extra_columns)]
+            conn.execute(
+                sql.SQL("create or replace view {}.{} as select {} from {}.{}").format(
+                    schema,
+                    sql.Identifier(table.name),
+                    sql.SQL(", ").join(map(sql.Identifier, columns)),
+                    sql.Identifier(contract.LEDGER_SCHEMA),
+                    sql.Identifier(contract.table_name(table.name, release_id)),
+                )
+            )
+        if _site_role_exists(conn):
+            site = sql.Identifier(SITE_ROLE)
+            conn.execute(sql.SQL("grant usage on schema {} to {}").format(schema, site))
+            conn.execute(
+                sql.SQL("grant select on all tables in schema {} to {}").format(schema, site)
+            )
+            for table in PUBLIC_TABLES:
+                # Readers by the consumer rule use the release's own tables.
+                conn.execute(
+                    sql.SQL("grant select on {}.{} to {}").format(
+                        sql.Identifier(contract.LEDGER_SCHEMA),
+                        sql.Identifier(contract.table_name(table.name, release_id)),
+                        site,
+                    )
+                )
+
+
+def switch_tables(conn: Connection, from_release: str | None, to_release: str) -> None:
+    """Gives the public names to another release, in the caller's transaction."""
+    live = sql.Identifier(LIVE_SCHEMA)
+    if from_release is not None:
+        conn.execute(
+            sql.SQL("alter schema {} rename to {}").format(
+                live, sql.Identifier(views_schema(from_release))
+            )
+        )
+    conn.execute(
+        sql.SQL("alter schema {} rename to {}").format(
+            sql.Identifier(views_schema(to_release)), live
+        )
+    )
+    conn.execute("select pg_notify(%s, %s)", (CHANNEL, to_release))
+
+
+def drop_views(conn: Connection, release_id: str) -> None:
+    """Drops a release's schema of views; the live one has another name and cannot be hit."""
+    conn.execute(
+        sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(views_schema(release_id)))
+    )
+
+
+def live_tables(conn: Connection) -> dict[str, str]:
+    """Which relation of the schema ``recsys`` stands behind each public name."""
+    return dict(
+        conn.execute(
+            "select view_name, table_name from information_schema.view_table_usage "
+            "where view_schema = %s",
+            (LIVE_SCHEMA,),
+        ).fetchall()
+    )
+
+
+def _site_role_exists(conn: Connection) -> bool:
+    return (
+        conn.execute("select from pg_roles where rolname = %s", (SITE_ROLE,)).fetchone() is not None
+    )

@@ -1,0 +1,147 @@
+"""The trainer as a local process: started exactly as its image would start it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recsys import contract
+from recsys.contract import ExitCode, TrainerInput
+from recsys.errors import ConfigurationError, TrainingError, TransientError
+
+log = logging.getLogger(__name__)
+
+_SHARED_MODULES: Final = ("contract.py", "errors.py", "evaluation.py", "object_store.py")
+_PASSED_ON: Final = frozenset(
+    "PATH HOME TMPDIR LANG LC_ALL TZ HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy "
+    "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE RECSYS_CODE_REVISION".split()
+)
+_TAIL_LINES: Final = 20
+_GRACE_S: Final = 20
+# The trainer must not outlive the task that started it, not even when that is killed with -9.
+_TIED_TO_PARENT: Final = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit(143)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True)
+class LocalTrainer:
+    """Where the trainer's environment and sources are on this machine.
+
+    Attributes:
+        python: the interpreter of the trainer's own locked environment.
+        root: the folder that holds ``trainer/`` and ``src/recsys/``.
+    """
+
+    python: Path
+    root: Path
+
+    def digest(self) -> str:
+        """Stands for the image's digest: a hash of all that would go into the image."""
+        trainer = self.root / "trainer"
+        files = [
+            *(p for p in trainer.rglob("*.py") if ".venv" not in p.parts),
+            trainer / "uv.lock",
+            *(self.root / "src" / "recsys" / name for name in _SHARED_MODULES),
+        ]
+        digest = hashlib.sha256()
+        for path in sorted(files):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(self.root).as_posix()}\0{content}\n".encode())
+        return f"sha256:{digest.hexdigest()}"
+
+    def run(
+        self,
+        subcommand: str,
+        given: TrainerInput,
+        secrets: Mapping[str, str],
+        on_line: Callable[[str], None] = log.info,
+    ) -> None:
+        """Runs ``python -m trainer <subcommand>`` to its end, passing its output on line by line.
+
+        Args:
+            subcommand: ``train`` or ``verify``.
+            given: the trainer's input, passed as environment variables.
+            secrets: values of `contract.SECRET_ENV`, passed in the environment only.
+            on_line: called with each line that the trainer prints.
+
+        Raises:
+            ConfigurationError: there is no such interpreter.
+            TrainingError: it ended with an exit code that another try will not mend.
+            TransientError: it ended with one that another try may mend, or was killed.
+        """
+        if not self.python.exists():
+            raise ConfigurationError(
+                "the trainer's environment is missing",
+                expected=str(self.python),
+                hint="run `make setup`, or set RECSYS_TRAINER_PYTHON",
+            )
+        environment = {k: v for k, v in os.environ.items() if k in _PASSED_ON}
+        environment |= given.to_environment()
+        environment |= {k: v for k, v in secrets.items() if k in contract.SECRET_ENV}
+        environment |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
+        command = [str(self.python), "-m", "trainer", subcommand]
+        process = subprocess.Popen(  # noqa: S603  the command is ours; nothing of it is input
+            [sys.executable, "-c", _TIED_TO_PARENT, str(os.getpid()), *command],
+            cwd=self.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        try:
+            for line in process.stdout or ():
+                tail.append(line.rstrip())
+                on_line(line.rstrip())
+            code = process.wait()
+        finally:
+            _end(process)
+        if code != ExitCode.OK:
+            raise _failure(subcommand, code, tail)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends the trainer and its children, if they still run: first politely."""
+    if process.poll() is not None:
+        return
+    for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(wait_s)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _failure(subcommand: str, code: int, tail: deque[str]) -> TrainingError | TransientError:
+    if code < 0:
+        found = f"killed by {signal.Signals(-code).name}"
+    else:
+        name = {member.value: member.name for member in ExitCode}.get(code, "not in the contract")
+        found = f"exit code {code} ({name})"
+    hint = "its last lines: " + " | ".join(tail)
+    if contract.exit_is_transient(code):
+        return TransientError(
+            f"the trainer's `{subcommand}` did not finish", found=found, hint=hint
+        )
+    return TrainingError(f"the trainer's `{subcommand}` failed", found=found, hint=hint)

@@ -1,0 +1,26 @@
+"""A prepared ledger, and complete releases made from nothing but contract and store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from recsys import ledger
+from recsys.services import Services
+from recsys.settings import PostgresSettings, S3Settings
+
+
+@pytest.fixture
+def services(postgres_dsn: str, s3_settings: S3Settings) -> Services:
+    """Fresh database and bucket."""
+    return Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
+
+
+@pytest.fixture
+def conn(postgres_dsn: str) -> Iterator[ledger.Connection]:
+    """A connection to a fresh, prepared ledger."""
+    with ledger.connect(PostgresSettings(dsn=SecretStr(postgres_dsn))) as connection:
+        ledger.prepare(connection)
+        yield connection
