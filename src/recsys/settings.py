@@ -27,6 +27,7 @@ class S3Settings(BaseSettings):
     region: str = "us-east-1"
     access_key: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     secret_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    max_attempts: int = Field(default=8, ge=1, description="tries of one request, with backoff")
 
 
 class PostgresSettings(BaseSettings):

@@ -37,28 +37,29 @@ def force_state(conn, release_id: str, state: State) -> None:
 def test_the_database_enforces_exactly_the_moves_of_the_code(conn):
     """Tries every pair of states with plain SQL, past all code."""
     release_id = begin(conn).release_id
-    tried = 0
+    allowed = set()
     for before in State:
-        for after in State:
-            if before == after:
-                continue
+        for after in set(State) - {before}:
             force_state(conn, release_id, before)
-            tried += 1
-            try:
-                with ledger.acting(conn, "test", "test"):
-                    conn.execute(
-                        "update recsys.releases set state = %s where release_id = %s",
-                        (after.value, release_id),
-                    )
-                    # The champion may not vanish; that law has a test of its own.
-                    conn.execute("set constraints all deferred")
-                    raise psycopg.Rollback
-            except psycopg.errors.CheckViolation as error:
-                assert error.diag.constraint_name == "release_moves"
-                assert after not in MOVES[before]
-            else:
-                assert after in MOVES[before]
-    assert tried == len(State) * (len(State) - 1)
+            if database_allows(conn, release_id, after):
+                allowed.add((before, after))
+    assert allowed == {(a, b) for a in State for b in MOVES[a]}
+
+
+def database_allows(conn, release_id: str, to: State) -> bool:
+    """Tries a move and takes it back before the commit, where other laws would have their say."""
+    try:
+        with ledger.acting(conn, "test", "test"):
+            conn.execute(
+                "update recsys.releases set state = %s where release_id = %s",
+                (to.value, release_id),
+            )
+            raise psycopg.Rollback
+    except psycopg.errors.CheckViolation as error:
+        if error.diag.constraint_name != "release_moves":
+            raise
+        return False
+    return True
 
 
 def test_a_change_without_actor_and_reason_is_refused(conn):
@@ -100,8 +101,9 @@ def test_there_is_never_a_second_champion(conn):
     first, second = begin(conn, 1).release_id, begin(conn, 2).release_id
     force_state(conn, first, State.CHAMPION)
     force_state(conn, second, State.CANDIDATE)
-    with pytest.raises(psycopg.errors.UniqueViolation, match="one_champion"), ledger.acting(
-        conn, "t", "t"
+    with (
+        pytest.raises(psycopg.errors.UniqueViolation, match="one_champion"),
+        ledger.acting(conn, "t", "t"),
     ):
         conn.execute(
             "update recsys.releases set state = 'champion' where release_id = %s", (second,)

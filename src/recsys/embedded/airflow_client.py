@@ -1,0 +1,178 @@
+"""A small client of Airflow's REST API: enough to run a DAG and watch it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from recsys.errors import ConfigurationError, PermanentError, ServiceUnavailableError
+
+_TIMEOUT_SECONDS = 60
+_BROKEN_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class TaskInstance:
+    """One task of a run as Airflow sees it.
+
+    Attributes:
+        task_id: of the task, with its group.
+        state: Airflow's word for it, or None before it is scheduled.
+        try_number: 0 before the first try.
+        duration: seconds of the last try, or None.
+    """
+
+    task_id: str
+    state: str | None
+    try_number: int
+    duration: float | None
+
+
+class AirflowClient:
+    """Talks to one Airflow; a context manager that closes its connections.
+
+    Args:
+        url: of the API server, without a path.
+        username: of a user who may trigger runs.
+        password: of that user.
+    """
+
+    def __init__(self, url: str, username: str, password: str) -> None:
+        self.url = url
+        self._login = {"username": username, "password": password}
+        # The environment's proxies are not for loopback.
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False)
+        self._token: str | None = None
+
+    def __enter__(self) -> AirflowClient:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._http.close()
+
+    def health(self) -> dict[str, Any]:
+        """What each component last said of itself; needs no login."""
+        answer: dict[str, Any] = self._send("GET", "/api/v2/monitor/health", login=False)
+        return answer
+
+    def warm_execution_api(self) -> None:
+        """Has the server build the API that tasks call; its first answer is slow."""
+        self._send("GET", "/execution/health", login=False)
+
+    def token(self) -> str:
+        """A token for the API, asked for once."""
+        if self._token is None:
+            answer = self._send("POST", "/auth/token", json=self._login, login=False)
+            self._token = str(answer["access_token"])
+        return self._token
+
+    def unpause(self, dag_id: str) -> None:
+        """Lets the DAG run."""
+        self._send("PATCH", f"/api/v2/dags/{_part(dag_id)}", json={"is_paused": False})
+
+    def wait_for_dag(self, dag_id: str, seconds: float = 120) -> None:
+        """Waits until the DAG processor has read the DAG.
+
+        Where a file cannot be imported it waits less: it may be another one that is broken.
+
+        Raises:
+            ConfigurationError: its file cannot be imported, or there is none.
+        """
+        began = time.monotonic()
+        while True:
+            response = self._request("GET", f"/api/v2/dags/{_part(dag_id)}")
+            if response.is_success:
+                return
+            errors = self._send("GET", "/api/v2/importErrors")["import_errors"]
+            if time.monotonic() - began > (min(seconds, _BROKEN_SECONDS) if errors else seconds):
+                raise ConfigurationError(
+                    f"Airflow knows no DAG {dag_id}",
+                    found="; ".join(map(_last_words, errors)) or "no file",
+                    expected="a file that defines it in the DAGs folder",
+                )
+            time.sleep(1)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Starts a run.
+
+        Args:
+            dag_id: the DAG.
+            conf: values of its Params.
+
+        Returns:
+            The run's id.
+        """
+        answer = self._send(
+            "POST",
+            f"/api/v2/dags/{_part(dag_id)}/dagRuns",
+            json={"logical_date": None, "conf": dict(conf or {})},
+        )
+        return str(answer["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """The run's state: queued, running, success or failed."""
+        answer = self._send("GET", f"/api/v2/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}")
+        return str(answer["state"])
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
+        """The tasks of a run."""
+        answer = self._send(
+            "GET",
+            f"/api/v2/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances",
+            params={"limit": 1000},
+        )
+        return [
+            TaskInstance(item["task_id"], item["state"], item["try_number"], item["duration"])
+            for item in answer["task_instances"]
+        ]
+
+    def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
+        """The log of one try of a task, as text."""
+        answer = self._send(
+            "GET",
+            f"/api/v2/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}"
+            f"/taskInstances/{_part(task_id)}/logs/{try_number}",
+            params={"full_content": "true"},
+        )
+        return "\n".join(
+            str(line.get("event", line)) if isinstance(line, dict) else str(line)
+            for line in answer["content"]
+        )
+
+    def _request(
+        self, method: str, path: str, *, login: bool = True, **options: Any
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token()}"} if login else {}
+        try:
+            return self._http.request(method, path, headers=headers, **options)
+        except httpx.TransportError as error:
+            raise ServiceUnavailableError(
+                "Airflow does not answer",
+                found=f"{type(error).__name__}: {error}",
+                expected=f"an answer from {self.url}",
+                hint="start it with `recsys up`",
+            ) from error
+
+    def _send(self, method: str, path: str, *, login: bool = True, **options: Any) -> Any:
+        response = self._request(method, path, login=login, **options)
+        if response.is_success:
+            return response.json()
+        found = f"HTTP {response.status_code} {response.text}"
+        if response.is_server_error:
+            raise ServiceUnavailableError(f"Airflow failed at {method} {path}", found=found)
+        raise PermanentError(f"Airflow refused {method} {path}", found=found)
+
+
+def _last_words(error: Mapping[str, Any]) -> str:
+    lines = str(error["stack_trace"]).strip().splitlines() or ["no reason"]
+    return f"{error['filename']}: {lines[-1]}"
+
+
+def _part(text: str) -> str:
+    """One part of a path: a run id holds characters that mean something in a URL."""
+    return quote(text, safe="")

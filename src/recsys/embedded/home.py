@@ -1,0 +1,206 @@
+"""The home of a stack: one folder with its data, secrets, ports, logs and locks."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from recsys.errors import ConfigurationError, ServiceUnavailableError
+
+_LOOPBACK = "127.0.0.1"
+# Linux takes the ports of outgoing connections from 32768 and up. These stay below, even with the
+# 10000 that SeaweedFS adds to one, so that a remembered port is still free at the next start.
+_PORT_RANGE = range(10000, 22000)
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The random secrets of one stack; none of them is ever shown by ``repr``."""
+
+    postgres_password: str = field(default_factory=_token, repr=False)
+    s3_access_key: str = field(default_factory=lambda: secrets.token_hex(10).upper(), repr=False)
+    s3_secret_key: str = field(default_factory=_token, repr=False)
+    s3_internal_key: str = field(default_factory=_token, repr=False)
+    airflow_admin_password: str = field(default_factory=_token, repr=False)
+    airflow_jwt_secret: str = field(default_factory=_token, repr=False)
+    airflow_api_secret_key: str = field(default_factory=_token, repr=False)
+    airflow_fernet_key: str = field(
+        default_factory=lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        repr=False,
+    )
+
+
+class Home:
+    """The folder of one stack; two stacks in two folders share nothing.
+
+    Args:
+        path: the folder; by default ``$RECSYS_HOME``, else ``.recsys`` in the project that holds
+            the working directory, else ``.recsys`` in the working directory.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            configured = os.environ.get("RECSYS_HOME")
+            path = Path(configured) if configured else project_folder() / ".recsys"
+        self.path = path.expanduser().resolve()
+
+    def folder(self, name: str) -> Path:
+        """The folder of one service, made if need be; only its owner may list it."""
+        self._make()
+        folder = self.path / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def secrets(self) -> Secrets:
+        """The secrets, drawn at the first call and kept in a file of mode 600.
+
+        Raises:
+            ConfigurationError: the file is damaged.
+        """
+        self._make()
+        path = self.path / "secrets.json"
+        if not path.exists():
+            _create(path, json.dumps(asdict(Secrets()), indent=1))
+        try:
+            values = json.loads(path.read_text())
+            return Secrets(**{item.name: str(values[item.name]) for item in fields(Secrets)})
+        except (ValueError, KeyError, TypeError) as error:
+            # Neither the text nor the cause: both may hold a secret.
+            raise ConfigurationError(
+                f"the secrets in {path} cannot be read",
+                found=type(error).__name__,
+                expected="the JSON object that the first start wrote",
+                hint=f"restore the file, or remove {self.path} to begin anew without its data",
+            ) from None
+
+    def redact(self, text: str) -> str:
+        """The text without any of the secrets in it."""
+        for secret in vars(self.secrets()).values():
+            text = text.replace(secret, "***")
+        return text
+
+    def ports(self, names: Sequence[str]) -> dict[str, int]:
+        """The ports remembered under ``names``; those not known yet are chosen and remembered."""
+        return self._ports(names, replace_taken=False)
+
+    def free_ports(self, names: Sequence[str]) -> dict[str, int]:
+        """As ``ports``, but a port that someone listens on is replaced by a free one."""
+        return self._ports(names, replace_taken=True)
+
+    def forget_ports(self, names: Sequence[str]) -> None:
+        """Has new ports chosen for ``names`` when they are asked for next."""
+        self._make()
+        path = self.path / "ports.json"
+        with _locked(self.path / "ports.lock"):
+            kept = {name: port for name, port in _read_ports(path).items() if name not in names}
+            write_private(path, json.dumps(kept, indent=1, sort_keys=True))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the home: one start or stop at a time. The kernel frees it if its holder dies."""
+        self._make()
+        with _locked(self.path / "lock"):
+            yield
+
+    def _ports(self, names: Sequence[str], *, replace_taken: bool) -> dict[str, int]:
+        self._make()
+        path = self.path / "ports.json"
+        with _locked(self.path / "ports.lock"):
+            known = _read_ports(path)
+            before = dict(known)
+            for name in names:
+                if name not in known or (replace_taken and not _is_free(known[name])):
+                    known[name] = _choose(set(known.values()))
+            if known != before:
+                write_private(path, json.dumps(known, indent=1, sort_keys=True))
+            return {name: known[name] for name in names}
+
+    def _make(self) -> None:
+        # 711: as root, PostgreSQL runs under another account and must pass through.
+        self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+
+
+def project_folder() -> Path:
+    """The nearest folder, from the working directory up, that is or was a project's root."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / ".recsys").is_dir() or (folder / "dags" / "recsys_dag").is_dir():
+            return folder
+    return here
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the servers do: a connection that is still being forgotten does not hold a port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _choose(taken: set[int]) -> int:
+    for port in secrets.SystemRandom().sample(_PORT_RANGE, 200):
+        if port not in taken and _is_free(port):
+            return port
+    raise ServiceUnavailableError(
+        "no free port for the embedded stack",
+        expected=f"one of {_PORT_RANGE.start}..{_PORT_RANGE.stop - 1} free on {_LOOPBACK}",
+        hint="stop what is listening there",
+    )
+
+
+def _read_ports(path: Path) -> dict[str, int]:
+    try:
+        return {str(name): int(port) for name, port in json.loads(path.read_text()).items()}
+    except (FileNotFoundError, ValueError, AttributeError):
+        return {}  # Ports are no treasure: they can be chosen again.
+
+
+def _write(path: Path, text: str) -> Path:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return partial
+
+
+def _create(path: Path, text: str) -> None:
+    """Makes a private file, whole, unless another process made it first."""
+    partial = _write(path, text)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file of mode 600, whole or not at all."""
+    _write(path, text).replace(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

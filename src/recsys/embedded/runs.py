@@ -1,0 +1,108 @@
+"""One DAG run without a scheduler, in a child process, with live events."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recsys.embedded import airflow
+from recsys.embedded.home import Home
+
+Event = dict[str, Any]
+
+
+@dataclass
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        run_id: of the DAG run; empty if it never began.
+        state: ``success``, ``failed``, or ``crashed`` if the process died.
+        reason: why the gate, or the check for new data, decided as it did.
+        tasks: each task's last state.
+        errors: the last error of each task that failed.
+        seconds: wall time.
+        log: the file with everything that the process printed.
+    """
+
+    run_id: str = ""
+    state: str = "crashed"
+    reason: str | None = None
+    tasks: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    log: Path = Path()
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the run ended well; a rejected candidate is a run that ended well."""
+        return self.state == "success"
+
+    def take(self, event: Event) -> None:
+        """Notes what an event says."""
+        if event["event"] == "end":
+            self.run_id, self.state, self.reason = event["run_id"], event["state"], event["reason"]
+        elif event["event"] == "task":
+            self.tasks[event["task_id"]] = event["state"]
+            if event.get("error"):
+                self.errors[event["task_id"]] = event["error"]
+
+
+def run_once(
+    home: Home,
+    dag_id: str,
+    conf: dict[str, Any],
+    on_event: Callable[[Event], None] = lambda event: None,
+    environment: dict[str, str] | None = None,
+) -> RunResult:
+    """Runs a DAG once to its end; the data services must be running.
+
+    Args:
+        home: the stack.
+        dag_id: the DAG.
+        conf: values for its Params.
+        on_event: called with each event as it comes (see ``recsys_dag.run_dag``).
+        environment: further environment variables for the run's process.
+    """
+    airflow.migrate(home)
+    began = time.monotonic()
+    folder = home.folder("runs")
+    result = RunResult(log=folder / f"{dag_id}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log")
+    read_end, write_end = os.pipe()
+    with result.log.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603  our own module; conf is one argument, no shell
+            [
+                *(sys.executable, "-m", "recsys_dag.run_dag", dag_id),
+                *("--conf", json.dumps(conf), "--events", str(write_end)),
+            ],
+            env={**_inherited(), **airflow.environment(home), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[write_end],
+        )
+    os.close(write_end)
+    try:
+        with os.fdopen(read_end, encoding="utf-8") as events:
+            for line in events:
+                event: Event = json.loads(line)
+                result.take(event)
+                on_event(event)
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def _inherited() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}

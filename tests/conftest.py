@@ -1,0 +1,109 @@
+"""Real servers for the tests: one PostgreSQL and one S3 per session, a fresh corner per test."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+
+from recsys.embedded import stack
+from recsys.embedded.home import Home
+from recsys.embedded.postgres import Postgres
+from recsys.embedded.s3 import REGION, S3
+from recsys.object_store import ObjectStore
+from recsys.settings import S3Settings
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def ml_latest_small(repository: Path) -> Path:
+    """The zip of the real dataset, which lies beside the repository and is not part of it."""
+    path = repository.parent / "shared" / "data" / "ml-latest-small.zip"
+    if not path.exists():
+        pytest.skip("the real dataset is not here: ../shared/data/ml-latest-small.zip")
+    return path
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    """An empty home for servers of the test's own; what it left running is stopped."""
+    with tempfile.TemporaryDirectory(prefix="recsys-tests-") as folder:
+        home = Home(Path(folder) / "home")
+        yield home
+        stack.stop(home)
+
+
+@pytest.fixture(scope="session")
+def session_home() -> Iterator[Home]:
+    """The home of this session's servers."""
+    with tempfile.TemporaryDirectory(prefix="recsys-tests-") as folder:
+        yield Home(Path(folder))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(session_home: Home) -> Iterator[Postgres]:
+    """A running PostgreSQL; tests should take `postgres_dsn`."""
+    server = Postgres(session_home)
+    with session_home.lock():
+        server.start()
+    yield server
+    with session_home.lock():
+        server.stop()
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: Postgres) -> Iterator[str]:
+    """The URI of an empty database, dropped after the test, whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield postgres_server.dsn(name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def s3_server(session_home: Home) -> Iterator[S3]:
+    """A running S3 server; tests should take `object_store` or `s3_settings`."""
+    server = S3(session_home)
+    with session_home.lock():
+        server.start()
+    yield server
+    with session_home.lock():
+        server.stop()
+
+
+@pytest.fixture
+def s3_settings(s3_server: S3) -> Iterator[S3Settings]:
+    """Settings that lead to an empty bucket, removed after the test."""
+    client = s3_server.client()
+    bucket = f"test-{uuid.uuid4().hex}"
+    client.create_bucket(Bucket=bucket)
+    secrets = s3_server.home.secrets()
+    settings = S3Settings(
+        bucket=bucket,
+        endpoint=s3_server.address(),
+        region=REGION,
+        access_key=SecretStr(secrets.s3_access_key),
+        secret_key=SecretStr(secrets.s3_secret_key),
+    )
+    yield settings
+    store = ObjectStore.connect(settings)
+    store.delete(store.keys(""))
+    client.delete_bucket(Bucket=bucket)
+
+
+@pytest.fixture
+def object_store(s3_settings: S3Settings) -> ObjectStore:
+    """The store of an empty bucket."""
+    return ObjectStore.connect(s3_settings)

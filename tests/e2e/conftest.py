@@ -1,0 +1,138 @@
+"""The real DAG, run by Airflow in this process, against fresh databases and buckets."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from recsys.sample import write_sample
+from recsys.services import Services
+from recsys.settings import PostgresSettings, S3Settings
+from recsys.training import LocalTrainer
+
+# Airflow reads these when it is first imported, which no test may do before.
+_AIRFLOW = Path(tempfile.mkdtemp(prefix="recsys-airflow-"))
+_REPOSITORY = Path(__file__).resolve().parents[2]
+os.environ.update(
+    AIRFLOW_HOME=str(_AIRFLOW),
+    AIRFLOW__CORE__DAGS_FOLDER=str(_REPOSITORY / "dags"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__UNIT_TEST_MODE="False",
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_AIRFLOW}/airflow.db",
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+    RECSYS_RETRY_DELAY_S="0.1",
+    RECSYS_TRAINER_PYTHON=os.environ.get(
+        "RECSYS_TRAINER_PYTHON", str(_REPOSITORY / "trainer/.venv/bin/python")
+    ),
+)
+
+
+@dataclass
+class Outcome:
+    """How a run of the DAG ended."""
+
+    state: str
+    reason: str | None
+    tasks: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    tries: dict[str, int] = field(default_factory=dict)
+
+    def ran(self, task_id: str) -> bool:
+        return self.tasks.get(task_id) == "success"
+
+
+class Pipeline:
+    """Runs the DAG as an operator would trigger it."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    def run(self, source: Path | str, **conf: Any) -> Outcome:
+        from recsys_dag.movie_rec_sys import dag
+        from recsys_dag.run_dag import Events, run
+
+        stream = io.StringIO()
+        run(dag, {"source": str(source), **conf}, Events(stream))
+        outcome = Outcome("crashed", None)
+        for line in stream.getvalue().splitlines():
+            event = json.loads(line)
+            if event["event"] == "end":
+                outcome.state, outcome.reason = event["state"], event["reason"]
+            elif event["event"] == "task":
+                outcome.tasks[event["task_id"]] = event["state"]
+                if "error" in event:
+                    outcome.errors[event["task_id"]] = event["error"]
+                if "try_number" in event:
+                    outcome.tries[event["task_id"]] = event["try_number"]
+        return outcome
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Airflow's metadata, once a session."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture
+def pipeline(
+    airflow_db: None,
+    postgres_dsn: str,
+    s3_settings: S3Settings,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Pipeline:
+    """The pipeline on a fresh database and bucket, with a trainer that takes seconds."""
+    if not Path(os.environ["RECSYS_TRAINER_PYTHON"]).exists():
+        pytest.fail("the trainer's environment is missing: run `make setup`")
+    services = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
+    assert s3_settings.access_key is not None
+    assert s3_settings.secret_key is not None
+    monkeypatch.setenv("AIRFLOW_CONN_RECSYS_PG_VECTOR_BACKEND", postgres_dsn)
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_RECSYS_S3",
+        json.dumps(
+            {
+                "conn_type": "aws",
+                "login": s3_settings.access_key.get_secret_value(),
+                "password": s3_settings.secret_key.get_secret_value(),
+                "extra": {
+                    "endpoint_url": s3_settings.endpoint,
+                    "region_name": s3_settings.region,
+                    "bucket_name": s3_settings.bucket,
+                },
+            }
+        ),
+    )
+    return Pipeline(services)
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset that trains in seconds."""
+    path = tmp_path_factory.mktemp("dataset") / "small.zip"
+    write_sample(path, ratings=4_000, seed=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def changed_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one."""
+    path = tmp_path_factory.mktemp("dataset") / "changed.zip"
+    write_sample(path, ratings=5_000, seed=1)
+    return path
+
+
+@pytest.fixture
+def trainer(repository: Path) -> LocalTrainer:
+    """The trainer in its own environment."""
+    return LocalTrainer(Path(os.environ["RECSYS_TRAINER_PYTHON"]), repository)

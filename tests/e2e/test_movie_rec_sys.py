@@ -1,0 +1,281 @@
+"""The whole DAG, by real Airflow, on real PostgreSQL, S3 and Keras."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from recsys import contract, ledger, promotion, public_copies, queries, status
+from recsys.ledger import State
+
+
+def live(pipeline) -> str | None:
+    champion = status.status(pipeline.services)["champion"]
+    return champion["release_id"] if champion else None
+
+
+def assert_untouched(pipeline, release_id: str | None) -> None:
+    """Production is a whole pair of this release (or of none)."""
+    with pipeline.services.connect() as conn:
+        champion = ledger.champion(conn)
+        assert (champion.release_id if champion else None) == release_id
+        assert public_copies.in_order(pipeline.services.store, champion)
+    assert status.problems(pipeline.services) == []
+
+
+@pytest.fixture
+def champion(pipeline, small_dataset):
+    """A pipeline that has promoted its first release."""
+    assert pipeline.run(small_dataset).state == "success"
+    return live(pipeline)
+
+
+def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
+    pipeline, small_dataset, changed_dataset, monkeypatch
+):
+    first = pipeline.run(small_dataset)
+    assert first.state == "success", first.errors
+    assert first.ran("promote_release")
+    assert first.ran("retire_old_releases")
+    assert first.tasks["reject_candidate"] == first.tasks["approve_release"] == "skipped"
+    one = live(pipeline)
+    assert one is not None
+    assert one[:8] in small_dataset.with_name("small.zip.md5").read_text()
+    assert_untouched(pipeline, one)
+    with pipeline.services.connect() as conn:
+        assert ledger.last_decision(conn, one).accepted
+        [(recorded,)] = conn.execute("select release_id from recsys.internal_hash").fetchall()
+    assert recorded == one
+    _, _, neighbours = queries.similar(pipeline.services, "1", 5)
+    assert len({m.movie_id for m in neighbours} - {1}) == 5
+    _, movies = queries.recommend(pipeline.services, 1, 5)
+    assert len(movies) == 5
+
+    unchanged = pipeline.run(small_dataset)
+    assert unchanged.state == "success"
+    assert unchanged.reason == "this build is the champion"
+    assert unchanged.ran("do_nothing")
+    assert unchanged.tasks["fetch_dataset"] == "skipped"
+
+    forced = pipeline.run(small_dataset, force=True)
+    assert forced.state == "success", forced.errors
+    assert forced.ran("promote_release")
+    assert_untouched(pipeline, one)
+
+    rejected = pipeline.run(changed_dataset, gate_min_coverage=1.0, gate_min_ndcg_ratio=100)
+    assert rejected.state == "success", rejected.errors
+    assert rejected.ran("reject_candidate")
+    assert rejected.tasks["promote_release"] == "skipped"
+    assert_untouched(pipeline, one)
+    again = pipeline.run(changed_dataset)
+    assert again.reason == "this build was rejected"
+    assert again.ran("do_nothing")
+
+    accepted = pipeline.run(
+        changed_dataset, force=True, gate_max_ndcg_drop=10, gate_max_rmse_rise=10
+    )
+    assert accepted.ran("promote_release"), (accepted.reason, accepted.errors)
+    two = live(pipeline)
+    assert two not in (None, one)
+    assert_untouched(pipeline, two)
+
+    promotion.roll_back(pipeline.services, actor="operator", reason="test")
+    assert_untouched(pipeline, one)
+    after = pipeline.run(changed_dataset)
+    assert after.reason == "this build was rolled back"
+    assert_untouched(pipeline, one)
+
+    monkeypatch.setenv("RECSYS_BUILD_SETTINGS", '{"trainer": {"seed": 21}}')
+    retrained = pipeline.run(small_dataset, gate_max_ndcg_drop=10, gate_max_rmse_rise=10)
+    assert retrained.ran("train_dl_model"), retrained.errors
+    assert live(pipeline) not in (None, one, two)
+
+
+def break_md5(source: Path) -> None:
+    source.with_name(source.name + ".md5").write_text(f"{'0' * 32}  {source.name}\n")
+
+
+def lose_md5(source: Path) -> None:
+    source.with_name(source.name + ".md5").unlink()
+
+
+def truncate(source: Path) -> None:
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    rewrite_md5(source)
+
+
+def rewrite_md5(source: Path) -> None:
+    import hashlib
+
+    digest = hashlib.md5(source.read_bytes(), usedforsecurity=False).hexdigest()
+    source.with_name(source.name + ".md5").write_text(f"{digest}  {source.name}\n")
+
+
+def corrupt_rows(source: Path) -> None:
+    """Gives every third rating a value that is no number of stars."""
+    with zipfile.ZipFile(source) as old:
+        contents = {name: old.read(name) for name in old.namelist()}
+    [ratings] = [name for name in contents if name.endswith("ratings.csv")]
+    lines = contents[ratings].splitlines(keepends=True)
+    for i in range(1, len(lines), 3):
+        user, movie, _, when = lines[i].split(b",")
+        lines[i] = b",".join((user, movie, b"77", when))
+    contents[ratings] = b"".join(lines)
+    with zipfile.ZipFile(source, "w") as new:
+        for name, data in contents.items():
+            new.writestr(name, data)
+    rewrite_md5(source)
+
+
+@pytest.mark.parametrize(
+    ("harm", "task", "says"),
+    [
+        (break_md5, "fetch_dataset", "md5"),
+        (lose_md5, "data_is_new", "md5"),
+        (truncate, "fetch_dataset", "zip"),
+        (corrupt_rows, "generate_data_frames", "rating_range"),
+    ],
+)
+def test_bad_data_fails_once_clearly_and_the_next_good_run_succeeds(
+    pipeline, champion, changed_dataset, tmp_path, harm, task, says
+):
+    source = tmp_path / "data.zip"
+    for suffix in ("", ".md5"):
+        shutil.copy(f"{changed_dataset}{suffix}", f"{source}{suffix}")
+    rewrite_md5(source)
+    harm(source)
+    outcome = pipeline.run(source)
+    assert outcome.state == "failed"
+    assert list(outcome.errors) == [task]
+    assert says in outcome.errors[task]
+    assert outcome.tries[task] == 1, "a permanent error is not tried again"
+    assert_untouched(pipeline, champion)
+
+    shutil.copy(changed_dataset, source)
+    rewrite_md5(source)
+    good = pipeline.run(source, gate_max_ndcg_drop=10, gate_max_rmse_rise=10)
+    assert good.ran("promote_release"), (good.reason, good.errors)
+
+
+def test_an_unreachable_source_is_an_error_and_is_tried_again(pipeline, champion):
+    outcome = pipeline.run("http://127.0.0.1:9/data.zip")
+    assert outcome.state == "failed"
+    assert list(outcome.errors) == ["data_is_new"]
+    assert outcome.tries["data_is_new"] == 4
+    assert_untouched(pipeline, champion)
+
+
+TRAINER_FAILURES = {
+    "exits with bad data": ("exit 65", "BAD_DATA", 1),
+    "exits with an unknown code": ("exit 3", "not in the contract", 1),
+    "is killed": ("kill -9 $$", "SIGKILL", 4),
+}
+
+
+@pytest.mark.parametrize("name", TRAINER_FAILURES)
+def test_a_failing_trainer_leaves_production_untouched(
+    pipeline, champion, changed_dataset, tmp_path, monkeypatch, name
+):
+    script, says, tries = TRAINER_FAILURES[name]
+    monkeypatch.setenv("RECSYS_TRAINER_PYTHON", str(executable(tmp_path, script)))
+    outcome = pipeline.run(changed_dataset)
+    assert outcome.state == "failed"
+    assert list(outcome.errors) == ["train_dl_model"]
+    assert says in outcome.errors["train_dl_model"]
+    assert outcome.tries["train_dl_model"] == tries
+    assert_untouched(pipeline, champion)
+
+
+def test_a_trainer_that_writes_no_manifest_is_caught(
+    pipeline, champion, changed_dataset, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patched:
+        patched.setenv("RECSYS_TRAINER_PYTHON", str(executable(tmp_path, "exit 0")))
+        outcome = pipeline.run(changed_dataset)
+    assert outcome.state == "failed"
+    assert list(outcome.errors) == ["verify_candidate"]
+    assert "has no manifest" in outcome.errors["verify_candidate"]
+    assert_untouched(pipeline, champion)
+
+    good = pipeline.run(changed_dataset, gate_max_ndcg_drop=10, gate_max_rmse_rise=10)
+    assert good.ran("promote_release"), (good.reason, good.errors)
+
+
+def executable(folder: Path, script: str) -> Path:
+    """Stands where the trainer's interpreter is expected."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_an_artifact_changed_by_one_byte_never_becomes_a_candidate(
+    pipeline, champion, changed_dataset, monkeypatch
+):
+    """The model is changed between training and verification."""
+    from recsys.training import LocalTrainer
+
+    run = LocalTrainer.run
+
+    def run_then_damage(self, subcommand, given, *args, **kwargs):
+        run(self, subcommand, given, *args, **kwargs)
+        if subcommand == "train":
+            key = contract.release_key(given.release_id, contract.MODEL_FILE)
+            data = bytearray(pipeline.services.store.get_bytes(key))
+            data[len(data) // 2] ^= 1
+            pipeline.services.store.put_bytes(key, bytes(data))
+
+    monkeypatch.setattr(LocalTrainer, "run", run_then_damage)
+    outcome = pipeline.run(changed_dataset)
+    assert outcome.state == "failed"
+    assert list(outcome.errors) == ["verify_candidate"]
+    assert "is not the file that its manifest names" in outcome.errors["verify_candidate"]
+    assert_untouched(pipeline, champion)
+
+
+@pytest.mark.parametrize(
+    ("connection", "value", "says"),
+    [
+        ("AIRFLOW_CONN_RECSYS_PG_VECTOR_BACKEND", "postgres://u:p@127.0.0.1:9/x", "PostgreSQL"),
+        (
+            "AIRFLOW_CONN_RECSYS_S3",
+            '{"conn_type": "aws", "login": "a", "password": "b", "extra": '
+            '{"endpoint_url": "http://127.0.0.1:9", "bucket_name": "xyz"}}',
+            "S3 does not answer",
+        ),
+    ],
+)
+def test_a_server_that_is_down_is_named(
+    pipeline, small_dataset, monkeypatch, connection, value, says
+):
+    monkeypatch.setenv("RECSYS_S3_MAX_ATTEMPTS", "2")
+    monkeypatch.setenv(connection, value)
+    outcome = pipeline.run(small_dataset)
+    assert outcome.state == "failed"
+    [error] = outcome.errors.values()
+    assert says in error
+
+
+def test_a_promotion_that_fails_before_its_commit_heals_on_the_next_run(
+    pipeline, champion, changed_dataset, monkeypatch
+):
+    relaxed = {"gate_max_ndcg_drop": 10, "gate_max_rmse_rise": 10}
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("something nobody thought of")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(promotion, "_commit", fail)
+        outcome = pipeline.run(changed_dataset, **relaxed)
+    assert outcome.state == "failed"
+    assert list(outcome.errors) == ["promote_release"]
+    assert_untouched(pipeline, champion)
+
+    good = pipeline.run(changed_dataset, **relaxed)
+    assert good.ran("promote_release")
+    with pipeline.services.connect() as conn:
+        assert ledger.get(conn, champion).state == State.SUPERSEDED
