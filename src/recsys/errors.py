@@ -67,8 +67,16 @@ class TrainingError(PermanentError):
     """The trainer refused its input or ended without a manifest."""
 
 
+class EvaluationError(PermanentError):
+    """What a candidate saved cannot be measured: pairs are missing, doubled or not numbers."""
+
+
 class VectorError(PermanentError):
     """Vectors have a wrong dimension, count or value, or their index does not answer well."""
+
+
+class UnknownIdError(PermanentError):
+    """There is no vector for the user or movie that was asked for."""
 
 
 class LedgerError(PermanentError):

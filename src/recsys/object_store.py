@@ -81,7 +81,7 @@ class ObjectStore:
                 settings.secret_key.get_secret_value() if settings.secret_key else None
             ),
             config=Config(
-                retries={"mode": "standard", "max_attempts": 8},
+                retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
                 connect_timeout=5,
                 read_timeout=60,
                 s3={"addressing_style": "path" if settings.endpoint else "auto"},
@@ -91,8 +91,16 @@ class ObjectStore:
 
     def check(self) -> None:
         """Raises unless the bucket answers and the credentials are good for it."""
+        from botocore.exceptions import ClientError
+
         with self._errors("the bucket"):
-            self._client.head_bucket(Bucket=self.bucket)
+            try:
+                self._client.head_bucket(Bucket=self.bucket)
+            except ClientError as error:
+                # The answer to a HEAD has no body that could say NoSuchBucket.
+                if error.response.get("Error", {}).get("Code") in _NOT_FOUND:
+                    raise self._no_bucket() from error
+                raise
 
     def put_bytes(self, key: str, data: bytes, metadata: dict[str, str] | None = None) -> None:
         """Writes an object whole; the server verifies its sha256."""
@@ -125,6 +133,21 @@ class ObjectStore:
         with self._errors(key):
             return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
+    def chunks(self, key: str, start: int = 0) -> Iterator[bytes]:
+        """Reads an object piece by piece, from the byte ``start`` on.
+
+        Raises:
+            ArtifactError: there is no such object.
+        """
+        with self._errors(key):
+            # Not "bytes=0-" from the start: an empty object has no byte 0, and that is an error.
+            answer = (
+                self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={start}-")
+                if start
+                else self._client.get_object(Bucket=self.bucket, Key=key)
+            )
+            yield from answer["Body"].iter_chunks(_CHUNK)
+
     def download(self, key: str, path: Path, sha256: str | None = None) -> None:
         """Downloads to ``path``, which appears whole and checked or not at all.
 
@@ -139,9 +162,8 @@ class ObjectStore:
         partial = path.with_name(path.name + ".partial")
         digest = hashlib.sha256()
         try:
-            with self._errors(key), partial.open("wb") as file:
-                body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
-                for chunk in body.iter_chunks(_CHUNK):
+            with partial.open("wb") as file:
+                for chunk in self.chunks(key):
                     digest.update(chunk)
                     file.write(chunk)
             if sha256 is not None and digest.hexdigest() != sha256:
@@ -158,10 +180,8 @@ class ObjectStore:
     def sha256(self, key: str) -> str:
         """sha256 of an object's content as the store gives it, 64 hex digits."""
         digest = hashlib.sha256()
-        with self._errors(key):
-            body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
-            for chunk in body.iter_chunks(_CHUNK):
-                digest.update(chunk)
+        for chunk in self.chunks(key):
+            digest.update(chunk)
         return digest.hexdigest()
 
     def head(self, key: str) -> StoredObject | None:
@@ -232,11 +252,7 @@ class ObjectStore:
         code = str(response.get("Error", {}).get("Code", ""))
         status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code == "NoSuchBucket":
-            return ConfigurationError(
-                "the bucket does not exist",
-                found=self.bucket,
-                hint="create it, or correct the bucket's name in the settings",
-            )
+            return self._no_bucket()
         if code in _NOT_FOUND:
             return ArtifactError(f"there is no {what} in the bucket {self.bucket}")
         if code in _REFUSED:
@@ -248,6 +264,13 @@ class ObjectStore:
         if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
             return self._unavailable(f"{code} (HTTP {status})")
         return PermanentError(f"S3 refused a request for {what}", found=f"{code} (HTTP {status})")
+
+    def _no_bucket(self) -> ConfigurationError:
+        return ConfigurationError(
+            "the bucket does not exist",
+            found=self.bucket,
+            hint="create it, or correct the bucket's name in the settings",
+        )
 
     def _unavailable(self, found: str) -> ServiceUnavailableError:
         return ServiceUnavailableError(

@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import socket
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -78,52 +79,65 @@ class Web:
         return f"{self.address}/ml.zip"
 
 
+class Server(ThreadingHTTPServer):
+    """Serves a `Web`."""
+
+    site: Web
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Clients that have read enough hang up; that is no fault of the server.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        site = self.server.site
+        path = self.path.partition("?")[0]
+        site.asked.append((path, self.headers.get("Range")))
+        answer = site.answers.get(path, Answer(b"not here", status=404))
+        self._send(answer)
+        answer.then(answer)
+
+    def _send(self, answer: Answer) -> None:
+        start, status, body = 0, answer.status, answer.content
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        unchanged = self.headers.get("If-Range") == answer.etag
+        if answer.ranges and wanted and unchanged and status == 200:
+            start, status = int(wanted[1]), 206
+        body = body[start:]
+        self.send_response(status)
+        if answer.etag:
+            self.send_header("ETag", answer.etag)
+        if status == 206:
+            whole = len(answer.content)
+            true_range = f"bytes {start}-{whole - 1}/{whole}"
+            self.send_header("Content-Range", answer.content_range or true_range)
+        self.send_header("Content-Length", str(answer.claims or len(body)))
+        self.end_headers()
+        if answer.cut_after is not None and answer.cuts > 0:
+            answer.cuts -= 1
+            body = body[: answer.cut_after]
+            self.close_connection = True
+        if answer.claims:
+            self.close_connection = True
+        self.wfile.write(body)
+
+
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            site.asked.append((path, self.headers.get("Range")))
-            answer = site.answers.get(path, Answer(b"not here", status=404))
-            self._send(answer)
-            answer.then(answer)
-
-        def _send(self, answer: Answer) -> None:
-            start, status, body = 0, answer.status, answer.content
-            wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            unchanged = self.headers.get("If-Range") == answer.etag
-            if answer.ranges and wanted and unchanged and status == 200:
-                start, status = int(wanted[1]), 206
-            body = body[start:]
-            self.send_response(status)
-            if answer.etag:
-                self.send_header("ETag", answer.etag)
-            if status == 206:
-                whole = len(answer.content)
-                true_range = f"bytes {start}-{whole - 1}/{whole}"
-                self.send_header("Content-Range", answer.content_range or true_range)
-            self.send_header("Content-Length", str(answer.claims or len(body)))
-            self.end_headers()
-            if answer.cut_after is not None and answer.cuts > 0:
-                answer.cuts -= 1
-                body = body[: answer.cut_after]
-                self.close_connection = True
-            if answer.claims:
-                self.close_connection = True
-            self.wfile.write(body)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    site = Web(f"http://127.0.0.1:{server.server_port}")
+    server = Server(("127.0.0.1", 0), Handler)
+    server.site = Web(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield site
+    yield server.site
     server.shutdown()
     server.server_close()
     thread.join()
