@@ -243,7 +243,7 @@ def verify_candidate(
 
 
 def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
-    """Loads the trainer's user and movie towers into the release's own tables.
+    """Loads the trainer's user and movie towers into the release's own tables, and checks them.
 
     Returns:
         Facts of each table: rows, digest.
@@ -261,6 +261,11 @@ def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
             services.store.download(artifact.key, path, artifact.sha256)
             ids, towers, extra = vector_store.read_vectors(path)
         loaded[table.name] = _load(services, run, table, ids, towers, extra)
+    with services.connect() as conn:
+        for table in _TOWERS:
+            vector_store.check_vectors(
+                conn, table, run.release_id, expected_rows=loaded[table.name]["rows"]
+            )
     return loaded
 
 

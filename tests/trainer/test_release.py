@@ -1,0 +1,325 @@
+"""The trainer as a process against a real S3 server: what it stores, and how it can fail."""
+
+import json
+import signal
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import QUICK, Bench
+
+from recsys import contract
+from recsys.contract import ExitCode, GoldenPredictions, Manifest, TrainerInput
+from recsys.object_store import file_sha256
+from trainer.__main__ import main
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def trained(bench: Bench, small: Tables) -> TrainerInput:
+    """A release that the process made."""
+    bench.put_features(*small, md5="a" * 32)
+    given = bench.input()
+    environment = bench.environment(given) | {"RECSYS_CODE_REVISION": "abc1234"}
+    # In this process: the one test that starts a process of its own is `verify`'s.
+    assert main([], environment) == ExitCode.OK
+    return given
+
+
+def _manifest(bench: Bench, given: TrainerInput) -> Manifest:
+    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    return Manifest.from_json(bench.store.get_bytes(key))
+
+
+def _log(bench: Bench, given: TrainerInput) -> str:
+    key = contract.release_key(given.release_id, contract.TRAINER_LOG_FILE)
+    return bench.store.get_bytes(key).decode()
+
+
+def _has_manifest(bench: Bench, given: TrainerInput) -> bool:
+    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    return bench.store.head(key) is not None
+
+
+def test_a_release_is_stored_whole_with_its_lineage(
+    bench: Bench, trained: TrainerInput, small: Tables
+) -> None:
+    manifest = _manifest(bench, trained)
+    assert {a.name for a in manifest.artifacts} == contract.REQUIRED_ARTIFACTS
+    for artifact in manifest.artifacts:
+        assert bench.store.sha256(artifact.key) == artifact.sha256
+    assert (manifest.run_nonce, manifest.build) == (trained.run_nonce, trained.build)
+    assert (manifest.serving.method, manifest.serving.interactions) == ("refit", len(small[0]))
+    lineage = manifest.lineage
+    assert (lineage["seed"], lineage["code_revision"]) == (3, "abc1234")
+    assert lineage["data"]["train"] + lineage["data"]["holdout"] == len(small[0])
+    assert lineage["config"]["rating"]["epochs"] == QUICK["rating"]["epochs"]
+    assert {"python", "keras", "tensorflow", "numpy", "hardware", "seconds"} <= set(lineage)
+    stored = json.loads(bench.store.get_bytes(manifest.artifact(contract.METRICS_FILE).key))
+    assert stored == manifest.metrics
+    answer = json.loads((bench.xcom / "return.json").read_text())
+    key = contract.release_key(trained.release_id, contract.MANIFEST_FILE)
+    assert answer == {"manifest_key": key}
+
+
+def test_the_log_is_stored_and_tells_of_every_epoch(bench: Bench, trained: TrainerInput) -> None:
+    log = _log(bench, trained)
+    assert "rating model epoch 12: loss" in log
+    assert "validation rmse" in log
+    assert "exit code 0 (OK)" in log
+    for secret in bench.credentials.values():
+        assert secret not in log
+
+
+def test_a_complete_release_is_not_trained_again(bench: Bench, trained: TrainerInput) -> None:
+    before, log = _manifest(bench, trained), _log(bench, trained)
+    other_run = trained.model_copy(update={"run_nonce": "another-run"})
+    assert main(["train"], bench.environment(other_run)) == ExitCode.OK
+    after = _manifest(bench, trained)
+    assert after == before.model_copy(update={"run_nonce": "another-run"})
+    assert _log(bench, trained) == log
+    assert main(["train"], bench.environment(trained)) == ExitCode.OK
+    assert _manifest(bench, trained) == before
+
+
+def test_a_release_with_a_changed_artifact_is_made_again(bench: Bench, small: Tables) -> None:
+    given = bench.input(md5="c" * 32)
+    bench.put_features(*small, md5="c" * 32)
+    assert main([], bench.environment(given)) == ExitCode.OK
+    key = contract.release_key(given.release_id, contract.MODEL_FILE)
+    bench.store.put_bytes(key, b"torn")
+    first = _manifest(bench, given)
+    assert main([], bench.environment(given)) == ExitCode.OK
+    again = _manifest(bench, given)
+    assert bench.store.sha256(key) == again.artifact(contract.MODEL_FILE).sha256
+    assert again.metrics == first.metrics
+
+
+def test_verify_accepts_the_release_in_a_fresh_process(bench: Bench, trained: TrainerInput) -> None:
+    code, out = bench.run(trained, "verify")
+    assert code == ExitCode.OK
+    assert "reproduces 67 golden predictions" in out
+
+
+@pytest.fixture
+def copied(bench: Bench, trained: TrainerInput, tmp_path: Path) -> TrainerInput:
+    """A release of its own with the same artifacts, to be damaged."""
+    given = bench.input(md5=tmp_path.name.encode().hex().ljust(32, "0")[-32:])
+    artifacts = []
+    for artifact in _manifest(bench, trained).artifacts:
+        key = contract.release_key(given.release_id, artifact.name)
+        bench.store.copy(artifact.key, key, {})
+        artifacts.append(artifact.model_copy(update={"key": key}))
+    _put_manifest(bench, given, _manifest(bench, trained), artifacts=tuple(artifacts))
+    return given
+
+
+def _put_manifest(bench: Bench, given: TrainerInput, manifest: Manifest, **changed: object) -> None:
+    changed = {
+        "release_id": given.release_id,
+        "build": given.build,
+        "fingerprint": given.build.fingerprint,
+        **changed,
+    }
+    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    bench.store.put_bytes(key, manifest.model_copy(update=changed).to_json())
+
+
+def _replace_artifact(
+    bench: Bench, given: TrainerInput, name: str, data: bytes, folder: Path
+) -> None:
+    """Stores other content and a manifest that vouches for it."""
+    path = folder / "other"
+    path.write_bytes(data)
+    manifest = _manifest(bench, given)
+    bench.store.put_bytes(manifest.artifact(name).key, data)
+    artifacts = tuple(
+        a.model_copy(update={"sha256": file_sha256(path), "size": len(data)})
+        if a.name == name
+        else a
+        for a in manifest.artifacts
+    )
+    _put_manifest(bench, given, manifest, artifacts=artifacts)
+
+
+def _verify(
+    bench: Bench, given: TrainerInput, capsys: pytest.CaptureFixture[str]
+) -> tuple[ExitCode, str]:
+    code = main(["verify"], bench.environment(given))
+    return code, capsys.readouterr().out
+
+
+def test_verify_refuses_a_changed_byte(
+    bench: Bench, copied: TrainerInput, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = contract.release_key(copied.release_id, contract.MODEL_FILE)
+    data = bytearray(bench.store.get_bytes(key))
+    data[len(data) // 2] ^= 1
+    bench.store.put_bytes(key, bytes(data))
+    code, out = _verify(bench, copied, capsys)
+    assert code == ExitCode.BAD_DATA
+    assert "is not the file that was stored" in out
+
+
+def test_verify_refuses_a_model_that_does_not_load(
+    bench: Bench, copied: TrainerInput, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _replace_artifact(bench, copied, contract.MODEL_FILE, b"PK no model", tmp_path)
+    code, out = _verify(bench, copied, capsys)
+    assert code == ExitCode.BAD_DATA
+    assert "does not load with stock Keras" in out
+
+
+@pytest.mark.parametrize("off", [0.01, -3.0])
+def test_verify_refuses_a_model_that_answers_otherwise(
+    bench: Bench,
+    copied: TrainerInput,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    off: float,
+) -> None:
+    key = contract.release_key(copied.release_id, contract.GOLDEN_FILE)
+    golden = GoldenPredictions.model_validate_json(bench.store.get_bytes(key))
+    other = golden.model_copy(update={"stars": [*golden.stars[:-1], golden.stars[-1] + off]})
+    data = other.model_dump_json().encode()
+    _replace_artifact(bench, copied, contract.GOLDEN_FILE, data, tmp_path)
+    code, out = _verify(bench, copied, capsys)
+    assert code == ExitCode.BAD_DATA
+    assert "does not reproduce its golden predictions" in out
+
+
+def test_verify_refuses_the_manifest_of_another_run_and_a_missing_one(
+    bench: Bench, trained: TrainerInput, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = trained.model_copy(update={"run_nonce": "another-run"})
+    code, out = _verify(bench, other, capsys)
+    assert code == ExitCode.BAD_DATA
+    assert "another run nonce" in out
+    nothing = bench.input(md5="9" * 32)
+    assert _verify(bench, nothing, capsys)[0] == ExitCode.BAD_DATA
+
+
+def test_sigterm_ends_the_training_with_no_manifest(bench: Bench, small: Tables) -> None:
+    bench.put_features(*small, md5="d" * 32)
+    given = bench.input({"rating": {"epochs": 1000, "batch_size": 64}}, md5="d" * 32)
+    with bench.start(given) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "epoch 2:" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.TERMINATED
+    assert "told to stop by SIGTERM" in out
+    assert not _has_manifest(bench, given)
+    assert "told to stop by SIGTERM" in _log(bench, given)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"rating": {"epohcs": 3}}, "rating.epohcs"),
+        ({"rating": {"learning_rate": -1}}, "rating.learning_rate"),
+    ],
+)
+def test_nonsense_settings_are_bad_config(
+    bench: Bench, overrides: dict[str, object], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = bench.input(overrides, md5="e" * 32)
+    assert main([], bench.environment(given)) == ExitCode.BAD_CONFIG
+    assert message in capsys.readouterr().out
+    assert message in _log(bench, given)
+
+
+def test_a_broken_environment_is_bad_config(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = bench.environment(bench.input())
+    for changed, message in (
+        ({contract.ENV_BUILD: None}, f"{contract.ENV_BUILD} is not set"),
+        ({contract.ENV_BUILD: "{"}, "makes no sense"),
+        ({contract.ENV_RUN_NONCE: "short"}, "run_nonce"),
+        ({contract.ENV_RELEASE_ID: "aaaaaaaa-00000000"}, contract.ENV_RELEASE_ID),
+        ({contract.ENV_S3_ENDPOINT: "no endpoint"}, "the S3 settings make no sense"),
+        ({contract.ENV_S3_BUCKET: "no-such-bucket"}, "the bucket does not exist"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "refused the credentials"),
+    ):
+        environment = {k: v for k, v in (good | changed).items() if v is not None}
+        assert main([], environment) == ExitCode.BAD_CONFIG, changed
+        assert message in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_bad_config_and_help_teaches(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["tarin"], {})
+    assert error.value.code == ExitCode.BAD_CONFIG
+    with pytest.raises(SystemExit) as error:
+        main(["--help"], {})
+    assert error.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"{code.value}  " in text for code in ExitCode)
+    assert contract.ENV_BUILD in text
+
+
+def test_missing_broken_and_empty_features_are_bad_data(
+    bench: Bench, small: Tables, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = bench.input(md5="f" * 32)
+    assert main([], bench.environment(given)) == ExitCode.BAD_DATA
+    assert "the features lack interactions.parquet" in capsys.readouterr().out
+    bench.put_features(small[0].head(0), small[1], md5="f" * 32)
+    assert main([], bench.environment(given)) == ExitCode.BAD_DATA
+    assert "no interaction is marked 'train'" in capsys.readouterr().out
+    key = contract.features_key("f" * 32, contract.INTERACTIONS_FILE)
+    bench.store.put_bytes(key, b"no parquet")
+    assert main([], bench.environment(given)) == ExitCode.BAD_DATA
+    assert "no parquet file" in capsys.readouterr().out
+    assert not _has_manifest(bench, given)
+
+
+def test_a_training_that_diverges_is_bad_data(
+    bench: Bench, trained: TrainerInput, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = bench.input({"rating": {"factor_penalty": 1e38}})
+    assert main([], bench.environment(given)) == ExitCode.BAD_DATA
+    assert "training diverged in epoch" in capsys.readouterr().out
+    assert not _has_manifest(bench, given)
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "code", "message"),
+    [
+        ("refit", MemoryError("no 9 GiB"), ExitCode.UNAVAILABLE, "memory ran out"),
+        ("upload", OSError(28, "No space left"), ExitCode.UNAVAILABLE, "disk space ran out"),
+        ("fit_and_evaluate", RuntimeError("a defect"), ExitCode.INTERNAL, "Traceback"),
+    ],
+)
+def test_what_fails_on_the_way_leaves_no_manifest(
+    bench: Bench,
+    trained: TrainerInput,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+    error: Exception,
+    code: ExitCode,
+    message: str,
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"trainer.release.{where}", fail)
+    rating, ranking = {"members": 1, "epochs": 1}, {"epochs": 1, "stride": 20}
+    given = bench.input({"rating": rating, "ranking": ranking})
+    assert main([], bench.environment(given)) == code
+    assert message in capsys.readouterr().out
+    assert message in _log(bench, given)
+    assert not _has_manifest(bench, given)
+
+
+def test_an_s3_that_is_gone_is_unavailable(bench: Bench) -> None:
+    given = bench.input(s3_endpoint="http://127.0.0.1:9")
+    environment = bench.environment(given) | {"AWS_MAX_ATTEMPTS": "1"}
+    assert main([], environment) == ExitCode.UNAVAILABLE

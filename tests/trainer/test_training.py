@@ -1,0 +1,191 @@
+"""The core on tables: quality, determinism, and that the holdout stays hidden."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import QUICK, make_interactions, with_split
+
+from trainer.config import TrainingConfig, training_config
+from trainer.data import make_ratings
+from trainer.folding import FoldedRating
+from trainer.rating_model import _batches, fit_rating_model
+from trainer.training import Evaluated, fit_and_evaluate, refit, shift_rmse
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+CONFIG = training_config(QUICK)
+
+
+def _same(left: FoldedRating, right: FoldedRating) -> bool:
+    return all(
+        np.array_equal(getattr(left, name), getattr(right, name))
+        for name in ("user_vectors", "movie_vectors", "user_bias", "movie_bias")
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(small: Tables) -> Evaluated:
+    return fit_and_evaluate(*small, CONFIG, seed=3)
+
+
+def test_structured_tastes_are_found(evaluated: Evaluated) -> None:
+    model, baselines = evaluated.metrics["model"], evaluated.metrics["baselines"]
+    assert model["rmse"] < 0.65 * baselines["movie_mean"]["rmse"]
+    assert model["rmse"] < 0.65 * baselines["bias"]["rmse"]
+    assert model["ndcg@10"] > baselines["popularity"]["ndcg@10"]
+
+
+def test_the_same_seed_gives_the_same_metrics(small: Tables, evaluated: Evaluated) -> None:
+    again = fit_and_evaluate(*small, CONFIG, seed=3)
+    assert again.metrics == evaluated.metrics
+    assert again.predictions.equals(evaluated.predictions)
+    assert again.recommendations.equals(evaluated.recommendations)
+
+
+def test_another_seed_gives_another_model(small: Tables) -> None:
+    ratings = make_ratings(*small)
+    config = CONFIG.rating.model_copy(update={"epochs": 1})
+    one, other = (
+        fit_rating_model(ratings, config, np.random.default_rng(seed), lambda _: None)
+        for seed in (3, 4)
+    )
+    assert not _same(one, other)
+
+
+def test_nothing_of_the_holdout_reaches_the_evaluated_models(
+    small: Tables, evaluated: Evaluated
+) -> None:
+    interactions, movies = small
+    held = pl.col("split") == "holdout"
+    unrated = movies["movieId"][-1]
+    changed = interactions.with_columns(
+        rating=pl.when(held).then(5.5 - pl.col("rating")).otherwise("rating"),
+        timestamp=pl.when(held).then(0).otherwise("timestamp"),
+        movieId=pl.when(held & (pl.col("userId") % 2 == 0)).then(unrated).otherwise("movieId"),
+    ).unique(["userId", "movieId"], keep="first", maintain_order=True)
+    other = fit_and_evaluate(changed, movies, CONFIG, seed=3)
+    assert other.metrics != evaluated.metrics
+    assert _same(other.fit.rating, evaluated.fit.rating)
+    assert np.array_equal(other.fit.towers.users, evaluated.fit.towers.users)
+    assert np.array_equal(other.fit.towers.movies, evaluated.fit.towers.movies)
+    assert other.fit.history[0].loss == evaluated.fit.history[0].loss
+
+
+def test_what_is_served_knows_the_holdout(small: Tables, evaluated: Evaluated) -> None:
+    served = refit(*small, CONFIG, seed=3)
+    assert evaluated.fit.interactions == (small[0]["split"] == "train").sum()
+    assert served.interactions == len(small[0])
+    held = evaluated.predictions
+    stars = served.rating.predict(held["userId"].to_numpy(), held["movieId"].to_numpy())
+    error = np.sqrt(np.mean(np.square(stars - held["rating"].to_numpy())))
+    assert error < evaluated.metrics["model"]["rmse"]
+    assert 0 < shift_rmse(held, served) < 1
+
+
+def test_a_user_and_a_movie_of_the_holdout_alone_are_predicted_and_served() -> None:
+    interactions, movies = make_interactions(users=30)
+    stranger, unrated = 9_999, movies["movieId"][-1]
+    alone = pl.DataFrame(
+        {
+            "userId": [stranger],
+            "movieId": [unrated],
+            "rating": [4.0],
+            "timestamp": [1],
+            "split": ["holdout"],
+        },
+        schema_overrides=interactions.schema,
+    )
+    interactions = pl.concat([interactions, alone])
+    evaluated = fit_and_evaluate(interactions, movies, CONFIG, seed=0)
+    assert stranger not in evaluated.fit.towers.user_ids
+    assert evaluated.recommendations.filter(pl.col("userId") == stranger).height == 100
+    served = refit(interactions, movies, CONFIG, seed=0)
+    assert stranger in served.towers.user_ids
+    assert stranger in served.rating.user_ids
+
+
+def test_recommendations_are_ranked_unseen_movies(small: Tables, evaluated: Evaluated) -> None:
+    interactions, _ = small
+    train = interactions.filter(pl.col("split") == "train")
+    found = evaluated.recommendations
+    assert found.join(train, on=["userId", "movieId"], how="semi").is_empty()
+    assert found.group_by("userId").len()["len"].unique().to_list() == [100]
+    user = found.filter(pl.col("userId") == found["userId"][0])
+    assert user["rank"].to_list() == list(range(1, 101))
+    assert user["score"].is_sorted(descending=True)
+    # By brute force: the inner products of all movies, the user's own left out.
+    towers = evaluated.fit.towers
+    scores = towers.movies @ towers.users[towers.user_ids == user["userId"][0]][0]
+    seen = train.filter(pl.col("userId") == user["userId"][0])["movieId"].to_numpy()
+    scores[np.isin(towers.movie_ids, seen)] = -np.inf
+    assert user["movieId"].to_list() == towers.movie_ids[np.argsort(-scores)[:100]].tolist()
+
+
+def test_every_interaction_is_a_target_once_an_epoch(small: Tables) -> None:
+    ratings = make_ratings(*small)
+    config = CONFIG.rating.model_copy(update={"group_size": 700, "batch_size": 100})
+    batches = list(_batches(ratings, config, np.random.default_rng(0)))
+    targets = np.concatenate([batch.targets for batch in batches])
+    assert sorted(targets.tolist()) == list(range(len(ratings)))
+    for batch in batches:
+        assert (ratings.user[batch.rows] == batch.users[batch.row_user]).all()
+        assert (ratings.user[batch.targets] == batch.users[batch.target_user]).all()
+        # The whole history of each of its users is there.
+        assert len(batch.rows) == ratings.user_count[batch.users].sum()
+
+
+@pytest.mark.parametrize(
+    "rating",
+    [
+        {"group_size": 500},
+        {"batch_size": 1_000_000},
+        {"members": 1, "factors": 1},
+        {"bias_penalty": 0.0, "factor_penalty": 0.0, "history_penalty": 0.0},
+    ],
+)
+def test_unusual_settings_still_beat_the_mean(small: Tables, rating: dict[str, Any]) -> None:
+    interactions, movies = small
+    overrides = {**QUICK, "rating": {**QUICK["rating"], **rating}}
+    config = training_config({**overrides, "ranking": {"epochs": 1}})
+    metrics = fit_and_evaluate(interactions, movies, config, seed=0).metrics
+    assert metrics["model"]["rmse"] < metrics["baselines"]["movie_mean"]["rmse"]
+
+
+def test_the_sampled_softmax_learns_too(small: Tables, evaluated: Evaluated) -> None:
+    ranking = {**QUICK["ranking"], "full_softmax_movies": 1, "negatives": 50}
+    config = training_config({**QUICK, "ranking": ranking})
+    found = fit_and_evaluate(*small, config, seed=3).metrics["model"]["ndcg@10"]
+    assert found > 0.8 * evaluated.metrics["model"]["ndcg@10"]
+
+
+def test_compressing_to_the_rank_changes_nothing_and_below_it_little(small: Tables) -> None:
+    ratings = make_ratings(*small)
+    rating = fit_rating_model(ratings, CONFIG.rating, np.random.default_rng(0), lambda _: None)
+    users, movies = ratings.user_ids[ratings.user], ratings.movie_ids[ratings.movie]
+    whole = rating.predict(users, movies)
+    narrow = rating.compressed(5)
+    assert narrow.user_vectors.shape == (len(ratings.user_ids), 5)
+    assert np.sqrt(np.mean((narrow.predict(users, movies) - whole) ** 2)) < 0.1
+    wide = FoldedRating(
+        rating.user_ids,
+        rating.movie_ids,
+        np.hstack([rating.user_vectors, rating.user_vectors]),
+        np.hstack([rating.movie_vectors, rating.movie_vectors]) / 2,
+        rating.user_bias,
+        rating.movie_bias,
+    )
+    same = wide.compressed(rating.user_vectors.shape[1])
+    np.testing.assert_allclose(same.predict(users, movies), whole, atol=1e-4)
+
+
+def test_on_ml_latest_small_both_models_beat_what_is_simple(ml_latest_small: Tables) -> None:
+    interactions, movies = ml_latest_small
+    split = with_split(interactions, 0.2)
+    # A third of the moments and one member: enough to see that it works on the real thing.
+    config = TrainingConfig.model_validate(
+        {"rating": {"members": 1, "epochs": 6}, "ranking": {"epochs": 2}}
+    )
+    metrics = fit_and_evaluate(split, movies, config, seed=0).metrics
+    assert metrics["model"]["rmse"] < 0.97 * metrics["baselines"]["bias"]["rmse"]
+    assert metrics["model"]["ndcg@10"] > 1.3 * metrics["baselines"]["popularity"]["ndcg@10"]

@@ -1,0 +1,214 @@
+"""The trainer's command line: ``python -m trainer [train|verify]``.
+
+Everything that ends the process is turned into an exit code of the contract here. TensorFlow is
+imported late, so that bad settings are refused in an instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from pydantic import SecretStr, ValidationError
+
+from recsys import contract
+from recsys.contract import ExitCode, TrainerInput
+from recsys.errors import (
+    ArtifactError,
+    ConfigurationError,
+    DatasetError,
+    EvaluationError,
+    PermanentError,
+    TrainingError,
+    TransientError,
+)
+from trainer.config import build_settings, training_config
+from trainer.journal import keep_log
+from trainer.termination import Terminated, Termination
+
+if TYPE_CHECKING:
+    from recsys.object_store import ObjectStore
+
+log = logging.getLogger("trainer")
+
+_BAD_DATA = (DatasetError, TrainingError, EvaluationError, ArtifactError)
+_HELP = f"""\
+Trains one release of the recommender, evaluates it on the holdout, and stores it in S3.
+
+commands:
+  train    (the default) read the features of a dataset from S3, fit to the training part, measure
+           on the holdout, fit again to all interactions, and write the release's artifacts; its
+           manifest is written last, so a release without one does not exist
+  verify   in a fresh process, load the stored model with stock Keras and compare its answers with
+           the golden predictions that were recorded when it was made
+
+environment (there are no other inputs):
+  {contract.ENV_BUILD}        the build as JSON: dataset_md5, trainer_digest, settings
+  {contract.ENV_RELEASE_ID}   the release id of that build
+  {contract.ENV_RUN_NONCE}    which run asks; it is written into the manifest
+  {contract.ENV_S3_BUCKET}    where features are read and the release is written
+  {contract.ENV_S3_ENDPOINT}  URL of the S3 server; unset: Amazon's
+  {contract.ENV_S3_REGION}    default us-east-1
+  {contract.ENV_XCOM_DIR}     gets return.json with the manifest's key where the folder exists;
+                      default /airflow/xcom
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
+  RECSYS_CODE_REVISION    optional; recorded in the manifest's lineage
+
+What can be tuned goes into the build's settings, e.g.
+  {{"trainer": {{"seed": 20, "overrides": {{"rating": {{"epochs": 12}}}}}}}}
+and is described, field by field, in trainer/config.py.
+
+exit codes:
+  {ExitCode.OK:>3}  done
+  {ExitCode.BAD_DATA:>3}  the interactions cannot be trained on, or the release is not as it claims
+  {ExitCode.INTERNAL:>3}  a defect of the trainer; the log has the traceback
+  {ExitCode.UNAVAILABLE:>3}  S3 does not answer, or disk or memory ran out: worth another try
+  {ExitCode.BAD_CONFIG:>3}  a setting is missing or makes no sense; the log names it
+  {ExitCode.TERMINATED:>3}  told to stop; no manifest was written: worth another try
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.BAD_CONFIG, f"{message}; `python -m trainer --help` tells more\n")
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> ExitCode:
+    """Runs one command to its end and says how it ended; logs to stdout."""
+    parser = _Parser(
+        prog="python -m trainer",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", nargs="?", choices=["train", "verify"], default="train")
+    command = parser.parse_args(arguments).command
+    with keep_log() as kept, Termination() as termination:
+        store: ObjectStore | None = None
+        try:
+            given = _input(environ)
+            store = _connect(given, environ)
+            settings = build_settings(given.build.settings)
+            config = training_config(settings.trainer.overrides)
+            log.info("%s release %s", command, given.release_id)
+            if command == "verify":
+                from trainer.verify import verify_release
+
+                verify_release(store, given)
+                return ExitCode.OK
+            # Importing TensorFlow takes seconds: a bucket that is not there is told first.
+            store.check()
+            from trainer.release import make_release
+
+            if not make_release(
+                store, given, config, settings.trainer.seed, environ, termination.deferred()
+            ):
+                # The stored log tells of the training: it stays.
+                return ExitCode.OK
+            code = ExitCode.OK
+        except (Exception, Terminated) as error:
+            code = _exit_code(error)
+            _log_failure(error, code)
+            if isinstance(error, TransientError):
+                # The store does not answer: the log would not reach it either.
+                store = None
+        log.info("exit code %d (%s)", code, code.name)
+        if store is not None and command == "train":
+            with termination.deferred():
+                _store_log(store, given.release_id, kept.text())
+    return code
+
+
+def _input(environ: Mapping[str, str]) -> TrainerInput:
+    try:
+        return TrainerInput.from_environment(environ)
+    except KeyError as error:
+        raise ConfigurationError(
+            f"the environment variable {error.args[0]} is not set",
+            hint="`python -m trainer --help` lists what the trainer is told",
+        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise ConfigurationError(
+            f"the trainer's input makes no sense: {error.title}.{field}: {first['msg']}",
+            found=first["input"],
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _connect(given: TrainerInput, environ: Mapping[str, str]) -> ObjectStore:
+    from recsys.object_store import ObjectStore
+    from recsys.settings import S3Settings
+
+    access_key, secret_key = (environ.get(name) for name in contract.SECRET_ENV)
+    try:
+        return ObjectStore.connect(
+            S3Settings(
+                bucket=given.s3_bucket,
+                endpoint=given.s3_endpoint,
+                region=given.s3_region,
+                access_key=SecretStr(access_key) if access_key else None,
+                secret_key=SecretStr(secret_key) if secret_key else None,
+            )
+        )
+    except ValueError as error:  # boto3's own refusal of an endpoint, a region or a bucket
+        raise ConfigurationError("the S3 settings make no sense", found=str(error)) from error
+
+
+def _exit_code(error: BaseException) -> ExitCode:
+    if isinstance(error, Terminated):
+        return ExitCode.TERMINATED
+    if isinstance(error, ConfigurationError):
+        return ExitCode.BAD_CONFIG
+    if isinstance(error, _BAD_DATA):
+        return ExitCode.BAD_DATA
+    if isinstance(error, TransientError) or _ran_out(error):
+        return ExitCode.UNAVAILABLE
+    return ExitCode.INTERNAL
+
+
+def _ran_out(error: BaseException) -> str:
+    """What ran out, if anything did."""
+    # TensorFlow's error is known by its name, because TensorFlow may not be imported.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return "memory"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk space"
+    return ""
+
+
+def _log_failure(error: BaseException, code: ExitCode) -> None:
+    what = _ran_out(error)
+    if what:
+        log.error(
+            "%s ran out: %s; what to do: give the trainer more, or lower rating.members, "
+            "rating.group_size or ranking.batch_size",
+            what,
+            error,
+        )
+    elif isinstance(error, Terminated):
+        log.error("told to stop by SIGTERM: no manifest was written by this run")
+    elif isinstance(error, (PermanentError, TransientError)) and code != ExitCode.INTERNAL:
+        log.error("%s", error)
+    else:
+        log.error("a defect of the trainer", exc_info=error)
+
+
+def _store_log(store: ObjectStore, release_id: str, text: str) -> None:
+    try:
+        store.put_bytes(contract.release_key(release_id, contract.TRAINER_LOG_FILE), text.encode())
+    # The log is a courtesy: whatever keeps it from being stored must not change how this ended.
+    except Exception as error:
+        log.warning("the log was not stored: %s", error)
+
+
+if __name__ == "__main__":
+    # TensorFlow greets at length and warns of itself; its real errors are exceptions besides.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,139 @@
+"""A release's files: written to a folder, uploaded, and only then named by the manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import keras
+import numpy as np
+import polars as pl
+
+from recsys import contract
+from recsys.contract import Artifact, GoldenPredictions
+from recsys.object_store import file_sha256
+from trainer.folding import FoldedRating
+from trainer.model import build_model, predict
+from trainer.towers import Towers
+from trainer.training import Evaluated, Fit
+
+_GOLDEN_PAIRS: Final = 64
+USER_TOWERS_FILE: Final = "towers/user_towers.parquet"
+MOVIE_TOWERS_FILE: Final = "towers/movie_towers.parquet"
+
+
+class Store(Protocol):
+    """What the trainer needs of `recsys.object_store.ObjectStore`."""
+
+    def put_bytes(self, key: str, data: bytes, metadata: dict[str, str] | None = None) -> None:
+        """Writes an object whole."""
+
+    def put_file(self, key: str, path: Path, metadata: dict[str, str] | None = None) -> None:
+        """Uploads a file; it becomes visible whole or not at all."""
+
+    def get_bytes(self, key: str) -> bytes:
+        """Reads an object whole."""
+
+    def download(self, key: str, path: Path, sha256: str | None = None) -> None:
+        """Downloads to ``path``, checked."""
+
+    def sha256(self, key: str) -> str:
+        """sha256 of an object's content."""
+
+    def delete(self, keys: list[str]) -> None:
+        """Deletes objects; one that is gone already is no error."""
+
+
+def write_artifacts(
+    folder: Path, evaluated: Evaluated, served: Fit, interactions: pl.DataFrame
+) -> None:
+    """Writes every artifact but the manifest below ``folder``, under its name.
+
+    Args:
+        folder: empty.
+        evaluated: the fit to the training part and what it was worth.
+        served: the fit to all interactions: the model and the towers are made from it.
+        interactions: all of them: userId, movieId, timestamp.
+    """
+    (folder / "towers").mkdir()
+    evaluated.predictions.cast({"prediction": pl.Float32}).write_parquet(
+        folder / contract.HOLDOUT_PREDICTIONS_FILE
+    )
+    evaluated.recommendations.write_parquet(folder / contract.HOLDOUT_RECOMMENDATIONS_FILE)
+    _write_json(folder / contract.METRICS_FILE, evaluated.metrics)
+    _write_json(
+        folder / contract.HISTORY_FILE,
+        {
+            "evaluated": [asdict(record) for record in evaluated.fit.history],
+            "served": [asdict(record) for record in served.history],
+        },
+    )
+    model = build_model(served.rating)
+    model.save(folder / contract.MODEL_FILE)
+    golden = golden_predictions(model, served.rating)
+    (folder / contract.GOLDEN_FILE).write_text(golden.model_dump_json())
+    user_towers(served.towers, interactions).write_parquet(folder / USER_TOWERS_FILE)
+    movie_towers(served.towers).write_parquet(folder / MOVIE_TOWERS_FILE)
+
+
+def golden_predictions(model: keras.Model, folded: FoldedRating) -> GoldenPredictions:
+    """What the model answers for some known pairs, an unknown user, an unknown movie, and both."""
+    rng = np.random.default_rng(0)
+    users = rng.choice(folded.user_ids, _GOLDEN_PAIRS).astype(np.int64)
+    movies = rng.choice(folded.movie_ids, _GOLDEN_PAIRS).astype(np.int64)
+    no_user, no_movie = int(folded.user_ids[-1]) + 1, int(folded.movie_ids[-1]) + 1
+    users = np.append(users, [no_user, users[0], no_user])
+    movies = np.append(movies, [movies[0], no_movie, no_movie])
+    return GoldenPredictions(
+        user_ids=users.tolist(),
+        movie_ids=movies.tolist(),
+        stars=predict(model, users, movies).tolist(),
+        keras_version=keras.__version__,
+    )
+
+
+def user_towers(towers: Towers, interactions: pl.DataFrame) -> pl.DataFrame:
+    """Columns id, vector and ``seen``: the movies that the user has rated, newest first; by id."""
+    seen = (
+        interactions.sort(
+            "userId", "timestamp", "movieId", descending=[False, True, False], maintain_order=True
+        )
+        .group_by("userId", maintain_order=True)
+        .agg(seen=pl.col("movieId").cast(pl.Int32))
+        .rename({"userId": "id"})
+    )
+    return _vectors(towers.user_ids, towers.users).join(
+        seen, on="id", how="left", maintain_order="left", validate="1:1"
+    )
+
+
+def movie_towers(towers: Towers) -> pl.DataFrame:
+    """Columns id and vector of all movies, by id."""
+    return _vectors(towers.movie_ids, towers.movies)
+
+
+def upload(store: Store, release_id: str, folder: Path) -> tuple[Artifact, ...]:
+    """Uploads all files below ``folder``; returns them as a manifest names them."""
+    artifacts = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        key = contract.release_key(release_id, name)
+        store.put_file(key, path)
+        artifacts.append(
+            Artifact(name=name, key=key, sha256=file_sha256(path), size=path.stat().st_size)
+        )
+    return tuple(artifacts)
+
+
+def _vectors(ids: Any, vectors: Any) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"id": ids, "vector": vectors},
+        schema={"id": pl.Int32, "vector": pl.Array(pl.Float32, vectors.shape[1])},
+    )
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1, allow_nan=False))

@@ -1,0 +1,161 @@
+"""From the trainer's input to a stored release."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+from pydantic import ValidationError
+
+from recsys import contract
+from recsys.contract import Dims, Manifest, Serving, TrainerInput
+from recsys.errors import ArtifactError, DatasetError
+from trainer.config import TrainingConfig
+from trainer.export import Store, upload, write_artifacts
+from trainer.lineage import lineage
+from trainer.training import fit_and_evaluate, refit, shift_rmse
+
+log = logging.getLogger(__name__)
+
+
+def make_release(
+    store: Store,
+    given: TrainerInput,
+    config: TrainingConfig,
+    seed: int,
+    environ: Mapping[str, str],
+    undisturbed: AbstractContextManager[None],
+) -> bool:
+    """Trains, evaluates and stores the release of ``given``; the manifest is written last.
+
+    A release that is complete already is not made again, because its artifacts may be served: the
+    same build has the same release. Only the run nonce in its manifest is brought up to date.
+
+    Args:
+        store: where features are read and artifacts are written.
+        given: which release, for which run.
+        config: how to train.
+        seed: the build's.
+        environ: read for the code's revision only.
+        undisturbed: entered while the manifest and the answer to Airflow are written, so that a
+            signal ends the trainer before or after, not between.
+
+    Returns:
+        Whether it was trained; False if it was complete already.
+
+    Raises:
+        DatasetError: the features cannot be trained on.
+        RecsysError: see `trainer.training.fit_and_evaluate` and the store.
+    """
+    complete = _complete_release(store, given)
+    if complete:
+        log.info("release %s is complete already: not trained again", given.release_id)
+        manifest = complete.model_copy(update={"run_nonce": given.run_nonce})
+    else:
+        manifest = _train(store, given, config, seed, environ)
+    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    with undisturbed:
+        if manifest != complete:
+            store.put_bytes(key, manifest.to_json())
+            log.info("wrote %s", key)
+        xcom = Path(given.xcom_dir)
+        if xcom.is_dir():
+            (xcom / "return.json").write_text(json.dumps({"manifest_key": key}))
+    return complete is None
+
+
+def _train(
+    store: Store,
+    given: TrainerInput,
+    config: TrainingConfig,
+    seed: int,
+    environ: Mapping[str, str],
+) -> Manifest:
+    started = time.monotonic()
+    seconds: dict[str, float] = {}
+
+    def took(what: str) -> None:
+        seconds[what] = round(time.monotonic() - started - sum(seconds.values()), 3)
+
+    with TemporaryDirectory(prefix="recsys-trainer-") as work:
+        interactions, movies = read_features(store, given.build.dataset_md5, Path(work))
+        took("load")
+        log.info("loaded %d interactions and %d movies", len(interactions), len(movies))
+        log.info("fitting to the training part, to be evaluated")
+        evaluated = fit_and_evaluate(interactions, movies, config, seed, log.info)
+        took("fit_and_evaluate")
+        log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics["model"]))
+        log.info("fitting to all interactions, to be served")
+        served = refit(interactions, movies, config, seed, log.info)
+        took("refit")
+        shift = shift_rmse(evaluated.predictions, served)
+        log.info("served predictions differ from the evaluated ones by %.4f stars (RMS)", shift)
+        folder = Path(work) / "release"
+        folder.mkdir()
+        write_artifacts(folder, evaluated, served, interactions)
+        took("export")
+        artifacts = upload(store, given.release_id, folder)
+        took("upload")
+    return Manifest(
+        release_id=given.release_id,
+        build=given.build,
+        fingerprint=given.build.fingerprint,
+        run_nonce=given.run_nonce,
+        artifacts=artifacts,
+        dims=Dims(movie_vectors=contract.MOVIE_VECTOR_DIM, towers=contract.TOWER_DIM),
+        serving=Serving(method="refit", interactions=served.interactions, shift_rmse=shift),
+        metrics=evaluated.metrics,
+        lineage=lineage(config, seed, interactions, movies, seconds, environ),
+        created_at=datetime.now(UTC),
+    )
+
+
+def read_features(store: Store, md5: str, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Interactions and movies of a dataset, as `contract.INTERACTIONS_FILE` describes them.
+
+    Raises:
+        DatasetError: they are missing, or are not parquet.
+    """
+    frames = []
+    for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE):
+        key = contract.features_key(md5, name)
+        try:
+            store.download(key, folder / name)
+            frames.append(pl.read_parquet(folder / name))
+        except ArtifactError as error:
+            raise DatasetError(
+                f"the features lack {name}",
+                found=str(error),
+                expected=key,
+                hint="run generate_data_frames before the trainer",
+            ) from error
+        except pl.exceptions.PolarsError as error:
+            raise DatasetError(
+                f"{key} is no parquet file that can be read",
+                found=str(error),
+                hint="make the features again",
+            ) from error
+    return frames[0], frames[1]
+
+
+def _complete_release(store: Store, given: TrainerInput) -> Manifest | None:
+    """The manifest of the release, if all that it names is stored and whole."""
+    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    try:
+        manifest = Manifest.from_json(store.get_bytes(key))
+        if manifest.fingerprint == given.build.fingerprint and all(
+            store.sha256(artifact.key) == artifact.sha256 for artifact in manifest.artifacts
+        ):
+            return manifest
+    except (ArtifactError, ValidationError):
+        pass
+    # What is about to be overwritten must not look complete meanwhile.
+    store.delete([key])
+    return None

@@ -1,0 +1,96 @@
+"""Towers: user and movie vectors in one space, where the inner product ranks movies for users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from recsys.errors import TrainingError
+from trainer.data import Floats, Ints
+
+RECOMMENDED: Final = 100
+_CHUNK_SCORES: Final = 1 << 25
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Vectors of all users who have an interaction and of all movies.
+
+    The last dimension holds 1 for a user and the bias for a movie, so that the inner product is
+    the whole score.
+
+    Attributes:
+        user_ids: sorted, shape (users,).
+        movie_ids: sorted, shape (movies,).
+        users: shape (users, dim).
+        movies: shape (movies, dim).
+
+    Raises:
+        TrainingError: a vector is zero or has a value that is no number.
+    """
+
+    user_ids: Ints
+    movie_ids: Ints
+    users: Floats
+    movies: Floats
+
+    def __post_init__(self) -> None:
+        for name, vectors in (("user", self.users), ("movie", self.movies)):
+            bad = ~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1)
+            if bad.any():
+                raise TrainingError(
+                    f"{bad.sum()} {name} towers are zero or not finite",
+                    expected="none",
+                    hint="training diverged: lower ranking.learning_rate",
+                )
+
+    def vectors_of_users(self, user_ids: Ints) -> Floats:
+        """Vectors of these users, shape (n, dim); one unknown ranks movies by their bias alone."""
+        place = np.minimum(np.searchsorted(self.user_ids, user_ids), len(self.user_ids) - 1)
+        known = self.user_ids[place] == user_ids
+        vectors = np.where(known[:, None], self.users[place], np.float32(0))
+        vectors[:, -1] = 1.0
+        return vectors
+
+
+def recommend(towers: Towers, user_ids: Ints, train: pl.DataFrame) -> pl.DataFrame:
+    """The best movies that these users have not rated, over all movies, exactly.
+
+    Args:
+        towers: vectors.
+        user_ids: whom to recommend to, unique, sorted.
+        train: userId, movieId: what is left out.
+
+    Returns:
+        userId, rank (1 is best), movieId, score, by user and rank: `RECOMMENDED` rows for each
+        user, fewer where a user has fewer unrated movies. Ties go to the smaller movieId.
+    """
+    depth = min(RECOMMENDED, len(towers.movie_ids))
+    step = max(1, _CHUNK_SCORES // len(towers.movie_ids))
+    users = pl.DataFrame({"userId": user_ids, "row": np.arange(len(user_ids))})
+    rated = train.join(users, on="userId").sort("row")
+    row = rated["row"].to_numpy()
+    column = np.searchsorted(towers.movie_ids, rated["movieId"].to_numpy())
+    frames = []
+    for first in range(0, len(user_ids), step):
+        chosen = user_ids[first : first + step]
+        scores = towers.vectors_of_users(chosen) @ towers.movies.T
+        begin, end = np.searchsorted(row, [first, first + len(chosen)])
+        scores[row[begin:end] - first, column[begin:end]] = -np.inf
+        best = np.sort(np.argpartition(-scores, depth - 1, axis=1)[:, :depth], axis=1)
+        found = np.take_along_axis(scores, best, axis=1)
+        order = np.argsort(-found, axis=1, kind="stable")
+        frames.append(
+            pl.DataFrame(
+                {
+                    "userId": np.repeat(chosen, depth),
+                    "rank": np.tile(np.arange(1, depth + 1, dtype=np.int16), len(chosen)),
+                    "movieId": towers.movie_ids[np.take_along_axis(best, order, 1).ravel()],
+                    "score": np.take_along_axis(found, order, 1).ravel(),
+                }
+            ).filter(pl.col("score").is_finite())
+        )
+    return pl.concat(frames)
