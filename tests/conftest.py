@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -62,14 +63,22 @@ def postgres_server(session_home: Home) -> Iterator[Postgres]:
         server.stop()
 
 
+@contextmanager
+def fresh_database(server: Postgres) -> Iterator[str]:
+    """The URI of an empty database, dropped at the end, whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield server.dsn(name)
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 @pytest.fixture
 def postgres_dsn(postgres_server: Postgres) -> Iterator[str]:
-    """The URI of an empty database, dropped after the test, whoever is still connected."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_server.dsn("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield postgres_server.dsn(name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    """The URI of an empty database, dropped after the test."""
+    with fresh_database(postgres_server) as dsn:
+        yield dsn
 
 
 @pytest.fixture(scope="session")
@@ -83,16 +92,16 @@ def s3_server(session_home: Home) -> Iterator[S3]:
         server.stop()
 
 
-@pytest.fixture
-def s3_settings(s3_server: S3) -> Iterator[S3Settings]:
-    """Settings that lead to an empty bucket, removed after the test."""
-    client = s3_server.client()
+@contextmanager
+def fresh_bucket(server: S3) -> Iterator[S3Settings]:
+    """Settings that lead to an empty bucket, removed at the end."""
+    client = server.client()
     bucket = f"test-{uuid.uuid4().hex}"
     client.create_bucket(Bucket=bucket)
-    secrets = s3_server.home.secrets()
+    secrets = server.home.secrets()
     settings = S3Settings(
         bucket=bucket,
-        endpoint=s3_server.address(),
+        endpoint=server.address(),
         region=REGION,
         access_key=SecretStr(secrets.s3_access_key),
         secret_key=SecretStr(secrets.s3_secret_key),
@@ -104,6 +113,29 @@ def s3_settings(s3_server: S3) -> Iterator[S3Settings]:
 
 
 @pytest.fixture
+def s3_settings(s3_server: S3) -> Iterator[S3Settings]:
+    """Settings that lead to an empty bucket, removed after the test."""
+    with fresh_bucket(s3_server) as settings:
+        yield settings
+
+
+@pytest.fixture
 def object_store(s3_settings: S3Settings) -> ObjectStore:
     """The store of an empty bucket."""
     return ObjectStore.connect(s3_settings)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what tests measured: each ``record_property("figure", line)``, under xdist too."""
+    lines = [
+        (report.nodeid, value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "teardown"
+        for name, value in report.user_properties
+        if name == "figure"
+    ]
+    if lines:
+        terminalreporter.section("figures")
+        for _, line in sorted(lines):
+            terminalreporter.write_line(str(line))

@@ -30,10 +30,9 @@ from recsys.errors import TrainingError
 from trainer.config import RankingConfig
 from trainer.data import Floats, Ints, Ratings
 from trainer.progress import EpochRecord, OnEpoch
-from trainer.towers import Towers
+from trainer.towers import BIAS, SPARE_DIMS, Towers, equally_long
 
-# One dimension of the towers carries the movie's bias.
-_LATENT_DIM: Final = TOWER_DIM - 1
+_LATENT_DIM: Final = TOWER_DIM - SPARE_DIMS
 _INITIAL_SCALE: Final = 0.3
 _RECENCY_SCALE: Final = 10.0
 _SHRINKAGE: Final = 0.3
@@ -212,18 +211,18 @@ class _RankingModel:
     def towers(self) -> Towers:
         """Both towers, the users' as of their newest interactions, biases folded in."""
         ratings = self._ratings
-        users = np.empty((len(ratings.user_ids), TOWER_DIM), np.float32)
-        users[:, -1] = 1.0
+        users = np.zeros((len(ratings.user_ids), TOWER_DIM), np.float32)
+        users[:, BIAS] = 1.0
         for chosen in np.array_split(np.arange(len(users)), len(users) // _CHUNK + 1):
             history, level = _history(
                 ratings, chosen, ratings.user_start[chosen + 1], self._config.history
             )
             vectors = self._user_vectors(chosen.astype(np.int32), history, level)
-            users[chosen, :-1] = vectors.numpy()
-        movies = tf.concat(
-            [self._movie_vectors(), self._variables["bias"].value[:, None]], axis=1
-        ).numpy()
-        return Towers(ratings.user_ids, ratings.movie_ids, users, movies)
+            users[chosen, :-SPARE_DIMS] = vectors.numpy()
+        movies = np.zeros((len(ratings.movie_ids), TOWER_DIM), np.float32)
+        movies[:, :-SPARE_DIMS] = self._movie_vectors().numpy()
+        movies[:, BIAS] = self._variables["bias"].value.numpy()
+        return Towers(ratings.user_ids, ratings.movie_ids, users, equally_long(movies))
 
 
 class _Sampler:

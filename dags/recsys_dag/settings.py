@@ -12,7 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys.settings import DEFAULT_SOURCE, BuildSettings, GateSettings, PostgresSettings, S3Settings
+from recsys.settings import (
+    DEFAULT_SOURCE,
+    BuildSettings,
+    GateSettings,
+    PostgresSettings,
+    S3Settings,
+)
 
 if TYPE_CHECKING:
     from recsys.services import Services

@@ -20,7 +20,13 @@ from recsys.errors import ConfigurationError, TrainingError, TransientError
 
 log = logging.getLogger(__name__)
 
-_SHARED_MODULES: Final = ("contract.py", "errors.py", "evaluation.py", "object_store.py")
+_SHARED_MODULES: Final = (
+    "contract.py",
+    "errors.py",
+    "evaluation.py",
+    "object_store.py",
+    "settings.py",
+)
 _PASSED_ON: Final = frozenset(
     "PATH HOME TMPDIR LANG LC_ALL TZ HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy "
     "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE RECSYS_CODE_REVISION".split()

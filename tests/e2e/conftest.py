@@ -6,6 +6,8 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from recsys.embedded.postgres import Postgres
+from recsys.embedded.s3 import S3
 from recsys.sample import write_sample
 from recsys.services import Services
 from recsys.settings import PostgresSettings, S3Settings
-from recsys.training import LocalTrainer
+from tests.conftest import fresh_bucket, fresh_database
 
 # Airflow reads these when it is first imported, which no test may do before.
 _AIRFLOW = Path(tempfile.mkdtemp(prefix="recsys-airflow-"))
@@ -49,6 +53,14 @@ class Outcome:
         return self.tasks.get(task_id) == "success"
 
 
+# A dataset that trains in seconds is too small to rank better than popularity by; the gate's
+# verdict on merit is shown by the demo on real data.
+LENIENT = {"gate_min_ndcg_ratio": 0.1, "gate_max_ndcg_drop": 10, "gate_max_rmse_rise": 10}
+# All runs share this process, and Airflow lets a Param keep the value that a run gave it: so each
+# run names all that any run changes.
+DEFAULTS = {**LENIENT, "force": False, "require_approval": False}
+
+
 class Pipeline:
     """Runs the DAG as an operator would trigger it."""
 
@@ -60,7 +72,7 @@ class Pipeline:
         from recsys_dag.run_dag import Events, run
 
         stream = io.StringIO()
-        run(dag, {"source": str(source), **conf}, Events(stream))
+        run(dag, {"source": str(source), **DEFAULTS, **conf}, Events(stream))
         outcome = Outcome("crashed", None)
         for line in stream.getvalue().splitlines():
             event = json.loads(line)
@@ -83,37 +95,63 @@ def airflow_db() -> None:
     initdb()
 
 
-@pytest.fixture
-def pipeline(
-    airflow_db: None,
-    postgres_dsn: str,
-    s3_settings: S3Settings,
-    repository: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Pipeline:
-    """The pipeline on a fresh database and bucket, with a trainer that takes seconds."""
+def connections(services: Services) -> dict[str, str]:
+    """The Airflow Connections that lead to these servers, as environment variables."""
+    s3 = services.s3
+    assert s3.access_key is not None
+    assert s3.secret_key is not None
+    aws = {
+        "conn_type": "aws",
+        "login": s3.access_key.get_secret_value(),
+        "password": s3.secret_key.get_secret_value(),
+        "extra": {
+            "endpoint_url": s3.endpoint,
+            "region_name": s3.region,
+            "bucket_name": s3.bucket,
+        },
+    }
+    return {
+        "AIRFLOW_CONN_RECSYS_PG_VECTOR_BACKEND": services.postgres.dsn.get_secret_value(),
+        "AIRFLOW_CONN_RECSYS_S3": json.dumps(aws),
+    }
+
+
+@contextmanager
+def _connected(services: Services) -> Iterator[Pipeline]:
     if not Path(os.environ["RECSYS_TRAINER_PYTHON"]).exists():
         pytest.fail("the trainer's environment is missing: run `make setup`")
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in connections(services).items():
+            patched.setenv(name, value)
+        yield Pipeline(services)
+
+
+@pytest.fixture
+def pipeline(airflow_db: None, postgres_dsn: str, s3_settings: S3Settings) -> Iterator[Pipeline]:
+    """The pipeline on a fresh database and bucket."""
     services = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
-    assert s3_settings.access_key is not None
-    assert s3_settings.secret_key is not None
-    monkeypatch.setenv("AIRFLOW_CONN_RECSYS_PG_VECTOR_BACKEND", postgres_dsn)
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_RECSYS_S3",
-        json.dumps(
-            {
-                "conn_type": "aws",
-                "login": s3_settings.access_key.get_secret_value(),
-                "password": s3_settings.secret_key.get_secret_value(),
-                "extra": {
-                    "endpoint_url": s3_settings.endpoint,
-                    "region_name": s3_settings.region,
-                    "bucket_name": s3_settings.bucket,
-                },
-            }
-        ),
-    )
-    return Pipeline(services)
+    with _connected(services) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def champion_services(
+    airflow_db: None, postgres_server: Postgres, s3_server: S3, small_dataset: Path
+) -> Iterator[Services]:
+    """Servers on which a first release was promoted; the tests of a module share them."""
+    with fresh_database(postgres_server) as dsn, fresh_bucket(s3_server) as s3:
+        services = Services(postgres=PostgresSettings(dsn=SecretStr(dsn)), s3=s3)
+        with _connected(services) as made:
+            outcome = made.run(small_dataset)
+            assert outcome.ran("promote_release"), (outcome.reason, outcome.errors)
+        yield services
+
+
+@pytest.fixture
+def served(champion_services: Services) -> Iterator[Pipeline]:
+    """The pipeline where a champion is being served already."""
+    with _connected(champion_services) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -130,9 +168,3 @@ def changed_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("dataset") / "changed.zip"
     write_sample(path, ratings=5_000, seed=1)
     return path
-
-
-@pytest.fixture
-def trainer(repository: Path) -> LocalTrainer:
-    """The trainer in its own environment."""
-    return LocalTrainer(Path(os.environ["RECSYS_TRAINER_PYTHON"]), repository)
