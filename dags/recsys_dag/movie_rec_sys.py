@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
@@ -12,18 +12,15 @@ from airflow.sdk import (
     AssetOrTimeSchedule,
     AssetWatcher,
     CronTriggerTimetable,
-    ExceptionRetryPolicy,
     Param,
-    RetryAction,
-    RetryRule,
     TaskGroup,
     TriggerRule,
     chain,
 )
 
-from recsys.errors import PermanentError
 from recsys.settings import GateSettings
 from recsys_dag import settings, tasks
+from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 from recsys_dag.triggers import DatasetMd5Trigger
 
 DOC = """
@@ -55,9 +52,9 @@ def _gate_params() -> dict[str, Param]:
     }
 
 
+# No URI: for its scheme, Airflow would import every provider that has one.
 dataset_md5 = Asset(
     name="movie_dataset_md5",
-    uri="recsys://movie-dataset/md5",
     watchers=[
         AssetWatcher(
             name="movie_dataset_md5_watcher",
@@ -73,28 +70,12 @@ with DAG(
     schedule=AssetOrTimeSchedule(
         timetable=CronTriggerTimetable("0 4 * * 1", timezone="UTC"), assets=dataset_md5
     ),
-    start_date=datetime(2026, 1, 1),
+    start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
-    tags=["recsys", "movies"],
-    default_args={
-        "owner": "recsys",
-        "retries": 3,
-        "retry_delay": settings.retry_delay(),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=15),
-        "retry_policy": ExceptionRetryPolicy(
-            rules=[
-                RetryRule(
-                    exception=PermanentError,
-                    action=RetryAction.FAIL,
-                    reason="another try cannot mend it",
-                )
-            ]
-        ),
-        "execution_timeout": timedelta(minutes=10),
-    },
+    tags=TAGS,
+    default_args=task_defaults(),
     params={
         "source": Param(
             settings.default_source(),

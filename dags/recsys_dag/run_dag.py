@@ -19,6 +19,8 @@ from typing import Any, TextIO
 from airflow.listeners import hookimpl
 from airflow.sdk import DAG
 
+DAG_IDS = ("movie_rec_sys", "movie_rec_sys_recover", "movie_rec_sys_rollback")
+
 
 class Events:
     """Writes events; also an Airflow listener for the states of tasks and a handler for logs."""
@@ -106,7 +108,7 @@ def _state(instances: dict[str, Any], task_id: str) -> Any:
 def main() -> None:
     """The command; exits with 0 when the run succeeded, else with 1."""
     parser = argparse.ArgumentParser(prog="recsys_dag.run_dag", description=__doc__)
-    parser.add_argument("dag_id", choices=["movie_rec_sys"], help="the DAG to run")
+    parser.add_argument("dag_id", choices=DAG_IDS, help="the DAG to run")
     parser.add_argument("--conf", default="{}", help="values for its Params, as JSON")
     parser.add_argument("--events", type=int, default=1, help="file descriptor for the events")
     given = parser.parse_args()

@@ -49,6 +49,16 @@ def retry_delay() -> timedelta:
 # --- when a task runs ---
 
 
+def person() -> str | None:
+    """Who runs a DAG by hand, outside Airflow's own login (``RECSYS_ACTOR``)."""
+    return os.environ.get("RECSYS_ACTOR") or None
+
+
+def max_age() -> timedelta:
+    """How long ago the last success may be before someone is told."""
+    return timedelta(days=float(os.environ.get("RECSYS_MAX_AGE_DAYS", "15")))
+
+
 def services() -> Services:
     """PostgreSQL and S3 as the Connections name them.
 

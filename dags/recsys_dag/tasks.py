@@ -175,6 +175,31 @@ def retire_old_releases(**context: Any) -> list[str]:
     )
 
 
+@task
+def roll_back(**context: Any) -> dict[str, Any]:
+    """Makes the chosen release, or the one before the champion, the champion again."""
+    from recsys import promotion
+    from recsys.errors import ConfigurationError
+
+    params = context["params"]
+    if not params["reason"]:
+        raise ConfigurationError(
+            "a rollback needs a reason", hint='trigger it again with "reason" filled in'
+        )
+    change = promotion.roll_back(
+        settings.services(), params["release"], actor=_actor(context), reason=params["reason"]
+    )
+    return {"from": change.from_release, "to": change.to_release, "changed": change.changed}
+
+
+@task
+def check_freshness() -> None:
+    """Fails when no run has succeeded for longer than the operator allows."""
+    from recsys import status
+
+    status.check_freshness(settings.services(), settings.max_age())
+
+
 def recover_at_once(context: Context) -> None:
     """Failure callback: tries to recover now. Nothing relies on it, the journal guarantees it."""
     from recsys import promotion
@@ -197,5 +222,5 @@ def _gate_reason(context: Any) -> str:
 
 def _actor(context: Any) -> str:
     run = context["dag_run"]
-    person = getattr(run, "triggering_user_name", None)
+    person = settings.person() or getattr(run, "triggering_user_name", None)
     return f"{person} by {run.run_id}" if person else f"airflow {run.run_id}"

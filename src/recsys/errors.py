@@ -91,5 +91,9 @@ class ServiceUnavailableError(TransientError):
     """PostgreSQL, S3 or another server that the pipeline needs does not answer."""
 
 
+class StaleError(PermanentError):
+    """No run has ended well for longer than the operator allows."""
+
+
 class LockedError(TransientError):
     """Someone else holds the promotion lock."""

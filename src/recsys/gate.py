@@ -139,7 +139,7 @@ def judge(
             ),
         ]
     failed = [rule.reason for rule in rules if rule.binding and not rule.passed]
-    compared = "there is no champion yet" if champion is None else "no worse than the champion"
+    compared = "there is no other champion" if champion is None else "no worse than the champion"
     return Decision(
         accepted=not failed,
         rules=tuple(rules),

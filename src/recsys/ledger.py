@@ -47,6 +47,7 @@ class State(StrEnum):
     RETIRED = "retired"
 
 
+NOTHING_NEW: Final = "nothing new"
 NEW: Final = "new"
 """Stands in `MOVES` for a release that the ledger does not know yet."""
 
@@ -375,6 +376,22 @@ def last_decision(conn: Connection, release_id: str) -> Decision | None:
         (release_id,),
     ).fetchone()
     return None if row is None else Decision.model_validate(row[0])
+
+
+def note_nothing_new(conn: Connection, release_id: str, run_id: str, actor: str) -> None:
+    """Records that a run looked and found no build to judge: that, too, is a success."""
+    note(conn, NOTHING_NEW, actor=actor, reason=f"run {run_id}", release_id=release_id)
+
+
+def last_success(conn: Connection) -> datetime | None:
+    """When a run last judged a candidate or found nothing new; None before the first."""
+    last: datetime | None
+    [(last,)] = conn.execute(
+        "select greatest((select max(at) from recsys.decisions), "
+        "(select max(at) from recsys.history where action = %s))",
+        (NOTHING_NEW,),
+    ).fetchall()
+    return last
 
 
 def update_internal_hash(conn: Connection, release_id: str, run_id: str) -> None:

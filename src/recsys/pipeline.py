@@ -101,6 +101,7 @@ def data_is_new(
         known = ledger.find(conn, build.release_id)
         champion = ledger.champion(conn)
         if known and known.state in _JUDGED and not force:
+            ledger.note_nothing_new(conn, known.release_id, run_id, actor)
             verdict = Verdict(False, _JUDGED[known.state], run)
         else:
             reason = _why_new(build, champion, known, force)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from recsys import ledger, migrations, public_copies, switch
 from recsys.contract import PUBLIC_TABLES, table_name
-from recsys.errors import LedgerError, RecsysError
+from recsys.errors import LedgerError, RecsysError, StaleError
 from recsys.ledger import Connection, Release
 from recsys.services import Services
 
@@ -65,6 +66,26 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
             "decision": decision.model_dump(mode="json") if decision else None,
             "history": ledger.history(conn, release.release_id),
         }
+
+
+def check_freshness(services: Services, max_age: timedelta) -> None:
+    """Raises when the last run that ended well is older than ``max_age``.
+
+    A run ends well when it judges a candidate, either way, or finds nothing new.
+
+    Raises:
+        StaleError: it is too old. Before the first run nothing is.
+    """
+    with services.connect() as conn:
+        migrations.check_current(conn)
+        last = ledger.last_success(conn)
+    if last is not None and datetime.now(UTC) - last > max_age:
+        raise StaleError(
+            "no run has succeeded for too long",
+            found=f"the last one at {last:%Y-%m-%d %H:%M} UTC",
+            expected=f"one in the last {max_age.days} days",
+            hint="look at the failed runs of movie_rec_sys; `recsys doctor` checks the servers",
+        )
 
 
 def problems(services: Services) -> list[str]:

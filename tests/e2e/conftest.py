@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
@@ -21,6 +21,9 @@ from recsys.sample import write_sample
 from recsys.services import Services
 from recsys.settings import PostgresSettings, S3Settings
 from tests.conftest import fresh_bucket, fresh_database
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 # Airflow reads these when it is first imported, which no test may do before.
 _AIRFLOW = Path(tempfile.mkdtemp(prefix="recsys-airflow-"))
@@ -69,10 +72,14 @@ class Pipeline:
 
     def run(self, source: Path | str, **conf: Any) -> Outcome:
         from recsys_dag.movie_rec_sys import dag
+
+        return self.run_dag(dag, {"source": str(source), **DEFAULTS, **conf})
+
+    def run_dag(self, dag: DAG, conf: dict[str, Any]) -> Outcome:
         from recsys_dag.run_dag import Events, run
 
         stream = io.StringIO()
-        run(dag, {"source": str(source), **DEFAULTS, **conf}, Events(stream))
+        run(dag, conf, Events(stream))
         outcome = Outcome("crashed", None)
         for line in stream.getvalue().splitlines():
             event = json.loads(line)

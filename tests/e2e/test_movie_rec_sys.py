@@ -292,3 +292,30 @@ def test_a_promotion_that_fails_before_its_commit_heals_on_the_next_run(
     assert good.ran("promote_release")
     with served.services.connect() as conn:
         assert ledger.get(conn, champion).state == State.SUPERSEDED
+
+
+def test_the_operators_dags_recover_and_roll_back(served):
+    from recsys_dag.movie_rec_sys_recover import dag as recover
+    from recsys_dag.movie_rec_sys_rollback import dag as rollback
+
+    champion = live(served)
+    with served.services.connect() as conn:
+        before = ledger.previous_champion(conn)
+    assert before is not None, "earlier tests of this module promoted twice"
+
+    served.services.store.put_bytes(contract.PUBLIC_MODEL_KEY, b"torn")
+    healed = served.run_dag(recover, {})
+    assert healed.state == "success", healed.errors
+    assert_untouched(served, champion)
+
+    unexplained = served.run_dag(rollback, {"reason": None})
+    assert unexplained.state == "failed"
+    assert "needs a reason" in unexplained.errors["roll_back"]
+    unknown = served.run_dag(rollback, {"release": "00000000-00000000", "reason": "test"})
+    assert unknown.state == "failed"
+    assert "does not know this release" in unknown.errors["roll_back"]
+    assert_untouched(served, champion)
+
+    back = served.run_dag(rollback, {"release": before.release_id, "reason": "complaints"})
+    assert back.state == "success", back.errors
+    assert_untouched(served, before.release_id)

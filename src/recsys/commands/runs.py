@@ -10,29 +10,20 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from recsys import dataset, queries, sample, status
+from recsys import queries, sample, status
 from recsys.commands import output
 from recsys.commands.output import JsonOption, console
 from recsys.commands.queries import print_movies
 from recsys.commands.releases import print_decision
+from recsys.commands.source import SourceOption, choose_source
 from recsys.embedded import airflow, runs, stack
 from recsys.embedded.home import Home
-from recsys.errors import DatasetError, RecsysError, SourceUnreachableError, TransientError
+from recsys.errors import RecsysError, TransientError
 from recsys.services import Services
-from recsys.settings import DEFAULT_SOURCE
 
 DAG_ID = "movie_rec_sys"
 _KNOWN_MOVIES = ("Toy Story (1995)", "Matrix, The (1999)")
 
-SourceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--source",
-        "-s",
-        help="Zip in MovieLens format: path, http(s):// or s3://; its md5 beside it as SOURCE.md5. "
-        "[default: GroupLens' ml-latest-small]",
-    ),
-]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Run even if this build was judged before.")
 ]
@@ -51,7 +42,7 @@ def demo(source: SourceOption = None, force: ForceOption = False) -> None:
         stack_context.__enter__()
     try:
         services = output.embedded_services(home)
-        chosen = _source(source, home)
+        chosen = choose_source(home, source)
         result = _run(home, {"source": chosen, "force": force})
         _report(result)
         if result.succeeded:
@@ -71,7 +62,7 @@ def run(
     """
     home = Home()
     with stack.data_services(home):
-        conf = {"source": _source(source, home), "force": force}
+        conf = {"source": choose_source(home, source), "force": force}
         if airflow.status(home).running:
             result = _run_in_airflow(home, conf)
         else:
@@ -103,25 +94,6 @@ def make_sample(
         made = sample.write_sample(path, ratings=ratings, seed=seed)
     console.print(f"{path}: {made.ratings:,} ratings, {made.users:,} users, {made.movies:,} movies")
     console.print(f"Try it: recsys demo --source {path}")
-
-
-def _source(given: str | None, home: Home) -> str:
-    """The dataset to use: the one given, else GroupLens', else a sample if that is out of reach."""
-    if given:
-        return given if "://" in given else str(Path(given).expanduser().resolve())
-    try:
-        dataset.read_source_md5(DEFAULT_SOURCE)
-    except (SourceUnreachableError, DatasetError) as error:
-        path = home.folder("sample") / "sample.zip"
-        console.print(
-            f"[yellow]notice:[/] {DEFAULT_SOURCE} is out of reach ({error.found or error.message});"
-            "\nusing a generated sample instead. `--source FILE.zip` takes a dataset of yours.",
-            markup=True,
-        )
-        if not path.with_name(path.name + ".md5").exists():
-            sample.write_sample(path)
-        return str(path)
-    return DEFAULT_SOURCE
 
 
 class _Progress:
@@ -164,11 +136,11 @@ class _Progress:
 
 def _run(home: Home, conf: dict[str, Any]) -> runs.RunResult:
     console.print(f"running [bold]{DAG_ID}[/] on {conf['source']}")
-    progress = _Progress()
+    progress, environment = _Progress(), {"RECSYS_ACTOR": output.actor()}
     if console.is_terminal:
         with progress.live:
-            return runs.run_once(home, DAG_ID, conf, progress)
-    return runs.run_once(home, DAG_ID, conf, progress)
+            return runs.run_once(home, DAG_ID, conf, progress, environment)
+    return runs.run_once(home, DAG_ID, conf, progress, environment)
 
 
 def _run_in_airflow(home: Home, conf: dict[str, Any]) -> runs.RunResult:
@@ -188,6 +160,9 @@ def _run_in_airflow(home: Home, conf: dict[str, Any]) -> runs.RunResult:
         result.tasks = {
             t.task_id: str(t.state) for t in client.task_instances(DAG_ID, result.run_id)
         }
+        for task_id in ("data_is_new", "gate_candidate"):
+            found = client.xcom(DAG_ID, result.run_id, task_id, "reason")
+            result.reason = found or result.reason
     result.seconds = time.monotonic() - began
     return result
 

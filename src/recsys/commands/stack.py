@@ -12,6 +12,7 @@ import typer
 from recsys import status
 from recsys.commands import output
 from recsys.commands.output import JsonOption, console
+from recsys.commands.source import SourceOption, choose_source
 from recsys.embedded import airflow, stack
 from recsys.embedded.home import Home
 
@@ -20,13 +21,17 @@ def up(
     data_only: Annotated[
         bool, typer.Option("--data-only", help="Only PostgreSQL and S3, for outside clients.")
     ] = False,
+    source: SourceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start the stack and leave it running; returns when everything answers.
 
-    `recsys env` then prints what psql, boto3 and others need; `recsys down` stops it.
+    Airflow then runs the pipeline every week and whenever the dataset changes. `recsys env`
+    prints what psql, boto3 and others need; `recsys down` stops it.
     """
     home = Home()
+    if not data_only:
+        choose_source(home, source)
     with console.status("starting PostgreSQL and S3"):
         data = stack.start_data_services(home)
     found: dict[str, object] = {"home": str(home.path), "postgres": data.postgres, "s3": data.s3}

@@ -123,6 +123,7 @@ def environment(home: Home, dags: Path | None = None) -> dict[str, str]:
         "API__SECRET_KEY": secrets.airflow_api_secret_key,
         "API__WORKERS": "1",
         "API_AUTH__JWT_SECRET": secrets.airflow_jwt_secret,
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__DAGS_FOLDER": str(dags),
         "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "CORE__EXECUTOR": "LocalExecutor",
@@ -151,8 +152,12 @@ def environment(home: Home, dags: Path | None = None) -> dict[str, str]:
             "bucket_name": BUCKET,
         },
     }
+    source = home.source()
     return {
         "AIRFLOW_HOME": str(folder),
+        **({"RECSYS_SOURCE": source} if source else {}),
+        # Servers on this machine answer again in seconds or not at all.
+        "RECSYS_RETRY_DELAY_S": "5",
         "AIRFLOW_CONN_RECSYS_S3": json.dumps(connection),
         "AIRFLOW_CONN_RECSYS_PG_VECTOR_BACKEND": database.dsn().replace(
             "postgresql://", "postgres://", 1

@@ -131,6 +131,18 @@ class AirflowClient:
             for item in answer["task_instances"]
         ]
 
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
+        """A value that a task of a run left, or None if it left none."""
+        try:
+            answer = self._send(
+                "GET",
+                f"/api/v2/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}"
+                f"/taskInstances/{_part(task_id)}/xcomEntries/{_part(key)}",
+            )
+        except PermanentError:
+            return None
+        return answer["value"]
+
     def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
         """The log of one try of a task, as text."""
         answer = self._send(

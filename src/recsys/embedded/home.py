@@ -107,6 +107,16 @@ class Home:
             kept = {name: port for name, port in _read_ports(path).items() if name not in names}
             write_private(path, json.dumps(kept, indent=1, sort_keys=True))
 
+    def source(self) -> str | None:
+        """The dataset that the weekly runs of this stack take, or None if none was chosen yet."""
+        path = self.path / "source"
+        return path.read_text().strip() or None if path.exists() else None
+
+    def remember_source(self, source: str) -> None:
+        """Makes ``source`` the dataset of the weekly runs."""
+        self._make()
+        write_private(self.path / "source", source + "\n")
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the home: one start or stop at a time. The kernel frees it if its holder dies."""
