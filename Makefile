@@ -49,7 +49,7 @@ down: setup ## stop them
 	@$(BIN)/recsys down
 
 test: setup ## every test: unit, integration, end to end
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS) tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS) tests
 	@$(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/trainer
 
 lint: setup ## formatting, ruff, types, import rules

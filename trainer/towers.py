@@ -75,7 +75,7 @@ def equally_long(movies: Floats) -> Floats:
     Returns:
         Shape (movies, dim).
     """
-    moved = movies - movies.mean(axis=0)
+    moved: Floats = movies - movies.mean(axis=0, dtype=np.float32)
     moved[:, -1] = 0
     squared = np.square(moved, dtype=np.float64).sum(axis=1)
     moved[:, -1] = np.sqrt(squared.max() - squared)
