@@ -14,7 +14,14 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 MANIFEST_SCHEMA: Final = 1
 FEATURES_REVISION: Final = 1
@@ -89,6 +96,16 @@ class Build(_Frozen):
     dataset_md5: Md5
     trainer_digest: Digest
     settings: dict[str, Any]
+
+    @field_validator("settings")
+    @classmethod
+    def _is_json(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        # Serialized leniently, NaN and infinity become null: the fingerprint of another build.
+        try:
+            json.dumps(settings, allow_nan=False)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        return settings
 
     @property
     def fingerprint(self) -> str:

@@ -47,6 +47,7 @@ class State(StrEnum):
     RETIRED = "retired"
 
 
+_LOCK_TIMEOUT: Final = "30s"
 NOTHING_NEW: Final = "nothing new"
 NEW: Final = "new"
 """Stands in `MOVES` for a release that the ledger does not know yet."""
@@ -123,12 +124,14 @@ def connect(settings: PostgresSettings) -> Iterator[Connection]:
         raise _unavailable(error) from error
     try:
         with conn:
+            conn.execute("select set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
             yield conn
-    except psycopg.OperationalError as error:
+    # The second is no kind of the first, though it too ends the session.
+    except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
         raise _unavailable(error) from error
 
 
-def _unavailable(error: psycopg.OperationalError) -> ServiceUnavailableError:
+def _unavailable(error: psycopg.Error) -> ServiceUnavailableError:
     return ServiceUnavailableError(
         "PostgreSQL does not answer",
         found=(str(error).strip().splitlines() or [type(error).__name__])[-1],
@@ -144,6 +147,8 @@ def prepare(conn: Connection) -> None:
     with conn.transaction():
         present = set(conn.execute("select from_state, to_state from recsys.release_moves"))
         if present != set(rows):
+            # Several may prepare a new database at once.
+            conn.execute("lock table recsys.release_moves in share row exclusive mode")
             conn.execute("delete from recsys.release_moves")
             conn.cursor().executemany("insert into recsys.release_moves values (%s, %s)", rows)
 
@@ -353,29 +358,38 @@ def history(
 
 
 def record_decision(
-    conn: Connection, release_id: str, champion_id: str | None, run_id: str, decision: Decision
+    conn: Connection,
+    release_id: str,
+    champion_id: str | None,
+    run_id: str,
+    decision: Decision,
+    diff: dict[str, Any] | None,
 ) -> None:
-    """Stores a decision of the gate."""
+    """Stores a decision of the gate, and what the site would notice."""
     conn.execute(
-        "insert into recsys.decisions (release_id, champion, run_id, accepted, decision) "
-        "values (%s, %s, %s, %s, %s)",
+        "insert into recsys.decisions (release_id, champion, run_id, accepted, decision, diff) "
+        "values (%s, %s, %s, %s, %s, %s)",
         (
             release_id,
             champion_id,
             run_id,
             decision.accepted,
             Jsonb(decision.model_dump(mode="json")),
+            Jsonb(diff) if diff is not None else None,
         ),
     )
 
 
-def last_decision(conn: Connection, release_id: str) -> Decision | None:
-    """The gate's newest decision about a release, or None."""
+def last_decision(
+    conn: Connection, release_id: str
+) -> tuple[Decision, dict[str, Any] | None] | None:
+    """The gate's newest decision about a release and the diff stored with it, or None."""
     row = conn.execute(
-        "select decision from recsys.decisions where release_id = %s order by id desc limit 1",
+        "select decision, diff from recsys.decisions where release_id = %s "
+        "order by id desc limit 1",
         (release_id,),
     ).fetchone()
-    return None if row is None else Decision.model_validate(row[0])
+    return None if row is None else (Decision.model_validate(row[0]), row[1])
 
 
 def note_nothing_new(conn: Connection, release_id: str, run_id: str, actor: str) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
+_BUSY = {408, 429}
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
@@ -66,27 +67,39 @@ class ObjectStore:
 
     @classmethod
     def connect(cls, settings: S3Settings) -> ObjectStore:
-        """Makes a store from settings; opens no connection yet."""
+        """Makes a store from settings; opens no connection yet.
+
+        Raises:
+            ConfigurationError: the settings make no sense.
+        """
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
 
-        client = boto3.client(
-            "s3",
-            endpoint_url=settings.endpoint,
-            region_name=settings.region,
-            aws_access_key_id=(
-                settings.access_key.get_secret_value() if settings.access_key else None
-            ),
-            aws_secret_access_key=(
-                settings.secret_key.get_secret_value() if settings.secret_key else None
-            ),
-            config=Config(
-                retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
-                connect_timeout=5,
-                read_timeout=60,
-                s3={"addressing_style": "path" if settings.endpoint else "auto"},
-            ),
-        )
+        try:
+            client = boto3.client(
+                "s3",
+                endpoint_url=settings.endpoint,
+                region_name=settings.region,
+                aws_access_key_id=(
+                    settings.access_key.get_secret_value() if settings.access_key else None
+                ),
+                aws_secret_access_key=(
+                    settings.secret_key.get_secret_value() if settings.secret_key else None
+                ),
+                config=Config(
+                    retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
+                    connect_timeout=5,
+                    read_timeout=60,
+                    s3={"addressing_style": "path" if settings.endpoint else "auto"},
+                ),
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigurationError(
+                "the settings of S3 make no sense",
+                found=str(error),
+                hint="correct RECSYS_S3_* and AWS_*, or the connection recsys_s3",
+            ) from error
         return cls(client, settings.bucket)
 
     def check(self) -> None:
@@ -228,7 +241,13 @@ class ObjectStore:
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         """Turns the client's errors into the domain's."""
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+        from boto3.exceptions import S3UploadFailedError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            ParamValidationError,
+        )
 
         try:
             yield
@@ -239,13 +258,17 @@ class ObjectStore:
                 "no credentials for S3",
                 expected="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection recsys_s3",
             ) from error
+        except ParamValidationError as error:
+            raise ConfigurationError(
+                f"no request for {what} can be made",
+                found=str(error),
+                hint="correct the bucket's name in the settings",
+            ) from error
         except BotoCoreError as error:
             raise self._unavailable(str(error)) from error
-        except Exception as error:
-            # upload_file wraps everything in errors of its own (boto3.exceptions).
-            if type(error).__module__.startswith("boto3"):
-                raise self._unavailable(str(error)) from error
-            raise
+        except S3UploadFailedError as error:
+            # upload_file hides the server's answer in an error of its own.
+            raise self._translate(error.__context__, what) from error
 
     def _translate(self, error: object, what: str) -> PermanentError | TransientError:
         response = getattr(error, "response", {})
@@ -261,7 +284,7 @@ class ObjectStore:
                 found=code,
                 hint="check the access key, its secret and the bucket's policy",
             )
-        if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
+        if status >= 500 or status in _BUSY or code in {"SlowDown", "RequestTimeout"}:
             return self._unavailable(f"{code} (HTTP {status})")
         return PermanentError(f"S3 refused a request for {what}", found=f"{code} (HTTP {status})")
 

@@ -16,7 +16,16 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from recsys import contract, dataset, interactions, ledger, vector_store, vectors, verification
+from recsys import (
+    contract,
+    dataset,
+    interactions,
+    ledger,
+    release_diff,
+    vector_store,
+    vectors,
+    verification,
+)
 from recsys.contract import Build, PublicTable, TrainerInput
 from recsys.errors import ArtifactError
 from recsys.gate import Decision, judge
@@ -285,13 +294,12 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
             champion.complete_manifest.metrics if champion else None,
             settings,
         )
-        ledger.record_decision(
-            conn,
-            release.release_id,
-            champion.release_id if champion else None,
-            run.run_id,
-            decision,
-        )
+        champion_id = champion.release_id if champion else None
+        diff = None
+        if champion_id is not None:
+            found = release_diff.compare(conn, champion_id, release.release_id)
+            diff = found.model_dump(mode="json")
+        ledger.record_decision(conn, release.release_id, champion_id, run.run_id, decision, diff)
     log.info("%s: %s", run.release_id, decision.reason)
     return decision
 

@@ -20,17 +20,25 @@ from typing import Final
 import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from recsys import ledger, public_copies, switch, verification
+from recsys import ledger, migrations, public_copies, release_diff, switch, verification
 from recsys.errors import LedgerError, LockedError, ServiceUnavailableError
 from recsys.ledger import Connection, Release, State
+from recsys.release_diff import ReleaseDiff
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
 
 _LOCK: Final = 0x5EC5_0002
 LOCK_WAIT_S: Final = 10.0
-# A promoter that hangs loses its session, and with it the lock and the right to commit.
-_IDLE_SESSION_TIMEOUT: Final = "10min"
+# A promoter that hangs, between statements or in a transaction, or whose machine is gone, loses
+# its session, and with it the lock and the right to commit.
+_SESSION: Final = {
+    "idle_session_timeout": "10min",
+    "idle_in_transaction_session_timeout": "1min",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 _SWITCH_LOCK_TIMEOUT: Final = "50ms"
 _SWITCH_TRIES: Final = 30
 
@@ -88,6 +96,25 @@ def promote_release(
     return _change_champion(services, release_id, Kind.PROMOTION, actor, reason, trace)
 
 
+def rehearse(services: Services, release_id: str) -> ReleaseDiff | None:
+    """Makes every check of a promotion and changes nothing.
+
+    Returns:
+        What the site would notice; None when nothing is served yet, or this release is.
+
+    Raises:
+        LedgerError, ArtifactError, VectorError: the promotion would be refused for this.
+    """
+    with services.connect() as conn:
+        migrations.check_current(conn)
+        release, champion = ledger.get(conn, release_id), ledger.champion(conn)
+        _refuse_unservable(release)
+        verification.check_release(conn, services.store, release)
+        if champion is None or champion.release_id == release_id:
+            return None
+        return release_diff.compare(conn, champion.release_id, release_id)
+
+
 def roll_back(
     services: Services,
     release_id: str | None = None,
@@ -137,9 +164,8 @@ def promotion_lock(services: Services, wait_s: float = LOCK_WAIT_S) -> Iterator[
         LockedError: somebody else still holds the lock after ``wait_s`` seconds.
     """
     with services.connect() as conn:
-        conn.execute(
-            "select set_config('idle_session_timeout', %s, false)", (_IDLE_SESSION_TIMEOUT,)
-        )
+        for setting in _SESSION.items():
+            conn.execute("select set_config(%s, %s, false)", setting)
         deadline = time.monotonic() + wait_s
         while conn.execute("select pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
             if time.monotonic() >= deadline:
@@ -151,6 +177,15 @@ def promotion_lock(services: Services, wait_s: float = LOCK_WAIT_S) -> Iterator[
             time.sleep(0.1)
         # Closing the session gives the lock back, whatever has happened inside.
         yield conn
+
+
+def check_lock(conn: Connection) -> None:
+    """Raises psycopg.OperationalError if the session, and so the promotion lock, is lost.
+
+    Asked before S3 is changed, which knows of no lock: a promoter that was given up long ago must
+    not touch what others have made since.
+    """
+    conn.execute("select")
 
 
 def recover_locked(
@@ -208,6 +243,7 @@ def _change_champion(
         journal_id = _open_journal(conn, kind, from_release, release_id, actor, reason)
         trace("journal opened")
         try:
+            check_lock(conn)
             public_copies.publish_model(services.store, release)
             trace("model copied")
             _commit(conn, journal_id, kind, champion, release, actor, reason)

@@ -15,8 +15,9 @@ from recsys.errors import LedgerError, PermanentError
 from recsys.ledger import Connection
 from recsys.services import Services
 
-_YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
-_ARTICLE = re.compile(r"^(.*), (the|a|an|le|la|les|el|il|das|der|die)$", re.IGNORECASE)
+_YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
+_ID_DIGITS = 10
+_ARTICLE = re.compile(r"^(.*), (the|a|an|le|la|les|el|il|das|der|die)$")
 
 
 @dataclass(frozen=True)
@@ -81,16 +82,23 @@ class Catalogue:
     def find(self, text: str) -> Movie:
         """The movie that a person means: an id, a title with or without year, or part of one.
 
+        Of several the year given decides, then how much of the title was given.
+
         Raises:
             PermanentError: no title contains the text.
         """
-        if text.isdecimal() and int(text) in self._movies:
+        if text.isdecimal() and len(text) <= _ID_DIGITS and int(text) in self._movies:
             return self._movies[int(text)]
-        wanted = _plain(text)
+        wanted, written, year = _plain(text), _without_year(text), _year(text)
         ranked = sorted(
-            (_closeness(wanted, movie.title), len(movie.title), movie.movie_id)
+            (
+                _distance(wanted, movie.title),
+                year is not None and year != _year(movie.title),
+                len(movie.title),
+                movie.movie_id,
+            )
             for movie in self._movies.values()
-            if wanted in _plain(movie.title) or wanted in movie.title.casefold()
+            if written and (wanted in _plain(movie.title) or written in _without_year(movie.title))
         )
         if not ranked:
             raise PermanentError(
@@ -98,7 +106,7 @@ class Catalogue:
                 found=text,
                 expected=f"part of one of {len(self)} titles, or a movieId",
             )
-        return self._movies[ranked[0][2]]
+        return self._movies[ranked[0][-1]]
 
 
 def similar(services: Services, text: str, k: int) -> tuple[dict[str, Any], Movie, list[Movie]]:
@@ -132,14 +140,25 @@ def recommend(services: Services, user_id: int, k: int) -> tuple[dict[str, Any],
 
 def _plain(title: str) -> str:
     """``Matrix, The (1999)`` and ``the matrix`` become the same."""
-    title = _YEAR.sub("", title.strip())
-    if match := _ARTICLE.match(title):
-        title = f"{match[2]} {match[1]}"
-    return title.casefold()
+    name, aside, rest = _without_year(title).partition(" (")
+    if match := _ARTICLE.match(name):
+        name = f"{match[2]} {match[1]}"
+    return name + aside + rest
 
 
-def _closeness(wanted: str, title: str) -> int:
+def _without_year(title: str) -> str:
+    return _YEAR.sub("", title).strip().casefold()
+
+
+def _year(title: str) -> str | None:
+    match = _YEAR.search(title)
+    return match[1] if match else None
+
+
+def _distance(wanted: str, title: str) -> int:
     plain = _plain(title)
-    if wanted in (plain, title.casefold()):
+    if wanted == plain:
         return 0
-    return 1 if plain.startswith(wanted) else 2
+    if wanted == plain.partition(" (")[0]:
+        return 1
+    return 2 if plain.startswith(wanted) else 3

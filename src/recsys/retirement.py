@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from recsys import contract, ledger, switch, vector_store
 from recsys.ledger import Connection, Release, State
-from recsys.promotion import Trace, promotion_lock, recover_locked
+from recsys.promotion import Trace, check_lock, promotion_lock, recover_locked
 from recsys.services import Services
 from recsys.settings import RetentionSettings
 
@@ -70,13 +70,13 @@ def retire_old_releases(
             trace("views dropped")
             vector_store.drop_vectors(conn, release.release_id)
             trace("tables dropped")
-            _drop_objects(services, release.release_id)
+            _drop_objects(conn, services, release.release_id)
             trace("objects dropped")
             ledger.move(conn, release.release_id, State.RETIRED, actor=actor, reason=reason)
             trace("marked as retired")
             retired.append(release.release_id)
             log.info("retired release %s", release.release_id)
-        _drop_datasets(services, ledger.releases(conn), trace)
+        _drop_datasets(conn, services, trace)
     return retired
 
 
@@ -101,14 +101,15 @@ def _named(conn: Connection) -> frozenset[str]:
     return frozenset(name for row in rows for name in row if name)
 
 
-def _drop_objects(services: Services, release_id: str) -> None:
+def _drop_objects(conn: Connection, services: Services, release_id: str) -> None:
     """Deletes a release's objects, its manifest first: without it the release does not exist."""
-    services.store.delete([contract.release_key(release_id, contract.MANIFEST_FILE)])
-    services.store.delete(services.store.keys(contract.release_prefix(release_id)))
+    _delete(conn, services, [contract.release_key(release_id, contract.MANIFEST_FILE)])
+    _delete(conn, services, services.store.keys(contract.release_prefix(release_id)))
 
 
-def _drop_datasets(services: Services, releases: list[Release], trace: Trace) -> None:
+def _drop_datasets(conn: Connection, services: Services, trace: Trace) -> None:
     """Deletes raw files and features of datasets that only retired releases were made of."""
+    releases = ledger.releases(conn)
     needed = {r.dataset_md5 for r in releases if r.state != State.RETIRED}
     for md5 in {r.dataset_md5 for r in releases} - needed:
         keys = [
@@ -116,5 +117,11 @@ def _drop_datasets(services: Services, releases: list[Release], trace: Trace) ->
             *services.store.keys(f"features/{contract.check_md5(md5)}/"),
             *services.store.keys(f"datasets/{contract.check_md5(md5)}/"),
         ]
-        services.store.delete(keys)
+        _delete(conn, services, keys)
         trace("dataset dropped")
+
+
+def _delete(conn: Connection, services: Services, keys: list[str]) -> None:
+    for key in keys:
+        check_lock(conn)
+        services.store.delete([key])

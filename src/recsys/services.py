@@ -6,7 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
+from pydantic import ValidationError
+
 from recsys import ledger
+from recsys.errors import ConfigurationError
 from recsys.object_store import ObjectStore
 from recsys.settings import PostgresSettings, S3Settings
 
@@ -29,5 +32,18 @@ class Services:
 
     @classmethod
     def from_environment(cls) -> Services:
-        """Reads ``RECSYS_PG_DSN``, ``RECSYS_S3_*`` and ``AWS_*``."""
-        return cls(PostgresSettings(), S3Settings())
+        """Reads ``RECSYS_PG_DSN``, ``RECSYS_S3_*`` and ``AWS_*``.
+
+        Raises:
+            ConfigurationError: a variable is missing or makes no sense.
+        """
+        try:
+            return cls(PostgresSettings(), S3Settings())
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise ConfigurationError(
+                "the environment does not say where the servers are",
+                found=f"{error.title}.{'.'.join(map(str, first['loc']))}: {first['msg']}",
+                expected="RECSYS_PG_DSN, RECSYS_S3_BUCKET, RECSYS_S3_ENDPOINT, and AWS_* secrets",
+                hint="set them all, or none of them to use the servers of this machine",
+            ) from error

@@ -17,7 +17,12 @@ DEFAULT_SOURCE: Final = "https://files.grouplens.org/datasets/movielens/ml-lates
 """GroupLens' small dataset: 100,836 ratings."""
 
 
-class S3Settings(BaseSettings):
+class _FromEnvironment(BaseSettings):
+    # Compose and Kubernetes give unset variables as empty ones; what is refused may be a secret.
+    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True)
+
+
+class S3Settings(_FromEnvironment):
     """Where the object store is; environment: ``RECSYS_S3_*`` and ``AWS_*`` for the secrets."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_S3_", populate_by_name=True)
@@ -30,7 +35,7 @@ class S3Settings(BaseSettings):
     max_attempts: int = Field(default=8, ge=1, description="tries of one request, with backoff")
 
 
-class PostgresSettings(BaseSettings):
+class PostgresSettings(_FromEnvironment):
     """Where the vector database is; environment: ``RECSYS_PG_DSN``, a libpq URI or string."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_PG_")

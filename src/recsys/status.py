@@ -60,10 +60,11 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
         release = ledger.get(conn, release_id) if release_id else ledger.champion(conn)
         if release is None:
             raise LedgerError("nothing was promoted yet", hint="run `recsys run`")
-        decision = ledger.last_decision(conn, release.release_id)
+        decided = ledger.last_decision(conn, release.release_id)
         return {
             "release": release_facts(release),
-            "decision": decision.model_dump(mode="json") if decision else None,
+            "decision": decided[0].model_dump(mode="json") if decided else None,
+            "diff": decided[1] if decided else None,
             "history": ledger.history(conn, release.release_id),
         }
 

@@ -11,16 +11,20 @@ from __future__ import annotations
 
 from typing import Final
 
+import psycopg
 from psycopg import sql
 
 from recsys import contract
 from recsys.contract import PUBLIC_TABLES
+from recsys.errors import LockedError
 from recsys.ledger import Connection
 
 LIVE_SCHEMA: Final = "recsys_live"
 SITE_ROLE: Final = "recsys_site"
 CHANNEL: Final = "recsys_release"
 """NOTIFY channel: its payload is the id of the release that has just become champion."""
+# Whoever drops holds the promotion lock meanwhile, and promotions wait for it.
+_DROP_LOCK_TIMEOUT: Final = "10s"
 
 
 def views_schema(release_id: str) -> str:
@@ -29,24 +33,16 @@ def views_schema(release_id: str) -> str:
 
 
 def create_views(conn: Connection, release_id: str) -> None:
-    """Makes the release's schema of views; its tables must exist. Does nothing the second time.
+    """Makes the release's schema of views; its tables must exist.
 
-    Must not be called for the champion, whose schema is the live one.
+    A schema that is there is left as it is: replacing a view would wait for a reader who has held
+    it since the release was last the champion. Must not be called for the champion, whose schema
+    is the live one.
     """
     schema = sql.Identifier(views_schema(release_id))
     with conn.transaction():
-        conn.execute(sql.SQL("create schema if not exists {}").format(schema))
-        for table in PUBLIC_TABLES:
-            columns = [table.id_column, "vector", *(name for name, _ in table.extra_columns)]
-            conn.execute(
-                sql.SQL("create or replace view {}.{} as select {} from {}.{}").format(
-                    schema,
-                    sql.Identifier(table.name),
-                    sql.SQL(", ").join(map(sql.Identifier, columns)),
-                    sql.Identifier(contract.LEDGER_SCHEMA),
-                    sql.Identifier(contract.table_name(table.name, release_id)),
-                )
-            )
+        if not _schema_exists(conn, views_schema(release_id)):
+            _create_schema(conn, schema, release_id)
         if _site_role_exists(conn):
             site = sql.Identifier(SITE_ROLE)
             conn.execute(sql.SQL("grant usage on schema {} to {}").format(schema, site))
@@ -62,6 +58,21 @@ def create_views(conn: Connection, release_id: str) -> None:
                         site,
                     )
                 )
+
+
+def _create_schema(conn: Connection, schema: sql.Identifier, release_id: str) -> None:
+    conn.execute(sql.SQL("create schema {}").format(schema))
+    for table in PUBLIC_TABLES:
+        columns = [table.id_column, "vector", *(name for name, _ in table.extra_columns)]
+        conn.execute(
+            sql.SQL("create view {}.{} as select {} from {}.{}").format(
+                schema,
+                sql.Identifier(table.name),
+                sql.SQL(", ").join(map(sql.Identifier, columns)),
+                sql.Identifier(contract.LEDGER_SCHEMA),
+                sql.Identifier(contract.table_name(table.name, release_id)),
+            )
+        )
 
 
 def switch_tables(conn: Connection, from_release: str | None, to_release: str) -> None:
@@ -82,10 +93,20 @@ def switch_tables(conn: Connection, from_release: str | None, to_release: str) -
 
 
 def drop_views(conn: Connection, release_id: str) -> None:
-    """Drops a release's schema of views; the live one has another name and cannot be hit."""
-    conn.execute(
-        sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(views_schema(release_id)))
-    )
+    """Drops a release's schema of views; the live one has another name and cannot be hit.
+
+    Raises:
+        LockedError: a reader that began before the switch still holds one of them.
+    """
+    schema = views_schema(release_id)
+    try:
+        with conn.transaction():
+            conn.execute("select set_config('lock_timeout', %s, true)", (_DROP_LOCK_TIMEOUT,))
+            conn.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockedError(
+            f"{schema} is in use", found=f"waited {_DROP_LOCK_TIMEOUT}", hint="try again"
+        ) from error
 
 
 def live_tables(conn: Connection) -> dict[str, str]:
@@ -96,6 +117,12 @@ def live_tables(conn: Connection) -> dict[str, str]:
             "where view_schema = %s",
             (LIVE_SCHEMA,),
         ).fetchall()
+    )
+
+
+def _schema_exists(conn: Connection, name: str) -> bool:
+    return (
+        conn.execute("select from pg_namespace where nspname = %s", (name,)).fetchone() is not None
     )
 
 

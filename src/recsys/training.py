@@ -141,7 +141,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _failure(subcommand: str, code: int, tail: deque[str]) -> TrainingError | TransientError:
     if code < 0:
-        found = f"killed by {signal.Signals(-code).name}"
+        found = f"killed by signal {-code} ({signal.strsignal(-code)})"
     else:
         name = {member.value: member.name for member in ExitCode}.get(code, "not in the contract")
         found = f"exit code {code} ({name})"

@@ -44,7 +44,9 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     assert one[:8] in small_dataset.with_name("small.zip.md5").read_text()
     assert_untouched(pipeline, one)
     with pipeline.services.connect() as conn:
-        assert ledger.last_decision(conn, one).accepted
+        decision, diff = ledger.last_decision(conn, one)
+        assert decision.accepted
+        assert diff is None, "there is nothing to hold the first release against"
         [(recorded,)] = conn.execute("select release_id from recsys.internal_hash").fetchall()
     assert recorded == one
     _, _, neighbours = queries.similar(pipeline.services, "1", 5)
@@ -76,6 +78,10 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     assert accepted.ran("promote_release"), (accepted.reason, accepted.errors)
     two = live(pipeline)
     assert two not in (None, one)
+    with pipeline.services.connect() as conn:
+        _, diff = ledger.last_decision(conn, two)
+    assert diff["champion"] == one
+    assert 0 < diff["neighbour_overlap"] < 1
     assert_untouched(pipeline, two)
 
     promotion.roll_back(pipeline.services, actor="operator", reason="test")

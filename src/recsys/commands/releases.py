@@ -82,6 +82,8 @@ def why(
     console.print(f"[bold]{about['release_id']}[/] is [bold]{about['state']}[/]\n")
     if found["decision"]:
         print_decision(found["decision"])
+    if found["diff"]:
+        print_diff(found["diff"])
     lines = output.table("when", "who", "what", "why", title="\n[bold]history[/] (newest first)")
     for line in found["history"][:12]:
         moved = f"{line['from_state']} → {line['to_state']}" if line["to_state"] else line["action"]
@@ -102,12 +104,46 @@ def print_decision(decision: dict[str, Any]) -> None:
     console.print(rules)
 
 
-def promote(release: ReleaseArgument, reason: ReasonOption, yes: YesOption = False) -> None:
+def print_diff(diff: dict[str, Any]) -> None:
+    """Prints what the site would notice."""
+    console.print(f"\n[bold]held against {diff['champion']}[/]")
+    shown = output.table("", " before", " after", " gone", " new")
+    for name in ("movies", "users"):
+        change = diff[name]
+        counts = (change[key] for key in ("before", "after", "vanished", "appeared"))
+        shown.add_row(name, *(f"{count:,}" for count in counts))
+    console.print(shown)
+    for label, key, asked in (
+        ("neighbours that stay", "neighbour_overlap", f"{diff['sentinel_movies']} movies"),
+        ("recommendations that stay", "recommendation_overlap", f"{diff['sentinel_users']} users"),
+    ):
+        share = diff[key]
+        console.print(f"{label}: {'-' if share is None else f'{share:.0%}'} of 10, for {asked}")
+
+
+def promote(
+    release: ReleaseArgument,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; it is kept in the ledger's history.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the diff, change nothing.")
+    ] = False,
+    yes: YesOption = False,
+) -> None:
     """Make a complete release the champion: model and vectors as one pair.
 
     Verifies its artifacts and tables first; readers notice nothing but the new answers.
     """
+    if not (dry_run or reason):
+        raise typer.BadParameter("needed, unless this is a --dry-run", param_hint="--reason")
     with output.services() as services:
+        if dry_run:
+            diff = promotion.rehearse(services, release)
+            console.print(f"{release} is whole and could be promoted; nothing was changed.")
+            if diff is not None:
+                print_diff(diff.model_dump(mode="json"))
+            return
         output.confirm(f"Make {release} the champion?", yes)
         change = promotion.promote_release(services, release, actor=output.actor(), reason=reason)
     _print_change(change)

@@ -68,8 +68,10 @@ create table recsys.decisions (
     champion   text references recsys.releases,
     run_id     text not null,
     accepted   boolean not null,
-    decision   jsonb not null
+    decision   jsonb not null,
+    diff       jsonb
 );
+comment on column recsys.decisions.diff is 'What the site would notice, held against the champion.';
 create index decisions_of_release on recsys.decisions (release_id, id);
 
 create table recsys.internal_hash (

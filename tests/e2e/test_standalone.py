@@ -1,0 +1,104 @@
+"""The weekly DAG under a real scheduler, and a task killed in the middle of a promotion."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import psutil
+import psycopg
+import pytest
+
+from recsys import ledger, status
+from recsys.commands.output import embedded_services
+from recsys.embedded import airflow, stack
+from recsys.embedded.airflow_client import AirflowClient
+from recsys.embedded.home import Home
+from recsys.services import Services
+from tests.e2e.conftest import DEFAULTS
+
+DAG_ID = "movie_rec_sys"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, small_dataset) -> Iterator[tuple[Home, Services]]:
+    """The stack as `recsys up` starts it."""
+    home = Home(tmp_path_factory.mktemp("stack"))
+    home.remember_source(str(small_dataset))
+    with pytest.MonkeyPatch.context() as patched:
+        for name in [n for n in os.environ if n.startswith(("AIRFLOW", "RECSYS_RETRY"))]:
+            patched.delenv(name)
+        try:
+            stack.start(home)
+            yield home, embedded_services(home)
+        finally:
+            stack.stop(home)
+
+
+def wait(client: AirflowClient, run_id: str) -> str:
+    while (state := client.run_state(DAG_ID, run_id)) in ("queued", "running"):
+        time.sleep(1)
+    return state
+
+
+def task_states(client: AirflowClient, run_id: str) -> dict[str, str]:
+    return {t.task_id: t.state for t in client.task_instances(DAG_ID, run_id)}
+
+
+def test_a_run_triggered_in_airflow_promotes_a_release(running, small_dataset):
+    home, services = running
+    with airflow.client(home) as client:
+        client.wait_for_dag(DAG_ID)
+        run_id = client.trigger(DAG_ID, {"source": str(small_dataset), **DEFAULTS})
+        assert wait(client, run_id) == "success", task_states(client, run_id)
+    assert status.status(services)["champion"] is not None
+    assert status.problems(services) == []
+
+
+def test_a_task_killed_in_the_middle_of_a_promotion_heals_without_a_person(
+    running, changed_dataset
+):
+    home, services = running
+    before = status.status(services)["champion"]["release_id"]
+    dsn = services.postgres.dsn.get_secret_value()
+    with airflow.client(home) as client, psycopg.connect(dsn) as holder:
+        # Whoever wants to move the champion now waits: its journal is open, its model copied.
+        holder.execute("select from recsys.releases where state = 'champion' for no key update")
+        run_id = client.trigger(DAG_ID, {"source": str(changed_dataset), **DEFAULTS})
+        killed = kill_promoter(services)
+        holder.rollback()
+        assert wait(client, run_id) == "success", task_states(client, run_id)
+        tries = {t.task_id: t.try_number for t in client.task_instances(DAG_ID, run_id)}
+    assert not psutil.pid_exists(killed)
+    assert tries["promote_release"] >= 2
+    after = status.status(services)
+    assert after["champion"]["release_id"] != before
+    assert after["open_journal"] is None
+    assert status.problems(services) == []
+    with services.connect() as conn:
+        actions = [line["action"] for line in ledger.history(conn)]
+    assert "promotion undone" in actions
+
+
+def kill_promoter(services: Services) -> int:
+    """Waits for an open journal, and kills the process whose session holds the promotion lock."""
+    with services.connect() as conn:
+        while True:
+            found = conn.execute(
+                "select a.client_port from pg_locks l join pg_stat_activity a using (pid) "
+                "where l.locktype = 'advisory' and l.granted and exists "
+                "(select from recsys.journal where closed_at is null)"
+            ).fetchone()
+            if found:
+                break
+            time.sleep(0.1)
+    [pid] = {
+        c.pid
+        for c in psutil.net_connections("tcp")
+        if c.laddr.port == found[0] and c.pid is not None
+    }
+    os.kill(pid, signal.SIGKILL)
+    return pid
