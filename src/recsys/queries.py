@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from recsys import contract, vector_store
@@ -107,6 +108,19 @@ class Catalogue:
                 expected=f"part of one of {len(self)} titles, or a movieId",
             )
         return self._movies[ranked[0][-1]]
+
+
+def best_known(services: Services) -> int:
+    """The movieId of the movie that most users have rated."""
+    with services.connect() as conn:
+        relation = current_release(conn)["user_towers_table"].split(".")
+        [(movie_id,)] = conn.execute(
+            sql.SQL(
+                "select movie from {}, unnest(seen) movie group by movie "
+                "order by count(*) desc, movie limit 1"
+            ).format(sql.Identifier(*relation))
+        ).fetchall()
+    return int(movie_id)
 
 
 def similar(services: Services, text: str, k: int) -> tuple[dict[str, Any], Movie, list[Movie]]:

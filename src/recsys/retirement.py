@@ -81,16 +81,21 @@ def retire_old_releases(
 
 
 def _abandon(conn: Connection, settings: RetentionSettings, actor: str) -> None:
-    """Gives up releases whose run ended long ago without completing them."""
-    limit = datetime.now(UTC) - timedelta(hours=settings.abandon_after_hours)
+    """Gives up releases whose run ended long ago without completing or judging them."""
+    hours = {
+        State.BUILDING: settings.abandon_after_hours,
+        State.CANDIDATE: settings.forget_after_hours,
+    }
+    now = datetime.now(UTC)
     for release in ledger.releases(conn):
-        if release.state == State.BUILDING and release.changed_at < limit:
+        limit = hours.get(release.state)
+        if limit is not None and now - release.changed_at > timedelta(hours=limit):
             ledger.move(
                 conn,
                 release.release_id,
                 State.ABANDONED,
                 actor=actor,
-                reason=f"not complete after {settings.abandon_after_hours:g} hours",
+                reason=f"still {release.state} after {limit:g} hours",
             )
 
 

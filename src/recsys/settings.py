@@ -103,3 +103,9 @@ class RetentionSettings(_Plain):
     abandon_after_hours: float = Field(
         default=24, gt=0, description="a release still building after this was abandoned"
     )
+    forget_after_hours: float = Field(
+        default=7 * 24,
+        gt=0,
+        description="a candidate that nobody promoted or rejected by then was abandoned; longer "
+        "than a person may take to approve",
+    )

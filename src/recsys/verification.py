@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -11,6 +12,10 @@ from recsys.contract import Manifest
 from recsys.errors import ArtifactError, VectorError
 from recsys.ledger import Connection, Release
 from recsys.object_store import ObjectStore
+
+
+# Queries asked of an index before a switch; when it was loaded it was asked more.
+_SAMPLE: Final = 50
 
 
 def read_manifest(store: ObjectStore, release_id: str) -> tuple[Manifest, str]:
@@ -109,6 +114,10 @@ def check_tables(conn: Connection, release: Release) -> dict[str, vector_store.V
                 hint="run the pipeline again",
             )
         reports[table.name] = vector_store.check_vectors(
-            conn, table, release.release_id, expected_rows=facts["rows"]
+            conn,
+            table,
+            release.release_id,
+            expected_rows=facts["rows"],
+            sample=_SAMPLE,
         )
     return reports

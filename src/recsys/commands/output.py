@@ -49,14 +49,14 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 def print_error(error: RecsysError) -> None:
     """Prints an error as sentence, found, expected, what to do."""
-    errors.print(f"[bold red]error:[/] {_safe(error.message)}")
+    errors.print(f"[bold red]error:[/] {safe(error.message)}")
     for name, value in (
         ("found", error.found),
         ("expected", error.expected),
         ("what to do", error.hint),
     ):
         if value:
-            errors.print(f"  [bold]{name}:[/] {_safe(value)}")
+            errors.print(f"  [bold]{name}:[/] {safe(value)}")
 
 
 def exit_code(error: RecsysError) -> int:
@@ -111,7 +111,8 @@ def confirm(question: str, yes: bool) -> None:
     typer.confirm(question, abort=True)
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
+    """Text from outside, so that its brackets are printed instead of obeyed."""
     from rich.markup import escape
 
     return escape(text)

@@ -25,7 +25,9 @@ def similar(
     if as_json:
         output.print_json(_document(release, neighbours, movie=vars(found)))
         return
-    console.print(f"Movies like [bold]{found.title}[/]  (release {release['release_id']})")
+    console.print(
+        f"Movies like [bold]{output.safe(found.title)}[/]  (release {release['release_id']})"
+    )
     print_movies(neighbours)
 
 
@@ -49,7 +51,8 @@ def print_movies(movies: list[Movie]) -> None:
     listed = output.table(" ", "title", "genres", " score")
     for rank, movie in enumerate(movies, 1):
         score = "" if movie.score is None else f"{movie.score:.3f}"
-        listed.add_row(str(rank), movie.title, ", ".join(movie.genres[:3]), score)
+        genres = ", ".join(movie.genres[:3])
+        listed.add_row(str(rank), output.safe(movie.title), output.safe(genres), score)
     console.print(listed)
 
 

@@ -87,7 +87,8 @@ def why(
     lines = output.table("when", "who", "what", "why", title="\n[bold]history[/] (newest first)")
     for line in found["history"][:12]:
         moved = f"{line['from_state']} → {line['to_state']}" if line["to_state"] else line["action"]
-        lines.add_row(f"{line['at']:%m-%d %H:%M:%S}", line["actor"], moved, line["reason"])
+        who, why_ = output.safe(line["actor"]), output.safe(line["reason"])
+        lines.add_row(f"{line['at']:%m-%d %H:%M:%S}", who, moved, why_)
     console.print(lines)
 
 

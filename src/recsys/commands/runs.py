@@ -90,10 +90,14 @@ def make_sample(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 1,
 ) -> None:
     """Generate a dataset in MovieLens format, with structure that models can learn."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with console.status(f"generating {ratings:,} ratings"):
         made = sample.write_sample(path, ratings=ratings, seed=seed)
-    console.print(f"{path}: {made.ratings:,} ratings, {made.users:,} users, {made.movies:,} movies")
-    console.print(f"Try it: recsys demo --source {path}")
+    shown = output.safe(str(path))
+    console.print(
+        f"{shown}: {made.ratings:,} ratings, {made.users:,} users, {made.movies:,} movies"
+    )
+    console.print(f"Try it: recsys demo --source {shown}")
 
 
 class _Progress:
@@ -198,7 +202,7 @@ def _show(services: Services, result: runs.RunResult) -> None:
     )
     try:
         _, movie, neighbours = _known_movie(services)
-        console.print(f"\nmovies like [bold]{movie.title}[/]")
+        console.print(f"\nmovies like [bold]{output.safe(movie.title)}[/]")
         print_movies(neighbours)
         _, movies = queries.recommend(services, 1, 10)
         console.print("\nmovies for user [bold]1[/]")
@@ -214,7 +218,7 @@ def _show(services: Services, result: runs.RunResult) -> None:
 
 
 def _known_movie(services: Services) -> tuple[dict[str, Any], queries.Movie, list[queries.Movie]]:
-    """Neighbours of a movie that people know; of the best-known one in a generated dataset."""
+    """Neighbours of a movie that people know; in a dataset without it, of the most rated one."""
     for title in _KNOWN_MOVIES:
         try:
             return queries.similar(services, title, 10)
@@ -222,4 +226,4 @@ def _known_movie(services: Services) -> tuple[dict[str, Any], queries.Movie, lis
             raise
         except RecsysError:
             continue
-    return queries.similar(services, "1", 10)
+    return queries.similar(services, str(queries.best_known(services)), 10)

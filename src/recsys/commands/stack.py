@@ -90,7 +90,7 @@ def doctor(as_json: JsonOption = False) -> None:
                 listed.add_row(service.name, state, service.address, service.detail)
             console.print(listed)
         for problem in problems:
-            console.print(f"[red]✗[/] {problem}")
+            console.print(f"[red]✗[/] {output.safe(problem)}")
         if not problems:
             console.print("[green]✓[/] nothing wrong")
     if problems:
