@@ -13,7 +13,6 @@ from recsys.errors import ArtifactError, VectorError
 from recsys.ledger import Connection, Release
 from recsys.object_store import ObjectStore
 
-
 # Queries asked of an index before a switch; when it was loaded it was asked more.
 _SAMPLE: Final = 50
 
