@@ -64,7 +64,9 @@ fmt: setup ## format and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 
 bench: setup ## benchmarks: print a table, write JSON
-	@$(BIN)/recsys bench
+	@mkdir -p build/bench
+	@for file in tests/benchmarks/bench_*.py; do name=$$(basename $$file .py); echo "$$name"; \
+		$(BIN)/python -m tests.benchmarks.$$name build/bench/$$name.json || exit 1; done
 
 clean: ## remove environments, caches and the embedded stack's state
 	@if [ -x $(BIN)/recsys ]; then $(BIN)/recsys down || true; fi
