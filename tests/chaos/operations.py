@@ -1,0 +1,32 @@
+"""The four operations of the protocol, by name, as a child process is told them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys import promotion, retirement
+from recsys.promotion import Trace
+from recsys.services import Services
+from recsys.settings import RetentionSettings
+
+
+def run(services: Services, name: str, release_id: str | None, trace: Trace) -> Any:
+    """Runs an operation.
+
+    Args:
+        services: where.
+        name: promote, rollback, recover or retire.
+        release_id: which release; None for recover and retire.
+        trace: told of every step.
+    """
+    who = {"actor": "chaos", "reason": f"{name} under chaos", "trace": trace}
+    if name == "promote":
+        assert release_id is not None
+        return promotion.promote_release(services, release_id, **who)
+    if name == "rollback":
+        return promotion.roll_back(services, release_id, **who)
+    if name == "recover":
+        return promotion.recover_promotion(services, **who)
+    if name == "retire":
+        return retirement.retire_old_releases(services, RetentionSettings(keep_releases=0), **who)
+    raise ValueError(name)

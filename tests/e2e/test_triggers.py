@@ -1,0 +1,254 @@
+"""The asset watcher's trigger: one event for each change of the dataset's md5."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from recsys_dag.triggers import DatasetMd5Trigger
+
+ONE, TWO = "1" * 32, "2" * 32
+
+
+@dataclass
+class StateStore:
+    """Stands for the asset's state store, which outlives the triggerer."""
+
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        return self.kept.get(key, default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        self.kept[key] = value
+
+
+class Source(ThreadingHTTPServer):
+    """A dataset's source that counts how often its md5 was looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.md5 = ONE
+        self.status = 200
+        self.looks = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/ml.zip"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Source
+
+    def do_GET(self) -> None:
+        body = f"MD5 (ml.zip) = {self.server.md5}\n".encode()
+        self.send_response(self.server.status if self.path == "/ml.zip.md5" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.server.looks += 1
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def source() -> Iterator[Source]:
+    with Source() as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        yield server
+        server.shutdown()
+
+
+@dataclass
+class Watched:
+    """A trigger at work."""
+
+    source: Source
+    events: list[str] = field(default_factory=list)
+
+    async def looks(self, more: int) -> None:
+        """Waits until the trigger has looked so many times more, and acted on what it saw."""
+        # Whatever the last look but one led to has happened before the last one began.
+        await self.until(lambda least=self.source.looks + more + 1: self.source.looks >= least)
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not what():
+                await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def watching(source: Source, store: StateStore) -> AsyncIterator[Watched]:
+    """Runs a trigger as a triggerer does that was started just now."""
+    from recsys_dag.triggers import DatasetMd5Trigger
+
+    trigger = DatasetMd5Trigger(source.url, interval=0.01)
+    trigger.asset_state_store = store
+    watched = Watched(source)
+
+    async def run() -> None:
+        async for event in trigger.run():
+            watched.events.append(event.payload["md5"])
+
+    task = asyncio.create_task(run())
+    try:
+        yield watched
+        assert not task.done(), "a trigger never ends"
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def test_it_fires_once_for_each_md5_that_it_has_not_seen(source: Source) -> None:
+    async def story() -> None:
+        async with watching(source, StateStore()) as watched:
+            await watched.looks(5)
+            assert watched.events == [ONE]
+            source.md5 = TWO
+            await watched.looks(5)
+            assert watched.events == [ONE, TWO]
+            source.md5 = ONE
+            await watched.looks(5)
+            assert watched.events == [ONE, TWO, ONE]
+
+    asyncio.run(story())
+
+
+def test_it_remembers_through_a_restart(source: Source) -> None:
+    async def story() -> None:
+        store = StateStore()
+        async with watching(source, store) as watched:
+            await watched.looks(2)
+            assert watched.events == [ONE]
+        assert store.kept == {"md5": ONE}
+        async with watching(source, store) as watched:
+            await watched.looks(5)
+            assert watched.events == []
+            source.md5 = TWO
+            await watched.looks(2)
+            assert watched.events == [TWO]
+
+    asyncio.run(story())
+
+
+def test_a_change_while_nobody_watched_is_noticed(source: Source) -> None:
+    async def story() -> None:
+        async with watching(source, StateStore({"md5": TWO})) as watched:
+            await watched.looks(2)
+            assert watched.events == [ONE]
+
+    asyncio.run(story())
+
+
+def test_an_event_that_was_not_taken_over_comes_again(source: Source) -> None:
+    """Killed between the event and its memory: at least once, never lost."""
+
+    async def story() -> None:
+        from recsys_dag.triggers import DatasetMd5Trigger
+
+        store = StateStore()
+        trigger = DatasetMd5Trigger(source.url, interval=0.01)
+        trigger.asset_state_store = store
+        run = trigger.run()
+        assert (await anext(run)).payload == {"md5": ONE}
+        await run.aclose()
+        assert store.kept == {}
+        async with watching(source, store) as watched:
+            await watched.looks(2)
+            assert watched.events == [ONE]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("status", [404, 403, 500, 503])
+def test_it_survives_a_source_that_does_not_answer_and_takes_it_for_no_change(
+    source: Source, status: int
+) -> None:
+    async def story() -> None:
+        async with watching(source, StateStore()) as watched:
+            await watched.looks(1)
+            source.status = status
+            await watched.looks(3)
+            assert watched.events == [ONE]
+            source.status, source.md5 = 200, TWO
+            await watched.looks(2)
+            assert watched.events == [ONE, TWO]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "md5", ["", "<html>", "not an md5", "'; drop table releases; --", "1" * 31]
+)
+def test_what_is_no_md5_is_no_event(source: Source, md5: str) -> None:
+    async def story() -> None:
+        source.md5 = md5
+        store = StateStore()
+        async with watching(source, store) as watched:
+            await watched.looks(3)
+            assert watched.events == []
+        assert store.kept == {}
+
+    asyncio.run(story())
+
+
+def test_a_server_that_is_gone_is_waited_for(tmp_path: Path) -> None:
+    """A file source, because there is no one to count looks at a server that is gone."""
+
+    async def story() -> None:
+        from recsys_dag.triggers import DatasetMd5Trigger
+
+        md5_file = tmp_path / "ml.zip.md5"
+        trigger = DatasetMd5Trigger(str(tmp_path / "ml.zip"), interval=0.01)
+        trigger.asset_state_store = StateStore()
+        first = asyncio.create_task(anext(trigger.run()))
+        await asyncio.sleep(0.1)
+        assert not first.done()
+        md5_file.write_text(f"{ONE}  ml.zip\n")
+        assert (await asyncio.wait_for(first, 30)).payload == {"md5": ONE}
+
+    asyncio.run(story())
+
+
+def test_the_triggerer_can_make_it_again() -> None:
+    from airflow.sdk.module_loading import import_string
+    from recsys_dag.triggers import DatasetMd5Trigger
+
+    path, given = DatasetMd5Trigger("https://example.org/ml.zip", 7.5).serialize()
+    again = import_string(path)(**given)
+    assert type(again) is DatasetMd5Trigger
+    assert (again.source, again.interval) == ("https://example.org/ml.zip", 7.5)
+    assert again.serialize() == (path, given)
+
+
+def test_two_watchers_of_one_source_are_one_trigger_and_of_two_are_two() -> None:
+    """Airflow tells triggers of assets apart by a hash of what they were made with."""
+    from recsys_dag.triggers import DatasetMd5Trigger
+
+    def hash_of(trigger: DatasetMd5Trigger) -> int:
+        return DatasetMd5Trigger.hash(*trigger.serialize())
+
+    one = DatasetMd5Trigger("https://example.org/ml.zip")
+    assert hash_of(one) == hash_of(DatasetMd5Trigger("https://example.org/ml.zip"))
+    assert hash_of(one) != hash_of(DatasetMd5Trigger("https://example.org/other.zip"))
+
+
+def test_without_an_asset_it_says_so() -> None:
+    async def story() -> None:
+        from recsys_dag.triggers import DatasetMd5Trigger
+
+        with pytest.raises(RuntimeError, match="watches an asset"):
+            await anext(DatasetMd5Trigger("https://example.org/ml.zip").run())
+
+    asyncio.run(story())

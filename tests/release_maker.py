@@ -1,0 +1,106 @@
+"""Complete releases made from nothing but contract and store, for tests of the protocol."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+import numpy as np
+
+from recsys import ledger, vector_store
+from recsys.contract import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    MOVIE_VECTOR_DIM,
+    PUBLIC_TABLES,
+    REQUIRED_ARTIFACTS,
+    TOWER_DIM,
+    Artifact,
+    Build,
+    Dims,
+    Manifest,
+    Serving,
+    release_key,
+)
+from recsys.services import Services
+
+
+class Releases:
+    """Makes complete releases quickly: real tables and objects, but nothing that was trained."""
+
+    MOVIES = 12
+    USERS = 5
+    MODEL_REPEATS = 200
+    """How often a model's bytes repeat its number: its size in units of about 8 bytes."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    def build(self, number: int) -> Build:
+        return Build(
+            dataset_md5=hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest(),
+            trainer_digest=f"sha256:{'a' * 64}",
+            settings={"number": number},
+        )
+
+    def begin(self, number: int) -> str:
+        build = self.build(number)
+        with self.services.connect() as conn:
+            ledger.prepare(conn)
+            ledger.begin_build(
+                conn, build, run_id=f"run-{number}", run_nonce="n" * 8, actor="t", reason="t"
+            )
+        return build.release_id
+
+    def candidate(self, number: int) -> str:
+        """A complete candidate whose vectors and model bytes all tell ``number``."""
+        release_id = self.begin(number)
+        rng = np.random.default_rng(number)
+        with self.services.connect() as conn:
+            vector_store.enable_vector_extension(conn)
+            for table in PUBLIC_TABLES:
+                rows = self.USERS if table.id_column == "userid" else self.MOVIES
+                dim = MOVIE_VECTOR_DIM if table.metric == "cosine" else TOWER_DIM
+                made = rng.normal(size=(rows, dim)).astype(np.float32)
+                if table.metric == "cosine":
+                    made /= np.linalg.norm(made, axis=1, keepdims=True)
+                extra = {name: [[1]] * rows for name, _ in table.extra_columns}
+                loaded = vector_store.load_vectors(
+                    conn, table, release_id, np.arange(1, rows + 1, dtype=np.int32), made, extra
+                )
+                ledger.record_table(
+                    conn, release_id, table.name, {"rows": loaded.rows, "digest": loaded.digest}
+                )
+            manifest = self._manifest(number)
+            data = manifest.to_json()
+            self.services.store.put_bytes(release_key(release_id, MANIFEST_FILE), data)
+            ledger.complete(conn, manifest, hashlib.sha256(data).hexdigest(), actor="t", reason="t")
+        return release_id
+
+    def model_bytes(self, number: int) -> bytes:
+        return f"model {number} ".encode() * self.MODEL_REPEATS
+
+    def _manifest(self, number: int) -> Manifest:
+        build = self.build(number)
+        artifacts = []
+        for name in sorted(REQUIRED_ARTIFACTS):
+            data = self.model_bytes(number) if name == MODEL_FILE else f"{name} {number}".encode()
+            key = release_key(build.release_id, name)
+            self.services.store.put_bytes(key, data)
+            artifacts.append(
+                Artifact(
+                    name=name, key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data)
+                )
+            )
+        return Manifest(
+            release_id=build.release_id,
+            build=build,
+            fingerprint=build.fingerprint,
+            run_nonce="n" * 8,
+            artifacts=tuple(artifacts),
+            dims=Dims(movie_vectors=MOVIE_VECTOR_DIM, towers=TOWER_DIM),
+            serving=Serving(method="refit", interactions=10, shift_rmse=0.1),
+            metrics={"model": {"rmse": 0.8, "ndcg@10": 0.2}},
+            lineage={},
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )

@@ -1,0 +1,492 @@
+"""What two images share: laws of ids and keys, and every refusal of a manifest."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from recsys import contract
+from recsys.contract import (
+    PUBLIC_TABLES,
+    REQUIRED_ARTIFACTS,
+    Build,
+    ExitCode,
+    GoldenPredictions,
+    Manifest,
+    TrainerInput,
+)
+
+law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
+
+MD5 = "0123456789abcdef0123456789abcdef"
+DIGEST = f"sha256:{'a' * 64}"
+RELEASE = "01234567-89abcdef"
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+build_settings = st.dictionaries(st.text(max_size=8), json_values, max_size=5)
+md5s = st.text("0123456789abcdef", min_size=32, max_size=32)
+builds = st.builds(
+    Build,
+    dataset_md5=md5s,
+    trainer_digest=st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:{}".format),
+    settings=build_settings,
+)
+release_ids = builds.map(lambda build: build.release_id)
+
+
+def build(**settings: Any) -> Build:
+    return Build(dataset_md5=MD5, trainer_digest=DIGEST, settings=settings)
+
+
+def reordered(value: Any) -> Any:
+    """The same JSON with the keys of every object the other way round."""
+    if isinstance(value, dict):
+        return {key: reordered(value[key]) for key in reversed(value)}
+    return [reordered(item) for item in value] if isinstance(value, list) else value
+
+
+# --- builds and release ids ---
+
+
+def test_the_id_of_a_known_build_never_changes() -> None:
+    # Another way to hash would make every release of the past a stranger to the ledger.
+    known = build(features={"revision": 1}, trainer={"overrides": {}, "seed": 20})
+    assert known.fingerprint == "a1f5f5d9453b748db0c925a63832bd30629976f5701f01273bbbe21ca68dc362"
+    assert known.release_id == "01234567-a1f5f5d9"
+
+
+@law
+@given(builds)
+def test_the_order_of_settings_does_not_count(made: Build) -> None:
+    again = made.model_copy(update={"settings": reordered(made.settings)})
+    assert again.fingerprint == made.fingerprint
+
+
+@law
+@given(builds)
+def test_a_release_id_has_its_form_and_tells_the_dataset(made: Build) -> None:
+    assert contract.check_release_id(made.release_id) == made.release_id
+    assert made.release_id.startswith(made.dataset_md5[:8] + "-")
+
+
+@law
+@given(builds, st.data())
+def test_any_change_of_a_build_changes_its_fingerprint_and_its_id(
+    made: Build, data: st.DataObject
+) -> None:
+    settings = made.settings
+    name = data.draw(st.sampled_from(sorted(settings) or ["new"]))
+    rotated = str.maketrans("0123456789abcdef", "123456789abcdef0")
+    changes: list[dict[str, Any]] = [
+        {"dataset_md5": made.dataset_md5.translate(rotated)},
+        {"trainer_digest": "sha256:" + made.trainer_digest[7:].translate(rotated)},
+        {"settings": {**settings, name: {"was": settings.get(name)}}},
+        {"settings": {**settings, name + "'": None}},
+    ]
+    if name in settings:
+        changes.append({"settings": {k: v for k, v in settings.items() if k != name}})
+    all_of_them = [made, *(made.model_copy(update=change) for change in changes)]
+    assert len({b.fingerprint for b in all_of_them}) == len(all_of_them)
+    assert len({b.release_id for b in all_of_them}) == len(all_of_them)
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), [{"deep": float("-inf")}], {1, 2}, b"x", object()]
+)
+def test_settings_that_are_not_json_are_refused(value: object) -> None:
+    # As null they would pass for another build.
+    with pytest.raises(ValidationError, match="settings"):
+        build(value=value)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_settings_that_are_not_json_are_refused_in_an_environment_too(number: str) -> None:
+    text = f'{{"dataset_md5":"{MD5}","trainer_digest":"{DIGEST}","settings":{{"a":{number}}}}}'
+    with pytest.raises(ValidationError, match="settings"):
+        Build.model_validate_json(text)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dataset_md5", MD5.upper()),
+        ("dataset_md5", MD5 + "\n"),
+        ("dataset_md5", MD5[:-1]),
+        ("dataset_md5", "'; drop table releases; --"),
+        ("trainer_digest", "a" * 64),
+        ("trainer_digest", "sha256:" + "A" * 64),
+        ("trainer_digest", "latest"),
+        ("another", 1),
+    ],
+)
+def test_a_build_of_something_else_is_refused(field: str, value: object) -> None:
+    given_fields = {"dataset_md5": MD5, "trainer_digest": DIGEST, "settings": {}, field: value}
+    with pytest.raises(ValidationError, match=field):
+        Build.model_validate(given_fields)
+
+
+# --- keys and tables ---
+
+HOSTILE_NAMES = [
+    *("", ".", "..", "../x", "a/../b", "/etc/passwd", "a//b", "a/", "a/./b", ".hidden", "-rf"),
+    *("a b", "a\nb", "a\x00b", "a\\b", "%2e%2e/x", "a?b", "a#b", "ä", "a\u2215b", "x\n"),
+]
+HOSTILE_IDS = [
+    *("", "..", "01234567", "01234567-89abcde", "01234567-89abcdef0", "01234567_89abcdef"),
+    *("01234567-89ABCDEF", " 01234567-89abcdef", "01234567-89abcdef\n", "../4567-89abcdef"),
+    *("0123456\uff17-89abcdef", "01234567-89abcdef'; drop schema recsys; --"),
+]
+HOSTILE_MD5S = [*("", "..", MD5[:-1], MD5 + "0", MD5.upper(), MD5 + "\n", "../" + MD5[3:])]
+KEYS: list[tuple[Callable[[str, str], str], str, str]] = [
+    (contract.dataset_key, MD5, f"datasets/{MD5}/"),
+    (contract.features_key, MD5, f"features/{MD5}/"),
+    (contract.release_key, RELEASE, f"releases/{RELEASE}/"),
+]
+every_key = pytest.mark.parametrize(
+    ("key", "owner", "prefix"), KEYS, ids=["dataset", "features", "release"]
+)
+names = st.text("ab0_.-/\\~% \n\x00ä", max_size=12) | st.text(max_size=12)
+
+
+@every_key
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_hostile_name_of_a_file_is_refused(
+    key: Callable[[str, str], str], owner: str, prefix: str, name: str
+) -> None:
+    with pytest.raises(ValueError, match="not a name of a stored file"):
+        key(owner, name)
+
+
+@every_key
+@law
+@given(name=names)
+def test_a_key_is_refused_or_stays_below_its_prefix(
+    key: Callable[[str, str], str], owner: str, prefix: str, name: str
+) -> None:
+    try:
+        made = key(owner, name)
+    except ValueError:
+        return
+    assert made == prefix + name
+    assert posixpath.normpath(made) == made
+    assert re.fullmatch(r"[A-Za-z0-9_./-]+", made)
+
+
+@every_key
+def test_every_file_of_the_contract_has_a_key(
+    key: Callable[[str, str], str], owner: str, prefix: str
+) -> None:
+    files = {value for name, value in vars(contract).items() if name.endswith("_FILE")}
+    for name in files | REQUIRED_ARTIFACTS:
+        assert key(owner, name) == prefix + name
+
+
+@pytest.mark.parametrize("text", HOSTILE_IDS)
+def test_what_is_no_release_id_names_nothing(text: str) -> None:
+    for use in (
+        contract.check_release_id,
+        contract.release_prefix,
+        lambda release: contract.release_key(release, "model.keras"),
+        lambda release: contract.table_name("movie_vectors", release),
+    ):
+        with pytest.raises(ValueError, match="not a release id"):
+            use(text)
+
+
+@pytest.mark.parametrize("text", HOSTILE_MD5S)
+def test_what_is_no_md5_names_nothing(text: str) -> None:
+    for use in (contract.dataset_key, contract.features_key):
+        with pytest.raises(ValueError, match="not an md5"):
+            use(text, "stats.json")
+
+
+def test_a_refusal_does_not_repeat_all_of_a_long_text() -> None:
+    for use, text in (
+        (contract.check_md5, "x" * 10_000),
+        (contract.check_release_id, "y" * 10_000),
+    ):
+        with pytest.raises(ValueError, match="not a") as refusal:
+            use(text)
+        assert len(str(refusal.value)) < 200
+
+
+@law
+@given(release_ids, release_ids)
+def test_tables_of_releases_have_names_of_their_own_that_need_no_quotes(
+    one: str, other: str
+) -> None:
+    made = {contract.table_name(t.name, r) for t in PUBLIC_TABLES for r in (one, other)}
+    assert len(made) == len(PUBLIC_TABLES) * len({one, other})
+    # PostgreSQL cuts longer names, and then two could be one.
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name) for name in made)
+
+
+@pytest.mark.parametrize("table", ["", "movies", "Movie_Vectors", "movie_vectors; drop table x"])
+def test_only_public_tables_have_tables_of_releases(table: str) -> None:
+    with pytest.raises(ValueError, match="not a public table"):
+        contract.table_name(table, RELEASE)
+
+
+# --- the manifest ---
+
+
+def manifest_fields(made: Build | None = None) -> dict[str, Any]:
+    """A manifest in which everything is in order, as plain JSON."""
+    made = made or build(number=1)
+    return {
+        "manifest_schema": 1,
+        "release_id": made.release_id,
+        "build": made.model_dump(mode="json"),
+        "fingerprint": made.fingerprint,
+        "run_nonce": "n" * 8,
+        "artifacts": [
+            {
+                "name": name,
+                "key": contract.release_key(made.release_id, name),
+                "sha256": "0" * 64,
+                "size": 1,
+            }
+            for name in sorted(REQUIRED_ARTIFACTS)
+        ],
+        "dims": {"movie_vectors": 128, "towers": 64},
+        "serving": {"method": "refit", "interactions": 10, "shift_rmse": 0.1},
+        "metrics": {"model": {"rmse": 0.8}},
+        "lineage": {"keras": "3.15.0"},
+        "created_at": "2026-01-01T00:00:00Z",
+    }
+
+
+@law
+@given(builds)
+def test_a_manifest_reads_back_as_it_was_written(made: Build) -> None:
+    manifest = Manifest.model_validate(manifest_fields(made))
+    stored = manifest.to_json()
+    again = Manifest.from_json(stored)
+    assert again == manifest
+    assert again.to_json() == stored
+    assert again.build.fingerprint == made.fingerprint
+    assert again.created_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_an_artifact_is_found_by_its_name_or_not_at_all() -> None:
+    manifest = Manifest.model_validate(manifest_fields())
+    found = manifest.artifact("model.keras")
+    assert found.key == f"releases/{manifest.release_id}/model.keras"
+    with pytest.raises(KeyError):
+        manifest.artifact("model")
+
+
+def extra_artifact(manifest: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
+    key = contract.release_key(manifest["release_id"], "extra.txt")
+    extra = {"name": "extra.txt", "key": key, "sha256": "0" * 64, "size": 0, **changes}
+    return [*manifest["artifacts"], extra]
+
+
+def test_a_manifest_may_list_more_than_the_contract_asks_for() -> None:
+    fields = manifest_fields()
+    manifest = Manifest.model_validate({**fields, "artifacts": extra_artifact(fields)})
+    assert manifest.artifact("extra.txt").size == 0
+
+
+OTHER = build(number=2)
+REFUSALS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "is not its build's": lambda m: {"release_id": OTHER.release_id},
+    "fingerprint is not its build's": lambda m: {"fingerprint": OTHER.fingerprint},
+    "fingerprint is not": lambda m: {"fingerprint": m["fingerprint"][:8] + "0" * 56},
+    "is not its build": lambda m: {"build": OTHER.model_dump(mode="json")},
+    "an artifact is listed twice": lambda m: {"artifacts": [*m["artifacts"], m["artifacts"][0]]},
+    "artifacts missing: golden": lambda m: {
+        "artifacts": [a for a in m["artifacts"] if "golden" not in a["name"]]
+    },
+    "lies outside the release": lambda m: {
+        "artifacts": extra_artifact(m, key=f"releases/{OTHER.release_id}/extra.txt")
+    },
+    "extra.txt lies outside": lambda m: {
+        "artifacts": extra_artifact(m, key=f"releases/{m['release_id']}/model.keras")
+    },
+    "not a name of a stored file": lambda m: {
+        "artifacts": extra_artifact(m, name="../../x", key=f"releases/{m['release_id']}/../../x")
+    },
+    r"size\n": lambda m: {"artifacts": extra_artifact(m, size=-1)},
+    r"sha256\n": lambda m: {"artifacts": extra_artifact(m, sha256="0" * 63)},
+    "manifest_schema": lambda m: {"manifest_schema": 2},
+    r"run_nonce\n.*at least 8": lambda m: {"run_nonce": "short"},
+    r"run_nonce\n.*at most 64": lambda m: {"run_nonce": "n" * 65},
+    r"run_nonce\n.*pattern": lambda m: {"run_nonce": "nonce; rm -rf"},
+    r"dims\.towers": lambda m: {"dims": {"movie_vectors": 128, "towers": 0}},
+    r"serving\.method": lambda m: {"serving": {**m["serving"], "method": "none"}},
+    r"serving\.shift_rmse": lambda m: {"serving": {**m["serving"], "shift_rmse": -0.1}},
+    r"serving\.interactions": lambda m: {"serving": {**m["serving"], "interactions": 0}},
+    r"unknown\n.*not permitted": lambda m: {"unknown": 1},
+}
+
+
+@pytest.mark.parametrize(("why", "change"), REFUSALS.items(), ids=list(REFUSALS))
+def test_a_manifest_that_is_wrong_is_refused_with_the_reason(
+    why: str, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    fields = manifest_fields()
+    with pytest.raises(ValidationError, match=why):
+        Manifest.from_json(json.dumps({**fields, **change(fields)}))
+
+
+@pytest.mark.parametrize("name", sorted(set(Manifest.model_fields) - {"manifest_schema"}))
+def test_a_manifest_without_one_of_its_parts_is_refused(name: str) -> None:
+    fields = manifest_fields()
+    del fields[name]
+    with pytest.raises(ValidationError, match=f"{name}\n  Field required"):
+        Manifest.from_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{}", b"null", b"[1]", b"<html>", b"\xff\xfe", b"{" * 10_000]
+)
+def test_what_is_no_manifest_at_all_is_refused(text: bytes) -> None:
+    with pytest.raises(ValidationError):
+        Manifest.from_json(text)
+
+
+def test_a_manifest_and_its_artifacts_never_change() -> None:
+    manifest = Manifest.model_validate(manifest_fields())
+    with pytest.raises(ValidationError, match="frozen"):
+        manifest.run_nonce = "m" * 8
+    with pytest.raises(ValidationError, match="frozen"):
+        manifest.artifacts[0].size = 2
+
+
+@pytest.mark.parametrize("table", PUBLIC_TABLES, ids=lambda table: table.name)
+def test_towers_come_from_an_artifact_that_a_release_must_have(
+    table: contract.PublicTable,
+) -> None:
+    assert table.artifact is None or table.artifact in REQUIRED_ARTIFACTS
+
+
+# --- golden predictions ---
+
+
+def test_golden_predictions_read_back_as_they_were_written() -> None:
+    golden = GoldenPredictions(
+        user_ids=[1, -1], movie_ids=[2, 2**31], stars=[3.5, 4.000000001], keras_version="3.15.0"
+    )
+    assert GoldenPredictions.model_validate_json(golden.model_dump_json()) == golden
+
+
+@pytest.mark.parametrize(
+    ("users", "movies", "stars"),
+    [([], [], []), ([1], [1, 2], [3.0, 3.0]), ([1, 2], [1, 2], [3.0]), ([1, 2], [1], [3.0, 3.0])],
+)
+def test_golden_predictions_that_do_not_pair_up_are_refused(
+    users: list[int], movies: list[int], stars: list[float]
+) -> None:
+    with pytest.raises(ValidationError):
+        GoldenPredictions(user_ids=users, movie_ids=movies, stars=stars, keras_version="3.15.0")
+
+
+# --- the trainer's input ---
+
+printable = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=3)
+inputs = st.builds(
+    TrainerInput,
+    build=builds,
+    run_nonce=st.from_regex(r"[0-9A-Za-z-]{8,64}", fullmatch=True),
+    s3_bucket=printable,
+    s3_endpoint=st.none() | printable,
+    s3_region=printable,
+    xcom_dir=printable,
+)
+
+
+@law
+@given(inputs)
+def test_the_trainer_reads_from_its_environment_what_it_was_told(told: TrainerInput) -> None:
+    environment = told.to_environment()
+    assert TrainerInput.from_environment(environment) == told
+    assert not set(environment) & set(contract.SECRET_ENV)
+    # exec refuses a variable with a zero byte.
+    assert not any("\x00" in value for value in environment.values())
+
+
+TOLD = TrainerInput(build=build(number=1), run_nonce="n" * 8, s3_bucket="bucket").to_environment()
+
+
+@pytest.mark.parametrize(
+    "name", ["RECSYS_BUILD", "RECSYS_RELEASE_ID", "RECSYS_RUN_NONCE", "RECSYS_S3_BUCKET"]
+)
+def test_a_variable_that_is_missing_is_named(name: str) -> None:
+    environment = {key: value for key, value in TOLD.items() if key != name}
+    with pytest.raises(KeyError, match=name):
+        TrainerInput.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RECSYS_BUILD", "{}"),
+        ("RECSYS_BUILD", "not json"),
+        ("RECSYS_RELEASE_ID", OTHER.release_id),
+        ("RECSYS_RELEASE_ID", ""),
+        ("RECSYS_RUN_NONCE", "short"),
+        ("RECSYS_RUN_NONCE", "$(touch x)"),
+        ("RECSYS_S3_BUCKET", "ab"),
+    ],
+)
+def test_a_variable_without_a_valid_value_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=r"validation error|RECSYS_RELEASE_ID is not"):
+        TrainerInput.from_environment({**TOLD, name: value})
+
+
+def test_what_need_not_be_said_has_a_default() -> None:
+    optional = {"RECSYS_S3_ENDPOINT", "RECSYS_S3_REGION", "RECSYS_XCOM_DIR"}
+    least = {key: value for key, value in TOLD.items() if key not in optional}
+    assert TrainerInput.from_environment(least).to_environment() == TOLD
+    # Compose and Kubernetes give an unset variable as an empty one.
+    assert TrainerInput.from_environment({**least, "RECSYS_S3_ENDPOINT": ""}).s3_endpoint is None
+
+
+# --- exit codes ---
+
+
+@pytest.mark.parametrize(
+    ("code", "transient"),
+    [
+        (ExitCode.BAD_DATA, False),
+        (ExitCode.INTERNAL, False),
+        (ExitCode.UNAVAILABLE, True),
+        (ExitCode.BAD_CONFIG, False),
+        (ExitCode.TERMINATED, True),
+        (1, False),
+        (2, False),
+        (127, False),
+        (128, False),
+        (128 + signal.SIGKILL, True),
+        (-signal.SIGKILL, True),
+        (-signal.SIGSEGV, True),
+    ],
+)
+def test_an_exit_code_says_whether_another_try_may_help(code: int, transient: bool) -> None:
+    assert contract.exit_is_transient(code) is transient
+
+
+def test_every_exit_code_of_the_contract_is_judged_alike_by_number_and_by_name() -> None:
+    for code in ExitCode:
+        assert contract.exit_is_transient(int(code)) is code.is_transient
+        assert 0 <= code < 256

@@ -1,0 +1,195 @@
+"""Settings: what is said counts, then the environment, read only when settings are made."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from recsys.errors import ConfigurationError
+from recsys.services import Services
+from recsys.settings import (
+    BuildSettings,
+    FeatureSettings,
+    GateSettings,
+    PostgresSettings,
+    RetentionSettings,
+    S3Settings,
+    TrainerSettings,
+)
+
+PLACE = {
+    "RECSYS_S3_BUCKET": "from-environment",
+    "RECSYS_S3_ENDPOINT": "http://environment:9000",
+    "RECSYS_S3_REGION": "eu-west-1",
+    "RECSYS_S3_MAX_ATTEMPTS": "3",
+    "AWS_ACCESS_KEY_ID": "id-of-environment",
+    "AWS_SECRET_ACCESS_KEY": "hush-of-environment",
+    "RECSYS_PG_DSN": "postgresql://u:hush@environment/x",
+    "RECSYS_PG_CONNECT_TIMEOUT": "7",
+}
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PLACE:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, empty_environment: None) -> None:
+    for name, value in PLACE.items():
+        monkeypatch.setenv(name, value)
+
+
+def secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value else None
+
+
+def test_the_environment_is_read_when_settings_are_made_and_not_after(
+    environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3, postgres = S3Settings(), PostgresSettings()
+    for name in PLACE:
+        monkeypatch.delenv(name)
+    assert s3.bucket == "from-environment"
+    assert s3.endpoint == "http://environment:9000"
+    assert s3.region == "eu-west-1"
+    assert s3.max_attempts == 3
+    assert secret(s3.access_key) == "id-of-environment"
+    assert secret(s3.secret_key) == "hush-of-environment"
+    assert secret(postgres.dsn) == "postgresql://u:hush@environment/x"
+    assert postgres.connect_timeout == 7
+    with pytest.raises(ValidationError, match="bucket"):
+        S3Settings()
+
+
+@pytest.mark.parametrize("made", [lambda s: S3Settings(**s), S3Settings.model_validate])
+def test_what_is_said_wins_over_the_environment(environment: None, made: Any) -> None:
+    said = {
+        "bucket": "said",
+        "endpoint": "http://said:9000",
+        "region": "said-1",
+        "access_key": "id-said",
+        "secret_key": "hush-said",
+        "max_attempts": 1,
+    }
+    s3 = made(said)
+    assert (s3.bucket, s3.endpoint, s3.region, s3.max_attempts) == (
+        *("said", "http://said:9000", "said-1"),
+        1,
+    )
+    assert (secret(s3.access_key), secret(s3.secret_key)) == ("id-said", "hush-said")
+
+
+def test_saying_that_there_is_no_endpoint_wins_too(environment: None) -> None:
+    assert S3Settings(endpoint=None).endpoint is None
+
+
+@pytest.mark.parametrize("name", sorted(PLACE))
+def test_an_empty_variable_is_one_that_is_not_set(
+    environment: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # `FOO: ${FOO:-}` in a compose file.
+    monkeypatch.setenv(name, "")
+    if name in ("RECSYS_S3_BUCKET", "RECSYS_PG_DSN"):
+        with pytest.raises(ConfigurationError, match="Field required"):
+            Services.from_environment()
+        return
+    services = Services.from_environment()
+    monkeypatch.delenv(name)
+    assert services == Services.from_environment()
+
+
+def test_what_is_missing_is_said_with_all_that_is_needed() -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        Services.from_environment()
+    for name in ("PostgresSettings.dsn", "RECSYS_PG_DSN", "RECSYS_S3_BUCKET", "AWS_"):
+        assert name in str(refusal.value)
+
+
+SECRETS = {"access_key": "AKIDHUSH", "secret_key": "hush-hush"}
+
+
+def every_way_to_show(value: object) -> str:
+    record = logging.LogRecord("x", logging.INFO, "x", 1, "%s %r", (value, value), None)
+    shown = [str(value), repr(value), f"{value}", record.getMessage(), str([value])]
+    if isinstance(value, BaseModel):
+        shown += [value.model_dump_json(), str(value.model_dump())]
+    return " ".join(shown)
+
+
+def test_no_secret_is_shown_by_settings_or_by_what_holds_them() -> None:
+    s3 = S3Settings.model_validate({"bucket": "bucket", **SECRETS})
+    postgres = PostgresSettings(dsn=SecretStr("postgresql://u:hush-pg@h/x"))
+    for holder in (s3, postgres, Services(postgres, s3)):
+        shown = every_way_to_show(holder)
+        assert not [text for text in (*SECRETS.values(), "hush-pg") if text in shown]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"bucket": "ab"}, {"bucket": "bucket", "max_attempts": "many"}, {"secret_key": ["hush"]}],
+)
+def test_no_secret_is_shown_when_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        S3Settings.model_validate({**SECRETS, **wrong})
+    assert "hush" not in str(refusal.value).lower()
+    assert "AKID" not in str(refusal.value)
+
+
+def test_settings_survive_the_way_to_another_process() -> None:
+    s3 = S3Settings.model_validate({"bucket": "bucket", **SECRETS})
+    assert pickle.loads(pickle.dumps(s3)) == s3  # noqa: S301  our own bytes
+
+
+PLAIN = [
+    *(BuildSettings, FeatureSettings, GateSettings),
+    *(RetentionSettings, TrainerSettings),
+]
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_settings_are_frozen_and_know_no_other_names(kind: type[BaseModel]) -> None:
+    with pytest.raises(ValidationError, match="not permitted"):
+        kind.model_validate({"no_such_setting": 1})
+    name = next(iter(kind.model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(kind(), name, 1)
+
+
+def test_settings_of_a_build_survive_json() -> None:
+    settings = BuildSettings(
+        features=FeatureSettings(holdout_share=0.2),
+        trainer=TrainerSettings(seed=3, overrides={"rating": {"epochs": 2}}),
+    )
+    plain = settings.model_dump(mode="json")
+    assert BuildSettings.model_validate(plain) == settings
+    assert plain["trainer"] == {"seed": 3, "overrides": {"rating": {"epochs": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (FeatureSettings, "holdout_share", 0),
+        (FeatureSettings, "holdout_share", 0.5),
+        (FeatureSettings, "holdout_share", float("nan")),
+        (FeatureSettings, "vector_dim", 64),
+        (FeatureSettings, "max_quarantine_share", 1.1),
+        (TrainerSettings, "seed", -1),
+        (GateSettings, "min_ndcg_ratio", -0.1),
+        (GateSettings, "min_coverage", 1.1),
+        (GateSettings, "max_rmse_rise", -0.1),
+        (GateSettings, "max_ndcg_drop", -0.1),
+        (RetentionSettings, "keep_releases", -1),
+        (RetentionSettings, "abandon_after_hours", 0),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(
+    kind: type[BaseModel], name: str, value: float
+) -> None:
+    with pytest.raises(ValidationError, match=name):
+        kind.model_validate({name: value})
