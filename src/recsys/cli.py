@@ -6,6 +6,7 @@ import logging
 import sys
 
 import typer
+from rich.logging import RichHandler
 
 from recsys.commands import output, queries, releases, runs, stack
 from recsys.errors import RecsysError
@@ -43,7 +44,8 @@ app.command(rich_help_panel=_STACK)(stack.doctor)
 
 def main() -> None:
     """Runs the command line; errors of the domain become one clear message and an exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = RichHandler(console=output.errors, show_time=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
         app()
     except RecsysError as error:

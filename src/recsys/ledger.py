@@ -17,13 +17,12 @@ from enum import StrEnum
 from typing import Any, Final
 
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from recsys import contract, migrations
 from recsys.contract import Build, Manifest
 from recsys.errors import LedgerError, LockedError, ServiceUnavailableError
-from recsys.gate import Decision
 from recsys.settings import PostgresSettings
 
 Connection = psycopg.Connection[Any]
@@ -48,7 +47,6 @@ class State(StrEnum):
 
 
 _LOCK_TIMEOUT: Final = "30s"
-NOTHING_NEW: Final = "nothing new"
 NEW: Final = "new"
 """Stands in `MOVES` for a release that the ledger does not know yet."""
 
@@ -153,11 +151,16 @@ def prepare(conn: Connection) -> None:
             conn.cursor().executemany("insert into recsys.release_moves values (%s, %s)", rows)
 
 
+def check_words(actor: str, reason: str) -> None:
+    """Raises LedgerError unless it is said who changes something, and why."""
+    if not actor.strip() or not reason.strip():
+        raise LedgerError("a change of state needs an actor and a reason")
+
+
 @contextmanager
 def acting(conn: Connection, actor: str, reason: str) -> Iterator[None]:
     """A transaction whose changes of state are recorded as done by ``actor`` for ``reason``."""
-    if not actor.strip() or not reason.strip():
-        raise LedgerError("a change of state needs an actor and a reason")
+    check_words(actor, reason)
     with conn.transaction():
         conn.execute(
             "select set_config('recsys.actor', %s, true), set_config('recsys.reason', %s, true)",
@@ -203,6 +206,15 @@ def previous_champion(conn: Connection) -> Release | None:
         "where state = any(%s) order by promoted_at desc limit 1",
         [State.SUPERSEDED.value, State.ROLLED_BACK.value],
     )
+
+
+def rollback_target(conn: Connection) -> Release | None:
+    """Where a rollback goes that names no release: the newest champion that nobody left.
+
+    One that was rolled back is gone back to by name only, so that a second rollback does not
+    return to what the first one left.
+    """
+    return _one(conn, "where state = %s order by promoted_at desc limit 1", State.SUPERSEDED.value)
 
 
 def releases(conn: Connection) -> list[Release]:
@@ -325,97 +337,6 @@ def move(conn: Connection, release_id: str, to: State, *, actor: str, reason: st
             "update recsys.releases set state = %s where release_id = %s and state = %s",
             (to.value, release_id, release.state.value),
         )
-
-
-def note(
-    conn: Connection,
-    action: str,
-    *,
-    actor: str,
-    reason: str,
-    release_id: str | None = None,
-    **detail: Any,
-) -> None:
-    """Adds a line to the history for something that moves no state."""
-    conn.execute(
-        "insert into recsys.history (actor, reason, action, release_id, detail) "
-        "values (%s, %s, %s, %s, %s)",
-        (actor, reason, action, release_id, Jsonb(detail)),
-    )
-
-
-def history(
-    conn: Connection, release_id: str | None = None, limit: int = 50
-) -> list[dict[str, Any]]:
-    """The newest lines of the history, newest first; of one release if one is named."""
-    with conn.cursor(row_factory=dict_row) as cur:
-        return cur.execute(
-            "select at, actor, reason, action, release_id, from_state, to_state, detail "
-            "from recsys.history where %(id)s::text is null or release_id = %(id)s "
-            "order by id desc limit %(limit)s",
-            {"id": release_id, "limit": limit},
-        ).fetchall()
-
-
-def record_decision(
-    conn: Connection,
-    release_id: str,
-    champion_id: str | None,
-    run_id: str,
-    decision: Decision,
-    diff: dict[str, Any] | None,
-) -> None:
-    """Stores a decision of the gate, and what the site would notice."""
-    conn.execute(
-        "insert into recsys.decisions (release_id, champion, run_id, accepted, decision, diff) "
-        "values (%s, %s, %s, %s, %s, %s)",
-        (
-            release_id,
-            champion_id,
-            run_id,
-            decision.accepted,
-            Jsonb(decision.model_dump(mode="json")),
-            Jsonb(diff) if diff is not None else None,
-        ),
-    )
-
-
-def last_decision(
-    conn: Connection, release_id: str
-) -> tuple[Decision, dict[str, Any] | None] | None:
-    """The gate's newest decision about a release and the diff stored with it, or None."""
-    row = conn.execute(
-        "select decision, diff from recsys.decisions where release_id = %s "
-        "order by id desc limit 1",
-        (release_id,),
-    ).fetchone()
-    return None if row is None else (Decision.model_validate(row[0]), row[1])
-
-
-def note_nothing_new(conn: Connection, release_id: str, run_id: str, actor: str) -> None:
-    """Records that a run looked and found no build to judge: that, too, is a success."""
-    note(conn, NOTHING_NEW, actor=actor, reason=f"run {run_id}", release_id=release_id)
-
-
-def last_success(conn: Connection) -> datetime | None:
-    """When a run last judged a candidate or found nothing new; None before the first."""
-    last: datetime | None
-    [(last,)] = conn.execute(
-        "select greatest((select max(at) from recsys.decisions), "
-        "(select max(at) from recsys.history where action = %s))",
-        (NOTHING_NEW,),
-    ).fetchall()
-    return last
-
-
-def update_internal_hash(conn: Connection, release_id: str, run_id: str) -> None:
-    """Records that production was brought up to the release's dataset; once a run."""
-    conn.execute(
-        "insert into recsys.internal_hash (dataset_md5, release_id, run_id) "
-        "select dataset_md5, release_id, %s from recsys.releases where release_id = %s "
-        "on conflict (run_id) do nothing",
-        (run_id, release_id),
-    )
 
 
 _SELECT: Final = (

@@ -21,6 +21,7 @@ from recsys import (
     dataset,
     interactions,
     ledger,
+    ledger_records,
     release_diff,
     vector_store,
     vectors,
@@ -110,7 +111,7 @@ def data_is_new(
         known = ledger.find(conn, build.release_id)
         champion = ledger.champion(conn)
         if known and known.state in _JUDGED and not force:
-            ledger.note_nothing_new(conn, known.release_id, run_id, actor)
+            ledger_records.note_nothing_new(conn, known.release_id, run_id, actor)
             verdict = Verdict(False, _JUDGED[known.state], run)
         else:
             reason = _why_new(build, champion, known, force)
@@ -299,7 +300,9 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
         if champion_id is not None:
             found = release_diff.compare(conn, champion_id, release.release_id)
             diff = found.model_dump(mode="json")
-        ledger.record_decision(conn, release.release_id, champion_id, run.run_id, decision, diff)
+        ledger_records.record_decision(
+            conn, release.release_id, champion_id, run.run_id, decision, diff
+        )
     log.info("%s: %s", run.release_id, decision.reason)
     return decision
 
@@ -312,7 +315,7 @@ def reject_candidate(services: Services, run: Run, *, actor: str, reason: str) -
             ledger.move(conn, run.release_id, State.REJECTED, actor=actor, reason=reason)
         elif release.state != State.REJECTED:
             # A forced run may judge a release that is or was served: that alone moves nothing.
-            ledger.note(
+            ledger_records.note(
                 conn, "judged and rejected", actor=actor, reason=reason, release_id=run.release_id
             )
 
@@ -320,7 +323,7 @@ def reject_candidate(services: Services, run: Run, *, actor: str, reason: str) -
 def update_internal_hash(services: Services, run: Run) -> None:
     """Records which dataset production was brought up to."""
     with services.connect() as conn:
-        ledger.update_internal_hash(conn, run.release_id, run.run_id)
+        ledger_records.update_internal_hash(conn, run.release_id, run.run_id)
 
 
 def trainer_input(services: Services, run: Run, nonce: str) -> TrainerInput:

@@ -20,7 +20,15 @@ from typing import Final
 import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from recsys import ledger, migrations, public_copies, release_diff, switch, verification
+from recsys import (
+    ledger,
+    ledger_records,
+    migrations,
+    public_copies,
+    release_diff,
+    switch,
+    verification,
+)
 from recsys.errors import LedgerError, LockedError, ServiceUnavailableError
 from recsys.ledger import Connection, Release, State
 from recsys.release_diff import ReleaseDiff
@@ -123,20 +131,20 @@ def roll_back(
     reason: str,
     trace: Trace = _no_trace,
 ) -> Change:
-    """Makes an earlier release the champion again; by default the one before the champion.
+    """Makes an earlier release the champion again; by default the one before it.
 
     The release left behind becomes ``rolled_back`` and is not promoted again by itself.
     Raises what `promote_release` raises.
     """
     if release_id is None:
         with services.connect() as conn:
-            previous = ledger.previous_champion(conn)
-        if previous is None:
+            target = ledger.rollback_target(conn)
+        if target is None:
             raise LedgerError(
                 "there is no earlier champion to go back to",
-                hint="`recsys releases` lists what is retained",
+                hint="`recsys releases` lists what is retained; `--to` takes one by name",
             )
-        release_id = previous.release_id
+        release_id = target.release_id
     return _change_champion(services, release_id, Kind.ROLLBACK, actor, reason, trace)
 
 
@@ -202,7 +210,7 @@ def recover_locked(
     public_copies.restore(services.store, champion)
     trace("public copies restored")
     if row is None:
-        ledger.note(
+        ledger_records.note(
             conn,
             "public copies mended",
             actor=actor,
@@ -217,7 +225,9 @@ def recover_locked(
             "where id = %s",
             (journal_id,),
         )
-        ledger.note(conn, f"{kind} undone", actor=actor, reason=reason, release_id=to_release)
+        ledger_records.note(
+            conn, f"{kind} undone", actor=actor, reason=reason, release_id=to_release
+        )
     trace("journal closed as undone")
     log.warning("undid the interrupted %s of release %s", kind, to_release)
     return Recovery(undone=to_release, copies_mended=True)
@@ -226,6 +236,7 @@ def recover_locked(
 def _change_champion(
     services: Services, release_id: str, kind: Kind, actor: str, reason: str, trace: Trace
 ) -> Change:
+    ledger.check_words(actor, reason)
     with services.connect() as conn:
         ledger.prepare(conn)
     with promotion_lock(services) as conn:

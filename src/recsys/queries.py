@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from psycopg import sql
+from psycopg.errors import UndefinedTable
 from psycopg.rows import dict_row
 
 from recsys import contract, vector_store
@@ -44,7 +46,9 @@ def current_release(conn: Connection) -> dict[str, Any]:
     Raises:
         LedgerError: nothing was promoted yet.
     """
-    with conn.cursor(row_factory=dict_row) as cur:
+    row = None
+    # In a new database there is no ledger yet.
+    with suppress(UndefinedTable), conn.cursor(row_factory=dict_row) as cur:
         row = cur.execute("select * from recsys.current_release").fetchone()
     if row is None:
         raise LedgerError("nothing was promoted yet", hint="run `recsys demo` or `recsys run`")

@@ -5,9 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from recsys import ledger, migrations, public_copies, switch
+from recsys import (
+    contract,
+    ledger,
+    ledger_records,
+    migrations,
+    public_copies,
+    switch,
+    verification,
+)
 from recsys.contract import PUBLIC_TABLES, table_name
-from recsys.errors import LedgerError, RecsysError, StaleError
+from recsys.errors import LedgerError, PermanentError, RecsysError, StaleError
 from recsys.ledger import Connection, Release
 from recsys.services import Services
 
@@ -33,7 +41,12 @@ def status(services: Services) -> dict[str, Any]:
     """Champion, previous champion, open journal, and whether the public copies are in order."""
     with services.connect() as conn:
         if not migrations.applied(conn):
-            return {"champion": None, "previous_champion": None, "open_journal": None}
+            return {
+                "champion": None,
+                "previous_champion": None,
+                "open_journal": None,
+                "public_copies_in_order": public_copies.in_order(services.store, None),
+            }
         migrations.check_current(conn)
         champion, previous = ledger.champion(conn), ledger.previous_champion(conn)
         journal = conn.execute(
@@ -60,12 +73,12 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
         release = ledger.get(conn, release_id) if release_id else ledger.champion(conn)
         if release is None:
             raise LedgerError("nothing was promoted yet", hint="run `recsys run`")
-        decided = ledger.last_decision(conn, release.release_id)
+        decided = ledger_records.last_decision(conn, release.release_id)
         return {
             "release": release_facts(release),
             "decision": decided[0].model_dump(mode="json") if decided else None,
             "diff": decided[1] if decided else None,
-            "history": ledger.history(conn, release.release_id),
+            "history": ledger_records.history(conn, release.release_id),
         }
 
 
@@ -79,7 +92,7 @@ def check_freshness(services: Services, max_age: timedelta) -> None:
     """
     with services.connect() as conn:
         migrations.check_current(conn)
-        last = ledger.last_success(conn)
+        last = ledger_records.last_success(conn)
     if last is not None and datetime.now(UTC) - last > max_age:
         raise StaleError(
             "no run has succeeded for too long",
@@ -120,7 +133,7 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
         return []
     found = []
     champion = ledger.champion(conn)
-    if conn.execute("select from recsys.journal where closed_at is null").fetchone():
+    if conn.execute("select 1 from recsys.journal where closed_at is null").fetchone():
         found.append(
             "an open journal: a promotion is at work, or was interrupted; `recsys recover`"
         )
@@ -136,4 +149,33 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
                     f"{expected}: was the ledger restored from an older backup? restore the "
                     "whole database from one backup, then run `recsys recover`"
                 )
+    found += _damaged_releases(conn, services)
+    found += _unknown_releases(conn, services)
     return found
+
+
+def _damaged_releases(conn: Connection, services: Services) -> list[str]:
+    """Retained releases that could not be promoted or rolled back to as they are."""
+    found = []
+    for release in ledger.releases(conn):
+        if release.state in ledger.SERVABLE:
+            try:
+                verification.check_release(conn, services.store, release)
+            except PermanentError as error:
+                found.append(f"release {release.release_id} ({release.state}): {error}")
+    return found
+
+
+def _unknown_releases(conn: Connection, services: Services) -> list[str]:
+    """Releases that S3 has and the ledger has not: what an older backup of the ledger forgot."""
+    known = {release.release_id for release in ledger.releases(conn)}
+    stored = {
+        key.split("/")[1]
+        for key in services.store.keys("releases/")
+        if key.endswith("/" + contract.MANIFEST_FILE)
+    }
+    return [
+        f"S3 holds release {release_id}, which the ledger does not know: was the ledger restored "
+        "from an older backup? `recsys run --force` takes it up again, or delete its objects"
+        for release_id in sorted(stored - known)
+    ]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys import contract, ledger, promotion, public_copies, queries, status
+from recsys import contract, ledger, ledger_records, promotion, public_copies, queries, status
 from recsys.ledger import State
 from recsys.training import LocalTrainer
 
@@ -44,7 +44,7 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     assert one[:8] in small_dataset.with_name("small.zip.md5").read_text()
     assert_untouched(pipeline, one)
     with pipeline.services.connect() as conn:
-        decision, diff = ledger.last_decision(conn, one)
+        decision, diff = ledger_records.last_decision(conn, one)
         assert decision.accepted
         assert diff is None, "there is nothing to hold the first release against"
         [(recorded,)] = conn.execute("select release_id from recsys.internal_hash").fetchall()
@@ -79,7 +79,7 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     two = live(pipeline)
     assert two not in (None, one)
     with pipeline.services.connect() as conn:
-        _, diff = ledger.last_decision(conn, two)
+        _, diff = ledger_records.last_decision(conn, two)
     assert diff["champion"] == one
     assert 0 < diff["neighbour_overlap"] < 1
     assert_untouched(pipeline, two)

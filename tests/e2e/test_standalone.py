@@ -11,7 +11,7 @@ import psutil
 import psycopg
 import pytest
 
-from recsys import ledger, status
+from recsys import ledger_records, status
 from recsys.commands.output import embedded_services
 from recsys.embedded import airflow, stack
 from recsys.embedded.airflow_client import AirflowClient
@@ -79,7 +79,7 @@ def test_a_task_killed_in_the_middle_of_a_promotion_heals_without_a_person(
     assert after["open_journal"] is None
     assert status.problems(services) == []
     with services.connect() as conn:
-        actions = [line["action"] for line in ledger.history(conn)]
+        actions = [line["action"] for line in ledger_records.history(conn)]
     assert "promotion undone" in actions
 
 

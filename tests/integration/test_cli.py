@@ -23,7 +23,7 @@ import typer.main
 from pydantic import SecretStr
 from rich.cells import cell_len
 
-from recsys import contract, ledger, promotion, switch
+from recsys import contract, ledger, ledger_records, promotion, switch
 from recsys.cli import app
 from recsys.contract import PUBLIC_MODEL_KEY
 from recsys.embedded import stack
@@ -182,7 +182,9 @@ def served(recsys: CommandLine) -> Iterator[World]:
         made.services.store.put_bytes(key, written.getvalue())
         with made.services.connect() as conn:
             ledger.move(conn, rejected, ledger.State.REJECTED, actor="t", reason="t")
-            ledger.note(conn, "asked", actor=HOSTILE, reason=HOSTILE, release_id=id_of(made, 2))
+            ledger_records.note(
+                conn, "asked", actor=HOSTILE, reason=HOSTILE, release_id=id_of(made, 2)
+            )
         yield made
 
 
@@ -389,7 +391,7 @@ def test_promotions_and_a_rollback_move_the_champion_and_keep_the_record(world: 
         assert set(switch.live_tables(conn).values()) == {
             contract.table_name(table.name, first) for table in contract.PUBLIC_TABLES
         }
-        line = ledger.history(conn, second)[0]
+        line = ledger_records.history(conn, second)[0]
     assert world.services.store.get_bytes(PUBLIC_MODEL_KEY) == world.releases.model_bytes(1)
     assert (line["actor"], line["reason"]) == ("tester", "[complaints]")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from recsys import ledger
+from recsys import ledger, ledger_records
 from recsys.contract import Build
 from recsys.errors import LedgerError, LockedError
 from recsys.ledger import MOVES, State
@@ -75,7 +75,7 @@ def test_a_change_without_actor_and_reason_is_refused(conn):
 def test_every_move_is_in_the_history_with_its_reason(conn):
     release_id = begin(conn).release_id
     ledger.move(conn, release_id, State.ABANDONED, actor="ann", reason="gave up")
-    newest = ledger.history(conn, release_id)[0]
+    newest = ledger_records.history(conn, release_id)[0]
     assert (newest["actor"], newest["reason"]) == ("ann", "gave up")
     assert (newest["from_state"], newest["to_state"]) == ("building", "abandoned")
 

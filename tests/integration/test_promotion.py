@@ -8,7 +8,7 @@ import json
 import psycopg
 import pytest
 
-from recsys import ledger, promotion, public_copies, retirement, status, switch
+from recsys import ledger, ledger_records, promotion, public_copies, retirement, status, switch
 from recsys.contract import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -89,8 +89,20 @@ def test_rollback_goes_back_to_the_one_before_and_marks_what_it_left(services, r
     assert_live(services, first, releases.model_bytes(1))
     with services.connect() as conn:
         assert ledger.get(conn, second).state == State.ROLLED_BACK
-        line = ledger.history(conn, second)[0]
+        line = ledger_records.history(conn, second)[0]
     assert (line["actor"], line["reason"]) == ("operator", "complaints")
+
+
+def test_a_second_rollback_never_returns_to_what_the_first_one_left(services, releases):
+    made = [releases.candidate(n) for n in (1, 2, 3)]
+    for release_id in made:
+        promote(services, release_id)
+    assert roll_back(services, actor="t", reason="t").to_release == made[1]
+    assert roll_back(services, actor="t", reason="t").to_release == made[0]
+    with pytest.raises(LedgerError, match="no earlier champion"):
+        roll_back(services, actor="t", reason="t")
+    assert roll_back(services, made[2], actor="t", reason="t").changed
+    assert_live(services, made[2], releases.model_bytes(3))
 
 
 def test_rollback_without_an_earlier_champion_says_so(services, releases):
@@ -399,4 +411,41 @@ def test_an_interrupted_retirement_goes_on_where_it_stopped(services, releases):
 
 def test_doctor_finds_nothing_wrong_with_a_sound_world(services, releases):
     promote(services, releases.candidate(1))
+    releases.candidate(2)
     assert status.problems(services) == []
+
+
+def lose_public_model(services, release_id):
+    services.store.delete([PUBLIC_MODEL_KEY])
+
+
+def forget_in_ledger(services, release_id):
+    """What an older backup of the ledger looks like: S3 knows more than it does."""
+    services.store.put_bytes("releases/ffffffff-ffffffff/manifest.json", b"{}")
+
+
+def interrupt(services, release_id):
+    with services.connect() as conn:
+        promotion._open_journal(conn, promotion.Kind.PROMOTION, None, release_id, "t", "t")
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (damage_model, "is not the file that its manifest names"),
+        (lose_model, "there is no"),
+        (damage_manifest, "was changed"),
+        (age_manifest, "manifest"),
+        (lose_row, "rows"),
+        (lose_table, "movie_towers"),
+        (lose_public_model, "recsys recover"),
+        (forget_in_ledger, "older backup"),
+        (interrupt, "open journal"),
+    ],
+)
+def test_doctor_finds_and_explains(services, releases, harm, says):
+    first = releases.candidate(1)
+    promote(services, first)
+    harm(services, first)
+    found = status.problems(services)
+    assert any(says in problem for problem in found), found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recsys import ledger, release_diff
+from recsys import ledger, ledger_records, release_diff
 from recsys.contract import table_name
 from recsys.errors import LedgerError, VectorError
 from recsys.promotion import promote_release, rehearse
@@ -50,11 +50,11 @@ def test_a_rehearsal_checks_everything_and_changes_nothing(services, releases):
     assert rehearse(services, first) is None
     promote_release(services, first, actor="t", reason="t")
     with services.connect() as conn:
-        before = ledger.history(conn)
+        before = ledger_records.history(conn)
     diff = rehearse(services, second)
     assert (diff.champion, diff.candidate) == (first, second)
     with services.connect() as conn:
-        assert ledger.history(conn) == before
+        assert ledger_records.history(conn) == before
         assert ledger.champion(conn).release_id == first
         conn.execute(f"delete from recsys.{table_name('movie_towers', second)} where movieid = 1")
     with pytest.raises(VectorError):

@@ -167,9 +167,12 @@ def rollback(
         with services.connect() as conn:
             migrations.check_current(conn)
             champion = ledger.champion(conn)
-            target = ledger.get(conn, to) if to else ledger.previous_champion(conn)
+            target = ledger.get(conn, to) if to else ledger.rollback_target(conn)
         if champion is None or target is None:
-            raise LedgerError("there is nothing to go back to", hint="`recsys releases` lists all")
+            raise LedgerError(
+                "there is no earlier champion to go back to",
+                hint="`recsys releases` lists what is retained; `--to` takes one by name",
+            )
         output.confirm(f"Leave {champion.release_id} and go back to {target.release_id}?", yes)
         change = promotion.roll_back(
             services, target.release_id, actor=output.actor(), reason=reason
