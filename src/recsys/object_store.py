@@ -96,7 +96,7 @@ class ObjectStore:
             )
         except (BotoCoreError, ValueError) as error:
             raise ConfigurationError(
-                "the settings of S3 make no sense",
+                "the S3 settings make no sense",
                 found=str(error),
                 hint="correct RECSYS_S3_* and AWS_*, or the connection recsys_s3",
             ) from error

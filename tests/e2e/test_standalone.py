@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import psycopg
@@ -24,11 +26,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory, small_dataset) -> Iterator[tuple[Home, Services]]:
+def running(small_dataset) -> Iterator[tuple[Home, Services]]:
     """The stack as `recsys up` starts it."""
-    home = Home(tmp_path_factory.mktemp("stack"))
-    home.remember_source(str(small_dataset))
-    with pytest.MonkeyPatch.context() as patched:
+    with (
+        tempfile.TemporaryDirectory(prefix="recsys-stack-") as folder,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        home = Home(Path(folder))
+        home.remember_source(str(small_dataset))
         for name in [n for n in os.environ if n.startswith(("AIRFLOW", "RECSYS_RETRY"))]:
             patched.delenv(name)
         try:

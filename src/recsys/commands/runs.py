@@ -29,7 +29,9 @@ ForceOption = Annotated[
 ]
 
 
-def demo(source: SourceOption = None, force: ForceOption = False) -> None:
+def demo(
+    source: SourceOption = None, force: ForceOption = False, as_json: JsonOption = False
+) -> None:
     """Run the whole pipeline once on one machine and show what came out.
 
     Starts PostgreSQL and S3 if they are not running, runs the DAG, prints the gate's decision,
@@ -37,18 +39,16 @@ def demo(source: SourceOption = None, force: ForceOption = False) -> None:
     network and without --source it uses a generated sample.
     """
     home = Home()
-    with console.status("starting PostgreSQL and S3"):
-        stack_context = stack.data_services(home)
-        stack_context.__enter__()
-    try:
+    with stack.data_services(home):
         services = output.embedded_services(home)
-        chosen = choose_source(home, source)
-        result = _run(home, {"source": chosen, "force": force})
-        _report(result)
-        if result.succeeded:
-            _show(services, result)
-    finally:
-        stack_context.__exit__(None, None, None)
+        conf = {"source": choose_source(home, source), "force": force}
+        result = _run(home, conf, quiet=as_json)
+        if as_json:
+            output.print_json(_document(services, result))
+        else:
+            _report(result)
+            if result.succeeded:
+                _show(services, result)
     if not result.succeeded:
         raise typer.Exit(output.EXIT_FAILED)
 
@@ -64,18 +64,10 @@ def run(
     with stack.data_services(home):
         conf = {"source": choose_source(home, source), "force": force}
         if airflow.status(home).running:
-            result = _run_in_airflow(home, conf)
+            result = _run_in_airflow(home, conf, quiet=as_json)
         else:
-            result = _run(home, conf)
-        document = {
-            "run_id": result.run_id,
-            "state": result.state,
-            "reason": result.reason,
-            "tasks": result.tasks,
-            "errors": result.errors,
-            "seconds": round(result.seconds, 1),
-            **status.status(output.embedded_services(home)),
-        }
+            result = _run(home, conf, quiet=as_json)
+        document = _document(output.embedded_services(home), result)
     if as_json:
         output.print_json(document)
     else:
@@ -88,16 +80,24 @@ def make_sample(
     path: Annotated[Path, typer.Argument(help="The zip to write; its md5 goes beside it.")],
     ratings: Annotated[int, typer.Option("--ratings", min=100, help="How many.")] = 100_000,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 1,
+    as_json: JsonOption = False,
 ) -> None:
     """Generate a dataset in MovieLens format, with structure that models can learn."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with console.status(f"generating {ratings:,} ratings"):
         made = sample.write_sample(path, ratings=ratings, seed=seed)
+    if as_json:
+        output.print_json(vars(made))
+        return
     shown = output.safe(str(path))
     console.print(
         f"{shown}: {made.ratings:,} ratings, {made.users:,} users, {made.movies:,} movies"
     )
     console.print(f"Try it: recsys demo --source {shown}")
+
+
+def _ignore(event: runs.Event) -> None:
+    """Shows nothing."""
 
 
 class _Progress:
@@ -138,24 +138,40 @@ class _Progress:
         return shown
 
 
-def _run(home: Home, conf: dict[str, Any]) -> runs.RunResult:
+def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
+    return {
+        "run_id": result.run_id,
+        "state": result.state,
+        "reason": result.reason,
+        "tasks": result.tasks,
+        "errors": result.errors,
+        "seconds": round(result.seconds, 1),
+        **status.status(services),
+    }
+
+
+def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
+    environment = {"RECSYS_ACTOR": output.actor()}
+    if quiet:
+        return runs.run_once(home, DAG_ID, conf, environment=environment)
     console.print(f"running [bold]{DAG_ID}[/] on {conf['source']}")
-    progress, environment = _Progress(), {"RECSYS_ACTOR": output.actor()}
+    progress = _Progress()
     if console.is_terminal:
         with progress.live:
             return runs.run_once(home, DAG_ID, conf, progress, environment)
     return runs.run_once(home, DAG_ID, conf, progress, environment)
 
 
-def _run_in_airflow(home: Home, conf: dict[str, Any]) -> runs.RunResult:
+def _run_in_airflow(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
     result = runs.RunResult()
     began = time.monotonic()
-    progress = _Progress()
+    progress = _ignore if quiet else _Progress()
     with airflow.client(home) as client:
         client.wait_for_dag(DAG_ID)
         client.unpause(DAG_ID)
         result.run_id = client.trigger(DAG_ID, conf)
-        console.print(f"triggered [bold]{result.run_id}[/] in Airflow")
+        if not quiet:
+            console.print(f"triggered [bold]{result.run_id}[/] in Airflow")
         while (state := client.run_state(DAG_ID, result.run_id)) in ("queued", "running"):
             for task in client.task_instances(DAG_ID, result.run_id):
                 progress({"event": "task", "task_id": task.task_id, "state": str(task.state)})

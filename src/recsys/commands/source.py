@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recsys import dataset, sample
-from recsys.commands.output import console
+from recsys.commands.output import errors
 from recsys.embedded.home import Home
 from recsys.errors import DatasetError, SourceUnreachableError
 from recsys.settings import DEFAULT_SOURCE
@@ -43,11 +43,11 @@ def _within_reach(home: Home) -> str:
         dataset.read_source_md5(DEFAULT_SOURCE)
     except (SourceUnreachableError, DatasetError) as error:
         path = home.folder("sample") / "sample.zip"
-        console.print(
+        errors.print(
             f"[yellow]notice:[/] {DEFAULT_SOURCE} is out of reach;\nusing a generated sample "
             "instead. `--source FILE.zip` takes a dataset of yours."
         )
-        console.print(f"  {error.found or error.message}", style="dim", markup=False)
+        errors.print(f"  {error.found or error.message}", style="dim", markup=False)
         if not path.with_name(path.name + ".md5").exists():
             sample.write_sample(path)
         return str(path)

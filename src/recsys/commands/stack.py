@@ -52,10 +52,16 @@ def up(
     console.print('\nClients: eval "$(recsys env)"    Stop it: recsys down')
 
 
-def down() -> None:
+def down(as_json: JsonOption = False) -> None:
     """Stop everything that `up` started; data stays."""
+    home = Home()
     with console.status("stopping"):
-        stack.stop(Home())
+        stack.stop(home)
+    if as_json:
+        output.print_json(
+            {"home": str(home.path), "services": [asdict(s) for s in stack.status(home)]}
+        )
+        return
     console.print("Stopped. The data stays; `recsys up` starts it again.")
 
 

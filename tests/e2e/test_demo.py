@@ -1,0 +1,93 @@
+"""The command `recsys demo` as a newcomer runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recsys.embedded import stack
+from recsys.embedded.home import Home
+from recsys.sample import write_sample
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    # Not below pytest's own folder: each start of pytest shuts it to other accounts, and as root
+    # PostgreSQL runs under one.
+    with tempfile.TemporaryDirectory(prefix="recsys-demo-") as folder:
+        yield Home(Path(folder))
+
+
+@pytest.fixture(scope="module")
+def demo(home, repository):
+    """Runs the demo in a home of its own."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "RECSYS"))
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "recsys.cli", "demo", *arguments],
+            cwd=repository,
+            env={**environment, "RECSYS_HOME": str(home.path), "COLUMNS": "80"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    yield run
+    stack.stop(home)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> str:
+    """Large enough for the gate to accept the model on merit."""
+    path = tmp_path_factory.mktemp("dataset") / "sample.zip"
+    write_sample(path, ratings=20_000, seed=1)
+    return str(path)
+
+
+def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(demo, home, source):
+    first = demo("--source", source)
+    assert first.returncode == 0, first.stdout + first.stderr
+    for shown in (
+        "train_dl_model           success",
+        "rmse_against_movie_mean",
+        "there is no other champion",
+        "live: ",
+        "movies like ",
+        "movies for user 1",
+        "how to go on",
+    ):
+        assert shown in first.stdout
+    assert max(map(len, first.stdout.splitlines())) <= 80
+    assert [s.name for s in stack.status(home) if s.running] == [], "it stops what it started"
+
+    # The dataset is remembered.
+    second = demo("--json")
+    assert second.returncode == 0, second.stderr
+    document = json.loads(second.stdout)
+    assert document["reason"] == "this build is the champion"
+    assert document["tasks"]["do_nothing"] == "success"
+    assert document["champion"]["release_id"] in first.stdout
+
+
+def test_a_demo_that_fails_says_why_and_where_to_look(demo, tmp_path):
+    broken = tmp_path / "broken.zip"
+    write_sample(broken, ratings=500)
+    broken.write_bytes(b"not the file that the md5 is of")
+    done = demo("--source", str(broken))
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "fetch_dataset" in said
+    assert "does not have the md5 that was published for it" in said
+    assert "production is untouched" in said
