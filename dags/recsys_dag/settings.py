@@ -111,7 +111,19 @@ def trainer() -> LocalTrainer:
 
 def build_settings() -> BuildSettings:
     """Settings that change the outcome: ``RECSYS_BUILD_SETTINGS`` (JSON), else the defaults."""
-    return BuildSettings.model_validate_json(os.environ.get("RECSYS_BUILD_SETTINGS") or "{}")
+    from pydantic import ValidationError
+
+    from recsys.errors import ConfigurationError
+
+    try:
+        return BuildSettings.model_validate_json(os.environ.get("RECSYS_BUILD_SETTINGS") or "{}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ConfigurationError(
+            "RECSYS_BUILD_SETTINGS makes no sense",
+            found=f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}",
+            expected="a JSON object of build settings",
+        ) from error
 
 
 def gate_settings(params: Mapping[str, Any]) -> GateSettings:

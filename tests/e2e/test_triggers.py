@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -89,17 +90,22 @@ class Watched:
                 await asyncio.sleep(0.005)
 
 
+def made(source: str, store: Any) -> DatasetMd5Trigger:
+    """A trigger as a triggerer makes it."""
+    from recsys_dag.triggers import DatasetMd5Trigger
+
+    trigger = DatasetMd5Trigger(source, interval=0.01)
+    trigger.asset_state_store = store
+    return trigger
+
+
 @asynccontextmanager
 async def watching(source: Source, store: StateStore) -> AsyncIterator[Watched]:
     """Runs a trigger as a triggerer does that was started just now."""
-    from recsys_dag.triggers import DatasetMd5Trigger
-
-    trigger = DatasetMd5Trigger(source.url, interval=0.01)
-    trigger.asset_state_store = store
     watched = Watched(source)
 
     async def run() -> None:
-        async for event in trigger.run():
+        async for event in made(source.url, store).run():
             watched.events.append(event.payload["md5"])
 
     task = asyncio.create_task(run())
@@ -157,14 +163,10 @@ def test_an_event_that_was_not_taken_over_comes_again(source: Source) -> None:
     """Killed between the event and its memory: at least once, never lost."""
 
     async def story() -> None:
-        from recsys_dag.triggers import DatasetMd5Trigger
-
         store = StateStore()
-        trigger = DatasetMd5Trigger(source.url, interval=0.01)
-        trigger.asset_state_store = store
-        run = trigger.run()
-        assert (await anext(run)).payload == {"md5": ONE}
-        await run.aclose()
+        async for event in made(source.url, store).run():
+            assert event.payload == {"md5": ONE}
+            break
         assert store.kept == {}
         async with watching(source, store) as watched:
             await watched.looks(1)
@@ -207,11 +209,10 @@ def test_what_is_no_md5_is_no_event(source: Source, md5: str) -> None:
 
 def test_an_md5_that_appears_later_is_waited_for(tmp_path: Path) -> None:
     async def story() -> None:
-        from recsys_dag.triggers import DatasetMd5Trigger
+        async def first_event() -> Any:
+            return await anext(made(str(tmp_path / "ml.zip"), StateStore()).run())
 
-        trigger = DatasetMd5Trigger(str(tmp_path / "ml.zip"), interval=0.01)
-        trigger.asset_state_store = StateStore()
-        first = asyncio.create_task(anext(trigger.run()))
+        first = asyncio.create_task(first_event())
         await asyncio.sleep(0.1)
         assert not first.done()
         (tmp_path / "ml.zip.md5").write_text(f"{ONE}  ml.zip\n")
@@ -221,12 +222,11 @@ def test_an_md5_that_appears_later_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_the_triggerer_can_make_it_again() -> None:
-    from airflow.sdk.module_loading import import_string
-
     from recsys_dag.triggers import DatasetMd5Trigger
 
     path, given = DatasetMd5Trigger("https://example.org/ml.zip", 7.5).serialize()
-    again = import_string(path)(**given)
+    module, _, name = path.rpartition(".")
+    again = getattr(importlib.import_module(module), name)(**given)
     assert type(again) is DatasetMd5Trigger
     assert (again.source, again.interval) == ("https://example.org/ml.zip", 7.5)
     assert again.serialize() == (path, given)
