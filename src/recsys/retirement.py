@@ -20,17 +20,17 @@ def kept(
 ) -> set[str]:
     """Ids of the releases that stay, and why nothing else has to.
 
-    The champion, the previous champion, the newest ``keep_releases`` complete ones, all that are
+    The champion, the previous champion and where a rollback would go (the same, unless the
+    previous one was rolled back itself), the newest ``keep_releases`` complete ones, all that are
     not in a terminal state, and all in ``named`` (by an open journal).
     """
     releases = list(releases)
     stay = {r.release_id for r in releases if r.state not in ledger.TERMINAL} | named
     stay -= {r.release_id for r in releases if r.state in (State.RETIRING, State.RETIRED)}
-    served = [
-        r for r in releases if r.promoted_at and r.state in (State.SUPERSEDED, State.ROLLED_BACK)
-    ]
-    if served:
-        stay.add(max(served, key=lambda r: r.promoted_at or r.created_at).release_id)
+    for left in ({State.SUPERSEDED, State.ROLLED_BACK}, {State.SUPERSEDED}):
+        served = [r for r in releases if r.promoted_at and r.state in left]
+        if served:
+            stay.add(max(served, key=lambda r: r.promoted_at or r.created_at).release_id)
     complete = [
         r for r in releases if r.completed_at and r.state not in (State.RETIRING, State.RETIRED)
     ]

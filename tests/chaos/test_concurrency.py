@@ -129,11 +129,11 @@ def test_a_retirement_that_lost_its_session_deletes_nothing_that_came_after(serv
 def test_a_frozen_promoter_loses_lock_and_transaction(served):
     """A stopped process keeps its connection; the server must end its session by itself."""
     world, frozen, other = served
-    for step in ("journal opened", IN_TRANSACTION):
+    for step, target in (("journal opened", 1), (IN_TRANSACTION, 2)):
         pause = {"pause_call" if step == IN_TRANSACTION else "pause_step": step}
         frozen.start("promote", world.id(3), idle_timeout="200ms", **pause)
         frozen.reach(step)
-        back = other.run("rollback")
+        back = other.run("rollback", world.id(target))
         assert back.error is None, back.text
         champion = invariants.recovered(world.services)
         frozen.go_on()

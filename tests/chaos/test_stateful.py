@@ -60,6 +60,10 @@ class Life(RuleBasedStateMachine):
     def previous(self) -> int | None:
         return next((n for n in reversed(self.served) if self.states[n] in SERVED), None)
 
+    @property
+    def target(self) -> int | None:
+        return next((n for n in reversed(self.served) if self.states[n] == State.SUPERSEDED), None)
+
     @rule(number=NUMBERS)
     def build(self, number: int) -> None:
         state = self.states.get(number)
@@ -93,11 +97,11 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def roll_back(self) -> None:
-        if self.previous is None:
+        if self.target is None:
             with pytest.raises(LedgerError, match="no earlier champion"):
                 promotion.roll_back(self.world.services, actor="life", reason="back")
             return
-        target = self.previous
+        target = self.target
         promotion.roll_back(self.world.services, actor="life", reason="back")
         self._moved(target, back=True)
 
@@ -183,14 +187,8 @@ class Life(RuleBasedStateMachine):
     def _to_retire(self, keep: int) -> set[int]:
         done = (State.RETIRING, State.RETIRED)
         complete = [n for n in self.completed if self.states[n] not in done]
-        stay = (
-            {self.champion, self.previous, *complete[len(complete) - keep :]}
-            if keep
-            else {
-                self.champion,
-                self.previous,
-            }
-        )
+        newest = complete[-keep:] if keep else []
+        stay = {self.champion, self.previous, self.target, *newest}
         return {
             n
             for n, state in self.states.items()

@@ -87,6 +87,12 @@ def previous_champion(rows: list[Release]) -> set[str]:
     return {served[-1][1]} if served else set()
 
 
+def rollback_target(rows: list[Release]) -> set[str]:
+    """As `ledger.rollback_target` finds it."""
+    left = sorted((r.promoted_at, r.release_id) for r in rows if r.state == State.SUPERSEDED)
+    return {left[-1][1]} if left else set()
+
+
 def newest_complete(rows: list[Release], count: int) -> set[str]:
     complete = [(r.completed_at, r.release_id) for r in rows if r.completed_at]
     there = [(at, i) for at, i in complete if i not in ids([r for r in rows if r.state in GONE])]
@@ -103,6 +109,7 @@ def test_exactly_what_has_a_reason_to_stay_is_kept(
     assert kept(rows, settings, named) == (
         ids([r for r in rows if r.state in unjudged])
         | previous_champion(rows)
+        | rollback_target(rows)
         | newest_complete(rows, settings.keep_releases)
         | named
     )
