@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_exponential
+from pydantic import ValidationError
 
 from recsys import contract
 from recsys.archive import ArchiveLimits, open_dataset
-from recsys.dataset_source import Source, find_source
-from recsys.errors import DatasetError, RecsysError, SourceUnreachableError
+from recsys.dataset_download import Download
+from recsys.dataset_mirrors import find_sources, first_that_works
+from recsys.dataset_source import Source
+from recsys.errors import ConfigurationError, DatasetError, RecsysError
 from recsys.object_store import ObjectStore
+from recsys.progress import LogProgress, Progress
+from recsys.scratch import scratch_folder
+from recsys.settings import FetchSettings
 
 if TYPE_CHECKING:
     from recsys.settings import S3Settings
@@ -32,24 +33,6 @@ _MD5_LINES: Final = (
     re.compile(rf"MD5 ?\((?P<name>.+)\) ?= ?(?P<md5>{_HEX})"),
     re.compile(rf"\\?(?P<md5>{_HEX})(?: [ *](?P<name>.+))?"),
 )
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes done and, where it is known, the bytes in all."""
-
-
-@dataclass(frozen=True)
-class FetchLimits:
-    """How patient a fetch is and what it accepts.
-
-    Attributes:
-        attempts: connections to the source in all; each goes on where the last was cut.
-        first_wait: seconds before the second connection; doubled each time, at most 30.
-        archive: limits on the zip, its size among them.
-    """
-
-    attempts: int = 6
-    first_wait: float = 1.0
-    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
 @dataclass(frozen=True)
@@ -71,12 +54,16 @@ class FetchedDataset:
     fetched: bool
 
 
-def read_source_md5(source: str, s3: S3Settings | None = None) -> str:
+def read_source_md5(
+    source: str, s3: S3Settings | None = None, settings: FetchSettings | None = None
+) -> str:
     """Reads the md5 that the source publishes for its zip, in ``<source>.md5``.
 
     Args:
-        source: URL (http, https, s3, file) or path of the zip.
+        source: URL (http, https, s3, file) or path of the zip; of several, separated by blanks
+            or commas, the first that gives an md5 counts.
         s3: endpoint and credentials for an s3 source; its bucket is the source's own.
+        settings: patience; from the environment if not given.
 
     Returns:
         32 lower-case hex digits.
@@ -86,8 +73,10 @@ def read_source_md5(source: str, s3: S3Settings | None = None) -> str:
         SourceUnreachableError: the source does not answer; never taken for "unchanged".
         ConfigurationError: the source makes no sense or refuses access.
     """
-    found = find_source(source, s3)
-    return parse_md5(_read_md5_file(found.md5_file()), found.file_name)
+    found = find_sources(source, settings or _settings(), s3)
+    return first_that_works(
+        found, lambda one: parse_md5(_read_md5_file(one.md5_file()), one.file_name)
+    )
 
 
 def parse_md5(content: bytes, file_name: str) -> str:
@@ -129,120 +118,90 @@ def fetch_dataset(
     *,
     s3: S3Settings | None = None,
     progress: Progress | None = None,
-    limits: FetchLimits = FetchLimits(),
+    settings: FetchSettings | None = None,
+    limits: ArchiveLimits | None = None,
 ) -> FetchedDataset:
     """Brings the source's zip into the store under its md5, unless it is there already.
 
     The zip is hashed while it streams to a temporary file, its directory is checked, and it
     appears in the store whole or not at all. A connection that is cut is taken up again where it
-    broke, if the source can do that.
+    broke, if the source can do that. Of several sources each is tried in turn until one gives
+    bytes with the md5.
 
     Args:
-        source: URL (http, https, s3, file) or path of the zip.
+        source: URL (http, https, s3, file) or path of the zip, or several, separated by blanks or
+            commas.
         md5: what the zip must have, as `read_source_md5` gave it.
         store: where the zip goes.
         s3: endpoint and credentials for an s3 source.
-        progress: told the bytes done and in all.
-        limits: patience, and bounds on the archive.
+        progress: told the bytes done and in all; lines of the log if not given.
+        settings: patience; from the environment if not given.
+        limits: bounds on the archive, its size among them; the usual ones if not given.
 
     Raises:
         DatasetError: the zip does not have the md5, or its archive is refused.
         SourceUnreachableError: the source did not answer in any attempt.
         ConfigurationError: the source makes no sense or refuses access.
+        DiskFullError: the disk for temporary files is full.
     """
     key = contract.dataset_key(md5, contract.DATASET_FILE)
     stored = store.head(key)
     if stored is not None and stored.metadata.get("md5") == md5 and "sha256" in stored.metadata:
         return FetchedDataset(md5, stored.metadata["sha256"], stored.size, key, fetched=False)
-    found = find_source(source, s3)
-    with TemporaryDirectory(prefix="recsys-fetch-") as folder:
-        path = Path(folder) / contract.DATASET_FILE
+    patience = settings or _settings()
+    bounds = limits or ArchiveLimits()
+    sources = find_sources(source, patience, s3)
+    with scratch_folder("fetch") as folder:
+        path = folder / contract.DATASET_FILE
         with path.open("wb") as file:
-            download = _Download(found, file, limits.archive.max_archive_bytes, progress)
-            for attempt in Retrying(
-                retry=retry_if_exception_type(SourceUnreachableError),
-                stop=stop_after_attempt(limits.attempts),
-                wait=wait_exponential(limits.first_wait, max=30),
-                before_sleep=download.warn,
-                reraise=True,
-            ):
-                with attempt:
-                    download.run()
-        if download.md5.hexdigest() != md5:
-            raise _mismatch(found, md5, download.md5.hexdigest(), download.size)
-        with open_dataset(path, limits.archive):
-            pass
-        sha256 = download.sha256.hexdigest()
-        store.put_file(key, path, {"md5": md5, "sha256": sha256})
-    return FetchedDataset(md5, sha256, download.size, key, fetched=True)
-
-
-class _Download:
-    """A zip on its way to a file, with what is known of it between two connections."""
-
-    def __init__(
-        self, source: Source, file: BinaryIO, max_bytes: int, progress: Progress | None
-    ) -> None:
-        self._source = source
-        self._file = file
-        self._max_bytes = max_bytes
-        self._progress = progress
-        self._mark: str | None = None
-        self._restart()
-
-    def _restart(self) -> None:
-        self.size = 0
-        self.md5 = hashlib.md5(usedforsecurity=False)
-        self.sha256 = hashlib.sha256()
-        self._file.seek(0)
-        self._file.truncate()
-
-    def run(self) -> None:
-        """Reads until the source has sent all; to be called again after a cut."""
-        before = self.size
-        try:
-            with self._source.open(self.size, self._mark) as part:
-                if part.start != self.size:
-                    self._restart()
-                self._mark = part.mark
-                self._check_size(part.total or 0)
-                for chunk in part.chunks:
-                    self._add(chunk, part.total)
-                if part.total is not None and self.size != part.total:
-                    raise SourceUnreachableError(
-                        f"{self._source.shown} ended early",
-                        found=f"{self.size} bytes",
-                        expected=f"{part.total} bytes",
-                        hint="the run will be tried again",
-                    )
-        except SourceUnreachableError:
-            if self.size == before:
-                # Going on from here brought nothing: the next attempt starts anew.
-                self._mark = None
-            raise
-
-    def warn(self, state: RetryCallState) -> None:
-        """Says that the next attempt follows, and why."""
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("%s; %d bytes are here, going on", error, self.size)
-
-    def _add(self, chunk: bytes, total: int | None) -> None:
-        self.size += len(chunk)
-        self._check_size(self.size)
-        self._file.write(chunk)
-        self.md5.update(chunk)
-        self.sha256.update(chunk)
-        if self._progress:
-            self._progress(self.size, total)
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise DatasetError(
-                f"{self._source.shown} is too large",
-                found=f"{size} bytes",
-                expected=f"at most {self._max_bytes}",
-                hint="check that the source is a MovieLens-format zip",
+            arrived = first_that_works(
+                sources,
+                lambda one: _obtain(
+                    one, md5, file, bounds, patience, progress or LogProgress("fetched")
+                ),
             )
+        with open_dataset(path, bounds):
+            pass
+        log.info("%d bytes have the md5 %s; storing them", arrived.size, md5)
+        store.put_file(
+            key,
+            path,
+            {"md5": md5, "sha256": arrived.sha256},
+            progress=LogProgress("stored").adding(arrived.size),
+        )
+    return FetchedDataset(md5, arrived.sha256, arrived.size, key, fetched=True)
+
+
+def _settings() -> FetchSettings:
+    try:
+        return FetchSettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ConfigurationError(
+            "RECSYS_FETCH_* makes no sense",
+            found=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            hint="correct the variable, or unset it",
+        ) from error
+
+
+def _obtain(
+    source: Source,
+    md5: str,
+    file: BinaryIO,
+    limits: ArchiveLimits,
+    settings: FetchSettings,
+    progress: Progress,
+) -> Download:
+    log.info("fetching %s", source.shown)
+    download = Download(source, file, limits.max_archive_bytes, settings, progress)
+    download.complete()
+    if download.md5 != md5 and download.resumed:
+        log.warning("the parts of %s do not fit together; reading it anew", source.shown)
+        download = Download(source, file, limits.max_archive_bytes, settings, progress)
+        download.complete()
+    if download.md5 != md5:
+        raise _mismatch(source, md5, download.md5, download.size)
+    return download
 
 
 def _read_md5_file(source: Source) -> bytes:

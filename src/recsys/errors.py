@@ -91,6 +91,10 @@ class ServiceUnavailableError(TransientError):
     """PostgreSQL, S3 or another server that the pipeline needs does not answer."""
 
 
+class DiskFullError(TransientError):
+    """The disk for temporary files is full; others may free it before the next try."""
+
+
 class StaleError(PermanentError):
     """No run has ended well for longer than the operator allows."""
 

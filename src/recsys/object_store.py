@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
     from recsys.settings import S3Settings
 
+log = logging.getLogger(__name__)
+
 _CHUNK = 1 << 20
+_PART = 8 << 20
+"""boto3 sends what is at least so large in parts."""
 _NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 _BUSY = {408, 429}
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
@@ -127,15 +132,50 @@ class ObjectStore:
                 Metadata=metadata or {},
             )
 
-    def put_file(self, key: str, path: Path, metadata: dict[str, str] | None = None) -> None:
-        """Uploads a file, in parts where it is large; it becomes visible whole or not at all."""
+    def put_file(
+        self,
+        key: str,
+        path: Path,
+        metadata: dict[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Uploads a file, in parts where it is large; it becomes visible whole or not at all.
+
+        Args:
+            key: where it goes.
+            path: the file.
+            metadata: user metadata.
+            progress: told how many bytes were sent since it was last told, on any thread.
+        """
         with self._errors(key):
             self._client.upload_file(
                 str(path),
                 self.bucket,
                 key,
                 ExtraArgs={"Metadata": metadata or {}, "ChecksumAlgorithm": "SHA256"},
+                Callback=progress,
             )
+        if path.stat().st_size >= _PART:
+            self._abort_uploads(key)
+
+    def _abort_uploads(self, key: str) -> None:
+        """Frees the parts that an uploader left behind which was killed; nobody sees them.
+
+        One that is still at work (a task whose heartbeat was lost) sends the same bytes again: it
+        fails, and finds the object when it tries again.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            found = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=key)
+            for upload in found.get("Uploads", []):
+                if upload["Key"] == key:
+                    self._client.abort_multipart_upload(
+                        Bucket=self.bucket, Key=key, UploadId=upload["UploadId"]
+                    )
+        except (BotoCoreError, ClientError) as error:
+            # The object is there. Not every account may list uploads; a lifecycle rule does it too.
+            log.warning("parts of broken uploads of %s may be left: %s", key, error)
 
     def get_bytes(self, key: str) -> bytes:
         """Reads an object whole.

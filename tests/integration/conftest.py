@@ -11,6 +11,7 @@ from recsys import ledger
 from recsys.services import Services
 from recsys.settings import PostgresSettings, S3Settings
 from tests.release_maker import Releases
+from tests.web_server import Web, serving
 
 
 @pytest.fixture
@@ -31,3 +32,14 @@ def conn(postgres_dsn: str) -> Iterator[ledger.Connection]:
 def releases(services: Services) -> Releases:
     """A maker of releases."""
     return Releases(services)
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A web server for datasets, reached without the proxies of this machine."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as site:
+        yield site

@@ -1,146 +1,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import re
 import socket
-import sys
-import threading
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from recsys import contract
 from recsys.archive import ArchiveLimits
-from recsys.dataset import FetchLimits, fetch_dataset, read_source_md5
+from recsys.dataset import fetch_dataset, read_source_md5
 from recsys.errors import ConfigurationError, DatasetError, SourceUnreachableError
 from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.progress import LogProgress
+from recsys.settings import FetchSettings, S3Settings
+from tests.web_server import MD5, ZIP, Answer, Web, make_zip, md5_of
 
-QUICK = FetchLimits(attempts=4, first_wait=0.01)
-
-
-def md5_of(content: bytes) -> str:
-    return hashlib.new("md5", content, usedforsecurity=False).hexdigest()
-
-
-def make_zip(**files: bytes) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(f"ml/{name}.csv", content)
-    return out.getvalue()
-
-
-# Does not compress, so that it takes several chunks.
-NOISE = np.random.default_rng(1).integers(0, 256, 3 << 20, np.uint8).tobytes()
-ZIP = make_zip(ratings=NOISE, movies=b"movieId,title,genres\n")
-MD5 = md5_of(ZIP)
-
-
-@dataclass
-class Answer:
-    """How the web server answers for one path."""
-
-    content: bytes = b""
-    status: int = 200
-    ranges: bool = True
-    etag: str | None = '"one"'
-    cut_after: int | None = None
-    """Bytes after which the connection ends."""
-    cuts: int = 10**9
-    """How many times it is cut."""
-    claims: int | None = None
-    """Content-Length, where it is not the truth."""
-    content_range: str | None = None
-    then: Callable[[Answer], None] = field(default=lambda answer: None)
-    """Called after each answer: the source changes."""
-
-
-@dataclass
-class Web:
-    """A web server that misbehaves on demand."""
-
-    address: str
-    answers: dict[str, Answer] = field(default_factory=dict)
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-    """(path, Range header) of each request."""
-
-    def publish(self, md5: str = MD5, **how: Any) -> str:
-        """Serves a dataset and its md5; returns its URL."""
-        self.answers["/ml.zip"] = Answer(**{"content": ZIP, **how})
-        self.answers["/ml.zip.md5"] = Answer(f"MD5 (ml.zip) = {md5}\n".encode())
-        return f"{self.address}/ml.zip"
-
-
-class Server(ThreadingHTTPServer):
-    """Serves a `Web`."""
-
-    site: Web
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients that have read enough hang up; that is no fault of the server.
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        site = self.server.site
-        path = self.path.partition("?")[0]
-        site.asked.append((path, self.headers.get("Range")))
-        answer = site.answers.get(path, Answer(b"not here", status=404))
-        self._send(answer)
-        answer.then(answer)
-
-    def _send(self, answer: Answer) -> None:
-        start, status, body = 0, answer.status, answer.content
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        unchanged = self.headers.get("If-Range") == answer.etag
-        if answer.ranges and wanted and unchanged and status == 200:
-            start, status = int(wanted[1]), 206
-        body = body[start:]
-        self.send_response(status)
-        if answer.etag:
-            self.send_header("ETag", answer.etag)
-        if status == 206:
-            whole = len(answer.content)
-            true_range = f"bytes {start}-{whole - 1}/{whole}"
-            self.send_header("Content-Range", answer.content_range or true_range)
-        self.send_header("Content-Length", str(answer.claims or len(body)))
-        self.end_headers()
-        if answer.cut_after is not None and answer.cuts > 0:
-            answer.cuts -= 1
-            body = body[: answer.cut_after]
-            self.close_connection = True
-        if answer.claims:
-            self.close_connection = True
-        self.wfile.write(body)
-
-
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = Server(("127.0.0.1", 0), Handler)
-    server.site = Web(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server.site
-    server.shutdown()
-    server.server_close()
-    thread.join()
+QUICK = FetchSettings(attempts=4, first_wait_s=0.01)
 
 
 def key(md5: str = MD5) -> str:
@@ -234,7 +111,7 @@ def test_a_source_that_cannot_be_reached_is_transient(object_store: ObjectStore)
         with pytest.raises(SourceUnreachableError):
             read_source_md5(f"http://{host}/ml.zip")
     with pytest.raises(SourceUnreachableError):
-        fetch_dataset(f"http://127.0.0.1:{refused_port()}/x.zip", MD5, object_store, limits=QUICK)
+        fetch_dataset(f"http://127.0.0.1:{refused_port()}/x.zip", MD5, object_store, settings=QUICK)
 
 
 def test_an_s3_source_that_is_missing_or_down_is_told_apart(s3_settings: S3Settings) -> None:
@@ -265,14 +142,14 @@ def test_secrets_in_a_url_reach_neither_messages_nor_logs(
     assert read_source_md5(source) == MD5
     web.answers["/ml.zip"].status = 500
     with pytest.raises(SourceUnreachableError) as caught:
-        fetch_dataset(source, MD5, object_store, limits=QUICK)
+        fetch_dataset(source, MD5, object_store, settings=QUICK)
     assert "s3cret" not in str(caught.value) + caplog.text
     assert "/ml.zip" in str(caught.value)
 
 
 def test_a_cut_connection_is_taken_up_where_it_broke(web: Web, object_store: ObjectStore) -> None:
     source = web.publish(cut_after=1_500_000, cuts=2)
-    assert fetch_dataset(source, MD5, object_store, limits=QUICK).fetched
+    assert fetch_dataset(source, MD5, object_store, settings=QUICK).fetched
     assert object_store.get_bytes(key()) == ZIP
     assert [wanted for _, wanted in web.asked] == [None, "bytes=1500000-", "bytes=3000000-"]
 
@@ -285,7 +162,7 @@ def test_a_source_that_cannot_go_on_is_read_from_the_start(
     web: Web, object_store: ObjectStore, how: dict[str, Any]
 ) -> None:
     source = web.publish(cut_after=1_500_000, cuts=1, **how)
-    assert fetch_dataset(source, MD5, object_store, limits=QUICK).fetched
+    assert fetch_dataset(source, MD5, object_store, settings=QUICK).fetched
     assert object_store.get_bytes(key()) == ZIP
 
 
@@ -296,14 +173,14 @@ def test_what_changes_between_two_connections_is_not_mixed(
         answer.content, answer.etag = ZIP, '"two"'
 
     source = web.publish(content=bytes(len(ZIP)), cut_after=1_500_000, cuts=1, then=change)
-    assert fetch_dataset(source, MD5, object_store, limits=QUICK).fetched
+    assert fetch_dataset(source, MD5, object_store, settings=QUICK).fetched
     assert object_store.get_bytes(key()) == ZIP
 
 
 def test_a_source_that_is_always_cut_is_given_up(web: Web, object_store: ObjectStore) -> None:
     source = web.publish(cut_after=1000, ranges=False)
     with pytest.raises(SourceUnreachableError):
-        fetch_dataset(source, MD5, object_store, limits=QUICK)
+        fetch_dataset(source, MD5, object_store, settings=QUICK)
     assert len(web.asked) == QUICK.attempts
     assert object_store.keys("") == []
 
@@ -316,7 +193,7 @@ def test_a_server_that_lies_about_the_length_is_found_out(
     web: Web, object_store: ObjectStore, claims: int, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        fetch_dataset(web.publish(claims=claims), MD5, object_store, limits=QUICK)
+        fetch_dataset(web.publish(claims=claims), MD5, object_store, settings=QUICK)
     assert object_store.keys("") == []
 
 
@@ -326,7 +203,7 @@ def test_a_zip_with_another_md5_is_refused_and_leaves_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     source = web.publish(md5="0" * 32)
     with pytest.raises(DatasetError, match="md5") as caught:
-        fetch_dataset(source, "0" * 32, object_store, limits=QUICK)
+        fetch_dataset(source, "0" * 32, object_store, settings=QUICK)
     assert MD5 in str(caught.value.found)
     assert "0" * 32 in str(caught.value.expected)
     assert "publish a matching pair" in caught.value.hint
@@ -343,7 +220,7 @@ def test_a_dataset_that_changes_between_check_and_download_is_told_as_such(
     web.answers["/ml.zip"].content = other
     web.answers["/ml.zip.md5"].content = md5_of(other).encode()
     with pytest.raises(DatasetError, match="changed meanwhile"):
-        fetch_dataset(source, md5, object_store, limits=QUICK)
+        fetch_dataset(source, md5, object_store, settings=QUICK)
     assert object_store.keys("") == []
 
 
@@ -362,7 +239,7 @@ def test_an_archive_that_cannot_be_used_is_refused_though_its_md5_is_right(
 ) -> None:
     source = web.publish(content=content)
     with pytest.raises(DatasetError):
-        fetch_dataset(source, md5_of(content), object_store, limits=QUICK)
+        fetch_dataset(source, md5_of(content), object_store, settings=QUICK)
     assert object_store.keys("") == []
 
 
@@ -370,10 +247,27 @@ def test_an_archive_that_cannot_be_used_is_refused_though_its_md5_is_right(
 def test_a_zip_over_the_limit_is_refused(
     web: Web, object_store: ObjectStore, how: dict[str, Any]
 ) -> None:
-    limits = FetchLimits(archive=ArchiveLimits(max_archive_bytes=5 if how else 1000))
+    limits = ArchiveLimits(max_archive_bytes=5 if how else 1000)
     with pytest.raises(DatasetError, match="too large"):
         fetch_dataset(web.publish(**how), MD5, object_store, limits=limits)
     assert object_store.keys("") == []
+
+
+def test_the_log_says_what_is_fetched_and_how_far_it_is(
+    web: Web,
+    object_store: ObjectStore,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level("INFO", logger="recsys")
+    monkeypatch.setattr("recsys.dataset.LogProgress", partial(LogProgress, every=0))
+    source = web.publish()
+    fetch_dataset(source, MD5, object_store)
+    said = "\n".join(caplog.messages)
+    assert f"fetching {source}" in said
+    assert "fetched 3 of 3 MB (100 %)" in said
+    assert f"{MD5}; storing them" in said
+    assert "stored 3 of 3 MB (100 %)" in said
 
 
 def test_an_object_of_other_origin_under_the_key_is_replaced(

@@ -9,6 +9,7 @@ import typer
 
 from recsys import dataset, sample
 from recsys.commands.output import errors
+from recsys.dataset_mirrors import split_sources
 from recsys.embedded.home import Home
 from recsys.errors import DatasetError, SourceUnreachableError
 from recsys.settings import DEFAULT_SOURCE
@@ -19,6 +20,7 @@ SourceOption = Annotated[
         "--source",
         "-s",
         help="Zip in MovieLens format: path, http(s):// or s3://; its md5 beside it as SOURCE.md5. "
+        "Mirrors may follow, after blanks; each is tried if those before it fail. "
         "[default: the one used last, else GroupLens' ml-latest-small]",
     ),
 ]
@@ -31,11 +33,15 @@ def choose_source(home: Home, given: str | None) -> str:
     reach, a generated sample, and the user is told so.
     """
     if given:
-        chosen = given if "://" in given else str(Path(given).expanduser().resolve())
+        chosen = " ".join(map(_absolute, split_sources(given)))
     else:
         chosen = home.source() or _within_reach(home)
     home.remember_source(chosen)
     return chosen
+
+
+def _absolute(source: str) -> str:
+    return source if "://" in source else str(Path(source).expanduser().resolve())
 
 
 def _within_reach(home: Home) -> str:
