@@ -12,15 +12,18 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.archive import MOVIES_CSV, RATINGS_CSV
+from recsys.archive import MOVIES_CSV, RATINGS_CSV, open_dataset
 from recsys.contract import MAX_STARS, MIN_STARS
 from recsys.errors import DatasetError
+from recsys.interaction_table import resolve_duplicates
+from recsys.quarantine import Rejected
 from recsys.validation import (
     MAX_TIMESTAMP,
     MOVIE_COLUMNS,
@@ -33,7 +36,6 @@ from recsys.validation import (
     Rule,
     judge_movie,
     judge_rating,
-    quarantine_frame,
     read_header,
 )
 
@@ -66,12 +68,12 @@ class Batch:
 
     Attributes:
         rows: the valid ones.
-        quarantine: the broken ones, by line; schema ``QUARANTINE_SCHEMA``.
+        rejected: the others.
         read: rows in the file or the part; blank lines are none.
     """
 
     rows: pl.DataFrame
-    quarantine: pl.DataFrame
+    rejected: Rejected
     read: int
 
 
@@ -85,7 +87,7 @@ def read_movies(chunks: Iterable[bytes]) -> Batch:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
     movies: dict[int, tuple[int, bytes, Movie]] = {}
-    broken: list[tuple[Rule, str, int, bytes]] = []
+    rejected = Rejected(MOVIES_CSV)
     read = 0
     for header, first_line, block in _blocks(chunks, MOVIES_CSV, MOVIE_COLUMNS):
         for number, line in enumerate(block.split(b"\n"), first_line):
@@ -94,13 +96,13 @@ def read_movies(chunks: Iterable[bytes]) -> Batch:
             read += 1
             movie = judge_movie(line, header)
             if isinstance(movie, Rule):
-                broken.append((movie, MOVIES_CSV, number, line))
+                rejected.add(movie, number, line)
                 continue
             if loser := movies.get(movie.movie_id):
-                broken.append((Rule.DUPLICATE, MOVIES_CSV, loser[0], loser[1]))
+                rejected.add(Rule.DUPLICATE, loser[0], loser[1])
             movies[movie.movie_id] = (number, line, movie)
     rows = pl.DataFrame([m for _, _, m in movies.values()], schema=MOVIE_SCHEMA, orient="row")
-    return Batch(rows.sort("movieId"), quarantine_frame(broken).sort("line"), read)
+    return Batch(rows.sort("movieId"), rejected, read)
 
 
 def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batch]:
@@ -119,18 +121,16 @@ def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batc
         lines = _Lines(block)
         frame, doubtful = _parse_lines(lines, header, valid)
         judged: list[tuple[int, int, float, int, int]] = []
-        broken: list[tuple[Rule, str, int, bytes]] = []
-        blank = 0
+        rejected = Rejected(RATINGS_CSV)
         for index in doubtful.tolist():
             line = lines[index]
             if not line:
-                blank += 1
                 continue
             rating = judge_rating(line, header)
             if isinstance(rating, Rating) and rating.movie_id not in known:
                 rating = Rule.UNKNOWN_MOVIE
             if isinstance(rating, Rule):
-                broken.append((rating, RATINGS_CSV, first_line + index, line))
+                rejected.add(rating, first_line + index, line)
             else:
                 judged.append((*rating, index))
         rows = frame.select(
@@ -143,7 +143,30 @@ def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batc
         if judged:
             late = pl.DataFrame(judged, schema=RATING_SCHEMA, orient="row")
             rows = pl.concat([rows, late.with_columns(pl.col("line") + first_line)])
-        yield Batch(rows, quarantine_frame(broken), rows.height + len(broken))
+        yield Batch(rows, rejected, rows.height + rejected.counts.total())
+
+
+def read_ratings_in_file_order(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads a dataset's zip whole into memory, for splits that go by the order of the file.
+
+    Args:
+        path: the zip.
+
+    Returns:
+        Ratings: columns ``row`` (uint32, 0-based, without a gap), userId, movieId, rating (stars)
+        and timestamp, as they stand in the file, without broken rows and without those that a
+        later row of the same user and movie replaces. And movies, ``validation.MOVIE_SCHEMA``.
+
+    Raises:
+        DatasetError: the archive or one of its files cannot be read.
+    """
+    with open_dataset(path) as archive:
+        movies = read_movies(archive.chunks(MOVIES_CSV)).rows
+        batches = read_ratings(archive.chunks(RATINGS_CSV), movies["movieId"])
+        empty = pl.DataFrame(schema=RATING_SCHEMA)
+        rows, _ = resolve_duplicates(pl.concat([empty, *(batch.rows for batch in batches)]))
+    ratings = rows.sort("line").select(RATING_COLUMNS).with_row_index("row")
+    return ratings, movies
 
 
 class _Lines:
@@ -151,7 +174,7 @@ class _Lines:
 
     def __init__(self, block: bytes) -> None:
         self.block = block
-        self.count = block.count(b"\n")
+        self.count = _count_lines(block)
 
     @cached_property
     def _bytes(self) -> npt.NDArray[np.uint8]:
@@ -232,9 +255,14 @@ def _blocks(
             line = 2
         if body:
             yield header, line, body
-            line += body.count(b"\n")
+            line += _count_lines(body)
     if header is None:
         read_header(b"", file, columns)
+
+
+def _count_lines(block: bytes) -> int:
+    # Three times as fast as bytes.count, which is made for rarer bytes.
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == _LINE_FEED))
 
 
 def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -24,6 +24,8 @@ MAX_TIMESTAMP: Final = 4_102_444_800
 MAX_TITLE: Final = 500
 MAX_TEXT: Final = 300
 """Characters of a broken row that are kept in quarantine."""
+MAX_COLUMNS: Final = 100
+"""A header with more is not MovieLens: every column costs memory for each row of a block."""
 
 RATING_COLUMNS: Final = ("userId", "movieId", "rating", "timestamp")
 MOVIE_COLUMNS: Final = ("movieId", "title", "genres")
@@ -117,8 +119,15 @@ def read_header(line: bytes, file: str, columns: tuple[str, ...]) -> Header:
     """Finds the needed columns in the first line of a CSV; further columns are ignored.
 
     Raises:
-        DatasetError: a column is missing or named twice.
+        DatasetError: a column is missing or named twice, or there are more than ``MAX_COLUMNS``.
     """
+    if (columns_found := line.count(b",") + 1) > MAX_COLUMNS:
+        raise DatasetError(
+            f"{file} has too many columns",
+            found=columns_found,
+            expected=f"at most {MAX_COLUMNS}, {','.join(columns)} among them",
+            hint="publish the dataset in MovieLens format",
+        )
     fields = _split(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")) or []
     if any(fields.count(column) != 1 for column in columns):
         raise DatasetError(

@@ -13,10 +13,11 @@ from recsys import contract
 from recsys.archive import MOVIES_CSV, RATINGS_CSV
 from recsys.dataset import fetch_dataset, read_source_md5
 from recsys.errors import ArtifactError, DatasetError
-from recsys.interactions import FileStats, Stats, generate_data_frames, read_stats
+from recsys.interactions import Stats, generate_data_frames, read_stats
 from recsys.object_store import ObjectStore
+from recsys.quarantine import FileStats
 from recsys.sample import write_sample
-from recsys.settings import FeatureSettings
+from recsys.settings import FeatureSettings, RuleShares
 from recsys.validation import Rule
 
 MOVIES = b"movieId,title,genres\n1,Toy Story (1995),Comedy\n2,Heat (1995),Action|Crime\n"
@@ -24,7 +25,9 @@ HEADER = b"userId,movieId,rating,timestamp\n"
 ROWS = b"".join(
     f"{user},{movie},4.0,{user + movie}\n".encode() for user in range(1, 51) for movie in (1, 2)
 )
-TOLERANT = FeatureSettings(max_quarantine_share=0.5)
+ALL_BORNE = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
+TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_BORNE)
+OVERALL = FeatureSettings(max_rule_shares=ALL_BORNE)
 
 
 def put(store: ObjectStore, ratings: bytes, movies: bytes = MOVIES) -> str:
@@ -63,8 +66,8 @@ def test_the_real_dataset_becomes_features_without_a_broken_row(
         RATINGS_CSV: FileStats(rows=100_836, quarantine={}),
         MOVIES_CSV: FileStats(rows=9742, quarantine={}),
     }
-    assert stats.rating_histogram["4.0"] == 26_818
-    assert sum(stats.rating_histogram.values()) == 100_836
+    assert stats.profile.ratings["4.0"] == 26_818
+    assert sum(stats.profile.ratings.values()) == 100_836
     assert (stats.first_timestamp, stats.last_timestamp) == (828_124_615, 1_537_799_250)
     assert seen[-1] == (2_483_723, 2_483_723)
 
@@ -210,16 +213,33 @@ def test_a_share_of_broken_rows_at_the_limit_is_borne(
 ) -> None:
     md5 = put(object_store, HEADER + b"1,1,9,5\n" * 5 + ROWS[: ROWS.rfind(b"46,1,4.0")])
     with pytest.raises(DatasetError):
-        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+        generate_data_frames(md5, object_store, OVERALL, tmp_path)
     md5 = put(object_store, HEADER + b"1,1,9,5\n" * 5 + ROWS)
-    assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path).interactions == 100
+    assert generate_data_frames(md5, object_store, OVERALL, tmp_path).interactions == 100
+
+
+def test_each_rule_has_a_budget_of_its_own(object_store: ObjectStore, tmp_path: Path) -> None:
+    md5 = put(object_store, HEADER + b"1,1,9,5\n" * 3 + b"1,x,4.0,5\n" + ROWS)
+    with pytest.raises(DatasetError, match="too many rows") as caught:
+        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    assert caught.value.expected == "at most 5.0%; at most 2.0% under rating_range"
+    lenient = FeatureSettings(max_rule_shares=RuleShares(rating_range=0.03))
+    stats = generate_data_frames(md5, object_store, lenient, tmp_path)
+    assert stats.files[RATINGS_CSV].shares[Rule.RATING_RANGE] == pytest.approx(3 / 104)
+
+
+def test_too_many_duplicates_are_their_own_error(object_store: ObjectStore, tmp_path: Path) -> None:
+    md5 = put(object_store, HEADER + ROWS + ROWS)
+    with pytest.raises(DatasetError, match=r"too many rows of ratings\.csv rate a movie again"):
+        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
 
 
 def test_duplicates_are_resolved_and_not_counted_as_broken(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + ROWS + ROWS)
-    stats = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    many = FeatureSettings(max_rule_shares=RuleShares(duplicate=0.5))
+    stats = generate_data_frames(md5, object_store, many, tmp_path)
     assert stats.interactions == 100
     assert stats.files[RATINGS_CSV].quarantine == {Rule.DUPLICATE: 100}
 
@@ -251,8 +271,10 @@ def test_nothing_valid_is_an_error_even_where_every_broken_row_is_borne(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + b"1,1,9,5\n")
-    with pytest.raises(DatasetError, match="no valid row"):
-        generate_data_frames(md5, object_store, FeatureSettings(max_quarantine_share=1), tmp_path)
+    all_borne = FeatureSettings(max_quarantine_share=1, max_rule_shares=ALL_BORNE)
+    with pytest.raises(DatasetError, match="no valid row") as caught:
+        generate_data_frames(md5, object_store, all_borne, tmp_path)
+    assert caught.value.found == "only broken rows: rating_range 1"
 
 
 def test_line_breaks_byte_order_marks_and_the_order_of_rows_change_nothing_but_the_hash(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from unittest import mock
 
 import polars as pl
@@ -10,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys import dataset_csv
-from recsys.dataset_csv import MAX_LINE_BYTES, read_movies, read_ratings
+from recsys.dataset_csv import (
+    MAX_LINE_BYTES,
+    read_movies,
+    read_ratings,
+    read_ratings_in_file_order,
+)
 from recsys.errors import DatasetError
 from recsys.validation import Header, Rating, Rule, judge_rating
 
@@ -48,7 +55,7 @@ def read(chunks: Iterable[bytes]) -> tuple[list[tuple[object, ...]], list[tuple[
     count = 0
     for batch in read_ratings(chunks, KNOWN):
         rows += batch.rows.sort("line").rows()
-        broken += batch.quarantine.select("rule", "line").rows()
+        broken += batch.rejected.frame.select("rule", "line").rows()
         count += batch.read
     return rows, broken, count
 
@@ -102,7 +109,7 @@ def test_valid_rows_survive_exactly(
 def test_quarantine_keeps_the_raw_line_bounded_and_its_number() -> None:
     lines = [b"1,1,4.0,10", b"1,2,9,11", b"", b"1,\xff,4.0,12", b"x" * 5000, b"1,77,4.0,13"]
     (batch,) = read_ratings([b"\r\n".join([HEADER, *lines])], KNOWN)
-    assert batch.quarantine.rows() == [
+    assert batch.rejected.frame.rows() == [
         ("rating_range", "ratings.csv", 3, "1,2,9,11"),
         ("encoding", "ratings.csv", 5, "1,\\xff,4.0,12"),
         ("field_count", "ratings.csv", 6, "x" * 300),
@@ -153,7 +160,7 @@ def test_movies_are_sorted_and_the_last_of_an_id_wins() -> None:
         (1, "Toy Story (1995)", 1995, []),
         (3, "American President, The (1995)", 1995, ["Comedy", "Drama"]),
     ]
-    assert batch.quarantine.rows() == [
+    assert batch.rejected.frame.rows() == [
         ("duplicate", "movies.csv", 3, "1,Toy Story (1994),Comedy"),
         ("wrong_type", "movies.csv", 4, "x,Broken (1995),Comedy"),
     ]
@@ -164,4 +171,23 @@ def test_a_stray_quote_costs_one_row_and_not_the_rest_of_the_file() -> None:
     content = b'movieId,title,genres\n1,"Toy Story (1995),Comedy\n2,Jumanji (1995),Adventure\n'
     batch = read_movies([content])
     assert batch.rows["movieId"].to_list() == [2]
-    assert batch.quarantine["rule"].to_list() == ["field_count"]
+    assert batch.rejected.frame["rule"].to_list() == ["field_count"]
+
+
+def test_ratings_in_file_order_are_numbered_without_what_was_rejected(tmp_path: Path) -> None:
+    lines = ["9,2,4.0,10", "1,1,9,11", "3,1,2.5,12", "9,2,1.0,13", "2,77,4.0,14", "1,2,.5,15"]
+    path = tmp_path / "in.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ratings.csv", "\n".join([HEADER.decode(), *lines]))
+        archive.writestr("movies.csv", "movieId,title,genres\n1,A (1990),\n2,B (1991),\n")
+    ratings, movies = read_ratings_in_file_order(path)
+    assert ratings.columns == ["row", "userId", "movieId", "rating", "timestamp"]
+    assert ratings.rows() == [(0, 3, 1, 2.5, 12), (1, 9, 2, 1.0, 13), (2, 1, 2, 0.5, 15)]
+    assert movies["movieId"].to_list() == [1, 2]
+
+
+def test_the_real_dataset_is_read_in_file_order(ml_latest_small: Path) -> None:
+    ratings, movies = read_ratings_in_file_order(ml_latest_small)
+    assert (ratings.height, movies.height) == (100_836, 9742)
+    assert ratings.row(2) == (2, 1, 6, 4.0, 964982224)
+    assert ratings.row(-1) == (100_835, 610, 170875, 3.0, 1493846415)

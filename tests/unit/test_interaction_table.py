@@ -70,6 +70,33 @@ def test_the_split_keeps_every_row_as_it_was(rows: list[Row]) -> None:
     )
 
 
+@given(rows_strategy, shares)
+def test_the_split_never_leaks(rows: list[Row], share: float) -> None:
+    kept, _ = resolve_duplicates(frame(rows))
+    shuffled = kept.sample(fraction=1, shuffle=True, seed=2).with_columns(note=pl.lit("kept"))
+    table = split_holdout(shuffled, share)
+    assert table.equals(
+        split_holdout(kept.with_columns(note=pl.lit("kept")), share).select(table.columns)
+    )
+    for (_,), user in table.group_by("userId"):
+        held, trained = (user.filter(pl.col("split") == s) for s in ("holdout", "train"))
+        assert trained.height >= 1, "a user with one rating has it in training"
+        if held.height:
+            first_held = held.select("timestamp", "movieId").rows()[0]
+            last_trained = trained.select("timestamp", "movieId").rows()[-1]
+            assert last_trained < first_held
+
+
+def test_ties_in_time_go_by_movie_and_columns_of_the_caller_stay() -> None:
+    rows = pl.DataFrame({"timestamp": [5, 5, 5], "movieId": [9, 3, 7], "userId": [1, 1, 1]})
+    assert split_holdout(rows, 0.4).rows() == [
+        (5, 3, 1, "train"),
+        (5, 7, 1, "train"),
+        (5, 9, 1, "holdout"),
+    ]
+    assert split_holdout(rows.clear(), 0.4).rows() == []
+
+
 def write(folder: Path, parts: list[pl.DataFrame]) -> bytes:
     waiting_folder = folder / "waiting"
     waiting_folder.mkdir(parents=True)
