@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import polars as pl
@@ -18,10 +18,12 @@ from recsys import contract
 from recsys.contract import PUBLIC_TABLES, PublicTable
 from recsys.errors import ConfigurationError, LockedError, VectorError
 from recsys.vector_check import VectorReport, check_vectors
+from recsys.vector_index import EF_CONSTRUCTION, build_index
 from recsys.vector_rows import COLUMN_TYPE, VectorRows, read_vectors
-from recsys.vector_search import OPERATOR_CLASS, Connection, recommend, similar
+from recsys.vector_search import Connection, recommend, similar
 
 __all__ = [
+    "EF_CONSTRUCTION",
     "LoadedTable",
     "VectorReport",
     "check_vectors",
@@ -38,9 +40,6 @@ LEAST_PGVECTOR: Final = (0, 8, 4)
 _LOCK_TIMEOUT: Final = "10s"
 # Any constant serves; it must differ from the other advisory locks.
 _EXTENSION_LOCK: Final = 0x5EC5_0010
-# Two workers halve the build; below this many rows starting them takes longer than they save.
-_PARALLEL_FROM_ROWS: Final = 20_000
-_INDEX_WORKERS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class LoadedTable:
         dim: their dimension.
         digest: sha256 of the content, 64 hex digits.
         loaded: False if the same content was there already.
+        index_s: seconds that building the index took; 0 if none was built.
     """
 
     table: str
@@ -60,6 +60,7 @@ class LoadedTable:
     dim: int
     digest: str
     loaded: bool
+    index_s: float = 0.0
 
 
 def enable_vector_extension(conn: Connection) -> None:
@@ -139,7 +140,7 @@ def load_vectors(
         # Two runs may load the same release; the second then finds the content there.
         conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
         if _facts(conn, name).get("digest") == rows.digest:
-            return LoadedTable(name, loaded.rows, loaded.dim, loaded.digest, False)
+            return replace(loaded, loaded=False)
         conn.execute(sql.SQL("drop table if exists {}").format(relation))
         _create(conn, relation, table, loaded.dim)
         columns = [table.id_column, "vector", *(column for column, _ in table.extra_columns)]
@@ -155,7 +156,8 @@ def load_vectors(
             )
         )
         if table.indexed:
-            _index(conn, relation, table, loaded.rows, loaded.dim)
+            index_s = build_index(conn, relation, table, loaded.rows, loaded.dim)
+            loaded = replace(loaded, index_s=index_s)
         facts = json.dumps({"digest": rows.digest, "rows": loaded.rows, "release_id": release_id})
         conn.execute(sql.SQL("comment on table {} is {}").format(relation, sql.Literal(facts)))
         conn.execute(sql.SQL("analyze {}").format(relation))
@@ -222,60 +224,3 @@ def _create(conn: Connection, relation: sql.Identifier, table: PublicTable, dim:
         ),
     ]
     conn.execute(sql.SQL("create table {} ({})").format(relation, sql.SQL(", ").join(columns)))
-
-
-def _index(
-    conn: Connection, relation: sql.Identifier, table: PublicTable, rows: int, dim: int
-) -> None:
-    """Builds the HNSW index; raises if its graph does not fit into memory."""
-    outgrown: list[str] = []
-
-    def listen(notice: psycopg.errors.Diagnostic) -> None:
-        if "no longer fits" in (notice.message_primary or ""):
-            outgrown.append(notice.message_primary or "")
-
-    statement = sql.SQL("create index on {} using hnsw (vector {})").format(
-        relation, sql.Identifier(OPERATOR_CLASS[table.metric])
-    )
-    workers = _INDEX_WORKERS if rows >= _PARALLEL_FROM_ROWS else 0
-    conn.execute(
-        "select set_config('maintenance_work_mem', %s, true), "
-        # The planner otherwise goes by the size of the heap, which says little about the work.
-        "set_config('min_parallel_table_scan_size', '0', true)",
-        (f"{index_memory_mb(rows, dim)}MB",),
-    )
-    conn.add_notice_handler(listen)
-    try:
-        try:
-            _build(conn, statement, workers)
-        except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory):
-            if not workers:
-                raise
-            # Workers share the graph in /dev/shm, which containers often keep at 64 MB.
-            _build(conn, statement, 0)
-    finally:
-        conn.remove_notice_handler(listen)
-    if outgrown:
-        raise VectorError(
-            "the index did not fit into memory while it was built",
-            found=outgrown[0],
-            expected=f"{index_memory_mb(rows, dim)} MB to be enough",
-            hint="this is a fault of index_memory_mb; report it with the number of rows",
-        )
-
-
-def _build(conn: Connection, statement: sql.Composed, workers: int) -> None:
-    with conn.transaction():
-        conn.execute(
-            "select set_config('max_parallel_maintenance_workers', %s, true)", (str(workers),)
-        )
-        conn.execute(statement)
-
-
-def index_memory_mb(rows: int, dim: int) -> int:
-    """Megabytes that building an HNSW index (m = 16) takes, generously.
-
-    Per row: the vector, an element of about 150 bytes, and 32 neighbours of 16 bytes on the lowest
-    level, a sixteenth of that above, rounded up by the allocator; twice that is asked for.
-    """
-    return 64 + rows * 2 * (2 * dim + 150 + 700) // 2**20

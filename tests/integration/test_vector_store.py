@@ -14,7 +14,7 @@ import polars as pl
 import psycopg
 import pytest
 
-from recsys import contract, vector_check, vector_search, vector_store
+from recsys import contract, vector_check, vector_index, vector_search, vector_store
 from recsys.contract import MOVIE_VECTOR_DIM, PUBLIC_TABLES, TOWER_DIM
 from recsys.errors import (
     ArtifactError,
@@ -211,7 +211,7 @@ class TestLoading:
         def fail(*_: Any) -> None:
             raise RuntimeError
 
-        monkeypatch.setattr(vector_store, "_index", fail)
+        monkeypatch.setattr(vector_store, "build_index", fail)
         with pytest.raises(RuntimeError):
             load(conn, 200, seed=1)
         vector_store.check_vectors(conn, MOVIE_VECTORS, RELEASE, expected_rows=300)
@@ -259,7 +259,7 @@ class TestLoading:
     def test_an_index_that_outgrows_its_memory_is_an_error(
         self, conn: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(vector_store, "index_memory_mb", lambda *_: 1)
+        monkeypatch.setattr(vector_index, "index_memory_mb", lambda *_: 1)
         with pytest.raises(VectorError, match="did not fit into memory"):
             load(conn, 3000)
         assert scalar(conn, "select to_regclass(%s)", TABLE) is None
@@ -267,9 +267,9 @@ class TestLoading:
     def test_the_index_is_built_without_workers_where_shared_memory_is_scarce(
         self, conn: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(vector_store, "_PARALLEL_FROM_ROWS", 1)
+        monkeypatch.setattr(vector_index, "_PARALLEL_FROM_ROWS", 1)
         # No machine can reserve two terabytes for the workers, and one process never needs them.
-        monkeypatch.setattr(vector_store, "index_memory_mb", lambda *_: 2_000_000)
+        monkeypatch.setattr(vector_index, "index_memory_mb", lambda *_: 2_000_000)
         load(conn, 1000)
         vector_store.check_vectors(conn, MOVIE_VECTORS, RELEASE, expected_rows=1000)
 

@@ -14,7 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from recsys.errors import VectorError
-from recsys.vectors import MovieVectors, compute_movie_vectors, hide_last_liked, neighbour_quality
+from recsys.vector_quality import hide_last_liked, neighbour_quality
+from recsys.vectors import MovieVectors, compute_movie_vectors
 
 law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
 GENRES = ["Comedy", "Drama", "Horror"]

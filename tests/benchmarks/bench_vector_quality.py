@@ -1,0 +1,297 @@
+"""Ways to say which movies are alike: which one leads users to movies that they went on to like?
+
+``python -m tests.benchmarks.bench_vector_quality ML_LATEST_SMALL.zip [FILE.json]`` prints a table
+for each dataset (the real one; halves of it by users and by time and a generated one, less
+closely) and writes them as JSON. docs/adr/0004-movie-vectors.md was decided by it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.sparse.linalg import svds
+
+from recsys import sample, vectors
+from recsys.pattern import Pattern, leading_axes
+from recsys.vector_quality import NEIGHBOURS, Asked, hide_last_liked, raw_stars
+
+DIM: Final = 128
+ALS_DIM: Final = 64
+SHRINKAGE: Final = 20
+BUCKETS: Final = (1, 10, 50)
+_AGREEMENT: Final = 10
+_SAMPLE_RATINGS: Final = 100_000
+
+Matrix = NDArray[np.float32]
+Similarity = Callable[[pl.DataFrame, pl.DataFrame, NDArray[np.int32]], Matrix]
+"""From training part, movies and ids to the similarity of all pairs, float32 (movies, movies)."""
+
+
+def stars(train: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
+    """The stars, float32 (users, movies)."""
+    _, user = np.unique(train["userId"].to_numpy(), return_inverse=True)
+    movie = np.searchsorted(ids, train["movieId"].to_numpy())
+    values = train["rating"].to_numpy().astype(np.float32)
+    return sp.csr_matrix((values, (user, movie)), shape=(user.max() + 1, len(ids)))
+
+
+def log_weights(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """log(1 + stars)."""
+    made = matrix.copy()
+    made.data = np.log1p(made.data)
+    return made
+
+
+def idf_weights(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Rated or not, times the inverse frequency of user and movie."""
+    made = matrix.copy()
+    by_user, by_movie = np.diff(made.indptr), np.bincount(made.indices, minlength=made.shape[1])
+    user = np.log((made.shape[1] + 1) / by_user)
+    movie = np.log((made.shape[0] + 1) / by_movie)
+    made.data = (np.repeat(user, by_user) * movie[made.indices]).astype(np.float32)
+    return made
+
+
+def bm25_weights(matrix: sp.csr_matrix, k1: float = 100.0, b: float = 0.8) -> sp.csr_matrix:
+    """Okapi BM25 with users as documents, as the library `implicit` weighs."""
+    made = matrix.copy()
+    lengths = np.asarray(made.sum(axis=1)).ravel()
+    norms = np.repeat((1 - b) + b * lengths / lengths.mean(), np.diff(made.indptr))
+    movie = np.log(made.shape[0]) - np.log1p(np.bincount(made.indices, minlength=made.shape[1]))
+    made.data = made.data * (k1 + 1) / (k1 * norms + made.data) * movie[made.indices]
+    made.data = made.data.astype(np.float32)
+    return made
+
+
+def centred(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Stars less the user's mean."""
+    made = matrix.copy()
+    counts = np.diff(made.indptr)
+    means = np.asarray(made.sum(axis=1)).ravel() / counts
+    made.data = (made.data - np.repeat(means, counts) + 1e-6).astype(np.float32)
+    return made
+
+
+def cosines(rows: Any) -> Matrix:
+    """Cosines of all pairs of rows, dense float32."""
+    if sp.issparse(rows):
+        lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+        rows = sp.diags_array(1 / np.maximum(lengths, 1e-12).astype(np.float32)) @ rows
+        return (rows @ rows.T).toarray()
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return rows @ rows.T
+
+
+def exact(weigh: Callable[[sp.csr_matrix], sp.csr_matrix]) -> Similarity:
+    """Cosine of the weighted columns themselves."""
+    return lambda train, _, ids: cosines(weigh(stars(train, ids)).T.tocsr())
+
+
+def svd(weigh: Callable[[sp.csr_matrix], sp.csr_matrix], exponent: float = 1.0) -> Similarity:
+    """Truncated SVD of the weighted matrix; axes times their singular values ** exponent."""
+
+    def similarity(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
+        matrix = weigh(stars(train, ids))
+        rank = min(DIM, min(matrix.shape) - 1)
+        _, singular, axes = svds(matrix, rank, rng=np.random.default_rng(0))
+        return cosines((axes.T * singular**exponent).astype(np.float32))
+
+    return similarity
+
+
+def shrunk(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
+    """Cosine of who rated, times n / (n + 20) for n users in common (Bell and Koren, 2007)."""
+    matrix = stars(train, ids)
+    matrix.data[:] = 1
+    common = (matrix.T @ matrix).toarray()
+    counts = np.diag(common).copy()
+    made = common / np.sqrt(np.outer(counts, counts)) * (common / (common + SHRINKAGE))
+    return made.astype(np.float32)
+
+
+def neighbour_axes(train: pl.DataFrame, movies: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
+    """The matrix of exact neighbours (`shrunk`), projected on its leading axes."""
+    graph = shrunk(train, movies, ids)
+    _, values, axes = svds(graph, min(DIM, len(graph) - 1), rng=np.random.default_rng(0))
+    return cosines((axes.T * np.sqrt(values)).astype(np.float32))
+
+
+def random_projection(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
+    """The weighted columns, projected at random (Johnson and Lindenstrauss)."""
+    matrix = idf_weights(stars(train, ids))
+    lines = np.random.default_rng(0).standard_normal((matrix.shape[0], DIM), np.float32)
+    return cosines(np.asarray(matrix.T @ lines))
+
+
+def als(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
+    """Implicit ALS (Hu, Koren and Volinsky, ICDM 2008): alpha 10, lambda 10, 8 rounds."""
+    matrix = stars(train, ids)
+    matrix.data[:] = 10
+    sides = (matrix, matrix.T.tocsr())
+    rng = np.random.default_rng(0)
+    factors = [rng.normal(scale=0.1, size=(n, ALS_DIM)).astype(np.float32) for n in matrix.shape]
+    for _round in range(8):
+        for side, known in enumerate(sides):
+            other = factors[1 - side]
+            base = other.T @ other + 10 * np.eye(ALS_DIM, dtype=np.float32)
+            for row in range(known.shape[0]):
+                at = slice(known.indptr[row], known.indptr[row + 1])
+                near, weight = other[known.indices[at]], known.data[at]
+                left = base + (near.T * weight) @ near
+                factors[side][row] = np.linalg.solve(left, near.T @ (1 + weight))
+    return cosines(factors[1])
+
+
+def ours(content: float = 10.0, exponent: float = 0.5) -> Similarity:
+    """`compute_movie_vectors` with other weights."""
+
+    def similarity(train: pl.DataFrame, movies: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
+        pattern = Pattern.of_interactions(train)
+        weighted = vectors.weigh(pattern, content * vectors.content_rows(movies, ids))
+        axes, singular = leading_axes(weighted, DIM, seed=vectors.SEED, rounds=3)
+        made = vectors.unit_rows(axes * singular**exponent, DIM)
+        return made @ made.T
+
+    return similarity
+
+
+def chosen(train: pl.DataFrame, movies: pl.DataFrame, _: NDArray[np.int32]) -> Matrix:
+    """The product's own movie vectors."""
+    made = vectors.compute_movie_vectors(train, movies, dim=DIM).vectors
+    return made @ made.T
+
+
+def popularity(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
+    """Every movie is as near as it is popular."""
+    counts = np.bincount(np.searchsorted(ids, train["movieId"].to_numpy()), minlength=len(ids))
+    return np.broadcast_to(counts.astype(np.float32), (len(ids), len(ids)))
+
+
+KINDS: Final[dict[str, Similarity]] = {
+    "popularity": popularity,
+    "exact cosine, raw stars": exact(lambda m: m),
+    "exact cosine, log stars": exact(log_weights),
+    "exact cosine, IDF": exact(idf_weights),
+    "exact cosine, BM25": exact(bm25_weights),
+    "exact cosine, mean-centred": exact(centred),
+    "co-occurrence, shrunk": shrunk,
+    "axes of shrunk neighbours": neighbour_axes,
+    "random projection, IDF": random_projection,
+    "SVD, raw stars": svd(lambda m: m),
+    "SVD, log stars": svd(log_weights),
+    "SVD, IDF": svd(idf_weights),
+    "SVD, IDF, root of values": svd(idf_weights, 0.5),
+    "SVD, BM25": svd(bm25_weights),
+    "SVD, BM25, root of values": svd(bm25_weights, 0.5),
+    "SVD, mean-centred": svd(centred),
+    f"implicit ALS, d = {ALS_DIM}": als,
+    "chosen, without content": ours(content=0.0),
+    "chosen, content x 3": ours(content=3.0),
+    "chosen, content x 30": ours(content=30.0),
+    "chosen, values as they are": ours(exponent=1.0),
+    "chosen": chosen,
+}
+REFERENCES: Final = ("popularity", "exact cosine, raw stars", "exact cosine, IDF", "chosen")
+"""Measured on every dataset; the others on the first only."""
+
+
+def measure(name: str, train: pl.DataFrame, hidden: pl.DataFrame, movies: pl.DataFrame) -> Any:
+    """One row of the table."""
+    ids = train["movieId"].unique().sort().to_numpy()
+    start = time.perf_counter()
+    similarity = KINDS[name](train, movies, ids)
+    seconds = time.perf_counter() - start
+    question = Asked.about(hidden, train, ids)
+    ranks = question.ranks(lambda liked: np.asarray(liked @ similarity))
+    counts = np.append(np.diff(raw_stars(train, ids).tocsc().indptr), 0)[question.places]
+    hits = ranks <= NEIGHBOURS
+    row = {
+        "kind": name,
+        "hit_rate": float(hits.mean()),
+        "ndcg": float(np.where(hits, 1 / np.log2(1 + ranks), 0).mean()),
+        "agreement": agreement(similarity, cosines(stars(train, ids).T.tocsr())),
+        "seconds": seconds,
+    }
+    for least, end in zip(BUCKETS, (*BUCKETS[1:], np.inf), strict=True):
+        inside = (counts >= least) & (counts < end)
+        row[f"hit_rate_{least}+"] = float(hits[inside].mean())
+        row[f"hidden_{least}+"] = int(inside.sum())
+    return row
+
+
+def agreement(made: Matrix, raw: Matrix) -> float:
+    """Share of 500 movies' 10 nearest that are as near by raw cosine as the 10 nearest there."""
+    asked = np.random.default_rng(0).permutation(len(raw))[:500]
+    found, best = np.array(made[asked]), raw[asked].copy()
+    rows = np.arange(len(asked))
+    found[rows, asked] = best[rows, asked] = -np.inf
+    nearest = np.argpartition(-found, _AGREEMENT - 1, axis=1)[:, :_AGREEMENT]
+    limit = -np.partition(-best, _AGREEMENT - 1, axis=1)[:, _AGREEMENT - 1 :][:, :1]
+    return float((best[rows[:, None], nearest] >= limit - 1e-6).mean())
+
+
+def read(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Ratings and movies of a MovieLens zip."""
+    with zipfile.ZipFile(path) as archive:
+        files = {Path(n).name: n for n in archive.namelist()}
+        ratings = pl.read_csv(io.BytesIO(archive.read(files["ratings.csv"])))
+        movies = pl.read_csv(io.BytesIO(archive.read(files["movies.csv"])))
+    return ratings.with_columns(
+        pl.col("userId", "movieId").cast(pl.Int32), pl.col("rating").cast(pl.Float32)
+    ), movies.select(
+        pl.col("movieId").cast(pl.Int32),
+        year=pl.col("title").str.extract(r"\((\d{4})\)\s*$").cast(pl.Int16),
+        genres=pl.col("genres").str.split("|"),
+    )
+
+
+def datasets(path: Path) -> Iterator[tuple[str, pl.DataFrame, pl.DataFrame]]:
+    """Name, interactions and movies of each dataset."""
+    ratings, movies = read(path)
+    middle = ratings["timestamp"].median()
+    yield "ml-latest-small", ratings, movies
+    yield "users of even id", ratings.filter(pl.col("userId") % 2 == 0), movies
+    yield "users of odd id", ratings.filter(pl.col("userId") % 2 == 1), movies
+    yield "the earlier half", ratings.filter(pl.col("timestamp") < middle), movies
+    yield "the later half", ratings.filter(pl.col("timestamp") >= middle), movies
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sample.zip"
+        sample.write_sample(path, ratings=_SAMPLE_RATINGS, seed=1)
+        yield "generated, 100 K", *read(path)
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the tables and writes them as JSON."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for dataset, interactions, movies in datasets(Path(arguments[0])):
+        train, hidden = hide_last_liked(interactions)
+        print(f"\n{dataset}: {train.height:,} ratings, {hidden.height} hidden")
+        print(f"{'kind':28} hit@50  NDCG@50  agree@10  1-9    10-49  50+       s")
+        tables[dataset] = []
+        for kind in REFERENCES if len(tables) > 1 else KINDS:
+            row = measure(kind, train, hidden, movies)
+            tables[dataset].append(row)
+            rates = "  ".join(f"{row[f'hit_rate_{least}+']:.3f}" for least in BUCKETS)
+            print(
+                f"{kind:28} {row['hit_rate']:.3f}   {row['ndcg']:.3f}    {row['agreement']:.3f} "
+                f"    {rates}  {row['seconds']:5.1f}",
+                flush=True,
+            )
+    if len(arguments) > 1:
+        Path(arguments[1]).write_text(json.dumps(tables, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
