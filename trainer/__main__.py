@@ -1,4 +1,4 @@
-"""The trainer's command line: ``python -m trainer [train|verify]``.
+"""The trainer's command line: ``python -m trainer [train|verify|local]``.
 
 Everything that ends the process is turned into an exit code of the contract here. TensorFlow is
 imported late, so that bad settings are refused in an instant.
@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import SecretStr, ValidationError
@@ -27,8 +28,16 @@ from recsys.errors import (
     TrainingError,
     TransientError,
 )
-from trainer.config import build_settings, training_config
+from recsys.settings import TrainerSettings
+from trainer.config import (
+    ENVIRONMENT_PREFIX,
+    build_settings,
+    environment_overrides,
+    gather_overrides,
+    training_config,
+)
 from trainer.journal import keep_log
+from trainer.lineage import check_site_keras
 from trainer.termination import Terminated, Termination
 
 if TYPE_CHECKING:
@@ -46,8 +55,10 @@ commands:
            manifest is written last, so a release without one does not exist
   verify   in a fresh process, load the stored model with stock Keras and compare its answers with
            the golden predictions that were recorded when it was made
+  local    the same as train without S3 or any server: features from a folder, artifacts to another;
+           `python -m trainer local --help` tells more
 
-environment (there are no other inputs):
+environment of train and verify (there are no other inputs):
   {contract.ENV_BUILD}        the build as JSON: dataset_md5, trainer_digest, settings
   {contract.ENV_RELEASE_ID}   the release id of that build
   {contract.ENV_RUN_NONCE}    which run asks; it is written into the manifest
@@ -56,8 +67,12 @@ environment (there are no other inputs):
   {contract.ENV_S3_REGION}    default us-east-1
   {contract.ENV_XCOM_DIR}     gets return.json with the manifest's key where the folder exists;
                       default /airflow/xcom
+  {contract.ENV_CHAMPION}     optional: the release whose evaluated model and towers are measured on
+                      the same holdout, for comparison
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
   RECSYS_CODE_REVISION    optional; recorded in the manifest's lineage
+  {contract.ENV_SITE_KERAS}   optional: the Keras that the site loads models with; one that is
+                      older than the trainer's may not read what it saves: that is refused
 
 What can be tuned goes into the build's settings, e.g.
   {{"trainer": {{"seed": 20, "overrides": {{"rating": {{"epochs": 12}}}}}}}}
@@ -73,6 +88,18 @@ exit codes:
 """
 
 
+_LOCAL_HELP = f"""\
+Trains on the features in a folder and writes a release's files to another one, no server needed.
+
+DIR of --features holds {contract.INTERACTIONS_FILE} and {contract.MOVIES_FILE} as the pipeline
+makes them; the column split of the interactions says what is for training and what is held out.
+
+settings, the later ones win: the defaults in trainer/config.py; the file of --config (TOML or JSON:
+a table [rating] and one [ranking]); variables like {ENVIRONMENT_PREFIX}RATING__EPOCHS=12; --set.
+They are checked before anything is read, and are recorded in {contract.LINEAGE_FILE}.
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(ExitCode.BAD_CONFIG, f"{message}; `python -m trainer --help` tells more\n")
@@ -80,35 +107,19 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> ExitCode:
     """Runs one command to its end and says how it ended; logs to stdout."""
-    parser = _Parser(
-        prog="python -m trainer",
-        description=_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", nargs="?", choices=["train", "verify"], default="train")
-    command = parser.parse_args(arguments).command
+    options = _parser().parse_args(arguments)
     with keep_log() as kept, Termination() as termination:
         store: ObjectStore | None = None
+        given: TrainerInput | None = None
         try:
-            given = _input(environ)
-            store = _connect(given, environ)
-            settings = build_settings(given.build.settings)
-            config = training_config(settings.trainer.overrides)
-            log.info("%s release %s", command, given.release_id)
-            if command == "verify":
-                from trainer.verify import verify_release
-
-                verify_release(store, given)
-                return ExitCode.OK
-            # Importing TensorFlow takes seconds: a bucket that is not there is told first.
-            store.check()
-            from trainer.release import make_release
-
-            if not make_release(
-                store, given, config, settings.trainer.seed, environ, termination.deferred()
-            ):
-                # The stored log tells of the training: it stays.
-                return ExitCode.OK
+            if options.command == "local":
+                _train_locally(options, environ)
+            else:
+                given = _input(environ)
+                store = _connect(given, environ)
+                if not _run(options.command, store, given, environ, termination):
+                    # The stored log tells of the training: it stays.
+                    return ExitCode.OK
             code = ExitCode.OK
         except (Exception, Terminated) as error:
             code = _exit_code(error)
@@ -117,10 +128,110 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> ExitCode:
                 # The store does not answer: the log would not reach it either.
                 store = None
         log.info("exit code %d (%s)", code, code.name)
-        if store is not None and command == "train":
+        if store is not None and given is not None and options.command != "verify":
             with termination.deferred():
                 _store_log(store, given.release_id, kept.text())
     return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m trainer",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="[train | verify | local]")
+    for name in ("train", "verify"):
+        commands.add_parser(name)
+    local = commands.add_parser(
+        "local",
+        description=_LOCAL_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    local.add_argument("--features", type=Path, required=True, metavar="DIR")
+    local.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets the files")
+    local.add_argument("--seed", type=int, default=TrainerSettings().seed, metavar="N")
+    local.add_argument("--config", type=Path, metavar="FILE", help="settings as TOML or JSON")
+    local.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="assignments",
+        metavar="SECTION.FIELD=VALUE",
+        help="one setting, e.g. rating.epochs=12; may be repeated",
+    )
+    local.add_argument(
+        "--champion",
+        type=Path,
+        metavar="DIR",
+        help="the --out of an earlier training, measured on the same holdout",
+    )
+    local.add_argument(
+        "--no-refit",
+        action="store_false",
+        dest="refit",
+        help="export what was evaluated, without fitting again to all interactions",
+    )
+    return parser
+
+
+def _run(
+    command: str | None,
+    store: ObjectStore,
+    given: TrainerInput,
+    environ: Mapping[str, str],
+    termination: Termination,
+) -> bool:
+    """Runs `train` or `verify`; returns whether a release was made."""
+    settings = build_settings(given.build.settings)
+    config = training_config(settings.trainer.overrides)
+    _refuse_stray_settings(environ)
+    if command != "verify":
+        check_site_keras(environ)
+    log.info("%s release %s", command or "train", given.release_id)
+    if command == "verify":
+        from trainer.verify import verify_release
+
+        verify_release(store, given)
+        return False
+    # Importing TensorFlow takes seconds: a bucket that is not there is told first.
+    store.check()
+    from trainer.release import make_release
+
+    return make_release(
+        store, given, config, settings.trainer.seed, environ, termination.deferred()
+    )
+
+
+def _train_locally(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    config = training_config(gather_overrides(options.config, environ, options.assignments))
+    if options.seed < 0:
+        raise ConfigurationError("--seed is no seed", found=options.seed, expected="0 or more")
+    from trainer.local import LocalTraining, train_locally
+
+    train_locally(
+        LocalTraining(
+            features=options.features,
+            out=options.out,
+            config=config,
+            seed=options.seed,
+            champion=options.champion,
+            refit=options.refit,
+        ),
+        environ,
+    )
+
+
+def _refuse_stray_settings(environ: Mapping[str, str]) -> None:
+    """What changes the outcome must be part of the build, else its fingerprint would lie."""
+    stray = environment_overrides(environ)
+    if stray:
+        raise ConfigurationError(
+            "settings of a release are taken from its build alone",
+            found=", ".join(stray),
+            expected=f"trainer.overrides in {contract.ENV_BUILD}",
+            hint="set RECSYS_BUILD_SETTINGS for the pipeline instead",
+        )
 
 
 def _input(environ: Mapping[str, str]) -> TrainerInput:
@@ -178,7 +289,9 @@ def _ran_out(error: BaseException) -> str:
     # TensorFlow's error is known by its name, because TensorFlow may not be imported.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "memory"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # polars, HDF5 and zipfile each raise an error of their own that tells it in words.
+    if full or os.strerror(errno.ENOSPC) in str(error):
         return "disk space"
     return ""
 

@@ -14,7 +14,8 @@ import polars as pl
 
 from recsys import contract
 from recsys.contract import Artifact, GoldenPredictions
-from recsys.object_store import file_sha256
+from recsys.object_store import StoredObject, file_sha256
+from trainer.data import TRAIN
 from trainer.folding import FoldedRating
 from trainer.model import build_model, predict
 from trainer.towers import Towers
@@ -43,6 +44,9 @@ class Store(Protocol):
     def sha256(self, key: str) -> str:
         """sha256 of an object's content."""
 
+    def head(self, key: str) -> StoredObject | None:
+        """What the store says of an object, or None if there is none."""
+
     def delete(self, keys: list[str]) -> None:
         """Deletes objects; one that is gone already is no error."""
 
@@ -56,15 +60,16 @@ def write_artifacts(
         folder: empty.
         evaluated: the fit to the training part and what it was worth.
         served: the fit to all interactions: the model and the towers are made from it.
-        interactions: all of them: userId, movieId, timestamp.
+        interactions: all of them: userId, movieId, timestamp, split.
     """
-    (folder / "towers").mkdir()
+    for name in ("towers", "evaluated"):
+        (folder / name).mkdir()
     evaluated.predictions.cast({"prediction": pl.Float32}).write_parquet(
         folder / contract.HOLDOUT_PREDICTIONS_FILE
     )
     evaluated.recommendations.write_parquet(folder / contract.HOLDOUT_RECOMMENDATIONS_FILE)
-    _write_json(folder / contract.METRICS_FILE, evaluated.metrics)
-    _write_json(
+    write_json(folder / contract.METRICS_FILE, evaluated.metrics)
+    write_json(
         folder / contract.HISTORY_FILE,
         {
             "evaluated": [asdict(record) for record in evaluated.fit.history],
@@ -77,6 +82,11 @@ def write_artifacts(
     (folder / contract.GOLDEN_FILE).write_text(golden.model_dump_json())
     user_towers(served.towers, interactions).write_parquet(folder / USER_TOWERS_FILE)
     movie_towers(served.towers).write_parquet(folder / MOVIE_TOWERS_FILE)
+    # What the metrics are of: a later run asks it, as champion, about its own holdout.
+    fit, trained_on = evaluated.fit, interactions.filter(pl.col("split") == TRAIN)
+    build_model(fit.rating).save(folder / contract.EVALUATED_MODEL_FILE)
+    user_towers(fit.towers, trained_on).write_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
+    movie_towers(fit.towers).write_parquet(folder / contract.EVALUATED_MOVIE_TOWERS_FILE)
 
 
 def golden_predictions(model: keras.Model, folded: FoldedRating) -> GoldenPredictions:
@@ -135,5 +145,6 @@ def _vectors(ids: Any, vectors: Any) -> pl.DataFrame:
     )
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a document that holds neither NaN nor infinity."""
     path.write_text(json.dumps(value, indent=1, allow_nan=False))

@@ -12,14 +12,14 @@ class EpochRecord:
     """One epoch of one model.
 
     Attributes:
-        model: which one.
+        model: which one; a scout is a rating model of few members that finds out when to stop.
         epoch: 1 is the first.
-        loss: mean squared error in stars for ``rating``, mean cross entropy for ``ranking``.
+        loss: mean cross entropy for ``ranking``, else mean squared error in stars.
         validation_rmse: stars; None where nothing was kept from the training.
         seconds: how long the epoch took.
     """
 
-    model: Literal["rating", "ranking"]
+    model: Literal["scout", "rating", "ranking"]
     epoch: int
     loss: float
     validation_rmse: float | None

@@ -6,18 +6,20 @@ At a moment in a user's history, with m_1 the newest movie before it and s_k the
                  w_k = exp(recency_k + liking(s_k)), k = 1..history
     movie tower  v_i = q_i + W c_i, with a bias b_i
     loss         cross entropy of softmax(u . v_i + b_i) with the next ``horizon`` movies,
-                 the liked ones weighted up
+                 the liked ones and the nearer ones weighted up
 
 (two towers under a softmax over the catalogue: Covington et al., "Deep neural networks for
 YouTube recommendations", RecSys 2016; sampled, with the correction by log of the expected count,
 after Jean et al., ACL 2015, where the catalogue is large). Stars alone rank badly: what people
 watch next says more than what they would rate high.
+
+The scores of `trainer.transitions` are added, which know what follows what but not what a user is
+like, and the sum is cut to the dimension of the contract (`trainer.towers.joined`).
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Final
 
 import keras
@@ -29,35 +31,20 @@ from recsys.contract import TOWER_DIM
 from recsys.errors import TrainingError
 from trainer.config import RankingConfig
 from trainer.data import Floats, Ints, Ratings
+from trainer.moments import STAR_LEVELS, Moments, moments, newest_moments, starts
 from trainer.progress import EpochRecord, OnEpoch
-from trainer.towers import BIAS, SPARE_DIMS, Towers, equally_long
+from trainer.towers import SPARE_DIMS, Towers, joined
+from trainer.transitions import Transitions, fit_transitions
 
 _LATENT_DIM: Final = TOWER_DIM - SPARE_DIMS
 _INITIAL_SCALE: Final = 0.3
 _RECENCY_SCALE: Final = 10.0
 _SHRINKAGE: Final = 0.3
-_STAR_STEPS: Final = 10
 _CHUNK: Final = 8192
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """Moments of users' histories.
-
-    Attributes:
-        user: shape (n,).
-        history: movies before it, newest first; the number of movies where there are none left,
-            shape (n, history).
-        level: stars of these in half stars less one, 0..9, shape (n, history).
-        next: movies after it, shape (n, horizon).
-        weight: of each of ``next``, 0 where there is none, summing to 1, shape (n, horizon).
-    """
-
-    user: Ints
-    history: Ints
-    level: Ints
-    next: Ints
-    weight: Floats
+_BATCHES: Final = 100
+_BATCH_SIZES: Final = (256, 4096)
+_SPREAD_USERS: Final = 500
+_TINY: Final = 1e-9
 
 
 def fit_towers(
@@ -74,14 +61,18 @@ def fit_towers(
     Raises:
         TrainingError: the loss is no longer a number.
     """
-    starts = _starts(ratings, config.stride, rng)
-    model = _RankingModel(ratings, config, rng, steps=-(-len(starts) // config.batch_size))
+    for_transitions, rng = rng.spawn(2)
+    transitions = fit_transitions(ratings, config, for_transitions)
+    begins = starts(ratings, config.stride, rng)
+    per_epoch = min(len(begins), config.moments)
+    batch = config.batch_size or int(np.clip(per_epoch // _BATCHES, *_BATCH_SIZES))
+    steps = -(-per_epoch // batch)
+    model = _RankingModel(ratings, config, rng, steps)
     for epoch in range(1, config.epochs + 1):
         started = time.monotonic()
-        order = rng.permutation(starts)
+        order = rng.permutation(begins)[:per_epoch]
         losses = [
-            model.step(_moments(ratings, rows, config), rng)
-            for rows in np.array_split(order, -(-len(order) // config.batch_size))
+            model.step(moments(ratings, rows, config), rng) for rows in np.array_split(order, steps)
         ]
         loss = float(tf.reduce_mean(tf.stack(losses)))
         if not np.isfinite(loss):
@@ -91,7 +82,31 @@ def fit_towers(
                 hint="lower ranking.learning_rate",
             )
         on_epoch(EpochRecord("ranking", epoch, loss, None, time.monotonic() - started))
-    return model.towers()
+    return _towers(ratings, config, model, transitions)
+
+
+def _towers(
+    ratings: Ratings, config: RankingConfig, model: _RankingModel, transitions: Transitions
+) -> Towers:
+    """Both models' towers in one space, the users' as of their newest interactions."""
+    movies, bias = model.movies()
+    wide = np.zeros((len(ratings.user_ids), movies.shape[1] + config.transition_dim), np.float32)
+    neural, linear = wide[:, : movies.shape[1]], wide[:, movies.shape[1] :]
+    for chosen in np.array_split(np.arange(len(wide), dtype=np.int32), len(wide) // _CHUNK + 1):
+        at = newest_moments(ratings, chosen, config)
+        neural[chosen] = model.users(at)
+        linear[chosen] = transitions.users(at)
+    spread = _spread(neural, movies, bias)
+    scale = config.transition_weight * spread / max(_spread(linear, transitions.after), _TINY)
+    users, movies = joined(wide, np.hstack([movies, scale * transitions.after]), bias)
+    return Towers(ratings.user_ids, ratings.movie_ids, users, movies)
+
+
+def _spread(users: Floats, movies: Floats, bias: Floats | None = None) -> float:
+    """How far apart a user's scores lie: their standard deviation, for some users, the mean."""
+    some = users[:: len(users) // _SPREAD_USERS + 1]
+    scores = some @ movies.T + (0 if bias is None else bias)
+    return float(np.mean(scores.std(axis=1)))
 
 
 class _RankingModel:
@@ -115,14 +130,13 @@ class _RankingModel:
             return rng.normal(0.0, _INITIAL_SCALE / np.sqrt(_LATENT_DIM), (rows, _LATENT_DIM))
 
         tables = {
-            "user": np.zeros((len(ratings.user_ids), _LATENT_DIM)),
             "movie": start(movies),
             "movie_content": start(features),
             "history": start(movies),
             "history_content": start(features),
             "bias": np.log(popularity + 1.0),
             "recency": -np.arange(config.history) / _RECENCY_SCALE,
-            "liking": np.zeros(_STAR_STEPS),
+            "liking": np.zeros(STAR_LEVELS),
         }
         self._variables = {
             name: keras.Variable(value, dtype="float32", name=name)
@@ -138,6 +152,7 @@ class _RankingModel:
             [self._variables[name] for name in ("bias", "recency", "liking")]
         )
         self._optimizer.build(list(self._variables.values()))
+        self._users = _SparseTable(len(ratings.user_ids), config.weight_decay)
         self._step = tf.function(
             self._train,
             input_signature=[
@@ -150,15 +165,15 @@ class _RankingModel:
             ],
         )
 
-    def step(self, moments: _Moments, rng: np.random.Generator) -> tf.Tensor:
+    def step(self, at: Moments, rng: np.random.Generator) -> tf.Tensor:
         """One step of AdamW; the mean cross entropy of these moments before it."""
         drawn, log_expected = self._sampler.draw(rng) if self._sampler else _NOTHING_DRAWN
         return self._step(
-            moments.user,
-            moments.history,
-            moments.level,
-            moments.next,
-            moments.weight,
+            at.user,
+            at.history,
+            at.level,
+            at.next,
+            at.weight,
             drawn,
             log_expected,
         )
@@ -173,7 +188,7 @@ class _RankingModel:
         drawn: tf.Tensor,
         log_expected: tf.Tensor,
     ) -> tf.Tensor:
-        variables = list(self._variables.values())
+        variables = [v.value for v in self._variables.values()]
         with tf.GradientTape() as tape:
             users = self._user_vectors(user, history, level)
             movies, bias = self._movie_vectors(), self._variables["bias"].value
@@ -190,8 +205,10 @@ class _RankingModel:
                 # With the movie itself in the sum the loss stays bounded whatever was drawn.
                 total = tf.math.softplus(score - total) + total
             loss = tf.reduce_mean(tf.reduce_sum(weight * (total - score), axis=1))
-        gradients = tape.gradient(loss, [v.value for v in variables])
+        *gradients, of_users = tape.gradient(loss, [*variables, self._users.rows])
+        rate = tf.cast(self._optimizer.learning_rate, tf.float32)
         self._optimizer.apply([tf.convert_to_tensor(g) for g in gradients])
+        self._users.update(of_users, rate)
         return loss
 
     def _user_vectors(self, user: tf.Tensor, history: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
@@ -202,27 +219,54 @@ class _RankingModel:
         weight = tf.exp(table["recency"] + tf.gather(table["liking"], level))
         weight *= tf.cast(history < len(self._ratings.movie_ids), tf.float32)
         weight /= tf.reduce_sum(weight, axis=1, keepdims=True) + _SHRINKAGE
-        return tf.gather(table["user"], user) + tf.einsum("nk,nkd->nd", weight, watched)
+        return tf.gather(self._users.rows, user) + tf.einsum("nk,nkd->nd", weight, watched)
 
     def _movie_vectors(self) -> tf.Tensor:
         content = self._content @ self._variables["movie_content"].value
         return self._variables["movie"].value + content
 
-    def towers(self) -> Towers:
-        """Both towers, the users' as of their newest interactions, biases folded in."""
-        ratings = self._ratings
-        users = np.zeros((len(ratings.user_ids), TOWER_DIM), np.float32)
-        users[:, BIAS] = 1.0
-        for chosen in np.array_split(np.arange(len(users)), len(users) // _CHUNK + 1):
-            history, level = _history(
-                ratings, chosen, ratings.user_start[chosen + 1], self._config.history
-            )
-            vectors = self._user_vectors(chosen.astype(np.int32), history, level)
-            users[chosen, :-SPARE_DIMS] = vectors.numpy()
-        movies = np.zeros((len(ratings.movie_ids), TOWER_DIM), np.float32)
-        movies[:, :-SPARE_DIMS] = self._movie_vectors().numpy()
-        movies[:, BIAS] = self._variables["bias"].value.numpy()
-        return Towers(ratings.user_ids, ratings.movie_ids, users, equally_long(movies))
+    def users(self, at: Moments) -> Floats:
+        """User vectors at these moments, shape (n, dim)."""
+        vectors: Floats = self._user_vectors(at.user, at.history, at.level).numpy()
+        return vectors
+
+    def movies(self) -> tuple[Floats, Floats]:
+        """Movie vectors, shape (movies, dim), and biases."""
+        return self._movie_vectors().numpy(), self._variables["bias"].value.numpy()
+
+
+class _SparseTable:
+    """A table of vectors under AdamW that touches only the rows of a step.
+
+    A step over all of 200,000 users would take longer than all the rest. A row's moments stand
+    still while it is not used (the lazy Adam of TensorFlow Addons).
+    """
+
+    _BETA_1: Final = 0.9
+    _BETA_2: Final = 0.999
+    _EPSILON: Final = 1e-7
+
+    def __init__(self, rows: int, weight_decay: float) -> None:
+        self._weight_decay = weight_decay
+        self.rows, self._first, self._second = (
+            tf.Variable(tf.zeros((rows, _LATENT_DIM))) for _ in range(3)
+        )
+        self._steps = tf.Variable(0.0)
+
+    def update(self, gradient: tf.IndexedSlices, rate: tf.Tensor) -> None:
+        """One step at this learning rate."""
+        chosen, place = tf.unique(gradient.indices)
+        slope = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(chosen))
+        step = self._steps.assign_add(1.0)
+        first = self._BETA_1 * tf.gather(self._first, chosen) + (1 - self._BETA_1) * slope
+        second = self._BETA_2 * tf.gather(self._second, chosen)
+        second += (1 - self._BETA_2) * tf.square(slope)
+        self._first.scatter_update(tf.IndexedSlices(first, chosen))
+        self._second.scatter_update(tf.IndexedSlices(second, chosen))
+        change = first / (1 - self._BETA_1**step)
+        change /= tf.sqrt(second / (1 - self._BETA_2**step)) + self._EPSILON
+        change += self._weight_decay * tf.gather(self.rows, chosen)
+        self.rows.scatter_sub(tf.IndexedSlices(rate * change, chosen))
 
 
 class _Sampler:
@@ -246,40 +290,3 @@ class _Sampler:
 
 
 _NOTHING_DRAWN: Final = (np.zeros(0, np.int32), np.zeros(0, np.float32))
-
-
-def _starts(ratings: Ratings, stride: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Interactions at which moments begin: each user's every ``stride``-th, from a random one on.
-
-    A user with fewer interactions than ``stride`` may have none.
-    """
-    place = np.arange(len(ratings)) - ratings.user_start[ratings.user]
-    offset = rng.integers(0, stride, len(ratings.user_ids))
-    # At least one moment for each user, however short the history.
-    offset = np.minimum(offset, ratings.user_count - 1)
-    return np.flatnonzero((place - offset[ratings.user]) % stride == 0)
-
-
-def _moments(ratings: Ratings, rows: NDArray[np.int64], config: RankingConfig) -> _Moments:
-    """The moments just before these interactions."""
-    user = ratings.user[rows]
-    history, level = _history(ratings, user, rows, config.history)
-    ahead = rows[:, None] + np.arange(config.horizon)
-    there = ahead < ratings.user_start[user + 1][:, None]
-    ahead = np.minimum(ahead, len(ratings) - 1)
-    liked = ratings.stars[ahead] >= config.liked_stars
-    weight = np.where(there, np.where(liked, config.liked_weight, 1.0), 0.0)
-    weight /= weight.sum(axis=1, keepdims=True)
-    return _Moments(user, history, level, ratings.movie[ahead], weight.astype(np.float32))
-
-
-def _history(
-    ratings: Ratings, user: NDArray[np.integer], before: NDArray[np.int64], length: int
-) -> tuple[Ints, Ints]:
-    """Movies and star levels of the interactions before row ``before`` of each user."""
-    rows = before[:, None] - 1 - np.arange(length)
-    there = rows >= ratings.user_start[user][:, None]
-    rows = np.maximum(rows, 0)
-    movie = np.where(there, ratings.movie[rows], len(ratings.movie_ids))
-    level = np.clip(np.rint(ratings.stars[rows] * 2) - 1, 0, _STAR_STEPS - 1)
-    return movie.astype(np.int32), level.astype(np.int32)

@@ -14,91 +14,26 @@ occurrence.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
 from typing import Any, Final
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from recsys.errors import TrainingError
+from trainer.batches import Batch, steps_per_epoch, user_groups
 from trainer.config import RatingConfig
-from trainer.data import Floats, Ints, Ratings
+from trainer.data import Floats, Ratings
 from trainer.folding import FoldedRating
-from trainer.progress import EpochRecord, OnEpoch
 
 _INITIAL_SCALE: Final = 0.05
+_BETA_1: Final = 0.9
 _BETA_2: Final = 0.99
-_STEPS_PER_EPOCH: Final = 12
-_BATCH_LIMITS: Final = (64, 131_072)
+_EPSILON: Final = 1e-7
 _BIAS_ROUNDS: Final = 8
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """One step: users, all their interactions, and those of them that are to be predicted.
-
-    Attributes:
-        users: indices of users, shape (users of the batch,).
-        rows: all interactions of these users, user by user.
-        row_user: for each of ``rows`` the place of its user in ``users``, ascending.
-        targets: the interactions to be predicted.
-        target_user: for each of ``targets`` the place of its user in ``users``.
-    """
-
-    users: Ints
-    rows: Ints
-    row_user: Ints
-    targets: Ints
-    target_user: Ints
-
-
-def fit_rating_model(
-    ratings: Ratings,
-    config: RatingConfig,
-    rng: np.random.Generator,
-    on_epoch: OnEpoch,
-    validation: Ratings | None = None,
-) -> FoldedRating:
-    """Trains the rating model.
-
-    Args:
-        ratings: what it is fitted to.
-        config: how.
-        rng: the same state gives the same model on the same machine.
-        on_epoch: told after each epoch.
-        validation: pairs that nothing but the recorded validation RMSE sees.
-
-    Raises:
-        TrainingError: the loss is no longer a number.
-    """
-    members = _Members(ratings, config, rng)
-    for epoch in range(1, config.epochs + 1):
-        started = time.monotonic()
-        losses = [members.step(batch) for batch in _batches(ratings, config, rng)]
-        loss = float(tf.reduce_mean(tf.stack(losses)))
-        if not np.isfinite(loss):
-            raise TrainingError(
-                f"training diverged in epoch {epoch} of the rating model",
-                found=f"loss {loss}",
-                hint="lower rating.learning_rate",
-            )
-        on_epoch(
-            EpochRecord(
-                model="rating",
-                epoch=epoch,
-                loss=loss,
-                validation_rmse=_rmse(members.folded(), validation) if validation else None,
-                seconds=time.monotonic() - started,
-            )
-        )
-    return members.folded().compressed(config.export_dim)
-
-
-class _Members:
+class RatingMembers:
     """The variables of all members side by side, and the step that trains them.
 
     Tables of factors have ``members x factors`` columns, those of biases one for each member.
@@ -107,8 +42,10 @@ class _Members:
     def __init__(self, ratings: Ratings, config: RatingConfig, rng: np.random.Generator) -> None:
         self._ratings = ratings
         self._config = config
+        self._members, self._factors = config.size(len(ratings))
+        self._low = _product_type(config)
         users, movies = len(ratings.user_ids), len(ratings.movie_ids)
-        features, wide = ratings.content.shape[1], config.members * config.factors
+        features, wide = ratings.content.shape[1], self._members * self._factors
         self._mean, user_bias, movie_bias = _biases(ratings, config.bias_penalty)
         residual = ratings.stars - self._mean
         residual -= user_bias[ratings.user] + movie_bias[ratings.movie]
@@ -117,6 +54,7 @@ class _Members:
         self._stars = tf.constant(ratings.stars)
         self._residual = tf.constant(residual[:, None])
         self._count = tf.constant(ratings.user_count.astype(np.float32)[:, None])
+        self._weight = tf.constant(_weights(ratings, config.recency)[:, None])
         self._content = tf.constant(ratings.content)
 
         def start(rows: int) -> Floats:
@@ -128,28 +66,38 @@ class _Members:
             "content": (np.zeros((features, wide)), config.factor_penalty),
             "implicit": (np.zeros((movies, wide)), config.history_penalty),
             "explicit": (np.zeros((movies, wide)), config.history_penalty),
-            "user_bias": (_repeat(user_bias, config.members), config.bias_penalty),
-            "movie_bias": (_repeat(movie_bias, config.members), config.bias_penalty),
-            "content_bias": (np.zeros((features, config.members)), config.bias_penalty),
+            "user_bias": (_repeat(user_bias, self._members), config.bias_penalty),
+            "movie_bias": (_repeat(movie_bias, self._members), config.bias_penalty),
+            "content_bias": (np.zeros((features, self._members)), config.bias_penalty),
         }
-        self._variables = {
-            name: keras.Variable(value, dtype="float32", name=name)
+        self._tables = {
+            name: tf.Variable(value, dtype=tf.float32, name=name)
             for name, (value, _) in tables.items()
         }
         self._penalty = {name: penalty / len(ratings) for name, (_, penalty) in tables.items()}
-        self._optimizer = keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(
-                config.learning_rate, decay_steps=config.epochs * _steps(ratings, config)
-            ),
-            beta_2=_BETA_2,
-        )
-        self._optimizer.build(list(self._variables.values()))
-        vector = tf.TensorSpec([None], tf.int32)
-        self._step = tf.function(self._train, input_signature=[vector] * 5)
+        self._moments = {
+            name: (tf.Variable(tf.zeros_like(table)), tf.Variable(tf.zeros_like(table)))
+            for name, table in self._tables.items()
+        }
+        self._steps = 0
+        self._last_step = config.epochs * steps_per_epoch(len(ratings), config)
+        vector, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.float32)
+        self._step = tf.function(self._train, input_signature=[vector] * 5 + [number] * 3)
 
-    def step(self, batch: _Batch) -> tf.Tensor:
+    def step(self, batch: Batch) -> tf.Tensor:
         """One step of Adam; the mean squared error of the batch's targets before it."""
-        return self._step(batch.users, batch.rows, batch.row_user, batch.targets, batch.target_user)
+        progress = min(self._steps / self._last_step, 1.0)
+        self._steps += 1
+        return self._step(
+            batch.users,
+            batch.rows,
+            batch.row_user,
+            batch.targets,
+            batch.target_user,
+            self._config.learning_rate * (1 + math.cos(math.pi * progress)) / 2,
+            _BETA_1**self._steps,
+            _BETA_2**self._steps,
+        )
 
     def _train(
         self,
@@ -158,55 +106,95 @@ class _Members:
         row_user: tf.Tensor,
         targets: tf.Tensor,
         target_user: tf.Tensor,
+        learning_rate: tf.Tensor,
+        beta_1_power: tf.Tensor,
+        beta_2_power: tf.Tensor,
     ) -> tf.Tensor:
-        table = {name: variable.value for name, variable in self._variables.items()}
+        table = {name: variable.read_value() for name, variable in self._tables.items()}
         with tf.GradientTape() as tape:
-            left = self._history(table, rows, row_user)
-            movie = tf.gather(self._movie, targets)
-            own = tf.gather(table["implicit"], movie)
-            own += tf.gather(table["explicit"], movie) * tf.gather(self._residual, targets)
-            others = tf.maximum(tf.gather(self._count, users) - 1.0, 1.0)
-            user = tf.gather(table["user"], users)
-            user_vector = tf.gather(user + left * tf.math.rsqrt(others), target_user)
-            user_vector -= own * tf.gather(tf.math.rsqrt(others), target_user)
+            tape.watch(list(table.values()))
+            of_row = self._of_row(table, rows)
+            sqrt = tf.math.rsqrt(tf.maximum(tf.gather(self._count, users) - 1.0, 1.0))
+            user = tf.gather(table["user"], users) + tf.math.segment_sum(of_row, row_user) * sqrt
+            user_vector = tf.gather(user, target_user)
+            # The rating that is to be predicted must not be part of the history.
+            user_vector -= tf.gather(of_row, targets) * tf.gather(sqrt, target_user)
 
-            content = tf.gather(self._content, movie)
-            movie_vector = tf.gather(table["movie"], movie) + content @ table["content"]
-            stars = self._mean + content @ table["content_bias"]
-            stars += tf.gather(tf.gather(table["user_bias"], users), target_user)
-            stars += tf.gather(table["movie_bias"], movie)
+            movie = tf.gather(tf.gather(self._movie, rows), targets)
+            movie_vector = tf.gather(self._with_content(table, "movie", "content"), movie)
+            stars = self._mean + tf.gather(tf.gather(table["user_bias"], users), target_user)
+            stars += tf.gather(self._with_content(table, "movie_bias", "content_bias"), movie)
+            product = tf.cast(user_vector, self._low) * tf.cast(movie_vector, self._low)
             stars += tf.reduce_sum(
-                tf.reshape(
-                    user_vector * movie_vector, (-1, self._config.members, self._config.factors)
-                ),
+                tf.reshape(tf.cast(product, tf.float32), (-1, self._members, self._factors)),
                 axis=2,
             )
-            error = tf.reduce_mean(tf.square(stars - tf.gather(self._stars, targets)[:, None]), 0)
+            given = tf.gather(tf.gather(self._stars, rows), targets)
+            weight = tf.gather(tf.gather(self._weight, rows), targets)
+            error = tf.reduce_mean(weight * tf.square(stars - given[:, None]), 0)
             # Summed, not averaged, over the members: each is trained as if it were alone.
             loss = tf.reduce_sum(error)
             for name, value in table.items():
                 loss += self._penalty[name] * tf.reduce_sum(tf.square(value))
-        gradients = tape.gradient(loss, list(table.values()))
-        self._optimizer.apply([tf.convert_to_tensor(g) for g in gradients])
+        for name, gradient in tape.gradient(loss, table).items():
+            first, second = self._moments[name]
+            # Keras' Adam says the same in ten passes over each table; this takes one.
+            tf.raw_ops.ResourceApplyAdam(
+                var=self._tables[name].handle,
+                m=first.handle,
+                v=second.handle,
+                beta1_power=beta_1_power,
+                beta2_power=beta_2_power,
+                lr=learning_rate,
+                beta1=_BETA_1,
+                beta2=_BETA_2,
+                epsilon=_EPSILON,
+                grad=tf.convert_to_tensor(gradient),
+            )
         return tf.reduce_mean(error)
 
-    def _history(self, table: dict[str, Any], rows: tf.Tensor, row_user: tf.Tensor) -> tf.Tensor:
-        """Sum of y_j + e_uj x_j over each user's interactions, (users of the batch, columns)."""
+    def _of_row(self, table: dict[str, Any], rows: tf.Tensor) -> tf.Tensor:
+        """y_j + e_uj x_j of these interactions, (rows, columns)."""
         movie = tf.gather(self._movie, rows)
-        of_row = tf.gather(table["implicit"], movie)
-        of_row += tf.gather(table["explicit"], movie) * tf.gather(self._residual, rows)
-        return tf.math.segment_sum(of_row, row_user)
+        explicit = tf.gather(table["explicit"], movie) * tf.gather(self._residual, rows)
+        return tf.gather(table["implicit"], movie) + explicit
+
+    def _with_content(self, table: dict[str, Any], own: str, by_content: str) -> tf.Tensor:
+        """Rows of all movies, each its own part and that of its content."""
+        content = tf.cast(self._content, self._low)
+        return table[own] + tf.cast(content @ tf.cast(table[by_content], self._low), tf.float32)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All variables, Adam's moments too, by name."""
+        return {name: variable.numpy() for name, variable in self._variables().items()} | {
+            "steps": np.array(self._steps)
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Sets all variables to what `arrays` said."""
+        for name, variable in self._variables().items():
+            variable.assign(arrays[name])
+        self._steps = int(arrays["steps"])
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        found = {f"table/{name}": variable for name, variable in self._tables.items()}
+        for name, (first, second) in self._moments.items():
+            found |= {f"first/{name}": first, f"second/{name}": second}
+        return found
 
     def folded(self) -> FoldedRating:
         """The average of the members as one vector and one bias for each user and movie."""
-        table = {name: variable.value for name, variable in self._variables.items()}
-        ratings, members = self._ratings, self._config.members
+        table = {name: variable.read_value() for name, variable in self._tables.items()}
+        ratings, members = self._ratings, self._members
         user_vectors = table["user"].numpy()
-        for batch in _groups(np.arange(len(ratings.user_ids)), ratings, self._config.group_size):
-            history = self._history(table, batch.rows, batch.row_user).numpy()
+        for batch in user_groups(
+            np.arange(len(ratings.user_ids)), ratings, self._config.group_size
+        ):
+            of_row = self._of_row(table, batch.rows)
+            history = tf.math.segment_sum(of_row, batch.row_user).numpy()
             user_vectors[batch.users] += history / np.sqrt(ratings.user_count[batch.users, None])
-        movie_vectors = (table["movie"] + self._content @ table["content"]).numpy()
-        movie_bias = (table["movie_bias"] + self._content @ table["content_bias"]).numpy()
+        movie_vectors = self._with_content(table, "movie", "content").numpy()
+        movie_bias = self._with_content(table, "movie_bias", "content_bias").numpy()
         return FoldedRating(
             user_ids=ratings.user_ids,
             movie_ids=ratings.movie_ids,
@@ -217,52 +205,10 @@ class _Members:
         )
 
 
-def _batches(ratings: Ratings, config: RatingConfig, rng: np.random.Generator) -> Iterator[_Batch]:
-    """One epoch: every interaction is a target once.
-
-    Users are dealt into groups whose interactions fit in memory; the targets of one step are
-    drawn from one group, whose histories need to be summed only once a step.
-    """
-    size = _batch_size(ratings, config)
-    users = rng.permutation(len(ratings.user_ids))
-    for group in _groups(users, ratings, config.group_size):
-        order = rng.permutation(len(group.rows))
-        # Equal steps: a short last one would be all noise.
-        for chosen in np.array_split(order, -(-len(order) // size)):
-            yield _Batch(
-                users=group.users,
-                rows=group.rows,
-                row_user=group.row_user,
-                targets=group.rows[chosen],
-                target_user=group.row_user[chosen],
-            )
-
-
-def _groups(users: NDArray[np.int64], ratings: Ratings, size: int) -> Iterator[_Batch]:
-    """All interactions of these users, in groups of about ``size``, each a batch of its own."""
-    count = ratings.user_count[users]
-    groups = -(-int(count.sum()) // size)
-    group = (np.cumsum(count) - count) * groups // count.sum()
-    for number in range(groups):
-        members = np.sort(users[group == number])
-        if len(members) == 0:
-            continue
-        lengths = ratings.user_count[members]
-        offset = np.cumsum(lengths) - lengths
-        row_user = np.repeat(np.arange(len(members)), lengths)
-        rows = np.arange(lengths.sum()) + (ratings.user_start[members] - offset)[row_user]
-        all_rows, all_users = rows.astype(np.int32), row_user.astype(np.int32)
-        yield _Batch(members.astype(np.int32), all_rows, all_users, all_rows, all_users)
-
-
-def _batch_size(ratings: Ratings, config: RatingConfig) -> int:
-    low, high = _BATCH_LIMITS
-    return config.batch_size or min(max(-(-len(ratings) // _STEPS_PER_EPOCH), low), high)
-
-
-def _steps(ratings: Ratings, config: RatingConfig) -> int:
-    """Steps of one epoch, to within the groups' remainders."""
-    return -(-len(ratings) // _batch_size(ratings, config))
+def _product_type(config: RatingConfig) -> tf.DType:
+    """What products are computed in."""
+    on_gpu = config.precision == "auto" and tf.config.list_physical_devices("GPU")
+    return tf.bfloat16 if on_gpu or config.precision == "bfloat16" else tf.float32
 
 
 def _biases(ratings: Ratings, penalty: float) -> tuple[float, Floats, Floats]:
@@ -283,10 +229,13 @@ def _biases(ratings: Ratings, penalty: float) -> tuple[float, Floats, Floats]:
     return mean, user_bias.astype(np.float32), movie_bias.astype(np.float32)
 
 
+def _weights(ratings: Ratings, recency: float) -> Floats:
+    """What each rating weighs in the loss, 1 on average: tastes of today count most."""
+    place = np.arange(1, len(ratings) + 1) - ratings.user_start[ratings.user]
+    weight = np.exp(recency * (place / ratings.user_count[ratings.user] - 1)).astype(np.float32)
+    weight /= weight.mean(dtype=np.float64)
+    return weight
+
+
 def _repeat(column: Floats, times: int) -> Floats:
     return np.repeat(column[:, None], times, axis=1)
-
-
-def _rmse(folded: FoldedRating, asked: Ratings) -> float:
-    stars = folded.predict(asked.user_ids[asked.user], asked.movie_ids[asked.movie])
-    return float(np.sqrt(np.mean(np.square(stars - asked.stars))))

@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from recsys import contract
 from recsys.contract import Dims, Manifest, Serving, TrainerInput
 from recsys.errors import ArtifactError, DatasetError
+from trainer.champion import fetch_champion
+from trainer.checkpoints import Keeper, StoredCheckpoints
 from trainer.config import TrainingConfig
 from trainer.export import Store, upload, write_artifacts
 from trainer.lineage import lineage
@@ -54,12 +56,13 @@ def make_release(
         DatasetError: the features cannot be trained on.
         RecsysError: see `trainer.training.fit_and_evaluate` and the store.
     """
+    checkpoints = StoredCheckpoints(store, given.release_id, given.build.fingerprint)
     complete = _complete_release(store, given)
     if complete:
         log.info("release %s is complete already: not trained again", given.release_id)
         manifest = complete.model_copy(update={"run_nonce": given.run_nonce})
     else:
-        manifest = _train(store, given, config, seed, environ)
+        manifest = _train(store, given, config, seed, environ, checkpoints)
     key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
     with undisturbed:
         if manifest != complete:
@@ -68,6 +71,7 @@ def make_release(
         xcom = Path(given.xcom_dir)
         if xcom.is_dir():
             (xcom / "return.json").write_text(json.dumps({"manifest_key": key}))
+    checkpoints.clear()
     return complete is None
 
 
@@ -77,6 +81,7 @@ def _train(
     config: TrainingConfig,
     seed: int,
     environ: Mapping[str, str],
+    keeper: Keeper,
 ) -> Manifest:
     started = time.monotonic()
     seconds: dict[str, float] = {}
@@ -86,14 +91,18 @@ def _train(
 
     with TemporaryDirectory(prefix="recsys-trainer-") as work:
         interactions, movies = read_features(store, given.build.dataset_md5, Path(work))
+        dataset_sha256 = _dataset_sha256(store, given.build.dataset_md5)
         took("load")
         log.info("loaded %d interactions and %d movies", len(interactions), len(movies))
         log.info("fitting to the training part, to be evaluated")
-        evaluated = fit_and_evaluate(interactions, movies, config, seed, log.info)
+        champion = fetch_champion(store, given.champion, Path(work)) if given.champion else None
+        evaluated = fit_and_evaluate(
+            interactions, movies, config, seed, log.info, champion=champion, keeper=keeper
+        )
         took("fit_and_evaluate")
         log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics["model"]))
         log.info("fitting to all interactions, to be served")
-        served = refit(interactions, movies, config, seed, log.info)
+        served = refit(interactions, movies, config, seed, evaluated.fit, log.info, keeper=keeper)
         took("refit")
         shift = shift_rmse(evaluated.predictions, served)
         log.info("served predictions differ from the evaluated ones by %.4f stars (RMS)", shift)
@@ -101,6 +110,7 @@ def _train(
         folder.mkdir()
         write_artifacts(folder, evaluated, served, interactions)
         took("export")
+        log.info("uploading the artifacts")
         artifacts = upload(store, given.release_id, folder)
         took("upload")
     return Manifest(
@@ -112,7 +122,12 @@ def _train(
         dims=Dims(movie_vectors=contract.MOVIE_VECTOR_DIM, towers=contract.TOWER_DIM),
         serving=Serving(method="refit", interactions=served.interactions, shift_rmse=shift),
         metrics=evaluated.metrics,
-        lineage=lineage(config, seed, interactions, movies, seconds, environ),
+        lineage={
+            **lineage(config, seed, interactions, movies, evaluated.fit, seconds, environ),
+            "champion": given.champion,
+            "dataset": {"md5": given.build.dataset_md5, "sha256": dataset_sha256},
+            "trainer_digest": given.build.trainer_digest,
+        },
         created_at=datetime.now(UTC),
     )
 
@@ -143,6 +158,12 @@ def read_features(store: Store, md5: str, folder: Path) -> tuple[pl.DataFrame, p
                 hint="make the features again",
             ) from error
     return frames[0], frames[1]
+
+
+def _dataset_sha256(store: Store, md5: str) -> str | None:
+    """sha256 of the dataset's zip as it was recorded when it was fetched, if it is still there."""
+    stored = store.head(contract.dataset_key(md5, contract.DATASET_FILE))
+    return stored.metadata.get("sha256") if stored else None
 
 
 def _complete_release(store: Store, given: TrainerInput) -> Manifest | None:

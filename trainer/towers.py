@@ -7,7 +7,9 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from recsys.contract import TOWER_DIM
 from recsys.errors import TrainingError
 from trainer.data import Floats, Ints
 
@@ -16,6 +18,7 @@ _CHUNK_SCORES: Final = 1 << 25
 SPARE_DIMS: Final = 2
 """Dimensions that hold no latent factor: the bias, and what makes movies equally long."""
 BIAS: Final = -2
+_LEAST_SHARE: Final = 1e-7
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,39 @@ def equally_long(movies: Floats) -> Floats:
     return moved
 
 
+def joined(users: Floats, movies: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    """Vectors of a wide space in the contract's dimension, with the least change of scores.
+
+    What all users like on average goes into the movies' biases. Of the rest, the leading singular
+    vectors of users x movies are kept (Eckart and Young, 1936); both are thin, so their products
+    with themselves tell them. Each dimension has a mean square of 1 over users, so that a
+    newcomer's vector can be estimated with the unit matrix as its prior covariance.
+
+    Args:
+        users: shape (users, any).
+        movies: shape (movies, any).
+        bias: of the movies, shape (movies,).
+
+    Returns:
+        Users (users, `TOWER_DIM`) and movies (movies, `TOWER_DIM`), see `Towers`.
+    """
+    mean = users.mean(axis=0, dtype=np.float64)
+    centred = users - mean.astype(np.float32)
+    movies = movies - movies.mean(axis=0, dtype=np.float32)
+    root, inverse = _roots(centred)
+    dim = min(TOWER_DIM - SPARE_DIMS, users.shape[1])
+    # Of a symmetric matrix, eigh gives the axes with the smallest values first.
+    kept = np.linalg.eigh(root @ _gram(movies) @ root)[1][:, -dim:]
+    made_users = np.zeros((len(users), TOWER_DIM), np.float32)
+    made_movies = np.zeros((len(movies), TOWER_DIM), np.float32)
+    spread = np.sqrt(len(users))
+    made_users[:, :dim] = centred @ (inverse @ kept * spread).astype(np.float32)
+    made_users[:, BIAS] = 1.0
+    made_movies[:, :dim] = movies @ (root @ kept / spread).astype(np.float32)
+    made_movies[:, BIAS] = bias + movies @ mean.astype(np.float32)
+    return made_users, equally_long(made_movies)
+
+
 def recommend(towers: Towers, user_ids: Ints, train: pl.DataFrame) -> pl.DataFrame:
     """The best movies that these users have not rated, over all movies, exactly.
 
@@ -120,3 +156,16 @@ def recommend(towers: Towers, user_ids: Ints, train: pl.DataFrame) -> pl.DataFra
             ).filter(pl.col("score").is_finite())
         )
     return pl.concat(frames)
+
+
+def _gram(vectors: Floats) -> NDArray[np.float64]:
+    return (vectors.T @ vectors).astype(np.float64)
+
+
+def _roots(vectors: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Square root of the vectors' product with themselves, and its inverse where there is one."""
+    values, axes = np.linalg.eigh(_gram(vectors))
+    there = values > values[-1] * _LEAST_SHARE
+    root = np.sqrt(np.where(there, values, 0.0))
+    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=there)
+    return (axes * root) @ axes.T, (axes * inverse) @ axes.T

@@ -6,21 +6,26 @@ all interactions, its settings and epochs frozen: that is what is served.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 import tensorflow as tf
 
 from recsys.evaluation import evaluate
-from trainer.config import TrainingConfig
-from trainer.data import HOLDOUT, TRAIN, check_tables, make_ratings, part
+from trainer.champion import Champion
+from trainer.checkpoints import NOWHERE, Checkpoint, Keeper
+from trainer.config import RatingConfig, TrainingConfig
+from trainer.data import HOLDOUT, TRAIN, Ratings, check_tables, make_ratings, part
 from trainer.folding import FoldedRating
 from trainer.progress import EpochRecord, OnEpoch
 from trainer.ranking_model import fit_towers
-from trainer.rating_model import fit_rating_model
+from trainer.rating_fit import fit_rating_model
 from trainer.towers import Towers, recommend
+
+Purpose = Literal["evaluated", "served"]
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,21 @@ class Fit:
 
     Attributes:
         rating: predicts stars.
+        rating_config: how it was fitted, with all that was left open chosen.
+        rating_epochs: after how many epochs it was at its best.
         towers: rank movies for users.
         interactions: number of rows that the fit knows.
         history: what each epoch told, in order.
+        seconds: that each fit took, by ``rating`` and ``towers``.
     """
 
     rating: FoldedRating
+    rating_config: RatingConfig
+    rating_epochs: int
     towers: Towers
     interactions: int
     history: tuple[EpochRecord, ...]
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,9 @@ def fit_and_evaluate(
     config: TrainingConfig,
     seed: int,
     on_epoch: OnEpoch = lambda record: None,
+    *,
+    champion: Champion | None = None,
+    keeper: Keeper = NOWHERE,
 ) -> Evaluated:
     """Fits to the rows marked ``train`` and measures on those marked ``holdout``.
 
@@ -72,6 +86,8 @@ def fit_and_evaluate(
         config: how to train.
         seed: the same seed, tables and machine give the same result.
         on_epoch: told after each epoch.
+        champion: measured on the same holdout.
+        keeper: where the state of a fit is kept, and continued from.
 
     Raises:
         DatasetError: the tables cannot be trained or evaluated on.
@@ -80,7 +96,7 @@ def fit_and_evaluate(
     """
     interactions, movies = check_tables(interactions, movies)
     train, holdout = part(interactions, TRAIN), part(interactions, HOLDOUT)
-    fit = _fit(train, movies, config, seed, on_epoch)
+    fit = _fit(train, movies, config, seed, on_epoch, "evaluated", keeper)
     predictions = holdout.select(
         "userId",
         "movieId",
@@ -95,6 +111,8 @@ def fit_and_evaluate(
         predictions=predictions,
         recommendations=recommendations,
         movie_ids=movies["movieId"],
+        movies=movies,
+        champion=champion.answers(train, holdout, movies) if champion else None,
     )
     return Evaluated(fit, predictions, recommendations, metrics)
 
@@ -104,14 +122,28 @@ def refit(
     movies: pl.DataFrame,
     config: TrainingConfig,
     seed: int,
+    evaluated: Fit,
     on_epoch: OnEpoch = lambda record: None,
+    *,
+    keeper: Keeper = NOWHERE,
 ) -> Fit:
-    """Fits to all rows, held out or not, for serving; arguments and errors as above."""
+    """Fits to all rows, held out or not, for serving; errors as above.
+
+    Args:
+        interactions: as above.
+        movies: as above.
+        config: as above.
+        seed: as above.
+        evaluated: the fit to the training part, whose settings and epochs are repeated.
+        on_epoch: told after each epoch.
+        keeper: as above.
+    """
     interactions, movies = check_tables(interactions, movies)
     # Nothing is decided by these rows any more, so none is kept from the training.
-    rating = config.rating.model_copy(update={"validation_share": 0.0})
+    rating = evaluated.rating_config.model_copy(update={"validation_share": 0.0})
     frozen = config.model_copy(update={"rating": rating})
-    return _fit(interactions.drop("split"), movies, frozen, seed, on_epoch)
+    rows = interactions.drop("split")
+    return _fit(rows, movies, frozen, seed, on_epoch, "served", keeper, evaluated.rating_epochs)
 
 
 def shift_rmse(predictions: pl.DataFrame, served: Fit) -> float:
@@ -123,7 +155,14 @@ def shift_rmse(predictions: pl.DataFrame, served: Fit) -> float:
 
 
 def _fit(
-    rows: pl.DataFrame, movies: pl.DataFrame, config: TrainingConfig, seed: int, on_epoch: OnEpoch
+    rows: pl.DataFrame,
+    movies: pl.DataFrame,
+    config: TrainingConfig,
+    seed: int,
+    on_epoch: OnEpoch,
+    purpose: Purpose,
+    keeper: Keeper,
+    epochs: int | None = None,
 ) -> Fit:
     tf.config.experimental.enable_op_determinism()
     history: list[EpochRecord] = []
@@ -132,14 +171,66 @@ def _fit(
         history.append(epoch)
         on_epoch(epoch)
 
+    started = time.monotonic()
     for_split, for_rating, for_towers = np.random.default_rng(seed).spawn(3)
     ratings = make_ratings(rows, movies)
-    hidden = for_split.random(len(ratings)) < config.rating.validation_share
+    sized = config.rating.sized(len(ratings))
+    hidden = for_split.random(len(ratings)) < sized.validation_share
     # A user's first interaction is never hidden, so that no user is left without any.
     hidden[ratings.user_start[:-1]] = False
     validation = ratings.subset(hidden) if hidden.any() else None
+    fitted = ratings.subset(~hidden) if validation else ratings
+    scout = sized.scout() if validation else None
+    if scout:
+        found = fit_rating_model(
+            fitted, scout, for_rating, record, validation, keeper=keeper, phase="scout"
+        )
+        epochs, fitted, validation = found.epochs, ratings, None
     rating = fit_rating_model(
-        ratings.subset(~hidden), config.rating, for_rating, record, validation
+        fitted,
+        sized,
+        for_rating,
+        record,
+        validation,
+        epochs=epochs,
+        keeper=keeper,
+        phase=f"{purpose}-rating",
     )
-    towers = fit_towers(ratings, config.ranking, for_towers, record)
-    return Fit(rating, towers, len(rows), tuple(history))
+    rating_took = time.monotonic()
+    towers = _fit_towers(ratings, config, for_towers, record, purpose, keeper)
+    seconds = {"rating": rating_took - started, "towers": time.monotonic() - rating_took}
+    return Fit(rating.folded, sized, rating.epochs, towers, len(rows), tuple(history), seconds)
+
+
+def _fit_towers(
+    ratings: Ratings,
+    config: TrainingConfig,
+    rng: np.random.Generator,
+    on_epoch: OnEpoch,
+    purpose: Purpose,
+    keeper: Keeper,
+) -> Towers:
+    """Fits the towers, or takes them as they were kept when their fit had ended."""
+    phase = f"{purpose}-towers"
+    kept = keeper.load(phase)
+    if kept and kept.facts["rows"] == len(ratings):
+        for record in kept.facts["records"]:
+            on_epoch(EpochRecord(**record))
+        return Towers(
+            ratings.user_ids, ratings.movie_ids, kept.arrays["users"], kept.arrays["movies"]
+        )
+    records: list[EpochRecord] = []
+
+    def note(record: EpochRecord) -> None:
+        records.append(record)
+        on_epoch(record)
+
+    towers = fit_towers(ratings, config.ranking, rng, note)
+    keeper.save(
+        phase,
+        Checkpoint(
+            {"users": towers.users, "movies": towers.movies},
+            {"rows": len(ratings), "records": [asdict(record) for record in records]},
+        ),
+    )
+    return towers

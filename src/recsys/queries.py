@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,10 @@ from psycopg import sql
 from psycopg.errors import UndefinedTable
 from psycopg.rows import dict_row
 
-from recsys import contract, vector_store
+from recsys import contract, vector_search, vector_store
 from recsys.errors import LedgerError, PermanentError
 from recsys.ledger import Connection
+from recsys.newcomers import FoldIn
 from recsys.services import Services
 
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
@@ -154,6 +156,35 @@ def recommend(services: Services, user_id: int, k: int) -> tuple[dict[str, Any],
             conn, release["user_towers_table"], release["movie_towers_table"], user_id, k
         )
     return release, [catalogue.movie(m, score) for m, score in found]
+
+
+def recommend_to_newcomer(
+    services: Services, rated: Sequence[tuple[str, float]], k: int
+) -> tuple[dict[str, Any], list[Movie], list[Movie]]:
+    """The ``k`` best movies for someone who gave these stars, see `recsys.newcomers`.
+
+    Args:
+        services: the stack.
+        rated: what names a movie (`Catalogue.find`) and its stars, oldest first.
+        k: number of movies.
+
+    Returns:
+        The current release, the movies that were named (their score the stars), and the best.
+    """
+    with services.connect() as conn:
+        release = current_release(conn)
+        catalogue = Catalogue.of(services, release["dataset_md5"])
+        named = {catalogue.find(text).movie_id: stars for text, stars in rated}
+        fold_in = FoldIn.of(conn, release["user_towers_table"], release["movie_towers_table"])
+        vector = fold_in.newcomer_vector(named)
+        found = vector_search.recommend_to(
+            conn, release["movie_towers_table"], vector, list(named), k
+        )
+    return (
+        release,
+        [catalogue.movie(movie, stars) for movie, stars in named.items()],
+        [catalogue.movie(movie, score) for movie, score in found],
+    )
 
 
 def _plain(title: str) -> str:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,13 +23,14 @@ log = logging.getLogger(__name__)
 _SHARED_MODULES: Final = (
     "contract.py",
     "errors.py",
-    "evaluation.py",
+    "evaluation*.py",
     "object_store.py",
     "settings.py",
 )
 _PASSED_ON: Final = frozenset(
     "PATH HOME TMPDIR LANG LC_ALL TZ HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy "
-    "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE RECSYS_CODE_REVISION".split()
+    "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE RECSYS_CODE_REVISION "
+    "RECSYS_SITE_KERAS".split()
 )
 _TAIL_LINES: Final = 20
 _GRACE_S: Final = 20
@@ -62,7 +63,7 @@ class LocalTrainer:
         files = [
             *(p for p in trainer.rglob("*.py") if ".venv" not in p.parts),
             trainer / "uv.lock",
-            *(self.root / "src" / "recsys" / name for name in _SHARED_MODULES),
+            *(p for name in _SHARED_MODULES for p in (self.root / "src" / "recsys").glob(name)),
         ]
         digest = hashlib.sha256()
         for path in sorted(files):
@@ -90,6 +91,16 @@ class LocalTrainer:
             TrainingError: it ended with an exit code that another try will not mend.
             TransientError: it ended with one that another try may mend, or was killed.
         """
+        told = {k: v for k, v in secrets.items() if k in contract.SECRET_ENV}
+        self.run_command([subcommand], given.to_environment() | told, on_line)
+
+    def run_command(
+        self,
+        arguments: Sequence[str],
+        told: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] = log.info,
+    ) -> None:
+        """Runs ``python -m trainer <arguments>``; ``told`` are further environment variables."""
         if not self.python.exists():
             raise ConfigurationError(
                 "the trainer's environment is missing",
@@ -97,10 +108,9 @@ class LocalTrainer:
                 hint="run `make setup`, or set RECSYS_TRAINER_PYTHON",
             )
         environment = {k: v for k, v in os.environ.items() if k in _PASSED_ON}
-        environment |= given.to_environment()
-        environment |= {k: v for k, v in secrets.items() if k in contract.SECRET_ENV}
+        environment |= told or {}
         environment |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
-        command = [str(self.python), "-m", "trainer", subcommand]
+        command = [str(self.python), "-m", "trainer", *arguments]
         process = subprocess.Popen(  # noqa: S603  the command is ours; nothing of it is input
             [sys.executable, "-c", _TIED_TO_PARENT, str(os.getpid()), *command],
             cwd=self.root,
@@ -121,7 +131,7 @@ class LocalTrainer:
         finally:
             _end(process)
         if code != ExitCode.OK:
-            raise _failure(subcommand, code, tail)
+            raise failure(arguments[0], code, tail)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -139,7 +149,14 @@ def _end(process: subprocess.Popen[str]) -> None:
             continue
 
 
-def _failure(subcommand: str, code: int, tail: deque[str]) -> TrainingError | TransientError:
+def failure(subcommand: str, code: int, tail: Iterable[str]) -> TrainingError | TransientError:
+    """What the trainer's exit code means, wherever it ran.
+
+    Args:
+        subcommand: what it was told to do.
+        code: its exit code; negative: the signal that ended it.
+        tail: its last lines.
+    """
     if code < 0:
         found = f"killed by signal {-code} ({signal.strsignal(-code)})"
     else:

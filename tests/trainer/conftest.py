@@ -28,10 +28,16 @@ from recsys.settings import S3Settings
 ROOT = Path(__file__).resolve().parents[2]
 GENRES = ("Action", "Comedy", "Drama", "Horror")
 QUICK: dict[str, Any] = {
-    "rating": {"members": 2, "epochs": 12},
+    "rating": {"members": 2, "epochs": 12, "patience": 12},
     "ranking": {"epochs": 3, "batch_size": 128},
 }
 """Overrides that make a training of the small interactions take about a second."""
+
+EVALUATED = {
+    contract.EVALUATED_MODEL_FILE,
+    contract.EVALUATED_USER_TOWERS_FILE,
+    contract.EVALUATED_MOVIE_TOWERS_FILE,
+}
 
 
 def make_interactions(

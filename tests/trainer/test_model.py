@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import polars as pl
 import pytest
-from conftest import QUICK
+from conftest import EVALUATED, QUICK
 
 from recsys import contract
 from trainer.config import training_config
@@ -23,7 +23,8 @@ UNKNOWN = 987_654_321
 @pytest.fixture(scope="module")
 def fits(small: Tables) -> tuple[Evaluated, Fit]:
     config = training_config(QUICK)
-    return fit_and_evaluate(*small, config, seed=1), refit(*small, config, seed=1)
+    evaluated = fit_and_evaluate(*small, config, seed=1)
+    return evaluated, refit(*small, config, 1, evaluated.fit)
 
 
 @pytest.fixture(scope="module")
@@ -157,4 +158,4 @@ def test_the_other_artifacts_have_the_contracts_form(small: Tables, folder: Path
     # Nothing is kept from the training of what is served.
     assert history["served"][0]["validation_rmse"] is None
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert names == contract.REQUIRED_ARTIFACTS
+    assert names == contract.REQUIRED_ARTIFACTS | EVALUATED

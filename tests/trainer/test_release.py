@@ -1,17 +1,22 @@
 """The trainer as a process against a real S3 server: what it stores, and how it can fail."""
 
+import contextlib
 import json
 import signal
+import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from conftest import QUICK, Bench
+from conftest import EVALUATED, QUICK, Bench
 
 from recsys import contract
 from recsys.contract import ExitCode, GoldenPredictions, Manifest, TrainerInput
 from recsys.object_store import file_sha256
-from trainer.__main__ import main
+from trainer import release
+from trainer.__main__ import _exit_code, main
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 
@@ -46,7 +51,7 @@ def test_a_release_is_stored_whole_with_its_lineage(
     bench: Bench, trained: TrainerInput, small: Tables
 ) -> None:
     manifest = _manifest(bench, trained)
-    assert {a.name for a in manifest.artifacts} == contract.REQUIRED_ARTIFACTS
+    assert {a.name for a in manifest.artifacts} == contract.REQUIRED_ARTIFACTS | EVALUATED
     for artifact in manifest.artifacts:
         assert bench.store.sha256(artifact.key) == artifact.sha256
     assert (manifest.run_nonce, manifest.build) == (trained.run_nonce, trained.build)
@@ -307,7 +312,7 @@ def test_what_fails_on_the_way_leaves_no_manifest(
     code: ExitCode,
     message: str,
 ) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **named: object) -> None:
         raise error
 
     monkeypatch.setattr(f"trainer.release.{where}", fail)
@@ -323,3 +328,85 @@ def test_an_s3_that_is_gone_is_unavailable(bench: Bench) -> None:
     given = bench.input(s3_endpoint="http://127.0.0.1:9")
     environment = bench.environment(given) | {"AWS_MAX_ATTEMPTS": "1"}
     assert main([], environment) == ExitCode.UNAVAILABLE
+
+
+class _Gate:
+    """A door to the S3 server that can be shut: refuses what comes and cuts what is there."""
+
+    def __init__(self, endpoint: str) -> None:
+        host, port = endpoint.removeprefix("http://").split(":")
+        self._server = (host, int(port))
+        self._open: list[socket.socket] = []
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"http://127.0.0.1:{self._door.getsockname()[1]}"
+        threading.Thread(target=self._let_in, daemon=True).start()
+
+    def shut(self) -> None:
+        for end in [self._door, *self._open]:
+            # Closing alone would not wake who waits in accept or recv.
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _let_in(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                inside, _ = self._door.accept()
+                outside = socket.create_connection(self._server)
+                self._open += [inside, outside]
+                for source, target in ((inside, outside), (outside, inside)):
+                    threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_an_s3_that_goes_away_at_the_upload_is_unavailable_and_the_next_try_ends_well(
+    bench: Bench,
+    small: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench.put_features(*small, md5="7" * 32)
+    gate = _Gate(bench.endpoint)
+    given = bench.input(md5="7" * 32)
+    write = release.write_artifacts
+
+    def write_and_lose(*arguments: Any) -> None:
+        write(*arguments)
+        gate.shut()
+
+    monkeypatch.setattr(release, "write_artifacts", write_and_lose)
+    monkeypatch.setenv("RECSYS_S3_MAX_ATTEMPTS", "3")
+    through_gate = given.model_copy(update={"s3_endpoint": gate.endpoint})
+    assert main([], bench.environment(through_gate)) == ExitCode.UNAVAILABLE
+    assert "S3 does not answer" in capsys.readouterr().out
+    assert not _has_manifest(bench, given)
+    monkeypatch.undo()
+    assert main([], bench.environment(given)) == ExitCode.OK
+    # Nothing was fitted again: both fits had been kept.
+    assert "continues after epoch 12" in capsys.readouterr().out
+    assert _has_manifest(bench, given)
+
+
+def test_settings_in_the_environment_are_refused_because_the_build_does_not_name_them(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = bench.environment(bench.input()) | {"RECSYS_TRAINER__RATING__EPOCHS": "3"}
+    assert main([], environment) == ExitCode.BAD_CONFIG
+    assert "RECSYS_TRAINER__RATING__EPOCHS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("[Errno 28] Can't write data (file write failed: No space left on device)"),
+        pl.exceptions.ComputeError("No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_known_by_whatever_library_tells_it(error: Exception) -> None:
+    assert _exit_code(error) == ExitCode.UNAVAILABLE

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 from conftest import QUICK, make_interactions, with_split
 
+from trainer.batches import epoch_batches
 from trainer.config import TrainingConfig, training_config
 from trainer.data import make_ratings
 from trainer.folding import FoldedRating
-from trainer.rating_model import _batches, fit_rating_model
+from trainer.rating_fit import fit_rating_model
 from trainer.training import Evaluated, fit_and_evaluate, refit, shift_rmse
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
@@ -47,7 +48,7 @@ def test_another_seed_gives_another_model(small: Tables) -> None:
     ratings = make_ratings(*small)
     config = CONFIG.rating.model_copy(update={"epochs": 1})
     one, other = (
-        fit_rating_model(ratings, config, np.random.default_rng(seed), lambda _: None)
+        fit_rating_model(ratings, config, np.random.default_rng(seed), lambda _: None).folded
         for seed in (3, 4)
     )
     assert not _same(one, other)
@@ -73,7 +74,7 @@ def test_nothing_of_the_holdout_reaches_the_evaluated_models(
 
 
 def test_what_is_served_knows_the_holdout(small: Tables, evaluated: Evaluated) -> None:
-    served = refit(*small, CONFIG, seed=3)
+    served = refit(*small, CONFIG, 3, evaluated.fit)
     assert evaluated.fit.interactions == (small[0]["split"] == "train").sum()
     assert served.interactions == len(small[0])
     held = evaluated.predictions
@@ -100,7 +101,7 @@ def test_a_user_and_a_movie_of_the_holdout_alone_are_predicted_and_served() -> N
     evaluated = fit_and_evaluate(interactions, movies, CONFIG, seed=0)
     assert stranger not in evaluated.fit.towers.user_ids
     assert evaluated.recommendations.filter(pl.col("userId") == stranger).height == 100
-    served = refit(interactions, movies, CONFIG, seed=0)
+    served = refit(interactions, movies, CONFIG, 0, evaluated.fit)
     assert stranger in served.towers.user_ids
     assert stranger in served.rating.user_ids
 
@@ -122,15 +123,27 @@ def test_recommendations_are_ranked_unseen_movies(small: Tables, evaluated: Eval
     assert user["movieId"].to_list() == towers.movie_ids[np.argsort(-scores)[:100]].tolist()
 
 
+def test_a_scout_finds_the_epochs_and_the_fit_knows_the_whole_training_part(
+    small: Tables,
+) -> None:
+    rating = {"members": 8, "factors": 2, "epochs": 4, "patience": 4}
+    config = training_config({"rating": rating, "ranking": {"epochs": 1}})
+    fit = fit_and_evaluate(*small, config, seed=0).fit
+    told = {model: [r for r in fit.history if r.model == model] for model in ("scout", "rating")}
+    assert all(record.validation_rmse for record in told["scout"])
+    assert not any(record.validation_rmse for record in told["rating"])
+    assert len(told["rating"]) == fit.rating_epochs <= len(told["scout"]) == 4
+
+
 def test_every_interaction_is_a_target_once_an_epoch(small: Tables) -> None:
     ratings = make_ratings(*small)
     config = CONFIG.rating.model_copy(update={"group_size": 700, "batch_size": 100})
-    batches = list(_batches(ratings, config, np.random.default_rng(0)))
-    targets = np.concatenate([batch.targets for batch in batches])
+    batches = list(epoch_batches(ratings, config, np.random.default_rng(0)))
+    targets = np.concatenate([batch.rows[batch.targets] for batch in batches])
     assert sorted(targets.tolist()) == list(range(len(ratings)))
     for batch in batches:
         assert (ratings.user[batch.rows] == batch.users[batch.row_user]).all()
-        assert (ratings.user[batch.targets] == batch.users[batch.target_user]).all()
+        assert (ratings.user[batch.rows[batch.targets]] == batch.users[batch.target_user]).all()
         # The whole history of each of its users is there.
         assert len(batch.rows) == ratings.user_count[batch.users].sum()
 
@@ -138,6 +151,7 @@ def test_every_interaction_is_a_target_once_an_epoch(small: Tables) -> None:
 @pytest.mark.parametrize(
     "rating",
     [
+        {"recency": 2.0},
         {"group_size": 500},
         {"batch_size": 1_000_000},
         {"members": 1, "factors": 1},
@@ -161,7 +175,8 @@ def test_the_sampled_softmax_learns_too(small: Tables, evaluated: Evaluated) -> 
 
 def test_compressing_to_the_rank_changes_nothing_and_below_it_little(small: Tables) -> None:
     ratings = make_ratings(*small)
-    rating = fit_rating_model(ratings, CONFIG.rating, np.random.default_rng(0), lambda _: None)
+    fit = fit_rating_model(ratings, CONFIG.rating, np.random.default_rng(0), lambda _: None)
+    rating = fit.folded
     users, movies = ratings.user_ids[ratings.user], ratings.movie_ids[ratings.movie]
     whole = rating.predict(users, movies)
     narrow = rating.compressed(5)

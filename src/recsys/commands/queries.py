@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys import queries
+from recsys import contract, queries
 from recsys.commands import output
 from recsys.commands.output import JsonOption, console
 from recsys.queries import Movie
@@ -32,11 +32,24 @@ def similar(
 
 
 def recommend(
-    user: Annotated[int, typer.Option("--user", "-u", help="A userId of the dataset.")],
+    user: Annotated[
+        int | None, typer.Option("--user", "-u", help="A userId of the dataset.")
+    ] = None,
+    rated: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Instead of a user, what a newcomer rated, oldest first: "Toy Story=5". Repeat it.'
+        ),
+    ] = None,
     k: CountOption = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Movies for a user, by the live towers, without those already rated."""
+    """Movies for a user or a newcomer, by the live towers, without those already rated."""
+    if (user is None) == (not rated):
+        raise typer.BadParameter("give either --user, or --rated once or more")
+    if user is None:
+        _recommend_to_newcomer([_rating(text) for text in rated or ()], k, as_json)
+        return
     with output.services() as services:
         release, movies = queries.recommend(services, user, k)
     if as_json:
@@ -44,6 +57,35 @@ def recommend(
         return
     console.print(f"Movies for user [bold]{user}[/]  (release {release['release_id']})")
     print_movies(movies)
+
+
+def _recommend_to_newcomer(rated: list[tuple[str, float]], k: int, as_json: bool) -> None:
+    with output.services() as services:
+        release, named, movies = queries.recommend_to_newcomer(services, rated, k)
+    if as_json:
+        stars = {movie.movie_id: movie.score for movie in named}
+        output.print_json(_document(release, movies, rated=stars))
+        return
+    titles = ", ".join(f"{movie.title} ({movie.score:g})" for movie in named)
+    console.print(f"Movies for one who rated [bold]{output.safe(titles)}[/]")
+    console.print(f"(release {release['release_id']})")
+    print_movies(movies)
+
+
+def _rating(text: str) -> tuple[str, float]:
+    # A title may hold an equals sign; the stars do not.
+    movie, _, given = text.rpartition("=")
+    try:
+        stars = float(given)
+    except ValueError:
+        stars = 0.0
+    if not movie or not contract.MIN_STARS <= stars <= contract.MAX_STARS:
+        raise typer.BadParameter(
+            f"{text!r} is no rating: a movie, =, and {contract.MIN_STARS} to "
+            f"{contract.MAX_STARS:g} stars, e.g. 'Toy Story=5'",
+            param_hint="--rated",
+        )
+    return movie, stars
 
 
 def print_movies(movies: list[Movie]) -> None:

@@ -1,0 +1,189 @@
+"""The champion is asked only about what it was not trained on, and never stops a candidate."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import QUICK, Bench, make_interactions, with_split
+
+from recsys import contract
+from recsys.contract import ExitCode, Manifest, TrainerInput
+from recsys.errors import ArtifactError
+from trainer.__main__ import main
+from trainer.champion import Champion, fetch_champion, load_champion
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+PAIR = ["userId", "movieId"]
+OLD, NEW = "a1" * 16, "b2" * 16
+
+
+@pytest.fixture(scope="module")
+def old_tables() -> Tables:
+    """The dataset of last week: each user's first two thirds, and not all movies."""
+    interactions, movies = make_interactions()
+    place = pl.int_range(pl.len()).over("userId")
+    rows = interactions.filter(place < 20)
+    return with_split(rows.drop("split"), 0.2), movies.head(147)
+
+
+@pytest.fixture(scope="module")
+def old_release(bench: Bench, old_tables: Tables) -> TrainerInput:
+    bench.put_features(*old_tables, md5=OLD)
+    given = bench.input(md5=OLD)
+    assert main([], bench.environment(given)) == ExitCode.OK
+    return given
+
+
+@pytest.fixture
+def champion(
+    bench: Bench, old_release: TrainerInput, tmp_path_factory: pytest.TempPathFactory
+) -> Champion:
+    folder = tmp_path_factory.mktemp("champion")
+    found = fetch_champion(bench.store, old_release.release_id, folder)
+    assert found is not None
+    return found
+
+
+def _manifest(bench: Bench, given: TrainerInput) -> Manifest:
+    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    return Manifest.from_json(bench.store.get_bytes(key))
+
+
+def test_a_champion_knows_what_it_was_trained_on(champion: Champion, old_tables: Tables) -> None:
+    train = old_tables[0].filter(pl.col("split") == "train").select(PAIR).sort(PAIR)
+    assert champion.trained_on.select(PAIR).sort(PAIR).equals(train)
+
+
+def test_pairs_that_it_was_trained_on_are_neither_asked_nor_recommended(
+    champion: Champion, old_tables: Tables
+) -> None:
+    interactions, movies = make_interactions()
+    # A new holdout, half of which the champion was trained on.
+    split = interactions.with_columns(
+        split=pl.when(pl.int_range(pl.len()).over("userId") % 2 == 0)
+        .then(pl.lit("holdout"))
+        .otherwise(pl.lit("train"))
+    )
+    train = split.filter(pl.col("split") == "train")
+    holdout = split.filter(pl.col("split") == "holdout")
+    answers = champion.answers(train, holdout, movies)
+    assert answers is not None
+    asked = answers.predictions
+    assert asked.join(champion.trained_on, on=PAIR, how="semi").is_empty()
+    expected = holdout.join(champion.trained_on, on=PAIR, how="anti").select(PAIR).sort(PAIR)
+    assert asked.select(PAIR).equals(expected)
+    assert asked["prediction"].is_between(0.5, 5).all()
+    recommended = answers.recommendations
+    for known in (train, champion.trained_on):
+        assert recommended.join(known, on=PAIR, how="semi").is_empty()
+    assert set(recommended["userId"]) == set(expected["userId"])
+    assert recommended["movieId"].is_in(old_tables[1]["movieId"].to_list()).all()
+
+
+def test_movies_that_are_gone_are_not_recommended_and_strangers_are_asked(
+    champion: Champion,
+) -> None:
+    interactions, movies = make_interactions()
+    left = movies.head(40)
+    rows = interactions.filter(pl.col("movieId").is_in(left["movieId"].to_list()))
+    stranger = rows.head(1).with_columns(userId=pl.lit(9_999, pl.Int32))
+    holdout = pl.concat([rows.filter(pl.col("split") == "holdout"), stranger])
+    answers = champion.answers(rows.filter(pl.col("split") == "train"), holdout, left)
+    assert answers is not None
+    assert answers.recommendations["movieId"].is_in(left["movieId"].to_list()).all()
+    assert 9_999 in answers.predictions["userId"]
+    assert 9_999 not in answers.recommendations["userId"]
+
+
+def test_a_holdout_that_it_knows_wholly_gives_no_comparison(champion: Champion) -> None:
+    interactions, movies = make_interactions()
+    holdout = interactions.join(champion.trained_on, on=PAIR, how="semi")
+    train = interactions.join(champion.trained_on, on=PAIR, how="anti")
+    assert champion.answers(train, holdout, movies) is None
+
+
+def test_the_release_tells_how_the_champion_did_and_is_the_same_release_without(
+    bench: Bench, small: Tables, old_release: TrainerInput
+) -> None:
+    bench.put_features(*small, md5=NEW)
+    alone = bench.input(md5=NEW)
+    given = bench.input(md5=NEW, champion=old_release.release_id)
+    assert given.release_id == alone.release_id
+    assert TrainerInput.from_environment(given.to_environment()) == given
+    assert main([], bench.environment(given)) == ExitCode.OK
+    metrics = _manifest(bench, given).metrics
+    assert metrics["champion"]["release_id"] == old_release.release_id
+    # All held-out pairs are newer than what the champion has seen, but it has learned something.
+    assert metrics["champion"]["rows"] == metrics["holdout"]["rows"]
+    assert metrics["champion"]["rmse"] < metrics["baselines"]["global_mean"]["rmse"]
+    assert metrics["champion"]["candidate"]["rmse"] == pytest.approx(metrics["model"]["rmse"])
+
+
+def _without(bench: Bench, given: TrainerInput, release_id: str, name: str | None) -> None:
+    """A copy of a release, one artifact of which is damaged or (None) was never made."""
+    manifest = _manifest(bench, given)
+    artifacts = []
+    for artifact in manifest.artifacts:
+        if name is None and artifact.name.startswith("evaluated/"):
+            continue
+        key = contract.release_key(release_id, artifact.name)
+        bench.store.copy(artifact.key, key, {})
+        artifacts.append(artifact.model_copy(update={"key": key}))
+        if artifact.name == name:
+            bench.store.put_bytes(key, b"torn")
+    build = given.build.model_copy(update={"dataset_md5": release_id[:8].ljust(32, "0")})
+    changed = {
+        "release_id": release_id,
+        "build": build,
+        "fingerprint": build.fingerprint,
+        "artifacts": tuple(artifacts),
+    }
+    assert build.release_id == release_id
+    key = contract.release_key(release_id, contract.MANIFEST_FILE)
+    bench.store.put_bytes(key, manifest.model_copy(update=changed).to_json())
+
+
+@pytest.mark.parametrize(
+    ("md5", "damaged", "reason"),
+    [
+        ("c3" * 16, None, "an older trainer made it"),
+        ("d4000000" + "0" * 24, contract.EVALUATED_MODEL_FILE, "is not the file that was stored"),
+        ("e5" * 16, "nothing", "there is no"),
+    ],
+)
+def test_a_champion_that_cannot_be_asked_is_left_out_with_the_reason(
+    bench: Bench,
+    old_release: TrainerInput,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    md5: str,
+    damaged: str | None,
+    reason: str,
+) -> None:
+    md5 = md5[:8].ljust(32, "0")
+    release_id = bench.input(md5=md5).release_id
+    if damaged != "nothing":
+        _without(bench, old_release, release_id, damaged)
+    folder = tmp_path_factory.mktemp("champion")
+    assert fetch_champion(bench.store, release_id, folder) is None
+    assert reason in caplog.text
+
+
+def test_a_candidate_is_trained_though_its_champion_is_gone(
+    bench: Bench, small: Tables, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.put_features(*small, md5="f6" * 16)
+    quick = {**QUICK, "rating": {"members": 1, "epochs": 1}, "ranking": {"epochs": 1}}
+    given = bench.input(quick, md5="f6" * 16, champion="00000000-00000000")
+    assert main([], bench.environment(given)) == ExitCode.OK
+    assert _manifest(bench, given).metrics["champion"] is None
+    assert "the champion 00000000-00000000 is not compared with" in capsys.readouterr().out
+
+
+def test_a_model_that_does_not_load_is_an_artifact_error(tmp_path: Path) -> None:
+    folder = tmp_path
+    (folder / "evaluated").mkdir()
+    (folder / contract.EVALUATED_MODEL_FILE).write_bytes(b"PK no model")
+    with pytest.raises(ArtifactError, match="do not load"):
+        load_champion(folder, "00000000-00000000")

@@ -1,0 +1,194 @@
+"""What was kept is used again by the same build only, and a kill costs nothing but time."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import QUICK, Bench
+
+from recsys import contract
+from recsys.contract import ExitCode, Manifest, TrainerInput
+from recsys.errors import ServiceUnavailableError
+from trainer.__main__ import main
+from trainer.checkpoints import PHASES, Checkpoint, StoredCheckpoints
+from trainer.config import training_config
+from trainer.data import make_ratings
+from trainer.rating_fit import fit_rating_model
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+RELEASE = "0123abcd-4567ef89"
+PHASE = PHASES[0]
+FOUND = Checkpoint({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}, {"epoch": 3})
+
+# Runs the trainer until the n-th call of a function, where the process kills itself.
+KILLED_AT = """
+import importlib, os, signal, sys
+module, name, calls = sys.argv[1], sys.argv[2], int(sys.argv[3])
+module = importlib.import_module(module)
+original, left = getattr(module, name), [calls]
+def wrapped(*arguments, **named):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **named)
+setattr(module, name, wrapped)
+from trainer.__main__ import main
+sys.exit(main(["train"], os.environ))
+"""
+
+
+class InMemory:
+    """Remembers checkpoints, and fails in the epoch that it is told to."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Checkpoint] = {}
+
+    def load(self, phase: str) -> Checkpoint | None:
+        return self.kept.get(phase)
+
+    def due(self) -> bool:
+        return True
+
+    def save(self, phase: str, checkpoint: Checkpoint) -> None:
+        self.kept[phase] = checkpoint
+
+
+def _checkpoints(bench: Bench, fingerprint: str = "f" * 64) -> StoredCheckpoints:
+    return StoredCheckpoints(bench.store, RELEASE, fingerprint)
+
+
+def test_what_was_kept_comes_back_whole(bench: Bench) -> None:
+    _checkpoints(bench).save(PHASE, FOUND)
+    found = _checkpoints(bench).load(PHASE)
+    assert found is not None
+    assert found.facts == FOUND.facts
+    np.testing.assert_array_equal(found.arrays["table"], FOUND.arrays["table"])
+    assert _checkpoints(bench).load(PHASES[1]) is None
+
+
+def test_another_build_does_not_use_it(bench: Bench) -> None:
+    _checkpoints(bench).save(PHASE, FOUND)
+    assert _checkpoints(bench, "e" * 64).load(PHASE) is None
+
+
+@pytest.mark.parametrize("keep", [0, 40, -30])
+def test_a_torn_one_is_not_used(bench: Bench, keep: int) -> None:
+    _checkpoints(bench).save(PHASE, FOUND)
+    key = contract.release_key(RELEASE, f"checkpoints/{PHASE}.npz")
+    bench.store.put_bytes(key, bench.store.get_bytes(key)[:keep])
+    assert _checkpoints(bench).load(PHASE) is None
+
+
+def test_a_pause_follows_a_write_and_clearing_leaves_none(bench: Bench) -> None:
+    checkpoints = _checkpoints(bench)
+    assert checkpoints.due()
+    checkpoints.save(PHASE, FOUND)
+    assert not checkpoints.due()
+    checkpoints.clear()
+    assert bench.store.keys(contract.release_prefix(RELEASE)) == []
+
+
+def test_a_store_that_does_not_answer_costs_the_checkpoint_only(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ServiceUnavailableError("S3 does not answer")
+
+    monkeypatch.setattr(bench.store, "put_file", fail)
+    _checkpoints(bench).save(PHASE, FOUND)
+
+
+@pytest.mark.parametrize("with_validation", [False, True])
+def test_a_fit_that_stopped_anywhere_ends_like_one_that_did_not(
+    small: Tables, with_validation: bool
+) -> None:
+    ratings = make_ratings(*small)
+    config = training_config(QUICK).rating
+    hidden = np.arange(len(ratings)) % 20 == 1
+    validation = ratings.subset(hidden) if with_validation else None
+
+    def fit(keeper: InMemory, epochs: int | None = None) -> tuple[list[int], np.ndarray]:
+        told: list[int] = []
+        fitted = fit_rating_model(
+            ratings.subset(~hidden),
+            config,
+            np.random.default_rng(0),
+            lambda record: told.append(record.epoch),
+            validation,
+            epochs=epochs,
+            keeper=keeper,
+        )
+        return told, np.hstack([fitted.folded.user_vectors, fitted.folded.user_bias[:, None]])
+
+    whole, expected = fit(InMemory())
+    keeper = InMemory()
+    fit(keeper, epochs=5)
+    told, found = fit(keeper)
+    # What was told before is told again, so that the history is complete.
+    assert told == whole == list(range(1, config.epochs + 1))
+    np.testing.assert_array_equal(found, expected)
+
+
+def _killed_at(bench: Bench, given: TrainerInput, where: tuple[str, str, str]) -> int:
+    return subprocess.run(
+        [sys.executable, "-c", KILLED_AT, *where],
+        env=bench.environment(given),
+        cwd=bench.xcom.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    ).returncode
+
+
+def _metrics(bench: Bench, given: TrainerInput) -> object:
+    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    return Manifest.from_json(bench.store.get_bytes(key)).metrics
+
+
+def test_kills_in_three_phases_leave_no_manifest_and_do_not_change_the_metrics(
+    bench: Bench, small: Tables, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, killed = bench.input(md5="1" * 32), bench.input(md5="2" * 32)
+    for given in (whole, killed):
+        bench.put_features(*small, md5=given.build.dataset_md5)
+    manifest = contract.release_key(killed.release_id, contract.MANIFEST_FILE)
+    for where in (
+        ("trainer.rating_fit", "epoch_batches", "7"),  # while fitting to the training part
+        ("trainer.rating_fit", "epoch_batches", "12"),  # then, continued, to all interactions
+        ("trainer.export", "file_sha256", "4"),  # between two uploads
+    ):
+        assert _killed_at(bench, killed, where) == -signal.SIGKILL, where
+        assert bench.store.head(manifest) is None
+    assert main([], bench.environment(killed)) == ExitCode.OK
+    assert "continues after epoch" in capsys.readouterr().out
+    assert main([], bench.environment(whole)) == ExitCode.OK
+    assert _metrics(bench, killed) == _metrics(bench, whole)
+    left = bench.store.keys(contract.release_prefix(killed.release_id))
+    assert not [key for key in left if "checkpoints" in key]
+
+
+def test_a_checkpoint_that_cannot_be_written_down_is_done_without(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.checkpoints.TemporaryDirectory", lambda prefix: _Gone(tmp_path))
+    _checkpoints(bench, "d" * 64).save(PHASE, FOUND)
+    assert _checkpoints(bench, "d" * 64).load(PHASE) is None
+
+
+class _Gone:
+    """A folder that has vanished."""
+
+    def __init__(self, folder: Path) -> None:
+        self._name = os.fspath(folder / "gone" / "away")
+
+    def __enter__(self) -> str:
+        return self._name
+
+    def __exit__(self, *error: object) -> None:
+        pass

@@ -1,0 +1,123 @@
+"""Training without a store: the same files, from a folder to a folder."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import EVALUATED
+
+from recsys import contract
+from recsys.contract import ExitCode
+from trainer.__main__ import main
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+QUICK = ("--set", "rating.members=1", "--set", "rating.epochs=2", "--set", "ranking.epochs=1")
+
+
+@pytest.fixture
+def features(small: Tables, tmp_path: Path) -> Path:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    small[0].write_parquet(folder / contract.INTERACTIONS_FILE)
+    small[1].write_parquet(folder / contract.MOVIES_FILE)
+    return folder
+
+
+def _train(features: Path, out: Path, *more: str, **environ: str) -> ExitCode:
+    arguments = ["local", "--features", str(features), "--out", str(out), *QUICK, *more]
+    return main(arguments, environ)
+
+
+def _json(folder: Path, name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / name).read_text())
+    return found
+
+
+def test_a_folder_gets_all_files_of_a_release_and_its_lineage(
+    features: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "deep" / "out"
+    assert _train(features, out, "--seed", "4") == ExitCode.OK
+    names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    assert names == contract.REQUIRED_ARTIFACTS | EVALUATED | {contract.LINEAGE_FILE}
+    lineage = _json(out, contract.LINEAGE_FILE)
+    assert lineage["seed"] == 4
+    assert set(lineage["fit_s"]) == {"rating", "towers"}  # type: ignore[call-overload]  # plain JSON
+    history = _json(out, contract.HISTORY_FILE)
+    assert history["served"] != history["evaluated"]
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_settings_come_from_file_environment_and_command_line_the_later_wins(
+    features: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[rating]\nlearning_rate = 0.02\nfactors = 3\npatience = 7\n")
+    code = _train(
+        features,
+        tmp_path / "out",
+        "--no-refit",
+        *("--config", str(file), "--set", "rating.factors=5"),
+        RECSYS_TRAINER__RATING__FACTORS="4",
+        RECSYS_TRAINER__RATING__PATIENCE="6",
+    )
+    assert code == ExitCode.OK
+    lineage = _json(tmp_path / "out", contract.LINEAGE_FILE)
+    rating = lineage["config"]["rating"]  # type: ignore[index]  # plain JSON
+    assert (rating["learning_rate"], rating["patience"], rating["factors"]) == (0.02, 6, 5)
+
+
+def test_an_earlier_training_is_the_champion_and_is_replaced_whole(
+    features: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert _train(features, first, "--no-refit") == ExitCode.OK
+    assert _train(features, second, "--no-refit", "--champion", str(first)) == ExitCode.OK
+    champion = _json(second, contract.METRICS_FILE)["champion"]
+    assert isinstance(champion, dict)
+    assert champion["release_id"] == "first"
+    assert champion["rmse"] == pytest.approx(champion["candidate"]["rmse"], abs=1e-5)
+    (first / "leftover").touch()
+    assert _train(features, first, "--no-refit") == ExitCode.OK
+    assert not (first / "leftover").exists()
+
+
+def test_what_is_no_training_is_not_replaced(
+    features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(features, features) == ExitCode.BAD_CONFIG
+    assert "is no earlier training" in capsys.readouterr().out
+    assert len(list(features.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        (["--set", "rating.learning_rate=NaN"], {}, "rating.learning_rate"),
+        (["--set", "rating.epochs=twelve"], {}, "rating.epochs"),
+        (["--set", "epochs"], {}, "names no setting"),
+        (["--seed", "-1"], {}, "--seed is no seed"),
+        (["--config", "/nowhere.toml"], {}, "cannot be read"),
+        ([], {"RECSYS_TRAINER__RATING__LEARNING_RATE": "Infinity"}, "rating.learning_rate"),
+        ([], {"RECSYS_TRAINER__EPOCHS": "3"}, "RECSYS_TRAINER__EPOCHS names no setting"),
+    ],
+)
+def test_nonsense_is_refused_by_name_before_anything_is_read(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    environ: dict[str, str],
+    message: str,
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert _train(nowhere, tmp_path / "out", *arguments, **environ) == ExitCode.BAD_CONFIG
+    assert message in capsys.readouterr().out
+
+
+def test_missing_features_are_bad_data_and_leave_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(tmp_path / "nowhere", tmp_path / "out") == ExitCode.BAD_DATA
+    assert "interactions.parquet cannot be read" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []

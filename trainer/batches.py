@@ -1,0 +1,89 @@
+"""How the rating model walks through the interactions: users in groups, targets in steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.config import RatingConfig
+from trainer.data import Ints, Ratings
+
+_STEPS_PER_EPOCH: Final = 12
+_BATCH_LIMITS: Final = (64, 262_144)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step: users, all their interactions, and those of them that are to be predicted.
+
+    Attributes:
+        users: indices of users, shape (users of the batch,).
+        rows: all interactions of these users, user by user.
+        row_user: for each of ``rows`` the place of its user in ``users``, ascending.
+        targets: places in ``rows`` of the interactions to be predicted.
+        target_user: for each of ``targets`` the place of its user in ``users``.
+    """
+
+    users: Ints
+    rows: Ints
+    row_user: Ints
+    targets: Ints
+    target_user: Ints
+
+
+def epoch_batches(
+    ratings: Ratings, config: RatingConfig, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """One epoch: every interaction is a target once.
+
+    Users are dealt into groups whose interactions fit in memory; the targets of one step are
+    drawn from one group, whose histories need to be summed only once a step.
+    """
+    size = batch_size(len(ratings), config)
+    users = rng.permutation(len(ratings.user_ids))
+    for group in user_groups(users, ratings, config.group_size):
+        order = rng.permutation(len(group.rows))
+        # Equal steps: a short last one would be all noise.
+        for chosen in np.array_split(order, -(-len(order) // size)):
+            yield Batch(
+                users=group.users,
+                rows=group.rows,
+                row_user=group.row_user,
+                targets=chosen.astype(np.int32),
+                target_user=group.row_user[chosen],
+            )
+
+
+def user_groups(users: NDArray[np.int64], ratings: Ratings, size: int) -> Iterator[Batch]:
+    """All interactions of these users, in groups of about ``size``, each a batch of its own."""
+    count = ratings.user_count[users]
+    groups = -(-int(count.sum()) // size)
+    group = (np.cumsum(count) - count) * groups // count.sum()
+    bounds = np.searchsorted(group, np.arange(groups + 1))
+    for first, last in pairwise(bounds):
+        if first == last:
+            continue
+        members = np.sort(users[first:last])
+        lengths = ratings.user_count[members]
+        offset = np.cumsum(lengths) - lengths
+        row_user = np.repeat(np.arange(len(members)), lengths)
+        rows = np.arange(lengths.sum()) + (ratings.user_start[members] - offset)[row_user]
+        all_rows, all_users = rows.astype(np.int32), row_user.astype(np.int32)
+        places = np.arange(len(all_rows), dtype=np.int32)
+        yield Batch(members.astype(np.int32), all_rows, all_users, places, all_users)
+
+
+def batch_size(rows: int, config: RatingConfig) -> int:
+    """Targets a step."""
+    low, high = _BATCH_LIMITS
+    return config.batch_size or min(max(-(-rows // _STEPS_PER_EPOCH), low), high)
+
+
+def steps_per_epoch(rows: int, config: RatingConfig) -> int:
+    """Steps of one epoch, to within the groups' remainders."""
+    return -(-rows // batch_size(rows, config))
