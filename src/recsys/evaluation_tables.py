@@ -1,0 +1,205 @@
+"""Evaluation's input, checked, and as the arrays that everything is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.errors import EvaluationError
+
+PAIR: Final = ["userId", "movieId"]
+LONG_CUT: Final = 20
+_LARGEST_TABLE: Final = 10_000_000
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Places = NDArray[np.int32]
+"""Where ids stand among sorted ids; small, because there is one for each rating."""
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The pairs that were hidden, users and movies named by their places in sorted ids.
+
+    Attributes:
+        pairs: userId, movieId, rating (stars), n rows.
+        users: ids of the users who have a pair, shape (users,).
+        movies: ids of all movies of the dataset, shape (movies,).
+        user: place of each pair's user, shape (n,).
+        movie: place of each pair's movie, shape (n,).
+        stars: given, shape (n,).
+    """
+
+    pairs: pl.DataFrame
+    users: Ints
+    movies: Ints
+    user: Ints
+    movie: Ints
+    stars: Floats
+
+    @classmethod
+    def of(cls, pairs: pl.DataFrame, movies: Ints) -> Holdout:
+        """The arrays of a checked table; ``movies`` are sorted."""
+        users = np.unique(pairs["userId"].to_numpy()).astype(np.int64)
+        return cls(
+            pairs=pairs,
+            users=users,
+            movies=movies,
+            user=places(pairs, "userId", users).astype(np.int64),
+            movie=places(pairs, "movieId", movies).astype(np.int64),
+            stars=pairs["rating"].to_numpy().astype(np.float64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.stars)
+
+
+def places(frame: pl.DataFrame, column: str, ids: Ints) -> Places:
+    """Places of a column's ids in the sorted ``ids`` that hold them all, shape (rows,)."""
+    given = frame[column].to_numpy()
+    if 0 <= ids[0] and ids[-1] < _LARGEST_TABLE:
+        # Ten times faster than bisection, and small where ids are.
+        place_of = np.zeros(ids[-1] + 1, np.int32)
+        place_of[ids] = np.arange(len(ids), dtype=np.int32)
+        found: Places = place_of[given]
+        return found
+    return np.searchsorted(ids, given).astype(np.int32)
+
+
+def sums_by_user(user: Ints | Places, values: Floats, n_users: int) -> Floats:
+    """Sum of the values of each user's pairs, shape (n_users,); ``user`` names them by place."""
+    return np.bincount(user, weights=values, minlength=n_users).astype(np.float64, copy=False)
+
+
+def table(name: str, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """The columns asked for, ids as int32; raises unless all values are there and finite."""
+    missing = [c for c in columns if c not in frame.columns]
+    if missing:
+        raise EvaluationError(
+            f"{name} lacks columns", found=", ".join(frame.columns), expected=", ".join(columns)
+        )
+    ids = {*PAIR, "rank"}
+    # Stars in float32 stay so: as float64 those of a large training part take twice the memory.
+    types = {
+        c: pl.Int32 if c in ids else pl.Float32 if frame[c].dtype == pl.Float32 else pl.Float64
+        for c in columns
+    }
+    try:
+        frame = frame.select(pl.col(c).cast(types[c]) for c in columns)
+    except pl.exceptions.PolarsError as error:
+        raise EvaluationError(f"{name} has a column of a wrong type", found=str(error)) from error
+    floats = [c for c in columns if c not in ids]
+    bad = frame.select(
+        pl.any_horizontal(pl.all().is_null().any(), *(~pl.col(c).is_finite().all() for c in floats))
+    ).item()
+    if bad:
+        raise EvaluationError(
+            f"{name} holds values that are no numbers",
+            found="null, NaN or infinite values",
+            expected="finite numbers only",
+            hint="look for a training that diverged",
+        )
+    # Sorting one integer per pair needs a third of the memory of hashing the pairs.
+    keys = frame["userId"].to_numpy() * np.int64(2**32) + frame["movieId"].to_numpy()
+    keys.sort()
+    if (keys[1:] == keys[:-1]).any():
+        raise EvaluationError(f"{name} holds a pair of user and movie twice", expected="once")
+    return frame
+
+
+def check_movies(movies: Ints, **tables: pl.DataFrame) -> None:
+    """Raises EvaluationError if a table names a movie that is not in ``movies``."""
+    for name, frame in tables.items():
+        unknown = np.setdiff1d(frame["movieId"].unique().to_numpy(), movies)
+        if unknown.size:
+            raise EvaluationError(
+                f"{name} names movies that the dataset does not have", found=unknown[:5].tolist()
+            )
+
+
+def check_unseen(name: str, frame: pl.DataFrame, train: pl.DataFrame) -> None:
+    """Raises EvaluationError if a pair of ``frame`` is in ``train`` too."""
+    seen = train.join(frame, on=PAIR, how="semi")
+    if seen.height:
+        raise EvaluationError(
+            f"{name} holds pairs that are in the training part",
+            found=f"{seen.height} pairs, among them {seen.row(0)[:2]}",
+            expected="only movies that the user has not rated in training",
+        )
+
+
+def aligned_predictions(holdout: pl.DataFrame, predictions: pl.DataFrame) -> Floats:
+    """Predicted stars in the holdout's order; raises unless the pairs are exactly its pairs."""
+    joined = holdout.join(predictions, on=PAIR, how="left", maintain_order="left")
+    missing = joined["prediction"].null_count()
+    if missing or predictions.height != holdout.height:
+        raise EvaluationError(
+            "the predictions are not those of the holdout's pairs",
+            found=f"{predictions.height} pairs, {missing} of the holdout's missing",
+            expected=f"exactly the {holdout.height} pairs of the holdout",
+        )
+    return joined["prediction"].cast(pl.Float64).to_numpy()
+
+
+def check_recommendations(
+    name: str, recommendations: pl.DataFrame, train: pl.DataFrame, users: Ints
+) -> None:
+    """Raises EvaluationError unless ranks are 1, 2, 3 ..., of unrated movies, for ``users`` only.
+
+    Args:
+        name: what the table is, for the message.
+        recommendations: userId, rank, movieId.
+        train: userId, movieId: what may not be recommended.
+        users: who may be asked for.
+    """
+    check_unseen(name, recommendations, train)
+    lists = recommendations.group_by("userId").agg(
+        rows=pl.len(),
+        first=pl.col("rank").min(),
+        ranks=pl.col("rank").n_unique(),
+        last=pl.col("rank").max(),
+    )
+    broken = lists.filter(
+        (pl.col("first") != 1)
+        | (pl.col("last") != pl.col("rows"))
+        | (pl.col("ranks") != pl.col("rows"))
+    )
+    if broken.height:
+        raise EvaluationError(
+            f"ranks of {name} are not 1, 2, 3 and so on",
+            found=f"{broken.height} users, among them {broken['userId'][0]}",
+        )
+    strangers = np.setdiff1d(lists["userId"].to_numpy(), users)
+    if strangers.size:
+        raise EvaluationError(
+            f"there are {name} for users outside the holdout",
+            found=strangers[:5].tolist(),
+            expected="users of the holdout only",
+        )
+
+
+def check_long_enough(
+    recommendations: pl.DataFrame, train: pl.DataFrame, users: Ints, n_movies: int
+) -> None:
+    """Raises EvaluationError unless each of ``users`` has 20 movies, or all they have not rated."""
+    short = (
+        pl.DataFrame({"userId": users.astype(np.int32)})
+        .join(recommendations.group_by("userId").agg(rows=pl.len()), on="userId", how="left")
+        .join(train.group_by("userId").agg(rated=pl.len()), on="userId", how="left")
+        .fill_null(0)
+        .filter(
+            pl.col("rows")
+            < pl.min_horizontal(pl.lit(LONG_CUT), n_movies - pl.col("rated").cast(pl.Int64))
+        )
+    )
+    if short.height:
+        raise EvaluationError(
+            "users of the holdout have too few recommendations to be measured",
+            found=f"{short.height} users, among them {short['userId'][0]} with {short['rows'][0]}",
+            expected=f"at least {LONG_CUT} movies each, or all that the user has not rated",
+        )
