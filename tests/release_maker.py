@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from recsys import ledger, vector_store
+from recsys import ledger, ledger_records, vector_store
 from recsys.contract import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -22,7 +22,10 @@ from recsys.contract import (
     Serving,
     release_key,
 )
+from recsys.gate import judge
 from recsys.services import Services
+from recsys.settings import GateSettings
+from tests.metrics_maker import GOOD
 
 
 class Releases:
@@ -53,7 +56,18 @@ class Releases:
         return build.release_id
 
     def candidate(self, number: int) -> str:
-        """A complete candidate whose vectors and model bytes all tell ``number``."""
+        """A complete candidate whose vectors and model bytes all tell ``number``; the gate
+        accepts it.
+        """
+        release_id = self.unjudged(number)
+        with self.services.connect() as conn:
+            decision = judge(GOOD, None, GateSettings())
+            assert decision.accepted, decision.reason
+            ledger_records.record_decision(conn, release_id, None, f"run-{number}", decision, None)
+        return release_id
+
+    def unjudged(self, number: int) -> str:
+        """The same before the gate has seen it."""
         release_id = self.begin(number)
         rng = np.random.default_rng(number)
         with self.services.connect() as conn:
@@ -100,7 +114,7 @@ class Releases:
             artifacts=tuple(artifacts),
             dims=Dims(movie_vectors=MOVIE_VECTOR_DIM, towers=TOWER_DIM),
             serving=Serving(method="refit", interactions=10, shift_rmse=0.1),
-            metrics={"model": {"rmse": 0.8, "ndcg@10": 0.2}},
+            metrics=GOOD,
             lineage={},
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         )

@@ -54,7 +54,8 @@ MOVES: Final[dict[str, frozenset[State]]] = {
     NEW: frozenset({State.BUILDING}),
     State.BUILDING: frozenset({State.CANDIDATE, State.ABANDONED}),
     State.CANDIDATE: frozenset({State.CHAMPION, State.REJECTED, State.ABANDONED}),
-    State.REJECTED: frozenset({State.BUILDING, State.RETIRING}),
+    # Back to candidate only by a person's override, see `recsys.promotion`.
+    State.REJECTED: frozenset({State.BUILDING, State.CANDIDATE, State.RETIRING}),
     State.CHAMPION: frozenset({State.SUPERSEDED, State.ROLLED_BACK}),
     State.SUPERSEDED: frozenset({State.CHAMPION, State.RETIRING}),
     State.ROLLED_BACK: frozenset({State.CHAMPION, State.RETIRING}),

@@ -83,6 +83,29 @@ def last_decision(
     return None if row is None else (Decision.model_validate(row[0]), row[1])
 
 
+def judged_against(conn: Connection, release_id: str) -> str | None:
+    """The champion that the newest decision about a release held it against; None: there was none.
+
+    An override holds it against nothing; the decision that it overrode did.
+    """
+    row = conn.execute(
+        "select champion from recsys.decisions where release_id = %s "
+        "order by (decision ->> 'override' is null) desc, id desc limit 1",
+        (release_id,),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def standing_decision(conn: Connection, release_id: str) -> Decision | None:
+    """The newest decision about a release as it is now: none from before it was made again."""
+    row = conn.execute(
+        "select d.decision from recsys.decisions d join recsys.releases r using (release_id) "
+        "where release_id = %s and d.at >= r.completed_at order by d.id desc limit 1",
+        (release_id,),
+    ).fetchone()
+    return None if row is None else Decision.model_validate(row[0])
+
+
 def note_nothing_new(conn: Connection, release_id: str, run_id: str, actor: str) -> None:
     """Records that a run looked and found no build to judge: that, too, is a success."""
     note(conn, NOTHING_NEW, actor=actor, reason=f"run {run_id}", release_id=release_id)
@@ -92,7 +115,8 @@ def last_success(conn: Connection) -> datetime | None:
     """When a run last judged a candidate or found nothing new; None before the first."""
     last: datetime | None
     [(last,)] = conn.execute(
-        "select greatest((select max(at) from recsys.decisions), "
+        "select greatest((select max(at) from recsys.decisions "
+        "where decision ->> 'override' is null), "
         "(select max(at) from recsys.history where action = %s))",
         (NOTHING_NEW,),
     ).fetchall()

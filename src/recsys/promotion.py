@@ -21,6 +21,7 @@ import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from recsys import (
+    authority,
     ledger,
     ledger_records,
     migrations,
@@ -91,20 +92,38 @@ def _no_trace(step: str) -> None:
 
 
 def promote_release(
-    services: Services, release_id: str, *, actor: str, reason: str, trace: Trace = _no_trace
+    services: Services,
+    release_id: str,
+    *,
+    actor: str,
+    reason: str,
+    override: bool = False,
+    trace: Trace = _no_trace,
 ) -> Change:
     """Makes an accepted candidate the champion: model and vectors as one pair.
 
+    Args:
+        services: where.
+        release_id: the candidate.
+        actor: who does it.
+        reason: why.
+        override: promote it although the gate has not accepted it. Only a person may: ``actor`` is
+            then a name, and the override is kept as a decision of its own.
+        trace: told of every step.
+
     Raises:
-        LedgerError: the release is unknown, or its state does not allow it.
+        LedgerError: the release is unknown, its state does not allow it, the gate has not
+            accepted it, or nobody's name stands for an override.
         ArtifactError, VectorError: an artifact or a table is not what its manifest says.
         LockedError: another promotion, rollback or retirement is at work.
         ServiceUnavailableError: a server failed; production is as it was, or `recover` makes it so.
     """
-    return _change_champion(services, release_id, Kind.PROMOTION, actor, reason, trace)
+    if override:
+        authority.check_person(actor)
+    return _change_champion(services, release_id, Kind.PROMOTION, actor, reason, trace, override)
 
 
-def rehearse(services: Services, release_id: str) -> ReleaseDiff | None:
+def rehearse(services: Services, release_id: str, *, override: bool = False) -> ReleaseDiff | None:
     """Makes every check of a promotion and changes nothing.
 
     Returns:
@@ -116,7 +135,10 @@ def rehearse(services: Services, release_id: str) -> ReleaseDiff | None:
     with services.connect() as conn:
         migrations.check_current(conn)
         release, champion = ledger.get(conn, release_id), ledger.champion(conn)
-        _refuse_unservable(release)
+        if not (override and release.state == State.REJECTED):
+            authority.check_servable(release)
+        if not override:
+            authority.check_accepted(conn, release)
         verification.check_release(conn, services.store, release)
         if champion is None or champion.release_id == release_id:
             return None
@@ -234,7 +256,13 @@ def recover_locked(
 
 
 def _change_champion(
-    services: Services, release_id: str, kind: Kind, actor: str, reason: str, trace: Trace
+    services: Services,
+    release_id: str,
+    kind: Kind,
+    actor: str,
+    reason: str,
+    trace: Trace,
+    override: bool = False,
 ) -> Change:
     ledger.check_words(actor, reason)
     with services.connect() as conn:
@@ -246,7 +274,12 @@ def _change_champion(
         from_release = champion.release_id if champion else None
         if from_release == release_id:
             return Change(kind, from_release, release_id, changed=False)
-        _refuse_unservable(release)
+        if override:
+            release = authority.override_gate(conn, release, champion, actor, reason)
+            trace("gate overridden")
+        authority.check_servable(release)
+        if kind is Kind.PROMOTION or release.state == State.CANDIDATE:
+            authority.check_accepted(conn, release)
         verification.check_release(conn, services.store, release)
         trace("release verified")
         switch.create_views(conn, release_id)
@@ -267,17 +300,6 @@ def _change_champion(
             trace("pointer written")
     log.info("release %s is the champion (%s)", release_id, kind)
     return Change(kind, from_release, release_id, changed=True)
-
-
-def _refuse_unservable(release: Release) -> None:
-    if release.state not in ledger.SERVABLE:
-        allowed = ", ".join(sorted(ledger.SERVABLE))
-        raise LedgerError(
-            f"release {release.release_id} cannot become the champion",
-            found=f"state {release.state}",
-            expected=f"one of {allowed}",
-            hint="`recsys releases` lists the releases and their states",
-        )
 
 
 def _open_journal(

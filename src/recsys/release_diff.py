@@ -66,16 +66,16 @@ def compare(conn: Connection, champion: str, candidate: str) -> ReleaseDiff:
     Sentinels are users and movies that both know, chosen by a hash of their id: the same ones
     every week.
     """
-    movies = _ids(conn, champion, "movie_vectors"), _ids(conn, candidate, "movie_vectors")
-    users = _ids(conn, champion, "user_towers"), _ids(conn, candidate, "user_towers")
-    sentinel_movies, sentinel_users = _sentinels(*movies), _sentinels(*users)
+    movies = ids(conn, champion, "movie_vectors"), ids(conn, candidate, "movie_vectors")
+    users = ids(conn, champion, "user_towers"), ids(conn, candidate, "user_towers")
+    sentinel_movies, sentinel_users = sentinels(*movies), sentinels(*users)
 
     def neighbours(release: str, movie: int) -> set[int]:
-        found = vector_store.similar(conn, _relation("movie_vectors", release), movie, K)
+        found = vector_store.similar(conn, relation("movie_vectors", release), movie, K)
         return {other for other, _ in found}
 
     def recommendations(release: str, user: int) -> set[int]:
-        relations = _relation("user_towers", release), _relation("movie_towers", release)
+        relations = relation("user_towers", release), relation("movie_towers", release)
         return {movie for movie, _ in vector_store.recommend(conn, *relations, user, K)}
 
     near = _asked(neighbours, champion, candidate, sentinel_movies)
@@ -97,11 +97,13 @@ def compare(conn: Connection, champion: str, candidate: str) -> ReleaseDiff:
 Answers = list[tuple[set[int], set[int]]]
 
 
-def _relation(table: str, release: str) -> str:
+def relation(table: str, release: str) -> str:
+    """A release's own table, with its schema."""
     return f"{contract.LEDGER_SCHEMA}.{contract.table_name(table, release)}"
 
 
-def _ids(conn: Connection, release: str, table: str) -> set[int]:
+def ids(conn: Connection, release: str, table: str) -> set[int]:
+    """All ids that a release's table has a vector of."""
     column = next(t.id_column for t in contract.PUBLIC_TABLES if t.name == table)
     query = sql.SQL("select {} from {}.{}").format(
         sql.Identifier(column),
@@ -111,7 +113,9 @@ def _ids(conn: Connection, release: str, table: str) -> set[int]:
     return {row[0] for row in conn.execute(query)}
 
 
-def _sentinels(before: set[int], after: set[int]) -> list[int]:
+def sentinels(before: set[int], after: set[int]) -> list[int]:
+    """Up to `SENTINELS` ids that both know, in an order that is the same every week."""
+
     def place(number: int) -> bytes:
         return hashlib.sha256(str(number).encode()).digest()
 

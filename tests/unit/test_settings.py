@@ -180,7 +180,7 @@ def test_settings_of_a_build_survive_json() -> None:
         (FeatureSettings, "vector_dim", 64),
         (FeatureSettings, "max_quarantine_share", 1.1),
         (TrainerSettings, "seed", -1),
-        (GateSettings, "min_ndcg_ratio", -0.1),
+        (GateSettings, "max_ndcg", -0.1),
         (GateSettings, "min_coverage", 1.1),
         (GateSettings, "max_rmse_rise", -0.1),
         (GateSettings, "max_ndcg_drop", -0.1),

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys import ledger, migrations, promotion, retirement, status
+from recsys import authority, ledger, migrations, promotion, retirement, status
 from recsys.commands import output
+from recsys.commands.data import print_data
 from recsys.commands.output import JsonOption, ReasonOption, YesOption, console
 from recsys.errors import LedgerError
 from recsys.settings import RetentionSettings
@@ -23,6 +24,8 @@ def show_status(as_json: JsonOption = False) -> None:
     """
     with output.services() as services:
         found = status.status(services)
+        if as_json:
+            found["data"] = status.why(services)["data"] if found["champion"] else None
     if as_json:
         output.print_json(found)
         return
@@ -84,6 +87,9 @@ def why(
         print_decision(found["decision"])
     if found["diff"]:
         print_diff(found["diff"])
+    if found["data"]:
+        console.print(f"\n[bold]dataset {found['data']['md5']}[/]")
+        print_data(found["data"])
     lines = output.table("when", "who", "what", "why", title="\n[bold]history[/] (newest first)")
     for line in found["history"][:12]:
         moved = f"{line['from_state']} → {line['to_state']}" if line["to_state"] else line["action"]
@@ -130,23 +136,39 @@ def promote(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the diff, change nothing.")
     ] = False,
+    override: Annotated[
+        bool,
+        typer.Option(
+            "--override",
+            help="Although the gate has not accepted it: in your own name (RECSYS_ACTOR), audited.",
+        ),
+    ] = False,
     yes: YesOption = False,
 ) -> None:
-    """Make a complete release the champion: model and vectors as one pair.
+    """Make an accepted release the champion: model and vectors as one pair.
 
-    Verifies its artifacts and tables first; readers notice nothing but the new answers.
+    Verifies its artifacts and tables first; readers notice nothing but the new answers. One that
+    the gate rejected is refused, unless a named person overrides the gate; `recsys why` shows who.
     """
     if not (dry_run or reason):
         raise typer.BadParameter("needed, unless this is a --dry-run", param_hint="--reason")
     with output.services() as services:
         if dry_run:
-            diff = promotion.rehearse(services, release)
+            diff = promotion.rehearse(services, release, override=override)
             console.print(f"{release} is whole and could be promoted; nothing was changed.")
             if diff is not None:
                 print_diff(diff.model_dump(mode="json"))
             return
-        output.confirm(f"Make {release} the champion?", yes)
-        change = promotion.promote_release(services, release, actor=output.actor(), reason=reason)
+        actor = output.actor()
+        if override:
+            authority.check_person(actor)
+            question = f"Make {release} the champion against the gate, in the name of {actor}?"
+        else:
+            question = f"Make {release} the champion?"
+        output.confirm(question, yes)
+        change = promotion.promote_release(
+            services, release, actor=actor, reason=reason, override=override
+        )
     _print_change(change)
 
 

@@ -1,0 +1,255 @@
+"""Charts of the release report: static SVG whose colours are the page's CSS variables.
+
+Drawn by matplotlib with placeholder colours, which become ``var(--name)``: one drawing serves
+light, dark and paper. Text stays text, so it can be searched, read aloud and scaled.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from recsys.contract import MAX_STARS, MIN_STARS
+
+# Placeholders that no other part of a drawing uses.
+_INK: Final = "#010203"
+_MUTED: Final = "#010204"
+_GRID: Final = "#010205"
+CANDIDATE: Final = "#010206"
+CHAMPION: Final = "#010207"
+BASELINE: Final = "#010208"
+OTHER: Final = "#010209"
+_VARIABLES: Final = {
+    _INK: "ink",
+    _MUTED: "muted",
+    _GRID: "grid",
+    CANDIDATE: "candidate",
+    CHAMPION: "champion",
+    BASELINE: "baseline",
+    OTHER: "other",
+}
+_STYLE: Final[dict[Any, Any]] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "recsys",
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": _INK,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.labelcolor": _MUTED,
+    "axes.edgecolor": _GRID,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+}
+_WIDTH: Final = 4.6
+"""Inches: about a phone's width, so that text is never scaled below what can be read."""
+
+_LABELS_IN_A_LINE: Final = 36
+"""Characters; more of them are turned, lest they overlap."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A value with, perhaps, its confidence interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def training_curves(history: Sequence[Mapping[str, Any]], model: str) -> str:
+    """Loss, and where something was kept for validation its RMSE, by epoch."""
+    rows = [row for row in history if row["model"] == model]
+    epochs = [row["epoch"] for row in rows]
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(2.4)
+        axes.plot(epochs, [row["loss"] for row in rows], color=CANDIDATE, marker="o", markersize=3)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        said = f"Loss falls from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}"
+        checked = [row for row in rows if row.get("validation_rmse") is not None]
+        if checked:
+            right = axes.twinx()
+            right.grid(visible=False)
+            right.plot(
+                [row["epoch"] for row in checked],
+                [row["validation_rmse"] for row in checked],
+                color=CHAMPION,
+                linestyle="--",
+                marker="s",
+                markersize=3,
+            )
+            right.set_ylabel("validation RMSE, stars (dashed)")
+            best = min(checked, key=lambda row: row["validation_rmse"])
+            said += (
+                f"; the best validation RMSE is {best['validation_rmse']:.4f} "
+                f"in epoch {best['epoch']}"
+            )
+        return _svg(figure, f"training-{model}", f"Training of the {model} model", said + ".")
+
+
+def comparison(name: str, title: str, marks: Mapping[str, Mark], *, less_is_better: bool) -> str:
+    """One metric of the candidate, the champion and baselines, as dots on one scale."""
+    labels = list(marks)
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(0.75 + 0.27 * len(labels))
+        for place, label in enumerate(labels):
+            mark, colour = marks[label], _colour(label)
+            if mark.low is not None and mark.high is not None:
+                axes.plot([mark.low, mark.high], [place, place], color=colour, linewidth=2.5)
+            axes.plot([mark.value], [place], color=colour, marker="o", markersize=6)
+            axes.annotate(
+                f"{mark.value:.3f}",
+                (mark.value if mark.high is None else mark.high, place),
+                xytext=(8, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+        axes.set_yticks(range(len(labels)), labels)
+        axes.invert_yaxis()
+        axes.margins(x=0.18, y=0.15)
+        axes.set_xlabel("less is better" if less_is_better else "more is better")
+        said = "; ".join(f"{label} {mark.value:.4f}" for label, mark in marks.items())
+        return _svg(figure, name, title, said + ".")
+
+
+def differences(name: str, title: str, intervals: Mapping[str, tuple[float, float]]) -> str:
+    """Confidence intervals of differences about zero."""
+    labels = list(intervals)
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(0.75 + 0.3 * len(labels))
+        axes.axvline(0, color=_INK, linewidth=1)
+        for place, label in enumerate(labels):
+            low, high = intervals[label]
+            axes.plot([low, high], [place, place], color=_colour(label), linewidth=4)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.invert_yaxis()
+        axes.margins(x=0.1, y=0.25)
+        said = "; ".join(f"{label} from {a:.4f} to {b:.4f}" for label, (a, b) in intervals.items())
+        return _svg(figure, name, title, said + ".")
+
+
+def calibration(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Mean prediction by the stars that were given; the diagonal would be a perfect oracle."""
+    stars = [row["stars"] for row in rows]
+    means = [row["mean_prediction"] for row in rows]
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.0)
+        axes.plot([MIN_STARS, MAX_STARS], [MIN_STARS, MAX_STARS], color=_MUTED, linestyle=":")
+        axes.plot(stars, means, color=CANDIDATE, marker="o", markersize=4)
+        axes.set_xlim(0.25, 5.25)
+        axes.set_ylim(0.25, 5.25)
+        axes.set_xlabel("stars given")
+        axes.set_ylabel("mean prediction")
+        said = "; ".join(f"{s:g} stars: {m:.2f}" for s, m in zip(stars, means, strict=True))
+        return _svg(figure, "calibration", "Mean prediction by stars given", said + ".")
+
+
+def histogram(name: str, title: str, counts: Mapping[str, int], unit: str) -> str:
+    """Counts as bars."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(2.2)
+        axes.bar(list(counts), list(counts.values()), color=OTHER, width=0.7)
+        axes.grid(visible=False, axis="x")
+        if sum(map(len, counts)) > _LABELS_IN_A_LINE:
+            axes.tick_params(axis="x", rotation=60)
+        axes.set_ylabel(unit)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        said = "; ".join(f"{label}: {count:,}" for label, count in counts.items())
+        return _svg(figure, name, title, said + ".")
+
+
+def slices(name: str, title: str, parts: Mapping[str, Mapping[str, float | None]]) -> str:
+    """One metric by slice: candidate, champion and baseline as dots beside each other."""
+    labels = list(parts)
+    shapes = {"candidate": "o", "champion": "s"}
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(1.0 + 0.24 * len(labels))
+        for who in dict.fromkeys(who for part in parts.values() for who in part):
+            found = [(parts[label].get(who), place) for place, label in enumerate(labels)]
+            known = [(value, place) for value, place in found if value is not None]
+            axes.plot(
+                [value for value, _ in known],
+                [place for _, place in known],
+                linestyle="",
+                marker=shapes.get(who, "|"),
+                markersize=6 if who in shapes else 9,
+                markeredgewidth=1 if who in shapes else 2,
+                color=_colour(who),
+                alpha=0.9,
+                label=who,
+            )
+        axes.set_yticks(range(len(labels)), labels)
+        axes.invert_yaxis()
+        axes.margins(x=0.06, y=0.5 / max(len(labels), 1))
+        figure.legend(loc="outside lower center", ncols=4)
+        said = "; ".join(
+            f"{label}: " + ", ".join(f"{w} {v:.3f}" for w, v in part.items() if v is not None)
+            for label, part in parts.items()
+        )
+        return _svg(figure, name, title, said + ".")
+
+
+def _colour(label: str) -> str:
+    if label.startswith("candidate"):
+        return CANDIDATE
+    return CHAMPION if "champion" in label else BASELINE
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: Figure, name: str, title: str, description: str) -> str:
+    """The figure as an ``<svg>`` element that says to a screen reader what it shows."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    drawn = file.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(
+        r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.DOTALL
+    )
+    for colour, variable in _VARIABLES.items():
+        drawn = drawn.replace(colour, f"var(--{variable})")
+    # Ids must be one page's own; most are never referred to.
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', drawn))
+    drawn = re.sub(
+        r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", drawn
+    )
+    drawn = re.sub(r'(url\(|href=")#', rf"\1#{name}-", drawn)
+    drawn = re.sub(r"font-family: [^;\"]*;? ?", "", drawn)
+    _, opening, rest = re.split(r"(<svg[^>]*>)", drawn, maxsplit=1)
+    box = re.search(r'viewBox="[^"]*"', opening)
+    return (
+        f'<svg class="chart" role="img" {box[0] if box else ""} '
+        f'aria-labelledby="{name}-title {name}-desc" xmlns="http://www.w3.org/2000/svg" '
+        f'xmlns:xlink="http://www.w3.org/1999/xlink">'
+        f'<title id="{name}-title">{escape(title)}</title>'
+        f'<desc id="{name}-desc">{escape(description)}</desc>{rest.strip()}'
+    )
