@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import boto3
 import psycopg
 import pytest
-from release_reader import ReleaseReader, TornModelError
 
 from recsys.contract import MODEL_FILE, release_key
 from recsys.promotion import promote_release, roll_back
+from release_reader import ReleaseReader, TornModelError
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def reader(services, tmp_path) -> ReleaseReader[bytes]:
         aws_access_key_id=services.s3.access_key.get_secret_value(),
         aws_secret_access_key=services.s3.secret_key.get_secret_value(),
     )
-    return ReleaseReader(connect, s3, services.s3.bucket, tmp_path, lambda path: path.read_bytes())
+    return ReleaseReader(
+        connect, s3, services.s3.bucket, tmp_path, lambda path, release: path.read_bytes()
+    )
 
 
 def promote(services, release_id: str) -> None:

@@ -13,7 +13,7 @@ from recsys import status
 from recsys.commands import output
 from recsys.commands.output import JsonOption, console
 from recsys.commands.source import SourceOption, choose_source
-from recsys.embedded import airflow, stack
+from recsys.embedded import airflow, site, stack
 from recsys.embedded.home import Home
 
 
@@ -39,6 +39,8 @@ def up(
         with console.status("starting Airflow (about a minute)"):
             web = airflow.start(home)
         found["airflow"] = {"url": web.url, "username": web.username, "password": web.password}
+        with console.status("starting the site"):
+            found["site"] = site.start(home)
     if as_json:
         output.print_json(found)
         return
@@ -48,6 +50,7 @@ def up(
     if not data_only:
         shown.add_row("Airflow", f"[bold]{web.url}[/]")
         shown.add_row("log in as", f"{web.username} / {web.password}")
+        shown.add_row("site", f"[bold]{found['site'] or 'not set up: make setup'}[/]")
     console.print(shown)
     console.print('\nClients: eval "$(recsys env)"    Stop it: recsys down')
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.embedded import airflow
+from recsys.embedded import airflow, site
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.processes import Service, ServiceStatus
@@ -45,7 +45,7 @@ def stop_data_services(home: Home) -> None:
 
 
 def start(home: Home, dags: Path | None = None) -> tuple[Addresses, airflow.AirflowAddresses]:
-    """Starts everything that does not run: PostgreSQL, S3, Airflow.
+    """Starts the pipeline's servers that do not run: PostgreSQL, S3, Airflow.
 
     Args:
         home: the folder of the stack.
@@ -59,13 +59,15 @@ def start(home: Home, dags: Path | None = None) -> tuple[Addresses, airflow.Airf
 
 def stop(home: Home) -> None:
     """Stops everything; what is down already is no error."""
+    site.stop(home)
     airflow.stop(home)
     stop_data_services(home)
 
 
 def status(home: Home) -> list[ServiceStatus]:
     """What is known of each service now."""
-    return [service.status() for service in (*_data_services(home), airflow.Airflow(home))]
+    services = (*_data_services(home), airflow.Airflow(home), site.Site(home))
+    return [service.status() for service in services]
 
 
 @contextmanager

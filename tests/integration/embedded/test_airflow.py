@@ -82,7 +82,7 @@ def test_airflow_runs_a_dag_heals_after_a_kill_and_leaves_nothing_behind(
     home: Home, dags: Path
 ) -> None:
     addresses, _ = stack.start(home, dags)
-    assert [status.running for status in stack.status(home)] == [True] * 3
+    assert [status.running for status in stack.status(home)] == [True, True, True, False]
     server = airflow.Airflow(home)
 
     with airflow.client(home) as client:

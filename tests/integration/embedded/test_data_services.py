@@ -210,7 +210,7 @@ def test_no_process_and_no_socket_is_left_after_stop(home: Home) -> None:
     stack.stop_data_services(home)
     assert not any(is_alive(process) for process in members)
     assert not any(list(Path("/tmp").glob(f"seaweedfs-*-{port}.sock")) for port in ports)  # noqa: S108 - the server's choice
-    assert [status.detail for status in stack.status(home)] == ["not started"] * 3
+    assert [status.detail for status in stack.status(home)] == ["not started"] * 4
 
 
 def test_two_stacks_do_not_disturb_each_other(home: Home) -> None:

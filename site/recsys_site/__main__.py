@@ -1,0 +1,37 @@
+"""``python -m recsys_site``: serves until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import uvicorn
+
+from recsys_site.app import create_app
+from recsys_site.settings import SiteSettings
+
+
+def main() -> None:
+    """Reads the environment and serves."""
+    # Before TensorFlow is imported: small models gain nothing by threads, and requests lose.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    settings = SiteSettings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=200,
+        timeout_graceful_shutdown=10,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The reference site as a process of the stack: its own environment, its own read-only account."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from recsys.embedded.home import Home, project_folder, write_private
+from recsys.embedded.postgres import Postgres
+from recsys.embedded.processes import Command, NotReadyError, Service, ServiceStatus
+from recsys.embedded.s3 import BUCKET, REGION, S3
+from recsys.errors import ServiceUnavailableError
+from recsys.switch import SITE_ROLE
+
+ACCOUNT = "recsys_site_reader"
+_HOST = "127.0.0.1"
+_DATABASE = "recsys"
+_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "TF_ENABLE_ONEDNN_OPTS")
+
+
+class Site(Service):
+    """The reference site; it serves pages as soon as a release was promoted.
+
+    Args:
+        home: the folder of the stack.
+        source: the site's folder with its environment; by default the project's.
+    """
+
+    name = "site"
+    port_names = ("site",)
+
+    def __init__(self, home: Home, source: Path | None = None) -> None:
+        super().__init__(home)
+        self.source = (source or project_folder() / "site").resolve()
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the site's own environment; ``make setup`` makes it."""
+        return self.source / ".venv" / "bin" / "python"
+
+    def prepare(self) -> None:
+        """Makes the account that may read what was promoted, and nothing else."""
+        account, role = sql.Identifier(ACCOUNT), sql.Identifier(SITE_ROLE)
+        with Postgres(self.home).connect(_DATABASE) as conn:
+            for name in (SITE_ROLE, ACCOUNT):
+                found = conn.execute("select from pg_roles where rolname = %s", (name,))
+                if found.fetchone() is None:
+                    conn.execute(sql.SQL("create role {}").format(sql.Identifier(name)))
+            conn.execute(
+                sql.SQL("alter role {} login password {} connection limit 40").format(
+                    account, sql.Literal(self._password())
+                )
+            )
+            conn.execute(sql.SQL("grant {} to {}").format(role, account))
+
+    def command(self) -> Command:
+        """The site's server."""
+        inherited = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        return Command(
+            [str(self.python), "-m", "recsys_site"],
+            {**inherited, **self.environment()},
+            self.folder,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What the site is told; holds secrets."""
+        password = quote(self._password(), safe="")
+        return {
+            "PYTHONPATH": str(self.source),
+            "PYTHONUNBUFFERED": "1",
+            "RECSYS_SITE_DSN": (
+                f"postgresql://{ACCOUNT}:{password}@{Postgres(self.home).address()}/{_DATABASE}"
+            ),
+            "RECSYS_SITE_S3_BUCKET": BUCKET,
+            "RECSYS_SITE_S3_ENDPOINT": S3(self.home).address(),
+            "RECSYS_SITE_S3_REGION": REGION,
+            "RECSYS_SITE_HOST": _HOST,
+            "RECSYS_SITE_PORT": str(self._port),
+            "RECSYS_SITE_MODELS": str(self.folder / "models"),
+            # No proxy stands before loopback.
+            "NO_PROXY": _HOST,
+            **S3(self.home).credentials(),
+        }
+
+    def check(self) -> None:
+        """Raises NotReadyError unless it answers; before the first promotion it has no release."""
+        said = self._ask()
+        if said.get("status") == "starting" and self._has_champion():
+            raise NotReadyError("its release is loading")
+
+    def status(self) -> ServiceStatus:
+        """What is known of it now, and of the release that it answers with."""
+        known = super().status()
+        if not known.running:
+            return known
+        said = self._ask()
+        detail = said.get("problem") or said.get("release_id") or "no release was promoted yet"
+        return ServiceStatus(self.name, True, known.address, known.pid, str(detail))
+
+    def address(self) -> str:
+        """The URL of the first page."""
+        return f"http://{_HOST}:{self._port}"
+
+    @property
+    def _port(self) -> int:
+        return self.home.ports(self.port_names)["site"]
+
+    def _ask(self) -> dict[str, object]:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            try:
+                with opener.open(f"{self.address()}/readyz", timeout=5) as answer:
+                    body = answer.read()
+            except urllib.error.HTTPError as error:
+                body = error.read()
+            said = json.loads(body)
+        except (OSError, ValueError) as error:
+            raise NotReadyError(str(error)) from error
+        if not isinstance(said, dict) or "status" not in said:
+            raise NotReadyError("somebody else answers")
+        return said
+
+    def _has_champion(self) -> bool:
+        try:
+            with Postgres(self.home).connect(_DATABASE) as conn:
+                return conn.execute("select from recsys.current_release").fetchone() is not None
+        except psycopg.Error:
+            return False
+
+    def _password(self) -> str:
+        path = self.folder / "password"
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(32))
+        return path.read_text().strip()
+
+
+def start(home: Home) -> str | None:
+    """Starts the site unless it runs, and waits until it answers; the data services must run.
+
+    Returns:
+        Its address; None where its environment was not set up, as after an install from a wheel.
+
+    Raises:
+        ServiceUnavailableError: it did not start; the message ends with its log's last lines.
+    """
+    site = Site(home)
+    if not site.python.exists():
+        return None
+    try:
+        with home.lock():
+            site.start()
+    except psycopg.OperationalError as error:
+        raise ServiceUnavailableError(
+            "the site's database does not answer",
+            found=str(error).strip(),
+            hint="start the data services first: `recsys up`",
+        ) from error
+    return site.address()
+
+
+def stop(home: Home) -> None:
+    """Ends the site; one that is down already is no error."""
+    with home.lock():
+        Site(home).stop()
+
+
+def status(home: Home) -> ServiceStatus:
+    """What is known of the site now."""
+    return Site(home).status()

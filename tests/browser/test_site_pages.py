@@ -1,0 +1,220 @@
+"""The reference site as visitors use it: by mouse, by keyboard, on a phone, in the dark."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from recsys.commands.output import embedded_services
+from recsys.embedded.postgres import Postgres
+from recsys.embedded.s3 import S3
+from recsys.embedded.site import Site
+from recsys.promotion import promote_release
+from tests.site.real_releases import RealReleases
+
+PATHS = ("/", "/search?q=movie", "/search?q=nothing", "/movies/1", "/movies/61", "/users/3",
+         "/newcomer", "/newcomer?r=3-5_4-2", "/release")  # fmt: skip
+PHONE = {"viewport": {"width": 375, "height": 700}, "has_touch": True}
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "phone": PHONE,
+}
+
+
+class ModelsFromFiles(RealReleases):
+    """Releases whose models the site's environment made: this one has no Keras."""
+
+    folder: Path
+
+    def model_bytes(self, number: int) -> bytes:
+        return (self.folder / f"{number}.keras").read_bytes()
+
+
+@dataclass
+class Served:
+    """A running site and the releases that it may be given."""
+
+    url: str
+    releases: dict[int, str]
+    promote: Callable[[int], None]
+
+
+@pytest.fixture(scope="module")
+def site(
+    repository: Path,
+    postgres_server: Postgres,
+    s3_server: S3,
+    browser: object,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Served]:
+    """The site as the one-machine stack runs it, answering with release 1."""
+    server = Site(postgres_server.home, repository / "site")
+    if not server.python.exists():
+        pytest.skip("the site's environment is not set up: make setup")
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run(
+        [server.python, "-m", "tests.site.real_releases", str(folder), "1", "2"],
+        cwd=repository,
+        check=True,
+    )
+    services = embedded_services(postgres_server.home)
+    maker = ModelsFromFiles(services)
+    maker.folder = folder
+    made = {number: maker.candidate(number) for number in (1, 2)}
+
+    def promote(number: int) -> None:
+        promote_release(services, made[number], actor="t", reason="t")
+        end = time.monotonic() + 60
+        while server.status().detail != made[number]:
+            assert time.monotonic() < end, server.log.read_text()[-2000:]
+            time.sleep(0.05)
+
+    with server.home.lock():
+        server.start()
+    try:
+        promote(1)
+        yield Served(server.address(), made, promote)
+    finally:
+        with server.home.lock():
+            server.stop()
+
+
+@pytest.fixture
+def page(site: Served, open_page: Any) -> Iterator[Page]:
+    opened = open_page(base_url=site.url)
+    yield opened.page
+    assert opened.hosts <= {urlsplit(site.url).netloc}, "something was fetched from elsewhere"
+
+
+def test_from_the_search_to_a_movie_and_on_to_one_like_it(page):
+    page.goto("/")
+    page.get_by_label("Search movies by title").fill("movie 7")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="The Movie 7 of 1").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("The Movie 7 of 1")
+    similar = page.get_by_role("region", name="Movies like this one").get_by_role("listitem")
+    expect(similar).to_have_count(12)
+    query = page.get_by_label("SQL")
+    expect(query).to_be_hidden()
+    page.get_by_text("The query that found them").click()
+    expect(query).to_contain_text("order by vector <=> (select vector")
+    name = similar.first.locator(".name").inner_text()
+    similar.first.get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+
+
+def test_a_viewer_gets_a_programme_with_reasons(page):
+    page.goto("/")
+    page.get_by_label(re.compile("number")).fill("3")
+    page.get_by_role("button", name="Recommend").click()
+    expect(page).to_have_url(re.compile("/users/3$"))
+    listed = page.get_by_role("region", name="Recommendations").get_by_role("listitem")
+    expect(listed).to_have_count(12)
+    expect(listed.first).to_contain_text("of 5 stars")
+
+
+def test_a_newcomer_rates_gets_a_programme_and_takes_a_rating_back(page):
+    page.goto("/newcomer")
+    rated = page.get_by_role("group", name="The Movie 3 of 1")
+    rated.get_by_label("5 stars").click()
+    expect(rated.get_by_label("5 stars")).to_be_checked()
+    page.get_by_role("group", name="The Movie 4 of 1").get_by_label("1 star").click()
+    page.get_by_role("button", name="Show my programme").click()
+    expect(page).to_have_url(re.compile(r"r=3-5_4-1$"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your programme")
+    listed = page.get_by_role("region", name="Recommendations").get_by_role("listitem")
+    expect(listed).to_have_count(12)
+    before = listed.all_inner_texts()
+    page.get_by_role("link", name="Remove your rating of The Movie 3 of 1").click()
+    expect(page).to_have_url(re.compile(r"r=4-1$"))
+    assert listed.all_inner_texts() != before
+
+
+def test_all_of_it_works_by_keyboard(page):
+    page.goto("/movies/7")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the movies")
+    expect(skip).to_be_focused()
+    assert skip.bounding_box()["y"] >= 0, "it shows while it has the focus"
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="I love it: what else?")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your programme")
+    page.get_by_label("Find a movie to rate").focus()
+    page.keyboard.type("movie 9")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("group")).to_have_count(1)
+    page.get_by_role("radio").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_label("3 stars")).to_be_checked()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"r=7-5_9-3$"))
+
+
+def test_the_focus_can_be_seen_wherever_it_is(page):
+    page.goto("/users/3")
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        style = "getComputedStyle(document.activeElement)"
+        assert page.evaluate(f"{style}.outlineStyle") == "solid"
+        assert page.evaluate(f"parseFloat({style}.outlineWidth)") >= 3
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_nothing_stands_in_the_way_of_assistive_technology(site, open_page, look):
+    opened = open_page(base_url=site.url, **LOOKS[look])
+    for path in PATHS:
+        opened.page.goto(path)
+        opened.accessible()
+        assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+def test_a_page_that_is_not_there_is_accessible_too(site, open_page):
+    opened = open_page(base_url=site.url)
+    opened.page.goto("/movies/99999")
+    expect(opened.page.get_by_role("heading", level=1)).to_have_text("Not on the reel")
+    opened.accessible()
+    assert len(opened.complaints) == 1, "only the 404 itself"
+    opened.complaints.clear()
+
+
+def test_the_site_is_whole_without_scripts(site, open_page):
+    page = open_page(base_url=site.url, java_script_enabled=False).page
+    page.goto("/newcomer")
+    page.get_by_role("group", name="The Movie 3 of 1").get_by_label("5 stars").click()
+    page.get_by_role("button", name="Show my programme").click()
+    expect(page.get_by_role("region", name="Recommendations")).to_be_visible()
+
+
+def test_an_open_page_tells_of_a_promotion_and_shows_the_new_release(site, open_page):
+    opened = open_page(base_url=site.url)
+    page = opened.page
+    page.goto("/movies/7")
+    expect(page.locator("#release")).to_contain_text(site.releases[1])
+    try:
+        site.promote(2)
+        # Sooner than the page would look by itself: as when its tab is opened again.
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        news = page.get_by_role("status")
+        expect(news).to_contain_text(f"Release {site.releases[2]} has just taken over")
+        expect(page.get_by_role("heading", level=1)).to_have_text("The Movie 7 of 1")
+        opened.accessible()
+        news.get_by_role("link").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("The Movie 7 of 2")
+        expect(page.locator("#release")).to_contain_text(site.releases[2])
+        expect(news).to_be_empty()
+    finally:
+        site.promote(1)

@@ -1,0 +1,128 @@
+"""Real servers, releases with a real Keras model, and the site as the account that it has."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import uvicorn
+from pydantic import SecretStr
+
+from recsys.embedded.postgres import Postgres
+from recsys.embedded.s3 import S3
+from recsys.promotion import promote_release
+from recsys.services import Services
+from recsys.settings import PostgresSettings
+from recsys_site.app import create_app
+from recsys_site.settings import SiteSettings
+from tests import conftest as shared
+from tests.site.real_releases import RealReleases
+
+session_home = shared.session_home
+postgres_server = shared.postgres_server
+s3_server = shared.s3_server
+pytest_terminal_summary = shared.pytest_terminal_summary
+
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@dataclass
+class Site:
+    """A running site with its servers."""
+
+    url: str
+    client: httpx.Client
+    services: Services
+    releases: RealReleases
+    numbers: dict[str, int]
+
+    def get(self, path: str, **parameters: Any) -> httpx.Response:
+        return self.client.get(path, params=parameters or None)
+
+    def promote(self, number: int) -> str:
+        """Makes a release the champion, without waiting for the site."""
+        release_id = next((r for r, n in self.numbers.items() if n == number), None)
+        if release_id is None:
+            release_id = self.releases.candidate(number)
+            self.numbers[release_id] = number
+        promote_release(self.services, release_id, actor="t", reason="t")
+        return release_id
+
+    def answers_with(self, release_id: str) -> bool:
+        answer = self.get("/readyz").json()
+        return bool(answer.get("release_id") == release_id)
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+@contextmanager
+def running_site(postgres: Postgres, s3: S3, **changed: Any) -> Iterator[Site]:
+    """A site in a thread of this process, on a database and a bucket of its own."""
+    with (
+        shared.fresh_database(postgres) as dsn,
+        shared.fresh_bucket(s3) as s3_settings,
+        tempfile.TemporaryDirectory(prefix="recsys-tests-") as folder,
+    ):
+        services = Services(postgres=PostgresSettings(dsn=SecretStr(dsn)), s3=s3_settings)
+        settings = {
+            "dsn": site_dsn(dsn),
+            "s3_bucket": s3_settings.bucket,
+            "s3_endpoint": s3_settings.endpoint,
+            "access_key": s3_settings.access_key,
+            "secret_key": s3_settings.secret_key,
+            "models": Path(folder) / "models",
+            "poll_seconds": 60,
+        }
+        app = create_app(SiteSettings(**(settings | changed)))
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            wait_for(lambda: server.started)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            url = f"http://127.0.0.1:{port}"
+            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+                yield Site(url, client, services, RealReleases(services), {})
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+
+
+def site_dsn(dsn: str) -> SecretStr:
+    """The account that an administrator gives the site."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(
+            "do $$ begin create role recsys_site nologin; "
+            "exception when duplicate_object then null; end $$"
+        )
+        conn.execute(
+            "do $$ begin create role site_of_tests login password 'p' in role recsys_site; "
+            "exception when duplicate_object then null; end $$"
+        )
+        parts = conn.info
+        return SecretStr(f"postgresql://site_of_tests:p@{parts.host}:{parts.port}/{parts.dbname}")
+
+
+@pytest.fixture(scope="session")
+def site(postgres_server: Postgres, s3_server: S3) -> Iterator[Site]:
+    """A site that answers with release number 1; tests leave it as it is."""
+    with running_site(postgres_server, s3_server) as running:
+        release_id = running.promote(1)
+        wait_for(lambda: running.answers_with(release_id))
+        yield running

@@ -1,0 +1,82 @@
+"""Releases with a real Keras model and titles, which all tell their number."""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from recsys import contract
+from tests.release_maker import Releases
+
+HOSTILE = '<script>alert("1")</script> & %s {{ 7 * 7 }}'
+
+
+class RealReleases(Releases):
+    """Releases whose titles, stars and vectors all tell their number."""
+
+    MOVIES = 60
+    USERS = 12
+    UNRATED = 61
+    """A movie of the catalogue that has no vector."""
+
+    def candidate(self, number: int) -> str:
+        movies = range(1, self.MOVIES + 2)
+        titles = [f"Movie {movie} of {number}, The (19{10 + movie})" for movie in movies]
+        titles[1] = HOSTILE
+        frame = pl.DataFrame(
+            {
+                "movieId": list(movies),
+                "title": titles,
+                "year": [1910 + movie for movie in movies],
+                "genres": [["Drama"], ["Sci-Fi", "Action"], None] * (len(titles) // 3)
+                + [[]] * (len(titles) % 3),
+            },
+            schema_overrides={"movieId": pl.Int32, "year": pl.Int16},
+        )
+        data = io.BytesIO()
+        frame.write_parquet(data)
+        key = contract.features_key(self.build(number).dataset_md5, contract.MOVIES_FILE)
+        self.services.store.put_bytes(key, data.getvalue())
+        return super().candidate(number)
+
+    def model_bytes(self, number: int) -> bytes:
+        return keras_model(number, self.MOVIES)
+
+    @staticmethod
+    def stars(number: int) -> float:
+        """What the model of a release gives movie 1; each further movie gets 0.01 more."""
+        return 1.0 + 0.25 * number
+
+
+@functools.cache
+def keras_model(number: int, movies: int) -> bytes:
+    """A small model of stock layers, as a file; needs an environment that has Keras."""
+    import keras
+
+    users = keras.Input((), dtype="int64", name="userId")
+    ids = keras.Input((), dtype="int64", name="movieId")
+    place = keras.layers.IntegerLookup(vocabulary=list(range(1, movies + 1)))(ids)
+    embedding = keras.layers.Embedding(movies + 1, 1)
+    known = keras.layers.Rescaling(0.0)(keras.layers.Reshape((1,))(users))
+    stars = keras.layers.Add()([embedding(place), known])
+    model = keras.Model({"userId": users, "movieId": ids}, stars)
+    first = RealReleases.stars(number)
+    table = np.array([[2.0], *([first + 0.01 * k] for k in range(movies))], np.float32)
+    embedding.set_weights([table])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        return path.read_bytes()
+
+
+if __name__ == "__main__":
+    # For environments without Keras: `python -m tests.site.real_releases FOLDER NUMBER...`
+    for number in sys.argv[2:]:
+        made = keras_model(int(number), RealReleases.MOVIES)
+        (Path(sys.argv[1]) / f"{number}.keras").write_bytes(made)

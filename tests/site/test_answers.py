@@ -1,0 +1,236 @@
+"""What the site answers, by its API and on its pages."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import psycopg
+import pytest
+
+from recsys.contract import table_name
+from tests.site.conftest import site_dsn
+
+PAGES = [
+    "/",
+    "/search?q=movie",
+    "/movies/1",
+    "/users/3",
+    "/newcomer",
+    "/newcomer?r=1-5_4-2",
+    "/release",
+]
+
+
+def vectors(site, table: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+    [release_id] = site.numbers
+    with psycopg.connect(site.services.postgres.dsn.get_secret_value()) as conn:
+        rows = conn.execute(
+            f"select {key}, vector::real[] from recsys.{table_name(table, release_id)} order by 1"
+        ).fetchall()
+    return np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+
+
+def test_similar_movies_are_the_nearest_by_cosine(site):
+    ids, made = vectors(site, "movie_vectors", "movieid")
+    made = made / np.linalg.norm(made, axis=1, keepdims=True)
+    cosine = made @ made[ids.tolist().index(7)]
+    best = [int(ids[place]) for place in np.argsort(-cosine) if ids[place] != 7][:5]
+    answer = site.get("/api/movies/7/similar", count=5).json()
+    assert [near["movie"]["movie_id"] for near in answer["similar"]] == best
+    assert answer["similar"][0]["cosine"] == pytest.approx(np.sort(cosine)[-2], abs=1e-3)
+    assert [answer["release_id"]] == list(site.numbers)
+
+
+def test_recommendations_are_the_best_by_inner_product_without_those_seen(site):
+    ids, movies = vectors(site, "movie_towers", "movieid")
+    users, towers = vectors(site, "user_towers", "userid")
+    scores = movies @ towers[users.tolist().index(3)]
+    best = [int(ids[place]) for place in np.argsort(-scores) if ids[place] != 1][:6]
+    found = site.get("/api/users/3/recommendations", count=6).json()["recommendations"]
+    assert [one["movie"]["movie_id"] for one in found] == best
+    for one in found:
+        expected = site.releases.stars(1) + 0.01 * (one["movie"]["movie_id"] - 1)
+        assert one["stars"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_all_movies_can_be_asked_for_though_the_index_is_approximate(site):
+    found = site.get("/api/movies/7/similar", count=50).json()["similar"]
+    assert len({near["movie"]["movie_id"] for near in found}) == 50
+
+
+def test_a_newcomer_gets_neither_what_was_rated_nor_what_others_get(site):
+    def ask(stars: float) -> list[int]:
+        answer = site.client.post(
+            "/api/recommendations",
+            json={"ratings": [{"movie_id": 5, "stars": stars}, {"movie_id": 9, "stars": stars}]},
+        )
+        assert answer.status_code == 200
+        return [one["movie"]["movie_id"] for one in answer.json()["recommendations"]]
+
+    fan, critic = ask(5), ask(0.5)
+    assert len(fan) == len(critic) == 12
+    assert not {5, 9} & {*fan, *critic}
+    assert fan != critic
+
+
+def test_reasons_are_movies_that_the_newcomer_liked(site):
+    ratings = [{"movie_id": movie, "stars": 5 if movie < 20 else 1} for movie in range(2, 40)]
+    answer = site.client.post("/api/recommendations", json={"ratings": ratings, "count": 50})
+    reasons = [one["because"] for one in answer.json()["recommendations"]]
+    assert any(reasons)
+    assert {reason["movie_id"] for reason in reasons if reason} <= set(range(2, 20))
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/movies/99999", "/api/movies/99999/similar", "/api/users/99999/recommendations"]
+)
+def test_an_unknown_id_is_not_found(site, path):
+    answer = site.get(path)
+    assert answer.status_code == 404
+    assert "99999" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/movies/99999", "/users/99999", "/movies/abc", "/movies/0", f"/users/{2**31}", "/no-page",
+     "/users?id=1%27--", "/users?id=%C2%B2", "/users?id="],
+)  # fmt: skip
+def test_a_page_that_is_not_there_offers_a_search(site, path):
+    answer = site.get(path)
+    assert answer.status_code == 404
+    assert 'role="search"' in answer.text
+    assert "Not on the reel" in answer.text
+
+
+@pytest.mark.parametrize("path", [f"/search?q={'x' * 101}", f"/newcomer?r={'1-5_' * 600}"])
+def test_too_long_a_text_is_refused(site, path):
+    assert site.get(path).status_code == 400
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_too_long_a_body_is_refused_before_it_is_read(site, chunked):
+    body = b'{"ratings": [' + b" " * 200_000 + b"]}"
+    content = (body[at : at + 9000] for at in range(0, len(body), 9000)) if chunked else body
+    answer = site.client.post("/api/recommendations", content=content)
+    assert answer.status_code == 413
+    assert answer.json() == {"detail": "more than 65536 bytes"}
+
+
+def test_static_files_are_asked_for_by_their_tag(site):
+    first = site.get("/static/site.css")
+    assert first.headers["cache-control"] == "no-cache"
+    again = site.client.get("/static/site.css", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert site.get("/").headers["cache-control"] == "no-store"
+
+
+def test_a_movie_that_nobody_has_rated_has_a_page_and_nothing_like_it(site):
+    assert site.get("/api/movies/61/similar").json()["similar"] == []
+    page = site.get("/movies/61")
+    assert page.status_code == 200
+    assert "Nobody has rated it yet" in page.text
+
+
+def test_the_page_shows_a_query_that_finds_what_it_shows(site):
+    page = site.get("/movies/7").text
+    query = re.search(r"<pre[^>]*><code>(.*?)</code></pre>", page, re.DOTALL)
+    assert query
+    text = query[1].replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'")
+    with psycopg.connect(site.services.postgres.dsn.get_secret_value()) as conn:
+        conn.execute("set role recsys_site")
+        found = [row[0] for row in conn.execute(text).fetchall()]
+    shown = page.partition("Movies like this one")[2].partition("<details")[0]
+    assert [int(movie) for movie in re.findall(r'href="/movies/(\d+)"', shown)] == found
+
+
+def test_the_number_of_a_user_leads_to_the_users_page(site):
+    answer = site.get("/users", id=" 3 ")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/users/3")
+
+
+def test_ratings_move_into_the_address(site):
+    answer = site.get("/newcomer", r="1-5_4-2", m7="4", m4="3", mx="5", m8="9")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/newcomer?r=1-5_7-4_4-3"
+    page = site.get("/newcomer", r="1-5_7-4_4-3_99999-5")
+    assert "The Movie 7 of 1" in page.text
+    assert "99999" not in page.text.partition("<main")[2]
+
+
+class Collector(HTMLParser):
+    """Where a page leads and what it loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.inline: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.addresses += [values[name] for name in ("href", "src", "action") if values.get(name)]
+        self.inline += [name for name in values if name == "style" or name.startswith("on")]
+        if tag == "style" or (tag == "script" and not values.get("src")):
+            self.inline.append(tag)
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/no-page"])
+def test_a_page_loads_nothing_from_elsewhere_and_needs_no_inline_code(site, path):
+    answer = site.get(path)
+    seen = Collector()
+    seen.feed(answer.text)
+    assert seen.addresses
+    assert all(address[0] in "/#" and address[:2] != "//" for address in seen.addresses)
+    assert seen.inline == []
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_names_its_release(site, path):
+    answer = site.get(path)
+    [release_id] = site.numbers
+    assert answer.status_code == 200
+    assert f'data-release="{release_id}"' in answer.text
+
+
+def test_a_hostile_title_is_only_ever_text(site):
+    for path in ("/movies/2", "/search?q=script", "/newcomer?r=2-5"):
+        page = site.get(path).text
+        assert "&lt;script&gt;alert" in page
+        assert "<script>alert" not in page
+        assert "{{" in page, "nothing evaluates it"
+
+
+def test_health_is_told_apart_from_readiness(site):
+    [release_id] = site.numbers
+    assert site.get("/healthz").json() == {"status": "alive"}
+    assert site.get("/readyz").json() == {"status": "ready", "release_id": release_id}
+
+
+def test_metrics_count_routes_and_name_the_release(site):
+    site.get("/movies/7")
+    for number in range(3):
+        site.get(f"/no-page-{number}")
+    text = site.get("/metrics").text
+    [release_id] = site.numbers
+    assert re.search(rf'recsys_site_release_info{{.*release_id="{release_id}".*}} 1.0', text)
+    counted = 'recsys_site_requests_total{method="GET",route="/movies/{movie_id}",status="200"}'
+    assert counted in text
+    assert "recsys_site_changeovers_total 1.0" in text
+    assert "recsys_site_degraded 0.0" in text
+    assert "no-page" not in text, "a stranger's address makes no series"
+
+
+def test_the_sites_account_can_read_what_was_promoted_and_write_nothing(site):
+    dsn = site_dsn(site.services.postgres.dsn.get_secret_value()).get_secret_value()
+    [release_id] = site.numbers
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        table = f"recsys.{table_name('movie_vectors', release_id)}"
+        assert conn.execute(f"select count(*) from {table}").fetchone()
+        for statement in (f"delete from {table}", "select * from recsys.history", "drop view x"):
+            with pytest.raises(psycopg.errors.Error):
+                conn.execute(statement)

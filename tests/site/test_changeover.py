@@ -1,0 +1,200 @@
+"""The site through promotions, rollbacks, broken releases and servers that are away."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from recsys.contract import MOVIES_FILE, features_key
+from recsys.embedded.postgres import Postgres
+from recsys.promotion import roll_back
+from recsys_site.metrics import Metrics
+from recsys_site.releases import Releases as SiteReleases
+from recsys_site.settings import SiteSettings
+from tests.site.conftest import running_site, wait_for
+from tests.site.real_releases import RealReleases
+
+ASKED = ("/api/movies/7/similar", "/api/users/3/recommendations", "/movies/7", "/users/3")
+NEWCOMER = {"ratings": [{"movie_id": 5, "stars": 5}]}
+READERS = 4
+
+
+@pytest.fixture
+def own_site(postgres_server, s3_server):
+    with running_site(postgres_server, s3_server, poll_seconds=1) as running:
+        yield running
+
+
+class Reader(threading.Thread):
+    """Asks all the time; keeps what was answered, by release, and what went wrong."""
+
+    def __init__(self, url: str, stop: threading.Event) -> None:
+        super().__init__()
+        self.url, self.stop = url, stop
+        self.wrong: list[str] = []
+        self.answers: dict[tuple[str, str], set[str]] = {}
+        self.requests = 0
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=30, trust_env=False) as client:
+            while not self.stop.is_set():
+                for path in ASKED:
+                    self.keep(path, client.get(path))
+                self.keep("newcomer", client.post("/api/recommendations", json=NEWCOMER))
+
+    def keep(self, path: str, answer: httpx.Response) -> None:
+        self.requests += 1
+        if answer.status_code != 200:
+            self.wrong.append(f"{path}: {answer.status_code} {answer.text[:200]}")
+            return
+        release = (
+            answer.text.partition('data-release="')[2][:17]
+            if answer.headers["content-type"].startswith("text/html")
+            else answer.json()["release_id"]
+        )
+        self.answers.setdefault((path, release), set()).add(answer.text)
+
+
+def test_promotions_under_readers_cause_no_error_and_mix_no_pair(own_site, record_property):
+    site = own_site
+    first = site.promote(1)
+    wait_for(lambda: site.answers_with(first))
+    stop = threading.Event()
+    readers = [Reader(site.url, stop) for _ in range(READERS)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in (2, 3, 1, 2):
+            promoted = site.promote(number)
+            wait_for(lambda wanted=promoted: site.answers_with(wanted))
+        roll_back(site.services, actor="t", reason="t")
+        wait_for(lambda: not site.answers_with(promoted))
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join(timeout=30)
+    assert [wrong for reader in readers for wrong in reader.wrong] == []
+    answers: dict[tuple[str, str], set[str]] = {}
+    for reader in readers:
+        for key, texts in reader.answers.items():
+            answers.setdefault(key, set()).update(texts)
+    releases = {release for _, release in answers}
+    assert releases == set(site.numbers)
+    for (path, release), texts in answers.items():
+        # The time of promotion is the one thing that changes when a release comes back.
+        assert len({_without_time(text) for text in texts}) == 1, f"{path} of {release} varies"
+        [text, *_] = texts
+        number = site.numbers[release]
+        assert f" of {number}" in text
+        assert not any(f' of {other}"' in text for other in {1, 2, 3} - {number})
+    changes = site.get("/metrics").text
+    assert "recsys_site_changeovers_total 6.0" in changes
+    requests = sum(reader.requests for reader in readers)
+    record_property("figure", f"{requests} requests through 5 changeovers: 0 errors, 0 mixed pairs")
+
+
+def _without_time(text: str) -> str:
+    before, _, after = text.partition("<time")
+    return before + after.partition("</time>")[2]
+
+
+def test_stars_and_vectors_are_of_the_release_that_is_named(own_site):
+    site = own_site
+    for number in (1, 2):
+        release_id = site.promote(number)
+        wait_for(lambda wanted=release_id: site.answers_with(wanted))
+        found = site.get("/api/users/3/recommendations").json()
+        for one in found["recommendations"]:
+            movie = one["movie"]
+            if movie["movie_id"] != 2:
+                assert movie["title"] == f"The Movie {movie['movie_id']} of {number}"
+            expected = RealReleases.stars(number) + 0.01 * (movie["movie_id"] - 1)
+            assert one["stars"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_before_the_first_release_the_site_says_so_and_then_takes_it_up(own_site):
+    site = own_site
+    for path, status in (("/", 503), ("/api/release", 503), ("/readyz", 503), ("/healthz", 200)):
+        answer = site.get(path)
+        assert answer.status_code == status, path
+    assert "Intermission" in site.get("/").text
+    assert site.get("/").headers["retry-after"] == "5"
+    release_id = site.promote(1)
+    wait_for(lambda: site.answers_with(release_id))
+    assert site.get("/").status_code == 200
+
+
+def test_a_release_that_cannot_be_loaded_leaves_the_last_good_one_answering(own_site):
+    site = own_site
+    first = site.promote(1)
+    wait_for(lambda: site.answers_with(first))
+    second = site.releases.candidate(2)
+    site.numbers[second] = 2
+    key = features_key(site.releases.build(2).dataset_md5, MOVIES_FILE)
+    titles = site.services.store.get_bytes(key)
+    site.services.store.delete([key])
+    site.promote(2)
+    wait_for(lambda: site.get("/readyz").json()["status"] == "degraded")
+    said = site.get("/readyz")
+    assert said.status_code == 200
+    assert said.json()["release_id"] == first
+    assert said.json()["problem"] == "The object store does not answer as expected."
+    assert site.get("/movies/7").status_code == 200
+    assert "Degraded" in site.get("/release").text
+    assert "recsys_site_degraded 1.0" in site.get("/metrics").text
+    site.services.store.put_bytes(key, titles)
+    wait_for(lambda: site.answers_with(second))
+    assert site.get("/readyz").json()["status"] == "ready"
+
+
+def test_a_database_that_is_away_gives_clear_pages_and_comes_back(own_site, postgres_server):
+    site = own_site
+    release_id = site.promote(1)
+    wait_for(lambda: site.answers_with(release_id))
+    with away(postgres_server):
+        statuses = Counter(site.get(path).status_code for path in ASKED)
+        assert statuses == {503: len(ASKED)}
+        page = site.get("/movies/7").text
+        assert "The database does not answer." in page
+        assert "127.0.0.1" not in page
+        assert site.get("/search?q=movie").status_code == 200, "titles are in memory"
+        wait_for(lambda: site.get("/readyz").json()["status"] == "degraded")
+        assert site.get("/readyz").status_code == 200
+    wait_for(lambda: site.get("/movies/7").status_code == 200)
+    wait_for(lambda: site.get("/readyz").json()["status"] == "ready")
+    second = site.promote(2)
+    wait_for(lambda: site.answers_with(second))
+
+
+@contextmanager
+def away(server: Postgres) -> Iterator[None]:
+    with server.home.lock():
+        server.stop()
+    try:
+        yield
+    finally:
+        with server.home.lock():
+            server.start()
+
+
+def test_no_secret_is_shown_or_logged(own_site, caplog):
+    settings = SiteSettings(
+        dsn="postgresql://u:hunter2@127.0.0.1:1/x",
+        s3_bucket="abc",
+        access_key="k",
+        secret_key="hunter2",  # noqa: S106 - the secret that must not show
+    )
+    assert "hunter2" not in repr(settings)
+    releases = SiteReleases(settings, Metrics())
+    releases.start()
+    wait_for(lambda: releases.problem is not None)
+    releases.stop()
+    assert releases.state == "starting"
+    assert caplog.records
+    assert "hunter2" not in caplog.text
+    assert "hunter2" not in str(releases.problem)

@@ -1,0 +1,169 @@
+"""The parts of the site that need no server: titles, search, addresses, posters, newcomers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys_site.catalogue import Catalogue, Movie, _title
+from recsys_site.newcomer import NEUTRAL_STARS, Audience, newcomer_vector
+from recsys_site.parameters import MAX_ID, MAX_RATINGS, read_ratings, write_ratings
+from recsys_site.posters import poster
+
+MOVIES = [
+    Movie(1, "The Matrix", 1999, ()),
+    Movie(2, "The Matrix Reloaded", 2003, ()),
+    Movie(3, "Amélie (Le Fabuleux Destin d'Amélie Poulain)", 2001, ()),
+    Movie(4, "Heat", 1995, ()),
+    Movie(5, "The Heat", 2013, ()),
+    Movie(6, "Dead Heat", 1988, ()),
+    Movie(7, "Body Heat", 1981, ()),
+    Movie(8, "Heathers", 1989, ()),
+]
+CATALOGUE = Catalogue(MOVIES, {7: 9, 6: 1})
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("Matrix, The (1999)", "The Matrix"),
+        ("Fish Called Wanda, A (1988)", "A Fish Called Wanda"),
+        ("Avventura, L' (Adventure, The) (1960)", "L'Avventura (Adventure, The)"),
+        ("Good, the Bad and the Ugly, The (1966)", "The Good, the Bad and the Ugly"),
+        ("300 (2007)", "300"),
+        ("(1999)", "(1999)"),
+        ("", ""),
+    ],
+)
+def test_titles_are_shown_as_people_write_them(stored, shown):
+    assert _title(stored) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("matrix", [1, 2]),
+        ("the matrix", [1, 2]),
+        ("MATRIX 2003", [2]),
+        ("amelie", [3]),
+        ("Amélie", [3]),
+        ("heat", [4, 7, 6, 5, 8]),
+        ("eat", []),
+        ("  ", []),
+        ("\0';--", []),
+    ],
+)
+def test_search_finds_words_best_match_first(text, found):
+    assert [movie.movie_id for movie in CATALOGUE.search(text, 10)] == found
+
+
+def test_the_best_known_come_first():
+    assert [movie.movie_id for movie in CATALOGUE.best_known(2)] == [7, 6]
+
+
+@given(st.text(max_size=120))
+def test_any_text_can_be_searched_for(text):
+    assert len(CATALOGUE.search(text, 3)) <= 3
+
+
+@given(
+    st.dictionaries(
+        st.integers(1, MAX_ID), st.integers(2, 10).map(lambda n: n / 2), max_size=MAX_RATINGS
+    )
+)
+def test_ratings_survive_the_address(ratings):
+    assert read_ratings(write_ratings(list(ratings.items()))) == list(ratings.items())
+
+
+@given(st.text(alphabet="0123456789-._x", max_size=300))
+def test_an_edited_address_yields_only_ratings(text):
+    ratings = read_ratings(text)
+    assert len(ratings) <= MAX_RATINGS
+    assert all(1 <= movie <= MAX_ID and 1 <= stars <= 5 for movie, stars in ratings)
+    assert len(dict(ratings)) == len(ratings)
+
+
+@given(
+    st.integers(1, MAX_ID),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200),
+    st.none() | st.integers(-5, 3000),
+    st.lists(st.sampled_from(["Drama", "Sci-Fi", "War", "Horror", "<b>", "IMAX"]), max_size=3),
+)
+def test_any_movie_has_a_poster_that_is_well_formed_and_stays_the_same(number, title, year, genres):
+    movie = Movie(number, title, year, tuple(genres))
+    drawn = poster(movie)
+    assert drawn == poster(movie)
+    if all(letter.isprintable() or letter.isspace() for letter in title):
+        parsed = ET.fromstring(drawn)  # noqa: S314 - our own drawing
+        lines = [text.text or "" for text in parsed.iter("text")]
+        assert len(drawn) < 12_000
+        assert "".join("".join(lines[:-1]).split()).startswith("".join(title.split())[:1])
+
+
+def test_the_site_needs_nothing_of_the_pipeline_and_no_model_to_start():
+    blocked = "import sys; sys.modules.update(recsys=None, keras=None, tensorflow=None)"
+    folder = Path(__file__).resolve().parents[2] / "site"
+    subprocess.run(
+        [sys.executable, "-c", f"{blocked}; import recsys_site.app, recsys_site.__main__"],
+        cwd=folder,
+        env={},
+        check=True,
+    )
+
+
+def test_every_genre_draws_another_picture():
+    genres = ["Film-Noir", "Western", "Musical", "War", "Documentary", "Animation", "Horror",
+              "Sci-Fi", "Mystery", "Fantasy", "Children", "Crime", "Thriller", "Adventure",
+              "Romance", "Action", "Comedy", "Drama"]  # fmt: skip
+    drawn = {genre: poster(Movie(1, "X", 2000, (genre,))) for genre in genres}
+    assert len(set(drawn.values())) == len(genres)
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    rng = np.random.default_rng(0)
+    taste = rng.normal(size=(500, 3)).astype(np.float32)
+    users = np.hstack([taste, np.ones((500, 1)), np.zeros((500, 1))]).astype(np.float32)
+    movies = rng.normal(size=(200, 5)).astype(np.float32)
+    return Audience.of(users), users, movies
+
+
+def test_nothing_rated_gives_the_mean_user(crowd):
+    audience, users, movies = crowd
+    vector = newcomer_vector(audience, movies[:0], np.zeros(0, np.float32))
+    assert vector == pytest.approx(users.mean(axis=0), abs=1e-5)
+
+
+def test_dimensions_that_all_users_share_are_kept(crowd):
+    audience, _, movies = crowd
+    vector = newcomer_vector(audience, movies[:4], np.array([5, 1, 5, 2], np.float32))
+    assert vector[3:] == pytest.approx([1, 0], abs=1e-5)
+
+
+def test_a_liked_movie_scores_higher_and_a_disliked_one_lower_than_for_the_mean_user(crowd):
+    audience, _, movies = crowd
+    for movie in movies[:20]:
+        usual = movie @ audience.mean
+        for stars, sign in ((5.0, 1), (1.0, -1), (NEUTRAL_STARS, 0)):
+            vector = newcomer_vector(audience, movie[None], np.array([stars], np.float32))
+            moved = float(movie @ vector - usual)
+            assert moved == pytest.approx(0, abs=1e-4) if sign == 0 else moved * sign > 0
+
+
+def test_ratings_recover_the_taste_that_gave_them(crowd):
+    audience, users, movies = crowd
+    hits = []
+    for user in users[:40]:
+        scores = movies @ user
+        usual, spread = movies @ audience.mean, np.sqrt((movies[:, :3] ** 2).sum(axis=1))
+        stars = np.clip(NEUTRAL_STARS + (scores - usual) / spread, 0.5, 5).astype(np.float32)
+        vector = newcomer_vector(audience, movies[:40], stars[:40])
+        hits.append(np.corrcoef(movies[40:] @ vector, scores[40:])[0, 1])
+    assert np.mean(hits) > 0.9
