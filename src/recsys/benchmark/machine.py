@@ -1,0 +1,115 @@
+"""What this machine is, and how fast it does the few things that bound the pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import psutil
+
+_MB: Final = 1_000_000
+_BLOCK: Final = 64 * _MB
+_REPEATS: Final = 3
+_MATRIX: Final = 1536
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The machine's speed, measured just before a benchmark on the load that there is.
+
+    Attributes:
+        md5_mb_s: hashing, one thread, megabytes (10^6 bytes) a second.
+        inflate_mb_s: zlib's output on the text of ratings, one thread.
+        copy_mb_s: memory copied, one thread.
+        write_mb_s: a file written and synced to disk.
+        gflop_s: float32 matrix product, all cores.
+    """
+
+    md5_mb_s: float
+    inflate_mb_s: float
+    copy_mb_s: float
+    write_mb_s: float
+    gflop_s: float
+
+
+def measure_limits(folder: Path) -> Limits:
+    """Measures for about two seconds.
+
+    Args:
+        folder: on the disk whose speed counts; a file of 64 MB is made there and removed.
+    """
+    rng = np.random.default_rng(1)
+    block = rng.bytes(_BLOCK)
+    source, target = np.frombuffer(block, np.uint8), np.empty(_BLOCK, np.uint8)
+    text = _ratings_text(rng)
+    packed = zlib.compress(text, 6)
+    matrix = rng.standard_normal((_MATRIX, _MATRIX), np.float32)
+    path = folder / "speed"
+
+    def write() -> None:
+        with path.open("wb") as file:
+            file.write(block)
+            os.fsync(file.fileno())
+
+    try:
+        written = _best(write)
+    finally:
+        path.unlink(missing_ok=True)
+    return Limits(
+        md5_mb_s=_BLOCK / _MB / _best(lambda: hashlib.md5(block, usedforsecurity=False)),
+        inflate_mb_s=len(text) / _MB / _best(lambda: zlib.decompress(packed)),
+        copy_mb_s=_BLOCK / _MB / _best(lambda: np.copyto(target, source)),
+        write_mb_s=_BLOCK / _MB / written,
+        gflop_s=2 * _MATRIX**3 / 1e9 / _best(lambda: matrix @ matrix),
+    )
+
+
+def describe_machine(limits: Limits) -> dict[str, Any]:
+    """Processor, cores, memory, software and measured speed, as JSON values."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_average": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "limits": {name: round(value, 1) for name, value in asdict(limits).items()},
+    }
+
+
+def _best(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of some tries: what others do on the machine only adds."""
+    times = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _ratings_text(rng: np.random.Generator) -> bytes:
+    """Some megabytes like ratings.csv: what inflating costs depends on the text."""
+    rows = 250_000
+    user = np.sort(rng.integers(1, 2_000, rows))
+    movie = rng.integers(1, 90_000, rows)
+    stars = rng.integers(1, 11, rows) / 2
+    seconds = 1_500_000_000 + user * 10_000 + rng.integers(0, 5_000, rows)
+    table = pl.DataFrame({"user": user, "movie": movie, "stars": stars, "seconds": seconds})
+    return table.write_csv().encode()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")

@@ -1,0 +1,15 @@
+"""The zip into the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys import dataset
+from recsys.object_store import ObjectStore
+from recsys.settings import S3Settings
+
+
+def fetch(source: str, md5: str, s3: dict[str, Any]) -> dict[str, Any]:
+    """Downloads the zip, hashing on the way, and stores it."""
+    store = ObjectStore.connect(S3Settings.model_validate(s3))
+    return {"bytes": dataset.fetch_dataset(source, md5, store).size}
