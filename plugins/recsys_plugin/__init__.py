@@ -1,0 +1,50 @@
+"""The page "Recommender releases" in Airflow's UI.
+
+Every Airflow process loads its plugins, tasks too: what the page needs is imported at its first
+request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+URL_PREFIX = "/recommender-releases"
+
+_Scope = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class _AtFirstRequest:
+    """An ASGI application that is made when it is first asked."""
+
+    def __init__(self) -> None:
+        self._app: Callable[[_Scope, _Receive, _Send], Awaitable[None]] | None = None
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        if self._app is None:
+            from recsys_plugin.app import make_app
+
+            self._app = make_app()
+        await self._app(scope, receive, send)
+
+
+class ReleasesPlugin(AirflowPlugin):
+    """Registers the page and its entry in the menu Browse."""
+
+    name = "recommender_releases"
+    fastapi_apps = [  # noqa: RUF012  Airflow reads plain class attributes
+        {"app": _AtFirstRequest(), "url_prefix": URL_PREFIX, "name": "Recommender releases"}
+    ]
+    external_views = [  # noqa: RUF012  as above
+        {
+            "name": "Recommender releases",
+            "href": f"{URL_PREFIX}/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "recommender-releases",
+        }
+    ]

@@ -1,0 +1,121 @@
+"""The routes of the page. Each needs a logged-in user; what changes something needs more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Query, Request, status
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from recsys import contract, overview, promotion
+from recsys.errors import ArtifactError, PermanentError, RecsysError
+from recsys_dag import settings
+from recsys_plugin import URL_PREFIX, access, charts, runs
+
+MAX_REASON: Final = 500
+_HEADERS: Final = {
+    # The page is shown in a frame of Airflow's own UI, and nowhere else; it loads nothing.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "form-action 'self'; frame-ancestors 'self'; base-uri 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+_pages = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+looking = APIRouter(dependencies=[Depends(access.may_look)])
+changing = APIRouter(dependencies=[Depends(access.may_roll_back), Depends(access.own_form)])
+
+
+def make_app() -> FastAPI:
+    """The application that Airflow mounts under `URL_PREFIX`."""
+    app = FastAPI(title="Recommender releases", openapi_url=None)
+    app.include_router(looking)
+    app.include_router(changing)
+    app.add_exception_handler(RecsysError, _explain)
+    return app
+
+
+@looking.get("/", response_class=HTMLResponse)
+def show_releases(
+    request: Request, user: GetUserDep, told: Annotated[str | None, Query(max_length=4000)] = None
+) -> HTMLResponse:
+    """The page: what is live, what was judged and why, what the last runs did."""
+    seen = overview.overview(settings.services())
+    page = _pages.get_template("releases.html").render(
+        seen=seen,
+        runs=runs.last_runs(),
+        charts=charts.metric_charts(seen.releases),
+        can_roll_back=access.can_roll_back(request, user),
+        token=access.issue_token(access.name_of(user)),
+        prefix=URL_PREFIX,
+        told=access.unseal(told),
+        max_reason=MAX_REASON,
+    )
+    return HTMLResponse(page, headers=_HEADERS)
+
+
+@looking.get("/overview.json")
+def read_overview() -> JSONResponse:
+    """The same for machines."""
+    return JSONResponse(overview.overview(settings.services()).model_dump(mode="json"))
+
+
+@looking.get("/releases/{release_id}/report.html")
+def show_report(release_id: str) -> Response:
+    """The release's report as it is stored."""
+    try:
+        key = contract.release_key(release_id, contract.REPORT_FILE)
+        content = settings.services().store.get_bytes(key)
+    except (ValueError, ArtifactError) as error:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "there is no such report") from error
+    return Response(content, media_type="text/html; charset=utf-8", headers=_HEADERS)
+
+
+@changing.post("/rollback")
+def roll_back(
+    user: GetUserDep,
+    release: Annotated[str, Form(max_length=17)],
+    reason: Annotated[str, Form(max_length=MAX_REASON)] = "",
+) -> RedirectResponse:
+    """Makes an earlier release the champion again, and comes back to the page."""
+    if not reason.strip():
+        return _back(failed="A rollback needs a reason: it is kept in the history.")
+    actor = f"{access.name_of(user)} (releases page)"
+    try:
+        contract.check_release_id(release)
+        change = promotion.roll_back(
+            settings.services(), release, actor=actor, reason=reason.strip()
+        )
+    except (RecsysError, ValueError) as error:
+        return _back(failed=str(error))
+    if not change.changed:
+        return _back(done=f"{change.to_release} is the champion already.")
+    return _back(done=f"{change.to_release} is the champion again; {change.from_release} was left.")
+
+
+def _back(**told: str) -> RedirectResponse:
+    query = urlencode({"told": access.seal(told)})
+    return RedirectResponse(f"{URL_PREFIX}/?{query}", status.HTTP_303_SEE_OTHER)
+
+
+def _explain(request: Request, error: Exception) -> Response:
+    """An error of the domain as a page that says what to do."""
+    code = (
+        status.HTTP_500_INTERNAL_SERVER_ERROR
+        if isinstance(error, PermanentError)
+        else status.HTTP_503_SERVICE_UNAVAILABLE
+    )
+    page = _pages.get_template("error.html").render(error=error)
+    return HTMLResponse(page, code, headers=_HEADERS)

@@ -1,0 +1,87 @@
+"""How the releases' metrics moved, as pictures; the table beside them has the numbers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from recsys.ledger import State
+from recsys.overview import ReleaseLine
+
+SHOWN: Final = 30
+_BLUE, _GREY, _RED = "#3b82d6", "#8a93a1", "#c8443b"
+_METRICS: Final = (
+    ("rmse", "bias", "RMSE in stars, lower is better; dashed: bias model"),
+    ("ndcg@10", "popularity", "NDCG@10, higher is better; dashed: most popular movies"),
+)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture and what it shows in words.
+
+    Attributes:
+        svg: an SVG element.
+        caption: a sentence.
+    """
+
+    svg: str
+    caption: str
+
+
+def metric_charts(releases: Sequence[ReleaseLine]) -> list[Chart]:
+    """RMSE and NDCG@10 of the newest complete releases, in the order they were made.
+
+    Args:
+        releases: newest first.
+
+    Returns:
+        No chart when there are fewer than two releases to compare.
+    """
+    measured = [r for r in reversed(releases) if r.metrics][-SHOWN:]
+    if len(measured) < 2:
+        return []
+    return [_chart(measured, metric, baseline, text) for metric, baseline, text in _METRICS]
+
+
+def _chart(releases: Sequence[ReleaseLine], metric: str, baseline: str, caption: str) -> Chart:
+    figure = Figure(figsize=(5, 2.4), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(releases))
+    values = [release.metrics.get(metric, float("nan")) for release in releases]
+    plain = [release.baselines.get(baseline, {}).get(metric, float("nan")) for release in releases]
+    axes.plot(places, plain, color=_GREY, linestyle="--", linewidth=1)
+    axes.plot(places, values, color=_BLUE, marker="o", markersize=4)
+    for place, release in enumerate(releases):
+        if release.state == State.REJECTED:
+            axes.plot(place, values[place], color=_RED, marker="x", markersize=9)
+        elif release.state == State.CHAMPION:
+            axes.plot(place, values[place], color=_BLUE, marker="o", markersize=10)
+    axes.set_xticks(places, [release.release_id[:8] for release in releases], rotation=45)
+    for part in (
+        axes.xaxis.label,
+        axes.yaxis.label,
+        *axes.get_xticklabels(),
+        *axes.get_yticklabels(),
+    ):
+        part.set_color(_GREY)
+        part.set_fontsize(7)
+    axes.tick_params(color=_GREY)
+    for spine in axes.spines.values():
+        spine.set_color(_GREY)
+    axes.spines[["top", "right"]].set_visible(False)
+    text = f"{caption}; a large dot is the champion, a red cross was rejected"
+    return Chart(_svg(figure, text), text)
+
+
+def _svg(figure: Figure, text: str) -> str:
+    """The figure without a ground of its own, so that it stands on light and dark."""
+    written = io.StringIO()
+    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    svg = written.getvalue()
+    svg = svg[svg.index("<svg") :]
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{text}" ', 1)

@@ -1,0 +1,200 @@
+"""The page "Recommender releases" in Airflow's own API server, with its real logins and roles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from recsys import ledger_records, promotion, status
+from recsys.services import Services
+from recsys.settings import PostgresSettings, S3Settings
+from tests.e2e.conftest import connections
+from tests.release_maker import Releases
+
+PAGE = "/recommender-releases/"
+ROLLBACK = "/recommender-releases/rollback"
+
+
+@pytest.fixture(scope="module")
+def app(airflow_db):
+    from airflow.api_fastapi.app import create_app
+
+    return create_app(apps="core")
+
+
+@pytest.fixture
+def services(postgres_dsn: str, s3_settings: S3Settings) -> Iterator[Services]:
+    made = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in connections(made).items():
+            patched.setenv(name, value)
+        yield made
+
+
+@pytest.fixture
+def two_champions(services: Services) -> tuple[str, str]:
+    """The champion and the one before it."""
+    releases = Releases(services)
+    ids = [releases.candidate(number) for number in (1, 2)]
+    for release_id in ids:
+        promotion.promote_release(services, release_id, actor="t", reason="t")
+    return ids[1], ids[0]
+
+
+@pytest.fixture
+def client(app, monkeypatch):
+    """Makes a browser's session: the cookie of a user with that role."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from starlette.testclient import TestClient
+
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+
+    def log_in(role: str | None, name: str = "mary") -> TestClient:
+        made = TestClient(app, base_url="http://localhost", follow_redirects=False)
+        if role:
+            user = SimpleAuthManagerUser(username=name, role=role)
+            made.cookies.set("_token", get_auth_manager().generate_jwt(user))
+        return made
+
+    return log_in
+
+
+def token(page: str) -> str:
+    found = re.search(r'name="token" value="([^"]+)"', page)
+    assert found, "the page has no form"
+    return found[1]
+
+
+def champion(services: Services) -> str:
+    return status.status(services)["champion"]["release_id"]
+
+
+def test_airflow_lists_the_page_in_its_menu(client, services):
+    plugins = client("ADMIN").get("/api/v2/plugins").json()["plugins"]
+    views = [view for plugin in plugins for view in plugin["external_views"]]
+    assert "Recommender releases" in {view["name"] for view in views}
+
+
+@pytest.mark.parametrize("path", [PAGE, "/recommender-releases/overview.json"])
+def test_nobody_looks_without_a_login(client, services, path):
+    assert client(None).get(path).status_code == 401
+
+
+def test_an_empty_ledger_is_shown_as_such(client, services):
+    page = client("VIEWER").get(PAGE)
+    assert page.status_code == 200
+    assert "No release yet" in page.text
+
+
+def test_champion_history_and_the_gates_reasons_are_shown(client, services, two_champions):
+    live, before = two_champions
+    page = client("ADMIN").get(PAGE).text
+    assert f'id="champion">{live}<' in page
+    assert before in page
+    assert "every binding rule passed" in page or "passed:" in page
+    assert "candidate → champion" in page
+    assert page.count("<svg") == 2
+    assert client("ADMIN").get("/recommender-releases/overview.json").json()["champion"] == live
+
+
+def test_a_viewer_sees_no_button_and_is_refused(client, services, two_champions):
+    viewer = client("VIEWER")
+    assert 'name="token"' not in viewer.get(PAGE).text
+    answer = viewer.post(ROLLBACK, data={"release": two_champions[1], "reason": "x", "token": "x"})
+    assert answer.status_code == 403
+    assert champion(services) == two_champions[0]
+
+
+def test_a_rollback_goes_back_and_leaves_actor_and_reason_in_the_history(
+    client, services, two_champions
+):
+    _, before = two_champions
+    browser = client("USER")
+    form = {
+        "release": before,
+        "reason": "complaints about westerns",
+        "token": token(browser.get(PAGE).text),
+    }
+    answer = browser.post(ROLLBACK, data=form, headers={"sec-fetch-site": "same-origin"})
+    assert answer.status_code == 303
+    assert champion(services) == before
+    assert f"{before} is the champion again" in browser.get(answer.headers["location"]).text
+    with services.connect() as conn:
+        newest = ledger_records.history(conn, before)[0]
+    assert newest["reason"] == "complaints about westerns"
+    assert newest["actor"].startswith("mary")
+
+
+@pytest.mark.parametrize(
+    ("headers", "forged"),
+    [
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site"}, False),
+        ({}, True),
+    ],
+)
+def test_a_form_of_another_site_changes_nothing(client, services, two_champions, headers, forged):
+    browser = client("ADMIN")
+    sent = "forged" if forged else token(browser.get(PAGE).text)
+    form = {"release": two_champions[1], "reason": "x", "token": sent}
+    assert browser.post(ROLLBACK, data=form, headers=headers).status_code == 403
+    assert champion(services) == two_champions[0]
+
+
+def test_a_token_serves_only_the_user_it_was_made_for(client, services, two_champions):
+    stolen = token(client("ADMIN", "eve").get(PAGE).text)
+    form = {"release": two_champions[1], "reason": "x", "token": stolen}
+    assert client("ADMIN", "mary").post(ROLLBACK, data=form).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("release", "reason", "said"),
+    [
+        ("target", "  ", "needs a reason"),
+        ("../../etc", "x", "not a release id"),
+        ("00000000-00000000", "x", "00000000-00000000"),
+    ],
+)
+def test_a_rollback_that_cannot_be_says_why(client, services, two_champions, release, reason, said):
+    browser = client("ADMIN")
+    form = {
+        "release": two_champions[1] if release == "target" else release,
+        "reason": reason,
+        "token": token(browser.get(PAGE).text),
+    }
+    answer = browser.post(ROLLBACK, data=form)
+    assert answer.status_code == 303
+    assert said in browser.get(answer.headers["location"]).text
+    assert champion(services) == two_champions[0]
+
+
+def test_words_of_a_link_are_not_shown_as_ours(client, services):
+    assert "all is lost" not in client("ADMIN").get(PAGE, params={"told": "all is lost"}).text
+
+
+def test_a_database_that_is_down_is_explained(client, services, monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_RECSYS_PG_VECTOR_BACKEND", "postgresql://u:secret@127.0.0.1:1/x"
+    )
+    page = client("ADMIN").get(PAGE)
+    assert page.status_code == 503
+    assert "what to do" in page.text
+    assert "secret" not in page.text
+
+
+def test_text_of_the_ledger_cannot_become_markup(client, services, two_champions):
+    promotion.roll_back(services, two_champions[1], actor="<b>x</b>", reason="<script>1</script>")
+    page = client("ADMIN").get(PAGE)
+    assert "<script" not in page.text
+    assert "&lt;script&gt;" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("release", ["00000000-00000000", "nonsense"])
+def test_a_report_that_is_not_there_is_not_found(client, services, release):
+    answer = client("VIEWER").get(f"/recommender-releases/releases/{release}/report.html")
+    assert answer.status_code == 404
