@@ -8,6 +8,7 @@ ROOT := $(abspath .)
 UV := .tools/uv/bin/uv
 BIN := .venv/bin
 TRAINER_PYTHON := trainer/.venv/bin/python
+SITE_PYTHON := site/.venv/bin/python
 
 # Importing Airflow takes three times as long without bytecode.
 unexport PYTHONDONTWRITEBYTECODE
@@ -16,7 +17,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint fmt bench clean
+.PHONY: help setup reference demo up down test lint lock fmt bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,27 +38,47 @@ trainer/.venv/.synced: $(UV) pyproject.toml trainer/pyproject.toml trainer/uv.lo
 	@$(UV) sync --quiet --locked --compile-bytecode --project trainer --python $(PYTHON)
 	@touch $@
 
-setup: .venv/.synced trainer/.venv/.synced ## both locked environments (the other targets call it)
+site/.venv/.synced: $(UV) pyproject.toml site/pyproject.toml site/uv.lock
+	@echo "setting up the site's environment (site/.venv)"
+	@$(UV) sync --quiet --locked --compile-bytecode --project site --python $(PYTHON)
+	@touch $@
 
-demo: setup ## run the whole pipeline once: make demo [SOURCE=path-or-URL]
+.tools/reference/.synced: $(UV) tests/reference/requirements.txt
+	@echo "setting up the library that metrics are compared with (.tools/reference)"
+	@{ $(UV) venv --quiet --clear --python $(PYTHON) .tools/reference \
+		&& $(UV) pip install --quiet --python .tools/reference/bin/python --require-hashes --only-binary :all: \
+			--requirement tests/reference/requirements.txt && touch $@; } \
+		|| { rm -rf .tools/reference; echo "notice: not to be had now; the test that needs it is skipped"; }
+
+reference: .tools/reference/.synced
+
+setup: .venv/.synced trainer/.venv/.synced site/.venv/.synced ## the three locked environments (the other targets call it)
+
+demo: .venv/.synced trainer/.venv/.synced ## run the whole pipeline once: make demo [SOURCE=path-or-URL]
 	@$(BIN)/recsys demo $(if $(SOURCE),--source "$(SOURCE)") $(DEMO_FLAGS)
 
-up: setup ## start Airflow, PostgreSQL and S3 and leave them running
+up: setup ## start Airflow, the site, PostgreSQL and S3 and leave them running
 	@$(BIN)/recsys up
 
 down: setup ## stop them
 	@$(BIN)/recsys down
 
-test: setup ## every test: unit, integration, end to end
+test: setup reference ## every test: unit, integration, end to end
+	@sh tests/browser/install_chromium.sh
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS) tests
 	@$(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/trainer
+	@$(SITE_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir site tests/site
 
 lint: setup ## formatting, ruff, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy --python-executable $(TRAINER_PYTHON) trainer
+	@$(BIN)/mypy --python-executable $(SITE_PYTHON) site
 	@$(BIN)/lint-imports
+
+lock: $(UV) ## bring all lock files up to date with the pyproject files
+	@$(UV) lock && $(UV) lock --project trainer && $(UV) lock --project site
 
 fmt: setup ## format and mend what ruff can mend
 	@$(BIN)/ruff format .
@@ -70,5 +91,5 @@ bench: setup ## benchmarks: print a table, write JSON
 
 clean: ## remove environments, caches and the embedded stack's state
 	@if [ -x $(BIN)/recsys ]; then $(BIN)/recsys down || true; fi
-	rm -rf .venv trainer/.venv .tools .recsys .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv trainer/.venv site/.venv .tools .recsys .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

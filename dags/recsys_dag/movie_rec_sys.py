@@ -17,10 +17,13 @@ from airflow.sdk import (
     TriggerRule,
     chain,
 )
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from recsys.settings import GateSettings
 from recsys_dag import settings, tasks
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
+from recsys_dag.trainer_task import trainer_task
 from recsys_dag.triggers import DatasetMd5Trigger
 
 DOC = """
@@ -34,7 +37,8 @@ Runs every week, and whenever the md5 beside the dataset changes.
 4. In parallel: **movie vectors** into pgvector; the **trainer** makes model and towers.
 5. **gate_candidate** judges the candidate against baselines and the champion.
 6. **promote_release** switches model and vectors as one pair; or **reject_candidate** records why
-   not, and production stays as it is: a rejection is a successful run.
+   not, and production stays as it is: a rejection is a successful run. Either way
+   **write_report** explains the release in one HTML page.
 
 Trigger it with *force* to judge a build again, with *require_approval* to be asked before the
 switch. What is live and why: `recsys status`, `recsys why`.
@@ -74,6 +78,12 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
+    on_failure_callback=tasks.tell_of_failure,
+    deadline=DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=settings.deadline(),
+        callback=AsyncCallback(tasks.tell_of_delay),
+    ),
     tags=TAGS,
     default_args=task_defaults(),
     params={
@@ -83,13 +93,20 @@ with DAG(
             minLength=1,
             title="Dataset",
             description="Zip in MovieLens format: http(s)://, s3:// or a path; "
-            "its md5 lies beside it as <source>.md5",
+            "its md5 lies beside it as <source>.md5. Mirrors may follow after blanks; each is "
+            "tried if those before it fail",
         ),
         "force": Param(
             False,
             type="boolean",
             title="Judge again",
             description="Run even if this build was judged before",
+        ),
+        "accept_drift": Param(
+            False,
+            type="boolean",
+            title="Accept drift",
+            description="Go on although the dataset is far from the champion's",
         ),
         "require_approval": Param(
             False,
@@ -115,8 +132,8 @@ with DAG(
 
     with TaskGroup("training", prefix_group_id=False) as training:
         chain(
-            tasks.train_dl_model.override(execution_timeout=timedelta(hours=8))(),
-            tasks.verify_candidate(),
+            trainer_task("train_dl_model", execution_timeout=timedelta(hours=8)),
+            trainer_task("verify_candidate"),
             tasks.load_towers.override(execution_timeout=timedelta(hours=1))(),
         )
 
@@ -141,6 +158,6 @@ with DAG(
 
     chain(start, branch, [do_nothing, fetch])
     chain(fetch, frames, [features, training], join, gate)
-    gate >> [approve, promote, reject]
+    gate >> [approve, promote, reject, tasks.write_report()]
     approve >> [promote, reject]
     chain(promote, tasks.update_internal_hash(), tasks.retire_old_releases())

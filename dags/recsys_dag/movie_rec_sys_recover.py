@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable, chain
+from airflow.sdk import DAG, CronTriggerTimetable, TriggerRule, chain
 
 from recsys_dag import tasks
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
@@ -15,7 +15,8 @@ DOC = """
 Every five minutes: undoes an interrupted promotion (**recover_promotion**), drops what old releases
 hold (**retire_old_releases**), and fails when no run has succeeded for too long
 (**check_freshness**; `RECSYS_MAX_AGE_DAYS`, by default 15). `recsys recover` does the first without
-Airflow.
+Airflow. **send_alerts** tells what happened, each event once; **send_heartbeat** says that all is
+well, so that its silence is an alarm when Airflow is dead. **measure_ledger** feeds the dashboard.
 """
 
 with DAG(
@@ -30,4 +31,7 @@ with DAG(
     tags=TAGS,
     default_args={**task_defaults(), "retries": 1},
 ) as dag:
-    chain(tasks.recover_promotion(), tasks.retire_old_releases(), tasks.check_freshness())
+    watched = [tasks.recover_promotion(), tasks.retire_old_releases(), tasks.check_freshness()]
+    chain(*watched, tasks.send_heartbeat())
+    for told in (tasks.send_alerts, tasks.measure_ledger):
+        watched >> told.override(trigger_rule=TriggerRule.ALL_DONE)()

@@ -78,6 +78,9 @@ def run(dag: DAG, conf: dict[str, Any], events: Events) -> str:
     """
     from airflow.sdk.listener import get_listener_manager
 
+    # Only a scheduler watches deadlines; the run's end looks for them in a table that only a DAG
+    # processor fills, and fails.
+    dag.deadline = None
     listeners = get_listener_manager()
     listeners.add_listener(events)  # type: ignore[no-untyped-call]  # Airflow's has no types
     handler = _LogEvents(events)

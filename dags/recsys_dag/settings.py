@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from recsys.settings import (
     DEFAULT_SOURCE,
     BuildSettings,
+    DriftSettings,
     GateSettings,
     PostgresSettings,
     S3Settings,
 )
 
 if TYPE_CHECKING:
+    from recsys.alert_settings import AlertSettings
     from recsys.services import Services
     from recsys.training import LocalTrainer
 
@@ -32,7 +34,7 @@ GATE_PREFIX: Final = "gate_"
 
 
 def default_source() -> str:
-    """The dataset's zip; its md5 lies beside it (``<source>.md5``)."""
+    """The dataset's zip, its md5 beside it (``<source>.md5``); mirrors may follow after blanks."""
     return os.environ.get("RECSYS_SOURCE") or DEFAULT_SOURCE
 
 
@@ -46,6 +48,11 @@ def retry_delay() -> timedelta:
     return timedelta(seconds=float(os.environ.get("RECSYS_RETRY_DELAY_S", "30")))
 
 
+def deadline() -> timedelta:
+    """How long after it was asked for a run should have ended, before someone is told."""
+    return timedelta(hours=float(os.environ.get("RECSYS_DEADLINE_HOURS", "6")))
+
+
 # --- when a task runs ---
 
 
@@ -57,6 +64,24 @@ def person() -> str | None:
 def max_age() -> timedelta:
     """How long ago the last success may be before someone is told."""
     return timedelta(days=float(os.environ.get("RECSYS_MAX_AGE_DAYS", "15")))
+
+
+def alert_settings() -> AlertSettings:
+    """Whom to tell of what (``RECSYS_ALERT_*``)."""
+    from pydantic import ValidationError
+
+    from recsys.alert_settings import AlertSettings
+    from recsys.errors import ConfigurationError
+
+    try:
+        return AlertSettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ConfigurationError(
+            "the settings of alerts make no sense",
+            found=f"RECSYS_ALERT_{'.'.join(map(str, first['loc'])).upper()}: {first['msg']}",
+            hint="docs/runbook.md lists them",
+        ) from error
 
 
 def services() -> Services:
@@ -109,6 +134,27 @@ def trainer() -> LocalTrainer:
     return LocalTrainer(python=Path(python), root=root)
 
 
+def trainer_image() -> str | None:
+    """The image of the trainer, by digest; None where it is a local process.
+
+    It is an Airflow Variable, so that a push of the image can change it without a restart.
+    """
+    from airflow.sdk import Variable
+
+    from recsys_dag import trainer_settings
+
+    if trainer_settings.launcher() == trainer_settings.Launcher.LOCAL:
+        return None
+    return str(Variable.get(trainer_settings.IMAGE_VARIABLE, default=""))
+
+
+def trainer_digest(image: str | None) -> str:
+    """What a build says of its trainer: the image's digest, or a hash of the local sources."""
+    from recsys_dag import trainer_settings
+
+    return trainer().digest() if image is None else trainer_settings.digest_of(image)
+
+
 def build_settings() -> BuildSettings:
     """Settings that change the outcome: ``RECSYS_BUILD_SETTINGS`` (JSON), else the defaults."""
     from pydantic import ValidationError
@@ -124,6 +170,24 @@ def build_settings() -> BuildSettings:
             found=f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}",
             expected="a JSON object of build settings",
         ) from error
+
+
+def drift_settings(params: Mapping[str, Any]) -> DriftSettings:
+    """Limits of drift: ``RECSYS_DRIFT_SETTINGS`` (JSON), else the defaults; Param accept_drift."""
+    from pydantic import ValidationError
+
+    from recsys.errors import ConfigurationError
+
+    try:
+        limits = DriftSettings.model_validate_json(os.environ.get("RECSYS_DRIFT_SETTINGS") or "{}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ConfigurationError(
+            "RECSYS_DRIFT_SETTINGS makes no sense",
+            found=f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}",
+            expected='a JSON object with "warn", "hard" or "accept"',
+        ) from error
+    return limits.model_copy(update={"accept": limits.accept or params["accept_drift"]})
 
 
 def gate_settings(params: Mapping[str, Any]) -> GateSettings:

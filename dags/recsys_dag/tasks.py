@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 
-from recsys_dag import settings
+from recsys import telemetry
+from recsys_dag import metrics, settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from recsys.contract import TrainerInput
     from recsys.pipeline import Run
 
 log = logging.getLogger(__name__)
@@ -35,17 +37,21 @@ def data_is_new(**context: Any) -> str:
     from recsys import pipeline
 
     params = context["params"]
+    image = settings.trainer_image()
     verdict = pipeline.data_is_new(
         settings.services(),
         source=params["source"],
-        trainer_digest=settings.trainer().digest(),
+        trainer_digest=settings.trainer_digest(image),
         settings=settings.build_settings(),
         run_id=context["run_id"],
         force=params["force"],
         actor=_actor(context),
     )
+    metrics.emit(telemetry.of_verdict(verdict))
     context["ti"].xcom_push(key="run", value=verdict.run.model_dump(mode="json"))
     context["ti"].xcom_push(key="reason", value=verdict.reason)
+    # The image of this build, whatever is pushed while it runs.
+    context["ti"].xcom_push(key="trainer_image", value=image)
     return "fetch_dataset" if verdict.is_new else "do_nothing"
 
 
@@ -55,16 +61,24 @@ def fetch_dataset(**context: Any) -> dict[str, Any]:
     from recsys import pipeline
 
     fetched = pipeline.fetch_dataset(settings.services(), _run(context))
+    metrics.emit(telemetry.of_fetch(fetched))
     return {"key": fetched.key, "size": fetched.size, "fetched": fetched.fetched}
 
 
 @task
 def generate_data_frames(**context: Any) -> dict[str, Any]:
-    """Validates the dataset and writes interactions, movies and quarantine to S3."""
+    """Validates the dataset, writes its features to S3, and measures drift from the champion's."""
     from recsys import pipeline
 
-    stats = pipeline.generate_data_frames(settings.services(), _run(context))
-    return dict(stats.model_dump(mode="json"))
+    services, run = settings.services(), _run(context)
+    stats = pipeline.generate_data_frames(services, run)
+    metrics.emit(telemetry.of_features(stats))
+    found = pipeline.measure_drift(services, run, settings.drift_settings(context["params"]))
+    metrics.emit(telemetry.of_drift(found))
+    return {
+        **stats.model_dump(mode="json"),
+        "drift": found.model_dump(mode="json") if found else None,
+    }
 
 
 @task
@@ -109,6 +123,21 @@ def verify_candidate(**context: Any) -> None:
     pipeline.verify_candidate(settings.services(), _run(context), settings.trainer())
 
 
+def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
+    """What a trainer's pod or container is told; None if there is nothing for it to do."""
+    from recsys import pipeline
+
+    begin = {"train": pipeline.begin_training, "verify": pipeline.check_candidate}[subcommand]
+    return begin(settings.services(), _run(context))
+
+
+def trainer_secrets() -> dict[str, str]:
+    """Values of the trainer's secrets, for a launcher that cannot take them by reference."""
+    from recsys import pipeline
+
+    return pipeline.secrets(settings.services())
+
+
 @task
 def load_towers(**context: Any) -> dict[str, Any]:
     """Loads the trainer's towers into the release's tables."""
@@ -118,7 +147,7 @@ def load_towers(**context: Any) -> dict[str, Any]:
 
 
 @task.branch
-def gate_candidate(**context: Any) -> str:
+def gate_candidate(**context: Any) -> list[str]:
     """Judges the candidate; goes on to promote_release (or approve_release) or reject_candidate."""
     from recsys import pipeline
 
@@ -126,10 +155,26 @@ def gate_candidate(**context: Any) -> str:
     decision = pipeline.gate_candidate(
         settings.services(), _run(context), settings.gate_settings(params)
     )
+    metrics.emit(telemetry.of_decision(decision))
     context["ti"].xcom_push(key="reason", value=decision.reason)
     if not decision.accepted:
-        return "reject_candidate"
-    return "approve_release" if params["require_approval"] else "promote_release"
+        return ["reject_candidate", "write_report"]
+    return ["approve_release" if params["require_approval"] else "promote_release", "write_report"]
+
+
+@task
+def write_report(**context: Any) -> str | None:
+    """Writes the release's report to S3; succeeds without one rather than fail the run."""
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+
+    from recsys import pipeline
+
+    try:
+        return pipeline.write_report(settings.services(), _run(context))
+    # No Exception: it would otherwise fail a run that has promoted.
+    except AirflowTaskTimeout:
+        log.exception("the report took too long; `recsys report` makes it")
+        return None
 
 
 @task
@@ -142,7 +187,9 @@ def promote_release(**context: Any) -> dict[str, Any]:
         _run(context).release_id,
         actor=_actor(context),
         reason=_gate_reason(context),
+        trace=(times := telemetry.SwitchTimes()),
     )
+    metrics.emit(times.measurements())
     return {"release_id": change.to_release, "changed": change.changed}
 
 
@@ -187,8 +234,13 @@ def roll_back(**context: Any) -> dict[str, Any]:
             "a rollback needs a reason", hint='trigger it again with "reason" filled in'
         )
     change = promotion.roll_back(
-        settings.services(), params["release"], actor=_actor(context), reason=params["reason"]
+        settings.services(),
+        params["release"],
+        actor=_actor(context),
+        reason=params["reason"],
+        trace=(times := telemetry.SwitchTimes()),
     )
+    metrics.emit(times.measurements())
     return {"from": change.from_release, "to": change.to_release, "changed": change.changed}
 
 
@@ -198,6 +250,64 @@ def check_freshness() -> None:
     from recsys import status
 
     status.check_freshness(settings.services(), settings.max_age())
+
+
+@task
+def send_alerts() -> int:
+    """Tells what the ledger's history has and people were not told yet."""
+    from recsys import alerts
+
+    return alerts.send_alerts(settings.services(), settings.alert_settings(), settings.max_age())
+
+
+@task
+def measure_ledger() -> int:
+    """Measures what is live, how old it is and what has happened; see docs/monitoring.md."""
+    from recsys import ledger_telemetry
+
+    measurements = ledger_telemetry.measure_ledger(settings.services())
+    metrics.emit(measurements)
+    return len(measurements)
+
+
+@task
+def send_heartbeat() -> bool:
+    """Says that all is well; whoever listens raises the alarm when this stops."""
+    from recsys import alerts
+
+    return alerts.heartbeat(settings.alert_settings())
+
+
+def tell_of_failure(context: Context) -> None:
+    """Failure callback of a DAG: the run is noted in the history, and people are told at once."""
+    from recsys import alerts
+
+    _tell_of_run(alerts.RUN_FAILED, context, str(context.get("reason") or "see its failed tasks"))
+
+
+async def tell_of_delay(**kwargs: Any) -> None:
+    """Callback of a missed deadline: the run is still going, or waits."""
+    import asyncio
+
+    from recsys import alerts
+
+    context = kwargs.get("context") or {}
+    await asyncio.to_thread(_tell_of_run, alerts.RUN_LATE, context, "its deadline has passed")
+
+
+def _tell_of_run(action: str, context: Any, detail: str) -> None:
+    from recsys import alerts
+
+    run = context["dag_run"]
+    run_id, dag_id = (
+        (run["dag_run_id"], run["dag_id"]) if isinstance(run, dict) else (run.run_id, run.dag_id)
+    )
+    try:
+        services, told = settings.services(), settings.alert_settings()
+        alerts.note_run(services, told, action, run_id=run_id, dag_id=dag_id, detail=detail)
+        alerts.send_alerts(services, told)
+    except Exception:
+        log.exception("nobody could be told now; movie_rec_sys_recover tells what is in the ledger")
 
 
 def recover_at_once(context: Context) -> None:

@@ -8,7 +8,19 @@ import sys
 import typer
 from rich.logging import RichHandler
 
-from recsys.commands import output, queries, releases, runs, stack
+from recsys.commands import (
+    alerts,
+    bench,
+    data,
+    evaluation,
+    output,
+    queries,
+    releases,
+    report,
+    runs,
+    stack,
+    tuning,
+)
 from recsys.errors import RecsysError
 
 app = typer.Typer(
@@ -26,9 +38,16 @@ _PIPELINE, _RELEASES, _ASK, _STACK = "Pipeline", "Releases", "Ask the live relea
 
 app.command(rich_help_panel=_PIPELINE)(runs.demo)
 app.command(rich_help_panel=_PIPELINE)(runs.run)
+app.command(rich_help_panel=_PIPELINE)(data.validate)
+app.command("replay", rich_help_panel=_PIPELINE)(data.replay_rows)
 app.command("sample", rich_help_panel=_PIPELINE)(runs.make_sample)
+app.command(rich_help_panel=_PIPELINE)(evaluation.train)
+app.command(rich_help_panel=_PIPELINE)(evaluation.evaluate)
+app.command(rich_help_panel=_PIPELINE)(tuning.tune)
+app.command(rich_help_panel=_PIPELINE)(bench.bench)
 app.command("status", rich_help_panel=_RELEASES)(releases.show_status)
 app.command(rich_help_panel=_RELEASES)(releases.why)
+app.command("report", rich_help_panel=_RELEASES)(report.report)
 app.command("releases", rich_help_panel=_RELEASES)(releases.list_releases)
 app.command(rich_help_panel=_RELEASES)(releases.promote)
 app.command(rich_help_panel=_RELEASES)(releases.rollback)
@@ -40,6 +59,7 @@ app.command(rich_help_panel=_STACK)(stack.up)
 app.command(rich_help_panel=_STACK)(stack.down)
 app.command(rich_help_panel=_STACK)(stack.env)
 app.command(rich_help_panel=_STACK)(stack.doctor)
+app.command("alerts", rich_help_panel=_STACK)(alerts.show_alerts)
 
 
 def main() -> None:

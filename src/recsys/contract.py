@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 MANIFEST_SCHEMA: Final = 1
-FEATURES_REVISION: Final = 1
+FEATURES_REVISION: Final = 2
 """Raise it when the same dataset and settings would give other interactions or vectors."""
 
 PUBLIC_MODEL_KEY: Final = "latest_model.keras"
@@ -198,6 +198,17 @@ HOLDOUT_RECOMMENDATIONS_FILE: Final = "holdout_recommendations.parquet"
 that the user has not rated in the training part, for every user of the holdout."""
 GOLDEN_FILE: Final = "golden_predictions.json"
 TRAINER_LOG_FILE: Final = "trainer.log"
+REPORT_FILE: Final = "report.html"
+"""Beside a release's artifacts but none of them: made after the decision, anew at will."""
+LINEAGE_FILE: Final = "lineage.json"
+"""Beside the artifacts of a training without a store; a release's lineage is in its manifest."""
+
+EVALUATED_MODEL_FILE: Final = "evaluated/model.keras"
+"""The model that the metrics are of, fitted to the training part alone: a later run asks it, as
+champion, about its own holdout. Releases of an older trainer have none."""
+EVALUATED_USER_TOWERS_FILE: Final = "evaluated/user_towers.parquet"
+"""Like ``towers/user_towers.parquet``; ``seen`` is the user's training part."""
+EVALUATED_MOVIE_TOWERS_FILE: Final = "evaluated/movie_towers.parquet"
 
 MIN_STARS: Final = 0.5
 MAX_STARS: Final = 5.0
@@ -362,6 +373,8 @@ class TrainerInput(_Frozen):
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
     xcom_dir: str = "/airflow/xcom"
+    champion: ReleaseId | None = None
+    """Asked about the candidate's holdout, for comparison; it changes nothing that is made."""
 
     @property
     def release_id(self) -> str:
@@ -380,6 +393,8 @@ class TrainerInput(_Frozen):
         }
         if self.s3_endpoint:
             variables[ENV_S3_ENDPOINT] = self.s3_endpoint
+        if self.champion:
+            variables[ENV_CHAMPION] = self.champion
         return variables
 
     @classmethod
@@ -397,6 +412,7 @@ class TrainerInput(_Frozen):
             s3_endpoint=environ.get(ENV_S3_ENDPOINT) or None,
             s3_region=environ.get(ENV_S3_REGION, "us-east-1"),
             xcom_dir=environ.get(ENV_XCOM_DIR, "/airflow/xcom"),
+            champion=environ.get(ENV_CHAMPION) or None,
         )
         if environ[ENV_RELEASE_ID] != parsed.release_id:
             raise ValueError(f"{ENV_RELEASE_ID} is not the release id of {ENV_BUILD}")
@@ -410,4 +426,7 @@ ENV_S3_BUCKET: Final = "RECSYS_S3_BUCKET"
 ENV_S3_ENDPOINT: Final = "RECSYS_S3_ENDPOINT"
 ENV_S3_REGION: Final = "RECSYS_S3_REGION"
 ENV_XCOM_DIR: Final = "RECSYS_XCOM_DIR"
+ENV_CHAMPION: Final = "RECSYS_CHAMPION"
+ENV_SITE_KERAS: Final = "RECSYS_SITE_KERAS"
+"""The Keras that the site has, e.g. 3.15.0: a trainer with a newer one refuses to train."""
 SECRET_ENV: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

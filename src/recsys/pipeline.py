@@ -10,8 +10,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -19,20 +17,23 @@ from pydantic import BaseModel, ConfigDict
 from recsys import (
     contract,
     dataset,
+    drift,
     interactions,
     ledger,
     ledger_records,
     release_diff,
+    vector_quality,
     vector_store,
     vectors,
     verification,
 )
 from recsys.contract import Build, PublicTable, TrainerInput
 from recsys.errors import ArtifactError
-from recsys.gate import Decision, judge
+from recsys.gate import Decision, judge, judged_metrics
 from recsys.ledger import State
+from recsys.scratch import scratch_folder
 from recsys.services import Services
-from recsys.settings import BuildSettings, FeatureSettings, GateSettings
+from recsys.settings import BuildSettings, DriftSettings, FeatureSettings, GateSettings
 from recsys.training import LocalTrainer
 
 log = logging.getLogger(__name__)
@@ -153,10 +154,31 @@ def fetch_dataset(
 
 def generate_data_frames(services: Services, run: Run) -> interactions.Stats:
     """Makes interactions, movies and quarantine from the dataset; nothing if they are there."""
-    with TemporaryDirectory(prefix="recsys-") as work:
+    with scratch_folder("frames") as work:
         return interactions.generate_data_frames(
-            run.build.dataset_md5, services.store, run.features, Path(work)
+            run.build.dataset_md5, services.store, run.features, work
         )
+
+
+def measure_drift(services: Services, run: Run, settings: DriftSettings) -> drift.Drift | None:
+    """Holds the dataset against the champion's.
+
+    Returns:
+        None if there is nothing to compare with: no champion, or one made of the same dataset, or
+        of a dataset whose features are gone.
+
+    Raises:
+        DatasetError: it has drifted beyond a hard limit.
+    """
+    md5 = run.build.dataset_md5
+    with services.connect() as conn:
+        champion = ledger.champion(conn)
+    if champion is None or champion.dataset_md5 == md5:
+        return None
+    found = drift.measure_drift(services.store, md5, champion.dataset_md5)
+    if found is not None:
+        drift.check_drift(found, settings)
+    return found
 
 
 def enable_vector_extension(services: Services) -> None:
@@ -166,20 +188,21 @@ def enable_vector_extension(services: Services) -> None:
 
 
 def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
-    """Computes the movie vectors and loads them into the release's own table.
+    """Computes the movie vectors, measures how good they are, and loads them.
 
     Returns:
-        Facts of the table: rows, digest.
+        Facts of the table: rows, digest, quality (`vector_quality.VectorQuality`, or None where
+        the holdout says nothing).
     """
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
         if release.completed_at:
             return dict(release.tables[_MOVIE_VECTORS.name])
-    with TemporaryDirectory(prefix="recsys-") as work:
-        made = vectors.make_movie_vectors(
-            run.build.dataset_md5, services.store, run.features, Path(work)
-        )
-    return _load(services, run, _MOVIE_VECTORS, made.ids, made.vectors, {})
+    with scratch_folder("vectors") as work:
+        made = vectors.make_movie_vectors(run.build.dataset_md5, services.store, run.features, work)
+        quality = vector_quality.measure_quality(work, dim=run.features.vector_dim)
+    facts = {"quality": quality.model_dump(mode="json") if quality else None}
+    return _load(services, run, _MOVIE_VECTORS, made.ids, made.vectors, {}, facts)
 
 
 def check_vectors(services: Services, run: Run) -> vector_store.VectorReport:
@@ -209,13 +232,24 @@ def train_dl_model(
         TrainingError: the trainer failed for good.
         TransientError: it was killed, or could not reach S3.
     """
+    given = begin_training(services, run)
+    if given is None:
+        return False
+    trainer.run("train", given, secrets(services), on_line)
+    return True
+
+
+def begin_training(services: Services, run: Run) -> TrainerInput | None:
+    """What the trainer is to be told; None if the release was trained already.
+
+    Whatever an earlier run's trainer writes from now on is not accepted any more.
+    """
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
         if _is_trained(services, release):
-            return False
+            return None
         ledger.set_nonce(conn, run.release_id, run.run_nonce)
-    trainer.run("train", trainer_input(services, run, run.run_nonce), secrets(services), on_line)
-    return True
+    return trainer_input(services, run, run.run_nonce)
 
 
 def _is_trained(services: Services, release: ledger.Release) -> bool:
@@ -243,14 +277,21 @@ def verify_candidate(
         ArtifactError: the manifest or an artifact is missing or is not what it should be.
         TrainingError: the model does not load or answers otherwise than recorded.
     """
+    trainer.run("verify", check_candidate(services, run), secrets(services), on_line)
+
+
+def check_candidate(services: Services, run: Run) -> TrainerInput:
+    """Checks manifest and files; returns what the process is to be told that loads the model.
+
+    Raises:
+        ArtifactError: the manifest or an artifact is missing or is not what it should be.
+    """
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
     manifest, _ = verification.read_manifest(services.store, run.release_id)
     verification.check_manifest(manifest, release)
     verification.check_artifacts(services.store, manifest)
-    trainer.run(
-        "verify", trainer_input(services, run, release.run_nonce), secrets(services), on_line
-    )
+    return trainer_input(services, run, release.run_nonce)
 
 
 def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
@@ -267,8 +308,8 @@ def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
     loaded = {}
     for table in _TOWERS:
         artifact = manifest.artifact(table.artifact or "")
-        with TemporaryDirectory(prefix="recsys-") as work:
-            path = Path(work) / "towers.parquet"
+        with scratch_folder("towers") as work:
+            path = work / "towers.parquet"
             services.store.download(artifact.key, path, artifact.sha256)
             ids, towers, extra = vector_store.read_vectors(path)
         loaded[table.name] = _load(services, run, table, ids, towers, extra)
@@ -290,9 +331,12 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
         champion = ledger.champion(conn)
         if champion is not None and champion.release_id == release.release_id:
             champion = None
+        moved = None
+        if champion is not None:
+            moved = drift.read_drift(services.store, run.build.dataset_md5, champion.dataset_md5)
         decision = judge(
-            manifest.metrics,
-            champion.complete_manifest.metrics if champion else None,
+            judged_metrics(manifest, release.tables, moved.measures() if moved else None),
+            judged_metrics(champion.complete_manifest, champion.tables) if champion else None,
             settings,
         )
         champion_id = champion.release_id if champion else None
@@ -305,6 +349,21 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
         )
     log.info("%s: %s", run.release_id, decision.reason)
     return decision
+
+
+def write_report(services: Services, run: Run) -> str | None:
+    """Makes and stores the release's report; returns its key, or None if that failed.
+
+    A report explains; that it cannot be made is no reason to fail a run or hold up a promotion.
+    """
+    # Drawing needs a library that is slow to import, and no other step does.
+    from recsys import report_release
+
+    try:
+        return report_release.make_report(services, run.release_id)
+    except Exception:
+        log.exception("there is no report of %s; `recsys report` makes it later", run.release_id)
+        return None
 
 
 def reject_candidate(services: Services, run: Run, *, actor: str, reason: str) -> None:
@@ -328,7 +387,12 @@ def update_internal_hash(services: Services, run: Run) -> None:
 
 def trainer_input(services: Services, run: Run, nonce: str) -> TrainerInput:
     """What the trainer is told, wherever it runs."""
+    with services.connect() as conn:
+        champion = ledger.champion(conn)
+    # A forced run may train the champion's own build, which has nothing to be compared with.
+    other = champion is not None and champion.release_id != run.release_id
     return TrainerInput(
+        champion=champion.release_id if champion and other else None,
         build=run.build,
         run_nonce=nonce,
         s3_bucket=services.s3.bucket,
@@ -354,9 +418,10 @@ def _load(
     ids: Any,
     matrix: Any,
     extra: Mapping[str, Any],
+    more_facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     with services.connect() as conn:
         loaded = vector_store.load_vectors(conn, table, run.release_id, ids, matrix, extra)
-        facts = {"rows": loaded.rows, "digest": loaded.digest}
+        facts = {"rows": loaded.rows, "digest": loaded.digest, **(more_facts or {})}
         ledger.record_table(conn, run.release_id, table.name, facts)
     return facts

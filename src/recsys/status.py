@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,9 +16,18 @@ from recsys import (
     verification,
 )
 from recsys.contract import PUBLIC_TABLES, table_name
-from recsys.errors import LedgerError, PermanentError, RecsysError, StaleError
+from recsys.data_report import data_report
+from recsys.errors import (
+    LedgerError,
+    PermanentError,
+    RecsysError,
+    ServiceUnavailableError,
+    StaleError,
+)
 from recsys.ledger import Connection, Release
 from recsys.services import Services
+
+log = logging.getLogger(__name__)
 
 
 def release_facts(release: Release) -> dict[str, Any]:
@@ -63,7 +73,7 @@ def status(services: Services) -> dict[str, Any]:
 
 
 def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
-    """Why a release (by default the champion) is where it is: decision and history.
+    """Why a release (by default the champion) is where it is: data, decision and history.
 
     Raises:
         LedgerError: there is no such release.
@@ -78,8 +88,18 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
             "release": release_facts(release),
             "decision": decided[0].model_dump(mode="json") if decided else None,
             "diff": decided[1] if decided else None,
+            "data": _data(conn, services, release),
             "history": ledger_records.history(conn, release.release_id),
         }
+
+
+def _data(conn: Connection, services: Services, release: Release) -> dict[str, Any] | None:
+    """What is known of the release's dataset; nothing while S3 does not answer."""
+    try:
+        return data_report(conn, services.store, release)
+    except ServiceUnavailableError as error:
+        log.warning("the dataset's statistics cannot be read now: %s", error)
+        return None
 
 
 def check_freshness(services: Services, max_age: timedelta) -> None:

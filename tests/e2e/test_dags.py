@@ -9,7 +9,12 @@ from datetime import timedelta
 
 import pytest
 
-DAG_IDS = {"movie_rec_sys", "movie_rec_sys_recover", "movie_rec_sys_rollback"}
+DAG_IDS = {
+    "movie_rec_sys",
+    "movie_rec_sys_recover",
+    "movie_rec_sys_rollback",
+    "movie_rec_sys_tune",
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,13 @@ def test_the_weekly_dag_is_wired_as_drawn(dags):
         "verify_candidate": ["load_towers"],
         "load_towers": ["join_no_op"],
         "join_no_op": ["gate_candidate"],
-        "gate_candidate": ["approve_release", "promote_release", "reject_candidate"],
+        "gate_candidate": [
+            "approve_release",
+            "promote_release",
+            "reject_candidate",
+            "write_report",
+        ],
+        "write_report": [],
         "approve_release": ["promote_release", "reject_candidate"],
         "promote_release": ["update_internal_hash"],
         "update_internal_hash": ["retire_old_releases"],

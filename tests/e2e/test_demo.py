@@ -61,7 +61,8 @@ def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(demo, h
     assert first.returncode == 0, first.stdout + first.stderr
     for shown in (
         "train_dl_model           success",
-        "rmse_against_movie_mean",
+        "rmse_against_bias",
+        "report: ",
         "there is no other champion",
         "live: ",
         "movies like ",

@@ -66,7 +66,7 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     assert forced.ran("promote_release")
     assert_untouched(pipeline, one)
 
-    rejected = pipeline.run(changed_dataset, gate_min_ndcg_ratio=100)
+    rejected = pipeline.run(changed_dataset, gate_min_ndcg_over_popularity=1)
     assert rejected.state == "success", rejected.errors
     assert rejected.ran("reject_candidate")
     assert rejected.tasks["promote_release"] == "skipped"

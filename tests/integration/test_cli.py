@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from recsys.embedded.s3 import S3
 from recsys.services import Services
 from recsys.settings import PostgresSettings, S3Settings
 from tests.conftest import fresh_bucket, fresh_database
+from tests.metrics_maker import GOOD
 from tests.release_maker import Releases
 
 RECSYS = Path(sys.executable).with_name("recsys")
@@ -272,17 +273,18 @@ def test_status_for_machines_has_the_same_parts_with_and_without_a_champion(
         "previous_champion": None,
         "open_journal": None,
         "public_copies_in_order": True,
+        "data": None,
     }
     assert set(full) == set(empty)
     assert full["champion"]["release_id"] == id_of(served, 2)
-    assert full["champion"]["metrics"] == {"rmse": 0.8, "ndcg@10": 0.2}
+    assert full["champion"]["metrics"] == GOOD["model"]
     assert full["previous_champion"]["release_id"] == id_of(served, 1)
     assert full["public_copies_in_order"] is True
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("why",), ("similar", "Toy Story"), ("rollback", "--reason", "x", "--yes")],
+    [("why",), ("report",), ("similar", "Toy Story"), ("rollback", "--reason", "x", "--yes")],
 )
 def test_before_the_first_release_what_needs_one_says_what_to_run(
     recsys: CommandLine, arguments: tuple[str, ...]
@@ -299,7 +301,7 @@ def test_before_the_first_release_what_needs_one_says_what_to_run(
 def test_status_shows_the_champion_and_the_one_before_it(served: World) -> None:
     done = served.recsys("status")
     assert (done.code, done.err) == (0, "")
-    for part in (id_of(served, 2), f"before it {id_of(served, 1)}", "0.8000", "in order", "closed"):
+    for part in (id_of(served, 2), f"before it {id_of(served, 1)}", "0.8500", "in order", "closed"):
         assert part in done.words
 
 
@@ -343,6 +345,33 @@ def test_recommend_leaves_out_what_the_user_has_rated(served: World) -> None:
     answer = served.recsys("recommend", "--user", "1", "-k", "100", "--json").json
     assert answer["release_id"] == id_of(served, 2)
     assert sorted(movie["movie_id"] for movie in answer["movies"]) == list(range(2, 13))
+
+
+def test_recommend_to_a_newcomer_leaves_out_what_was_rated(served: World) -> None:
+    rated = ("--rated", "1=5", "--rated", "3=0.5")
+    answer = served.recsys("recommend", *rated, "-k", "100", "--json").json
+    assert answer["release_id"] == id_of(served, 2)
+    assert answer["rated"] == {"1": 5.0, "3": 0.5}
+    assert sorted(m["movie_id"] for m in answer["movies"]) == [2, *range(4, 13)]
+    scores = [movie["score"] for movie in answer["movies"]]
+    assert scores == sorted(scores, reverse=True)
+    assert "one who rated" in served.recsys("recommend", *rated).words
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--user", "1", "--rated", "1=5"),
+        ("--rated", "1"),
+        ("--rated", "1=6"),
+        ("--rated", "=4"),
+    ],
+)
+def test_recommend_says_how_it_wants_to_be_asked(served: World, arguments: tuple[str, ...]) -> None:
+    done = served.recsys("recommend", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "--rated" in done.words
 
 
 @pytest.mark.parametrize(
@@ -398,6 +427,51 @@ def test_promotions_and_a_rollback_move_the_champion_and_keep_the_record(world: 
     done = world.recsys("rollback", "--to", second, "--reason", "it was not that", "--yes")
     assert (done.code, done.err) == (0, "")
     assert done.words.startswith(f"{second} is the champion; {first} was left. took ")
+
+
+def test_a_rejected_release_is_promoted_only_in_somebodys_name(world: World) -> None:
+    rejected = world.releases.unjudged(1)
+    with world.services.connect() as conn:
+        ledger.move(conn, rejected, ledger.State.REJECTED, actor="t", reason="t")
+    promote = ("promote", rejected, "--reason", "the holdout is wrong", "--yes")
+    ada = replace(world.recsys, environment={**world.recsys.environment, "RECSYS_ACTOR": "Ada L."})
+    root = replace(ada, environment={**ada.environment, "RECSYS_ACTOR": "root (recsys)"})
+
+    assert world.recsys(*promote).code == 1
+    for dry in ((), ("--dry-run",)):
+        done = world.recsys(*promote, *dry)
+        assert "cannot become the champion" in done.words
+    done = root(*promote, "--override")
+    assert done.code == 1
+    assert "only a named person may override the gate" in done.words
+    assert "RECSYS_ACTOR" in done.words
+    assert ada(*promote, "--override", "--dry-run").code == 0
+    assert world.states() == {rejected: "rejected"}
+
+    done = ada(*promote, "--override")
+    assert (done.code, done.words) == (0, f"{rejected} is the champion.")
+    why = world.recsys("why")
+    assert "override by Ada L.: the holdout is wrong" in why.words
+    assert "gate overridden" in why.words
+
+
+def test_a_report_is_written_where_it_is_asked_for(served: World, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    done = served.recsys("report", "--out", str(path), "--json")
+    assert (done.code, done.json) == (
+        0,
+        {"release_id": id_of(served, 2), "path": str(path)},
+    )
+    page = path.read_text()
+    assert f"Release {id_of(served, 2)}" in page
+    assert HOSTILE not in page, "its ampersand is escaped"
+    assert served.recsys("report", id_of(served, 1), "--out", str(path), "--json").code == 0
+    assert f"Release {id_of(served, 1)}" in path.read_text()
+
+    done = served.recsys("report", "--out", str(tmp_path / "no" / "such" / "folder.html"))
+    assert done.code == 1
+    assert "found:" in done.words
+    assert "--out" in done.words
 
 
 @pytest.mark.parametrize("arguments", [("rollback", "--reason", "x"), ("retire", "--keep", "0")])

@@ -10,12 +10,16 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from recsys import queries, sample, status
+from recsys import ledger, queries, sample, status
 from recsys.commands import output
+from recsys.commands.data import print_data
+from recsys.commands.evaluation import print_metrics
 from recsys.commands.output import JsonOption, console
 from recsys.commands.queries import print_movies
 from recsys.commands.releases import print_decision
+from recsys.commands.report import save
 from recsys.commands.source import SourceOption, choose_source
+from recsys.dataset_mirrors import shown_sources
 from recsys.embedded import airflow, runs, stack
 from recsys.embedded.home import Home
 from recsys.errors import RecsysError, TransientError
@@ -27,21 +31,28 @@ _KNOWN_MOVIES = ("Toy Story (1995)", "Matrix, The (1999)")
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Run even if this build was judged before.")
 ]
+AcceptDriftOption = Annotated[
+    bool,
+    typer.Option("--accept-drift", help="Go on although the dataset is far from the champion's."),
+]
 
 
 def demo(
-    source: SourceOption = None, force: ForceOption = False, as_json: JsonOption = False
+    source: SourceOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline once on one machine and show what came out.
 
     Starts PostgreSQL and S3 if they are not running, runs the DAG, prints the gate's decision,
-    what is live, similar movies and recommendations, and stops what it started. Without a
-    network and without --source it uses a generated sample.
+    rows in quarantine and drift, what is live, similar movies and recommendations, and stops what
+    it started. Without a network and without --source it uses a generated sample.
     """
     home = Home()
     with stack.data_services(home):
         services = output.embedded_services(home)
-        conf = {"source": choose_source(home, source), "force": force}
+        # Trying one dataset after another is what a demo is for: drift is shown, not a limit.
+        conf = _conf(home, source, force, accept_drift=True)
         result = _run(home, conf, quiet=as_json)
         if as_json:
             output.print_json(_document(services, result))
@@ -54,7 +65,10 @@ def demo(
 
 
 def run(
-    source: SourceOption = None, force: ForceOption = False, as_json: JsonOption = False
+    source: SourceOption = None,
+    force: ForceOption = False,
+    accept_drift: AcceptDriftOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the pipeline: through Airflow if `recsys up` is running, else in this process.
 
@@ -62,7 +76,7 @@ def run(
     """
     home = Home()
     with stack.data_services(home):
-        conf = {"source": choose_source(home, source), "force": force}
+        conf = _conf(home, source, force, accept_drift)
         if airflow.status(home).running:
             result = _run_in_airflow(home, conf, quiet=as_json)
         else:
@@ -94,6 +108,14 @@ def make_sample(
         f"{shown}: {made.ratings:,} ratings, {made.users:,} users, {made.movies:,} movies"
     )
     console.print(f"Try it: recsys demo --source {shown}")
+
+
+def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> dict[str, Any]:
+    return {
+        "source": choose_source(home, source),
+        "force": force,
+        "accept_drift": accept_drift,
+    }
 
 
 def _ignore(event: runs.Event) -> None:
@@ -139,6 +161,7 @@ class _Progress:
 
 
 def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
+    found = status.status(services)
     return {
         "run_id": result.run_id,
         "state": result.state,
@@ -146,7 +169,9 @@ def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
         "tasks": result.tasks,
         "errors": result.errors,
         "seconds": round(result.seconds, 1),
-        **status.status(services),
+        **found,
+        # What the gate last compared: a rejected candidate's dataset is in `recsys why RELEASE`.
+        "data": status.why(services)["data"] if found["champion"] else None,
     }
 
 
@@ -154,7 +179,7 @@ def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
     environment = {"RECSYS_ACTOR": output.actor()}
     if quiet:
         return runs.run_once(home, DAG_ID, conf, environment=environment)
-    console.print(f"running [bold]{DAG_ID}[/] on {conf['source']}")
+    console.print(f"running [bold]{DAG_ID}[/] on {output.safe(shown_sources(conf['source']))}")
     progress = _Progress()
     if console.is_terminal:
         with progress.live:
@@ -202,13 +227,23 @@ def _report(result: runs.RunResult) -> None:
 def _show(services: Services, result: runs.RunResult) -> None:
     """Decision, what is live, and what it recommends."""
     live = status.status(services)["champion"]
-    if "success" in (result.tasks.get("gate_candidate"),):
+    if result.tasks.get("gate_candidate") == "success":
         with services.connect() as conn:
             row = conn.execute(
-                "select decision from recsys.decisions order by id desc limit 1"
+                "select decision, release_id from recsys.decisions order by id desc limit 1"
             ).fetchone()
         if row is not None:
+            with services.connect() as conn:
+                candidate = ledger.get(conn, row[1]).complete_manifest
             print_decision(row[0])
+            console.print("\non the holdout, each user's newest ratings")
+            print_metrics(candidate.metrics, None)
+            path = save(services, row[1], again=False)
+            console.print(f"\nreport: {output.safe(str(path))}", soft_wrap=True)
+            report = status.why(services, row[1])["data"]
+            if report:
+                console.print(f"\ndataset [bold]{report['md5']}[/]")
+                print_data(report)
     if live is None:
         console.print("\nNothing is live yet.")
         return

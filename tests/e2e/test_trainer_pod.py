@@ -1,0 +1,319 @@
+"""The trainer's pod: the real operator against a Kubernetes API that runs it as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from recsys import contract, pipeline, verification
+from recsys.embedded.postgres import Postgres
+from recsys.embedded.s3 import S3
+from recsys.errors import ArtifactError
+from recsys.services import Services
+from recsys.settings import BuildSettings, PostgresSettings
+from tests.conftest import fresh_bucket, fresh_database
+from tests.e2e.conftest import Outcome, Pipeline, connections
+from tests.e2e.fake_kubernetes import FakeKubernetes, World
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGEST = f"sha256:{'b' * 64}"
+IMAGE = f"registry.example/recsys-trainer@{DIGEST}"
+SECRET = "recsys-trainer-s3"  # noqa: S105  a name
+
+
+@pytest.fixture(scope="module")
+def featured(
+    postgres_server: Postgres, s3_server: S3, small_dataset: Path
+) -> Iterator[tuple[Services, pipeline.Run]]:
+    """Servers on which a run has come as far as its features."""
+    with fresh_database(postgres_server) as dsn, fresh_bucket(s3_server) as s3:
+        services = Services(postgres=PostgresSettings(dsn=SecretStr(dsn)), s3=s3)
+        run = pipeline.data_is_new(
+            services,
+            source=str(small_dataset),
+            trainer_digest=DIGEST,
+            settings=BuildSettings(),
+            run_id="run-1",
+            force=False,
+            actor="t",
+        ).run
+        pipeline.fetch_dataset(services, run)
+        pipeline.generate_data_frames(services, run)
+        yield services, run
+
+
+@pytest.fixture
+def world(featured: tuple[Services, pipeline.Run]) -> World:
+    """A cluster that has the image and the Secret."""
+    services, _ = featured
+    return World(
+        command=[os.environ["RECSYS_TRAINER_PYTHON"], "-m", "trainer"],
+        cwd=ROOT,
+        environment={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        secrets={SECRET: pipeline.secrets(services)},
+    )
+
+
+@pytest.fixture
+def cluster(
+    world: World, featured: tuple[Services, pipeline.Run], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeKubernetes]:
+    services, about = featured
+    # A release that is trained already would leave nothing to do.
+    services.store.delete([contract.release_key(about.release_id, contract.MANIFEST_FILE)])
+    with FakeKubernetes(world) as fake:
+        for name, value in connections(services).items():
+            monkeypatch.setenv(name, value)
+        extra = {"kube_config": json.dumps(fake.kube_config)}
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_KUBERNETES_DEFAULT",
+            json.dumps({"conn_type": "kubernetes", "extra": extra}),
+        )
+        yield fake
+
+
+def run(
+    featured: tuple[Services, pipeline.Run],
+    subcommands: tuple[str, ...] = ("train",),
+    retries: int = 0,
+    **pod: Any,
+) -> Outcome:
+    """Runs the pods one after the other in a small DAG of their own."""
+    from airflow.sdk import DAG, chain, task
+
+    from recsys_dag.defaults import task_defaults
+    from recsys_dag.trainer_pod import TrainerPod
+    from recsys_dag.trainer_settings import PodSettings
+
+    services, about = featured
+    settings = PodSettings(**{"startup_timeout_s": 3, "grace_s": 5, **pod})
+    with DAG("trainer_pod", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+
+        @task(task_id="data_is_new")
+        def begin(**context: Any) -> None:
+            context["ti"].xcom_push(key="run", value=about.model_dump(mode="json"))
+            context["ti"].xcom_push(key="trainer_image", value=IMAGE)
+
+        defaults = task_defaults() | {"retries": retries, "retry_delay": timedelta(seconds=0.1)}
+        tasks = [
+            TrainerPod(
+                task_id=f"{name}_pod",
+                subcommand=name,
+                pod_settings=settings,
+                startup_check_interval_seconds=1,
+                **defaults,
+            )
+            for name in subcommands
+        ]
+        chain(begin(), *tasks)
+    serialize(dag)
+    return Pipeline(services).run_dag(dag, {})
+
+
+def serialize(dag: Any) -> None:
+    """Makes a DAG that is in no file known to Airflow's database."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.serialization.definitions.dag import SerializedDAG
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+
+    DagBundlesManager().sync_bundles_to_db()
+    lazy = LazyDeserializedDAG.from_dag(dag)
+    SerializedDAG.bulk_write_to_db("dags-folder", None, [lazy])
+    SerializedDagModel.write_dag(lazy, bundle_name="dags-folder")
+
+
+def when_running(cluster: FakeKubernetes, act: Any, after: str = "") -> threading.Thread:
+    """Does something to the first pod once its process runs and has printed ``after``."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for name in list(cluster.processes):
+                if after in cluster.log_of(name):
+                    act(name)
+                    return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_pod_trains_and_another_verifies_what_it_made(airflow_db, featured, cluster):
+    services, about = featured
+    outcome = run(featured, ("train", "verify"))
+    assert outcome.state == "success", outcome.errors
+    manifest, _ = verification.read_manifest(services.store, about.release_id)
+    assert manifest.run_nonce == about.run_nonce
+    assert manifest.build.trainer_digest == DIGEST
+    assert [pod["spec"]["containers"][0]["args"] for pod in cluster.created] == [
+        ["train"],
+        ["verify"],
+    ]
+    assert cluster.pods == {}, "finished pods are deleted"
+    # The release is trained now: a second run of the task has nothing to do.
+    assert run(featured).state == "success"
+    assert len(cluster.created) == 2
+
+
+def test_the_pod_is_what_the_template_and_the_settings_say(airflow_db, featured, cluster, world):
+    world.command = ["true"]
+    tolerations = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    run(
+        featured,
+        resources={"limits": {"memory": "9Gi", "nvidia.com/gpu": "1"}},
+        node_selector={"pool": "gpu"},
+        tolerations=tolerations,
+        deadline_s=77,
+    )
+    [pod] = cluster.created
+    spec = pod["spec"]
+    [container] = spec["containers"]
+    assert pod["metadata"]["namespace"] == "recsys"
+    assert pod["metadata"]["name"].startswith("recsys-train-")
+    assert container["name"] == "trainer"
+    assert container["image"] == IMAGE
+    assert container["args"] == ["train"]
+    assert container["resources"]["limits"] == {"memory": "9Gi", "nvidia.com/gpu": "1"}
+    assert container["envFrom"] == [{"secretRef": {"name": SECRET}}]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["serviceAccountName"] == "recsys-trainer"
+    assert spec["restartPolicy"] == "Never"
+    assert spec["activeDeadlineSeconds"] == 77
+    assert spec["terminationGracePeriodSeconds"] == 5
+    assert spec["nodeSelector"] == {"pool": "gpu"}
+    assert spec["tolerations"] == tolerations
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    names = {variable["name"] for variable in container["env"]}
+    assert names >= {contract.ENV_BUILD, contract.ENV_RUN_NONCE, contract.ENV_S3_BUCKET}
+    assert not names & set(contract.SECRET_ENV), "secrets travel by reference only"
+
+
+def test_secrets_are_neither_in_the_pod_nor_in_the_log(
+    airflow_db, featured, cluster, world, caplog
+):
+    world.command = ["true"]
+    run(featured)
+    text = json.dumps(cluster.created) + caplog.text
+    for secret in pipeline.secrets(featured[0]).values():
+        assert secret not in text
+
+
+@pytest.mark.parametrize(
+    ("code", "tries", "said"),
+    [(65, 1, "BAD_DATA"), (78, 1, "BAD_CONFIG"), (70, 1, "INTERNAL"), (75, 2, "UNAVAILABLE")],
+)
+def test_the_exit_code_decides_whether_another_try_is_made(
+    airflow_db, featured, cluster, world, code, tries, said
+):
+    world.command = ["sh", "-c", f"echo last words; exit {code}"]
+    outcome = run(featured, retries=1)
+    assert outcome.state == "failed"
+    assert outcome.tries["train_pod"] == tries
+    assert f"exit code {code} ({said})" in outcome.errors["train_pod"]
+    assert "last words" in outcome.errors["train_pod"]
+
+
+def test_a_killed_pod_is_tried_again(airflow_db, featured, cluster, world):
+    world.command = ["sh", "-c", "echo here; sleep 30"]
+    when_running(cluster, cluster.kill, after="here")
+    outcome = run(featured, retries=0)
+    assert outcome.state == "failed"
+    assert "exit code 137" in outcome.errors["train_pod"]
+
+
+def test_a_pod_that_claims_success_without_a_manifest_is_found_out(
+    airflow_db, featured, cluster, world
+):
+    """SIGTERM can be reported as success: the pod's word is not what counts."""
+    services, about = featured
+    world.command, world.report_success = ["sh", "-c", "echo here; sleep 30"], True
+    when_running(cluster, lambda name: cluster.kill(name, 15), after="here")
+    assert run(featured).state == "success"
+    with pytest.raises(ArtifactError):
+        pipeline.check_candidate(services, about)
+
+
+def test_a_lost_node_is_transient(airflow_db, featured, cluster, world):
+    world.command = ["sh", "-c", "echo here; sleep 30"]
+    when_running(cluster, cluster.lose, after="here")
+    outcome = run(featured)
+    assert outcome.state == "failed"
+    assert "gone" in outcome.errors["train_pod"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "tries"),
+    [
+        ({"waiting": ("ErrImageNeverPull", "not present")}, "image is not on the node", 1),
+        ({"waiting": ("ImagePullBackOff", "manifest unknown")}, "image cannot be pulled", 1),
+        ({"secrets": {}}, 'secret "recsys-trainer-s3" not found', 1),
+        ({"unschedulable": "0/3 nodes: insufficient memory"}, "insufficient memory", 2),
+        ({"refuse": (403, 'pods is forbidden: cannot create resource "pods"')}, "RoleBinding", 1),
+        ({"refuse": (403, "exceeded quota: recsys, limits.memory")}, "ResourceQuota", 2),
+        ({"refuse": (404, 'namespaces "recsys" not found')}, 'namespaces "recsys" not found', 1),
+        ({"refuse": (422, "spec.containers[0].image: Required value")}, "trainer-pod.yaml", 1),
+        ({"refuse": (401, "Unauthorized")}, "credentials", 1),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_a_pod_that_cannot_start_names_the_object_and_the_remedy(
+    airflow_db, featured, cluster, world, change, said, tries
+):
+    for name, value in change.items():
+        setattr(world, name, value)
+    outcome = run(featured, retries=1)
+    assert outcome.state == "failed"
+    assert said in outcome.errors["train_pod"]
+    assert "what to do" in outcome.errors["train_pod"]
+    assert outcome.tries["train_pod"] == tries
+    assert cluster.pods == {}
+
+
+def test_a_cluster_that_is_down_is_transient(airflow_db, featured, cluster, monkeypatch):
+    dead = cluster.kube_config
+    dead["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:1"
+    extra = {"kube_config": json.dumps(dead)}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps({"conn_type": "kubernetes", "extra": extra})
+    )
+    outcome = run(featured)
+    assert outcome.state == "failed"
+    assert "does not answer" in outcome.errors["train_pod"]
+
+
+def test_a_kubeconfig_that_makes_no_sense_is_permanent(airflow_db, featured, cluster, monkeypatch):
+    extra = {"kube_config": json.dumps({"apiVersion": "v1", "kind": "Config"})}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps({"conn_type": "kubernetes", "extra": extra})
+    )
+    outcome = run(featured, retries=1)
+    assert outcome.tries["train_pod"] == 1
+    assert "kubernetes_default" in outcome.errors["train_pod"]
+
+
+def test_a_deferred_pod_ends_the_same(airflow_db, featured, cluster, world):
+    world.command = ["sh", "-c", "echo bad data; exit 65"]
+    outcome = run(featured, deferrable=True)
+    assert outcome.state == "failed"
+    assert "exit code 65 (BAD_DATA)" in outcome.errors["train_pod"]
