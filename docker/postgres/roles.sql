@@ -1,0 +1,25 @@
+-- The accounts of the vector database, least rights first. Run once, as an administrator, in the
+-- database of the recommender:
+--
+--   psql --set=pipeline_password=... --set=site_password=... --file=docker/postgres/roles.sql
+--
+-- The pipeline makes its own tables and needs no superuser; pgvector is enabled here, because that
+-- does. The site's account may read what was promoted and nothing else: it owns nothing, and the
+-- role `recsys_site` is granted rights by the pipeline at every promotion.
+\set ON_ERROR_STOP on
+
+create extension if not exists vector schema public;
+
+create role recsys_site nologin;
+create role recsys_pipeline login password :'pipeline_password'
+    nosuperuser nocreatedb nocreaterole connection limit 40;
+create role recsys_reader login password :'site_password'
+    nosuperuser nocreatedb nocreaterole connection limit 60 in role recsys_site;
+alter role recsys_reader set default_transaction_read_only = on;
+alter role recsys_reader set statement_timeout = '5s';
+
+select format('grant create, connect on database %I to recsys_pipeline', current_database()) \gexec
+select format('grant connect on database %I to recsys_site', current_database()) \gexec
+-- The search path of the database is the pipeline's to set: it leads readers to the public tables.
+select format('alter database %I owner to recsys_pipeline', current_database()) \gexec
+grant recsys_site to recsys_pipeline with admin option;

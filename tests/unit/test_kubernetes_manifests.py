@@ -1,0 +1,200 @@
+"""What `kubectl apply -k` would send: valid, and within what we promise of it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+Document = dict[str, Any]
+
+KUBERNETES = "1.32"
+OVERLAYS = ["kind", "production"]
+
+
+@pytest.fixture(scope="session")
+def folder(repository: Path) -> Path:
+    return repository / "k8s"
+
+
+@pytest.fixture(scope="session", params=OVERLAYS)
+def documents(request: pytest.FixtureRequest, folder: Path) -> list[Document]:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed: the overlays cannot be rendered")
+    done = subprocess.run(
+        [kubectl, "kustomize", str(folder / "overlays" / request.param)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, "kustomize warns"
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.fixture(scope="session")
+def trainer_pod(folder: Path) -> Document:
+    pod: Document = yaml.safe_load((folder / "trainer-pod.yaml").read_text())
+    return pod
+
+
+def of_kind(documents: list[Document], kind: str) -> dict[str, Document]:
+    return {d["metadata"]["name"]: d for d in documents if d["kind"] == kind}
+
+
+def pod_specs(documents: list[Document]) -> Iterator[tuple[str, Document, Document]]:
+    """Name, labels and spec of every pod that a manifest makes."""
+    for document in documents:
+        if document["kind"] == "Pod":
+            yield document["metadata"]["name"], document["metadata"]["labels"], document["spec"]
+        elif "template" in document.get("spec", {}) and document["kind"] != "ExternalSecret":
+            template = document["spec"]["template"]
+            yield document["metadata"]["name"], template["metadata"]["labels"], template["spec"]
+
+
+def test_every_document_meets_the_schema_of_kubernetes(documents: list[Document]) -> None:
+    import kubernetes_validate
+
+    for document in documents:
+        if document["kind"] != "ExternalSecret":
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_the_trainers_pod_meets_the_schema_of_kubernetes(trainer_pod: Document) -> None:
+    import kubernetes_validate
+
+    kubernetes_validate.validate(trainer_pod, KUBERNETES, strict=True)
+
+
+def test_a_misspelt_field_would_be_found(trainer_pod: Document) -> None:
+    import kubernetes_validate
+
+    broken = {**trainer_pod, "spec": {**trainer_pod["spec"], "restartPolcy": "Never"}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, KUBERNETES, strict=True)
+
+
+def test_no_pod_has_more_rights_than_it_needs(
+    documents: list[Document], trainer_pod: Document
+) -> None:
+    checked = 0
+    for name, _, spec in pod_specs([*documents, trainer_pod]):
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["readOnlyRootFilesystem"] is True, name
+            assert context["runAsUser"] >= 10000, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
+            assert "memory" in container["resources"]["limits"], name
+        assert not any("hostPath" in volume for volume in spec.get("volumes", [])), name
+        checked += 1
+    assert checked == 2
+
+
+def test_every_pod_is_under_a_network_policy_of_its_own(
+    documents: list[Document], trainer_pod: Document
+) -> None:
+    policies = of_kind(documents, "NetworkPolicy")
+    assert policies["deny-all"]["spec"]["podSelector"] == {}
+    chosen = [p["spec"]["podSelector"].get("matchLabels") for p in policies.values()]
+    for name, labels, _ in pod_specs([*documents, trainer_pod]):
+        assert any(wanted and wanted.items() <= labels.items() for wanted in chosen), name
+
+
+def test_the_trainer_reaches_names_and_objects_only(documents: list[Document]) -> None:
+    policy = of_kind(documents, "NetworkPolicy")["trainer"]["spec"]
+    roles = {
+        target["namespaceSelector"]["matchLabels"].get("recsys.io/role")
+        for rule in policy["egress"]
+        for target in rule["to"]
+        if "namespaceSelector" in target
+    }
+    assert roles == {"object-store", None}
+    ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    assert 5432 not in ports, "the trainer has no business with PostgreSQL"
+
+
+def test_airflows_rights_end_at_pods_and_jobs_of_one_namespace(documents: list[Document]) -> None:
+    assert of_kind(documents, "ClusterRole") == {}
+    rules = of_kind(documents, "Role")["recsys-launcher"]["rules"]
+    resources = {resource for rule in rules for resource in rule["resources"]}
+    assert resources == {"pods", "pods/log", "events", "jobs", "jobs/status"}
+    for rule in rules:
+        assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+    binding = of_kind(documents, "RoleBinding")["recsys-launcher"]
+    assert {subject["namespace"] for subject in binding["subjects"]} == {"airflow"}
+
+
+def test_service_accounts_that_pods_name_exist(
+    documents: list[Document], trainer_pod: Document
+) -> None:
+    accounts = set(of_kind(documents, "ServiceAccount"))
+    assert {s["serviceAccountName"] for _, _, s in pod_specs([*documents, trainer_pod])} == accounts
+
+
+def test_no_secret_is_in_the_repository(documents: list[Document]) -> None:
+    assert of_kind(documents, "Secret") == {}
+
+
+def test_an_external_secret_fills_every_secret_that_a_pod_names(folder: Path) -> None:
+    text = (folder / "overlays/production/external-secrets.yaml").read_text()
+    made = {d["spec"]["target"]["name"] for d in yaml.safe_load_all(text)}
+    assert made == {"recsys-trainer-s3", "recsys-site"}
+
+
+def test_everything_lands_in_one_namespace_that_enforces_restricted_pods(
+    documents: list[Document],
+) -> None:
+    [namespace] = of_kind(documents, "Namespace").values()
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for document in documents:
+        if document["kind"] != "Namespace":
+            assert document["metadata"]["namespace"] == "recsys"
+
+
+def test_the_site_survives_a_drained_node_and_a_rollout(documents: list[Document]) -> None:
+    deployment = of_kind(documents, "Deployment")["recsys-site"]["spec"]
+    budget = of_kind(documents, "PodDisruptionBudget")["recsys-site"]["spec"]
+    service = of_kind(documents, "Service")["recsys-site"]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+    assert service["selector"].items() <= labels.items()
+    [container] = deployment["template"]["spec"]["containers"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == "http"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_a_quota_has_room_for_the_trainer_and_the_site(
+    documents: list[Document], trainer_pod: Document
+) -> None:
+    quota = of_kind(documents, "ResourceQuota")["recsys"]["spec"]["hard"]
+    needed = sum(
+        int(container["resources"]["limits"]["memory"].removesuffix("Gi"))
+        * (deployment_replicas(documents) if name == "recsys-site" else 1)
+        for name, _, spec in pod_specs([*documents, trainer_pod])
+        for container in spec["containers"]
+    )
+    assert needed <= int(quota["limits.memory"].removesuffix("Gi"))
+
+
+def deployment_replicas(documents: list[Document]) -> int:
+    return int(of_kind(documents, "Deployment")["recsys-site"]["spec"]["replicas"])
+
+
+def test_production_names_images_by_digest(folder: Path) -> None:
+    overlay = yaml.safe_load((folder / "overlays/production/kustomization.yaml").read_text())
+    for image in overlay["images"]:
+        assert image["digest"].startswith("sha256:")
+        assert "newTag" not in image
