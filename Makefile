@@ -3,6 +3,7 @@ PYTHON ?= python3
 SOURCE ?=
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
+IMAGE ?=
 
 ROOT := $(abspath .)
 UV := .tools/uv/bin/uv
@@ -17,7 +18,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reference demo up down test lint lock fmt bench clean
+.PHONY: help setup reference spark spark-for-tests demo up down env test contract lint lock fmt bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,19 @@ site/.venv/.synced: $(UV) pyproject.toml site/pyproject.toml site/uv.lock
 
 reference: .tools/reference/.synced
 
+spark/.venv/.synced: $(UV) pyproject.toml spark/pyproject.toml spark/uv.lock
+	@echo "setting up Spark's environment (spark/.venv), 500 MB"
+	@$(UV) sync --quiet --locked --compile-bytecode --project spark --python $(PYTHON)
+	@touch $@
+
+spark: spark/.venv/.synced ## Spark's environment, for features on a cluster (needs Java 17)
+
+# What tests need and what may be had: without it the tests of Spark are skipped.
+spark-for-tests: $(UV)
+	@if command -v java >/dev/null || [ -n "$$JAVA_HOME" ]; then $(MAKE) --no-print-directory spark \
+		|| echo "notice: Spark is not to be had now; its tests are skipped"; \
+	else echo "notice: there is no Java; the tests of Spark are skipped"; fi
+
 setup: .venv/.synced trainer/.venv/.synced site/.venv/.synced ## the three locked environments (the other targets call it)
 
 demo: .venv/.synced trainer/.venv/.synced ## run the whole pipeline once: make demo [SOURCE=path-or-URL]
@@ -63,22 +77,31 @@ up: setup ## start Airflow, the site, PostgreSQL and S3 and leave them running
 down: setup ## stop them
 	@$(BIN)/recsys down
 
-test: setup reference ## every test: unit, integration, end to end
+env: ## write .env with random passwords for docker-compose.yaml
+	@$(PYTHON) docker/make_env.py
+
+test: setup reference spark-for-tests ## every test: unit, integration, end to end
 	@sh tests/browser/install_chromium.sh
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS) tests
-	@$(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/trainer
+	@$(TRAINER_PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS) --rootdir trainer tests/trainer
 	@$(SITE_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir site tests/site
+	@$(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/contract
 
-lint: setup ## formatting, ruff, types, import rules
+contract: setup ## hold the trainer to its contract: here, or an image with IMAGE=name
+	@IMAGE="$(IMAGE)" $(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/contract
+
+lint: setup ## formatting, ruff, types, import rules, workflows, scripts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy --python-executable $(TRAINER_PYTHON) trainer
+	@$(BIN)/mypy --python-executable $(TRAINER_PYTHON) trainer examples
 	@$(BIN)/mypy --python-executable $(SITE_PYTHON) site
 	@$(BIN)/lint-imports
+	@$(BIN)/zizmor --quiet --offline .github/workflows
+	@$(BIN)/shellcheck .ci/run $$(find docker tests -name '*.sh')
 
 lock: $(UV) ## bring all lock files up to date with the pyproject files
-	@$(UV) lock && $(UV) lock --project trainer && $(UV) lock --project site
+	@for project in . trainer site spark; do $(UV) lock --project $$project || exit 1; done
 
 fmt: setup ## format and mend what ruff can mend
 	@$(BIN)/ruff format .
@@ -91,5 +114,5 @@ bench: setup ## benchmarks: print a table, write JSON
 
 clean: ## remove environments, caches and the embedded stack's state
 	@if [ -x $(BIN)/recsys ]; then $(BIN)/recsys down || true; fi
-	rm -rf .venv trainer/.venv site/.venv .tools .recsys .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv trainer/.venv site/.venv spark/.venv .tools .recsys .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -29,6 +29,7 @@ from recsys.errors import (
     TransientError,
 )
 from recsys.settings import TrainerSettings
+from trainer.cluster import TF_CONFIG, place
 from trainer.config import (
     ENVIRONMENT_PREFIX,
     build_settings,
@@ -42,6 +43,7 @@ from trainer.termination import Terminated, Termination
 
 if TYPE_CHECKING:
     from recsys.object_store import ObjectStore
+    from trainer.training import FitModels
 
 log = logging.getLogger("trainer")
 
@@ -71,6 +73,8 @@ environment of train and verify (there are no other inputs):
                       the same holdout, for comparison
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
   RECSYS_CODE_REVISION    optional; recorded in the manifest's lineage
+  {contract.ENV_WORKERS}          optional: how many workers train together, as an Indexed Job
+                      with the headless Service {contract.ENV_WORKER_SERVICE}
   {contract.ENV_SITE_KERAS}   optional: the Keras that the site loads models with; one that is
                       older than the trainer's may not read what it saves: that is refused
 
@@ -105,19 +109,36 @@ class _Parser(argparse.ArgumentParser):
         self.exit(ExitCode.BAD_CONFIG, f"{message}; `python -m trainer --help` tells more\n")
 
 
-def main(arguments: Sequence[str], environ: Mapping[str, str]) -> ExitCode:
-    """Runs one command to its end and says how it ended; logs to stdout."""
+def own_architecture() -> FitModels:
+    """How this trainer fits its models; examples/another_model has another."""
+    from trainer.training import fit_models
+
+    return fit_models
+
+
+def main(
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    architecture: Callable[[], FitModels] = own_architecture,
+) -> ExitCode:
+    """Runs one command to its end and says how it ended; logs to stdout.
+
+    Args:
+        arguments: of the command line.
+        environ: the environment.
+        architecture: called when TensorFlow may be imported.
+    """
     options = _parser().parse_args(arguments)
     with keep_log() as kept, Termination() as termination:
         store: ObjectStore | None = None
         given: TrainerInput | None = None
         try:
             if options.command == "local":
-                _train_locally(options, environ)
+                _train_locally(options, environ, architecture)
             else:
                 given = _input(environ)
                 store = _connect(given, environ)
-                if not _run(options.command, store, given, environ, termination):
+                if not _run(options.command, store, given, environ, termination, architecture):
                     # The stored log tells of the training: it stays.
                     return ExitCode.OK
             code = ExitCode.OK
@@ -128,7 +149,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> ExitCode:
                 # The store does not answer: the log would not reach it either.
                 store = None
         log.info("exit code %d (%s)", code, code.name)
-        if store is not None and given is not None and options.command != "verify":
+        if store is not None and given is not None and _tells(options.command, environ):
             with termination.deferred():
                 _store_log(store, given.release_id, kept.text())
     return code
@@ -181,6 +202,7 @@ def _run(
     given: TrainerInput,
     environ: Mapping[str, str],
     termination: Termination,
+    architecture: Callable[[], FitModels],
 ) -> bool:
     """Runs `train` or `verify`; returns whether a release was made."""
     settings = build_settings(given.build.settings)
@@ -194,16 +216,34 @@ def _run(
 
         verify_release(store, given)
         return False
+    here = place(environ)
+    if here and architecture is not own_architecture:
+        raise ConfigurationError(
+            "another architecture is trained by one worker",
+            found=f"{here.count} workers",
+            hint="unset RECSYS_TRAINER_WORKERS",
+        )
     # Importing TensorFlow takes seconds: a bucket that is not there is told first.
     store.check()
-    from trainer.release import make_release
+    seed = settings.trainer.seed
+    if here is None:
+        from trainer.release import make_release
 
-    return make_release(
-        store, given, config, settings.trainer.seed, environ, termination.deferred()
-    )
+        return make_release(
+            store, given, config, seed, environ, termination.deferred(), architecture()
+        )
+    # TensorFlow reads it nowhere else.
+    os.environ[TF_CONFIG] = here.tf_config
+    from trainer.distributed import train_together
+
+    return train_together(store, given, config, seed, environ, termination, here)
 
 
-def _train_locally(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
+def _train_locally(
+    options: argparse.Namespace,
+    environ: Mapping[str, str],
+    architecture: Callable[[], FitModels],
+) -> None:
     config = training_config(gather_overrides(options.config, environ, options.assignments))
     if options.seed < 0:
         raise ConfigurationError("--seed is no seed", found=options.seed, expected="0 or more")
@@ -219,6 +259,7 @@ def _train_locally(options: argparse.Namespace, environ: Mapping[str, str]) -> N
             refit=options.refit,
         ),
         environ,
+        architecture(),
     )
 
 
@@ -294,6 +335,15 @@ def _ran_out(error: BaseException) -> str:
     if full or os.strerror(errno.ENOSPC) in str(error):
         return "disk space"
     return ""
+
+
+def _tells(command: str | None, environ: Mapping[str, str]) -> bool:
+    """Whether this process's log is the release's: of several workers, the chief's is."""
+    try:
+        here = place(environ)
+    except ConfigurationError:
+        return False
+    return command != "verify" and (here is None or here.index == 0)
 
 
 def _log_failure(error: BaseException, code: ExitCode) -> None:

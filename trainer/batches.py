@@ -59,6 +59,20 @@ def epoch_batches(
             )
 
 
+def share(batch: Batch, index: int, count: int) -> Batch:
+    """The part of a step that one of ``count`` workers takes: every ``count``-th of its users."""
+    mine = np.arange(len(batch.users)) % count == index
+    rows, targets = mine[batch.row_user], mine[batch.target_user]
+    user_place, row_place = (np.cumsum(kept, dtype=np.int32) - 1 for kept in (mine, rows))
+    return Batch(
+        users=batch.users[mine],
+        rows=batch.rows[rows],
+        row_user=user_place[batch.row_user[rows]],
+        targets=row_place[batch.targets[targets]],
+        target_user=user_place[batch.target_user[targets]],
+    )
+
+
 def user_groups(users: NDArray[np.int64], ratings: Ratings, size: int) -> Iterator[Batch]:
     """All interactions of these users, in groups of about ``size``, each a batch of its own."""
     count = ratings.user_count[users]

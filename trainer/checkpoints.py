@@ -143,6 +143,17 @@ class StoredCheckpoints:
         self._store.delete(list(self._keys.values()))
 
 
+class ReadCheckpoints(StoredCheckpoints):
+    """Checkpoints as workers see them that are not the chief: they read what it keeps."""
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def save(self, phase: str, checkpoint: Checkpoint) -> None:
+        """Leaves it to the chief."""
+
+
 def _write(path: Path, checkpoint: Checkpoint) -> None:
     facts = np.frombuffer(json.dumps(checkpoint.facts).encode(), np.uint8)
     # mypy takes the keywords for the parameters of savez.

@@ -16,10 +16,9 @@ from recsys import contract
 from recsys.contract import Artifact, GoldenPredictions
 from recsys.object_store import StoredObject, file_sha256
 from trainer.data import TRAIN
-from trainer.folding import FoldedRating
-from trainer.model import build_model, predict
+from trainer.model import predict
 from trainer.towers import Towers
-from trainer.training import Evaluated, Fit
+from trainer.training import Evaluated, Fit, RatingModel
 
 _GOLDEN_PAIRS: Final = 64
 USER_TOWERS_FILE: Final = "towers/user_towers.parquet"
@@ -76,7 +75,7 @@ def write_artifacts(
             "served": [asdict(record) for record in served.history],
         },
     )
-    model = build_model(served.rating)
+    model = served.rating.keras_model()
     model.save(folder / contract.MODEL_FILE)
     golden = golden_predictions(model, served.rating)
     (folder / contract.GOLDEN_FILE).write_text(golden.model_dump_json())
@@ -84,17 +83,17 @@ def write_artifacts(
     movie_towers(served.towers).write_parquet(folder / MOVIE_TOWERS_FILE)
     # What the metrics are of: a later run asks it, as champion, about its own holdout.
     fit, trained_on = evaluated.fit, interactions.filter(pl.col("split") == TRAIN)
-    build_model(fit.rating).save(folder / contract.EVALUATED_MODEL_FILE)
+    fit.rating.keras_model().save(folder / contract.EVALUATED_MODEL_FILE)
     user_towers(fit.towers, trained_on).write_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
     movie_towers(fit.towers).write_parquet(folder / contract.EVALUATED_MOVIE_TOWERS_FILE)
 
 
-def golden_predictions(model: keras.Model, folded: FoldedRating) -> GoldenPredictions:
+def golden_predictions(model: keras.Model, rating: RatingModel) -> GoldenPredictions:
     """What the model answers for some known pairs, an unknown user, an unknown movie, and both."""
     rng = np.random.default_rng(0)
-    users = rng.choice(folded.user_ids, _GOLDEN_PAIRS).astype(np.int64)
-    movies = rng.choice(folded.movie_ids, _GOLDEN_PAIRS).astype(np.int64)
-    no_user, no_movie = int(folded.user_ids[-1]) + 1, int(folded.movie_ids[-1]) + 1
+    users = rng.choice(rating.user_ids, _GOLDEN_PAIRS).astype(np.int64)
+    movies = rng.choice(rating.movie_ids, _GOLDEN_PAIRS).astype(np.int64)
+    no_user, no_movie = int(rating.user_ids[-1]) + 1, int(rating.movie_ids[-1]) + 1
     users = np.append(users, [no_user, users[0], no_user])
     movies = np.append(movies, [movies[0], no_movie, no_movie])
     return GoldenPredictions(

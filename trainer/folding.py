@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.contract import MAX_STARS, MIN_STARS
 from trainer.data import Floats, Ints
+from trainer.model import build_model
 
 _CHUNK = 1 << 18
 
@@ -62,6 +64,10 @@ class FoldedRating:
         cut: Floats = np.clip(stars, MIN_STARS, MAX_STARS).astype(np.float32)
         return cut
 
+    def keras_model(self) -> keras.Model:
+        """Stock layers that answer likewise."""
+        return build_model(self)
+
     def compressed(self, dim: int) -> FoldedRating:
         """The same with vectors of at most ``dim`` dimensions.
 
@@ -73,7 +79,7 @@ class FoldedRating:
             return self
         user_q, user_r = np.linalg.qr(self.user_vectors)
         movie_q, movie_r = np.linalg.qr(self.movie_vectors)
-        left, singular, right = np.linalg.svd(user_r @ movie_r.T)
+        left, singular, right = np.linalg.svd(user_r @ movie_r.T, full_matrices=False)
         root = np.sqrt(singular[:dim])
         return replace(
             self,

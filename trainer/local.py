@@ -19,7 +19,7 @@ from trainer.champion import load_champion
 from trainer.config import TrainingConfig
 from trainer.export import write_artifacts, write_json
 from trainer.lineage import lineage
-from trainer.training import fit_and_evaluate, refit
+from trainer.training import FitModels, fit_and_evaluate, refit
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,9 @@ class LocalTraining:
     refit: bool
 
 
-def train_locally(given: LocalTraining, environ: Mapping[str, str]) -> None:
+def train_locally(
+    given: LocalTraining, environ: Mapping[str, str], fit: FitModels | None = None
+) -> None:
     """Trains, evaluates and writes a release's files; ``out`` holds all of them or is untouched.
 
     Raises:
@@ -61,13 +63,15 @@ def train_locally(given: LocalTraining, environ: Mapping[str, str]) -> None:
     )
     log.info("loaded %d interactions and %d movies", len(interactions), len(movies))
     evaluated = fit_and_evaluate(
-        interactions, movies, given.config, given.seed, log.info, champion=champion
+        interactions, movies, given.config, given.seed, log.info, champion=champion, fit=fit
     )
     log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics["model"]))
     served = evaluated.fit
     if given.refit:
         log.info("fitting to all interactions, to be served")
-        served = refit(interactions, movies, given.config, given.seed, evaluated.fit, log.info)
+        served = refit(
+            interactions, movies, given.config, given.seed, evaluated.fit, log.info, fit=fit
+        )
     given.out.parent.mkdir(parents=True, exist_ok=True)
     # Beside its place, so that it gets there by a rename.
     work = Path(mkdtemp(prefix=f".{given.out.name}-", dir=given.out.parent))

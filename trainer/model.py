@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from recsys.contract import MAX_STARS, MIN_STARS
 from trainer.data import Floats, Ints
-from trainer.folding import FoldedRating
+
+if TYPE_CHECKING:
+    from trainer.folding import FoldedRating
 
 
 def build_model(folded: FoldedRating) -> keras.Model:
@@ -34,12 +36,16 @@ def build_model(folded: FoldedRating) -> keras.Model:
             keras.layers.Dot(axes=1, name="interaction")([user_vector, movie_vector]),
         ]
     )
+    return keras.Model({"userId": user_id, "movieId": movie_id}, cut_to_stars(stars), name="recsys")
+
+
+def cut_to_stars(stars: Any) -> Any:
+    """The end of a served model: (n, 1) of anything -> (n,) within the range of stars."""
     # Clipping out of layers, because an operation of keras.ops is no layer: shift, cut, shift back.
     above = keras.layers.Rescaling(1.0, offset=-MIN_STARS, name="above_least")(stars)
     cut = keras.layers.ReLU(max_value=MAX_STARS - MIN_STARS, name="cut")(above)
     shifted = keras.layers.Rescaling(1.0, offset=MIN_STARS, name="within_range")(cut)
-    flat = keras.layers.Reshape((), name="rating")(shifted)
-    return keras.Model({"userId": user_id, "movieId": movie_id}, flat, name="recsys")
+    return keras.layers.Reshape((), name="rating")(shifted)
 
 
 def predict(

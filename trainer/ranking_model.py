@@ -35,6 +35,7 @@ from trainer.moments import STAR_LEVELS, Moments, moments, newest_moments, start
 from trainer.progress import EpochRecord, OnEpoch
 from trainer.towers import SPARE_DIMS, Towers, joined
 from trainer.transitions import Transitions, fit_transitions
+from trainer.workers import ALONE, Workers
 
 _LATENT_DIM: Final = TOWER_DIM - SPARE_DIMS
 _INITIAL_SCALE: Final = 0.3
@@ -48,7 +49,11 @@ _TINY: Final = 1e-9
 
 
 def fit_towers(
-    ratings: Ratings, config: RankingConfig, rng: np.random.Generator, on_epoch: OnEpoch
+    ratings: Ratings,
+    config: RankingConfig,
+    rng: np.random.Generator,
+    on_epoch: OnEpoch,
+    workers: Workers = ALONE,
 ) -> Towers:
     """Trains the ranking model and exports it as towers of all users and movies.
 
@@ -57,6 +62,7 @@ def fit_towers(
         config: how.
         rng: the same state gives the same towers on the same machine.
         on_epoch: told after each epoch.
+        workers: who trains; all of them call this with the same arguments.
 
     Raises:
         TrainingError: the loss is no longer a number.
@@ -67,12 +73,13 @@ def fit_towers(
     per_epoch = min(len(begins), config.moments)
     batch = config.batch_size or int(np.clip(per_epoch // _BATCHES, *_BATCH_SIZES))
     steps = -(-per_epoch // batch)
-    model = _RankingModel(ratings, config, rng, steps)
+    model = _RankingModel(ratings, config, rng, steps, workers)
     for epoch in range(1, config.epochs + 1):
         started = time.monotonic()
         order = rng.permutation(begins)[:per_epoch]
         losses = [
-            model.step(moments(ratings, rows, config), rng) for rows in np.array_split(order, steps)
+            model.step(moments(ratings, rows[workers.index :: workers.count], config), rng)
+            for rows in np.array_split(order, steps)
         ]
         loss = float(tf.reduce_mean(tf.stack(losses)))
         if not np.isfinite(loss):
@@ -113,8 +120,14 @@ class _RankingModel:
     """The variables of both towers and the step that trains them."""
 
     def __init__(
-        self, ratings: Ratings, config: RankingConfig, rng: np.random.Generator, steps: int
+        self,
+        ratings: Ratings,
+        config: RankingConfig,
+        rng: np.random.Generator,
+        steps: int,
+        workers: Workers,
     ) -> None:
+        self._workers = workers
         self._ratings = ratings
         self._config = config
         movies, features = ratings.content.shape
@@ -188,6 +201,24 @@ class _RankingModel:
         drawn: tf.Tensor,
         log_expected: tf.Tensor,
     ) -> tf.Tensor:
+        batch = (user, history, level, following, weight, drawn, log_expected)
+        loss, *gradients, of_users = self._workers.each(self._slopes)(*batch)
+        rate = tf.cast(self._optimizer.learning_rate, tf.float32)
+        self._optimizer.apply(gradients)
+        self._users.update(of_users, rate)
+        return loss
+
+    def _slopes(
+        self,
+        user: tf.Tensor,
+        history: tf.Tensor,
+        level: tf.Tensor,
+        following: tf.Tensor,
+        weight: tf.Tensor,
+        drawn: tf.Tensor,
+        log_expected: tf.Tensor,
+    ) -> list[tf.Tensor]:
+        """The mean cross entropy, the gradients of the tables, and that of the users' rows."""
         variables = [v.value for v in self._variables.values()]
         with tf.GradientTape() as tape:
             users = self._user_vectors(user, history, level)
@@ -204,12 +235,10 @@ class _RankingModel:
                 total = tf.reduce_logsumexp(others, axis=1, keepdims=True)
                 # With the movie itself in the sum the loss stays bounded whatever was drawn.
                 total = tf.math.softplus(score - total) + total
-            loss = tf.reduce_mean(tf.reduce_sum(weight * (total - score), axis=1))
+            loss = self._workers.mean(tf.reduce_sum(weight * (total - score), axis=1))
         *gradients, of_users = tape.gradient(loss, [*variables, self._users.rows])
-        rate = tf.cast(self._optimizer.learning_rate, tf.float32)
-        self._optimizer.apply([tf.convert_to_tensor(g) for g in gradients])
-        self._users.update(of_users, rate)
-        return loss
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return self._workers.total([loss, *dense, of_users])
 
     def _user_vectors(self, user: tf.Tensor, history: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
         table = {name: variable.value for name, variable in self._variables.items()}

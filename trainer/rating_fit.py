@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import tensorflow as tf
 
-from recsys.errors import TrainingError
+from recsys.errors import TrainingError, TransientError
 from trainer.batches import epoch_batches
 from trainer.checkpoints import NOWHERE, Checkpoint, Keeper
 from trainer.config import RatingConfig
@@ -18,6 +18,7 @@ from trainer.data import Ratings
 from trainer.folding import FoldedRating
 from trainer.progress import EpochRecord, OnEpoch
 from trainer.rating_model import RatingMembers
+from trainer.workers import ALONE, Workers
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def fit_rating_model(
     epochs: int | None = None,
     keeper: Keeper = NOWHERE,
     phase: str = "evaluated-rating",
+    workers: Workers = ALONE,
 ) -> RatingFit:
     """Trains the rating model.
 
@@ -63,11 +65,12 @@ def fit_rating_model(
         epochs: stop after so many, whatever ``config.epochs`` lays the learning rate out for.
         keeper: where the state is kept after an epoch, and continued from.
         phase: under which name.
+        workers: who trains; all of them call this with the same arguments.
 
     Raises:
         TrainingError: the loss is no longer a number.
     """
-    run = _Run(ratings, config, rng, keeper, phase)
+    run = _Run(ratings, config, rng, keeper, phase, workers)
     for record in run.records:
         on_epoch(record)
     for epoch in range(len(run.records) + 1, (epochs or config.epochs) + 1):
@@ -84,7 +87,7 @@ def fit_rating_model(
                 hint="lower rating.learning_rate",
             )
         folded = run.members.folded() if validation else None
-        rmse = _rmse(folded, validation) if folded and validation else None
+        rmse = workers.agreed(_rmse(folded, validation)) if folded and validation else None
         record = EpochRecord(
             "scout" if phase == "scout" else "rating", epoch, loss, rmse, time.monotonic() - started
         )
@@ -105,6 +108,7 @@ class _Run:
         rng: np.random.Generator,
         keeper: Keeper,
         phase: str,
+        workers: Workers,
     ) -> None:
         self._ratings, self._config, self._rng = ratings, config, rng
         self._keeper, self._phase = keeper, phase
@@ -112,10 +116,16 @@ class _Run:
         self.best: FoldedRating | None = None
         self.best_epoch = 0
         self._kept = 0
-        self.members = RatingMembers(ratings, config, rng)
+        self.members = RatingMembers(ratings, config, rng, workers)
         kept = keeper.load(phase)
         if kept:
             self._continue(kept)
+        if workers.agreed(len(self.records)) != len(self.records):
+            raise TransientError(
+                f"the workers do not find the same checkpoint of {phase}",
+                found=f"{len(self.records)} epochs here",
+                hint="the next try reads it again",
+            )
 
     def is_stalled(self) -> bool:
         """Whether the validation has seen no progress for too long."""

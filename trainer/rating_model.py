@@ -21,10 +21,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from trainer.batches import Batch, steps_per_epoch, user_groups
+from trainer.batches import Batch, share, steps_per_epoch, user_groups
 from trainer.config import RatingConfig
 from trainer.data import Floats, Ratings
 from trainer.folding import FoldedRating
+from trainer.workers import ALONE, Workers
 
 _INITIAL_SCALE: Final = 0.05
 _BETA_1: Final = 0.9
@@ -39,8 +40,15 @@ class RatingMembers:
     Tables of factors have ``members x factors`` columns, those of biases one for each member.
     """
 
-    def __init__(self, ratings: Ratings, config: RatingConfig, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        ratings: Ratings,
+        config: RatingConfig,
+        rng: np.random.Generator,
+        workers: Workers = ALONE,
+    ) -> None:
         self._ratings = ratings
+        self._workers = workers
         self._config = config
         self._members, self._factors = config.size(len(ratings))
         self._low = _product_type(config)
@@ -74,7 +82,9 @@ class RatingMembers:
             name: tf.Variable(value, dtype=tf.float32, name=name)
             for name, (value, _) in tables.items()
         }
-        self._penalty = {name: penalty / len(ratings) for name, (_, penalty) in tables.items()}
+        # Each worker adds its part of the penalty, too: so all sum up the same.
+        rows = len(ratings) * workers.count
+        self._penalty = {name: penalty / rows for name, (_, penalty) in tables.items()}
         self._moments = {
             name: (tf.Variable(tf.zeros_like(table)), tf.Variable(tf.zeros_like(table)))
             for name, table in self._tables.items()
@@ -86,6 +96,8 @@ class RatingMembers:
 
     def step(self, batch: Batch) -> tf.Tensor:
         """One step of Adam; the mean squared error of the batch's targets before it."""
+        if self._workers.count > 1:
+            batch = share(batch, self._workers.index, self._workers.count)
         progress = min(self._steps / self._last_step, 1.0)
         self._steps += 1
         return self._step(
@@ -110,6 +122,34 @@ class RatingMembers:
         beta_1_power: tf.Tensor,
         beta_2_power: tf.Tensor,
     ) -> tf.Tensor:
+        batch = (users, rows, row_user, targets, target_user)
+        error, *gradients = self._workers.each(self._slopes)(*batch)
+        for name, gradient in zip(self._tables, gradients, strict=True):
+            first, second = self._moments[name]
+            # Keras' Adam says the same in ten passes over each table; this takes one.
+            tf.raw_ops.ResourceApplyAdam(
+                var=self._tables[name].handle,
+                m=first.handle,
+                v=second.handle,
+                beta1_power=beta_1_power,
+                beta2_power=beta_2_power,
+                lr=learning_rate,
+                beta1=_BETA_1,
+                beta2=_BETA_2,
+                epsilon=_EPSILON,
+                grad=gradient,
+            )
+        return error
+
+    def _slopes(
+        self,
+        users: tf.Tensor,
+        rows: tf.Tensor,
+        row_user: tf.Tensor,
+        targets: tf.Tensor,
+        target_user: tf.Tensor,
+    ) -> list[tf.Tensor]:
+        """The mean squared error, and the gradient of each table."""
         table = {name: variable.read_value() for name, variable in self._tables.items()}
         with tf.GradientTape() as tape:
             tape.watch(list(table.values()))
@@ -131,27 +171,14 @@ class RatingMembers:
             )
             given = tf.gather(tf.gather(self._stars, rows), targets)
             weight = tf.gather(tf.gather(self._weight, rows), targets)
-            error = tf.reduce_mean(weight * tf.square(stars - given[:, None]), 0)
+            error = self._workers.mean(weight * tf.square(stars - given[:, None]))
             # Summed, not averaged, over the members: each is trained as if it were alone.
             loss = tf.reduce_sum(error)
             for name, value in table.items():
                 loss += self._penalty[name] * tf.reduce_sum(tf.square(value))
-        for name, gradient in tape.gradient(loss, table).items():
-            first, second = self._moments[name]
-            # Keras' Adam says the same in ten passes over each table; this takes one.
-            tf.raw_ops.ResourceApplyAdam(
-                var=self._tables[name].handle,
-                m=first.handle,
-                v=second.handle,
-                beta1_power=beta_1_power,
-                beta2_power=beta_2_power,
-                lr=learning_rate,
-                beta1=_BETA_1,
-                beta2=_BETA_2,
-                epsilon=_EPSILON,
-                grad=tf.convert_to_tensor(gradient),
-            )
-        return tf.reduce_mean(error)
+        gradients = tape.gradient(loss, table)
+        dense = [tf.convert_to_tensor(gradients[name]) for name in self._tables]
+        return self._workers.total([tf.reduce_mean(error), *dense])
 
     def _of_row(self, table: dict[str, Any], rows: tf.Tensor) -> tf.Tensor:
         """y_j + e_uj x_j of these interactions, (rows, columns)."""

@@ -18,11 +18,12 @@ from recsys import contract
 from recsys.contract import Dims, Manifest, Serving, TrainerInput
 from recsys.errors import ArtifactError, DatasetError
 from trainer.champion import fetch_champion
-from trainer.checkpoints import Keeper, StoredCheckpoints
+from trainer.checkpoints import Keeper, ReadCheckpoints, StoredCheckpoints
 from trainer.config import TrainingConfig
+from trainer.data import TRAIN, check_tables, part
 from trainer.export import Store, upload, write_artifacts
 from trainer.lineage import lineage
-from trainer.training import fit_and_evaluate, refit, shift_rmse
+from trainer.training import FitModels, fit_and_evaluate, refit, shift_rmse
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def make_release(
     seed: int,
     environ: Mapping[str, str],
     undisturbed: AbstractContextManager[None],
+    fit: FitModels | None = None,
 ) -> bool:
     """Trains, evaluates and stores the release of ``given``; the manifest is written last.
 
@@ -48,6 +50,7 @@ def make_release(
         environ: read for the code's revision only.
         undisturbed: entered while the manifest and the answer to Airflow are written, so that a
             signal ends the trainer before or after, not between.
+        fit: of another architecture; None: the trainer's own.
 
     Returns:
         Whether it was trained; False if it was complete already.
@@ -62,7 +65,7 @@ def make_release(
         log.info("release %s is complete already: not trained again", given.release_id)
         manifest = complete.model_copy(update={"run_nonce": given.run_nonce})
     else:
-        manifest = _train(store, given, config, seed, environ, checkpoints)
+        manifest = _train(store, given, config, seed, environ, checkpoints, fit)
     key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
     with undisturbed:
         if manifest != complete:
@@ -75,6 +78,32 @@ def make_release(
     return complete is None
 
 
+def take_part(
+    store: Store, given: TrainerInput, config: TrainingConfig, seed: int, fit: FitModels
+) -> None:
+    """What every worker but the chief does of `make_release`: it fits, and writes nothing.
+
+    Args:
+        store: where features and checkpoints are read.
+        given: which release.
+        config: how to train.
+        seed: the build's.
+        fit: fits together with the other workers.
+
+    Raises:
+        DatasetError: the features cannot be trained on.
+        TransientError: another worker was lost.
+    """
+    if _find_complete(store, given):
+        return
+    keeper = ReadCheckpoints(store, given.release_id, given.build.fingerprint)
+    with TemporaryDirectory(prefix="recsys-trainer-") as work:
+        interactions, movies = read_features(store, given.build.dataset_md5, Path(work))
+    tables = check_tables(interactions, movies)
+    evaluated = fit(part(tables[0], TRAIN), tables[1], config, seed, log.info, "evaluated", keeper)
+    refit(interactions, movies, config, seed, evaluated, log.info, keeper=keeper, fit=fit)
+
+
 def _train(
     store: Store,
     given: TrainerInput,
@@ -82,6 +111,7 @@ def _train(
     seed: int,
     environ: Mapping[str, str],
     keeper: Keeper,
+    fit: FitModels | None,
 ) -> Manifest:
     started = time.monotonic()
     seconds: dict[str, float] = {}
@@ -97,12 +127,14 @@ def _train(
         log.info("fitting to the training part, to be evaluated")
         champion = fetch_champion(store, given.champion, Path(work)) if given.champion else None
         evaluated = fit_and_evaluate(
-            interactions, movies, config, seed, log.info, champion=champion, keeper=keeper
+            interactions, movies, config, seed, log.info, champion=champion, keeper=keeper, fit=fit
         )
         took("fit_and_evaluate")
         log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics["model"]))
         log.info("fitting to all interactions, to be served")
-        served = refit(interactions, movies, config, seed, evaluated.fit, log.info, keeper=keeper)
+        served = refit(
+            interactions, movies, config, seed, evaluated.fit, log.info, keeper=keeper, fit=fit
+        )
         took("refit")
         shift = shift_rmse(evaluated.predictions, served)
         log.info("served predictions differ from the evaluated ones by %.4f stars (RMS)", shift)
@@ -167,6 +199,15 @@ def _dataset_sha256(store: Store, md5: str) -> str | None:
 
 
 def _complete_release(store: Store, given: TrainerInput) -> Manifest | None:
+    """The manifest of the release if it is complete; else there is none any more."""
+    manifest = _find_complete(store, given)
+    if manifest is None:
+        # What is about to be overwritten must not look complete meanwhile.
+        store.delete([contract.release_key(given.release_id, contract.MANIFEST_FILE)])
+    return manifest
+
+
+def _find_complete(store: Store, given: TrainerInput) -> Manifest | None:
     """The manifest of the release, if all that it names is stored and whole."""
     key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
     try:
@@ -177,6 +218,4 @@ def _complete_release(store: Store, given: TrainerInput) -> Manifest | None:
             return manifest
     except (ArtifactError, ValidationError):
         pass
-    # What is about to be overwritten must not look complete meanwhile.
-    store.delete([key])
     return None

@@ -26,6 +26,10 @@ class Termination:
     def __exit__(self, *error: object) -> None:
         signal.signal(signal.SIGTERM, self._before)
 
+    def renew(self) -> None:
+        """Handles SIGTERM again after a library took it for itself."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Within this block SIGTERM is put off: what was begun is finished first.

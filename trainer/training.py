@@ -8,24 +8,45 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import keras
 import numpy as np
 import polars as pl
 import tensorflow as tf
+from numpy.typing import NDArray
 
+from recsys.errors import TransientError
 from recsys.evaluation import evaluate
 from trainer.champion import Champion
 from trainer.checkpoints import NOWHERE, Checkpoint, Keeper
 from trainer.config import RatingConfig, TrainingConfig
-from trainer.data import HOLDOUT, TRAIN, Ratings, check_tables, make_ratings, part
-from trainer.folding import FoldedRating
+from trainer.data import HOLDOUT, TRAIN, Floats, Ints, Ratings, check_tables, make_ratings, part
 from trainer.progress import EpochRecord, OnEpoch
 from trainer.ranking_model import fit_towers
 from trainer.rating_fit import fit_rating_model
 from trainer.towers import Towers, recommend
+from trainer.workers import ALONE, Workers
 
 Purpose = Literal["evaluated", "served"]
+
+
+class RatingModel(Protocol):
+    """What predicts stars, whatever its architecture."""
+
+    @property
+    def user_ids(self) -> Ints:
+        """Users it knows, shape (users,)."""
+
+    @property
+    def movie_ids(self) -> Ints:
+        """Movies it knows, shape (movies,)."""
+
+    def predict(self, user_ids: NDArray[np.integer], movie_ids: NDArray[np.integer]) -> Floats:
+        """Stars for pairs of raw ids, known or not, shape (n,)."""
+
+    def keras_model(self) -> keras.Model:
+        """Stock layers that answer likewise; see the contract for inputs and output."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +63,41 @@ class Fit:
         seconds: that each fit took, by ``rating`` and ``towers``.
     """
 
-    rating: FoldedRating
+    rating: RatingModel
     rating_config: RatingConfig
     rating_epochs: int
     towers: Towers
     interactions: int
     history: tuple[EpochRecord, ...]
     seconds: dict[str, float]
+
+
+class FitModels(Protocol):
+    """Fits both models; `fit_models` is ours, examples/another_model has another."""
+
+    def __call__(
+        self,
+        rows: pl.DataFrame,
+        movies: pl.DataFrame,
+        config: TrainingConfig,
+        seed: int,
+        on_epoch: OnEpoch,
+        purpose: Purpose,
+        keeper: Keeper,
+        epochs: int | None = None,
+    ) -> Fit:
+        """Fits to all ``rows``.
+
+        Args:
+            rows: userId, movieId, rating (stars), timestamp (s), by user and time.
+            movies: movieId, year, genres.
+            config: how to train.
+            seed: of everything random.
+            on_epoch: to be told after each epoch.
+            purpose: ``served``: the fit to all interactions, settings and epochs frozen.
+            keeper: where a state may be kept, and continued from.
+            epochs: exactly so many; None: to be found, without the holdout.
+        """
 
 
 @dataclass(frozen=True)
@@ -77,6 +126,7 @@ def fit_and_evaluate(
     *,
     champion: Champion | None = None,
     keeper: Keeper = NOWHERE,
+    fit: FitModels | None = None,
 ) -> Evaluated:
     """Fits to the rows marked ``train`` and measures on those marked ``holdout``.
 
@@ -88,6 +138,7 @@ def fit_and_evaluate(
         on_epoch: told after each epoch.
         champion: measured on the same holdout.
         keeper: where the state of a fit is kept, and continued from.
+        fit: of another architecture; None: `fit_models`.
 
     Raises:
         DatasetError: the tables cannot be trained or evaluated on.
@@ -96,15 +147,15 @@ def fit_and_evaluate(
     """
     interactions, movies = check_tables(interactions, movies)
     train, holdout = part(interactions, TRAIN), part(interactions, HOLDOUT)
-    fit = _fit(train, movies, config, seed, on_epoch, "evaluated", keeper)
+    made = (fit or fit_models)(train, movies, config, seed, on_epoch, "evaluated", keeper)
     predictions = holdout.select(
         "userId",
         "movieId",
         "rating",
-        prediction=fit.rating.predict(holdout["userId"].to_numpy(), holdout["movieId"].to_numpy()),
+        prediction=made.rating.predict(holdout["userId"].to_numpy(), holdout["movieId"].to_numpy()),
     )
     asked = holdout["userId"].unique().sort().to_numpy()
-    recommendations = recommend(fit.towers, asked, train)
+    recommendations = recommend(made.towers, asked, train)
     metrics = evaluate(
         train=train,
         holdout=holdout,
@@ -114,7 +165,7 @@ def fit_and_evaluate(
         movies=movies,
         champion=champion.answers(train, holdout, movies) if champion else None,
     )
-    return Evaluated(fit, predictions, recommendations, metrics)
+    return Evaluated(made, predictions, recommendations, metrics)
 
 
 def refit(
@@ -126,6 +177,7 @@ def refit(
     on_epoch: OnEpoch = lambda record: None,
     *,
     keeper: Keeper = NOWHERE,
+    fit: FitModels | None = None,
 ) -> Fit:
     """Fits to all rows, held out or not, for serving; errors as above.
 
@@ -137,13 +189,15 @@ def refit(
         evaluated: the fit to the training part, whose settings and epochs are repeated.
         on_epoch: told after each epoch.
         keeper: as above.
+        fit: as above.
     """
     interactions, movies = check_tables(interactions, movies)
     # Nothing is decided by these rows any more, so none is kept from the training.
     rating = evaluated.rating_config.model_copy(update={"validation_share": 0.0})
     frozen = config.model_copy(update={"rating": rating})
     rows = interactions.drop("split")
-    return _fit(rows, movies, frozen, seed, on_epoch, "served", keeper, evaluated.rating_epochs)
+    epochs = evaluated.rating_epochs
+    return (fit or fit_models)(rows, movies, frozen, seed, on_epoch, "served", keeper, epochs)
 
 
 def shift_rmse(predictions: pl.DataFrame, served: Fit) -> float:
@@ -154,7 +208,7 @@ def shift_rmse(predictions: pl.DataFrame, served: Fit) -> float:
     return float(np.sqrt(np.mean(np.square(stars - predictions["prediction"].to_numpy()))))
 
 
-def _fit(
+def fit_models(
     rows: pl.DataFrame,
     movies: pl.DataFrame,
     config: TrainingConfig,
@@ -163,7 +217,9 @@ def _fit(
     purpose: Purpose,
     keeper: Keeper,
     epochs: int | None = None,
+    workers: Workers = ALONE,
 ) -> Fit:
+    """The product's own architecture; see `FitModels`."""
     tf.config.experimental.enable_op_determinism()
     history: list[EpochRecord] = []
 
@@ -183,7 +239,14 @@ def _fit(
     scout = sized.scout() if validation else None
     if scout:
         found = fit_rating_model(
-            fitted, scout, for_rating, record, validation, keeper=keeper, phase="scout"
+            fitted,
+            scout,
+            for_rating,
+            record,
+            validation,
+            keeper=keeper,
+            phase="scout",
+            workers=workers,
         )
         epochs, fitted, validation = found.epochs, ratings, None
     rating = fit_rating_model(
@@ -195,9 +258,10 @@ def _fit(
         epochs=epochs,
         keeper=keeper,
         phase=f"{purpose}-rating",
+        workers=workers,
     )
     rating_took = time.monotonic()
-    towers = _fit_towers(ratings, config, for_towers, record, purpose, keeper)
+    towers = _fit_towers(ratings, config, for_towers, record, purpose, keeper, workers)
     seconds = {"rating": rating_took - started, "towers": time.monotonic() - rating_took}
     return Fit(rating.folded, sized, rating.epochs, towers, len(rows), tuple(history), seconds)
 
@@ -209,11 +273,18 @@ def _fit_towers(
     on_epoch: OnEpoch,
     purpose: Purpose,
     keeper: Keeper,
+    workers: Workers,
 ) -> Towers:
     """Fits the towers, or takes them as they were kept when their fit had ended."""
     phase = f"{purpose}-towers"
     kept = keeper.load(phase)
-    if kept and kept.facts["rows"] == len(ratings):
+    found = bool(kept and kept.facts["rows"] == len(ratings))
+    if workers.agreed(found) != found:
+        raise TransientError(
+            f"the workers do not find the same checkpoint of {phase}",
+            hint="the next try reads it again",
+        )
+    if kept and found:
         for record in kept.facts["records"]:
             on_epoch(EpochRecord(**record))
         return Towers(
@@ -225,7 +296,7 @@ def _fit_towers(
         records.append(record)
         on_epoch(record)
 
-    towers = fit_towers(ratings, config.ranking, rng, note)
+    towers = fit_towers(ratings, config.ranking, rng, note, workers)
     keeper.save(
         phase,
         Checkpoint(

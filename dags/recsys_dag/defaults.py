@@ -9,6 +9,7 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from recsys.errors import PermanentError
 from recsys_dag import settings
+from recsys_dag.placement import placement
 
 START_DATE: Final = datetime(2026, 1, 1)
 TAGS: Final = ["recsys", "movies"]
@@ -32,4 +33,5 @@ def task_defaults() -> dict[str, Any]:
             ]
         ),
         "execution_timeout": timedelta(minutes=10),
+        **placement("light"),
     }

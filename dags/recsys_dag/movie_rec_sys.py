@@ -23,6 +23,8 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from recsys.settings import GateSettings
 from recsys_dag import settings, tasks
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
+from recsys_dag.features_task import features_task
+from recsys_dag.placement import placement
 from recsys_dag.trainer_task import trainer_task
 from recsys_dag.triggers import DatasetMd5Trigger
 
@@ -121,12 +123,19 @@ with DAG(
     branch = tasks.data_is_new()
     do_nothing = EmptyOperator(task_id="do_nothing")
     fetch = tasks.fetch_dataset.override(execution_timeout=timedelta(hours=2))()
-    frames = tasks.generate_data_frames.override(execution_timeout=timedelta(hours=1))()
+    frames = tasks.generate_data_frames.override(
+        execution_timeout=timedelta(hours=1), **placement("features")
+    )()
 
     with TaskGroup("features", prefix_group_id=False) as features:
         chain(
             tasks.enable_vector_extension(),
-            tasks.load_movie_vectors.override(execution_timeout=timedelta(hours=1))(),
+            *features_task(
+                "spark_movie_vectors", execution_timeout=timedelta(hours=4), **placement("features")
+            ),
+            tasks.load_movie_vectors.override(
+                execution_timeout=timedelta(hours=1), **placement("features")
+            )(),
             tasks.check_vectors(),
         )
 
@@ -134,7 +143,9 @@ with DAG(
         chain(
             trainer_task("train_dl_model", execution_timeout=timedelta(hours=8)),
             trainer_task("verify_candidate"),
-            tasks.load_towers.override(execution_timeout=timedelta(hours=1))(),
+            tasks.load_towers.override(
+                execution_timeout=timedelta(hours=1), **placement("features")
+            )(),
         )
 
     join = EmptyOperator(task_id="join_no_op")
@@ -157,7 +168,10 @@ with DAG(
     reject = tasks.reject_candidate.override(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)()
 
     chain(start, branch, [do_nothing, fetch])
-    chain(fetch, frames, [features, training], join, gate)
+    on_spark = features_task(
+        "spark_data_frames", execution_timeout=timedelta(hours=4), **placement("features")
+    )
+    chain(fetch, *on_spark, frames, [features, training], join, gate)
     gate >> [approve, promote, reject, tasks.write_report()]
     approve >> [promote, reject]
     chain(promote, tasks.update_internal_hash(), tasks.retire_old_releases())

@@ -60,7 +60,7 @@ def fetch_dataset(**context: Any) -> dict[str, Any]:
     """Downloads the dataset's zip, verified against its md5, into S3."""
     from recsys import pipeline
 
-    fetched = pipeline.fetch_dataset(settings.services(), _run(context))
+    fetched = pipeline.fetch_dataset(settings.services(), run_of(context))
     metrics.emit(telemetry.of_fetch(fetched))
     return {"key": fetched.key, "size": fetched.size, "fetched": fetched.fetched}
 
@@ -70,7 +70,7 @@ def generate_data_frames(**context: Any) -> dict[str, Any]:
     """Validates the dataset, writes its features to S3, and measures drift from the champion's."""
     from recsys import pipeline
 
-    services, run = settings.services(), _run(context)
+    services, run = settings.services(), run_of(context)
     stats = pipeline.generate_data_frames(services, run)
     metrics.emit(telemetry.of_features(stats))
     found = pipeline.measure_drift(services, run, settings.drift_settings(context["params"]))
@@ -94,7 +94,7 @@ def load_movie_vectors(**context: Any) -> dict[str, Any]:
     """Computes the movie vectors and loads them into the release's table, with an index."""
     from recsys import pipeline
 
-    return pipeline.load_movie_vectors(settings.services(), _run(context))
+    return pipeline.load_movie_vectors(settings.services(), run_of(context))
 
 
 @task
@@ -102,7 +102,7 @@ def check_vectors(**context: Any) -> dict[str, Any]:
     """Checks counts, norms, recall and speed of the loaded movie vectors."""
     from recsys import pipeline
 
-    report = pipeline.check_vectors(settings.services(), _run(context))
+    report = pipeline.check_vectors(settings.services(), run_of(context))
     return dict(report.model_dump(mode="json"))
 
 
@@ -111,7 +111,7 @@ def train_dl_model(**context: Any) -> dict[str, bool]:
     """Trains, evaluates and exports in the trainer's own process."""
     from recsys import pipeline
 
-    trained = pipeline.train_dl_model(settings.services(), _run(context), settings.trainer())
+    trained = pipeline.train_dl_model(settings.services(), run_of(context), settings.trainer())
     return {"trained": trained}
 
 
@@ -120,7 +120,7 @@ def verify_candidate(**context: Any) -> None:
     """Accepts the artifacts only if they are whole and the model loads in a fresh process."""
     from recsys import pipeline
 
-    pipeline.verify_candidate(settings.services(), _run(context), settings.trainer())
+    pipeline.verify_candidate(settings.services(), run_of(context), settings.trainer())
 
 
 def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
@@ -128,7 +128,7 @@ def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
     from recsys import pipeline
 
     begin = {"train": pipeline.begin_training, "verify": pipeline.check_candidate}[subcommand]
-    return begin(settings.services(), _run(context))
+    return begin(settings.services(), run_of(context))
 
 
 def trainer_secrets() -> dict[str, str]:
@@ -143,7 +143,7 @@ def load_towers(**context: Any) -> dict[str, Any]:
     """Loads the trainer's towers into the release's tables."""
     from recsys import pipeline
 
-    return pipeline.load_towers(settings.services(), _run(context))
+    return pipeline.load_towers(settings.services(), run_of(context))
 
 
 @task.branch
@@ -153,7 +153,7 @@ def gate_candidate(**context: Any) -> list[str]:
 
     params = context["params"]
     decision = pipeline.gate_candidate(
-        settings.services(), _run(context), settings.gate_settings(params)
+        settings.services(), run_of(context), settings.gate_settings(params)
     )
     metrics.emit(telemetry.of_decision(decision))
     context["ti"].xcom_push(key="reason", value=decision.reason)
@@ -170,7 +170,7 @@ def write_report(**context: Any) -> str | None:
     from recsys import pipeline
 
     try:
-        return pipeline.write_report(settings.services(), _run(context))
+        return pipeline.write_report(settings.services(), run_of(context))
     # No Exception: it would otherwise fail a run that has promoted.
     except AirflowTaskTimeout:
         log.exception("the report took too long; `recsys report` makes it")
@@ -184,7 +184,7 @@ def promote_release(**context: Any) -> dict[str, Any]:
 
     change = promotion.promote_release(
         settings.services(),
-        _run(context).release_id,
+        run_of(context).release_id,
         actor=_actor(context),
         reason=_gate_reason(context),
         trace=(times := telemetry.SwitchTimes()),
@@ -199,7 +199,7 @@ def reject_candidate(**context: Any) -> None:
     from recsys import pipeline
 
     pipeline.reject_candidate(
-        settings.services(), _run(context), actor=_actor(context), reason=_gate_reason(context)
+        settings.services(), run_of(context), actor=_actor(context), reason=_gate_reason(context)
     )
 
 
@@ -208,7 +208,7 @@ def update_internal_hash(**context: Any) -> None:
     """Records which dataset production was brought up to."""
     from recsys import pipeline
 
-    pipeline.update_internal_hash(settings.services(), _run(context))
+    pipeline.update_internal_hash(settings.services(), run_of(context))
 
 
 @task
@@ -320,7 +320,8 @@ def recover_at_once(context: Context) -> None:
         log.exception("recovery failed for now; the next run or `recsys recover` will do it")
 
 
-def _run(context: Any) -> Run:
+def run_of(context: Any) -> Run:
+    """What this run is about, as data_is_new found it."""
     from recsys.pipeline import Run
 
     return Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))

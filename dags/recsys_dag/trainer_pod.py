@@ -33,6 +33,38 @@ from recsys_dag.trainer_settings import PodSettings
 CONTAINER: Final = "trainer"
 
 
+def pod_arguments(subcommand: str, pod_settings: PodSettings) -> dict[str, Any]:
+    """What an operator is told of the trainer's pod, be it one or a worker among several."""
+    return {
+        "name": f"recsys-{subcommand}",
+        "image": "{{ ti.xcom_pull(task_ids='data_is_new', key='trainer_image') }}",
+        "arguments": [subcommand],
+        "kubernetes_conn_id": pod_settings.conn_id,
+        "namespace": pod_settings.namespace,
+        "pod_template_file": str(pod_settings.template),
+        "base_container_name": CONTAINER,
+        "env_from": [V1EnvFromSource(secret_ref=V1SecretEnvSource(name=pod_settings.secret))],
+        "container_resources": (
+            V1ResourceRequirements(**pod_settings.resources) if pod_settings.resources else None
+        ),
+        "node_selector": pod_settings.node_selector,
+        "affinity": V1Affinity(**pod_settings.affinity) if pod_settings.affinity else None,
+        "tolerations": pod_settings.tolerations,
+        "automount_service_account_token": False,
+        "deferrable": pod_settings.deferrable,
+        "startup_timeout_seconds": pod_settings.startup_timeout_s,
+        "active_deadline_seconds": pod_settings.deadline_s,
+        "termination_grace_period": pod_settings.grace_s,
+        # The trainer's last words are the message of a container that failed.
+        "termination_message_policy": "FallbackToLogsOnError",
+        # The manifest decides, and the sidecar that XCom needs can hang.
+        "do_xcom_push": False,
+        # It would print the whole environment.
+        "log_pod_spec_on_failure": False,
+        "log_events_on_failure": True,
+    }
+
+
 class TrainerPod(KubernetesPodOperator):
     """One subcommand of the trainer in a pod; success is what the manifest says, not the pod.
 
@@ -45,35 +77,10 @@ class TrainerPod(KubernetesPodOperator):
     def __init__(self, *, subcommand: str, pod_settings: PodSettings, **kwargs: Any) -> None:
         self.subcommand = subcommand
         super().__init__(
-            name=f"recsys-{subcommand}",
-            image="{{ ti.xcom_pull(task_ids='data_is_new', key='trainer_image') }}",
-            arguments=[subcommand],
-            kubernetes_conn_id=pod_settings.conn_id,
-            namespace=pod_settings.namespace,
-            pod_template_file=str(pod_settings.template),
-            base_container_name=CONTAINER,
-            env_from=[V1EnvFromSource(secret_ref=V1SecretEnvSource(name=pod_settings.secret))],
-            container_resources=(
-                V1ResourceRequirements(**pod_settings.resources) if pod_settings.resources else None
-            ),
-            node_selector=pod_settings.node_selector,
-            affinity=V1Affinity(**pod_settings.affinity) if pod_settings.affinity else None,
-            tolerations=pod_settings.tolerations,
-            automount_service_account_token=False,
             random_name_suffix=True,
             durable=True,
-            deferrable=pod_settings.deferrable,
-            startup_timeout_seconds=pod_settings.startup_timeout_s,
-            active_deadline_seconds=pod_settings.deadline_s,
-            termination_grace_period=pod_settings.grace_s,
-            # The trainer's last words are the message of a container that failed.
-            termination_message_policy="FallbackToLogsOnError",
-            # The manifest decides, and the sidecar that XCom needs can hang.
-            do_xcom_push=False,
             on_finish_action="delete_pod",
-            # It would print the whole environment.
-            log_pod_spec_on_failure=False,
-            log_events_on_failure=True,
+            **pod_arguments(subcommand, pod_settings),
             **kwargs,
         )
 
@@ -83,12 +90,12 @@ class TrainerPod(KubernetesPodOperator):
         if given is None:
             return None
         self.env_vars = given.to_environment()
-        with self._explained():
+        with explained(self):
             return super().execute(context)
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
         """Goes on where the triggerer saw the pod end."""
-        with self._explained():
+        with explained(self):
             return super().trigger_reentry(context, event)
 
     def cleanup(
@@ -105,29 +112,6 @@ class TrainerPod(KubernetesPodOperator):
         except AirflowException as error:
             raise explain_pod(seen, CONTAINER, self.subcommand) or _unexplained(error) from error
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except RecsysError:
-            raise
-        except (PodLaunchFailedException, PodLaunchTimeoutException, PodNotFoundException) as error:
-            raise _unexplained(error) from error
-        except ApiException as error:
-            raise explain_api(error, self.namespace or "default") from error
-        except ConfigException as error:
-            raise ConfigurationError(
-                "there is no way to the Kubernetes cluster",
-                found=str(error),
-                hint=f"mend the Airflow Connection {self.kubernetes_conn_id}",
-            ) from error
-        except HTTPError as error:
-            raise TransientError(
-                "the Kubernetes API does not answer",
-                found=str(error),
-                hint=f"is the cluster that {self.kubernetes_conn_id} names up?",
-            ) from error
-
     def _read(self, pod: V1Pod) -> V1Pod | None:
         """The pod as it is now; None: it is gone."""
         try:
@@ -135,6 +119,31 @@ class TrainerPod(KubernetesPodOperator):
         except (ApiException, HTTPError) as error:
             # What was read before says more than a failure to read again.
             return None if getattr(error, "status", None) == 404 else pod
+
+
+@contextmanager
+def explained(operator: KubernetesPodOperator) -> Iterator[None]:
+    """Within this block, errors of Kubernetes say what to do."""
+    try:
+        yield
+    except RecsysError:
+        raise
+    except (PodLaunchFailedException, PodLaunchTimeoutException, PodNotFoundException) as error:
+        raise _unexplained(error) from error
+    except ApiException as error:
+        raise explain_api(error, operator.namespace or "default") from error
+    except ConfigException as error:
+        raise ConfigurationError(
+            "there is no way to the Kubernetes cluster",
+            found=str(error),
+            hint=f"mend the Airflow Connection {operator.kubernetes_conn_id}",
+        ) from error
+    except HTTPError as error:
+        raise TransientError(
+            "the Kubernetes API does not answer",
+            found=str(error),
+            hint=f"is the cluster that {operator.kubernetes_conn_id} names up?",
+        ) from error
 
 
 def _unexplained(error: Exception) -> TransientError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from recsys.errors import ConfigurationError
 
@@ -32,11 +32,14 @@ class Launcher(StrEnum):
 
 
 class LauncherSettings(BaseSettings):
-    """Which launcher; environment: ``RECSYS_TRAINER_LAUNCHER``."""
+    """Which launcher; environment: ``RECSYS_TRAINER_LAUNCHER``, ``RECSYS_TRAINER_WORKERS``."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_TRAINER_", env_ignore_empty=True)
 
     launcher: Launcher = Launcher.LOCAL
+    workers: int = Field(
+        default=1, ge=1, le=64, description="pods that train together; more than 1: an Indexed Job"
+    )
 
 
 class PodSettings(BaseSettings):
@@ -94,6 +97,14 @@ def read(settings: type[BaseSettings]) -> Any:
     """
     try:
         return settings()
+    except SettingsError as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        name = settings.model_config.get("env_prefix", "") + (field[1].upper() if field else "*")
+        raise ConfigurationError(
+            f"{name} makes no sense",
+            found="what is no JSON",
+            hint="docs/deployment.md lists the settings of the trainer",
+        ) from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         prefix = settings.model_config.get("env_prefix", "")
@@ -110,6 +121,22 @@ def launcher() -> Launcher:
     """Which launcher the environment names; local if none."""
     found: LauncherSettings = read(LauncherSettings)
     return found.launcher
+
+
+def workers() -> int:
+    """How many workers train one release.
+
+    Raises:
+        ConfigurationError: several, where there is no Kubernetes to start them.
+    """
+    found: LauncherSettings = read(LauncherSettings)
+    if found.workers > 1 and found.launcher != Launcher.KUBERNETES:
+        raise ConfigurationError(
+            "RECSYS_TRAINER_WORKERS needs Kubernetes",
+            found=f"{found.workers} workers with RECSYS_TRAINER_LAUNCHER={found.launcher}",
+            hint="set RECSYS_TRAINER_LAUNCHER=kubernetes, or train with one worker",
+        )
+    return found.workers
 
 
 def digest_of(image: str) -> str:

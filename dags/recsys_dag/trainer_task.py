@@ -33,10 +33,19 @@ def trainer_task(
     Raises:
         ConfigurationError: a setting makes no sense.
     """
-    launcher = trainer_settings.launcher()
+    launcher, workers = trainer_settings.launcher(), trainer_settings.workers()
     if launcher == Launcher.LOCAL:
         local = tasks.train_dl_model if task_id == "train_dl_model" else tasks.verify_candidate
         return local.override(**kwargs)()
+    if launcher == Launcher.KUBERNETES and task_id == "train_dl_model" and workers > 1:
+        from recsys_dag.trainer_job import TrainerJob
+
+        return TrainerJob(
+            task_id=task_id,
+            workers=workers,
+            pod_settings=trainer_settings.read(PodSettings),
+            **kwargs,
+        )
     if launcher == Launcher.KUBERNETES:
         from recsys_dag.trainer_pod import TrainerPod
 

@@ -13,6 +13,7 @@ from recsys.commands import (
     bench,
     data,
     evaluation,
+    examples,
     output,
     queries,
     releases,
@@ -60,6 +61,7 @@ app.command(rich_help_panel=_STACK)(stack.down)
 app.command(rich_help_panel=_STACK)(stack.env)
 app.command(rich_help_panel=_STACK)(stack.doctor)
 app.command("alerts", rich_help_panel=_STACK)(alerts.show_alerts)
+examples.finish_help(app)
 
 
 def main() -> None:

@@ -428,5 +428,7 @@ ENV_S3_REGION: Final = "RECSYS_S3_REGION"
 ENV_XCOM_DIR: Final = "RECSYS_XCOM_DIR"
 ENV_CHAMPION: Final = "RECSYS_CHAMPION"
 ENV_SITE_KERAS: Final = "RECSYS_SITE_KERAS"
+ENV_WORKERS: Final = "RECSYS_WORKERS"
+ENV_WORKER_SERVICE: Final = "RECSYS_WORKER_SERVICE"
 """The Keras that the site has, e.g. 3.15.0: a trainer with a newer one refuses to train."""
 SECRET_ENV: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

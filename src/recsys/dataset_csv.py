@@ -115,22 +115,65 @@ def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batc
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
-    known = frozenset(movie_ids.to_list())
-    valid = _IN_RANGE & pl.col("movieId").is_in(movie_ids.implode())
-    for header, first_line, block in _blocks(chunks, RATINGS_CSV, RATING_COLUMNS):
-        lines = _Lines(block)
-        frame, doubtful = _parse_lines(lines, header, valid)
+    judge = RatingJudge(movie_ids)
+    for block in rating_blocks(chunks):
+        yield judge.judge(block)
+
+
+@dataclass(frozen=True)
+class RatingBlock:
+    """Whole lines of ratings.csv, judged without knowing the others.
+
+    Attributes:
+        header: of the file.
+        first_line: number of the first line in the file, 1 is the header's.
+        lines: each ended by a line feed alone.
+    """
+
+    header: Header
+    first_line: int
+    lines: bytes
+
+
+def rating_blocks(chunks: Iterable[bytes]) -> Iterator[RatingBlock]:
+    """Cuts ratings.csv into blocks of about `BLOCK_BYTES`.
+
+    Args:
+        chunks: the file, in pieces of any size; read in a thread of its own.
+
+    Raises:
+        DatasetError: a column is missing, or a line is longer than 1 MiB.
+    """
+    for header, first_line, lines in _blocks(chunks, RATINGS_CSV, RATING_COLUMNS):
+        yield RatingBlock(header, first_line, lines)
+
+
+class RatingJudge:
+    """Judges blocks of ratings.csv, each alone.
+
+    Args:
+        movie_ids: int32, the movies that may be rated.
+    """
+
+    def __init__(self, movie_ids: pl.Series) -> None:
+        self._known = frozenset(movie_ids.to_list())
+        self._valid = _IN_RANGE & pl.col("movieId").is_in(movie_ids.implode())
+
+    def judge(self, block: RatingBlock) -> Batch:
+        """Valid rows (``RATING_SCHEMA``, no set order) and rejected ones."""
+        lines = _Lines(block.lines)
+        frame, doubtful = _parse_lines(lines, block.header, self._valid)
         judged: list[tuple[int, int, float, int, int]] = []
         rejected = Rejected(RATINGS_CSV)
         for index in doubtful.tolist():
             line = lines[index]
             if not line:
                 continue
-            rating = judge_rating(line, header)
-            if isinstance(rating, Rating) and rating.movie_id not in known:
+            rating = judge_rating(line, block.header)
+            if isinstance(rating, Rating) and rating.movie_id not in self._known:
                 rating = Rule.UNKNOWN_MOVIE
             if isinstance(rating, Rule):
-                rejected.add(rating, first_line + index, line)
+                rejected.add(rating, block.first_line + index, line)
             else:
                 judged.append((*rating, index))
         rows = frame.select(
@@ -138,12 +181,12 @@ def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batc
             "movieId",
             pl.col("rating").cast(pl.Float32),
             "timestamp",
-            line=pl.col("index") + first_line,
+            line=pl.col("index") + block.first_line,
         )
         if judged:
             late = pl.DataFrame(judged, schema=RATING_SCHEMA, orient="row")
-            rows = pl.concat([rows, late.with_columns(pl.col("line") + first_line)])
-        yield Batch(rows, rejected, rows.height + rejected.counts.total())
+            rows = pl.concat([rows, late.with_columns(pl.col("line") + block.first_line)])
+        return Batch(rows, rejected, rows.height + rejected.counts.total())
 
 
 def read_ratings_in_file_order(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:

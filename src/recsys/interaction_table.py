@@ -61,20 +61,29 @@ class WaitingRows:
             DatasetError: a user has more than `MAX_USER_ROWS`, which are held in memory together.
         """
         waiting = pl.scan_parquet(self._folder / "*.parquet")
-        ranges = (
-            waiting.group_by("userId")
-            .len()
-            .sort("userId")
-            .select("userId", "len", part=pl.col("len").cum_sum() // range_rows)
-            .group_by("part", maintain_order=True)
-            .agg(
-                first=pl.col("userId").min(), last=pl.col("userId").max(), most=pl.col("len").max()
-            )
-            .collect(engine="streaming")
-        )
-        _check_users(ranges)
-        for first, last in ranges.sort("first").select("first", "last").iter_rows():
+        for first, last in user_ranges(waiting.group_by("userId").len(), range_rows):
             yield waiting.filter(pl.col("userId").is_between(first, last)).collect()
+
+
+def user_ranges(counts: pl.LazyFrame, range_rows: int = RANGE_ROWS) -> list[tuple[int, int]]:
+    """First and last userId of ranges of about ``range_rows`` rows each, ascending.
+
+    Args:
+        counts: userId and len, the rows of each user.
+        range_rows: rows wanted in a range.
+
+    Raises:
+        DatasetError: a user has more than `MAX_USER_ROWS`, which are held in memory together.
+    """
+    ranges = (
+        counts.sort("userId")
+        .select("userId", "len", part=pl.col("len").cum_sum() // range_rows)
+        .group_by("part", maintain_order=True)
+        .agg(first=pl.col("userId").min(), last=pl.col("userId").max(), most=pl.col("len").max())
+        .collect(engine="streaming")
+    )
+    _check_users(ranges)
+    return list(ranges.sort("first").select("first", "last").iter_rows())
 
 
 def _check_users(ranges: pl.DataFrame) -> None:
@@ -155,20 +164,44 @@ def write_interactions(
         on_duplicates: told the rows that lost (``validation.RATING_SCHEMA``).
     """
 
-    def parts(
+    def parts() -> Iterator[pl.DataFrame]:
+        for rows in waiting.by_users():
+            table, lost = make_part(rows, holdout_share)
+            if lost.height:
+                on_duplicates(lost)
+            on_rows(table)
+            yield table
+
+    sink_parts(parts, path)
+
+
+def make_part(rows: pl.DataFrame, holdout_share: float) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The interactions of some users, and the rows that lost against a later one.
+
+    Args:
+        rows: ``validation.RATING_SCHEMA``, all rows of each user, any order.
+        holdout_share: see `split_holdout`.
+    """
+    kept, lost = resolve_duplicates(rows)
+    return split_holdout(kept, holdout_share).select(INTERACTION_SCHEMA.names()), lost
+
+
+def sink_parts(parts: Callable[[], Iterator[pl.DataFrame]], path: Path) -> None:
+    """Writes parts of the interactions, in their order, as one parquet in bounded memory.
+
+    Args:
+        parts: begins to yield them; the same parts give the same bytes.
+        path: the file to make.
+    """
+
+    def source(
         with_columns: list[str] | None,
         predicate: pl.Expr | None,
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        for rows in waiting.by_users():
-            kept, lost = resolve_duplicates(rows)
-            if lost.height:
-                on_duplicates(lost)
-            table = split_holdout(kept, holdout_share).select(INTERACTION_SCHEMA.names())
-            on_rows(table)
-            yield table
+        return parts()
 
-    register_io_source(parts, schema=INTERACTION_SCHEMA).sink_parquet(
+    register_io_source(source, schema=INTERACTION_SCHEMA).sink_parquet(
         path, row_group_size=ROW_GROUP_ROWS
     )

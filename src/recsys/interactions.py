@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -107,20 +107,31 @@ def generate_data_frames(
     with TemporaryDirectory(prefix="features-", dir=work_dir) as folder:
         work = Path(folder)
         zip_path = work / contract.DATASET_FILE
-        _download(store, md5, zip_path)
+        download_dataset(store, md5, zip_path)
         with open_dataset(zip_path) as archive:
             stats = make_features(archive, md5, settings, work, progress)
-        # The old mark goes before the files change that it vouches for.
-        store.delete([contract.features_key(md5, contract.STATS_FILE)])
-        for name in _FILES:
-            store.put_file(
-                contract.features_key(md5, name), work / name, {"sha256": stats.sha256[name]}
-            )
-    store.put_bytes(contract.features_key(md5, contract.STATS_FILE), stats.to_json())
+        put_features(store, stats, work)
     return stats
 
 
-def _download(store: ObjectStore, md5: str, path: Path) -> None:
+def put_features(store: ObjectStore, stats: Stats, folder: Path) -> None:
+    """Stores the three files of ``folder``, and last the statistics, which say they are whole."""
+    mark = contract.features_key(stats.md5, contract.STATS_FILE)
+    # The old mark goes before the files change that it vouches for.
+    store.delete([mark])
+    for name in _FILES:
+        store.put_file(
+            contract.features_key(stats.md5, name), folder / name, {"sha256": stats.sha256[name]}
+        )
+    store.put_bytes(mark, stats.to_json())
+
+
+def download_dataset(store: ObjectStore, md5: str, path: Path) -> None:
+    """Downloads a dataset's zip, checked.
+
+    Raises:
+        ArtifactError: the dataset is not in the store, or not what was put there.
+    """
     key = contract.dataset_key(md5, contract.DATASET_FILE)
     stored = store.head(key)
     if stored is None or "sha256" not in stored.metadata:
@@ -159,7 +170,7 @@ def make_features(
         waiting_folder.mkdir()
         quarantine_folder.mkdir()
         quarantine = Quarantine(quarantine_folder, (MOVIES_CSV, RATINGS_CSV))
-        movies = _read_movies(archive, settings, quarantine)
+        movies = take_movies(archive, settings, quarantine)
         movies.write_parquet(folder / contract.MOVIES_FILE)
 
         waiting = WaitingRows(waiting_folder)
@@ -180,6 +191,29 @@ def make_features(
         )
         quarantine.check(RATINGS_CSV, settings)
         quarantine.write(folder / contract.QUARANTINE_FILE)
+    return make_stats(md5, settings, folder, movies, profiler, splits, quarantine)
+
+
+def make_stats(
+    md5: str,
+    settings: FeatureSettings,
+    folder: Path,
+    movies: pl.DataFrame,
+    profiler: Profiler,
+    splits: Mapping[str, int],
+    quarantine: Quarantine,
+) -> Stats:
+    """The statistics of finished features.
+
+    Args:
+        md5: of the dataset.
+        settings: what the features were made with.
+        folder: holds the three files.
+        movies: ``validation.MOVIE_SCHEMA``.
+        profiler: was given all interactions.
+        splits: interactions by split.
+        quarantine: was given all rejected rows.
+    """
     profile = profiler.profile(movies)
     rated_movies = movies.height - profile.movie_popularity["0"]
     return Stats(
@@ -201,9 +235,14 @@ def make_features(
     )
 
 
-def _read_movies(
+def take_movies(
     archive: DatasetArchive, settings: FeatureSettings, quarantine: Quarantine
 ) -> pl.DataFrame:
+    """Reads movies.csv; rejected rows go to ``quarantine``.
+
+    Raises:
+        DatasetError: too many rows are broken, or none is valid.
+    """
     movies = read_movies(archive.chunks(MOVIES_CSV))
     quarantine.read(MOVIES_CSV, movies.read)
     quarantine.add(movies.rejected)

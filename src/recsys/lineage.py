@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from recsys import contract
 from recsys.contract import LEDGER_SCHEMA, PUBLIC_TABLES, PublicTable, table_name
-from recsys.dataset_mirrors import mirrors
+from recsys.dataset_mirrors import split_sources
 from recsys.pipeline import Run
 from recsys.services import Services
 from recsys.switch import LIVE_SCHEMA
@@ -88,7 +88,7 @@ class _Places:
         self._of_release = {**self._of_dataset, "release_id": run.release_id}
 
     def sources(self) -> tuple[Place, ...]:
-        return tuple(self._source(url) for url in mirrors(self._run.source))
+        return tuple(self._source(url) for url in split_sources(self._run.source))
 
     def dataset(self) -> tuple[Place, ...]:
         return (self._object(contract.dataset_key(self._md5, contract.DATASET_FILE)),)

@@ -10,7 +10,7 @@ the bits do not depend on the number of cores, and training may run beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -46,11 +46,12 @@ class Pattern:
     blocks: tuple[sp.csr_matrix, ...]
 
     @classmethod
-    def of_interactions(cls, interactions: pl.DataFrame) -> Self:
+    def of_interactions(cls, interactions: pl.DataFrame, ids: pl.Series | None = None) -> Self:
         """The pattern of interactions, whatever the order of their rows.
 
         Args:
             interactions: userId, movieId (positive, int32), every pair at most once; not empty.
+            ids: the movies, int32 ascending, where these are only a part of the interactions.
         """
         pairs = interactions["userId"].to_numpy().astype(np.int64)
         pairs <<= 32
@@ -58,7 +59,7 @@ class Pattern:
         pairs.sort()
         users = interactions["userId"].unique().sort().to_numpy()
         starts = np.append(np.searchsorted(pairs, users.astype(np.int64) << 32), len(pairs))
-        ids = interactions["movieId"].unique().sort()
+        ids = interactions["movieId"].unique().sort() if ids is None else ids
         places = pl.Series(np.arange(len(ids), dtype=np.int32))
         ones = np.ones(0, np.float32)
         blocks = []
@@ -81,6 +82,17 @@ class Pattern:
         return cls(ids.to_numpy(), np.diff(starts), by_movie, tuple(blocks))
 
 
+class Matrix(Protocol):
+    """A matrix A of which only products with A' A are asked."""
+
+    @property
+    def columns(self) -> int:
+        """How many columns it has."""
+
+    def gram(self, block: Floats) -> Floats:
+        """A' A X for X float32 (columns, k)."""
+
+
 @dataclass(frozen=True)
 class WeightedPattern:
     """A matrix that is never made: the weighted pattern, and a few rows more below it.
@@ -96,6 +108,11 @@ class WeightedPattern:
     user_weight: Floats
     movie_weight: Floats
     rows: sp.csr_matrix
+
+    @property
+    def columns(self) -> int:
+        """Movies."""
+        return len(self.movie_weight)
 
     def gram(self, block: Floats) -> Floats:
         """A' A X for X float32 (movies, k)."""
@@ -114,7 +131,7 @@ class WeightedPattern:
 
 
 def leading_axes(
-    matrix: WeightedPattern, rank: int, *, seed: int, rounds: int
+    matrix: Matrix, rank: int, *, seed: int, rounds: int
 ) -> tuple[Floats, NDArray[np.float64]]:
     """The leading right singular vectors of a matrix, and its singular values, largest first.
 
@@ -132,7 +149,7 @@ def leading_axes(
     Returns:
         Axes float32 (n, found), orthonormal, and singular values float64 (found,).
     """
-    n = len(matrix.movie_weight)
+    n = matrix.columns
     width = min(n, rank + _OVERSAMPLE)
     block = np.random.default_rng(seed).standard_normal((n, width), np.float32)
     # BLAS rounds otherwise with another number of threads; the dense part is a tenth of the work.

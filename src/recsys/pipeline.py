@@ -22,9 +22,9 @@ from recsys import (
     ledger,
     ledger_records,
     release_diff,
+    stored_vectors,
     vector_quality,
     vector_store,
-    vectors,
     verification,
 )
 from recsys.contract import Build, PublicTable, TrainerInput
@@ -199,7 +199,9 @@ def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
         if release.completed_at:
             return dict(release.tables[_MOVIE_VECTORS.name])
     with scratch_folder("vectors") as work:
-        made = vectors.make_movie_vectors(run.build.dataset_md5, services.store, run.features, work)
+        made = stored_vectors.take_movie_vectors(
+            run.build.dataset_md5, services.store, run.features, work
+        )
         quality = vector_quality.measure_quality(work, dim=run.features.vector_dim)
     facts = {"quality": quality.model_dump(mode="json") if quality else None}
     return _load(services, run, _MOVIE_VECTORS, made.ids, made.vectors, {}, facts)

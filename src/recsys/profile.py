@@ -94,6 +94,19 @@ class Profiler:
         if len(self._counts) > _WAITING_TABLES:
             self._counts = [self.movie_counts()]
 
+    def merge(self, later: Profiler) -> None:
+        """Takes what another one added up; its users come after all users of this one."""
+        self.rows += later.rows
+        self.users += later.users
+        self.first_timestamp = min(self.first_timestamp, later.first_timestamp)
+        self.last_timestamp = max(self.last_timestamp, later.last_timestamp)
+        self._half_stars += later._half_stars
+        self._activity += later._activity
+        self._days += later._days
+        self._user_ids = [*self._user_ids[:1], *later._user_ids]
+        self._counts = [pl.concat([*self._counts, *later._counts])]
+        self._counts = [self.movie_counts()]
+
     def movie_counts(self) -> pl.DataFrame:
         """Columns movieId and len (interactions) of each rated movie, by movieId."""
         counts = pl.concat(self._counts).group_by("movieId").agg(pl.col("len").sum())

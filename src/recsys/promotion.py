@@ -179,6 +179,7 @@ def recover_promotion(
     """
     with services.connect() as conn:
         ledger.prepare(conn)
+        switch.let_names_be_found(conn)
     with promotion_lock(services) as conn:
         return recover_locked(conn, services, actor=actor, reason=reason, trace=trace)
 

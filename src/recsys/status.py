@@ -159,6 +159,11 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
         )
     elif not public_copies.in_order(services.store, champion):
         found.append("the public copies in S3 are not the champion's; `recsys recover`")
+    if not switch.names_are_found(conn):
+        found.append(
+            "new sessions do not find the public tables by name: the database's search_path was "
+            "lost, as in a restored dump; `recsys recover`"
+        )
     if champion is not None:
         live = switch.live_tables(conn)
         for table in PUBLIC_TABLES:

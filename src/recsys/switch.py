@@ -120,6 +120,31 @@ def live_tables(conn: Connection) -> dict[str, str]:
     )
 
 
+def names_are_found(conn: Connection) -> bool:
+    """Whether every new session of the database finds the public names without being told where."""
+    row = conn.execute(
+        "select from pg_db_role_setting s, unnest(s.setconfig) as setting "
+        "where s.setrole = 0 and setting like %s "
+        "and s.setdatabase = (select oid from pg_database where datname = current_database())",
+        (f"search\\_path=%{LIVE_SCHEMA}%",),
+    ).fetchone()
+    return row is not None
+
+
+def let_names_be_found(conn: Connection) -> None:
+    """Puts the schema of the public names on the database's search path, if it is not there.
+
+    A setting of the database, which a restored dump of its content does not bring along.
+    """
+    if not names_are_found(conn):
+        [(name,)] = conn.execute("select current_database()").fetchall()
+        conn.execute(
+            sql.SQL('alter database {} set search_path = "$user", {}, public').format(
+                sql.Identifier(name), sql.Identifier(LIVE_SCHEMA)
+            )
+        )
+
+
 def _schema_exists(conn: Connection, name: str) -> bool:
     return (
         conn.execute("select from pg_namespace where nspname = %s", (name,)).fetchone() is not None

@@ -111,27 +111,47 @@ class LocalTrainer:
         environment |= told or {}
         environment |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
         command = [str(self.python), "-m", "trainer", *arguments]
-        process = subprocess.Popen(  # noqa: S603  the command is ours; nothing of it is input
-            [sys.executable, "-c", _TIED_TO_PARENT, str(os.getpid()), *command],
-            cwd=self.root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        try:
-            for line in process.stdout or ():
-                tail.append(line.rstrip())
-                on_line(line.rstrip())
-            code = process.wait()
-        finally:
-            _end(process)
+        code, tail = run_tied(command, self.root, environment, on_line)
         if code != ExitCode.OK:
             raise failure(arguments[0], code, tail)
+
+
+def run_tied(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], None],
+) -> tuple[int, deque[str]]:
+    """Runs a command to its end; it and its children do not outlive this process.
+
+    Args:
+        command: of ours; nothing of it is input.
+        folder: where it runs.
+        environment: all of its variables.
+        on_line: called with each line that it prints.
+
+    Returns:
+        Its exit code, and the last lines.
+    """
+    process = subprocess.Popen(  # noqa: S603  the command is ours; nothing of it is input
+        [sys.executable, "-c", _TIED_TO_PARENT, str(os.getpid()), *command],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    try:
+        for line in process.stdout or ():
+            tail.append(line.rstrip())
+            on_line(line.rstrip())
+        return process.wait(), tail
+    finally:
+        _end(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from recsys import contract
 from recsys.errors import VectorError
 from recsys.object_store import ObjectStore
-from recsys.pattern import Pattern, WeightedPattern, leading_axes
+from recsys.pattern import Floats, Matrix, Pattern, WeightedPattern, leading_axes
 from recsys.settings import FeatureSettings
 
 SEED: Final = 20
@@ -74,9 +74,20 @@ def compute_movie_vectors(
     if interactions.is_empty():
         raise VectorError("there are no interactions to make movie vectors of")
     pattern = Pattern.of_interactions(interactions)
-    weighted = weigh(pattern, _CONTENT_WEIGHT * content_rows(movies, pattern.ids))
-    axes, singular = leading_axes(weighted, dim, seed=seed, rounds=_ROUNDS)
-    return MovieVectors(pattern.ids, unit_rows(axes * singular**_AXIS_EXPONENT, dim))
+    return vectors_of(weigh(pattern, weighted_content(movies, pattern.ids)), pattern.ids, dim, seed)
+
+
+def vectors_of(matrix: Matrix, ids: NDArray[np.int32], dim: int, seed: int = SEED) -> MovieVectors:
+    """The vectors of a weighted matrix, wherever its products are made.
+
+    Args:
+        matrix: who rated what, weighted, and content (`weigh`).
+        ids: movieIds of its columns, ascending.
+        dim: dimension.
+        seed: of the random block that the SVD starts from.
+    """
+    axes, singular = leading_axes(matrix, dim, seed=seed, rounds=_ROUNDS)
+    return MovieVectors(ids, unit_rows(axes * singular**_AXIS_EXPONENT, dim))
 
 
 def make_movie_vectors(
@@ -94,15 +105,23 @@ def make_movie_vectors(
         ArtifactError: the features are not there.
         VectorError: they hold no interactions.
     """
-    paths = {}
-    for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE):
-        paths[name] = work_dir / name
-        store.download(contract.features_key(md5, name), paths[name])
+    download_tables(md5, store, work_dir)
+    interactions = work_dir / contract.INTERACTIONS_FILE
     return compute_movie_vectors(
-        pl.read_parquet(paths[contract.INTERACTIONS_FILE], columns=["userId", "movieId"]),
-        read_movies(paths[contract.MOVIES_FILE]),
+        pl.read_parquet(interactions, columns=["userId", "movieId"]),
+        read_movies(work_dir / contract.MOVIES_FILE),
         dim=settings.vector_dim,
     )
+
+
+def download_tables(md5: str, store: ObjectStore, work_dir: Path) -> None:
+    """Downloads the interactions and movies of a dataset under their own names.
+
+    Raises:
+        ArtifactError: they are not there.
+    """
+    for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE):
+        store.download(contract.features_key(md5, name), work_dir / name)
 
 
 def read_movies(path: Path) -> pl.DataFrame:
@@ -119,10 +138,20 @@ def weigh(pattern: Pattern, rows: sp.csr_matrix) -> WeightedPattern:
     """
     return WeightedPattern(
         pattern,
-        np.log((len(pattern.by_movie) + 1) / pattern.by_user).astype(np.float32),
-        np.log((len(pattern.by_user) + 1) / pattern.by_movie).astype(np.float32),
+        rarity(len(pattern.by_movie), pattern.by_user),
+        rarity(len(pattern.by_user), pattern.by_movie),
         rows,
     )
+
+
+def rarity(of: int, counts: NDArray[np.int64]) -> Floats:
+    """Smoothed inverse frequency of what occurs ``counts`` times among ``of``; see `weigh`."""
+    return np.log((of + 1) / counts).astype(np.float32)
+
+
+def weighted_content(movies: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
+    """`content_rows` with the weight that they have beside the ratings."""
+    return _CONTENT_WEIGHT * content_rows(movies, ids)
 
 
 def unit_rows(rows: NDArray[np.floating], dim: int) -> NDArray[np.float32]:

@@ -1,34 +1,55 @@
-"""Photographs the running site for the documentation.
+"""Photographs the running product for the documentation.
 
-``python -m tests.browser.take_screenshots http://127.0.0.1:PORT FOLDER`` (``recsys up`` prints the
-address) writes one PNG for each page and look.
+``python -m tests.browser.take_screenshots [FOLDER]`` takes the site, the releases page in Airflow's
+UI and the champion's report, of the stack that ``recsys up`` left running (RECSYS_HOME): in every
+look to FOLDER, or those that the documents show to docs/pictures.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-_PAGES: Final = {
+from recsys import ledger
+from recsys.commands.output import embedded_services
+from recsys.commands.report import save
+from recsys.embedded import airflow
+from recsys.embedded.home import Home
+from recsys.embedded.site import Site
+
+_FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "pictures"
+_SITE_PAGES: Final = {
     "home": "/",
     "movie": "/movies/1",
     "user": "/users/1",
     "newcomer": "/newcomer?r=1-5_50-2_260-4",
 }
+_SHOWN: Final = frozenset(
+    {
+        "site-home-light",
+        "site-user-dark",
+        "site-movie-phone",
+        "airflow-releases-light",
+        "report-light",
+        "report-dark",
+    }
+)
 _WIDE: Final = {"viewport": {"width": 1280, "height": 860}}
 _LOOKS: Final[dict[str, dict[str, Any]]] = {
     "light": {**_WIDE, "color_scheme": "light"},
     "dark": {**_WIDE, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
+    "phone": {"viewport": {"width": 390, "height": 844}},
 }
 
 
-def take(url: str, folder: Path) -> list[Path]:
-    """Writes ``site-<page>-<look>.png`` for every page and look; returns the files."""
+def take(home: Home, folder: Path) -> list[Path]:
+    """Writes ``<what>-<look>.png`` for every page and look; returns the files."""
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("no chromium here: apt-get install chromium")
@@ -38,16 +59,49 @@ def take(url: str, folder: Path) -> list[Path]:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         for look, options in _LOOKS.items():
-            page = browser.new_context(base_url=url, **options).new_page()
-            for name, path in _PAGES.items():
-                page.goto(path)
-                page.wait_for_function("document.fonts.status === 'loaded'")
-                made.append(folder / f"site-{name}-{look}.png")
-                page.screenshot(path=made[-1])
+            for name, page in _pages(browser, home, options):
+                if folder != _FOLDER or f"{name}-{look}" in _SHOWN:
+                    page.wait_for_function("document.fonts.status === 'loaded'")
+                    made.append(folder / f"{name}-{look}.png")
+                    page.screenshot(path=made[-1])
+                page.context.close()
         browser.close()
     return made
 
 
+def _pages(browser: Browser, home: Home, options: dict[str, Any]) -> Iterator[tuple[str, Page]]:
+    for name, path in _SITE_PAGES.items():
+        page = browser.new_context(**options).new_page()
+        page.goto(Site(home).address() + path)
+        yield f"site-{name}", page
+    page = browser.new_context(**options).new_page()
+    _open_releases(page, airflow.addresses(home))
+    yield "airflow-releases", page
+    page = browser.new_context(**options).new_page()
+    with tempfile.TemporaryDirectory() as folder:
+        page.goto(_report(home, Path(folder)).as_uri())
+        yield "report", page
+
+
+def _open_releases(page: Page, web: airflow.AirflowAddresses) -> None:
+    page.goto(f"{web.url}/auth/login")
+    page.get_by_label("Username").fill(web.username)
+    page.get_by_label("Password").fill(web.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("Browse").first.wait_for(timeout=60_000)
+    page.goto(f"{web.url}/plugin/recommender-releases")
+    page.frame_locator("iframe").get_by_role("heading", level=1).wait_for(timeout=60_000)
+
+
+def _report(home: Home, folder: Path) -> Path:
+    services = embedded_services(home)
+    with services.connect() as conn:
+        champion = ledger.champion(conn)
+    if champion is None:
+        raise SystemExit("nothing was promoted yet: recsys run")
+    return save(services, champion.release_id, folder / "report.html", again=False)
+
+
 if __name__ == "__main__":
-    for path in take(sys.argv[1], Path(sys.argv[2])):
+    for path in take(Home(), Path(sys.argv[1]) if len(sys.argv) > 1 else _FOLDER):
         print(path)

@@ -7,6 +7,7 @@ kubelet would. Pods live as long as the server, whatever becomes of the operator
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import signal
 import threading
@@ -32,6 +33,7 @@ class World:
         waiting: a reason for which containers wait for ever, as a kubelet gives it.
         unschedulable: no node has room.
         refuse: answers for creating a pod: status and message.
+        cluster_of: TF_CONFIG by index of a Job's pod, because names of hosts do not resolve here.
         report_success: say exit code 0 whatever it was, as a race in real life did.
     """
 
@@ -43,6 +45,7 @@ class World:
     unschedulable: str | None = None
     refuse: tuple[int, str] | None = None
     report_success: bool = False
+    cluster_of: Callable[[int], str] | None = None
 
 
 class FakeKubernetes:
@@ -53,6 +56,9 @@ class FakeKubernetes:
         self.created: list[Pod] = []
         """Every pod that was asked for, as it was asked for."""
         self.pods: dict[str, Pod] = {}
+        self.jobs: dict[str, Pod] = {}
+        self.created_jobs: list[Pod] = []
+        """Every Job that was asked for, as it was asked for."""
         self.logs: dict[str, list[str]] = {}
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -110,6 +116,12 @@ class FakeKubernetes:
         app.router.add_delete(pods + "/{name}", self._delete)
         app.router.add_get(pods + "/{name}/log", self._log)
         app.router.add_get("/api/v1/namespaces/{namespace}/events", self._events)
+        jobs = "/apis/batch/v1/namespaces/{namespace}/jobs"
+        app.router.add_get(jobs, self._list_jobs)
+        app.router.add_post(jobs, self._create_job)
+        app.router.add_get(jobs + "/{name}", self._get_job)
+        app.router.add_get(jobs + "/{name}/status", self._get_job)
+        app.router.add_delete(jobs + "/{name}", self._delete_job)
         self._runner = web.AppRunner(app)
         self._loop.run_until_complete(self._runner.setup())
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -160,6 +172,9 @@ class FakeKubernetes:
             return
         environment |= {e["name"]: e.get("value", "") for e in container.get("env", [])}
         name = pod["metadata"]["name"]
+        environment["HOSTNAME"] = pod["spec"].get("hostname", name)
+        if self.world.cluster_of and _INDEX in environment:
+            environment["TF_CONFIG"] = self.world.cluster_of(int(environment[_INDEX]))
         process = await asyncio.create_subprocess_exec(
             *self.world.command,
             *container.get("args", []),
@@ -204,6 +219,75 @@ class FakeKubernetes:
                     "state": state,
                 }
             ]
+
+    async def _list_jobs(self, request: web.Request) -> web.Response:
+        wanted = _selector(request.query.get("labelSelector", ""))
+        items = [job for job in self.jobs.values() if wanted(job["metadata"].get("labels", {}))]
+        return web.json_response({"kind": "JobList", "apiVersion": "batch/v1", "items": items})
+
+    async def _create_job(self, request: web.Request) -> web.Response:
+        job = await request.json()
+        if self.world.refuse:
+            return _status(*self.world.refuse)
+        name = job["metadata"]["name"]
+        job["metadata"] |= {"uid": f"job-uid-{len(self.created_jobs)}", "creationTimestamp": _NOW}
+        job["status"] = {"active": job["spec"]["completions"]}
+        self.created_jobs.append(job)
+        self.jobs[name] = job
+        task = self._loop.create_task(self._run_job(job))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return web.json_response(job, status=201)
+
+    async def _run_job(self, job: Pod) -> None:
+        """What the Job controller does with an Indexed Job whose backoff limit is 0."""
+        name, spec = job["metadata"]["name"], job["spec"]
+        # Pods appear a moment after their Job.
+        await asyncio.sleep(0.3)
+        pods = []
+        for index in range(spec["completions"]):
+            pod = copy.deepcopy(spec["template"])
+            metadata = pod["metadata"]
+            metadata |= {"name": f"{name}-{index}-x", "namespace": job["metadata"]["namespace"]}
+            metadata["uid"] = f"{name}-{index}"
+            metadata["labels"] = {**metadata.get("labels", {}), _JOB_LABEL: name}
+            pod |= {"kind": "Pod", "apiVersion": "v1"}
+            pod["spec"]["hostname"] = f"{name}-{index}"
+            container = pod["spec"]["containers"][0]
+            container.setdefault("env", []).append({"name": _INDEX, "value": str(index)})
+            self.pods[metadata["name"]] = pod
+            self.logs[metadata["name"]] = []
+            self._set(pod, "Pending", {"waiting": {"reason": "ContainerCreating"}})
+            pods.append(pod)
+        runs = [asyncio.ensure_future(self._run(pod)) for pod in pods]
+        while not all(pod["status"]["phase"] == "Succeeded" for pod in pods):
+            if any(pod["status"]["phase"] == "Failed" for pod in pods):
+                for pod in pods:
+                    self.kill(pod["metadata"]["name"], signal.SIGTERM)
+                break
+            if name not in self.jobs:
+                break
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*runs)
+        failed = any(pod["status"]["phase"] == "Failed" for pod in pods)
+        condition = {"type": "Failed", "reason": "BackoffLimitExceeded", "message": "limit"}
+        job["status"] = {
+            "conditions": [{**(condition if failed else {"type": "Complete"}), "status": "True"}]
+        }
+
+    async def _get_job(self, request: web.Request) -> web.Response:
+        job = self.jobs.get(request.match_info["name"])
+        return web.json_response(job) if job else _not_found(request, "jobs.batch")
+
+    async def _delete_job(self, request: web.Request) -> web.Response:
+        job = self.jobs.pop(request.match_info["name"], None)
+        if job is None:
+            return _not_found(request, "jobs.batch")
+        for name, pod in list(self.pods.items()):
+            if pod["metadata"].get("labels", {}).get(_JOB_LABEL) == job["metadata"]["name"]:
+                self.pods.pop(name)
+                self.kill(name, signal.SIGTERM)
+        return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})
 
     async def _get(self, request: web.Request) -> web.Response:
         pod = self.pods.get(request.match_info["name"])
@@ -250,6 +334,8 @@ class FakeKubernetes:
         return web.json_response({"kind": "EventList", "apiVersion": "v1", "items": []})
 
 
+_INDEX = "JOB_COMPLETION_INDEX"
+_JOB_LABEL = "batch.kubernetes.io/job-name"
 _NOW = "2026-01-01T00:00:00Z"
 
 
@@ -279,5 +365,5 @@ def _status(code: int, message: str) -> web.Response:
     return web.json_response(body | {"code": code}, status=code)
 
 
-def _not_found(request: web.Request) -> web.Response:
-    return _status(404, f'pods "{request.match_info.get("name")}" not found')
+def _not_found(request: web.Request, kind: str = "pods") -> web.Response:
+    return _status(404, f'{kind} "{request.match_info.get("name")}" not found')

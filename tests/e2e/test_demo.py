@@ -82,6 +82,31 @@ def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(demo, h
     assert document["champion"]["release_id"] in first.stdout
 
 
+def test_the_quick_start_does_what_it_says(home, source, repository, tmp_path):
+    """The commands of docs/quick-start.md, in order, where a demo has run before."""
+    text = (repository / "docs/quick-start.md").read_text()
+    block = text.split("<!-- tested: quick start -->\n```sh\n")[1].split("```")[0]
+    for name in ("small.zip", "small.zip.md5"):
+        (tmp_path / name).symlink_to(source.replace("sample.zip", name.replace("small", "sample")))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "RECSYS"))}
+    environment |= {
+        "RECSYS_HOME": str(home.path),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    with stack.data_services(home):
+        done = subprocess.run(
+            ["sh", "-exc", block],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for shown in ("public copies", "Movies like", "Movies for user 1", "nothing wrong"):
+        assert shown in done.stdout
+
+
 def test_a_demo_that_fails_says_why_and_where_to_look(demo, tmp_path):
     broken = tmp_path / "broken.zip"
     write_sample(broken, ratings=500)

@@ -1,4 +1,6 @@
-"""The weekly DAG under a real scheduler, and a task killed in the middle of a promotion."""
+"""The weekly DAG under a real scheduler, a task killed in the middle of a promotion, and who is
+told of late and failed runs by the real DAG processor and triggerer.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,20 @@ from recsys.embedded.airflow_client import AirflowClient
 from recsys.embedded.home import Home
 from recsys.services import Services
 from tests.e2e.conftest import DEFAULTS
+from tests.e2e.receivers import Webhook
 
 DAG_ID = "movie_rec_sys"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def running(small_dataset) -> Iterator[tuple[Home, Services]]:
+def webhook() -> Iterator[Webhook]:
+    with Webhook() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(small_dataset, webhook) -> Iterator[tuple[Home, Services]]:
     """The stack as `recsys up` starts it."""
     with (
         tempfile.TemporaryDirectory(prefix="recsys-stack-") as folder,
@@ -36,6 +45,9 @@ def running(small_dataset) -> Iterator[tuple[Home, Services]]:
         home.remember_source(str(small_dataset))
         for name in [n for n in os.environ if n.startswith(("AIRFLOW", "RECSYS_RETRY"))]:
             patched.delenv(name)
+        patched.setenv("RECSYS_ALERT_WEBHOOK_URL", webhook.url)
+        # Every run that trains is late.
+        patched.setenv("RECSYS_DEADLINE_HOURS", "0.002")
         try:
             stack.start(home)
             yield home, embedded_services(home)
@@ -53,7 +65,14 @@ def task_states(client: AirflowClient, run_id: str) -> dict[str, str]:
     return {t.task_id: t.state for t in client.task_instances(DAG_ID, run_id)}
 
 
-def test_a_run_triggered_in_airflow_promotes_a_release(running, small_dataset):
+def wait_until_told(webhook: Webhook, run_id: str, kind: str) -> None:
+    while kind not in webhook.about(run_id):
+        time.sleep(0.5)
+
+
+def test_a_run_triggered_in_airflow_promotes_a_release_and_people_are_told_that_it_is_late(
+    running, webhook, small_dataset
+):
     home, services = running
     with airflow.client(home) as client:
         client.wait_for_dag(DAG_ID)
@@ -61,6 +80,20 @@ def test_a_run_triggered_in_airflow_promotes_a_release(running, small_dataset):
         assert wait(client, run_id) == "success", task_states(client, run_id)
     assert status.status(services)["champion"] is not None
     assert status.problems(services) == []
+    wait_until_told(webhook, run_id, "run_late")
+    assert webhook.about(run_id) == ["run_late"]
+
+
+def test_people_are_told_once_of_a_run_that_failed(running, webhook, tmp_path):
+    home, _ = running
+    with airflow.client(home) as client:
+        run_id = client.trigger(DAG_ID, {"source": str(tmp_path / "no.zip"), **DEFAULTS})
+        assert wait(client, run_id) == "failed", task_states(client, run_id)
+        wait_until_told(webhook, run_id, "run_failed")
+        healed = client.trigger("movie_rec_sys_recover", {})
+        while client.run_state("movie_rec_sys_recover", healed) in ("queued", "running"):
+            time.sleep(1)
+    assert webhook.about(run_id).count("run_failed") == 1
 
 
 def test_a_task_killed_in_the_middle_of_a_promotion_heals_without_a_person(

@@ -445,7 +445,8 @@ def test_a_rejected_release_is_promoted_only_in_somebodys_name(world: World) -> 
     assert done.code == 1
     assert "only a named person may override the gate" in done.words
     assert "RECSYS_ACTOR" in done.words
-    assert ada(*promote, "--override", "--dry-run").code == 0
+    rehearsed = ada(*promote, "--override", "--dry-run", "--json").json
+    assert rehearsed == {"release_id": rejected, "changed": False, "diff": None}
     assert world.states() == {rejected: "rejected"}
 
     done = ada(*promote, "--override")
@@ -501,6 +502,7 @@ def test_somebody_at_a_terminal_is_asked(world: World, answer: str, code: int) -
 def test_retire_drops_what_has_no_reason_to_stay_and_says_so(world: World) -> None:
     first, second, third = world.promoted(1, 2, 3)
     assert "Nothing to retire" in world.recsys("retire", "--yes").words
+    assert world.recsys("retire", "--json").json == {"retired": []}
     done = world.recsys("retire", "--keep", "0", "--reason", "disk", "--yes")
     assert (done.code, done.words) == (0, f"Retired {first}.")
     assert world.states() == {first: "retired", second: "superseded", third: "champion"}

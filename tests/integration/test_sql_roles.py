@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -37,14 +38,16 @@ def accounts(repository: Path, session_home) -> Iterator[str]:
         server.start()
     try:
         done = subprocess.run(
-            [
-                _binary("psql"),
-                server.dsn(),
-                "--no-psqlrc",
-                "--set=pipeline_password=of-recsys_pipeline",
-                "--set=site_password=of-recsys_reader",
-                f"--file={repository / 'docker/postgres/roles.sql'}",
-            ],
+            # As the database's image runs it at its first start.
+            ["sh", str(repository / "docker/postgres/init.sh")],
+            env={
+                "PATH": f"{Path(_binary('psql')).parent}:{os.environ['PATH']}",
+                "POSTGRES_USER": "postgres",
+                "POSTGRES_DB": server.dsn(),
+                "PIPELINE_DB_PASSWORD": "of-recsys_pipeline",
+                "SITE_DB_PASSWORD": "of-recsys_reader",
+                "ROLES_FILE": str(repository / "docker/postgres/roles.sql"),
+            },
             capture_output=True,
             text=True,
             check=False,

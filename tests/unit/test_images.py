@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,9 @@ import pytest
 import yaml
 
 IMAGES = ["airflow", "site", "trainer"]
-EXACT_TAG = re.compile(r"^[a-z0-9.-]+\.[a-z]+/[a-z0-9./_-]+:v?[0-9]+\.[0-9]+[A-Za-z0-9.-]*$")
+EXACT_TAG = re.compile(
+    r"^[a-z0-9.-]+\.[a-z]+/[a-z0-9./_-]+:(v?[0-9]+\.[0-9]+|RELEASE\.\d{4}-\d\d-)[A-Za-z0-9.-]*$"
+)
 
 
 @pytest.fixture(scope="session")
@@ -116,10 +119,83 @@ def test_no_password_has_a_default(compose: dict[str, Any]) -> None:
             assert default.startswith(":?"), f"{variable} must be given"
 
 
-def test_every_volume_network_and_secret_that_is_named_exists(compose: dict[str, Any]) -> None:
+def test_every_volume_network_and_config_that_is_named_exists(
+    compose: dict[str, Any], repository: Path
+) -> None:
     for service in compose["services"].values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert source.startswith((".", "/")) or source in compose["volumes"], source
+            if source.startswith("."):
+                assert (repository / source).exists(), source
+            else:
+                assert source == "/var/run/docker.sock" or source in compose["volumes"], source
         assert set(service.get("networks", [])) <= set(compose["networks"])
-        assert set(service.get("secrets", [])) <= set(compose["secrets"])
+        named = {config["source"] for config in service.get("configs", [])}
+        assert named <= set(compose["configs"])
+
+
+def test_only_the_scheduler_reaches_the_engine(compose: dict[str, Any]) -> None:
+    """Who can start containers can do anything on the machine."""
+    reach = {n for n, s in compose["services"].items() if "engine" in s.get("networks", [])}
+    assert reach == {"docker-proxy", "airflow-scheduler"}
+    mounts = {
+        name
+        for name, service in compose["services"].items()
+        if any("docker.sock" in volume for volume in service.get("volumes", []))
+    }
+    assert mounts == {"docker-proxy"}
+
+
+def test_the_site_and_the_pipeline_have_accounts_of_their_own(compose: dict[str, Any]) -> None:
+    site = compose["services"]["site"]["environment"]
+    assert "SITE_S3_ACCESS_KEY" in site["AWS_ACCESS_KEY_ID"]
+    assert site["RECSYS_SITE_DSN"].startswith("postgresql://recsys_reader:")
+    airflow = compose["services"]["airflow-scheduler"]["environment"]
+    pipeline = airflow["AIRFLOW_CONN_RECSYS_PG_VECTOR_BACKEND"]
+    assert pipeline.startswith("postgresql://recsys_pipeline:")
+
+
+def test_the_trainers_image_gets_its_digest_from_the_registry_on_loopback(
+    compose: dict[str, Any],
+) -> None:
+    from recsys_dag.trainer_settings import digest_of
+
+    [port] = compose["services"]["registry"]["ports"]
+    name, _, _ = compose["services"]["trainer"]["image"].rpartition(":")
+    assert name.startswith(port.rpartition(":")[0] + "/")
+    assert digest_of(f"{name}@sha256:{'1' * 64}")
+    airflow = compose["services"]["airflow-scheduler"]["environment"]
+    shadows = "AIRFLOW_VAR_RECSYS_TRAINER_IMAGE"
+    assert shadows not in airflow, "a variable of the environment hides what was announced"
+
+
+def compose_command() -> list[str] | None:
+    plugins = [
+        Path(folder) / "docker-compose"
+        for folder in (
+            "/usr/libexec/docker/cli-plugins",
+            "/usr/local/lib/docker/cli-plugins",
+            "/usr/lib/docker/cli-plugins",
+        )
+    ]
+    found = shutil.which("docker-compose") or next((p for p in plugins if p.exists()), None)
+    return [str(found)] if found else None
+
+
+@pytest.mark.parametrize("profile", ["", "build", "monitoring", "minio"])
+def test_compose_itself_accepts_the_file(repository: Path, tmp_path: Path, profile: str) -> None:
+    command = compose_command()
+    if command is None:
+        pytest.skip("docker-compose v2 is not installed: the file is not given to it")
+    env_file = tmp_path / ".env"
+    make = [sys.executable, "-I", str(repository / "docker/make_env.py"), str(env_file)]
+    subprocess.run(make, check=True, capture_output=True)
+    done = subprocess.run(
+        [*command, "--env-file", str(env_file), "--profile", profile, "config", "--quiet"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr

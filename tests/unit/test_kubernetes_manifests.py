@@ -189,6 +189,24 @@ def test_a_quota_has_room_for_the_trainer_and_the_site(
     assert needed <= int(quota["limits.memory"].removesuffix("Gi"))
 
 
+def test_workers_of_one_training_find_each_other(
+    documents: list[Document], trainer_pod: Document
+) -> None:
+    service = of_kind(documents, "Service")["recsys-trainer"]["spec"]
+    assert service["clusterIP"] == "None"
+    assert service["publishNotReadyAddresses"] is True
+    assert service["selector"].items() <= trainer_pod["metadata"]["labels"].items()
+    assert trainer_pod["spec"]["subdomain"] == "recsys-trainer"
+    [port] = service["ports"]
+    policy = of_kind(documents, "NetworkPolicy")["trainer"]["spec"]
+    [rule] = policy["ingress"]
+    assert [p["port"] for p in rule["ports"]] == [port["port"]]
+    assert any(
+        [p["port"] for p in rule["ports"]] == [port["port"]] and "podSelector" in rule["to"][0]
+        for rule in policy["egress"]
+    )
+
+
 def deployment_replicas(documents: list[Document]) -> int:
     return int(of_kind(documents, "Deployment")["recsys-site"]["spec"]["replicas"])
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -19,8 +19,23 @@ from recsys.errors import RecsysError, TransientError
 from recsys.services import Services
 from recsys.settings import PostgresSettings, S3Settings
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+
+class LateConsole(Console):
+    """A console that looks at the environment and the terminal when it is first used."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def __getattr__(self, name: str) -> Any:
+        # Asked only for what is missing, as everything is until the first use.
+        if "_options" not in self.__dict__:
+            raise AttributeError(name)
+        super().__init__(**self.__dict__.pop("_options"))
+        return getattr(self, name)
+
+
+console = LateConsole(highlight=False)
+errors = LateConsole(stderr=True, highlight=False)
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document for machines instead of tables.")
@@ -74,7 +89,9 @@ def services() -> Iterator[Services]:
         yield Services.from_environment()
         return
     home = Home()
-    with stack.data_services(home):
+    with ExitStack() as opened:
+        with errors.status("starting PostgreSQL and S3, unless they run"):
+            opened.enter_context(stack.data_services(home))
         yield embedded_services(home)
 
 
@@ -108,7 +125,8 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise typer.BadParameter("nobody is here to ask: add --yes")
-    typer.confirm(question, abort=True)
+    # Standard output is for the answer, which may be JSON.
+    typer.confirm(question, abort=True, err=True)
 
 
 def safe(text: str) -> str:

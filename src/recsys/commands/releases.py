@@ -144,6 +144,7 @@ def promote(
         ),
     ] = False,
     yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make an accepted release the champion: model and vectors as one pair.
 
@@ -154,7 +155,12 @@ def promote(
         raise typer.BadParameter("needed, unless this is a --dry-run", param_hint="--reason")
     with output.services() as services:
         if dry_run:
-            diff = promotion.rehearse(services, release, override=override)
+            with output.errors.status("checking artifacts and tables"):
+                diff = promotion.rehearse(services, release, override=override)
+            if as_json:
+                found = diff.model_dump(mode="json") if diff else None
+                output.print_json({"release_id": release, "changed": False, "diff": found})
+                return
             console.print(f"{release} is whole and could be promoted; nothing was changed.")
             if diff is not None:
                 print_diff(diff.model_dump(mode="json"))
@@ -166,10 +172,14 @@ def promote(
         else:
             question = f"Make {release} the champion?"
         output.confirm(question, yes)
-        change = promotion.promote_release(
-            services, release, actor=actor, reason=reason, override=override
-        )
-    _print_change(change)
+        with output.errors.status("checking artifacts and tables, then switching"):
+            change = promotion.promote_release(
+                services, release, actor=actor, reason=reason, override=override
+            )
+    if as_json:
+        output.print_json(vars(change))
+    else:
+        _print_change(change)
 
 
 def rollback(
@@ -196,9 +206,10 @@ def rollback(
                 hint="`recsys releases` lists what is retained; `--to` takes one by name",
             )
         output.confirm(f"Leave {champion.release_id} and go back to {target.release_id}?", yes)
-        change = promotion.roll_back(
-            services, target.release_id, actor=output.actor(), reason=reason
-        )
+        with output.errors.status("checking artifacts and tables, then switching"):
+            change = promotion.roll_back(
+                services, target.release_id, actor=output.actor(), reason=reason
+            )
     seconds = time.monotonic() - began
     if as_json:
         output.print_json({**vars(change), "seconds": round(seconds, 3)})
@@ -213,7 +224,8 @@ def recover(as_json: JsonOption = False) -> None:
     Also sets up the ledger in a new database and upgrades an older one.
     """
     with output.services() as services:
-        found = promotion.recover_promotion(services, actor=output.actor())
+        with output.errors.status("comparing the public copies with the champion"):
+            found = promotion.recover_promotion(services, actor=output.actor())
     if as_json:
         output.print_json({**vars(found), "needed": found.needed})
     elif found.undone:
@@ -230,6 +242,7 @@ def retire(
     ] = RetentionSettings().keep_releases,
     reason: ReasonOption = "retention",
     yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Drop tables and objects of old releases; never the champion or the one before it."""
     retention = RetentionSettings(keep_releases=keep)
@@ -239,14 +252,19 @@ def retire(
             known = ledger.releases(conn)
         stay = retirement.kept(known, retention)
         going = [r.release_id for r in known if r.release_id not in stay and r.state != "retired"]
-        if not going:
-            console.print("Nothing to retire.")
-            return
-        output.confirm(f"Drop {', '.join(going)} for good?", yes)
-        retired = retirement.retire_old_releases(
-            services, retention, actor=output.actor(), reason=reason
-        )
-    console.print(f"Retired {', '.join(retired) or 'nothing'}.")
+        retired: list[str] = []
+        if going:
+            output.confirm(f"Drop {', '.join(going)} for good?", yes)
+            with output.errors.status("dropping tables and objects"):
+                retired = retirement.retire_old_releases(
+                    services, retention, actor=output.actor(), reason=reason
+                )
+    if as_json:
+        output.print_json({"retired": retired})
+    elif going:
+        console.print(f"Retired {', '.join(retired) or 'nothing'}.")
+    else:
+        console.print("Nothing to retire.")
 
 
 def _print_change(change: promotion.Change) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,10 +119,6 @@ def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> di
     }
 
 
-def _ignore(event: runs.Event) -> None:
-    """Shows nothing."""
-
-
 class _Progress:
     """One line a task, live on a terminal, plain lines elsewhere."""
 
@@ -190,17 +187,19 @@ def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
 def _run_in_airflow(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
     result = runs.RunResult()
     began = time.monotonic()
-    progress = _ignore if quiet else _Progress()
+    progress = _Progress()
+    shown = console.is_terminal and not quiet
     with airflow.client(home) as client:
         client.wait_for_dag(DAG_ID)
         client.unpause(DAG_ID)
         result.run_id = client.trigger(DAG_ID, conf)
         if not quiet:
             console.print(f"triggered [bold]{result.run_id}[/] in Airflow")
-        while (state := client.run_state(DAG_ID, result.run_id)) in ("queued", "running"):
-            for task in client.task_instances(DAG_ID, result.run_id):
-                progress({"event": "task", "task_id": task.task_id, "state": str(task.state)})
-            time.sleep(1)
+        with progress.live if shown else nullcontext():
+            while (state := client.run_state(DAG_ID, result.run_id)) in ("queued", "running"):
+                for task in () if quiet else client.task_instances(DAG_ID, result.run_id):
+                    progress({"event": "task", "task_id": task.task_id, "state": str(task.state)})
+                time.sleep(1)
         result.state = state
         result.tasks = {
             t.task_id: str(t.state) for t in client.task_instances(DAG_ID, result.run_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,6 +15,9 @@ from recsys.commands.output import JsonOption, console
 from recsys.commands.source import SourceOption, choose_source
 from recsys.embedded import airflow, site, stack
 from recsys.embedded.home import Home
+
+# As Airflow's menu (Browse, Recommender releases) opens it.
+_RELEASES_PAGE: Final = "/plugin/recommender-releases"
 
 
 def up(
@@ -38,7 +41,12 @@ def up(
     if not data_only:
         with console.status("starting Airflow (about a minute)"):
             web = airflow.start(home)
-        found["airflow"] = {"url": web.url, "username": web.username, "password": web.password}
+        found["airflow"] = {
+            "url": web.url,
+            "username": web.username,
+            "password": web.password,
+            "releases": web.url.rstrip("/") + _RELEASES_PAGE,
+        }
         with console.status("starting the site"):
             found["site"] = site.start(home)
     if as_json:
@@ -50,6 +58,7 @@ def up(
     if not data_only:
         shown.add_row("Airflow", f"[bold]{web.url}[/]")
         shown.add_row("log in as", f"{web.username} / {web.password}")
+        shown.add_row("releases", f"[bold]{web.url.rstrip('/')}{_RELEASES_PAGE}[/]")
         shown.add_row("site", f"[bold]{found['site'] or 'not set up: make setup'}[/]")
     console.print(shown)
     console.print('\nClients: eval "$(recsys env)"    Stop it: recsys down')
@@ -87,7 +96,7 @@ def doctor(as_json: JsonOption = False) -> None:
     Exit code 0: nothing wrong; 1: something is, with what to do about it.
     """
     services = [] if os.environ.get("RECSYS_PG_DSN") else stack.status(Home())
-    with output.services() as reached:
+    with output.services() as reached, output.errors.status("checking every retained release"):
         problems = status.problems(reached)
     if as_json:
         output.print_json({"services": [asdict(s) for s in services], "problems": problems})

@@ -1,0 +1,197 @@
+"""Plain matrix factorization in stock Keras, trained by ``fit()``; the towers are the trainer's.
+
+stars = mean + user_bias + movie_bias + user_vector . movie_vector (Koren, Bell and Volinsky,
+"Matrix factorization techniques for recommender systems", Computer 42, 2009).
+
+Of the settings in ``rating`` it takes epochs, patience, learning_rate, factors, batch_size and
+validation_share. Evaluation, artifacts, golden predictions, manifest and exit codes are the
+trainer's own.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import keras
+import numpy as np
+import polars as pl
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from trainer.checkpoints import Keeper
+from trainer.config import TrainingConfig
+from trainer.data import Floats, Ints, make_ratings
+from trainer.model import cut_to_stars, predict
+from trainer.progress import EpochRecord, OnEpoch
+from trainer.ranking_model import fit_towers
+from trainer.training import Fit, Purpose
+
+_FACTORS: Final = 16
+_BATCH: Final = 512
+_PENALTY: Final = 2e-5
+_TABLES: Final = ("user_vector", "movie_vector", "user_bias", "movie_bias")
+
+
+@dataclass(frozen=True)
+class KerasRating:
+    """What the trainer asks of a model of stars (`trainer.training.RatingModel`).
+
+    Attributes:
+        user_ids: sorted, shape (users,).
+        movie_ids: sorted, shape (movies,).
+        model: raw ids in, stars out.
+    """
+
+    user_ids: Ints
+    movie_ids: Ints
+    model: keras.Model
+
+    def predict(self, user_ids: NDArray[np.integer], movie_ids: NDArray[np.integer]) -> Floats:
+        """Stars for pairs of raw ids, shape (n,)."""
+        return predict(self.model, user_ids, movie_ids)
+
+    def keras_model(self) -> keras.Model:
+        """The model."""
+        return self.model
+
+
+def fit_models(
+    rows: pl.DataFrame,
+    movies: pl.DataFrame,
+    config: TrainingConfig,
+    seed: int,
+    on_epoch: OnEpoch,
+    purpose: Purpose,
+    keeper: Keeper,
+    epochs: int | None = None,
+) -> Fit:
+    """Fits both models; see `trainer.training.FitModels`. It keeps no state to continue from."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    history: list[EpochRecord] = []
+
+    def record(epoch: EpochRecord) -> None:
+        history.append(epoch)
+        on_epoch(epoch)
+
+    for_split, for_towers = np.random.default_rng(seed).spawn(2)
+    ratings = make_ratings(rows, movies)
+    started = time.monotonic()
+    fitted, served = _models(
+        ratings.user_ids, ratings.movie_ids, float(ratings.stars.mean()), config
+    )
+    inputs = {
+        "userId": ratings.user_ids[ratings.user].astype(np.int64),
+        "movieId": ratings.movie_ids[ratings.movie].astype(np.int64),
+    }
+    hidden = for_split.random(len(ratings)) < config.rating.validation_share
+    run = _train(fitted, inputs, ratings.stars, hidden, config, record, epochs)
+    _forget_unknown(fitted)
+    rating_took = time.monotonic()
+    towers = fit_towers(ratings, config.ranking, for_towers, record)
+    return Fit(
+        rating=KerasRating(ratings.user_ids, ratings.movie_ids, served),
+        rating_config=config.rating,
+        rating_epochs=run,
+        towers=towers,
+        interactions=len(rows),
+        history=tuple(history),
+        seconds={"rating": rating_took - started, "towers": time.monotonic() - rating_took},
+    )
+
+
+def _models(
+    user_ids: Ints, movie_ids: Ints, mean: float, config: TrainingConfig
+) -> tuple[keras.Model, keras.Model]:
+    """The model that is fitted, and the same cut to the range of stars; they share all tables."""
+    user_id = keras.Input(shape=(), dtype="int64", name="userId")
+    movie_id = keras.Input(shape=(), dtype="int64", name="movieId")
+    factors = config.rating.factors or _FACTORS
+    user = keras.layers.IntegerLookup(vocabulary=user_ids.astype(np.int64), name="user_row")(
+        user_id
+    )
+    movie = keras.layers.IntegerLookup(vocabulary=movie_ids.astype(np.int64), name="movie_row")(
+        movie_id
+    )
+    users, items = len(user_ids) + 1, len(movie_ids) + 1
+    likeness = keras.layers.Dot(axes=1, name="likeness")(
+        [
+            _table("user_vector", users, factors, "normal")(user),
+            _table("movie_vector", items, factors, "normal")(movie),
+        ]
+    )
+    biases = [
+        _table("user_bias", users, 1, "zeros")(user),
+        _table("movie_bias", items, 1, "zeros")(movie),
+    ]
+    offset = keras.layers.Add(name="offset")([*biases, likeness])
+    stars = keras.layers.Rescaling(1.0, offset=mean, name="stars")(offset)
+    inputs = {"userId": user_id, "movieId": movie_id}
+    return keras.Model(inputs, stars), keras.Model(
+        inputs, cut_to_stars(stars), name="factorization"
+    )
+
+
+def _table(name: str, rows: int, dim: int, start: str) -> Any:
+    initializer = keras.initializers.RandomNormal(stddev=0.1) if start == "normal" else start
+    return keras.layers.Embedding(
+        rows,
+        dim,
+        embeddings_initializer=initializer,
+        embeddings_regularizer=keras.regularizers.L2(_PENALTY),
+        name=name,
+    )
+
+
+def _train(
+    model: keras.Model,
+    inputs: dict[str, NDArray[np.int64]],
+    stars: Floats,
+    hidden: NDArray[np.bool_],
+    config: TrainingConfig,
+    record: OnEpoch,
+    epochs: int | None,
+) -> int:
+    """Trains; returns after how many epochs the model is as it now is."""
+    began = [time.monotonic()]
+
+    def tell(epoch: int, logs: dict[str, float]) -> None:
+        now = time.monotonic()
+        found = logs.get("val_mse")
+        rmse = None if found is None else float(np.sqrt(found))
+        record(EpochRecord("rating", epoch + 1, float(logs["mse"]), rmse, now - began[0]))
+        began[0] = now
+
+    callbacks: list[Any] = [keras.callbacks.LambdaCallback(on_epoch_end=tell)]
+    validation = None
+    if epochs is None and hidden.any():
+        validation = ({name: ids[hidden] for name, ids in inputs.items()}, stars[hidden])
+        stopping = keras.callbacks.EarlyStopping(
+            "val_mse", patience=config.rating.patience, restore_best_weights=True
+        )
+        callbacks.append(stopping)
+        inputs, stars = {name: ids[~hidden] for name, ids in inputs.items()}, stars[~hidden]
+    model.compile(keras.optimizers.Adam(config.rating.learning_rate), loss="mse", metrics=["mse"])
+    done = model.fit(
+        inputs,
+        stars,
+        epochs=epochs or config.rating.epochs,
+        batch_size=config.rating.batch_size or _BATCH,
+        validation_data=validation,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    if validation is None:
+        return len(done.epoch)
+    return int(np.argmin(done.history["val_mse"])) + 1
+
+
+def _forget_unknown(model: keras.Model) -> None:
+    """Row 0 is for unknown ids and was never trained: to them only the other side speaks."""
+    for name in _TABLES:
+        layer = model.get_layer(name)
+        [table] = layer.get_weights()
+        table[0] = 0.0
+        layer.set_weights([table])

@@ -1,0 +1,61 @@
+"""What each command's help shows as an example; a test runs them through the parser."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Final
+
+import typer
+from rich.markup import escape
+
+EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
+    "demo": ("recsys demo", "recsys demo --source ml-25m.zip"),
+    "run": ("recsys run --source https://files.example.org/ml.zip", "recsys run --force"),
+    "validate": ("recsys validate ml-25m.zip", "recsys validate ml-25m.zip --out features"),
+    "replay": ("recsys replay ml.zip --ratings mended.csv --out ml-mended.zip",),
+    "sample": ("recsys sample small.zip --ratings 20000",),
+    "train": (
+        "recsys train --source ml.zip --set rating.epochs=12 --open",
+        "recsys train --champion live --no-refit",
+    ),
+    "evaluate": ("recsys evaluate --split temporal-20 --source ml.zip",),
+    "tune": ("recsys tune --trials 30 --objective ndcg@10",),
+    "bench": ("recsys bench --ratings 100000 --no-reference",),
+    "status": ("recsys status", "recsys status --json | jq .champion.release_id"),
+    "why": ("recsys why", "recsys why 8f2b6c1d-0a9e4f37"),
+    "report": ("recsys report --open", "recsys report 8f2b6c1d-0a9e4f37 --out report.html"),
+    "releases": ("recsys releases", "recsys releases --json | jq '.[].state'"),
+    "promote": (
+        "recsys promote 8f2b6c1d-0a9e4f37 --dry-run",
+        "recsys promote 8f2b6c1d-0a9e4f37 --reason 'approved by the editors'",
+    ),
+    "rollback": (
+        "recsys rollback --reason 'complaints about westerns'",
+        "recsys rollback --to 8f2b6c1d-0a9e4f37 --reason 'the last good one' --yes",
+    ),
+    "recover": ("recsys recover",),
+    "retire": ("recsys retire --keep 3 --reason 'disk is short'",),
+    "similar": ("recsys similar 'Toy Story'", "recsys similar 1 -k 5"),
+    "recommend": (
+        "recsys recommend --user 1",
+        "recsys recommend --rated 'Toy Story=5' --rated 'Heat=2'",
+    ),
+    "up": ("recsys up", "recsys up --data-only"),
+    "down": ("recsys down",),
+    "env": ('eval "$(recsys env)"',),
+    "doctor": ("recsys doctor",),
+    "alerts": ("recsys alerts", "recsys alerts --test"),
+}
+
+
+def finish_help(app: typer.Typer) -> None:
+    """Lets each command's help flow to the terminal's width, and ends it with examples."""
+    for command in app.registered_commands:
+        callback = command.callback
+        if callback is None:
+            continue
+        # Typer keeps the line breaks of the source, which are not the terminal's.
+        paragraphs = (inspect.getdoc(callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        lines = EXAMPLES.get(command.name or callback.__name__, ())
+        command.epilog = "\n\n".join(f"[dim]$[/] {escape(line)}" for line in lines)

@@ -1,0 +1,99 @@
+"""The application that ``spark-submit`` runs; it ends with an exit code of the contract.
+
+As ``spark-submit application.py frames|vectors --md5 MD5 --settings JSON``, with `S3Settings` in
+the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from recsys.contract import ExitCode
+from recsys.errors import ConfigurationError, PermanentError, TransientError
+from recsys.object_store import ObjectStore
+from recsys.scratch import scratch_folder
+from recsys.settings import FeatureSettings, S3Settings
+from recsys.spark.frames import spark_data_frames
+from recsys.spark.movie_vectors import spark_movie_vectors
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+log = logging.getLogger(__name__)
+
+S3_ENV: Final = (
+    "RECSYS_S3_BUCKET",
+    "RECSYS_S3_ENDPOINT",
+    "RECSYS_S3_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+)
+"""What driver and executors are told of the object store."""
+
+
+def main(arguments: Sequence[str]) -> ExitCode:
+    """Runs one subcommand; says in the log why it failed."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    parser = argparse.ArgumentParser(description="Computes features on Spark.")
+    parser.add_argument("subcommand", choices=["frames", "vectors"])
+    parser.add_argument("--md5", required=True, help="the dataset")
+    parser.add_argument("--settings", required=True, help="feature settings as JSON")
+    given = parser.parse_args(arguments)
+    from py4j.protocol import Py4JError
+
+    try:
+        settings = FeatureSettings.model_validate_json(given.settings)
+        store = ObjectStore.connect(S3Settings())
+        spark = _spark_context()
+        try:
+            with scratch_folder("spark") as work:
+                if given.subcommand == "frames":
+                    stats = spark_data_frames(spark, given.md5, store, settings, work)
+                    log.info("%d interactions of %d users", stats.interactions, stats.users)
+                else:
+                    made = spark_movie_vectors(spark, given.md5, store, settings, work)
+                    log.info("%d movie vectors", len(made.ids))
+        finally:
+            spark.stop()
+    except (ConfigurationError, ValidationError) as error:
+        log.error("%s", error)
+        return ExitCode.BAD_CONFIG
+    except PermanentError as error:
+        log.error("%s", error)
+        return ExitCode.BAD_DATA
+    except (TransientError, Py4JError) as error:
+        # An executor's error, after Spark's own tries: lost machines, memory, S3 from there.
+        log.error("%s", error)
+        return ExitCode.UNAVAILABLE
+    except Exception:
+        log.exception("a defect of the Spark application")
+        return ExitCode.INTERNAL
+    return ExitCode.OK
+
+
+def _spark_context() -> SparkContext:
+    from pyspark import SparkConf, SparkContext
+
+    conf = SparkConf().setIfMissing("spark.app.name", "recsys features")
+    # Each core has a Python worker of its own; polars would start a thread for every core in each.
+    conf.setExecutorEnv("POLARS_MAX_THREADS", "1")
+    # By default "access_key" is not taken for a secret and is shown in the UI.
+    conf.set("spark.redaction.regex", "(?i)secret|password|token|access[._]?key|credential")
+    master = conf.get("spark.master", "")
+    if master.startswith(("spark:", "yarn")):
+        # Elsewhere they have it from this process, or from their pod.
+        conf.setExecutorEnv(
+            pairs=[(name, os.environ[name]) for name in S3_ENV if name in os.environ]
+        )
+    return SparkContext(conf=conf)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

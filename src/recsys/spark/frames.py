@@ -1,0 +1,218 @@
+"""`recsys.interactions.generate_data_frames` on Spark: the same files, byte for byte.
+
+A zip cannot be read from the middle, so the driver inflates it once and puts blocks of whole lines
+into the store. Executors judge each block by the rules of `recsys.dataset_csv`; their valid rows
+are shuffled into ranges of users, and each range becomes its part of the interactions by
+`recsys.interaction_table.make_part`. The driver joins the parts into one file, because that is
+what readers of features read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from recsys import contract
+from recsys.archive import MOVIES_CSV, RATINGS_CSV, DatasetArchive, open_dataset
+from recsys.dataset_csv import RatingBlock, RatingJudge, rating_blocks
+from recsys.interaction_table import RANGE_ROWS, make_part, sink_parts, user_ranges
+from recsys.interactions import (
+    Stats,
+    download_dataset,
+    make_stats,
+    put_features,
+    read_stats,
+    take_movies,
+)
+from recsys.object_store import ObjectStore
+from recsys.profile import Profiler
+from recsys.quarantine import Quarantine, Rejected, no_rows
+from recsys.settings import FeatureSettings
+from recsys.spark.exchange import Exchange, add_counts, count_by, executor_store, pack, unpack
+from recsys.validation import Header
+
+if TYPE_CHECKING:
+    from pyspark import Broadcast, SparkContext
+
+
+@dataclass(frozen=True)
+class _StoredBlock:
+    key: str
+    header: Header
+    first_line: int
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A block after judgement; ``rows`` packed."""
+
+    rows: bytes
+    rejected: Rejected
+    read: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What there is to say of a part of the interactions; ``lost`` packed."""
+
+    profiler: Profiler
+    splits: dict[str, int]
+    lost: bytes
+
+
+def spark_data_frames(
+    spark: SparkContext,
+    md5: str,
+    store: ObjectStore,
+    settings: FeatureSettings,
+    work_dir: Path,
+    range_rows: int = RANGE_ROWS,
+) -> Stats:
+    """Makes interactions, movies and quarantine from a stored dataset; statistics come last.
+
+    Args:
+        spark: where the work is done.
+        md5: the dataset.
+        store: holds ``datasets/<md5>/dataset.zip``; the features go to ``features/<md5>/``.
+        settings: holdout and the shares of broken rows that are borne.
+        work_dir: an existing folder of the driver's, about twice the zip.
+        range_rows: interactions of one task, which holds them in memory.
+
+    Raises:
+        DatasetError: as `recsys.interactions.generate_data_frames`.
+        ArtifactError: the dataset is not in the store, or not what was put there.
+    """
+    stats = read_stats(store, md5)
+    if stats is not None and stats.settings == settings:
+        return stats
+    with (
+        TemporaryDirectory(prefix="features-", dir=work_dir) as folder,
+        Exchange(store, md5) as exchange,
+    ):
+        work = Path(folder)
+        zip_path = work / contract.DATASET_FILE
+        download_dataset(store, md5, zip_path)
+        with open_dataset(zip_path) as archive:
+            job = _Job(spark, store, exchange, settings, range_rows)
+            stats = job.make_features(archive, md5, work)
+        put_features(store, stats, work)
+    return stats
+
+
+@dataclass(frozen=True)
+class _Job:
+    spark: SparkContext
+    store: ObjectStore
+    exchange: Exchange
+    settings: FeatureSettings
+    range_rows: int
+
+    def make_features(self, archive: DatasetArchive, md5: str, folder: Path) -> Stats:
+        from pyspark import StorageLevel
+
+        broken = folder / "broken"
+        broken.mkdir()
+        quarantine = Quarantine(broken, (MOVIES_CSV, RATINGS_CSV))
+        movies = take_movies(archive, self.settings, quarantine)
+        movies.write_parquet(folder / contract.MOVIES_FILE)
+        blocks = list(self._put_blocks(archive))
+        if not blocks:
+            raise no_rows(RATINGS_CSV)
+        movie_ids = self.spark.broadcast(pack(movies.select("movieId")))
+        # A lost executor's blocks are judged again; those of the others are on their disks.
+        judged = (
+            self.spark.parallelize(blocks, len(blocks))
+            .map(partial(_judge, movie_ids=movie_ids))
+            .persist(StorageLevel.DISK_ONLY)
+        )
+        users = unpack(judged.map(_count_users).treeReduce(add_counts))
+        for read, rejected in judged.map(_rejected).toLocalIterator():
+            quarantine.read(RATINGS_CSV, read)
+            quarantine.add(rejected)
+        quarantine.check(RATINGS_CSV, self.settings)
+        if users.is_empty():
+            raise no_rows(RATINGS_CSV, quarantine.stats(RATINGS_CSV))
+
+        ranges = user_ranges(users.lazy(), self.range_rows)
+        firsts = np.array([first for first, _ in ranges])
+        keys = [self.exchange.key("parts", number) for number in range(len(ranges))]
+        share = self.settings.holdout_share
+        parts = (
+            judged.flatMap(partial(_by_range, firsts=firsts))
+            .partitionBy(len(ranges), int)
+            .mapPartitionsWithIndex(partial(_make_part, keys=keys, holdout_share=share))
+            .persist(StorageLevel.DISK_ONLY)
+        )
+        # All at once; what follows takes their results one by one.
+        parts.count()
+        profiler = Profiler()
+        splits: Counter[str] = Counter()
+        for part in parts.toLocalIterator():
+            profiler.merge(part.profiler)
+            splits.update(part.splits)
+            lost = unpack(part.lost)
+            if lost.height:
+                quarantine.add_duplicates(RATINGS_CSV, lost)
+        quarantine.check(RATINGS_CSV, self.settings)
+        quarantine.write(folder / contract.QUARANTINE_FILE)
+        sink_parts(
+            lambda: (unpack(self.store.get_bytes(key)) for key in keys),
+            folder / contract.INTERACTIONS_FILE,
+        )
+        for made in (judged, parts):
+            made.unpersist()
+        return make_stats(md5, self.settings, folder, movies, profiler, splits, quarantine)
+
+    def _put_blocks(self, archive: DatasetArchive) -> Iterator[_StoredBlock]:
+        for number, block in enumerate(rating_blocks(archive.chunks(RATINGS_CSV))):
+            key = self.exchange.key("blocks", number)
+            self.store.put_bytes(key, block.lines)
+            yield _StoredBlock(key, block.header, block.first_line)
+
+
+def _judge(block: _StoredBlock, movie_ids: Broadcast[bytes]) -> _Judged:
+    judge = RatingJudge(unpack(movie_ids.value)["movieId"])
+    lines = executor_store().get_bytes(block.key)
+    batch = judge.judge(RatingBlock(block.header, block.first_line, lines))
+    return _Judged(pack(batch.rows), batch.rejected, batch.read)
+
+
+def _count_users(judged: _Judged) -> bytes:
+    return count_by(unpack(judged.rows), "userId")
+
+
+def _rejected(judged: _Judged) -> tuple[int, Rejected]:
+    return judged.read, judged.rejected
+
+
+def _by_range(
+    judged: _Judged, firsts: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> Iterator[tuple[int, bytes]]:
+    """Rows by the number of the range that holds their user."""
+    rows = unpack(judged.rows)
+    number = np.searchsorted(firsts, rows["userId"].to_numpy(), side="right") - 1
+    for found, some in (
+        rows.with_columns(range=number)
+        .partition_by("range", as_dict=True, include_key=False)
+        .items()
+    ):
+        yield int(found[0]), pack(some)
+
+
+def _make_part(
+    number: int, packed: Iterable[tuple[int, bytes]], keys: list[str], holdout_share: float
+) -> Iterator[_Part]:
+    table, lost = make_part(pl.concat([unpack(rows) for _, rows in packed]), holdout_share)
+    executor_store().put_bytes(keys[number], pack(table))
+    profiler = Profiler()
+    profiler.add(table)
+    splits = dict(table["split"].value_counts().iter_rows())
+    yield _Part(profiler, splits, pack(lost))

@@ -1,0 +1,131 @@
+"""Features of one machine against features on Spark: seconds, and memory of all processes.
+
+Each run is a process tree of its own that reads and writes a real S3 server::
+
+    python -m tests.benchmarks.bench_spark out.json dataset.zip [further.zip ...]
+
+Without a dataset it makes one of 100,000 ratings. What it prints stands in ``docs/spark.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from recsys import contract
+from recsys.dataset import fetch_dataset, read_source_md5
+from recsys.embedded import stack
+from recsys.embedded.home import Home
+from recsys.embedded.s3 import S3
+from recsys.interactions import generate_data_frames
+from recsys.object_store import ObjectStore
+from recsys.sample import write_sample
+from recsys.settings import FeatureSettings, S3Settings
+from recsys.spark.submit import SparkSubmit
+from recsys.vectors import make_movie_vectors
+from tests.conftest import fresh_bucket
+
+CORES: Final = 2
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+def run_one(engine: str, what: str, md5: str) -> None:
+    """One engine, one half of the features, in this process or below it."""
+    s3 = S3Settings()
+    settings = FeatureSettings()
+    if engine == "spark":
+        spark = SparkSubmit(ROOT / "spark/.venv/bin/spark-submit", f"local[{CORES}]")
+        spark.run("frames" if what == "frames" else "vectors", md5, settings, s3, print)
+        return
+    store = ObjectStore.connect(s3)
+    with tempfile.TemporaryDirectory() as work:
+        if what == "frames":
+            generate_data_frames(md5, store, settings, Path(work))
+        else:
+            make_movie_vectors(md5, store, settings, Path(work))
+
+
+def measure(engine: str, what: str, md5: str, s3: S3Settings) -> dict[str, float]:
+    """Wall seconds and the peak of memory that belongs to the processes alone."""
+    keys = (s3.access_key, s3.secret_key)
+    told = {
+        "RECSYS_S3_BUCKET": s3.bucket,
+        "RECSYS_S3_ENDPOINT": s3.endpoint or "",
+        "RECSYS_S3_REGION": s3.region,
+        **{n: k.get_secret_value() for n, k in zip(contract.SECRET_ENV, keys, strict=True) if k},
+    }
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "tests.benchmarks.bench_spark", "--one", engine, what, md5]
+    process = subprocess.Popen(command, env=os.environ | told, stdout=subprocess.DEVNULL)
+    peak = [0.0]
+    threading.Thread(target=_watch, args=(process.pid, peak), daemon=True).start()
+    if process.wait():
+        sys.exit(f"{engine} {what} failed")
+    return {"s": round(time.perf_counter() - began, 1), "mb": round(peak[0] / 1e6)}
+
+
+def _watch(pid: int, peak: list[float]) -> None:
+    try:
+        root = psutil.Process(pid)
+        while root.is_running():
+            total = 0
+            for process in [root, *root.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().uss
+                except psutil.Error:
+                    continue
+            peak[0] = max(peak[0], total)
+            time.sleep(0.3)
+    except psutil.Error:
+        return
+
+
+def bench(path: Path, s3: S3Settings) -> dict[str, dict[str, float]]:
+    """Both engines on one dataset."""
+    store = ObjectStore.connect(s3)
+    md5 = read_source_md5(str(path))
+    fetch_dataset(str(path), md5, store)
+    found = {}
+    for engine in ("local", "spark"):
+        store.delete(store.keys(f"features/{md5}/"))
+        for what in ("frames", "vectors"):
+            found[f"{engine} {what}"] = measure(engine, what, md5, s3)
+            print(f"| {path.name} | {engine} | {what} | {found[f'{engine} {what}']} |", flush=True)
+    return found
+
+
+def main(out: Path, datasets: list[Path]) -> None:
+    """Prints a table and writes JSON."""
+    if not (ROOT / "spark/.venv/bin/spark-submit").exists():
+        print("notice: Spark's environment is not here (`make spark`); nothing is measured")
+        return
+    with tempfile.TemporaryDirectory(prefix="recsys-bench-") as folder:
+        home = Home(Path(folder) / "home")
+        if not datasets:
+            datasets = [Path(folder) / "sample.zip"]
+            write_sample(datasets[0], ratings=100_000)
+        server = S3(home)
+        try:
+            with home.lock():
+                server.start()
+            with fresh_bucket(server) as s3:
+                measured = {path.name: bench(path, s3) for path in datasets}
+        finally:
+            stack.stop(home)
+    out.write_text(json.dumps(measured, indent=2))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--one":
+        run_one(*sys.argv[2:])
+    else:
+        main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

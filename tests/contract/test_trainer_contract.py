@@ -1,0 +1,225 @@
+"""What the pipeline counts on in every trainer, whoever built it; see recsys.contract."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys import contract
+from recsys.contract import ExitCode, GoldenPredictions, Manifest, TrainerInput
+from tests.contract.runner import ImageTrainer, LocalTrainer, Trainer
+from tests.trainer.conftest import QUICK, Bench
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+
+REVISION = "0123abc"
+_ASK = """
+import json, os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import keras, numpy
+assert not [name for name in sys.modules if name.startswith(("recsys", "trainer"))]
+model = keras.saving.load_model(sys.argv[1], safe_mode=True)
+asked = {k: numpy.array(v, numpy.int64) for k, v in json.loads(sys.argv[2]).items()}
+print(json.dumps(model.predict(asked, verbose=0).reshape(-1).tolist()))
+"""
+
+
+def environment(bench: Bench, given: TrainerInput) -> dict[str, str]:
+    """What a pod gets, and nothing of this machine."""
+    return {
+        **given.to_environment(),
+        **{name: bench.credentials[name] for name in contract.SECRET_ENV},
+        "RECSYS_CODE_REVISION": REVISION,
+        # Steps on small tables are too short to be shared among threads.
+        "TF_NUM_INTRAOP_THREADS": "1",
+    }
+
+
+def ask(bench: Bench, md5: str, overrides: object = QUICK, **changed: object) -> TrainerInput:
+    """An input as a pod's, where the folder for XCom is not there."""
+    return bench.input(overrides, md5=md5 * 32, xcom_dir="/airflow/xcom", **changed)
+
+
+def manifest_of(bench: Bench, given: TrainerInput) -> Manifest | None:
+    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    if bench.store.head(key) is None:
+        return None
+    return Manifest.from_json(bench.store.get_bytes(key))
+
+
+@pytest.fixture(scope="module")
+def unanswered(trainer: Trainer, bench: Bench) -> Iterator[subprocess.Popen[str]]:
+    """A trainer whose S3 is gone: begun before the others, because it asks more than once."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        given = ask(bench, "5", s3_endpoint=endpoint)
+        process, _ = trainer.start(environment(bench, given), "train")
+        with process:
+            yield process
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def trained(
+    trainer: Trainer, bench: Bench, small: Tables, unanswered: object
+) -> tuple[TrainerInput, str]:
+    """The input of a training that ended well, and what it said."""
+    bench.put_features(*small, md5="1" * 32)
+    given = ask(bench, "1")
+    code, out = trainer.run(environment(bench, given), "train")
+    assert code == ExitCode.OK, out
+    return given, out
+
+
+def test_a_manifest_tells_what_was_made_for_whom(
+    bench: Bench, trained: tuple[TrainerInput, str]
+) -> None:
+    given, _ = trained
+    manifest = manifest_of(bench, given)
+    assert manifest is not None
+    assert (manifest.run_nonce, manifest.build) == (given.run_nonce, given.build)
+    assert {artifact.name for artifact in manifest.artifacts} >= contract.REQUIRED_ARTIFACTS
+    for artifact in manifest.artifacts:
+        assert bench.store.sha256(artifact.key) == artifact.sha256
+    assert manifest.metrics["model"]["rmse"] < manifest.metrics["baselines"]["bias"]["rmse"]
+    assert manifest.lineage["code_revision"] == REVISION
+
+
+def test_what_it_says_holds_no_secret(bench: Bench, trained: tuple[TrainerInput, str]) -> None:
+    given, out = trained
+    key = contract.release_key(given.release_id, contract.TRAINER_LOG_FILE)
+    stored = bench.store.get_bytes(key).decode()
+    assert "exit code 0" in stored
+    for name in contract.SECRET_ENV:
+        assert bench.credentials[name] not in out + stored
+
+
+def test_stock_keras_loads_the_model_in_a_fresh_process_and_takes_any_id(
+    bench: Bench, trained: tuple[TrainerInput, str], tmp_path: Path
+) -> None:
+    manifest = manifest_of(bench, trained[0])
+    assert manifest is not None
+    path = tmp_path / contract.MODEL_FILE
+    bench.store.download(manifest.artifact(contract.MODEL_FILE).key, path)
+    stored = bench.store.get_bytes(manifest.artifact(contract.GOLDEN_FILE).key)
+    golden = GoldenPredictions.model_validate_json(stored)
+    strangers = [0, -1, 2**31, 2**63 - 1]
+    asked = {
+        "userId": golden.user_ids + strangers,
+        "movieId": golden.movie_ids + strangers,
+    }
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _ASK, str(path), json.dumps(asked)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    stars = json.loads(done.stdout.splitlines()[-1])
+    count = len(golden.stars)
+    assert stars[:count] == pytest.approx(golden.stars, abs=contract.GOLDEN_TOLERANCE)
+    assert len(stars) == count + len(strangers)
+    assert all(contract.MIN_STARS <= s <= contract.MAX_STARS for s in stars)
+
+
+def test_verify_accepts_what_train_made_and_no_other_run(
+    trainer: Trainer, bench: Bench, trained: tuple[TrainerInput, str]
+) -> None:
+    given, _ = trained
+    code, out = trainer.run(environment(bench, given), "verify")
+    assert code == ExitCode.OK, out
+    other = given.model_copy(update={"run_nonce": "another-run"})
+    code, out = trainer.run(environment(bench, other), "verify")
+    assert code == ExitCode.BAD_DATA, out
+
+
+def test_sigterm_in_the_middle_leaves_no_manifest(
+    trainer: Trainer, bench: Bench, small: Tables
+) -> None:
+    bench.put_features(*small, md5="2" * 32)
+    endless = {"rating": {"epochs": 1000, "batch_size": 64}}
+    given = ask(bench, "2", endless)
+    process, name = trainer.start(environment(bench, given), "train")
+    with process:
+        assert process.stdout is not None
+        said = next((line for line in process.stdout if "epoch 2:" in line), None)
+        assert said, "it ended before it was told to"
+        trainer.terminate(process, name)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.TERMINATED, out
+    assert manifest_of(bench, given) is None
+
+
+def test_bad_data_is_told_by_the_exit_code(trainer: Trainer, bench: Bench, small: Tables) -> None:
+    interactions, movies = small
+    same = interactions.with_columns(rating=pl.lit(4.0, pl.Float32))
+    bench.put_features(same, movies, md5="3" * 32)
+    given = ask(bench, "3")
+    code, out = trainer.run(environment(bench, given), "train")
+    assert code == ExitCode.BAD_DATA, out
+    assert "what to do:" in out
+    assert manifest_of(bench, given) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({contract.ENV_BUILD: "{"}, "makes no sense"),
+        ({contract.ENV_RUN_NONCE: ""}, "run_nonce"),
+        ({contract.ENV_S3_BUCKET: "no-such-bucket"}, "no-such-bucket"),
+    ],
+)
+def test_bad_config_is_told_by_the_exit_code(
+    trainer: Trainer, bench: Bench, changed: dict[str, str], named: str
+) -> None:
+    given = ask(bench, "4")
+    code, out = trainer.run(environment(bench, given) | changed, "train")
+    assert code == ExitCode.BAD_CONFIG, out
+    assert named in out
+
+
+def test_s3_that_is_gone_is_worth_another_try(
+    unanswered: subprocess.Popen[str], trained: object
+) -> None:
+    out, _ = unanswered.communicate(timeout=200)
+    assert unanswered.returncode == ExitCode.UNAVAILABLE, out
+    assert contract.exit_is_transient(unanswered.returncode)
+
+
+def test_it_needs_no_writable_place_but_that_for_temporary_files(
+    trainer: Trainer, scratch: Path, trained: object
+) -> None:
+    if not trainer.read_only:
+        pytest.skip("this machine allows no mount namespace: the root could not be read-only")
+    done = trainer.python("open('/probe', 'w')")
+    assert "Read-only file system" in done.stderr, done.stderr
+    if isinstance(trainer, LocalTrainer):
+        assert not list(scratch.glob("recsys-trainer-*")), "temporary files are left behind"
+
+
+def test_the_image_runs_as_nobody_in_particular_and_names_its_revision(
+    image: ImageTrainer,
+) -> None:
+    config = json.loads(image.config())
+    assert config["User"] == "10001:10001"
+    assert config["StopSignal"] in ("SIGTERM", "15")
+    assert config["Labels"]["org.opencontainers.image.revision"] != "unknown"
+
+
+def test_the_image_holds_no_compiler_no_airflow_and_no_password(image: ImageTrainer) -> None:
+    done = image.python(
+        "import importlib.util, os, shutil; "
+        "print([shutil.which(c) for c in ('cc', 'gcc', 'make')], "
+        "importlib.util.find_spec('airflow'), os.getuid(), os.access('/app', os.W_OK))"
+    )
+    assert done.stdout.split("\n")[0] == "[None, None, None] None 10001 False", done.stderr
+    config = json.loads(image.config())
+    assert not [v for v in config["Env"] if "PASSWORD" in v or "SECRET" in v]

@@ -1,0 +1,180 @@
+"""A Docker engine that runs a container's command as a process of this machine.
+
+It answers what DockerOperator asks: images, containers, their output, their exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import struct
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+_API = "1.44"
+
+
+@dataclass
+class Engine:
+    """What the engine has.
+
+    Attributes:
+        images: names that were pulled or built; others are nowhere to be had.
+        command: what stands for the image's entrypoint; the container's command follows.
+        cwd: where it runs.
+        environment: what the image itself sets.
+    """
+
+    images: set[str]
+    command: list[str]
+    cwd: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class FakeDocker:
+    """The server, in a thread of its own, on a TCP port."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.created: list[dict[str, Any]] = []
+        """Every container that was asked for, as it was asked for."""
+        self.removed: list[str] = []
+        self.processes: dict[str, asyncio.subprocess.Process] = {}
+        self._codes: dict[str, asyncio.Future[int]] = {}
+        self._output: dict[str, asyncio.Queue[bytes | None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> FakeDocker:
+        self._thread.start()
+        self._started.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    @property
+    def url(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def kill(self, name: str) -> None:
+        """Ends a container's process as the kernel would."""
+        process = self.processes.get(name)
+        if process and process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        app = web.Application()
+        add = app.router.add_route
+        for prefix in ("", "/v{version}"):
+            add("GET", prefix + "/version", self._version)
+            add("GET", prefix + "/images/json", self._images)
+            add("POST", prefix + "/images/create", self._pull)
+            add("POST", prefix + "/containers/create", self._create)
+            container = prefix + "/containers/{name}"
+            add("POST", container + "/attach", self._attach)
+            add("POST", container + "/start", self._start)
+            add("POST", container + "/stop", self._stop)
+            add("POST", container + "/wait", self._wait)
+            add("GET", container + "/json", self._inspect)
+            add("DELETE", container, self._remove)
+        self._runner = web.AppRunner(app)
+        self._loop.run_until_complete(self._runner.setup())
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        self._loop.run_until_complete(site.start())
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        self._started.set()
+        self._loop.run_forever()
+
+    async def _version(self, request: web.Request) -> web.Response:
+        return web.json_response({"Version": "28.0", "ApiVersion": _API, "MinAPIVersion": "1.24"})
+
+    async def _images(self, request: web.Request) -> web.Response:
+        wanted = request.query.get("filter") or request.query.get("reference") or ""
+        found = [
+            {"Id": name} for name in sorted(self.engine.images) if not wanted or name == wanted
+        ]
+        return web.json_response(found)
+
+    async def _pull(self, request: web.Request) -> web.Response:
+        wanted = request.query["fromImage"]
+        return web.json_response({"message": f"manifest for {wanted} not found"}, status=404)
+
+    async def _create(self, request: web.Request) -> web.Response:
+        container = await request.json()
+        if container["Image"] not in self.engine.images:
+            message = f"No such image: {container['Image']}"
+            return web.json_response({"message": message}, status=404)
+        name = f"container{len(self.created)}"
+        self.created.append(container)
+        self._codes[name] = self._loop.create_future()
+        self._output[name] = asyncio.Queue()
+        return web.json_response({"Id": name, "Warnings": []}, status=201)
+
+    async def _attach(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(
+            headers={"Content-Type": "application/vnd.docker.multiplexed-stream"}
+        )
+        await response.prepare(request)
+        queue = self._output[request.match_info["name"]]
+        while (line := await queue.get()) is not None:
+            await response.write(struct.pack(">BxxxL", 1, len(line)) + line)
+        await response.write_eof()
+        return response
+
+    async def _start(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        told = self.created[int(name.removeprefix("container"))]
+        given = dict(variable.split("=", 1) for variable in told.get("Env") or [])
+        self.processes[name] = await asyncio.create_subprocess_exec(
+            *self.engine.command,
+            *(told.get("Cmd") or []),
+            cwd=self.engine.cwd,
+            env=self.engine.environment | given,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        task = self._loop.create_task(self._run(name))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return web.Response(status=204)
+
+    async def _run(self, name: str) -> None:
+        process = self.processes[name]
+        assert process.stdout
+        async for line in process.stdout:
+            await self._output[name].put(line)
+        code = await process.wait()
+        self._codes[name].set_result(128 - code if code < 0 else code)
+        await self._output[name].put(None)
+
+    async def _wait(self, request: web.Request) -> web.Response:
+        code = await asyncio.shield(self._codes[request.match_info["name"]])
+        return web.json_response({"StatusCode": code})
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        self.kill(request.match_info["name"])
+        return web.Response(status=204)
+
+    async def _inspect(self, request: web.Request) -> web.Response:
+        return web.json_response({"Id": request.match_info["name"], "Config": {"Tty": False}})
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        self.kill(name)
+        self.removed.append(name)
+        return web.Response(status=204)

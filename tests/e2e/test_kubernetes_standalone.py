@@ -1,0 +1,177 @@
+"""The weekly DAG under a real scheduler and triggerer, its trainer in pods of the fake API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from recsys import contract, status
+from recsys.commands.output import embedded_services
+from recsys.embedded import airflow, stack
+from recsys.embedded.home import Home
+from recsys.embedded.s3 import S3
+from recsys.services import Services
+from tests.e2e.conftest import DEFAULTS, Outcome, Pipeline, connections
+from tests.e2e.fake_kubernetes import FakeKubernetes, World
+from tests.e2e.test_standalone import DAG_ID, task_states, wait
+from tests.e2e.test_trainer_pod import IMAGE, ROOT, SECRET, serialize
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+Running = tuple[Home, Services, FakeKubernetes]
+
+
+@pytest.fixture(scope="module")
+def patched() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as context:
+        yield context
+
+
+@pytest.fixture(scope="module")
+def on_pods(small_dataset: Path, patched: pytest.MonkeyPatch) -> Iterator[Running]:
+    """The stack as `recsys up` starts it, told to train in pods."""
+    with tempfile.TemporaryDirectory(prefix="recsys-stack-") as folder:
+        home = Home(Path(folder))
+        home.remember_source(str(small_dataset))
+        world = World(
+            command=[os.environ["RECSYS_TRAINER_PYTHON"], "-m", "trainer"],
+            cwd=ROOT,
+            environment={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            secrets={SECRET: S3(home).credentials()},
+        )
+        with FakeKubernetes(world) as cluster:
+            for name in [n for n in os.environ if n.startswith(("AIRFLOW", "RECSYS_RETRY"))]:
+                patched.delenv(name)
+            extra = {"kube_config": json.dumps(cluster.kube_config)}
+            for name, value in {
+                "RECSYS_TRAINER_LAUNCHER": "kubernetes",
+                "AIRFLOW_VAR_RECSYS_TRAINER_IMAGE": IMAGE,
+                "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(
+                    {"conn_type": "kubernetes", "extra": extra}
+                ),
+            }.items():
+                patched.setenv(name, value)
+            try:
+                stack.start(home)
+                yield home, embedded_services(home), cluster
+            finally:
+                stack.stop(home)
+
+
+def holders(port: int) -> set[int]:
+    """Other processes that are connected to this port."""
+    return {
+        c.pid
+        for c in psutil.net_connections("tcp")
+        if c.raddr and c.raddr.port == port and c.pid not in (None, os.getpid())
+    }
+
+
+def test_a_task_killed_while_its_pod_trains_finds_the_same_pod_again(
+    on_pods: Running, small_dataset: Path
+) -> None:
+    home, services, cluster = on_pods
+    world = cluster.world
+    trainer = world.command
+    # The pod waits until the task was killed, and then trains.
+    go = home.folder("airflow") / "go"
+    world.command = [
+        "sh",
+        "-c",
+        f'echo here; while [ ! -e {go} ]; do sleep 0.1; done; exec "$@"',
+        "sh",
+        *trainer,
+    ]
+    with airflow.client(home) as client:
+        client.wait_for_dag(DAG_ID)
+        run_id = client.trigger(DAG_ID, {"source": str(small_dataset), **DEFAULTS})
+        while not (cluster.processes and holders(cluster.port)):
+            assert client.run_state(DAG_ID, run_id) in ("queued", "running")
+            time.sleep(0.2)
+        # Once more, so that the try is past its start and follows the log.
+        time.sleep(3)
+        [victim] = holders(cluster.port)
+        os.kill(victim, signal.SIGKILL)
+        while not holders(cluster.port) - {victim}:
+            assert client.run_state(DAG_ID, run_id) == "running"
+            time.sleep(0.2)
+        world.command = trainer
+        go.touch()
+        assert wait(client, run_id) == "success", task_states(client, run_id)
+        tries = {t.task_id: t.try_number for t in client.task_instances(DAG_ID, run_id)}
+    assert tries["train_dl_model"] >= 2
+    arguments = [pod["spec"]["containers"][0]["args"] for pod in cluster.created]
+    assert arguments == [["train"], ["verify"]], "one pod trained, whoever waited for it"
+    assert status.status(services)["champion"] is not None
+    assert status.problems(services) == []
+
+
+def decide(services: Services, source: Path) -> Outcome:
+    """The DAG as far as its first branch, run in this process."""
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.sdk import DAG, chain
+
+    from recsys_dag import tasks
+    from recsys_dag.defaults import task_defaults
+
+    with DAG(
+        "decide",
+        schedule=None,
+        start_date=datetime(2026, 1, 1),
+        params={"source": str(source), "force": False},
+        default_args=task_defaults(),
+    ) as dag:
+        ends = [EmptyOperator(task_id=name) for name in ("fetch_dataset", "do_nothing")]
+        chain(tasks.data_is_new(), ends)
+    serialize(dag)
+    return Pipeline(services).run_dag(dag, {})
+
+
+def test_a_new_image_alone_starts_a_run_and_a_tag_is_refused(
+    on_pods: Running, small_dataset: Path, airflow_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, services, _ = on_pods
+    for name, value in connections(services).items():
+        monkeypatch.setenv(name, value)
+    outcome = decide(services, small_dataset)
+    assert outcome.ran("do_nothing"), outcome
+    variable = "AIRFLOW_VAR_RECSYS_TRAINER_IMAGE"
+    monkeypatch.setenv(variable, f"registry.example/recsys-trainer@sha256:{'e' * 64}")
+    assert decide(services, small_dataset).ran("fetch_dataset")
+    monkeypatch.setenv(variable, "registry.example/recsys-trainer:v2")
+    outcome = decide(services, small_dataset)
+    assert outcome.state == "failed"
+    assert outcome.tries["data_is_new"] == 1
+    assert "names no image by digest" in outcome.errors["data_is_new"]
+
+
+def test_a_deferred_pod_is_watched_by_the_triggerer(
+    on_pods: Running, changed_dataset: Path, patched: pytest.MonkeyPatch
+) -> None:
+    home, services, cluster = on_pods
+    before, pods = status.status(services)["champion"]["release_id"], len(cluster.created)
+    airflow.stop(home)
+    patched.setenv("RECSYS_TRAINER_POD_DEFERRABLE", "true")
+    airflow.start(home)
+    seen: set[str] = set()
+    with airflow.client(home) as client:
+        client.wait_for_dag(DAG_ID)
+        run_id = client.trigger(DAG_ID, {"source": str(changed_dataset), **DEFAULTS})
+        while client.run_state(DAG_ID, run_id) in ("queued", "running"):
+            seen.add(task_states(client, run_id).get("train_dl_model", ""))
+            time.sleep(0.5)
+        assert wait(client, run_id) == "success", task_states(client, run_id)
+    assert "deferred" in seen
+    assert len(cluster.created) == pods + 2
+    after = status.status(services)["champion"]["release_id"]
+    assert after != before
+    services.store.head(contract.release_key(after, contract.MANIFEST_FILE))

@@ -1,0 +1,168 @@
+"""The trainer's container: the real DockerOperator against an engine that runs it as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from recsys import contract, pipeline, verification
+from tests.e2e.conftest import Outcome, Pipeline, connections
+from tests.e2e.fake_docker import Engine, FakeDocker
+from tests.e2e.test_trainer_pod import DIGEST, IMAGE, ROOT, featured, serialize, when_running
+
+__all__ = ["featured"]
+
+
+@pytest.fixture
+def engine() -> Engine:
+    """An engine that has the image."""
+    return Engine(
+        images={IMAGE},
+        command=[os.environ["RECSYS_TRAINER_PYTHON"], "-m", "trainer"],
+        cwd=ROOT,
+        environment={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    )
+
+
+@pytest.fixture
+def docker(engine: Engine, featured: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
+    services, about = featured
+    services.store.delete([contract.release_key(about.release_id, contract.MANIFEST_FILE)])
+    for name, value in connections(services).items():
+        monkeypatch.setenv(name, value)
+    with FakeDocker(engine) as fake:
+        yield fake
+
+
+def run(
+    featured: Any,
+    url: str,
+    subcommands: tuple[str, ...] = ("train",),
+    retries: int = 0,
+    **settings: Any,
+) -> Outcome:
+    """Runs the containers one after the other in a small DAG of their own."""
+    from airflow.sdk import DAG, chain, task
+
+    from recsys_dag.defaults import task_defaults
+    from recsys_dag.trainer_container import TrainerContainer
+    from recsys_dag.trainer_settings import ContainerSettings
+
+    services, about = featured
+    with DAG("trainer_container", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+
+        @task(task_id="data_is_new")
+        def begin(**context: Any) -> None:
+            context["ti"].xcom_push(key="run", value=about.model_dump(mode="json"))
+            context["ti"].xcom_push(key="trainer_image", value=IMAGE)
+
+        defaults = task_defaults() | {"retries": retries, "retry_delay": timedelta(seconds=0.1)}
+        containers = [
+            TrainerContainer(
+                task_id=f"{name}_container",
+                subcommand=name,
+                container_settings=ContainerSettings(url=url, **settings),
+                **defaults,
+            )
+            for name in subcommands
+        ]
+        chain(begin(), *containers)
+    serialize(dag)
+    return Pipeline(services).run_dag(dag, {})
+
+
+def test_a_container_trains_and_another_verifies_what_it_made(airflow_db, featured, docker):
+    services, about = featured
+    outcome = run(featured, docker.url, ("train", "verify"))
+    assert outcome.state == "success", outcome.errors
+    manifest, _ = verification.read_manifest(services.store, about.release_id)
+    assert manifest.run_nonce == about.run_nonce
+    assert manifest.build.trainer_digest == DIGEST
+    assert [container["Cmd"] for container in docker.created] == [["train"], ["verify"]]
+    assert docker.removed == ["container0", "container1"]
+    # The release is trained now: a second run of the task has nothing to do.
+    assert run(featured, docker.url).state == "success"
+    assert len(docker.created) == 2
+
+
+def test_the_container_is_what_the_settings_say(airflow_db, featured, docker, engine, caplog):
+    from recsys_dag.trainer_container import TrainerContainer
+
+    engine.command = ["true"]
+    assert run(featured, docker.url, memory="3g", cpus=1.5, network="data").state == "success"
+    [container] = docker.created
+    host = container["HostConfig"]
+    assert container["Image"] == IMAGE
+    assert host["Memory"] == 3 * 2**30
+    assert host["NetworkMode"] == "data"
+    assert host["CpuShares"] == 1536
+    assert not host.get("Binds")
+    assert not host.get("Mounts")
+    assert not host.get("Privileged")
+    given = dict(variable.split("=", 1) for variable in container["Env"])
+    secrets = pipeline.secrets(featured[0])
+    assert given.items() >= secrets.items()
+    assert given[contract.ENV_RELEASE_ID] == featured[1].release_id
+    # They are in no field that Airflow renders and shows, and in no log.
+    assert "environment" in TrainerContainer.template_fields
+    assert "_private_environment" not in TrainerContainer.template_fields
+    for secret in secrets.values():
+        assert secret not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("code", "tries", "said"),
+    [(65, 1, "BAD_DATA"), (78, 1, "BAD_CONFIG"), (70, 1, "INTERNAL"), (75, 2, "UNAVAILABLE")],
+)
+def test_the_exit_code_decides_whether_another_try_is_made(
+    airflow_db, featured, docker, engine, code, tries, said
+):
+    engine.command = ["sh", "-c", f"echo last words; exit {code}"]
+    outcome = run(featured, docker.url, retries=1)
+    assert outcome.state == "failed"
+    assert outcome.tries["train_container"] == tries
+    assert f"exit code {code} ({said})" in outcome.errors["train_container"]
+    assert "last words" in outcome.errors["train_container"]
+    assert len(docker.removed) == tries
+
+
+def test_a_killed_container_is_transient_and_removed(airflow_db, featured, docker, engine):
+    engine.command = ["sh", "-c", "sleep 30"]
+    docker.log_of = lambda name: ""
+    when_running(docker, docker.kill)
+    outcome = run(featured, docker.url)
+    assert outcome.state == "failed"
+    assert "exit code 137" in outcome.errors["train_container"]
+    assert docker.removed == ["container0"]
+
+
+def test_a_missing_image_is_permanent_and_named(airflow_db, featured, docker, engine):
+    engine.images.clear()
+    outcome = run(featured, docker.url, retries=1)
+    assert outcome.tries["train_container"] == 1
+    assert "image is not to be had" in outcome.errors["train_container"]
+    assert DIGEST in outcome.errors["train_container"]
+    assert "recsys_trainer_image" in outcome.errors["train_container"]
+
+
+def test_an_engine_that_is_down_is_transient(airflow_db, featured, docker):
+    outcome = run(featured, "tcp://127.0.0.1:1", retries=1)
+    assert outcome.state == "failed"
+    assert outcome.tries["train_container"] == 2
+    assert "RECSYS_TRAINER_DOCKER_URL" in outcome.errors["train_container"]
+
+
+def test_what_the_pod_and_the_container_are_told_is_the_same(airflow_db, featured, docker, engine):
+    """One function makes it; the launchers add only secrets."""
+    engine.command = ["true"]
+    run(featured, docker.url)
+    services, about = featured
+    given = dict(variable.split("=", 1) for variable in docker.created[0]["Env"])
+    told = pipeline.trainer_input(services, about, about.run_nonce).to_environment()
+    assert given == told | pipeline.secrets(services)
+    assert json.loads(given[contract.ENV_BUILD])["trainer_digest"] == DIGEST

@@ -1,0 +1,105 @@
+"""The S3 accounts of docker-compose.yaml, given to a real server, and the bucket it begins with."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from recsys.embedded.home import Home
+from recsys.embedded.processes import Command
+from recsys.embedded.s3 import BUCKET, S3
+
+
+@pytest.fixture
+def store(repository: Path, home: Home) -> Iterator[S3]:
+    """A server with the identities of the compose file; the pipeline's are the home's own."""
+    compose = yaml.safe_load((repository / "docker-compose.yaml").read_text())
+    home.path.mkdir(parents=True, exist_ok=True)
+    drawn = home.secrets()
+    given = {
+        "S3_ACCESS_KEY": drawn.s3_access_key,
+        "S3_SECRET_KEY": drawn.s3_secret_key,
+        "SITE_S3_ACCESS_KEY": "site-key",
+        "SITE_S3_SECRET_KEY": "site-secret",
+        "S3_BUCKET": BUCKET,
+    }
+    content = compose["configs"]["s3-identities"]["content"]
+    text = re.sub(r"\$\{(\w+)[^}]*\}", lambda found: given[found[1]], content)
+    assert json.loads(text)["identities"]
+    file = home.path / "identities.json"
+    file.write_text(text)
+
+    class Store(S3):
+        def command(self) -> Command:
+            plain = super().command()
+            return replace(plain, arguments=[*plain.arguments, f"-s3.config={file}"])
+
+    server = Store(home)
+    with home.lock():
+        server.start()
+    yield server
+    with home.lock():
+        server.stop()
+
+
+def client(store: S3, key: str, secret: str) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=store.address(),
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+    )
+
+
+def test_the_site_reads_and_changes_nothing_and_the_bucket_is_made_once(
+    store: S3, repository: Path
+) -> None:
+    drawn = store.home.secrets()
+    connection = {
+        "login": drawn.s3_access_key,
+        "password": drawn.s3_secret_key,
+        "extra": {
+            "endpoint_url": store.address(),
+            "region_name": "us-east-1",
+            "bucket_name": "another",
+        },
+    }
+    for said in ("made the bucket another", "the bucket another is there"):
+        done = subprocess.run(
+            [sys.executable, str(repository / "docker/s3/make_bucket.py")],
+            env={**os.environ, "AIRFLOW_CONN_RECSYS_S3": json.dumps(connection)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.strip() == said, done.stderr
+
+    pipeline = client(store, drawn.s3_access_key, drawn.s3_secret_key)
+    site = client(store, "site-key", "site-secret")
+    pipeline.put_object(Bucket=BUCKET, Key="releases/x/model.keras", Body=b"model")
+    pipeline.put_object(Bucket="another", Key="secret", Body=b"not the site's")
+    read = site.get_object(Bucket=BUCKET, Key="releases/x/model.keras")
+    assert read["Body"].read() == b"model"
+    for refused in (
+        lambda: site.put_object(Bucket=BUCKET, Key="latest_model.keras", Body=b"forged"),
+        lambda: site.delete_object(Bucket=BUCKET, Key="releases/x/model.keras"),
+        lambda: site.get_object(Bucket="another", Key="secret"),
+        lambda: site.create_bucket(Bucket="mine-own"),
+        lambda: client(store, "site-key", "wrong").list_objects_v2(Bucket=BUCKET),
+    ):
+        with pytest.raises(ClientError) as error:
+            refused()
+        assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403

@@ -1,0 +1,54 @@
+"""Spark's own environment, for tests that start it as a task would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recsys.embedded.s3 import S3
+from recsys.object_store import ObjectStore
+from recsys.settings import S3Settings
+from recsys.spark.submit import SparkSubmit
+from tests.conftest import fresh_bucket
+
+LEAST_JAVA = 17
+
+
+def _java() -> int:
+    """The major number of the Java that Spark would take; 0: there is none."""
+    home = os.environ.get("JAVA_HOME")
+    program = str(Path(home, "bin", "java")) if home else shutil.which("java")
+    if program is None:
+        return 0
+    told = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(\d+)', told.stderr)
+    return int(found[1]) if found else 0
+
+
+@pytest.fixture(scope="session")
+def spark(repository: Path) -> SparkSubmit:
+    """Spark on two cores of this machine."""
+    program = repository / "spark" / ".venv" / "bin" / "spark-submit"
+    if not program.exists():
+        pytest.skip("Spark's environment is not here: `make spark` makes it")
+    if (java := _java()) < LEAST_JAVA:
+        pytest.skip(f"Spark needs Java {LEAST_JAVA} or newer, found {java or 'none'}")
+    return SparkSubmit(program, "local[2]")
+
+
+@pytest.fixture(scope="module")
+def module_s3(s3_server: S3) -> Iterator[S3Settings]:
+    """Settings that lead to a bucket of this module's own."""
+    with fresh_bucket(s3_server) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def module_store(module_s3: S3Settings) -> ObjectStore:
+    return ObjectStore.connect(module_s3)

@@ -1,0 +1,42 @@
+"""A driver of the tests: many small blocks and ranges, so that a small dataset is shuffled, too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pyspark import SparkConf, SparkContext
+
+from recsys import dataset_csv
+from recsys.object_store import ObjectStore
+from recsys.settings import FeatureSettings, S3Settings
+from recsys.spark import frames
+
+md5, settings, block_bytes, range_rows = sys.argv[1:]
+dataset_csv.BLOCK_BYTES = piece = int(block_bytes)
+blocks = 0
+
+
+def small_blocks(chunks: Iterable[bytes]) -> Iterator[dataset_csv.RatingBlock]:
+    """Blocks of about so many bytes: an archive's own chunks are as large as the dataset."""
+    global blocks
+    pieces = (chunk[at : at + piece] for chunk in chunks for at in range(0, len(chunk), piece))
+    for block in dataset_csv.rating_blocks(pieces):
+        blocks += 1
+        yield block
+
+
+frames.rating_blocks = small_blocks
+context = SparkContext(conf=SparkConf().setExecutorEnv("POLARS_MAX_THREADS", "1"))
+with TemporaryDirectory() as work:
+    frames.spark_data_frames(
+        context,
+        md5,
+        ObjectStore.connect(S3Settings()),
+        FeatureSettings.model_validate_json(settings),
+        Path(work),
+        int(range_rows),
+    )
+print(blocks)

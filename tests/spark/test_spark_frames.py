@@ -1,0 +1,153 @@
+"""Broken, doubled and unsorted rows, in many blocks and ranges, on Spark and on one machine."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import subprocess
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys import contract
+from recsys.archive import RATINGS_CSV
+from recsys.errors import ConfigurationError, PermanentError
+from recsys.interactions import Stats, generate_data_frames, read_stats
+from recsys.object_store import ObjectStore
+from recsys.settings import FeatureSettings, RuleShares, S3Settings
+from recsys.spark.exchange import Exchange
+from recsys.spark.submit import SparkSubmit
+from recsys.validation import Rule
+
+# Java and Spark take long to start on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
+ALL_BORNE = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
+TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_BORNE)
+BROKEN = [
+    "1,1,\xff,5",
+    "1,2,3.0",
+    "x,1,4.0,5",
+    "0,1,4.0,5",
+    "1,0,4.0,5",
+    "1,1,4.3,5",
+    "1,1,4.0,99999999999",
+    "1,999,4.0,5",
+]
+
+
+def _put(store: ObjectStore, rows: list[str]) -> str:
+    movies = "movieId,title,genres\n" + "".join(
+        f"{i},Film {i} ({1950 + i}),Drama|Comedy\n" for i in range(1, 61)
+    )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        ratings = "userId,movieId,rating,timestamp\n" + "\r\n".join(rows) + "\n"
+        archive.writestr(zipfile.ZipInfo("ml/ratings.csv"), ratings.encode("latin-1"))
+        archive.writestr(zipfile.ZipInfo("ml/movies.csv"), movies)
+    content = out.getvalue()
+    md5 = hashlib.new("md5", content, usedforsecurity=False).hexdigest()
+    store.put_bytes(
+        contract.dataset_key(md5, contract.DATASET_FILE),
+        content,
+        {"md5": md5, "sha256": hashlib.sha256(content).hexdigest()},
+    )
+    return md5
+
+
+def _rows() -> list[str]:
+    chance = random.Random(3)  # noqa: S311  no secret
+    rows = [
+        f"{user},{movie},{chance.randint(1, 10) / 2},{chance.randint(1, 2000)}"
+        for user in range(1, 201)
+        for movie in chance.sample(range(1, 61), 20)
+    ]
+    again = [f"{row.rsplit(',', 2)[0]},1.5,{chance.randint(1, 2000)}" for row in rows[:300]]
+    rows += again + BROKEN * 10
+    chance.shuffle(rows)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def engines(
+    spark: SparkSubmit,
+    module_s3: S3Settings,
+    module_store: ObjectStore,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """All stored features of one hostile dataset: on Spark in about 20 blocks and 9 ranges."""
+    md5 = _put(module_store, _rows())
+    driver = Path(__file__).with_name("driver.py")
+    conf = ["--conf", "spark.ui.enabled=false", "--conf", "spark.driver.host=127.0.0.1"]
+    arguments = [md5, TOLERANT.model_dump_json(), "4096", "500"]
+    done = subprocess.run(
+        [spark.program, "--master", spark.master, *conf, driver, *arguments],
+        env=spark.environment(module_s3),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10, "there were hardly any blocks"
+    on_spark = _features(module_store, md5)
+    module_store.delete([contract.features_key(md5, contract.STATS_FILE)])
+    generate_data_frames(md5, module_store, TOLERANT, tmp_path_factory.mktemp("work"))
+    return on_spark, _features(module_store, md5)
+
+
+def _features(store: ObjectStore, md5: str) -> dict[str, bytes]:
+    prefix = f"features/{md5}/"
+    return {key.removeprefix(prefix): store.get_bytes(key) for key in store.keys(prefix)}
+
+
+def test_many_blocks_and_ranges_make_the_features_of_one_machine(
+    engines: tuple[dict[str, bytes], dict[str, bytes]],
+) -> None:
+    on_spark, local = engines
+    assert sorted(on_spark) == sorted(local)
+    for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE):
+        assert pl.read_parquet(on_spark[name]).equals(pl.read_parquet(local[name]))
+    quarantined = [
+        pl.read_parquet(made[contract.QUARANTINE_FILE]).sort("file", "rule", "line")
+        for made in engines
+    ]
+    assert quarantined[0].equals(quarantined[1])
+    assert set(quarantined[0]["rule"]) == set(Rule) - {Rule.TITLE_LENGTH}
+
+
+def test_many_blocks_and_ranges_add_up_to_the_statistics_of_one_machine(
+    module_store: ObjectStore,
+    engines: tuple[dict[str, bytes], dict[str, bytes]],
+) -> None:
+    on_spark, local = (Stats.from_json(made[contract.STATS_FILE]) for made in engines)
+    assert on_spark.model_dump(exclude={"sha256"}) == local.model_dump(exclude={"sha256"})
+    assert on_spark.files[RATINGS_CSV].quarantine[Rule.DUPLICATE] == 300
+
+
+def test_a_dataset_of_broken_rows_fails_for_good_and_leaves_nothing(
+    spark: SparkSubmit, module_s3: S3Settings, module_store: ObjectStore
+) -> None:
+    md5 = _put(module_store, _rows()[:100] + BROKEN * 40)
+    with pytest.raises(PermanentError, match=r"too many rows of ratings\.csv are broken"):
+        spark.run("frames", md5, FeatureSettings(), module_s3)
+    assert read_stats(module_store, md5) is None
+    assert module_store.keys(f"features/{md5}/") == []
+
+
+def test_a_job_removes_what_a_killed_one_left(object_store: ObjectStore) -> None:
+    md5 = "0" * 32
+    killed = Exchange(object_store, md5).__enter__()
+    object_store.put_bytes(killed.key("blocks", 0), b"1,1,4.0,1\n")
+    with Exchange(object_store, md5) as next_one:
+        assert object_store.keys(f"features/{md5}/") == []
+        object_store.put_bytes(next_one.key("blocks", 0), b"")
+    assert object_store.keys(f"features/{md5}/") == []
+
+
+def test_a_missing_environment_is_named(tmp_path: Path, s3_settings: S3Settings) -> None:
+    spark = SparkSubmit(tmp_path / "spark-submit", "local[1]")
+    with pytest.raises(ConfigurationError, match="make spark"):
+        spark.run("frames", "0" * 32, FeatureSettings(), s3_settings)

@@ -1,0 +1,93 @@
+"""examples/another_model: a different architecture that keeps the same contract."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import EVALUATED, Bench
+
+from examples.another_model.__main__ import architecture
+from recsys import contract
+from recsys.contract import ExitCode, Manifest, TrainerInput
+from trainer.__main__ import main
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+MD5 = "e" * 32
+OVERRIDES = {
+    "rating": {"epochs": 6, "factors": 4, "batch_size": 128},
+    "ranking": {"epochs": 3, "batch_size": 128},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(bench: Bench, small: Tables) -> TrainerInput:
+    """A release that the example made."""
+    bench.put_features(*small, md5=MD5)
+    given = bench.input(OVERRIDES, MD5)
+    assert main([], bench.environment(given), architecture) == ExitCode.OK
+    return given
+
+
+def _manifest(bench: Bench, given: TrainerInput) -> Manifest:
+    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    return Manifest.from_json(bench.store.get_bytes(key))
+
+
+def test_it_stores_every_artifact_of_the_contract(
+    bench: Bench, trained: TrainerInput, small: Tables
+) -> None:
+    manifest = _manifest(bench, trained)
+    assert {a.name for a in manifest.artifacts} == contract.REQUIRED_ARTIFACTS | EVALUATED
+    assert manifest.serving.interactions == len(small[0])
+    assert manifest.serving.shift_rmse > 0
+    history = json.loads(bench.store.get_bytes(manifest.artifact(contract.HISTORY_FILE).key))
+    assert {record["model"] for record in history["served"]} == {"rating", "ranking"}
+
+
+def test_its_model_learned_something(bench: Bench, trained: TrainerInput) -> None:
+    metrics = _manifest(bench, trained).metrics
+    assert metrics["model"]["rmse"] < metrics["baselines"]["global_mean"]["rmse"]
+
+
+def test_its_release_is_verified_in_a_process_that_has_none_of_its_code(
+    bench: Bench, trained: TrainerInput
+) -> None:
+    code, out = bench.run(trained, "verify")
+    assert code == ExitCode.OK, out
+    assert "reproduces" in out
+
+
+def test_a_later_candidate_is_compared_with_it(
+    bench: Bench, trained: TrainerInput, small: Tables
+) -> None:
+    given = bench.input(
+        OVERRIDES | {"rating": OVERRIDES["rating"] | {"factors": 5}},
+        MD5,
+        champion=trained.release_id,
+    )
+    assert main([], bench.environment(given), architecture) == ExitCode.OK
+    compared = _manifest(bench, given).metrics["champion"]
+    assert compared["release_id"] == trained.release_id
+
+
+def test_bad_settings_end_with_the_contracts_exit_code(bench: Bench) -> None:
+    given = bench.input({"rating": {"epochs": 0}}, MD5)
+    assert main([], bench.environment(given), architecture) == ExitCode.BAD_CONFIG
+
+
+def test_features_that_are_missing_end_with_the_contracts_exit_code(bench: Bench) -> None:
+    given = bench.input(OVERRIDES, "f" * 32)
+    assert main([], bench.environment(given), architecture) == ExitCode.BAD_DATA
+
+
+def test_it_trains_without_any_server(small: Tables, tmp_path: Path) -> None:
+    for frame, name in zip(small, (contract.INTERACTIONS_FILE, contract.MOVIES_FILE), strict=True):
+        frame.write_parquet(tmp_path / name)
+    out = tmp_path / "out"
+    arguments = ["local", "--features", str(tmp_path), "--out", str(out), "--no-refit"]
+    quick = ["--set", "rating.epochs=1", "--set", "ranking.epochs=1"]
+    assert main([*arguments, *quick], {}, architecture) == ExitCode.OK
+    assert contract.REQUIRED_ARTIFACTS <= {
+        p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()
+    }

@@ -1,0 +1,240 @@
+"""What the documents name exists: links, anchors, commands, options, variables, make targets."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import pytest
+import typer.main
+from pydantic_settings import BaseSettings
+
+from recsys.alert_settings import Kind
+from recsys.cli import app
+from recsys.commands.examples import EXAMPLES
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+COMMANDS: Final[dict[str, Any]] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+ACTION_PARTS: Final = ("**What it means:**", "**What to look at:**", "**What to do:**")
+_CODE: Final = re.compile(
+    r"^(`{3,})[^\n]*\n(.*?)^\1|(?<!`)`([^`]+)`(?!`)", re.DOTALL | re.MULTILINE
+)
+_INDENTED: Final = re.compile(r"^ {4}(\S.*)$", re.MULTILINE)
+_VARIABLE: Final = re.compile(r"\bRECSYS_[A-Z][A-Z0-9_]*[A-Z0-9]\b")
+# Said in shells and servers of the reader's own, or only to ourselves.
+_OURS: Final = frozenset({"RECSYS_SERVICE"})
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^(`{3,}).*?^\1", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    heads = re.findall(r"^#+ +(.+?) *$", without_code(page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def links(page: Path) -> Iterator[str]:
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
+        if "://" not in target and not target.startswith("mailto:"):
+            yield target
+
+
+def snippets(page: Path) -> Iterator[str]:
+    """Lines of code, indented, fenced or between backticks."""
+    text = page.read_text()
+    for match in _CODE.finditer(text):
+        # A span may be broken over two lines, as any words.
+        yield from (match[2] or "").splitlines() if match[1] else [" ".join(match[3].split())]
+    yield from _INDENTED.findall(text)
+
+
+def command_lines(text: str) -> Iterator[list[str]]:
+    """What follows `recsys` in each command of a line of shell."""
+    try:
+        words = shlex.split(text.replace("$(", " ").replace("\\", " "), comments=True)
+    except ValueError:
+        return
+    for place, word in enumerate(words):
+        if word.endswith("bin/recsys") or word == "recsys":
+            before = words[place - 1] if place else ";"
+            if "=" in before or before in (";", "|", "&&", "$", "eval") or place == 0:
+                line = words[place + 1 :]
+                ends = [k for k, w in enumerate(line) if w in ("|", "&&", ";", ",", "#")]
+                yield line[: ends[0]] if ends else line
+
+
+def documented_commands() -> list[tuple[str, list[str]]]:
+    return [
+        (name_of(page), line)
+        for page in PAGES
+        for text in snippets(page)
+        for line in command_lines(text)
+        if line and not line[0].startswith(("-", "."))
+    ]
+
+
+def check_command(line: list[str]) -> None:
+    name, *rest = line
+    name = name.rstrip(",;:)")
+    assert name in COMMANDS, f"there is no command {name}"
+    known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+    for word in rest:
+        if re.match(r"--?[a-z]", word):
+            option = word.split("=")[0].rstrip(")")
+            assert option in known, f"recsys {name} has no option {option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    lost = []
+    for target in links(page):
+        path, _, anchor = target.replace("\\_", "_").partition("#")
+        to = (page.parent / path).resolve() if path else page
+        if not to.exists() or (anchor and to.suffix == ".md" and anchor not in anchors(to)):
+            lost.append(target)
+    assert lost == []
+
+
+def test_every_documented_command_and_option_exists() -> None:
+    found = documented_commands()
+    assert len(found) > 50
+    wrong = []
+    for page, line in found:
+        try:
+            check_command(line)
+        except AssertionError as error:
+            wrong.append(f"{page}: {' '.join(line)}: {error}")
+    assert wrong == []
+
+
+def test_every_command_shows_an_example_that_parses() -> None:
+    assert set(EXAMPLES) == set(COMMANDS)
+    for name, lines in EXAMPLES.items():
+        found = [line for text in lines for line in command_lines(text.replace('"', " "))]
+        assert found, name
+        for line in found:
+            check_command(line)
+        assert all(text in COMMANDS[name].epilog.replace("\\[", "[") for text in lines), name
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_speaks_json(name: str) -> None:
+    assert "--json" in {o for p in COMMANDS[name].params for o in p.opts}
+
+
+def test_completion_can_be_installed() -> None:
+    group = typer.main.get_command(app)
+    assert "--install-completion" in {o for p in group.params for o in p.opts}
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        (name_of(page), match[1])
+        for page in PAGES
+        for text in snippets(page)
+        if (match := re.match(r"(?:\$ )?make ([a-z-]+)", text))
+    }
+    assert named
+    assert {(page, target) for page, target in named if target not in targets} == set()
+
+
+def settings_modules() -> list[ModuleType]:
+    """All modules that define typed settings."""
+    return [
+        importlib.import_module(".".join(path.relative_to(ROOT / root).with_suffix("").parts))
+        for root, package in (("src", "recsys"), ("dags", "recsys_dag"), ("site", "recsys_site"))
+        for path in sorted((ROOT / root / package).rglob("*.py"))
+        if "import BaseSettings" in path.read_text()
+    ]
+
+
+def setting_variables() -> set[str]:
+    """Variables that typed settings read."""
+    found = set()
+    for module in settings_modules():
+        for made in vars(module).values():
+            if isinstance(made, type) and issubclass(made, BaseSettings):
+                prefix = made.model_config.get("env_prefix") or ""
+                found |= {
+                    (prefix + name).upper()
+                    for name, field in made.model_fields.items()
+                    if not field.validation_alias
+                }
+    return {name for name in found if name.startswith("RECSYS_")}
+
+
+def code_variables() -> set[str]:
+    """Variables that sources and manifests name whole."""
+    files = [
+        path
+        for folder in ("src", "dags", "plugins", "site", "trainer", "docker", "k8s", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".yaml", ".yml", ".sh", ".json"} or "Dockerfile" in path.name
+        if not {".venv", "__pycache__", "node_modules"} & set(path.parts)
+        if path.name != "test_docs.py"
+    ]
+    files += [ROOT / "Makefile", ROOT / "docker-compose.yaml"]
+    return {name for path in files for name in _VARIABLE.findall(path.read_text(errors="replace"))}
+
+
+def test_every_variable_that_is_documented_exists() -> None:
+    known = setting_variables() | code_variables()
+    strange = {
+        (name_of(page), name)
+        for page in PAGES
+        for name in _VARIABLE.findall(page.read_text())
+        # RECSYS_SITE_* and the like name a family.
+        if name not in known and not any(k.startswith(name + "_") for k in known)
+    }
+    assert strange == set()
+
+
+def test_every_variable_that_is_read_is_documented() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    named = set(_VARIABLE.findall(text))
+    # A list may leave out what all its names begin with: `RECSYS_SITE_HOST`, `_PORT`.
+    shortened = set(re.findall(r"`(_[A-Z][A-Z_0-9]+)`", text))
+    missing = {
+        name
+        for name in setting_variables() - named - _OURS
+        if not any(name.endswith(short) for short in shortened)
+    }
+    assert missing == set()
+
+
+def runbook_entries() -> dict[str, str]:
+    text = (ROOT / "docs/runbook.md").read_text()
+    parts = re.split(r"^### (.+)$", text, flags=re.MULTILINE)[1:]
+    return {head.replace(" ", "-"): re.split(r"^## ", body, flags=re.MULTILINE)[0]
+            for head, body in zip(parts[::2], parts[1::2], strict=True)}  # fmt: skip
+
+
+def rule_anchors() -> list[str]:
+    rules = (ROOT / "docker/monitoring/rules").glob("*.yaml")
+    names = [n for path in rules for n in re.findall(r"- alert: (\w+)", path.read_text())]
+    return sorted({re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower() for name in names})
+
+
+@pytest.mark.parametrize(
+    "anchor", sorted({*(kind.value.replace("_", "-") for kind in Kind), *rule_anchors()})
+)
+def test_every_alert_has_an_entry_in_the_runbook(anchor: str) -> None:
+    entry = runbook_entries()[anchor]
+    places = [entry.index(part) for part in ACTION_PARTS]
+    assert places == sorted(places)
+    assert all(len(words.split()) >= 1 for words in re.split(r"\*\*[^*]+:\*\*", entry)[1:]), (
+        "a part is empty"
+    )
