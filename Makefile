@@ -107,10 +107,13 @@ fmt: setup ## format and mend what ruff can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: setup ## benchmarks: print a table, write JSON
+BENCHMARKS ?= switching training site
+
+bench: setup ## benchmarks in 10 minutes: print tables, write JSON into build/bench
 	@mkdir -p build/bench
-	@for file in tests/benchmarks/bench_*.py; do name=$$(basename $$file .py); echo "$$name"; \
-		$(BIN)/python -m tests.benchmarks.$$name build/bench/$$name.json || exit 1; done
+	@$(BIN)/recsys bench --ratings 1000000 --out build/bench/data.json
+	@for name in $(BENCHMARKS); do echo "$$name"; \
+		$(BIN)/python -m tests.benchmarks.bench_$$name build/bench/$$name.json || exit 1; done
 
 clean: ## remove environments, caches and the embedded stack's state
 	@if [ -x $(BIN)/recsys ]; then $(BIN)/recsys down || true; fi

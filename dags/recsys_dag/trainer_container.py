@@ -8,7 +8,8 @@ from typing import Any
 from airflow.providers.docker.exceptions import DockerContainerFailedException
 from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import Context
-from docker.errors import DockerException, ImageNotFound
+from airflow.sdk.exceptions import AirflowException
+from docker.errors import DockerException, NotFound
 
 from recsys.errors import ConfigurationError, TransientError
 from recsys.training import failure
@@ -59,14 +60,22 @@ class TrainerContainer(DockerOperator):
             code = _STATUS_CODE.search(str(error))
             tail = [str(line) for line in (error.logs or [])][-_TAIL_LINES:]
             raise failure(self.subcommand, int(code[1]) if code else 70, tail) from error
-        except ImageNotFound as error:
+        except NotFound as error:
+            if "No such container" in str(error):
+                raise TransientError(
+                    "the trainer's container is gone",
+                    found=str(error),
+                    hint="who removed it? the next try starts another one",
+                ) from error
+            # An engine says of a registry that has no such image only that something is not found.
             raise ConfigurationError(
                 "the trainer's image is not to be had",
                 found=str(error),
                 expected=self.image,
                 hint="build or pull it, and mend the Airflow Variable recsys_trainer_image",
             ) from error
-        except DockerException as error:
+        except (DockerException, AirflowException) as error:
+            # The hook's own exception where no engine answers.
             raise TransientError(
                 "the Docker engine failed",
                 found=str(error),

@@ -9,7 +9,7 @@ from typing import Any, Final
 from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
-from kubernetes.client import V1Pod
+from kubernetes.client import V1ObjectMeta, V1Pod
 from kubernetes.client.exceptions import ApiException
 
 from recsys import contract
@@ -109,7 +109,7 @@ class TrainerJob(KubernetesJobOperator):
         )
 
     def _workers(self) -> list[V1Pod]:
-        metadata = self.job.metadata
+        metadata = self._metadata()
         found = self.client.list_namespaced_pod(
             metadata.namespace, label_selector=f"batch.kubernetes.io/job-name={metadata.name}"
         )
@@ -117,16 +117,24 @@ class TrainerJob(KubernetesJobOperator):
 
     def _explain(self) -> RecsysError | None:
         """What the pods say of the Job's failure; the first cause outweighs what it led to."""
-        said = [explain_pod(pod, CONTAINER, "train") for pod in self._workers()]
+        # Once one worker has failed, Kubernetes ends the others.
+        pods = sorted(self._workers(), key=_was_told_to_stop)
+        said = [explain_pod(pod, CONTAINER, "train") for pod in pods]
         self._delete()
         causes = [error for error in said if error is not None]
         permanent = [error for error in causes if isinstance(error, PermanentError)]
         return next(iter([*permanent, *causes]), None)
 
+    def _metadata(self) -> V1ObjectMeta:
+        if self.job is None:
+            raise TransientError("no Job was started", hint="the next try starts one")
+        return self.job.metadata
+
     def _delete(self) -> None:
+        metadata = self._metadata()
         try:
             self.job_client.delete_namespaced_job(
-                self.job.metadata.name, self.job.metadata.namespace, propagation_policy="Background"
+                metadata.name, metadata.namespace, propagation_policy="Background"
             )
         except ApiException as error:
             if error.status != 404:
@@ -150,6 +158,11 @@ class TrainerJob(KubernetesJobOperator):
                     hint="kubectl delete job; the next try looks again",
                 )
             time.sleep(min(1.0, self.job_poll_interval))
+
+
+def _was_told_to_stop(pod: V1Pod) -> bool:
+    ended = [status.state.terminated for status in pod.status.container_statuses or ()]
+    return any(e is not None and e.exit_code == contract.ExitCode.TERMINATED for e in ended)
 
 
 def _unexplained(error: Exception) -> TransientError:

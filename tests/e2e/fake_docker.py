@@ -80,6 +80,7 @@ class FakeDocker:
         app = web.Application()
         add = app.router.add_route
         for prefix in ("", "/v{version}"):
+            add("GET", prefix + "/_ping", self._ping)
             add("GET", prefix + "/version", self._version)
             add("GET", prefix + "/images/json", self._images)
             add("POST", prefix + "/images/create", self._pull)
@@ -98,6 +99,9 @@ class FakeDocker:
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         self._started.set()
         self._loop.run_forever()
+
+    async def _ping(self, request: web.Request) -> web.Response:
+        return web.Response(text="OK", headers={"Api-Version": _API})
 
     async def _version(self, request: web.Request) -> web.Response:
         return web.json_response({"Version": "28.0", "ApiVersion": _API, "MinAPIVersion": "1.24"})
@@ -125,14 +129,15 @@ class FakeDocker:
         return web.json_response({"Id": name, "Warnings": []}, status=201)
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(
-            headers={"Content-Type": "application/vnd.docker.multiplexed-stream"}
-        )
+        # As the engine does, the connection becomes a stream of frames.
+        upgraded = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        response = web.StreamResponse(status=101, headers=upgraded)
         await response.prepare(request)
+        assert request.transport
         queue = self._output[request.match_info["name"]]
         while (line := await queue.get()) is not None:
-            await response.write(struct.pack(">BxxxL", 1, len(line)) + line)
-        await response.write_eof()
+            request.transport.write(struct.pack(">BxxxL", 1, len(line)) + line)
+        request.transport.close()
         return response
 
     async def _start(self, request: web.Request) -> web.Response:

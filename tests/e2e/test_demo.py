@@ -52,7 +52,7 @@ def demo(home, repository):
 def source(tmp_path_factory) -> str:
     """Large enough for the gate to accept the model on merit."""
     path = tmp_path_factory.mktemp("dataset") / "sample.zip"
-    write_sample(path, ratings=20_000, seed=1)
+    write_sample(path, ratings=40_000, seed=1)
     return str(path)
 
 

@@ -59,9 +59,7 @@ def test_nothing_told_means_alone(alone: dict[str, str]) -> None:
         {"HOSTNAME": "-1"},
         {"RECSYS_WORKER_SERVICE": ""},
         {"TF_CONFIG": "{"},
-        {
-            "TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'
-        },
+        {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'},
         {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'},
     ],
 )
