@@ -80,7 +80,7 @@ def run(dag: DAG, conf: dict[str, Any], events: Events) -> str:
 
     # Only a scheduler watches deadlines; the run's end looks for them in a table that only a DAG
     # processor fills, and fails.
-    dag.deadline = None
+    deadline, dag.deadline = dag.deadline, None
     listeners = get_listener_manager()
     listeners.add_listener(events)  # type: ignore[no-untyped-call]  # Airflow's has no types
     handler = _LogEvents(events)
@@ -92,6 +92,7 @@ def run(dag: DAG, conf: dict[str, Any], events: Events) -> str:
     finally:
         domain.removeHandler(handler)
         listeners.pm.unregister(events)
+        dag.deadline = deadline
     instances = {ti.task_id: ti for ti in dag_run.get_task_instances()}
     for task_id, instance in instances.items():
         events.write("task", task_id=task_id, state=str(instance.state))

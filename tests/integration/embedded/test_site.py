@@ -16,21 +16,23 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from recsys import ledger
-from recsys.embedded import site
+from recsys.embedded import site, stack
+from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
-from recsys.embedded.s3 import S3
 from recsys.embedded.site import Site
 from recsys.settings import PostgresSettings
 
 
 @pytest.fixture
-def server(repository: Path, postgres_server: Postgres, s3_server: S3) -> Iterator[Site]:
-    made = Site(postgres_server.home, repository / "site")
+def server(repository: Path, home: Home) -> Iterator[Site]:
+    """The site of a stack of its own: another test may have promoted something in the session's."""
+    made = Site(home, repository / "site")
     if not made.python.exists():
         pytest.skip("the site's environment is not set up: make setup")
-    yield made
-    with made.home.lock():
-        made.stop()
+    with stack.data_services(home):
+        yield made
+        with made.home.lock():
+            made.stop()
 
 
 def test_the_site_waits_for_a_release_and_heals_after_a_kill(server: Site) -> None:
