@@ -107,9 +107,9 @@ fmt: setup ## format and mend what ruff can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-BENCHMARKS ?= switching training site
+BENCHMARKS ?= switching training
 
-bench: setup ## benchmarks in 10 minutes: print tables, write JSON into build/bench
+bench: setup ## benchmarks in 10 minutes, JSON into build/bench; more: BENCHMARKS="site vector_quality"
 	@mkdir -p build/bench
 	@$(BIN)/recsys bench --ratings 1000000 --out build/bench/data.json
 	@for name in $(BENCHMARKS); do echo "$$name"; \
