@@ -185,12 +185,13 @@ def _begin(conn: Connection, channel: str) -> datetime:
         "on conflict do nothing",
         (_BEGIN, channel),
     )
+    begun: datetime
     [(begun,)] = conn.execute(
         "select greatest(claimed_at, clock_timestamp() - %s) from recsys.alerts "
         "where event = %s and channel = %s",
         (LOOK_BACK, _BEGIN, channel),
     ).fetchall()
-    return begun  # type: ignore[no-any-return]  # the driver's rows are untyped
+    return begun
 
 
 def _from_history(conn: Connection, since: datetime, link: str) -> Iterable[Alert]:
