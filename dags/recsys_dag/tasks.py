@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 @task
 def recover_promotion(**context: Any) -> dict[str, Any]:
     """Finishes or undoes what an interrupted promotion left; the first task of every run."""
-    from recsys import promotion
+    from recsys import recovery
 
-    recovery = promotion.recover_promotion(settings.services(), actor=_actor(context))
-    return {"undone": recovery.undone, "copies_mended": recovery.copies_mended}
+    found = recovery.recover_promotion(settings.services(), actor=_actor(context))
+    return {"undone": found.undone, "copies_mended": found.copies_mended}
 
 
 @task.branch
@@ -312,10 +312,10 @@ def _tell_of_run(action: str, context: Any, detail: str) -> None:
 
 def recover_at_once(context: Context) -> None:
     """Failure callback: tries to recover now. Nothing relies on it, the journal guarantees it."""
-    from recsys import promotion
+    from recsys import recovery
 
     try:
-        promotion.recover_promotion(settings.services(), actor=_actor(context))
+        recovery.recover_promotion(settings.services(), actor=_actor(context))
     except Exception:
         log.exception("recovery failed for now; the next run or `recsys recover` will do it")
 

@@ -1,18 +1,15 @@
-"""Promotion, rollback and recovery: a model in S3 and vectors in PostgreSQL change as one pair.
+"""Promotion and rollback: a model in S3 and vectors in PostgreSQL change as one pair.
 
 The champion's row in the ledger is the commit point. The journal is opened before anything public
 changes and closed by the transaction that switches the tables and moves the champion; so an open
 journal always means that the commit did not happen, and everything public in S3 can be made again
 from the champion. Nothing here relies on being able to clean up: a kill -9 between any two lines
-leaves a state that `recover` mends.
+leaves a state that `recovery` mends.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -23,7 +20,6 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from recsys import (
     authority,
     ledger,
-    ledger_records,
     migrations,
     public_copies,
     release_diff,
@@ -32,27 +28,15 @@ from recsys import (
 )
 from recsys.errors import LedgerError, LockedError, ServiceUnavailableError
 from recsys.ledger import Connection, Release, State
+from recsys.promotion_lock import check_lock, promotion_lock
+from recsys.recovery import Trace, no_trace, recover_locked
 from recsys.release_diff import ReleaseDiff
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
 
-_LOCK: Final = 0x5EC5_0002
-LOCK_WAIT_S: Final = 10.0
-# A promoter that hangs, between statements or in a transaction, or whose machine is gone, loses
-# its session, and with it the lock and the right to commit.
-_SESSION: Final = {
-    "idle_session_timeout": "10min",
-    "idle_in_transaction_session_timeout": "1min",
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "3",
-}
 _SWITCH_LOCK_TIMEOUT: Final = "50ms"
 _SWITCH_TRIES: Final = 30
-
-Trace = Callable[[str], None]
-"""Called with the name of each step as it is reached; the crash tests kill the process there."""
 
 
 class Kind(StrEnum):
@@ -73,24 +57,6 @@ class Change:
     """False: the release was the champion already."""
 
 
-@dataclass(frozen=True)
-class Recovery:
-    """What recovery found and did."""
-
-    undone: str | None
-    """The release whose interrupted promotion was undone."""
-    copies_mended: bool
-
-    @property
-    def needed(self) -> bool:
-        """Whether anything was out of order."""
-        return self.undone is not None or self.copies_mended
-
-
-def _no_trace(step: str) -> None:
-    """Does nothing; see `Trace`."""
-
-
 def promote_release(
     services: Services,
     release_id: str,
@@ -98,7 +64,7 @@ def promote_release(
     actor: str,
     reason: str,
     override: bool = False,
-    trace: Trace = _no_trace,
+    trace: Trace = no_trace,
 ) -> Change:
     """Makes an accepted candidate the champion: model and vectors as one pair.
 
@@ -151,7 +117,7 @@ def roll_back(
     *,
     actor: str,
     reason: str,
-    trace: Trace = _no_trace,
+    trace: Trace = no_trace,
 ) -> Change:
     """Makes an earlier release the champion again; by default the one before it.
 
@@ -168,92 +134,6 @@ def roll_back(
             )
         release_id = target.release_id
     return _change_champion(services, release_id, Kind.ROLLBACK, actor, reason, trace)
-
-
-def recover_promotion(
-    services: Services, *, actor: str, reason: str = "recovery", trace: Trace = _no_trace
-) -> Recovery:
-    """Undoes an interrupted promotion and makes the public copies equal the champion.
-
-    Idempotent; the first thing that every run does, a DAG of its own, and a command.
-    """
-    with services.connect() as conn:
-        ledger.prepare(conn)
-        switch.let_names_be_found(conn)
-    with promotion_lock(services) as conn:
-        return recover_locked(conn, services, actor=actor, reason=reason, trace=trace)
-
-
-@contextmanager
-def promotion_lock(services: Services, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
-    """The session that holds the promotion lock: one promoter in the world.
-
-    The lock belongs to the session that also commits the switch, so whoever loses the lock has
-    lost the right to commit as well.
-
-    Raises:
-        LockedError: somebody else still holds the lock after ``wait_s`` seconds.
-    """
-    with services.connect() as conn:
-        for setting in _SESSION.items():
-            conn.execute("select set_config(%s, %s, false)", setting)
-        deadline = time.monotonic() + wait_s
-        while conn.execute("select pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
-            if time.monotonic() >= deadline:
-                raise LockedError(
-                    "another promotion, rollback or retirement is at work",
-                    found=_lock_holder(conn),
-                    hint="wait for it, or look at it with `recsys status`",
-                )
-            time.sleep(0.1)
-        # Closing the session gives the lock back, whatever has happened inside.
-        yield conn
-
-
-def check_lock(conn: Connection) -> None:
-    """Raises psycopg.OperationalError if the session, and so the promotion lock, is lost.
-
-    Asked before S3 is changed, which knows of no lock: a promoter that was given up long ago must
-    not touch what others have made since.
-    """
-    conn.execute("select")
-
-
-def recover_locked(
-    conn: Connection, services: Services, *, actor: str, reason: str, trace: Trace = _no_trace
-) -> Recovery:
-    """`recover_promotion` for a session that holds the promotion lock already."""
-    trace("recovery begun")
-    champion = ledger.champion(conn)
-    row = conn.execute(
-        "select id, kind, to_release from recsys.journal where closed_at is null"
-    ).fetchone()
-    if row is None and public_copies.in_order(services.store, champion):
-        return Recovery(undone=None, copies_mended=False)
-    public_copies.restore(services.store, champion)
-    trace("public copies restored")
-    if row is None:
-        ledger_records.note(
-            conn,
-            "public copies mended",
-            actor=actor,
-            reason=reason,
-            release_id=champion.release_id if champion else None,
-        )
-        return Recovery(undone=None, copies_mended=True)
-    journal_id, kind, to_release = row
-    with conn.transaction():
-        conn.execute(
-            "update recsys.journal set closed_at = clock_timestamp(), outcome = 'undone' "
-            "where id = %s",
-            (journal_id,),
-        )
-        ledger_records.note(
-            conn, f"{kind} undone", actor=actor, reason=reason, release_id=to_release
-        )
-    trace("journal closed as undone")
-    log.warning("undid the interrupted %s of release %s", kind, to_release)
-    return Recovery(undone=to_release, copies_mended=True)
 
 
 def _change_champion(
@@ -396,16 +276,3 @@ def _publish_pointer(services: Services, conn: Connection) -> None:
             public_copies.publish_pointer(services.store, champion)
     except (ServiceUnavailableError, psycopg.Error) as error:
         log.warning("left latest.json to recovery: %s", error)
-
-
-def _lock_holder(conn: Connection) -> str:
-    row = conn.execute(
-        "select a.pid, a.application_name, a.backend_start from pg_locks l "
-        "join pg_stat_activity a using (pid) "
-        "where l.locktype = 'advisory' and l.granted and l.objid = %s "
-        "and l.database = (select oid from pg_database where datname = current_database())",
-        (_LOCK,),
-    ).fetchone()
-    return (
-        "nobody any more" if row is None else f"session {row[0]} ({row[1]}) since {row[2]:%H:%M:%S}"
-    )

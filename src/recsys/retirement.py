@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from recsys import contract, ledger, switch, vector_store
 from recsys.ledger import Connection, Release, State
-from recsys.promotion import Trace, check_lock, promotion_lock, recover_locked
+from recsys.promotion_lock import check_lock, promotion_lock
+from recsys.recovery import Trace, recover_locked
 from recsys.services import Services
 from recsys.settings import RetentionSettings
 

@@ -180,7 +180,7 @@ def of_decision(decision: Decision) -> Iterator[Measurement]:
 
 
 class SwitchTimes:
-    """A `promotion.Trace` that takes the time of a promotion or rollback."""
+    """A `recovery.Trace` that takes the time of a promotion or rollback."""
 
     def __init__(self) -> None:
         self._at: dict[str, float] = {}

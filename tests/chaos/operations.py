@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys import promotion, retirement
-from recsys.promotion import Trace
+from recsys import promotion, recovery, retirement
+from recsys.recovery import Trace
 from recsys.services import Services
 from recsys.settings import RetentionSettings
 
@@ -26,7 +26,7 @@ def run(services: Services, name: str, release_id: str | None, trace: Trace) -> 
     if name == "rollback":
         return promotion.roll_back(services, release_id, **who)
     if name == "recover":
-        return promotion.recover_promotion(services, **who)
+        return recovery.recover_promotion(services, **who)
     if name == "retire":
         return retirement.retire_old_releases(services, RetentionSettings(keep_releases=0), **who)
     raise ValueError(name)

@@ -12,7 +12,7 @@ import pytest
 from recsys import ledger, retirement, switch, vector_store
 from recsys.errors import LockedError
 from recsys.ledger import State
-from recsys.promotion import recover_promotion
+from recsys.recovery import recover_promotion
 from recsys.settings import RetentionSettings
 from tests.chaos import invariants
 from tests.chaos.conftest import World
@@ -131,7 +131,8 @@ def test_a_frozen_promoter_loses_lock_and_transaction(served):
     world, frozen, other = served
     for step, target in (("journal opened", 1), (IN_TRANSACTION, 2)):
         pause = {"pause_call" if step == IN_TRANSACTION else "pause_step": step}
-        frozen.start("promote", world.id(3), idle_timeout="200ms", **pause)
+        # Longer than a busy machine holds up a process that is at work, less than the lock is waited for.
+        frozen.start("promote", world.id(3), idle_timeout="2s", **pause)
         frozen.reach(step)
         back = other.run("rollback", world.id(target))
         assert back.error is None, back.text

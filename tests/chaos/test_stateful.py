@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from recsys import ledger, promotion, retirement
+from recsys import ledger, promotion, promotion_lock, recovery, retirement
 from recsys.errors import LedgerError, LockedError
 from recsys.ledger import State
-from recsys.promotion import Change, Trace
+from recsys.promotion import Change
+from recsys.recovery import Trace
 from recsys.settings import RetentionSettings
 from tests.chaos import invariants
 from tests.chaos.conftest import fresh_world
@@ -44,7 +45,7 @@ class Life(RuleBasedStateMachine):
     def new_world(self, past: tuple[int, ...]) -> None:
         """A world in which some releases have been champions, one after the other."""
         self.world = self.stack.enter_context(fresh_world(*self.servers))
-        promotion.recover_promotion(self.world.services, actor="life")
+        recovery.recover_promotion(self.world.services, actor="life")
         for number in past:
             self.build(number)
             self.change_champion(number, back=False)
@@ -136,19 +137,19 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def recover(self) -> None:
-        found = promotion.recover_promotion(self.world.services, actor="life")
+        found = recovery.recover_promotion(self.world.services, actor="life")
         assert self.dirty or not found.needed
         self.dirty = False
 
     @rule(number=NUMBERS)
     def attempt_while_another_is_at_work(self, number: int) -> None:
         with (
-            promotion.promotion_lock(self.world.services),
+            promotion_lock.promotion_lock(self.world.services),
             pytest.raises(LockedError, match="another promotion"),
         ):
             self._change(number, back=False)
         with (
-            promotion.promotion_lock(self.world.services),
+            promotion_lock.promotion_lock(self.world.services),
             pytest.raises(LockedError, match="another promotion"),
         ):
             self._retire(keep=0)
@@ -213,7 +214,7 @@ class Life(RuleBasedStateMachine):
 
 def test_any_life_keeps_the_invariants(postgres_server, s3_server, figure, monkeypatch):
     # Waiting for a lock that this very process holds would only take time.
-    monkeypatch.setattr(promotion.promotion_lock.__wrapped__, "__defaults__", (0.01,))
+    monkeypatch.setattr(promotion_lock.promotion_lock.__wrapped__, "__defaults__", (0.01,))
     Life.servers = (postgres_server, s3_server)
     run = settings(
         max_examples=16,

@@ -19,7 +19,7 @@ from aiosmtpd.controller import Controller
 from pydantic import SecretStr, ValidationError
 from typer.testing import CliRunner
 
-from recsys import alerts, ledger, pipeline, promotion
+from recsys import alerts, ledger, pipeline, promotion, recovery
 from recsys.alert_channels import SIGNATURE
 from recsys.alert_settings import AlertSettings, Kind
 from recsys.cli import app
@@ -194,7 +194,7 @@ def test_a_recovery_is_told(services, releases, receiver):
             "values ('promotion', %s, 't', 't')",
             (release_id,),
         )
-    promotion.recover_promotion(services, actor="recover")
+    recovery.recover_promotion(services, actor="recover")
     alerts.send_alerts(services, webhook(receiver))
     assert [d["kind"] for d in receiver.documents] == ["recovered"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from recsys import promotion, status, switch
+from recsys import promotion, recovery, status, switch
 from recsys.contract import PUBLIC_MODEL_KEY, PUBLIC_TABLES
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres, _binary
@@ -88,7 +88,7 @@ def test_a_moved_stack_serves_the_same_pair_and_can_go_back(
     assert "search_path" in told
     assert "public copies" in told
 
-    promotion.recover_promotion(new, actor="t")
+    recovery.recover_promotion(new, actor="t")
 
     assert status.problems(new) == []
     after = status.status(new)

@@ -8,7 +8,16 @@ import json
 import psycopg
 import pytest
 
-from recsys import ledger, ledger_records, promotion, public_copies, retirement, status, switch
+from recsys import (
+    ledger,
+    ledger_records,
+    promotion,
+    promotion_lock,
+    public_copies,
+    retirement,
+    status,
+    switch,
+)
 from recsys.contract import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -20,7 +29,8 @@ from recsys.contract import (
 )
 from recsys.errors import ArtifactError, LedgerError, LockedError, RecsysError, VectorError
 from recsys.ledger import State
-from recsys.promotion import promote_release, recover_promotion, roll_back
+from recsys.promotion import promote_release, roll_back
+from recsys.recovery import recover_promotion
 from recsys.settings import RetentionSettings
 
 
@@ -201,10 +211,10 @@ def test_a_damaged_release_is_refused_before_anything_is_switched(
 def test_two_promoters_at_once_one_waits_and_says_so(services, releases):
     first = releases.candidate(1)
     with (
-        promotion.promotion_lock(services),
+        promotion_lock.promotion_lock(services),
         pytest.raises(LockedError, match="another promotion") as caught,
     ):
-        with promotion.promotion_lock(services, wait_s=0.2):
+        with promotion_lock.promotion_lock(services, wait_s=0.2):
             pass
     assert "session" in caught.value.found
     promote(services, first)

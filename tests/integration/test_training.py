@@ -296,7 +296,7 @@ def test_another_set_of_files_has_another_digest(copied: LocalTrainer, change: s
     "path",
     [
         *("trainer/.venv/lib/x.py", "trainer/__pycache__/model.cpython-311.pyc"),
-        *("trainer/notes.md", "src/recsys/pipeline.py", "src/recsys/new.py"),
+        *("trainer/notes.md", "src/recsys/promotion.py", "src/recsys/new.py"),
     ],
 )
 def test_what_does_not_go_into_the_image_leaves_the_digest_alone(

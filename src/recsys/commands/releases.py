@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys import authority, ledger, migrations, promotion, retirement, status
+from recsys import authority, ledger, migrations, promotion, recovery, retirement, status
 from recsys.commands import output
 from recsys.commands.data import print_data
 from recsys.commands.output import JsonOption, ReasonOption, YesOption, console
@@ -225,7 +225,7 @@ def recover(as_json: JsonOption = False) -> None:
     """
     with output.services() as services:
         with output.errors.status("comparing the public copies with the champion"):
-            found = promotion.recover_promotion(services, actor=output.actor())
+            found = recovery.recover_promotion(services, actor=output.actor())
     if as_json:
         output.print_json({**vars(found), "needed": found.needed})
     elif found.undone:

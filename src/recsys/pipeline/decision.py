@@ -1,0 +1,78 @@
+"""The decision on a candidate, the report that explains it, and what the ledger keeps of both."""
+
+from __future__ import annotations
+
+import logging
+
+from recsys import drift, ledger, ledger_records, release_diff, verification
+from recsys.gate import Decision, judge, judged_metrics
+from recsys.ledger import State
+from recsys.pipeline.run import Run
+from recsys.services import Services
+from recsys.settings import GateSettings
+
+log = logging.getLogger(__name__)
+
+
+def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Decision:
+    """Makes the release a candidate, judges it against the champion, and stores the decision."""
+    manifest, sha256 = verification.read_manifest(services.store, run.release_id)
+    with services.connect() as conn:
+        release = ledger.complete(
+            conn, manifest, sha256, actor="gate_candidate", reason="verified and loaded"
+        )
+        champion = ledger.champion(conn)
+        if champion is not None and champion.release_id == release.release_id:
+            champion = None
+        moved = None
+        if champion is not None:
+            moved = drift.read_drift(services.store, run.build.dataset_md5, champion.dataset_md5)
+        decision = judge(
+            judged_metrics(manifest, release.tables, moved.measures() if moved else None),
+            judged_metrics(champion.complete_manifest, champion.tables) if champion else None,
+            settings,
+        )
+        champion_id = champion.release_id if champion else None
+        diff = None
+        if champion_id is not None:
+            found = release_diff.compare(conn, champion_id, release.release_id)
+            diff = found.model_dump(mode="json")
+        ledger_records.record_decision(
+            conn, release.release_id, champion_id, run.run_id, decision, diff
+        )
+    log.info("%s: %s", run.release_id, decision.reason)
+    return decision
+
+
+def write_report(services: Services, run: Run) -> str | None:
+    """Makes and stores the release's report; returns its key, or None if that failed.
+
+    A report explains; that it cannot be made is no reason to fail a run or hold up a promotion.
+    """
+    # Drawing needs a library that is slow to import, and no other step does.
+    from recsys import report_release
+
+    try:
+        return report_release.make_report(services, run.release_id)
+    except Exception:
+        log.exception("there is no report of %s; `recsys report` makes it later", run.release_id)
+        return None
+
+
+def reject_candidate(services: Services, run: Run, *, actor: str, reason: str) -> None:
+    """Records that the candidate was rejected; production stays as it is."""
+    with services.connect() as conn:
+        release = ledger.get(conn, run.release_id)
+        if release.state == State.CANDIDATE:
+            ledger.move(conn, run.release_id, State.REJECTED, actor=actor, reason=reason)
+        elif release.state != State.REJECTED:
+            # A forced run may judge a release that is or was served: that alone moves nothing.
+            ledger_records.note(
+                conn, "judged and rejected", actor=actor, reason=reason, release_id=run.release_id
+            )
+
+
+def update_internal_hash(services: Services, run: Run) -> None:
+    """Records which dataset production was brought up to."""
+    with services.connect() as conn:
+        ledger_records.update_internal_hash(conn, run.release_id, run.run_id)

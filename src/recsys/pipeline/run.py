@@ -1,0 +1,119 @@
+"""What a run is about, and whether there is anything for it to do."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from recsys import dataset, ledger, ledger_records
+from recsys.contract import Build
+from recsys.ledger import State
+from recsys.services import Services
+from recsys.settings import BuildSettings, FeatureSettings
+
+log = logging.getLogger(__name__)
+
+# What the ledger says of a build that is not to be tried again by itself.
+_JUDGED: Final = {
+    State.CHAMPION: "this build is the champion",
+    State.SUPERSEDED: "this build was champion before; `recsys rollback` brings it back",
+    State.ROLLED_BACK: "this build was rolled back",
+    State.REJECTED: "this build was rejected",
+    State.RETIRING: "this build was judged and retired",
+    State.RETIRED: "this build was judged and retired",
+}
+
+
+class Run(BaseModel):
+    """What one run is about; small enough to travel between tasks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    source: str
+    build: Build
+
+    @property
+    def release_id(self) -> str:
+        """The release that this run is to make."""
+        return self.build.release_id
+
+    @property
+    def run_nonce(self) -> str:
+        """Marks this run's manifest: 32 hex digits, the same in each try of the run."""
+        return hashlib.sha256(self.run_id.encode()).hexdigest()[:32]
+
+    @property
+    def features(self) -> FeatureSettings:
+        """The build's feature settings."""
+        return FeatureSettings.model_validate(self.build.settings["features"])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether there is something to do, and why."""
+
+    is_new: bool
+    reason: str
+    run: Run
+
+
+def data_is_new(
+    services: Services,
+    *,
+    source: str,
+    trainer_digest: str,
+    settings: BuildSettings,
+    run_id: str,
+    force: bool,
+    actor: str,
+) -> Verdict:
+    """Compares the build (dataset md5, trainer digest, settings) with what was judged before.
+
+    Raises:
+        SourceUnreachableError: the source does not answer; never taken for "unchanged".
+        DatasetError: the md5 file is missing or holds no md5.
+    """
+    md5 = dataset.read_source_md5(source, services.s3)
+    build = Build(
+        dataset_md5=md5, trainer_digest=trainer_digest, settings=settings.model_dump(mode="json")
+    )
+    run = Run(run_id=run_id, source=source, build=build)
+    with services.connect() as conn:
+        ledger.prepare(conn)
+        known = ledger.find(conn, build.release_id)
+        champion = ledger.champion(conn)
+        if known and known.state in _JUDGED and not force:
+            ledger_records.note_nothing_new(conn, known.release_id, run_id, actor)
+            verdict = Verdict(False, _JUDGED[known.state], run)
+        else:
+            reason = _why_new(build, champion, known, force)
+            ledger.begin_build(
+                conn, build, run_id=run_id, run_nonce=run.run_nonce, actor=actor, reason=reason
+            )
+            verdict = Verdict(True, reason, run)
+    log.info("%s: %s", build.release_id, verdict.reason)
+    return verdict
+
+
+def _why_new(
+    build: Build, champion: ledger.Release | None, known: ledger.Release | None, force: bool
+) -> str:
+    if known is not None:
+        return f"forced: the build was {known.state}" if force else "an earlier run did not finish"
+    if champion is None:
+        return "the first release"
+    changed = [
+        name
+        for name, now, then in (
+            ("dataset", build.dataset_md5, champion.build["dataset_md5"]),
+            ("trainer", build.trainer_digest, champion.build["trainer_digest"]),
+            ("settings", build.settings, champion.build["settings"]),
+        )
+        if now != then
+    ]
+    return f"changed since the champion: {', '.join(changed)}"

@@ -1,0 +1,41 @@
+"""Loading vectors into a release's own table, with the facts that the ledger keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recsys import ledger, vector_store
+from recsys.contract import PublicTable
+from recsys.pipeline.run import Run
+from recsys.services import Services
+
+
+def load_table(
+    services: Services,
+    run: Run,
+    table: PublicTable,
+    ids: Any,
+    matrix: Any,
+    extra: Mapping[str, Any],
+    more_facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Loads vectors and records their table in the ledger.
+
+    Args:
+        services: where.
+        run: the run whose release the table belongs to.
+        table: which of the public tables.
+        ids: unique ids, int32, shape (rows,).
+        matrix: vectors, float32, shape (rows, dim).
+        extra: values of the table's further columns, by name, one for each row.
+        more_facts: what the ledger is to keep besides, as plain JSON values.
+
+    Returns:
+        Facts of the table: rows, digest, and those given.
+    """
+    with services.connect() as conn:
+        loaded = vector_store.load_vectors(conn, table, run.release_id, ids, matrix, extra)
+        facts = {"rows": loaded.rows, "digest": loaded.digest, **(more_facts or {})}
+        ledger.record_table(conn, run.release_id, table.name, facts)
+    return facts
