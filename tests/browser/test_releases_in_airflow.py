@@ -72,6 +72,8 @@ def running(browser: object) -> Iterator[Stack]:
 def test_it_is_in_the_menu_and_opens_within_airflows_ui(running, open_page):
     opened = open_page(viewport={"width": 1280, "height": 900})
     running.log_in(opened.page)
+    unloaded = opened.page.request.get(f"{running.web.url}/api/v2/plugins/importErrors").json()
+    assert unloaded["import_errors"] == [], "Airflow's first page shows them"
     opened.page.get_by_role("button", name="Browse").click()
     opened.page.get_by_text("Recommender releases").click()
     expect(opened.page).to_have_url(re.compile(r"/plugin/recommender-releases$"))

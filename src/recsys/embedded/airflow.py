@@ -131,7 +131,6 @@ def environment(home: Home, dags: Path | None = None) -> dict[str, str]:
         "CORE__LOAD_EXAMPLES": "False",
         # 32 workers would be forked otherwise.
         "CORE__PARALLELISM": "4",
-        "CORE__PLUGINS_FOLDER": str(dags.parent / "plugins"),
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{_USERNAME}:admin",
         # New and changed files appear in seconds, not in five minutes.
