@@ -7,8 +7,12 @@ from typing import Any
 import yaml
 from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKubernetesOperator
 from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException
+from kubernetes.client import V1Pod
+from kubernetes.client.exceptions import ApiException
 
-from recsys.errors import ConfigurationError
+from recsys.errors import ConfigurationError, PermanentError, TransientError
+from recsys.spark.submit import failure
 from recsys_dag import settings, tasks
 from recsys_dag.features_settings import SparkPodSettings
 
@@ -54,7 +58,58 @@ class FeaturesOnSpark(SparkKubernetesOperator):
                 **({"RECSYS_S3_ENDPOINT": s3.endpoint} if s3.endpoint else {}),
             },
         )
-        return super().execute(context)
+        try:
+            return super().execute(context)
+        except ApiException as error:
+            raise _refusal(error, self.pod_settings) from error
+
+    def cleanup(
+        self,
+        pod: V1Pod,
+        remote_pod: V1Pod,
+        xcom_result: dict[str, Any] | None = None,
+        context: Context | None = None,
+    ) -> None:
+        """Deletes the application; a failed one is explained by its driver's exit code."""
+        try:
+            super().cleanup(pod, remote_pod, xcom_result, context)
+        except AirflowException as error:
+            raise _explained(remote_pod, self.subcommand) from error
+
+
+def _explained(driver: V1Pod, subcommand: str) -> PermanentError | TransientError:
+    name = driver.metadata.name
+    statuses = (driver.status and driver.status.container_statuses) or []
+    ended = next((s.state.terminated for s in statuses if s.state and s.state.terminated), None)
+    if ended is None:
+        return TransientError(
+            f"the driver {name} ended, and nothing says how",
+            hint="was its node lost? the next try starts another one",
+        )
+    if ended.reason == "OOMKilled":
+        return TransientError(
+            f"the driver {name} ran out of memory",
+            found=f"exit code {ended.exit_code} (OOMKilled)",
+            hint="raise spec.driver.memoryOverhead in the template of the SparkApplication",
+        )
+    return failure(subcommand, ended.exit_code, (ended.message or "").splitlines()[-20:])
+
+
+def _refusal(
+    error: ApiException, pod_settings: SparkPodSettings
+) -> ConfigurationError | TransientError:
+    if error.status in (400, 401, 403, 404, 422):
+        return ConfigurationError(
+            f"Kubernetes runs no SparkApplication in the namespace {pod_settings.namespace}",
+            found=f"{error.status}: {error.body or error.reason}",
+            expected="the Spark operator, and the rights to use it",
+            hint="install the operator, and kubectl apply -k k8s/overlays/production-spark",
+        )
+    return TransientError(
+        "the Kubernetes API failed",
+        found=f"{error.status}: {error.reason}",
+        hint="the next try may find it well again",
+    )
 
 
 def application(

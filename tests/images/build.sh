@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Builds one image of this project with buildah, without a registry: a Debian made by debootstrap
-# and a Python of this machine stand in for the base image. Needs root, buildah and debootstrap.
+# and a Python of this machine stand in for the base image; for spark, this machine's Java and the
+# Spark of `make spark` for the other one. Needs root, buildah and debootstrap.
 #
-#   tests/images/build.sh trainer|site HOME [TAG]
+#   tests/images/build.sh trainer|site|spark HOME [TAG]
 #
 # HOME is a folder for the engine's storage and the base, which later builds find there. It prints
 # the settings with which podman finds the image; the certificates and the package settings of this
 # machine are in the stand-in only, so do not publish what comes of it.
 set -euo pipefail
-image=${1:?trainer or site}
+image=${1:?trainer, site or spark}
 home=$(mkdir -p "${2:?a folder}" && cd "$2" && pwd)
 tag=${3:-localhost/recsys-$image:tried}
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -61,7 +62,28 @@ make_base() {
   buildah commit --quiet --rm "$container" "$base"
 }
 
+# Java, Spark and what else the Dockerfile takes from Spark's own image, where that has it.
+make_spark() {
+  local folder=$home/spark java pyspark container name
+  java=$(readlink -f "${JAVA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")}")
+  pyspark=$(echo "$root"/spark/.venv/lib/python3*/site-packages/pyspark)
+  mkdir -p "$folder/opt/java/openjdk" "$folder/opt/spark/python/lib" "$folder/opt/spark/work-dir" \
+    "$folder/usr/bin"
+  # Debian keeps a part of Java in /etc, and links to sources that need not be there.
+  tar -C "$java" -ch --exclude=src.zip bin conf lib release | tar -C "$folder/opt/java/openjdk" -x
+  for name in bin jars; do cp -a "$pyspark/$name" "$folder/opt/spark/"; done
+  cp -a "$pyspark"/python/lib/*.zip "$folder/opt/spark/python/lib/"
+  printf '#!/bin/sh\nexec "$@"\n' | tee "$folder/opt/entrypoint.sh" "$folder/opt/decom.sh" \
+    >"$folder/usr/bin/tini-static"
+  chmod 755 "$folder"/opt/*.sh "$folder/usr/bin/tini-static"
+  container=$(buildah from scratch)
+  buildah copy --quiet "$container" "$folder" / >/dev/null
+  buildah commit --quiet --rm "$container" "$spark"
+}
+
 buildah inspect --type image "$base" >/dev/null 2>&1 || make_base
+spark=$(sed -n 's/^ARG SPARK_IMAGE=//p' "$root/docker/$image/Dockerfile")
+[ -z "$spark" ] || buildah inspect --type image "$spark" >/dev/null 2>&1 || make_spark
 buildah build --isolation chroot --pull-never --file "$root/docker/$image/Dockerfile" \
   --build-arg "REVISION=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)" \
   --tag "$tag" "$root"

@@ -31,15 +31,20 @@ def _java() -> int:
     return int(found[1]) if found else 0
 
 
-@pytest.fixture(scope="session")
-def spark(repository: Path) -> SparkSubmit:
-    """Spark on two cores of this machine."""
+def spark_or_skip(repository: Path) -> SparkSubmit:
+    """Spark on two cores of this machine; the test is skipped where there is none."""
     program = repository / "spark" / ".venv" / "bin" / "spark-submit"
     if not program.exists():
         pytest.skip("Spark's environment is not here: `make spark` makes it")
     if (java := _java()) < LEAST_JAVA:
         pytest.skip(f"Spark needs Java {LEAST_JAVA} or newer, found {java or 'none'}")
     return SparkSubmit(program, "local[2]")
+
+
+@pytest.fixture(scope="session")
+def spark(repository: Path) -> SparkSubmit:
+    """Spark on two cores of this machine."""
+    return spark_or_skip(repository)
 
 
 @pytest.fixture(scope="module")

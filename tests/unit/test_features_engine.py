@@ -11,10 +11,20 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKubernetesOperator
+from airflow.sdk.exceptions import AirflowException
+from kubernetes.client import (
+    V1ContainerState,
+    V1ContainerStateTerminated,
+    V1ContainerStatus,
+    V1ObjectMeta,
+    V1Pod,
+    V1PodStatus,
+)
+from kubernetes.client.exceptions import ApiException
 
-from recsys.errors import ConfigurationError
+from recsys.errors import ConfigurationError, PermanentError, RecsysError, TransientError
 from recsys.settings import FeatureSettings, S3Settings
-from recsys_dag import features_settings, trainer_settings
+from recsys_dag import environment, features_settings
 from recsys_dag.features_settings import Engine, SparkPodSettings, SparkSettings
 from recsys_dag.features_spark import FeaturesOnSpark, application
 
@@ -42,13 +52,13 @@ def test_an_unknown_engine_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_image_without_a_digest_is_refused(monkeypatch: pytest.MonkeyPatch, image: str) -> None:
     monkeypatch.setenv("RECSYS_SPARK_POD_IMAGE", image)
     with pytest.raises(ConfigurationError, match="RECSYS_SPARK_POD_IMAGE"):
-        trainer_settings.read(SparkPodSettings)
+        environment.read(SparkPodSettings)
 
 
 def test_a_master_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_SPARK_MASTER", "local[2] --conf spark.x=y")
     with pytest.raises(ConfigurationError, match="RECSYS_SPARK_MASTER"):
-        trainer_settings.read(SparkSettings)
+        environment.read(SparkSettings)
 
 
 def test_the_application_is_the_template_with_what_the_run_knows() -> None:
@@ -63,7 +73,7 @@ def test_the_application_is_the_template_with_what_the_run_knows() -> None:
     for role in ("driver", "executor"):
         assert {"name": "RECSYS_S3_BUCKET", "value": "movies"} in spec[role]["env"]
         # Secrets come by reference and nowhere else.
-        assert spec[role]["envFrom"] == [{"secretRef": {"name": "recsys-trainer-s3"}}]
+        assert spec[role]["envFrom"] == [{"secretRef": {"name": "recsys-spark-s3"}}]
         assert all("AWS" not in variable["name"] for variable in spec[role]["env"])
         assert spec[role]["securityContext"]["runAsNonRoot"] is True
         assert spec[role]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -133,3 +143,67 @@ def test_the_operator_hands_the_application_of_this_run_to_kubernetes(
     assert spec["arguments"][:3] == ["frames", "--md5", "0" * 32]
     assert FeatureSettings.model_validate_json(spec["arguments"][4]) == FeatureSettings()
     assert {"name": "RECSYS_S3_ENDPOINT", "value": "http://s3:8333"} in spec["driver"]["env"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "kind", "says"),
+    [
+        (V1ContainerStateTerminated(exit_code=65, message="INFO x\nERROR y"), PermanentError, "y"),
+        (V1ContainerStateTerminated(exit_code=78), ConfigurationError, "exit code 78"),
+        (V1ContainerStateTerminated(exit_code=75), TransientError, "exit code 75"),
+        (V1ContainerStateTerminated(exit_code=137, reason="OOMKilled"), TransientError, "Overhead"),
+        (None, TransientError, "nothing says how"),
+    ],
+)
+def test_a_failed_driver_is_explained_by_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+    ended: V1ContainerStateTerminated | None,
+    kind: type[RecsysError],
+    says: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise AirflowException("Pod x returned a failure.")
+
+    monkeypatch.setattr(SparkKubernetesOperator, "cleanup", fail)
+    state = V1ContainerState(terminated=ended)
+    container = V1ContainerStatus(
+        name="spark-kubernetes-driver",
+        image="i",
+        image_id="i",
+        ready=False,
+        restart_count=0,
+        state=state,
+    )
+    driver = V1Pod(
+        metadata=V1ObjectMeta(name="recsys-frames-x-driver"),
+        status=V1PodStatus(container_statuses=[container]),
+    )
+    operator = FeaturesOnSpark(
+        task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
+    )
+    with pytest.raises(kind, match=says) as error:
+        operator.cleanup(driver, driver)
+    assert type(error.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(403, ConfigurationError), (404, ConfigurationError), (503, TransientError)],
+)
+def test_a_refusal_of_kubernetes_is_permanent_where_the_cluster_is_not_ready_for_spark(
+    monkeypatch: pytest.MonkeyPatch, status: int, kind: type[RecsysError]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ApiException(status=status, reason="said so")
+
+    run = SimpleNamespace(build=SimpleNamespace(dataset_md5="0" * 32), features=FeatureSettings())
+    monkeypatch.setattr("recsys_dag.tasks.run_of", lambda context: run)
+    monkeypatch.setattr(
+        "recsys_dag.settings.services", lambda: SimpleNamespace(s3=S3Settings(bucket="movies"))
+    )
+    monkeypatch.setattr(SparkKubernetesOperator, "execute", refuse)
+    operator = FeaturesOnSpark(
+        task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
+    )
+    with pytest.raises(kind, match="said so"):
+        operator.execute({})

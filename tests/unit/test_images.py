@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-IMAGES = ["airflow", "site", "trainer"]
+IMAGES = ["airflow", "site", "spark", "trainer"]
 EXACT_TAG = re.compile(
     r"^[a-z0-9.-]+\.[a-z]+/[a-z0-9./_-]+:(v?[0-9]+\.[0-9]+|RELEASE\.\d{4}-\d\d-)[A-Za-z0-9.-]*$"
 )
@@ -54,7 +54,7 @@ def test_an_image_tells_its_revision(repository: Path, image: str) -> None:
     assert 'org.opencontainers.image.revision="${REVISION}"' in dockerfile(repository, image)
 
 
-@pytest.mark.parametrize("image", ["site", "trainer"])
+@pytest.mark.parametrize("image", ["site", "spark", "trainer"])
 def test_the_last_layer_has_a_numeric_user_and_no_compiler(repository: Path, image: str) -> None:
     last = dockerfile(repository, image).split("\nFROM ")[-1]
     assert "USER 10001:10001" in last

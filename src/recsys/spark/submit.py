@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -80,19 +80,8 @@ class SparkSubmit:
         command += [str(APPLICATION), subcommand, "--md5", md5]
         command += ["--settings", settings.model_dump_json()]
         code, tail = run_tied(command, Path(tempfile.gettempdir()), self.environment(s3), on_line)
-        if code == ExitCode.OK:
-            return
-        said = " | ".join(line for line in tail if line.startswith("ERROR ")) or " | ".join(tail)
-        kind: type[PermanentError | TransientError] = PermanentError
-        if code == ExitCode.BAD_CONFIG:
-            kind = ConfigurationError
-        elif exit_is_transient(code):
-            kind = TransientError
-        raise kind(
-            f"Spark's `{subcommand}` failed",
-            found=f"exit code {code}",
-            hint=f"Spark said: {said}",
-        )
+        if code != ExitCode.OK:
+            raise failure(subcommand, code, tail)
 
     def environment(self, s3: S3Settings) -> dict[str, str]:
         """All variables of the process; the secrets of S3 are among them."""
@@ -109,3 +98,24 @@ class SparkSubmit:
             told["AWS_ACCESS_KEY_ID"] = s3.access_key.get_secret_value()
             told["AWS_SECRET_ACCESS_KEY"] = s3.secret_key.get_secret_value()
         return told
+
+
+def failure(subcommand: str, code: int, tail: Sequence[str]) -> PermanentError | TransientError:
+    """The error that an exit code of the application stands for.
+
+    Args:
+        subcommand: what was computed.
+        code: of the application; negative: the signal that killed it.
+        tail: the last lines that were printed.
+    """
+    said = " | ".join(line for line in tail if line.startswith("ERROR ")) or " | ".join(tail)
+    kind: type[PermanentError | TransientError] = PermanentError
+    if code == ExitCode.BAD_CONFIG:
+        kind = ConfigurationError
+    elif exit_is_transient(code):
+        kind = TransientError
+    return kind(
+        f"Spark's `{subcommand}` failed",
+        found=f"exit code {code}",
+        hint=f"Spark said: {said}",
+    )
