@@ -27,7 +27,7 @@ _REASONS_FROM: Final = 100
 """Films rated last that a recommendation may be explained by."""
 _MIN_LIKENESS: Final = 0.1
 """A movie less similar than this explains nothing."""
-SEARCH_WIDTH: Final = 200
+SEARCH_WIDTH: Final = 400
 """Candidates that a search keeps, unless it has to look past what somebody has seen."""
 _MAX_SEARCH_WIDTH: Final = 1000
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol, Self
 
 import numpy as np
 import polars as pl
+import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -155,9 +156,19 @@ def leading_axes(
     # BLAS rounds otherwise with another number of threads; the dense part is a tenth of the work.
     with threadpool_limits(1, "blas"):
         for _ in range(rounds):
-            start = np.linalg.qr(block)[0]
+            start = _orthonormal(block)
             block = matrix.gram(start)
         return _nystrom(start, block, rank)
+
+
+def _orthonormal(block: Floats) -> Floats:
+    """An orthonormal basis of the columns of (n, k)."""
+    # NumPy's qr computes in double precision, column by column: four times as long.
+    basis = scipy.linalg.qr(
+        np.asfortranarray(block), mode="economic", overwrite_a=True, check_finite=False
+    )[0]
+    # By rows again: the sparse products gather rows.
+    return np.ascontiguousarray(basis)
 
 
 def _nystrom(start: Floats, block: Floats, rank: int) -> tuple[Floats, NDArray[np.float64]]:

@@ -14,7 +14,7 @@ from recsys.vector_search import OPERATOR_CLASS, Connection
 
 M: Final = 16
 """hnsw.m: neighbours kept on each level, twice as many on the lowest."""
-EF_CONSTRUCTION: Final = 64
+EF_CONSTRUCTION: Final = 100
 """hnsw.ef_construction: candidates that the insertion of a row looks at."""
 # Two workers halve the build; below this many rows starting them takes longer than they save.
 _PARALLEL_FROM_ROWS: Final = 20_000

@@ -246,7 +246,15 @@ def by_vectors(made: MovieVectors) -> Scores:
 
 def by_raw_cosine(stars: sp.csr_matrix) -> Scores:
     """Nearness by exact cosine of the columns of `raw_stars`."""
-    return lambda liked: np.ascontiguousarray((stars.T @ (stars @ liked.T.toarray())).T)
+    # By movies: their products read a few users' scores over and over, which stay in the cache.
+    by_movie = stars.T.tocsr()
+
+    def scores(liked: sp.csr_matrix) -> NDArray[np.float32]:
+        # Few liked movies: this product is sparse, and a tenth of the work of a dense one.
+        profiles = (stars @ liked.T.tocsr()).toarray()
+        return np.ascontiguousarray((by_movie @ profiles).T)
+
+    return scores
 
 
 def by_popularity(ratings: NDArray[np.int64]) -> Scores:
@@ -274,14 +282,15 @@ def agreement(
         vectors: float32 (movies, dim), each of length 1.
         asked: columns of the movies whose neighbours are compared.
     """
-    exact = stars.T @ stars[:, asked].toarray()
-    found = vectors @ vectors[asked].T
-    columns = np.arange(len(asked))
-    exact[asked, columns] = found[asked, columns] = -np.inf
+    # The users of a movie, and all that these rated: sparse, where a dense product reads all users.
+    exact = (stars[:, asked].T.tocsr() @ stars).toarray()
+    found = vectors[asked] @ vectors.T
+    rows = np.arange(len(asked))
+    exact[rows, asked] = found[rows, asked] = -np.inf
     k = min(_AGREEMENT, len(vectors) - 1)
-    nearest = np.argpartition(-found, k - 1, axis=0)[:k]
-    limit = -np.partition(-exact, k - 1, axis=0)[k - 1]
-    return float((exact[nearest, columns] >= limit - 1e-6).mean())
+    nearest = np.argpartition(-found, k - 1, axis=1)[:, :k]
+    limit = -np.partition(-exact, k - 1, axis=1)[:, k - 1 : k]
+    return float((np.take_along_axis(exact, nearest, 1) >= limit - 1e-6).mean())
 
 
 def _bucket(

@@ -131,7 +131,7 @@ def test_a_frozen_promoter_loses_lock_and_transaction(served):
     world, frozen, other = served
     for step, target in (("journal opened", 1), (IN_TRANSACTION, 2)):
         pause = {"pause_call" if step == IN_TRANSACTION else "pause_step": step}
-        # Longer than a busy machine holds up a process that is at work, less than the lock is waited for.
+        # Longer than a busy machine holds up what is at work, less than the lock is waited for.
         frozen.start("promote", world.id(3), idle_timeout="2s", **pause)
         frozen.reach(step)
         back = other.run("rollback", world.id(target))

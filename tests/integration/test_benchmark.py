@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +16,13 @@ from recsys.benchmark.stage_process import BenchmarkError, Measured, run_stage
 from recsys.cli import app
 
 STAGES = ["fetch", "preprocess", "vectors", "load", "index", "check"]
+KEYS = {"ratings", "machine", "total_wall_s", "peak_rss_mb", "stages"}
+STAGE_KEYS = {
+    *("stage", "wall_s", "cpu_s", "peak_rss_mb", "rows_per_s"),
+    *("reference_wall_s", "ratio", "floor_s", "times_floor"),
+}
+MEASURED = {"index_s", "recall_at_10", "p50_ms", "p99_ms"}
+"""Facts that depend on the machine and its load; a parallel build's graph differs each time."""
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +43,36 @@ def test_every_stage_is_measured_in_order(document: dict) -> None:
         assert stage["cpu_s"] > 0
         assert stage["rows_per_s"] > 0
         assert stage["peak_rss_mb"] >= stage["import_rss_mb"] > 0
+
+
+def test_the_keys_are_those_that_others_read(document: dict) -> None:
+    assert document.keys() >= KEYS
+    for stage in document["stages"]:
+        assert stage.keys() >= STAGE_KEYS
+
+
+def results(document: dict) -> dict[str, dict[str, Any]]:
+    """What the stages made, without what it cost."""
+    return {
+        stage["stage"]: {k: v for k, v in stage["facts"].items() if k not in MEASURED}
+        for stage in document["stages"]
+    }
+
+
+def test_a_run_in_a_process_prints_nothing_but_json_and_makes_the_same_again(
+    document: dict,
+) -> None:
+    program = "from recsys.cli import app; app()"
+    arguments = ["bench", "--ratings", "5000", "--no-reference", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    again = json.loads(done.stdout)
+    assert "generating 5,000 ratings" in done.stderr, "progress belongs to the other stream"
+    # The content of the features and of the table of vectors is in there as digests.
+    assert results(again) == results(document)
+    assert results(again)["preprocess"]["sha256"].keys() >= {"interactions.parquet"}
+    assert len(results(again)["load"]["digest"]) == 64
 
 
 def test_totals_are_those_of_the_stages(document: dict) -> None:

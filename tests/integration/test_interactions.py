@@ -3,7 +3,10 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import shutil
+import subprocess
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -12,11 +15,12 @@ import pytest
 from recsys import contract
 from recsys.archive import MOVIES_CSV, RATINGS_CSV
 from recsys.dataset import fetch_dataset, read_source_md5
-from recsys.errors import ArtifactError, DatasetError
+from recsys.errors import ArtifactError, DatasetError, DiskFullError
 from recsys.interactions import Stats, generate_data_frames, read_stats
 from recsys.object_store import ObjectStore
 from recsys.quarantine import FileStats
 from recsys.sample import write_sample
+from recsys.scratch import scratch_folder
 from recsys.settings import FeatureSettings, RuleShares
 from recsys.validation import Rule
 
@@ -310,3 +314,44 @@ def test_a_dataset_that_is_not_in_the_store_or_was_changed_there_is_an_error(
     object_store.put_bytes(key, b"changed", stored.metadata)
     with pytest.raises(ArtifactError, match="not the file that was stored"):
         generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A disk of its own for temporary files; `resize` says how large."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk of its own can be mounted: it takes root")
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def resize(disk: Path, kilobytes: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    "kilobytes",
+    [400, 1000, 1600, 2400],
+    ids=["by the zip", "by the movies", "by rows that wait", "by the table"],
+)
+def test_a_disk_that_fills_up_in_the_middle_is_told_as_such_and_leaves_nothing(
+    object_store: ObjectStore, tmp_path: Path, disk: Path, kilobytes: int
+) -> None:
+    sample = write_sample(tmp_path / "ml.zip", ratings=100_000)
+    fetch_dataset(str(sample.path), sample.md5, object_store)
+    resize(disk, kilobytes)
+    with (
+        pytest.raises(DiskFullError, match=r"is full.*TMPDIR"),
+        scratch_folder("features") as folder,
+    ):
+        generate_data_frames(sample.md5, object_store, FeatureSettings(), folder)
+    assert list(disk.iterdir()) == []
+    assert object_store.keys("features/") == []
+    resize(disk, 64 << 10)
+    with scratch_folder("features") as folder:
+        generate_data_frames(sample.md5, object_store, FeatureSettings(), folder)
+    assert read_stats(object_store, sample.md5) is not None

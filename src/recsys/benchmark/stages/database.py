@@ -20,7 +20,12 @@ def load(dsn: str, release_id: str, work: str) -> dict[str, Any]:
         loaded = vector_store.load_vectors(
             conn, _MOVIE_VECTORS, release_id, made["ids"], made["vectors"]
         )
-    return {"rows": loaded.rows, "dim": loaded.dim, "index_s": loaded.index_s}
+    return {
+        "rows": loaded.rows,
+        "dim": loaded.dim,
+        "digest": loaded.digest,
+        "index_s": loaded.index_s,
+    }
 
 
 def check(dsn: str, release_id: str, rows: int) -> dict[str, Any]:

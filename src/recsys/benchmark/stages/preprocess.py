@@ -20,4 +20,5 @@ def preprocess(md5: str, s3: dict[str, Any], work: str) -> dict[str, Any]:
         "rated_movies": stats.rated_movies,
         "quarantine": sum(sum(f.quarantine.values()) for f in stats.files.values()),
         "csv_rows": sum(f.rows for f in stats.files.values()),
+        "sha256": stats.sha256,
     }
