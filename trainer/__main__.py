@@ -39,7 +39,7 @@ from trainer.config import (
 )
 from trainer.journal import keep_log
 from trainer.lineage import check_site_keras
-from trainer.termination import Terminated, Termination
+from trainer.termination import TOLD, Terminated, Termination
 
 if TYPE_CHECKING:
     from recsys.object_store import ObjectStore
@@ -143,7 +143,8 @@ def main(
                     return ExitCode.OK
             code = ExitCode.OK
         except (Exception, Terminated) as error:
-            code = _exit_code(error)
+            # TensorFlow makes a RuntimeError of what is raised while it raises an error itself.
+            code = ExitCode.TERMINATED if termination.raised else _exit_code(error)
             _log_failure(error, code)
             if isinstance(error, TransientError):
                 # The store does not answer: the log would not reach it either.
@@ -314,8 +315,6 @@ def _connect(given: TrainerInput, environ: Mapping[str, str]) -> ObjectStore:
 
 
 def _exit_code(error: BaseException) -> ExitCode:
-    if isinstance(error, Terminated):
-        return ExitCode.TERMINATED
     if isinstance(error, ConfigurationError):
         return ExitCode.BAD_CONFIG
     if isinstance(error, _BAD_DATA):
@@ -347,16 +346,15 @@ def _tells(command: str | None, environ: Mapping[str, str]) -> bool:
 
 
 def _log_failure(error: BaseException, code: ExitCode) -> None:
-    what = _ran_out(error)
-    if what:
+    if code == ExitCode.TERMINATED:
+        log.error(TOLD)
+    elif what := _ran_out(error):
         log.error(
             "%s ran out: %s; what to do: give the trainer more, or lower rating.members, "
             "rating.group_size or ranking.batch_size",
             what,
             error,
         )
-    elif isinstance(error, Terminated):
-        log.error("told to stop by SIGTERM: no manifest was written by this run")
     elif isinstance(error, (PermanentError, TransientError)) and code != ExitCode.INTERNAL:
         log.error("%s", error)
     else:

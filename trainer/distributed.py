@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from recsys.contract import TrainerInput
 from trainer.cluster import Place
@@ -16,6 +17,9 @@ from trainer.training import fit_models
 from trainer.workers import Cluster, losses_are_transient
 
 log = logging.getLogger(__name__)
+
+_PATIENCE_S: Final = 5.0
+"""Between SIGTERM and the end of a worker that waits for another; less than a pod's grace."""
 
 
 def train_together(
@@ -50,6 +54,7 @@ def train_together(
         workers = Cluster(here.index, here.count)
         # TensorFlow takes the signal for itself when it joins a cluster.
         termination.renew()
+        termination.insist(_PATIENCE_S)
         fit = partial(fit_models, workers=workers)
         if here.index:
             take_part(store, given, config, seed, fit)

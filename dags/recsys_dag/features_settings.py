@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from recsys_dag import trainer_settings
+from recsys_dag import environment
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -71,5 +71,5 @@ class SparkPodSettings(BaseSettings):
 
 def engine() -> Engine:
     """Which engine the environment names; local if none."""
-    found: EngineSettings = trainer_settings.read(EngineSettings)
+    found: EngineSettings = environment.read(EngineSettings)
     return found.engine

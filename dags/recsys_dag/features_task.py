@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import task
 
-from recsys_dag import features_settings, settings, tasks, trainer_settings
+from recsys_dag import environment, features_settings, settings, tasks
 from recsys_dag.features_settings import Engine, SparkPodSettings, SparkSettings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def features_task(task_id: TaskId, **kwargs: Any) -> list[BaseOperator | XComArg
         FeaturesOnSpark(
             task_id=task_id,
             subcommand=_SUBCOMMANDS[task_id],
-            pod_settings=trainer_settings.read(SparkPodSettings),
+            pod_settings=environment.read(SparkPodSettings),
             **kwargs,
         )
     ]
@@ -69,6 +69,6 @@ def spark_movie_vectors(**context: Any) -> None:
 def _submit(subcommand: Literal["frames", "vectors"], run: Run) -> None:
     from recsys.spark.submit import SparkSubmit
 
-    found: SparkSettings = trainer_settings.read(SparkSettings)
+    found: SparkSettings = environment.read(SparkSettings)
     spark = SparkSubmit(found.submit, found.master, found.conf)
     spark.run(subcommand, run.build.dataset_md5, run.features, settings.services().s3)

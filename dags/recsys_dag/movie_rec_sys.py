@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import (
     DAG,
     Asset,
@@ -22,6 +21,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from recsys.settings import GateSettings
 from recsys_dag import settings, tasks
+from recsys_dag.approval import ReleaseApproval
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 from recsys_dag.features_task import features_task
 from recsys_dag.placement import placement
@@ -150,16 +150,7 @@ with DAG(
 
     join = EmptyOperator(task_id="join_no_op")
     gate = tasks.gate_candidate()
-    approve = HITLBranchOperator(
-        task_id="approve_release",
-        subject="Promote this release to production?",
-        body="The gate accepted it: {{ ti.xcom_pull(task_ids='gate_candidate', key='reason') }}",
-        options=["Approve", "Reject"],
-        options_mapping={"Approve": "promote_release", "Reject": "reject_candidate"},
-        defaults="Reject",
-        response_timeout=timedelta(days=3),
-        execution_timeout=None,
-    )
+    approve = ReleaseApproval(task_id="approve_release")
     # Reached from the gate or from a person, never from both.
     promote = tasks.promote_release.override(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,

@@ -11,7 +11,7 @@ from airflow.sdk.configuration import conf
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from recsys_dag import trainer_settings
+from recsys_dag import environment
 
 Weight = Literal["light", "features"]
 """Tasks that compute on all interactions or vectors, and all the others."""
@@ -43,7 +43,7 @@ def placement(weight: Weight) -> dict[str, Any]:
     Raises:
         ConfigurationError: a setting makes no sense.
     """
-    settings: PlacementSettings = trainer_settings.read(PlacementSettings)
+    settings: PlacementSettings = environment.read(PlacementSettings)
     light = weight == "light"
     queue = settings.queue_light if light else settings.queue_features
     chosen: dict[str, Any] = {"pool": settings.pool}

@@ -68,20 +68,11 @@ def max_age() -> timedelta:
 
 def alert_settings() -> AlertSettings:
     """Whom to tell of what (``RECSYS_ALERT_*``)."""
-    from pydantic import ValidationError
-
     from recsys.alert_settings import AlertSettings
-    from recsys.errors import ConfigurationError
+    from recsys_dag.environment import read
 
-    try:
-        return AlertSettings()
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ConfigurationError(
-            "the settings of alerts make no sense",
-            found=f"RECSYS_ALERT_{'.'.join(map(str, first['loc'])).upper()}: {first['msg']}",
-            hint="docs/runbook.md lists them",
-        ) from error
+    found: AlertSettings = read(AlertSettings, hint="docs/runbook.md lists the settings of alerts")
+    return found
 
 
 def services() -> Services:
@@ -157,36 +148,22 @@ def trainer_digest(image: str | None) -> str:
 
 def build_settings() -> BuildSettings:
     """Settings that change the outcome: ``RECSYS_BUILD_SETTINGS`` (JSON), else the defaults."""
-    from pydantic import ValidationError
+    from recsys_dag.environment import read_json
 
-    from recsys.errors import ConfigurationError
-
-    try:
-        return BuildSettings.model_validate_json(os.environ.get("RECSYS_BUILD_SETTINGS") or "{}")
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ConfigurationError(
-            "RECSYS_BUILD_SETTINGS makes no sense",
-            found=f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}",
-            expected="a JSON object of build settings",
-        ) from error
+    return read_json(
+        BuildSettings, "RECSYS_BUILD_SETTINGS", expected="a JSON object of build settings"
+    )
 
 
 def drift_settings(params: Mapping[str, Any]) -> DriftSettings:
     """Limits of drift: ``RECSYS_DRIFT_SETTINGS`` (JSON), else the defaults; Param accept_drift."""
-    from pydantic import ValidationError
+    from recsys_dag.environment import read_json
 
-    from recsys.errors import ConfigurationError
-
-    try:
-        limits = DriftSettings.model_validate_json(os.environ.get("RECSYS_DRIFT_SETTINGS") or "{}")
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ConfigurationError(
-            "RECSYS_DRIFT_SETTINGS makes no sense",
-            found=f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}",
-            expected='a JSON object with "warn", "hard" or "accept"',
-        ) from error
+    limits = read_json(
+        DriftSettings,
+        "RECSYS_DRIFT_SETTINGS",
+        expected='a JSON object with "warn", "hard" or "accept"',
+    )
     return limits.model_copy(update={"accept": limits.accept or params["accept_drift"]})
 
 

@@ -52,6 +52,10 @@ def data_is_new(**context: Any) -> str:
     context["ti"].xcom_push(key="reason", value=verdict.reason)
     # The image of this build, whatever is pushed while it runs.
     context["ti"].xcom_push(key="trainer_image", value=image)
+    if not verdict.is_new:
+        # All at once: a skip otherwise spreads by one task in each round of the scheduler.
+        after = context["task"].get_flat_relatives(upstream=False)
+        context["task"].skip(context["ti"], [t for t in after if t.task_id != "do_nothing"])
     return "fetch_dataset" if verdict.is_new else "do_nothing"
 
 
@@ -185,8 +189,8 @@ def promote_release(**context: Any) -> dict[str, Any]:
     change = promotion.promote_release(
         settings.services(),
         run_of(context).release_id,
-        actor=_actor(context),
-        reason=_gate_reason(context),
+        actor=_decider(context),
+        reason=_decision(context),
         trace=(times := telemetry.SwitchTimes()),
     )
     metrics.emit(times.measurements())
@@ -199,7 +203,7 @@ def reject_candidate(**context: Any) -> None:
     from recsys import pipeline
 
     pipeline.reject_candidate(
-        settings.services(), run_of(context), actor=_actor(context), reason=_gate_reason(context)
+        settings.services(), run_of(context), actor=_decider(context), reason=_decision(context)
     )
 
 
@@ -327,8 +331,20 @@ def run_of(context: Any) -> Run:
     return Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))
 
 
-def _gate_reason(context: Any) -> str:
-    return str(context["ti"].xcom_pull(task_ids="gate_candidate", key="reason"))
+def _decision(context: Any) -> str:
+    """Why this release is promoted or rejected: the gate's reason, then a person's."""
+    from recsys_dag import approval
+
+    gate = context["ti"].xcom_pull(task_ids="gate_candidate", key="reason")
+    return "; ".join(filter(None, [str(gate), approval.answer(context)]))
+
+
+def _decider(context: Any) -> str:
+    """Who answers for the decision: the person who was asked, else who started the run."""
+    from recsys_dag import approval
+
+    person = approval.answered_by(context)
+    return f"{person} by {context['dag_run'].run_id}" if person else _actor(context)
 
 
 def _actor(context: Any) -> str:

@@ -78,11 +78,15 @@ class TrainerJob(KubernetesJobOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any], **kwargs: Any) -> Any:
         """Goes on where the triggerer saw the Job end."""
-        self.job = self.hook.get_job(event["job"]["metadata"]["name"], str(self.namespace))
         with explained(self):
+            found = event["job"]["metadata"]
+            self.job = self.hook.get_job(found["name"], found["namespace"])
             try:
                 super().execute_complete(context, event, **kwargs)
             except AirflowException as error:
+                # The provider ships the logs of a Job that did well.
+                for pod in self._workers():
+                    self._write_logs(pod)
                 raise self._explain() or _unexplained(error) from error
             self._delete()
 

@@ -10,10 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import ConfigurationError
+from recsys_dag.environment import read
 
 IMAGE_VARIABLE: Final = "recsys_trainer_image"
 """Airflow Variable with the trainer's image; ``AIRFLOW_VAR_RECSYS_TRAINER_IMAGE`` sets it, too."""
@@ -87,34 +88,6 @@ class ContainerSettings(BaseSettings):
     network: str | None = Field(default=None, description="network on which S3 is reached")
     memory: str = Field(default="4g", pattern=r"^[1-9][0-9]*[kmg]$")
     cpus: float = Field(default=2.0, gt=0)
-
-
-def read(settings: type[BaseSettings]) -> Any:
-    """Makes settings from the environment.
-
-    Raises:
-        ConfigurationError: a variable makes no sense; it is named.
-    """
-    try:
-        return settings()
-    except SettingsError as error:
-        field = re.search(r'field "(\w+)"', str(error))
-        name = settings.model_config.get("env_prefix", "") + (field[1].upper() if field else "*")
-        raise ConfigurationError(
-            f"{name} makes no sense",
-            found="what is no JSON",
-            hint="docs/deployment.md lists the settings of the trainer",
-        ) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        prefix = settings.model_config.get("env_prefix", "")
-        raise ConfigurationError(
-            f"{prefix}{'.'.join(map(str, first['loc']))} makes no sense".upper().replace(
-                " MAKES NO SENSE", " makes no sense"
-            ),
-            found=first["msg"],
-            hint="docs/deployment.md lists the settings of the trainer",
-        ) from error
 
 
 def launcher() -> Launcher:

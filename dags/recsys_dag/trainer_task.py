@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from recsys_dag import tasks, trainer_settings
+from recsys_dag import environment, tasks, trainer_settings
 from recsys_dag.trainer_settings import ContainerSettings, Launcher, PodSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def trainer_task(
         return TrainerJob(
             task_id=task_id,
             workers=workers,
-            pod_settings=trainer_settings.read(PodSettings),
+            pod_settings=environment.read(PodSettings),
             **kwargs,
         )
     if launcher == Launcher.KUBERNETES:
@@ -52,7 +52,7 @@ def trainer_task(
         return TrainerPod(
             task_id=task_id,
             subcommand=_SUBCOMMANDS[task_id],
-            pod_settings=trainer_settings.read(PodSettings),
+            pod_settings=environment.read(PodSettings),
             **kwargs,
         )
     from recsys_dag.trainer_container import TrainerContainer
@@ -60,6 +60,6 @@ def trainer_task(
     return TrainerContainer(
         task_id=task_id,
         subcommand=_SUBCOMMANDS[task_id],
-        container_settings=trainer_settings.read(ContainerSettings),
+        container_settings=environment.read(ContainerSettings),
         **kwargs,
     )

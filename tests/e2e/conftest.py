@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
+from recsys import contract
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
+from recsys.pipeline import Run, data_is_new, fetch_dataset, generate_data_frames, secrets
 from recsys.sample import write_sample
 from recsys.services import Services
-from recsys.settings import PostgresSettings, S3Settings
+from recsys.settings import BuildSettings, PostgresSettings, S3Settings
 from tests.conftest import fresh_bucket, fresh_database
+from tests.e2e.fake_kubernetes import FakeKubernetes, World
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -35,6 +38,9 @@ os.environ.update(
     AIRFLOW__CORE__UNIT_TEST_MODE="False",
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_AIRFLOW}/airflow.db",
     AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+    # Requests to Kubernetes that failed are made again as often, only sooner.
+    AIRFLOW__WORKERS__API_RETRY_WAIT_MIN="0.1",
+    AIRFLOW__WORKERS__API_RETRY_WAIT_MAX="0.2",
     RECSYS_RETRY_DELAY_S="0.1",
     RECSYS_TRAINER_PYTHON=os.environ.get(
         "RECSYS_TRAINER_PYTHON", str(_REPOSITORY / "trainer/.venv/bin/python")
@@ -56,6 +62,8 @@ class Outcome:
         return self.tasks.get(task_id) == "success"
 
 
+# A training for tests of who starts it.
+BRIEF = {"rating": {"members": 2, "epochs": 4}, "ranking": {"epochs": 2}}
 # A dataset that trains in seconds is too small to rank better than popularity by; the gate's
 # verdict on merit is shown by the demo on real data.
 LENIENT = {
@@ -167,6 +175,63 @@ def served(champion_services: Services) -> Iterator[Pipeline]:
     """The pipeline where a champion is being served already."""
     with _connected(champion_services) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def featured(
+    postgres_server: Postgres, s3_server: S3, small_dataset: Path
+) -> Iterator[tuple[Services, Run]]:
+    """Servers on which a run has come as far as its features; the tests of a module share them."""
+    with fresh_database(postgres_server) as dsn, fresh_bucket(s3_server) as s3:
+        services = Services(postgres=PostgresSettings(dsn=SecretStr(dsn)), s3=s3)
+        yield services, compute_features(services, small_dataset, f"sha256:{'b' * 64}")
+
+
+def compute_features(services: Services, source: Path, trainer_digest: str) -> Run:
+    """A run of the pipeline as far as its features."""
+    run = data_is_new(
+        services,
+        source=str(source),
+        trainer_digest=trainer_digest,
+        settings=BuildSettings.model_validate({"trainer": {"overrides": BRIEF}}),
+        run_id=trainer_digest,
+        force=False,
+        actor="t",
+    ).run
+    fetch_dataset(services, run)
+    generate_data_frames(services, run)
+    return run
+
+
+@pytest.fixture
+def world(featured: tuple[Services, Run]) -> World:
+    """A Kubernetes cluster that has the trainer's image and its Secret."""
+    return trainers_world(secrets(featured[0]))
+
+
+def trainers_world(keys: dict[str, str]) -> World:
+    """A Kubernetes cluster where a pod is a process of the trainer."""
+    path = {"PATH": os.environ["PATH"], "PYTHONPATH": str(_REPOSITORY)}
+    return World(
+        command=[os.environ["RECSYS_TRAINER_PYTHON"], "-m", "trainer"],
+        cwd=_REPOSITORY,
+        environment={**path, "PYTHONUNBUFFERED": "1"},
+        secrets={"recsys-trainer-s3": keys},
+    )
+
+
+@pytest.fixture
+def cluster(
+    world: World, featured: tuple[Services, Run], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeKubernetes]:
+    """That cluster, known to Airflow, and nothing trained yet."""
+    services, about = featured
+    services.store.delete([contract.release_key(about.release_id, contract.MANIFEST_FILE)])
+    with FakeKubernetes(world) as fake:
+        for name, value in {**connections(services), **fake.connection}.items():
+            monkeypatch.setenv(name, value)
+        yield fake
+    assert fake.forbidden == [], "more than the Role of k8s/base allows"
 
 
 @pytest.fixture(scope="session")

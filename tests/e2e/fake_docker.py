@@ -6,15 +6,14 @@ It answers what DockerOperator asks: images, containers, their output, their exi
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import struct
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+
+from tests.e2e.fake_server import FakeServer
 
 _API = "1.44"
 
@@ -36,48 +35,24 @@ class Engine:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-class FakeDocker:
-    """The server, in a thread of its own, on a TCP port."""
+class FakeDocker(FakeServer):
+    """The server, on a TCP port."""
 
     def __init__(self, engine: Engine) -> None:
+        super().__init__()
         self.engine = engine
         self.created: list[dict[str, Any]] = []
         """Every container that was asked for, as it was asked for."""
         self.removed: list[str] = []
-        self.processes: dict[str, asyncio.subprocess.Process] = {}
         self._codes: dict[str, asyncio.Future[int]] = {}
         self._output: dict[str, asyncio.Queue[bytes | None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self) -> FakeDocker:
-        self._thread.start()
-        self._started.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for name in list(self.processes):
-            self.kill(name)
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
 
     @property
     def url(self) -> str:
         return f"tcp://127.0.0.1:{self.port}"
 
-    def kill(self, name: str) -> None:
-        """Ends a container's process as the kernel would."""
-        process = self.processes.get(name)
-        if process and process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        app = web.Application()
+    def add_routes(self, app: web.Application) -> None:
+        """See `FakeServer`."""
         add = app.router.add_route
         for prefix in ("", "/v{version}"):
             add("GET", prefix + "/_ping", self._ping)
@@ -92,13 +67,6 @@ class FakeDocker:
             add("POST", container + "/wait", self._wait)
             add("GET", container + "/json", self._inspect)
             add("DELETE", container, self._remove)
-        self._runner = web.AppRunner(app)
-        self._loop.run_until_complete(self._runner.setup())
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        self._loop.run_until_complete(site.start())
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-        self._started.set()
-        self._loop.run_forever()
 
     async def _ping(self, request: web.Request) -> web.Response:
         return web.Response(text="OK", headers={"Api-Version": _API})
@@ -124,7 +92,7 @@ class FakeDocker:
             return web.json_response({"message": message}, status=404)
         name = f"container{len(self.created)}"
         self.created.append(container)
-        self._codes[name] = self._loop.create_future()
+        self._codes[name] = self.loop.create_future()
         self._output[name] = asyncio.Queue()
         return web.json_response({"Id": name, "Warnings": []}, status=201)
 
@@ -144,27 +112,16 @@ class FakeDocker:
         name = request.match_info["name"]
         told = self.created[int(name.removeprefix("container"))]
         given = dict(variable.split("=", 1) for variable in told.get("Env") or [])
-        self.processes[name] = await asyncio.create_subprocess_exec(
-            *self.engine.command,
-            *(told.get("Cmd") or []),
-            cwd=self.engine.cwd,
-            env=self.engine.environment | given,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        task = self._loop.create_task(self._run(name))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        command = [*self.engine.command, *(told.get("Cmd") or [])]
+        environment = self.engine.environment | given
+        await self.start_process(name, command, self.engine.cwd, environment)
+        self.later(self._run(name))
         return web.Response(status=204)
 
     async def _run(self, name: str) -> None:
-        process = self.processes[name]
-        assert process.stdout
-        async for line in process.stdout:
+        async for line in self.output(name):
             await self._output[name].put(line)
-        code = await process.wait()
-        self._codes[name].set_result(128 - code if code < 0 else code)
+        self._codes[name].set_result(await self.exit_code(name))
         await self._output[name].put(None)
 
     async def _wait(self, request: web.Request) -> web.Response:

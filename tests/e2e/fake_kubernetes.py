@@ -1,24 +1,29 @@
 """A Kubernetes API that runs a pod's command as a process of this machine.
 
-It answers what KubernetesPodOperator asks of pods, logs and events, and tells of a pod what a
-kubelet would. Pods live as long as the server, whatever becomes of the operator.
+It answers what Airflow's operators ask of pods, Jobs, logs and events, as far as the Role of
+k8s/base lets them ask, and tells of a pod what a kubelet would. Pods live as long as the server,
+whatever becomes of the operator.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import os
+import json
 import signal
-import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from aiohttp import web
 
+from tests.e2e.fake_server import FakeServer
+
 Pod = dict[str, Any]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
@@ -48,10 +53,11 @@ class World:
     cluster_of: Callable[[int], str] | None = None
 
 
-class FakeKubernetes:
-    """The server, in a thread of its own."""
+class FakeKubernetes(FakeServer):
+    """The server."""
 
     def __init__(self, world: World) -> None:
+        super().__init__()
         self.world = world
         self.created: list[Pod] = []
         """Every pod that was asked for, as it was asked for."""
@@ -60,24 +66,8 @@ class FakeKubernetes:
         self.created_jobs: list[Pod] = []
         """Every Job that was asked for, as it was asked for."""
         self.logs: dict[str, list[str]] = {}
-        self.processes: dict[str, asyncio.subprocess.Process] = {}
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self) -> FakeKubernetes:
-        self._thread.start()
-        self._started.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for name in list(self.processes):
-            self.kill(name)
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self.forbidden: list[str] = []
+        """What was asked for that Airflow's account has no right to."""
 
     @property
     def kube_config(self) -> dict[str, Any]:
@@ -91,44 +81,56 @@ class FakeKubernetes:
             "users": [{"name": "fake", "user": {"token": "token"}}],
         }
 
-    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Ends a pod's process as a kubelet or the kernel would."""
-        process = self.processes.get(name)
-        if process and process.returncode is None:
-            os.killpg(process.pid, number)
+    @property
+    def connection(self) -> dict[str, str]:
+        """Airflow's default Connection to a cluster, as an environment variable."""
+        extra = {"kube_config": json.dumps(self.kube_config)}
+        told = json.dumps({"conn_type": "kubernetes", "extra": extra})
+        return {"AIRFLOW_CONN_KUBERNETES_DEFAULT": told}
+
+    def said(self, name: str) -> bool:
+        """Whether a pod has printed anything."""
+        return bool(self.logs.get(name))
 
     def lose(self, name: str) -> None:
         """The pod's node is lost, and the pod with it."""
         self.pods.pop(name, None)
         self.kill(name)
 
-    def log_of(self, name: str) -> str:
-        return "\n".join(self.logs.get(name, []))
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        app = web.Application()
+    def add_routes(self, app: web.Application) -> None:
+        """See `FakeServer`."""
+        app.middlewares.append(self._authorize)
+        router = app.router
         pods = "/api/v1/namespaces/{namespace}/pods"
-        app.router.add_get(pods, self._list)
-        app.router.add_post(pods, self._create)
-        app.router.add_get(pods + "/{name}", self._get)
-        app.router.add_patch(pods + "/{name}", self._patch)
-        app.router.add_delete(pods + "/{name}", self._delete)
-        app.router.add_get(pods + "/{name}/log", self._log)
-        app.router.add_get("/api/v1/namespaces/{namespace}/events", self._events)
+        router.add_get(pods, self._list)
+        router.add_post(pods, self._create)
+        router.add_get(pods + "/{name}", self._get)
+        router.add_patch(pods + "/{name}", self._patch)
+        router.add_delete(pods + "/{name}", self._delete)
+        router.add_get(pods + "/{name}/log", self._log)
+        router.add_get("/api/v1/namespaces/{namespace}/events", self._events)
         jobs = "/apis/batch/v1/namespaces/{namespace}/jobs"
-        app.router.add_get(jobs, self._list_jobs)
-        app.router.add_post(jobs, self._create_job)
-        app.router.add_get(jobs + "/{name}", self._get_job)
-        app.router.add_get(jobs + "/{name}/status", self._get_job)
-        app.router.add_delete(jobs + "/{name}", self._delete_job)
-        self._runner = web.AppRunner(app)
-        self._loop.run_until_complete(self._runner.setup())
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        self._loop.run_until_complete(site.start())
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-        self._started.set()
-        self._loop.run_forever()
+        router.add_get(jobs, self._list_jobs)
+        router.add_post(jobs, self._create_job)
+        router.add_get(jobs + "/{name}", self._get_job)
+        router.add_get(jobs + "/{name}/status", self._get_job)
+        router.add_delete(jobs + "/{name}", self._delete_job)
+
+    @web.middleware
+    async def _authorize(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Holds Airflow's account to its Role in k8s/base, as the real API would."""
+        group = "batch" if request.path.startswith("/apis/batch/") else ""
+        _, _, rest = request.path.partition("/namespaces/")
+        _, kind, name, subresource, *_ = [*rest.split("/"), "", "", ""]
+        resource = f"{kind}/{subresource}" if subresource else kind
+        verb = _VERBS.get(request.method) or ("get" if name else "list")
+        if any(
+            group in rule["apiGroups"] and resource in rule["resources"] and verb in rule["verbs"]
+            for rule in _rules()
+        ):
+            return await handler(request)
+        self.forbidden.append(f"{verb} {resource}")
+        return _status(403, f"{resource} is forbidden: cannot {verb} it")
 
     async def _list(self, request: web.Request) -> web.Response:
         wanted = _selector(request.query.get("labelSelector", ""))
@@ -146,9 +148,7 @@ class FakeKubernetes:
         self.pods[name] = pod
         self.logs[name] = []
         self._set(pod, "Pending", {"waiting": {"reason": "ContainerCreating"}})
-        task = self._loop.create_task(self._run(pod))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.later(self._run(pod))
         return web.json_response(pod, status=201)
 
     async def _run(self, pod: Pod) -> None:
@@ -175,22 +175,12 @@ class FakeKubernetes:
         environment["HOSTNAME"] = pod["spec"].get("hostname", name)
         if self.world.cluster_of and _INDEX in environment:
             environment["TF_CONFIG"] = self.world.cluster_of(int(environment[_INDEX]))
-        process = await asyncio.create_subprocess_exec(
-            *self.world.command,
-            *container.get("args", []),
-            cwd=self.world.cwd,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self.processes[name] = process
+        command = [*self.world.command, *container.get("args", [])]
+        await self.start_process(name, command, self.world.cwd, environment)
         self._set(pod, "Running", {"running": {"startedAt": _NOW}})
-        assert process.stdout
-        async for line in process.stdout:
+        async for line in self.output(name):
             self.logs[name].append(line.decode(errors="replace").rstrip())
-        code = await process.wait()
-        code = 128 - code if code < 0 else code
+        code = await self.exit_code(name)
         if self.world.report_success:
             code = 0
         ended = {"exitCode": code, "startedAt": _NOW, "finishedAt": _NOW}
@@ -234,9 +224,7 @@ class FakeKubernetes:
         job["status"] = {"active": job["spec"]["completions"]}
         self.created_jobs.append(job)
         self.jobs[name] = job
-        task = self._loop.create_task(self._run_job(job))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.later(self._run_job(job))
         return web.json_response(job, status=201)
 
     async def _run_job(self, job: Pod) -> None:
@@ -334,9 +322,18 @@ class FakeKubernetes:
         return web.json_response({"kind": "EventList", "apiVersion": "v1", "items": []})
 
 
+_VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}
 _INDEX = "JOB_COMPLETION_INDEX"
 _JOB_LABEL = "batch.kubernetes.io/job-name"
 _NOW = "2026-01-01T00:00:00Z"
+
+
+@cache
+def _rules() -> list[dict[str, list[str]]]:
+    """What the operators may do, as the project's manifests say."""
+    manifest = Path(__file__).resolve().parents[2] / "k8s/base/rbac.yaml"
+    roles = [d for d in yaml.safe_load_all(manifest.read_text()) if d["kind"] == "Role"]
+    return [rule for role in roles for rule in role["rules"]]
 
 
 def _selector(text: str) -> Callable[[dict[str, str]], bool]:

@@ -1,9 +1,10 @@
-"""The weekly DAG under a real scheduler and triggerer, its trainer in pods of the fake API."""
+"""The trainer in pods of the fake API, under a real scheduler and a real triggerer."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -14,16 +15,24 @@ from pathlib import Path
 import psutil
 import pytest
 
-from recsys import contract, status
+from recsys import status, verification
 from recsys.commands.output import embedded_services
 from recsys.embedded import airflow, stack
 from recsys.embedded.home import Home
 from recsys.embedded.s3 import S3
 from recsys.services import Services
-from tests.e2e.conftest import DEFAULTS, Outcome, Pipeline, connections
-from tests.e2e.fake_kubernetes import FakeKubernetes, World
-from tests.e2e.test_standalone import DAG_ID, task_states, wait
-from tests.e2e.test_trainer_pod import IMAGE, ROOT, SECRET, serialize
+from tests.e2e.conftest import (
+    DEFAULTS,
+    Outcome,
+    Pipeline,
+    compute_features,
+    connections,
+    trainers_world,
+)
+from tests.e2e.fake_kubernetes import FakeKubernetes
+from tests.e2e.test_standalone import DAG_ID, EAGER, task_states, wait
+from tests.e2e.test_trainer_job import local_cluster
+from tests.e2e.trainer_dags import IMAGE, ROOT, serialize
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -31,41 +40,42 @@ Running = tuple[Home, Services, FakeKubernetes]
 
 
 @pytest.fixture(scope="module")
-def patched() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as context:
-        yield context
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's DAGs and those of `deferred_dags`."""
+    folder = tmp_path_factory.mktemp("stack") / "dags"
+    folder.mkdir()
+    (folder / "recsys_dag").symlink_to(ROOT / "dags/recsys_dag")
+    shutil.copy(Path(__file__).with_name("deferred_dags.py"), folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def on_pods(patched: pytest.MonkeyPatch) -> Iterator[Running]:
+def on_pods(dags: Path) -> Iterator[Running]:
     """The stack as `recsys up` starts it, told to train in pods."""
-    with tempfile.TemporaryDirectory(prefix="recsys-stack-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="recsys-stack-") as folder,
+        pytest.MonkeyPatch.context() as patched,
+    ):
         home = Home(Path(folder))
         # The watcher finds nothing, so that no run starts but those that the tests trigger.
         home.remember_source(str(Path(folder) / "nowhere.zip"))
-        world = World(
-            command=[os.environ["RECSYS_TRAINER_PYTHON"], "-m", "trainer"],
-            cwd=ROOT,
-            environment={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-            secrets={SECRET: S3(home).credentials()},
-        )
+        world = trainers_world(S3(home).credentials())
         with FakeKubernetes(world) as cluster:
             for name in [n for n in os.environ if n.startswith(("AIRFLOW", "RECSYS_RETRY"))]:
                 patched.delenv(name)
-            extra = {"kube_config": json.dumps(cluster.kube_config)}
             for name, value in {
+                **EAGER,
                 "RECSYS_TRAINER_LAUNCHER": "kubernetes",
                 "AIRFLOW_VAR_RECSYS_TRAINER_IMAGE": IMAGE,
-                "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(
-                    {"conn_type": "kubernetes", "extra": extra}
-                ),
+                **cluster.connection,
             }.items():
                 patched.setenv(name, value)
             try:
-                stack.start(home)
+                stack.start(home, dags)
                 yield home, embedded_services(home), cluster
             finally:
                 stack.stop(home)
+        assert cluster.forbidden == [], "more than the Role of k8s/base allows"
 
 
 def holders(port: int) -> set[int]:
@@ -155,24 +165,27 @@ def test_a_new_image_alone_starts_a_run_and_a_tag_is_refused(
     assert "names no image by digest" in outcome.errors["data_is_new"]
 
 
-def test_a_deferred_pod_is_watched_by_the_triggerer(
-    on_pods: Running, changed_dataset: Path, patched: pytest.MonkeyPatch
+@pytest.mark.parametrize(("dag_id", "workers"), [("deferred_pod", 1), ("deferred_job", 2)])
+def test_a_deferred_training_is_watched_by_the_triggerer(
+    on_pods: Running, changed_dataset: Path, dag_id: str, workers: int
 ) -> None:
     home, services, cluster = on_pods
-    before, pods = status.status(services)["champion"]["release_id"], len(cluster.created)
-    airflow.stop(home)
-    patched.setenv("RECSYS_TRAINER_POD_DEFERRABLE", "true")
-    airflow.start(home)
-    seen: set[str] = set()
+    digest = f"sha256:{hashlib.sha256(dag_id.encode()).hexdigest()}"
+    about = compute_features(services, changed_dataset, digest)
+    cluster.world.cluster_of = local_cluster(workers)
+    seen: set[str | None] = set()
     with airflow.client(home) as client:
-        client.wait_for_dag(DAG_ID)
-        run_id = client.trigger(DAG_ID, {"source": str(changed_dataset), **DEFAULTS})
-        while client.run_state(DAG_ID, run_id) in ("queued", "running"):
-            seen.add(task_states(client, run_id).get("train_dl_model", ""))
+        client.wait_for_dag(dag_id)
+        conf = {"run": about.model_dump(mode="json"), "image": f"registry.example/x@{digest}"}
+        run_id = client.trigger(dag_id, conf)
+        while (state := client.run_state(dag_id, run_id)) in ("queued", "running"):
+            seen |= {t.state for t in client.task_instances(dag_id, run_id)}
             time.sleep(0.5)
-        assert wait(client, run_id) == "success", task_states(client, run_id)
+        [training] = [t for t in client.task_instances(dag_id, run_id) if "train" in t.task_id]
+        log = client.task_log(dag_id, run_id, "train_dl_model", training.try_number)
+    assert (state, training.try_number) == ("success", 1), log
     assert "deferred" in seen
-    assert len(cluster.created) == pods + 2
-    after = status.status(services)["champion"]["release_id"]
-    assert after != before
-    services.store.head(contract.release_key(after, contract.MANIFEST_FILE))
+    assert "wrote releases/" in log, "what the trainer said is shipped"
+    manifest, _ = verification.read_manifest(services.store, about.release_id)
+    assert manifest.run_nonce == about.run_nonce
+    assert (cluster.pods, cluster.jobs) == ({}, {})

@@ -1,16 +1,21 @@
-"""The weekly DAG under a real scheduler, a task killed in the middle of a promotion, and who is
-told of late and failed runs by the real DAG processor and triggerer.
+"""The weekly DAG under a real scheduler, what a person answers before a promotion, a task killed in
+the middle of one, and who is told of late and failed runs by the real DAG processor and triggerer.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -21,10 +26,17 @@ from recsys.embedded import airflow, stack
 from recsys.embedded.airflow_client import AirflowClient
 from recsys.embedded.home import Home
 from recsys.services import Services
-from tests.e2e.conftest import DEFAULTS
+from tests.e2e.conftest import BRIEF, DEFAULTS
 from tests.e2e.receivers import Webhook
 
 DAG_ID = "movie_rec_sys"
+EAGER = {
+    # With nothing to do the scheduler looks again at once.
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+    "RECSYS_POLL_INTERVAL_S": "1",
+    "RECSYS_BUILD_SETTINGS": json.dumps({"trainer": {"overrides": BRIEF}}),
+}
+"""What makes a stack wait less, and train a shorter time."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -35,17 +47,20 @@ def webhook() -> Iterator[Webhook]:
 
 
 @pytest.fixture(scope="module")
-def running(small_dataset, webhook) -> Iterator[tuple[Home, Services]]:
+def running(webhook) -> Iterator[tuple[Home, Services]]:
     """The stack as `recsys up` starts it."""
     with (
         tempfile.TemporaryDirectory(prefix="recsys-stack-") as folder,
         pytest.MonkeyPatch.context() as patched,
     ):
         home = Home(Path(folder))
-        home.remember_source(str(small_dataset))
+        # Nothing is there yet, so that no run starts but those that the tests trigger.
+        home.remember_source(str(home.folder("watched") / "dataset.zip"))
         for name in [n for n in os.environ if n.startswith(("AIRFLOW", "RECSYS_RETRY"))]:
             patched.delenv(name)
         patched.setenv("RECSYS_ALERT_WEBHOOK_URL", webhook.url)
+        for name, value in EAGER.items():
+            patched.setenv(name, value)
         # Every run that trains is late.
         patched.setenv("RECSYS_DEADLINE_HOURS", "0.002")
         try:
@@ -57,7 +72,7 @@ def running(small_dataset, webhook) -> Iterator[tuple[Home, Services]]:
 
 def wait(client: AirflowClient, run_id: str) -> str:
     while (state := client.run_state(DAG_ID, run_id)) in ("queued", "running"):
-        time.sleep(1)
+        time.sleep(0.5)
     return state
 
 
@@ -70,21 +85,75 @@ def wait_until_told(webhook: Webhook, run_id: str, kind: str) -> None:
         time.sleep(0.5)
 
 
-def test_a_run_triggered_in_airflow_promotes_a_release_and_people_are_told_that_it_is_late(
+def wait_until_asked(client: AirflowClient, run_id: str) -> None:
+    while task_states(client, run_id).get("approve_release") != "awaiting_input":
+        assert client.run_state(DAG_ID, run_id) in ("queued", "running")
+        time.sleep(0.5)
+
+
+def answer(client: AirflowClient, run_id: str, option: str, reason: str) -> None:
+    """What Airflow's page does when a person presses one of the buttons."""
+    httpx.patch(
+        f"{client.url}/api/v2/dags/{DAG_ID}/dagRuns/{quote(run_id, safe='')}"
+        "/taskInstances/approve_release/-1/hitlDetails",
+        headers={"Authorization": f"Bearer {client.token()}"},
+        json={"chosen_options": [option], "params_input": {"reason": reason}},
+        trust_env=False,
+        timeout=60,
+    ).raise_for_status()
+
+
+def newest_change(services: Services, to: str) -> dict[str, Any]:
+    with services.connect() as conn:
+        return next(line for line in ledger_records.history(conn) if line["to_state"] == to)
+
+
+def test_a_run_that_a_person_approves_promotes_and_people_are_told_that_it_is_late(
     running, webhook, small_dataset
 ):
     home, services = running
     with airflow.client(home) as client:
         client.wait_for_dag(DAG_ID)
-        # The watcher of the md5 starts a run of its own, which may have judged this build first, by
-        # limits that a dataset as small as this does not meet.
-        conf = {"source": str(small_dataset), **DEFAULTS, "force": True}
+        conf = {"source": str(small_dataset), **DEFAULTS, "require_approval": True}
         run_id = client.trigger(DAG_ID, conf)
+        wait_until_asked(client, run_id)
+        assert status.status(services)["champion"] is None
+        answer(client, run_id, "Approve", "the editors like it")
         assert wait(client, run_id) == "success", task_states(client, run_id)
+        assert task_states(client, run_id)["reject_candidate"] == "skipped"
     assert status.status(services)["champion"] is not None
     assert status.problems(services) == []
+    line = newest_change(services, "champion")
+    assert line["actor"] == f"admin by {run_id}"
+    assert line["reason"].endswith("; approved by admin: the editors like it")
     wait_until_told(webhook, run_id, "run_late")
-    assert webhook.about(run_id) == ["run_late"]
+    assert webhook.about(run_id).count("run_late") == 1
+
+
+def test_a_dataset_that_appears_starts_a_run_which_knows_it(running, small_dataset):
+    """The asset's watcher in the real triggerer: the same md5 in another place is nothing new."""
+    home, services = running
+    before = status.status(services)["champion"]
+    watched = Path(str(home.source()))
+    for suffix in ("", ".md5"):
+        shutil.copy(f"{small_dataset}{suffix}", f"{watched}{suffix}")
+    with airflow.client(home) as client:
+        while not (found := runs_of_the_asset(client)):
+            time.sleep(0.5)
+        assert wait(client, found[0]) == "success", task_states(client, found[0])
+        assert task_states(client, found[0])["do_nothing"] == "success"
+    assert status.status(services)["champion"] == before
+
+
+def runs_of_the_asset(client: AirflowClient) -> list[str]:
+    answered = httpx.get(
+        f"{client.url}/api/v2/dags/{DAG_ID}/dagRuns",
+        params={"run_type": "asset_triggered"},
+        headers={"Authorization": f"Bearer {client.token()}"},
+        trust_env=False,
+        timeout=60,
+    )
+    return [run["dag_run_id"] for run in answered.raise_for_status().json()["dag_runs"]]
 
 
 def test_people_are_told_once_of_a_run_that_failed(running, webhook, tmp_path):
@@ -95,8 +164,26 @@ def test_people_are_told_once_of_a_run_that_failed(running, webhook, tmp_path):
         wait_until_told(webhook, run_id, "run_failed")
         healed = client.trigger("movie_rec_sys_recover", {})
         while client.run_state("movie_rec_sys_recover", healed) in ("queued", "running"):
-            time.sleep(1)
+            time.sleep(0.5)
     assert webhook.about(run_id).count("run_failed") == 1
+
+
+def test_a_release_that_a_person_rejects_stays_out_of_production(running, changed_dataset):
+    home, services = running
+    before = status.status(services)["champion"]
+    with airflow.client(home) as client:
+        conf = {"source": str(changed_dataset), **DEFAULTS, "require_approval": True}
+        run_id = client.trigger(DAG_ID, conf)
+        wait_until_asked(client, run_id)
+        answer(client, run_id, "Reject", "too many westerns")
+        assert wait(client, run_id) == "success", task_states(client, run_id)
+        states = task_states(client, run_id)
+    assert (states["promote_release"], states["reject_candidate"]) == ("skipped", "success")
+    assert status.status(services)["champion"] == before
+    assert status.problems(services) == []
+    line = newest_change(services, "rejected")
+    assert line["actor"] == f"admin by {run_id}"
+    assert line["reason"].endswith("; rejected by admin: too many westerns")
 
 
 def test_a_task_killed_in_the_middle_of_a_promotion_heals_without_a_person(
@@ -108,7 +195,9 @@ def test_a_task_killed_in_the_middle_of_a_promotion_heals_without_a_person(
     with airflow.client(home) as client, psycopg.connect(dsn) as holder:
         # Whoever wants to move the champion now waits: its journal is open, its model copied.
         holder.execute("select from recsys.releases where state = 'champion' for no key update")
-        run_id = client.trigger(DAG_ID, {"source": str(changed_dataset), **DEFAULTS})
+        # Of the release that was rejected: it is judged again, but not trained again.
+        conf = {"source": str(changed_dataset), **DEFAULTS, "force": True}
+        run_id = client.trigger(DAG_ID, conf)
         killed = kill_promoter(services)
         holder.rollback()
         assert wait(client, run_id) == "success", task_states(client, run_id)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from recsys import contract, pipeline, verification
-from tests.e2e.conftest import Outcome, Pipeline, connections
+from tests.e2e.conftest import Outcome, connections
 from tests.e2e.fake_docker import Engine, FakeDocker
-from tests.e2e.test_trainer_pod import DIGEST, IMAGE, ROOT, featured, serialize, when_running
-
-__all__ = ["featured"]
+from tests.e2e.trainer_dags import DIGEST, IMAGE, ROOT, Featured, run_trainer, when_running
 
 
 @pytest.fixture
@@ -40,29 +37,19 @@ def docker(engine: Engine, featured: Any, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def run(
-    featured: Any,
+    featured: Featured,
     url: str,
     subcommands: tuple[str, ...] = ("train",),
     retries: int = 0,
     **settings: Any,
 ) -> Outcome:
-    """Runs the containers one after the other in a small DAG of their own."""
-    from airflow.sdk import DAG, chain, task
-
-    from recsys_dag.defaults import task_defaults
+    """Runs the containers one after the other."""
     from recsys_dag.trainer_container import TrainerContainer
     from recsys_dag.trainer_settings import ContainerSettings
 
-    services, about = featured
-    with DAG("trainer_container", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
-
-        @task(task_id="data_is_new")
-        def begin(**context: Any) -> None:
-            context["ti"].xcom_push(key="run", value=about.model_dump(mode="json"))
-            context["ti"].xcom_push(key="trainer_image", value=IMAGE)
-
-        defaults = task_defaults() | {"retries": retries, "retry_delay": timedelta(seconds=0.1)}
-        containers = [
+    return run_trainer(
+        featured,
+        lambda defaults: [
             TrainerContainer(
                 task_id=f"{name}_container",
                 subcommand=name,
@@ -70,10 +57,9 @@ def run(
                 **defaults,
             )
             for name in subcommands
-        ]
-        chain(begin(), *containers)
-    serialize(dag)
-    return Pipeline(services).run_dag(dag, {})
+        ],
+        retries,
+    )
 
 
 def test_a_container_trains_and_another_verifies_what_it_made(airflow_db, featured, docker):
@@ -90,10 +76,12 @@ def test_a_container_trains_and_another_verifies_what_it_made(airflow_db, featur
     assert len(docker.created) == 2
 
 
-def test_the_container_is_what_the_settings_say(airflow_db, featured, docker, engine, caplog):
+def test_the_container_is_what_the_settings_say(
+    airflow_db, featured, docker, engine, caplog, capsys
+):
     from recsys_dag.trainer_container import TrainerContainer
 
-    engine.command = ["true"]
+    engine.command = ["echo", "last words"]
     assert run(featured, docker.url, memory="3g", cpus=1.5, network="data").state == "success"
     [container] = docker.created
     host = container["HostConfig"]
@@ -111,8 +99,11 @@ def test_the_container_is_what_the_settings_say(airflow_db, featured, docker, en
     # They are in no field that Airflow renders and shows, and in no log.
     assert "environment" in TrainerContainer.template_fields
     assert "_private_environment" not in TrainerContainer.template_fields
+    shown = capsys.readouterr()
+    text = caplog.text + shown.out + shown.err
+    assert "last words" in text
     for secret in secrets.values():
-        assert secret not in caplog.text
+        assert secret not in text
 
 
 @pytest.mark.parametrize(
@@ -133,7 +124,6 @@ def test_the_exit_code_decides_whether_another_try_is_made(
 
 def test_a_killed_container_is_transient_and_removed(airflow_db, featured, docker, engine):
     engine.command = ["sh", "-c", "sleep 30"]
-    docker.log_of = lambda name: ""
     when_running(docker, docker.kill)
     outcome = run(featured, docker.url)
     assert outcome.state == "failed"

@@ -4,72 +4,53 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from recsys import contract, verification
-from tests.e2e.conftest import Outcome, Pipeline
-from tests.e2e.test_trainer_pod import (
-    DIGEST,
-    IMAGE,
-    SECRET,
-    cluster,
-    featured,
-    serialize,
-    when_running,
-    world,
-)
-
-__all__ = ["cluster", "featured", "world"]
+from tests.e2e.conftest import Outcome
+from tests.e2e.trainer_dags import DIGEST, IMAGE, SECRET, Featured, run_trainer, when_running
 
 
-def free_ports(count: int) -> list[int]:
+def local_cluster(count: int) -> Callable[[int], str]:
+    """TF_CONFIG by index, for workers on free ports of this machine."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    return lambda index: json.dumps(
+        {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+    )
 
 
-def run(featured: Any, retries: int = 0, **pod: Any) -> Outcome:
-    """Runs the Job in a small DAG of its own."""
-    from airflow.sdk import DAG, chain, task
-
-    from recsys_dag.defaults import task_defaults
+def run(featured: Featured, retries: int = 0, **pod: Any) -> Outcome:
+    """Runs the Job."""
     from recsys_dag.trainer_job import TrainerJob
     from recsys_dag.trainer_settings import PodSettings
 
-    services, about = featured
     settings = PodSettings(**{"startup_timeout_s": 3, "grace_s": 5, **pod})
-    with DAG("trainer_job", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
-
-        @task(task_id="data_is_new")
-        def begin(**context: Any) -> None:
-            context["ti"].xcom_push(key="run", value=about.model_dump(mode="json"))
-            context["ti"].xcom_push(key="trainer_image", value=IMAGE)
-
-        defaults = task_defaults() | {"retries": retries, "retry_delay": timedelta(seconds=0.1)}
-        job = TrainerJob(
-            task_id="train_dl_model",
-            workers=2,
-            pod_settings=settings,
-            job_poll_interval=0.2,
-            **defaults,
-        )
-        chain(begin(), job)
-    serialize(dag)
-    return Pipeline(services).run_dag(dag, {})
+    return run_trainer(
+        featured,
+        lambda defaults: [
+            TrainerJob(
+                task_id="train_dl_model",
+                workers=2,
+                pod_settings=settings,
+                job_poll_interval=0.2,
+                **defaults,
+            )
+        ],
+        retries,
+    )
 
 
 def test_two_pods_train_one_release(airflow_db, featured, cluster, world):
     services, about = featured
-    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    world.cluster_of = lambda index: json.dumps(
-        {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
-    )
+    world.cluster_of = local_cluster(2)
     outcome = run(featured)
     assert outcome.state == "success", outcome.errors
     manifest, _ = verification.read_manifest(services.store, about.release_id)
@@ -131,9 +112,28 @@ def test_the_cause_is_told_and_decides_whether_another_try_is_made(
     assert cluster.jobs == {}
 
 
+@pytest.mark.parametrize(
+    ("code", "state", "said"), [(0, "success", ""), (65, "failed", "exit code 65 (BAD_DATA)")]
+)
+def test_a_deferred_job_ends_the_same(
+    airflow_db, featured, cluster, world, caplog, capsys, code, state, said
+):
+    script = f'echo "I am $JOB_COMPLETION_INDEX"; [ "$JOB_COMPLETION_INDEX" = 0 ] || exit {code}'
+    world.command = ["sh", "-c", script]
+    outcome = run(featured, deferrable=True)
+    assert outcome.state == state, outcome.errors
+    assert said in outcome.errors.get("train_dl_model", "")
+    assert "running trigger in line" in caplog.text
+    shipped = capsys.readouterr().out
+    for index in (0, 1):
+        assert f"I am {index}" in shipped, "the logs of all workers are shipped"
+    assert len(cluster.created_jobs) == 1
+    assert cluster.jobs == {}
+
+
 def test_a_lost_worker_ends_the_job_and_is_transient(airflow_db, featured, cluster, world):
     world.command = ["sh", "-c", "echo here; sleep 30"]
-    when_running(cluster, cluster.kill, after="here")
+    when_running(cluster, cluster.kill, cluster.said)
     outcome = run(featured)
     assert outcome.state == "failed"
     assert "exit code" in outcome.errors["train_dl_model"]
@@ -155,7 +155,7 @@ def test_a_job_that_cannot_start_names_the_object_and_the_remedy(
 ):
     for name, value in change.items():
         setattr(world, name, value)
-    outcome = run(featured)
+    outcome = run(featured, startup_timeout_s=1)
     assert outcome.state == "failed"
     assert said in outcome.errors["train_dl_model"]
     assert cluster.jobs == {}

@@ -3,108 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
-import time
-from collections.abc import Iterator
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from pydantic import SecretStr
 
 from recsys import contract, pipeline, verification
-from recsys.embedded.postgres import Postgres
-from recsys.embedded.s3 import S3
 from recsys.errors import ArtifactError
-from recsys.services import Services
-from recsys.settings import BuildSettings, PostgresSettings
-from tests.conftest import fresh_bucket, fresh_database
-from tests.e2e.conftest import Outcome, Pipeline, connections
-from tests.e2e.fake_kubernetes import FakeKubernetes, World
-
-ROOT = Path(__file__).resolve().parents[2]
-DIGEST = f"sha256:{'b' * 64}"
-IMAGE = f"registry.example/recsys-trainer@{DIGEST}"
-SECRET = "recsys-trainer-s3"  # noqa: S105  a name
-
-
-@pytest.fixture(scope="module")
-def featured(
-    postgres_server: Postgres, s3_server: S3, small_dataset: Path
-) -> Iterator[tuple[Services, pipeline.Run]]:
-    """Servers on which a run has come as far as its features."""
-    with fresh_database(postgres_server) as dsn, fresh_bucket(s3_server) as s3:
-        services = Services(postgres=PostgresSettings(dsn=SecretStr(dsn)), s3=s3)
-        run = pipeline.data_is_new(
-            services,
-            source=str(small_dataset),
-            trainer_digest=DIGEST,
-            settings=BuildSettings(),
-            run_id="run-1",
-            force=False,
-            actor="t",
-        ).run
-        pipeline.fetch_dataset(services, run)
-        pipeline.generate_data_frames(services, run)
-        yield services, run
-
-
-@pytest.fixture
-def world(featured: tuple[Services, pipeline.Run]) -> World:
-    """A cluster that has the image and the Secret."""
-    services, _ = featured
-    return World(
-        command=[os.environ["RECSYS_TRAINER_PYTHON"], "-m", "trainer"],
-        cwd=ROOT,
-        environment={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-        secrets={SECRET: pipeline.secrets(services)},
-    )
-
-
-@pytest.fixture
-def cluster(
-    world: World, featured: tuple[Services, pipeline.Run], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FakeKubernetes]:
-    services, about = featured
-    # A release that is trained already would leave nothing to do.
-    services.store.delete([contract.release_key(about.release_id, contract.MANIFEST_FILE)])
-    with FakeKubernetes(world) as fake:
-        for name, value in connections(services).items():
-            monkeypatch.setenv(name, value)
-        extra = {"kube_config": json.dumps(fake.kube_config)}
-        monkeypatch.setenv(
-            "AIRFLOW_CONN_KUBERNETES_DEFAULT",
-            json.dumps({"conn_type": "kubernetes", "extra": extra}),
-        )
-        yield fake
+from tests.e2e.conftest import Outcome
+from tests.e2e.trainer_dags import DIGEST, IMAGE, SECRET, Featured, run_trainer, when_running
 
 
 def run(
-    featured: tuple[Services, pipeline.Run],
-    subcommands: tuple[str, ...] = ("train",),
-    retries: int = 0,
-    **pod: Any,
+    featured: Featured, subcommands: tuple[str, ...] = ("train",), retries: int = 0, **pod: Any
 ) -> Outcome:
-    """Runs the pods one after the other in a small DAG of their own."""
-    from airflow.sdk import DAG, chain, task
-
-    from recsys_dag.defaults import task_defaults
+    """Runs the pods one after the other."""
     from recsys_dag.trainer_pod import TrainerPod
     from recsys_dag.trainer_settings import PodSettings
 
-    services, about = featured
     settings = PodSettings(**{"startup_timeout_s": 3, "grace_s": 5, **pod})
-    with DAG("trainer_pod", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
-
-        @task(task_id="data_is_new")
-        def begin(**context: Any) -> None:
-            context["ti"].xcom_push(key="run", value=about.model_dump(mode="json"))
-            context["ti"].xcom_push(key="trainer_image", value=IMAGE)
-
-        defaults = task_defaults() | {"retries": retries, "retry_delay": timedelta(seconds=0.1)}
-        tasks = [
+    return run_trainer(
+        featured,
+        lambda defaults: [
             TrainerPod(
                 task_id=f"{name}_pod",
                 subcommand=name,
@@ -113,40 +33,9 @@ def run(
                 **defaults,
             )
             for name in subcommands
-        ]
-        chain(begin(), *tasks)
-    serialize(dag)
-    return Pipeline(services).run_dag(dag, {})
-
-
-def serialize(dag: Any) -> None:
-    """Makes a DAG that is in no file known to Airflow's database."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.models.serialized_dag import SerializedDagModel
-    from airflow.serialization.definitions.dag import SerializedDAG
-    from airflow.serialization.serialized_objects import LazyDeserializedDAG
-
-    DagBundlesManager().sync_bundles_to_db()
-    lazy = LazyDeserializedDAG.from_dag(dag)
-    SerializedDAG.bulk_write_to_db("dags-folder", None, [lazy])
-    SerializedDagModel.write_dag(lazy, bundle_name="dags-folder")
-
-
-def when_running(cluster: FakeKubernetes, act: Any, after: str = "") -> threading.Thread:
-    """Does something to the first pod once its process runs and has printed ``after``."""
-
-    def wait() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for name in list(cluster.processes):
-                if after in cluster.log_of(name):
-                    act(name)
-                    return
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
+        ],
+        retries,
+    )
 
 
 def test_a_pod_trains_and_another_verifies_what_it_made(airflow_db, featured, cluster):
@@ -210,13 +99,25 @@ def test_the_pod_is_what_the_template_and_the_settings_say(airflow_db, featured,
 
 
 def test_secrets_are_neither_in_the_pod_nor_in_the_log(
-    airflow_db, featured, cluster, world, caplog
+    airflow_db, featured, cluster, world, caplog, capsys
 ):
-    world.command = ["true"]
+    world.command = ["sh", "-c", "echo last words; sleep 1"]
     run(featured)
-    text = json.dumps(cluster.created) + caplog.text
+    shown = capsys.readouterr()
+    text = json.dumps(cluster.created) + caplog.text + shown.out + shown.err
+    assert "last words" in text
     for secret in pipeline.secrets(featured[0]).values():
         assert secret not in text
+
+
+def test_the_cluster_of_these_tests_refuses_what_the_role_does_not_allow(cluster):
+    server = f"http://127.0.0.1:{cluster.port}/api/v1/namespaces/recsys"
+    with httpx.Client(trust_env=False) as client:
+        assert client.get(f"{server}/pods").status_code == 200
+        assert client.get(f"{server}/secrets/{SECRET}").status_code == 403
+        assert client.post(f"{server}/pods/x/exec").status_code == 403
+    assert cluster.forbidden == ["get secrets", "create pods/exec"]
+    cluster.forbidden.clear()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +137,7 @@ def test_the_exit_code_decides_whether_another_try_is_made(
 
 def test_a_killed_pod_is_tried_again(airflow_db, featured, cluster, world):
     world.command = ["sh", "-c", "echo here; sleep 30"]
-    when_running(cluster, cluster.kill, after="here")
+    when_running(cluster, cluster.kill, cluster.said)
     outcome = run(featured, retries=0)
     assert outcome.state == "failed"
     assert "exit code 137" in outcome.errors["train_pod"]
@@ -248,7 +149,7 @@ def test_a_pod_that_claims_success_without_a_manifest_is_found_out(
     """SIGTERM can be reported as success: the pod's word is not what counts."""
     services, about = featured
     world.command, world.report_success = ["sh", "-c", "echo here; sleep 30"], True
-    when_running(cluster, lambda name: cluster.kill(name, 15), after="here")
+    when_running(cluster, lambda name: cluster.kill(name, 15), cluster.said)
     assert run(featured).state == "success"
     with pytest.raises(ArtifactError):
         pipeline.check_candidate(services, about)
@@ -256,7 +157,7 @@ def test_a_pod_that_claims_success_without_a_manifest_is_found_out(
 
 def test_a_lost_node_is_transient(airflow_db, featured, cluster, world):
     world.command = ["sh", "-c", "echo here; sleep 30"]
-    when_running(cluster, cluster.lose, after="here")
+    when_running(cluster, cluster.lose, cluster.said)
     outcome = run(featured)
     assert outcome.state == "failed"
     assert "gone" in outcome.errors["train_pod"]
@@ -282,7 +183,7 @@ def test_a_pod_that_cannot_start_names_the_object_and_the_remedy(
 ):
     for name, value in change.items():
         setattr(world, name, value)
-    outcome = run(featured, retries=1)
+    outcome = run(featured, retries=1, startup_timeout_s=1)
     assert outcome.state == "failed"
     assert said in outcome.errors["train_pod"]
     assert "what to do" in outcome.errors["train_pod"]

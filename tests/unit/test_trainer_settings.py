@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from recsys.errors import ConfigurationError
-from recsys_dag import trainer_settings
+from recsys_dag import environment, trainer_settings
 from recsys_dag.trainer_settings import ContainerSettings, Launcher, PodSettings
 
 DIGEST = f"sha256:{'c' * 64}"
@@ -35,7 +35,7 @@ def test_one_variable_picks_the_launcher(
         ("RECSYS_TRAINER_LAUNCHER", "nomad", trainer_settings.launcher),
         ("RECSYS_TRAINER_WORKERS", "0", trainer_settings.launcher),
         *(
-            (name, value, lambda: trainer_settings.read(PodSettings))
+            (name, value, lambda: environment.read(PodSettings))
             for name, value in [
                 ("RECSYS_TRAINER_POD_NAMESPACE", "Not_A_Name"),
                 ("RECSYS_TRAINER_POD_DEADLINE_S", "0"),
@@ -48,9 +48,9 @@ def test_one_variable_picks_the_launcher(
         (
             "RECSYS_TRAINER_DOCKER_MEMORY",
             "lots",
-            lambda: trainer_settings.read(ContainerSettings),
+            lambda: environment.read(ContainerSettings),
         ),
-        ("RECSYS_TRAINER_DOCKER_CPUS", "-1", lambda: trainer_settings.read(ContainerSettings)),
+        ("RECSYS_TRAINER_DOCKER_CPUS", "-1", lambda: environment.read(ContainerSettings)),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(
@@ -77,7 +77,7 @@ def test_shapes_of_a_gpu_pool_are_read_as_json(monkeypatch: pytest.MonkeyPatch) 
         "NODE_SELECTOR": {"pool": "gpu"},
     }.items():
         monkeypatch.setenv(f"RECSYS_TRAINER_POD_{name}", json.dumps(value))
-    found: PodSettings = trainer_settings.read(PodSettings)
+    found: PodSettings = environment.read(PodSettings)
     assert found.resources == resources
     assert found.affinity == affinity
     assert found.tolerations == tolerations

@@ -1,0 +1,71 @@
+"""What a person answered, or nobody did, as the release's history tells it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, chain
+from airflow.sdk.exceptions import DownstreamTasksSkipped
+
+from recsys_dag import approval
+from recsys_dag.approval import ReleaseApproval
+
+ANN = {"id": "7", "name": "Ann"}
+
+
+class Instance(SimpleNamespace):
+    """A task instance as far as the answer needs one: it keeps what it is told."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str) -> Any:
+        assert task_ids == approval.TASK_ID
+        return self.xcoms.get(key)
+
+
+def instance() -> Instance:
+    with DAG("approval", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+        asked = ReleaseApproval(task_id=approval.TASK_ID)
+        ends = [EmptyOperator(task_id=name) for name in ("promote_release", "reject_candidate")]
+        chain(asked, ends)
+    return Instance(task=asked, task_id=asked.task_id, map_index=-1, xcoms={})
+
+
+@pytest.mark.parametrize(
+    ("option", "user", "reason", "skipped", "told"),
+    [
+        ("Approve", ANN, "", "reject_candidate", "approved by Ann, who gave no reason"),
+        ("Approve", ANN, " good ", "reject_candidate", "approved by Ann: good"),
+        ("Reject", ANN, "no", "promote_release", "rejected by Ann: no"),
+        ("Reject", {"id": "7", "name": ""}, "no", "promote_release", "rejected by 7: no"),
+        ("Reject", None, "", "promote_release", "rejected: nobody answered within 3 days"),
+    ],
+)
+def test_an_answer_leads_to_one_task_and_is_told(
+    option: str, user: dict[str, str] | None, reason: str, skipped: str, told: str
+) -> None:
+    ti = instance()
+    event = {
+        "chosen_options": [option],
+        "params_input": {"reason": reason},
+        "responded_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "responded_by_user": user,
+        "timedout": user is None,
+    }
+    context: Any = {"ti": ti, "task": ti.task}
+    with pytest.raises(DownstreamTasksSkipped) as caught:
+        ti.task.execute_complete(context, event)
+    assert list(caught.value.tasks) == [(skipped, -1)]
+    assert approval.answer(context) == told
+    assert approval.answered_by(context) == (user and (user["name"] or user["id"]))
+
+
+def test_where_nobody_was_asked_nothing_is_told() -> None:
+    context = {"ti": instance()}
+    assert approval.answer(context) is None
+    assert approval.answered_by(context) is None
