@@ -4,6 +4,8 @@ SOURCE ?=
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
 IMAGE ?=
+# Tests wait for servers about as long as they compute: one process more than cores.
+TEST_PROCESSES ?= 3
 
 ROOT := $(abspath .)
 UV := .tools/uv/bin/uv
@@ -82,7 +84,7 @@ env: ## write .env with random passwords for docker-compose.yaml
 
 test: setup reference spark-for-tests ## every test: unit, integration, end to end
 	@sh tests/browser/install_chromium.sh
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS) tests
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_FLAGS) tests
 	@$(TRAINER_PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS) --rootdir trainer tests/trainer
 	@$(SITE_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir site tests/site
 	@$(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/contract
