@@ -13,6 +13,7 @@ from recsys.ledger import State
 from recsys.overview import ReleaseLine
 
 SHOWN: Final = 30
+_NAMED: Final = 6
 _BLUE, _GREY, _RED = "#3b82d6", "#8a93a1", "#c8443b"
 _METRICS: Final = (
     ("rmse", "bias", "RMSE in stars, lower is better; dashed: bias model"),
@@ -61,7 +62,9 @@ def _chart(releases: Sequence[ReleaseLine], metric: str, baseline: str, caption:
             axes.plot(place, values[place], color=_RED, marker="x", markersize=9)
         elif release.state == State.CHAMPION:
             axes.plot(place, values[place], color=_BLUE, marker="o", markersize=10)
-    axes.set_xticks(places, [release.release_id[:8] for release in releases], rotation=45)
+    # The first half names the dataset and is often the same; thirty names would not be readable.
+    named = places[:: -(-len(releases) // _NAMED)]
+    axes.set_xticks(named, [releases[n].release_id.replace("-", "-\n") for n in named])
     for part in (
         axes.xaxis.label,
         axes.yaxis.label,

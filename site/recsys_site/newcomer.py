@@ -1,4 +1,11 @@
-"""A vector for somebody whom no release knows, from the few movies that they have rated."""
+"""A vector for somebody whom no release knows, from the few movies that they have rated.
+
+The pipeline's own command `recsys recommend --rated` makes it otherwise: by a map learned to
+foretell what users rate next (docs/adr/0007-the-ranking-towers.md), for which a movie rated badly
+still is one that was chosen. A visitor of this page who gives one star wants less of it, so here
+the stars decide, with their sign.
+The two were not compared on the same users: measure before you take either for your own site.
+"""
 
 from __future__ import annotations
 

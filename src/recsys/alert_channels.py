@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from email.message import EmailMessage
+from email.utils import formatdate
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +21,14 @@ from recsys.errors import ConfigurationError, ServiceUnavailableError
 
 TIMEOUT_S: Final = 10.0
 SIGNATURE: Final = "X-Recsys-Signature"
+_CUT_SHORT: Final = (
+    httpx.ReadError,
+    httpx.WriteError,
+    httpx.ReadTimeout,
+    httpx.WriteTimeout,
+    httpx.RemoteProtocolError,
+)
+"""All that can happen once a connection stands; what happens before was certainly not heard."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,9 @@ class Alert:
     """One thing that people should know.
 
     Attributes:
-        event: names the event for ever; receivers may drop a repetition by it.
+        event: names the event in this pipeline's ledger.
+        key: names it among the events of all pipelines, for ever; receivers may drop a repetition
+            by it.
         kind: what it is about.
         title: a sentence.
         facts: what is known of it, in the order to be shown.
@@ -35,6 +46,7 @@ class Alert:
     """
 
     event: str
+    key: str
     kind: Kind
     title: str
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +59,10 @@ class Alert:
         return "\n".join([*lines, self.link] if self.link else lines)
 
 
+class UnansweredError(ServiceUnavailableError):
+    """The alert was on its way when the connection broke: it may have arrived."""
+
+
 class Channel(Protocol):
     """Somewhere to tell alerts."""
 
@@ -54,11 +70,16 @@ class Channel(Protocol):
     def name(self) -> str:
         """Names the channel in the ledger."""
 
+    @property
+    def knows_repetitions(self) -> bool:
+        """Whether receivers can tell by a name sent along that they had the alert before."""
+
     def send(self, alert: Alert) -> None:
         """Tells it.
 
         Raises:
             ServiceUnavailableError: the receiver did not take it.
+            UnansweredError: nobody knows whether the receiver took it.
         """
 
 
@@ -68,6 +89,7 @@ class Slack:
 
     url: str = field(repr=False)
     name: str = "slack"
+    knows_repetitions: bool = False
 
     def send(self, alert: Alert) -> None:
         """Posts the alert's lines."""
@@ -83,11 +105,12 @@ class Webhook:
     url: str = field(repr=False)
     key: str | None = field(default=None, repr=False)
     name: str = "webhook"
+    knows_repetitions: bool = True
 
     def send(self, alert: Alert) -> None:
         """Posts the alert's fields."""
         body = json.dumps(asdict(alert), default=str).encode()
-        headers = {"Idempotency-Key": alert.event}
+        headers = {"Idempotency-Key": alert.key}
         if self.key:
             headers[SIGNATURE] = hmac.new(self.key.encode(), body, hashlib.sha256).hexdigest()
         _post(self.name, self.url, body, headers)
@@ -101,6 +124,7 @@ class Email:
     sender: str
     receivers: tuple[str, ...]
     name: str = "email"
+    knows_repetitions: bool = True
 
     def send(self, alert: Alert) -> None:
         """Sends one message to all receivers."""
@@ -109,7 +133,10 @@ class Email:
         message["Subject"] = f"[recsys] {' '.join(alert.title.split())}"
         message["From"] = self.sender
         message["To"] = ", ".join(self.receivers)
-        message["Message-ID"] = f"<{hashlib.sha256(alert.event.encode()).hexdigest()}@recsys>"
+        message["Date"] = formatdate(localtime=True)
+        message["Message-ID"] = f"<{hashlib.sha256(alert.key.encode()).hexdigest()}@recsys>"
+        # Keeps absence notes from being sent in answer (RFC 3834).
+        message["Auto-Submitted"] = "auto-generated"
         message.set_content(alert.text + "\n")
         server = urlsplit(self.url)
         try:
@@ -171,6 +198,13 @@ def _post(name: str, url: str, body: bytes, headers: Mapping[str, str]) -> None:
 def _request(name: str, ask: Callable[[], httpx.Response]) -> None:
     try:
         answer = ask()
+    except _CUT_SHORT as error:
+        raise UnansweredError(
+            f"nobody knows whether the {name} took an alert",
+            found=type(error).__name__,
+            expected=f"an answer within {TIMEOUT_S:.0f} seconds",
+            hint=f"look there; if it stays so, check RECSYS_ALERT_{name.upper()}_URL",
+        ) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _refused(name, type(error).__name__) from None
     if not answer.is_success:

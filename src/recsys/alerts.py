@@ -2,8 +2,12 @@
 
 Events are read from the ledger's history, so that nothing is lost when the process dies in which
 they happened: whoever comes next tells them. A row is claimed before the telling and marked after
-it; a teller who died in between is followed by another when his claim is old. An event can so be
-told twice only if a process dies between the receiver's answer and the mark.
+it. If a teller dies in between, or the answer is lost, nobody can know whether the alert arrived:
+
+- a webhook and e-mail are told again, under the same name (header ``Idempotency-Key``, or the
+  ``Message-ID``), by which the receiver knows a repetition;
+- Slack knows no repetitions and is not told again: the alert stays among those untold, which are
+  measured and have a rule of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Any, Final
 from psycopg.rows import dict_row
 
 from recsys import ledger, ledger_records, migrations
-from recsys.alert_channels import Alert, Channel, channels, ping
+from recsys.alert_channels import Alert, Channel, UnansweredError, channels, ping
 from recsys.alert_settings import AlertSettings, Kind
 from recsys.errors import RecsysError
 from recsys.ledger import Connection, State
@@ -25,7 +29,8 @@ from recsys.services import Services
 log = logging.getLogger(__name__)
 
 CLAIM_S: Final = 300
-"""After so many seconds a claim that was not marked is another teller's to take."""
+"""After so many seconds a claim that was not marked is another teller's to take, where the receiver
+knows repetitions."""
 PROMPT_TRIES: Final = 12
 """So often an alert is tried whenever alerts are sent, then once an hour."""
 MAX_TRIES: Final = PROMPT_TRIES + 7 * 24
@@ -91,7 +96,8 @@ def send_alerts(
 def send_test(settings: AlertSettings) -> list[tuple[str, str]]:
     """Tells a test alert on every channel; returns each channel's name and what went wrong."""
     now = datetime.now(UTC)
-    alert = Alert(f"test:{now.isoformat()}", Kind.STALE, "This is a test: all is well")
+    name = f"test:{now.isoformat()}"
+    alert = Alert(name, name, Kind.STALE, "This is a test: all is well")
     found = []
     for channel in channels(settings):
         try:
@@ -206,6 +212,8 @@ def _from_history(conn: Connection, since: datetime, link: str) -> Iterable[Aler
         kind, title = _kind_of(line["action"], line["to_state"])
         yield Alert(
             f"history:{line['id']}",
+            # Every ledger counts from 1, also one made anew: the moment tells them apart.
+            f"history:{line['id']}:{line['at'].astimezone(UTC).isoformat()}",
             kind,
             title.format(release_id=line["release_id"]),
             _facts(line),
@@ -230,7 +238,8 @@ def _stale(conn: Connection, max_age: timedelta, link: str) -> Sequence[Alert]:
     facts = {"last success": f"{last:%Y-%m-%d %H:%M} UTC", "allowed": f"{max_age.days} days"}
     title = "No run of the recommender's pipeline has succeeded for too long"
     # Named after the last success: told once, and again only after another one.
-    return [Alert(f"stale:{last.isoformat()}", Kind.STALE, title, facts, link)]
+    name = f"stale:{last.isoformat()}"
+    return [Alert(name, name, Kind.STALE, title, facts, link)]
 
 
 def _tell(conn: Connection, channel: Channel, alert: Alert) -> bool:
@@ -239,9 +248,16 @@ def _tell(conn: Connection, channel: Channel, alert: Alert) -> bool:
         "on conflict (event, channel) do update "
         "set tries = a.tries + 1, claimed_at = clock_timestamp(), error = null "
         "where a.sent_at is null and a.tries < %s and a.claimed_at <= clock_timestamp() - "
-        "make_interval(secs => case when a.error is null then %s when a.tries < %s then 0 "
+        # No interval is never over: an unmarked claim stays its teller's for ever.
+        "make_interval(secs => case when a.error is null then %s::float8 when a.tries < %s then 0 "
         "else 3600 end) returning 1",
-        (alert.event, channel.name, MAX_TRIES, CLAIM_S, PROMPT_TRIES),
+        (
+            alert.event,
+            channel.name,
+            MAX_TRIES,
+            CLAIM_S if channel.knows_repetitions else None,
+            PROMPT_TRIES,
+        ),
     ).fetchone()
     if claimed is None:
         return False
@@ -249,6 +265,8 @@ def _tell(conn: Connection, channel: Channel, alert: Alert) -> bool:
         channel.send(alert)
     except RecsysError as error:
         log.warning("%s", error)
+        if isinstance(error, UnansweredError) and not channel.knows_repetitions:
+            return False
         conn.execute(
             "update recsys.alerts set error = %s where event = %s and channel = %s",
             (str(error)[:500], alert.event, channel.name),

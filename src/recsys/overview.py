@@ -8,7 +8,7 @@ from typing import Any
 from psycopg.rows import dict_row
 from pydantic import BaseModel, ConfigDict
 
-from recsys import ledger, ledger_records, migrations, public_copies
+from recsys import alerts, ledger, ledger_records, migrations, public_copies
 from recsys.gate import Decision
 from recsys.ledger import Connection, Release, State
 from recsys.services import Services
@@ -46,6 +46,22 @@ class ReleaseLine(BaseModel):
     can_be_rolled_back_to: bool
 
 
+class RunOutcome(BaseModel):
+    """What a run did, by the ledger.
+
+    Attributes:
+        release_id: what it judged, or found judged before; None: it failed before it knew.
+        done: accepted, rejected, nothing new or failed.
+        reason: why.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    release_id: str | None
+    done: str
+    reason: str
+
+
 class Overview(BaseModel):
     """The ledger at one moment.
 
@@ -57,6 +73,7 @@ class Overview(BaseModel):
         last_success: when a run last ended well.
         releases: newest first.
         history: the newest lines, newest first.
+        outcomes: what the newest runs did, by run id.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +85,7 @@ class Overview(BaseModel):
     last_success: datetime | None
     releases: list[ReleaseLine]
     history: list[dict[str, Any]]
+    outcomes: dict[str, RunOutcome]
 
 
 def overview(services: Services) -> Overview:
@@ -89,6 +107,7 @@ def overview(services: Services) -> Overview:
             journal = _open_journal(conn)
             history = ledger_records.history(conn, limit=HISTORY_ROWS)
             last = ledger_records.last_success(conn)
+            outcomes = _outcomes(conn)
     return Overview(
         champion=champion.release_id if champion else None,
         rollback_target=target.release_id if target else None,
@@ -97,6 +116,7 @@ def overview(services: Services) -> Overview:
         last_success=last,
         releases=[_line(release, decisions.get(release.release_id)) for release in releases],
         history=history,
+        outcomes=outcomes,
     )
 
 
@@ -109,6 +129,7 @@ def _empty(copies_in_order: bool) -> Overview:
         last_success=None,
         releases=[],
         history=[],
+        outcomes={},
     )
 
 
@@ -135,6 +156,39 @@ def _decisions(conn: Connection) -> dict[str, Decision]:
         "order by release_id, id desc"
     ).fetchall()
     return {release_id: Decision.model_validate(decision) for release_id, decision in rows}
+
+
+def _outcomes(conn: Connection) -> dict[str, RunOutcome]:
+    """What runs did; of a run that judged and then failed, that it failed."""
+    judged = conn.execute(
+        "select run_id, release_id, decision from recsys.decisions "
+        "where decision ->> 'override' is null order by id desc limit %s",
+        (HISTORY_ROWS,),
+    ).fetchall()
+    outcomes = {}
+    for run_id, release_id, stored in reversed(judged):
+        decision = Decision.model_validate(stored)
+        done = "accepted" if decision.accepted else "rejected"
+        outcomes[run_id] = RunOutcome(release_id=release_id, done=done, reason=decision.reason)
+    noted = conn.execute(
+        "select action, release_id, reason, detail ->> 'run_id' from recsys.history "
+        "where action = any(%s) order by id desc limit %s",
+        ([ledger_records.NOTHING_NEW, alerts.RUN_FAILED], HISTORY_ROWS),
+    ).fetchall()
+    for action, release_id, reason, run_id in noted:
+        if action == alerts.RUN_FAILED:
+            outcomes[run_id] = RunOutcome(release_id=release_id, done="failed", reason=reason)
+        else:
+            # The line's whole reason is the run.
+            outcomes.setdefault(
+                reason.removeprefix("run "),
+                RunOutcome(
+                    release_id=release_id,
+                    done="nothing new",
+                    reason="the build was judged before",
+                ),
+            )
+    return outcomes
 
 
 def _open_journal(conn: Connection) -> dict[str, Any] | None:

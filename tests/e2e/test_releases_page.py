@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from recsys import ledger_records, promotion, status
+from recsys import alerts, ledger_records, promotion, status
+from recsys.gate import Decision
+from recsys.gate_rules import RuleResult
 from recsys.services import Services
 from recsys.settings import PostgresSettings, S3Settings
 from tests.e2e.conftest import connections
@@ -99,6 +101,44 @@ def test_champion_history_and_the_gates_reasons_are_shown(client, services, two_
     assert "candidate → champion" in page
     assert page.count("<svg") == 2
     assert client("ADMIN").get("/recommender-releases/overview.json").json()["champion"] == live
+
+
+def test_it_says_what_each_run_did_and_why(client, services, two_champions):
+    live, _ = two_champions
+    rule = RuleResult(
+        name="drift", value=0.31, threshold=0.25, passed=False, reason="far away", binding=False
+    )
+    decision = Decision(accepted=False, rules=[rule], reason="too <b>bad</b>")
+    with services.connect() as conn:
+        ledger_records.record_decision(conn, live, None, "manual__judged", decision, None)
+        ledger_records.note_nothing_new(conn, live, "scheduled__idle", "t")
+        ledger_records.note(
+            conn, alerts.RUN_FAILED, actor="t", reason="no disk", run_id="manual__broken"
+        )
+    outcomes = client("ADMIN").get("/recommender-releases/overview.json").json()["outcomes"]
+    assert outcomes["manual__judged"] == {
+        "release_id": live,
+        "done": "rejected",
+        "reason": "too <b>bad</b>",
+    }
+    assert outcomes["scheduled__idle"]["done"] == "nothing new"
+    assert outcomes["manual__broken"] == {
+        "release_id": None,
+        "done": "failed",
+        "reason": "no disk",
+    }
+    from recsys_plugin.runs import RunLine
+
+    lines = [
+        RunLine(run_id=run_id, state="success", started=None, seconds=None, started_by=None)
+        for run_id in outcomes
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("recsys_plugin.runs.last_runs", lambda: lines)
+        page = client("ADMIN").get(PAGE).text
+    assert "failed: no disk" in page
+    assert "too &lt;b&gt;bad" in page
+    assert ">0.31</td>" in page
 
 
 def test_a_viewer_sees_no_button_and_is_refused(client, services, two_champions):

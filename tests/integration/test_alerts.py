@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import multiprocessing
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email import message_from_bytes
+from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -32,17 +35,21 @@ from tests.release_maker import Releases
 
 
 class Receiver:
-    """An HTTP server that keeps what it is sent; answers with ``status``."""
+    """An HTTP server that keeps what it is sent; answers with ``status``, or hangs up at None."""
 
     def __init__(self) -> None:
         self.got: list[tuple[str, dict[str, str], bytes]] = []
-        self.status = 200
+        self.status: int | None = 200
+        self.when_taken: Callable[[], None] = lambda: None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 outer.got.append((self.path, dict(self.headers), body))
+                outer.when_taken()
+                if outer.status is None:
+                    return
                 self.send_response(outer.status)
                 self.end_headers()
 
@@ -71,9 +78,11 @@ class Receiver:
 class Mailbox:
     def __init__(self) -> None:
         self.messages: list[Any] = []
+        self.when_taken: Callable[[], None] = lambda: None
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         self.messages.append((envelope.rcpt_tos, message_from_bytes(envelope.content)))
+        self.when_taken()
         return "250 OK"
 
 
@@ -156,6 +165,8 @@ def test_each_event_is_told_once_on_every_channel(services, releases, receiver, 
     assert to == ["a@example.org", "b@example.org"]
     assert bad in mail["Subject"]
     assert "9.9" in mail.get_payload(decode=True).decode()
+    assert parsedate_to_datetime(mail["Date"]).tzinfo is not None
+    assert mail["Auto-Submitted"] == "auto-generated"
 
 
 def test_a_new_channel_is_not_told_the_past(services, releases, receiver):
@@ -313,6 +324,115 @@ def test_a_teller_who_died_is_followed_by_another_when_his_claim_is_old(
     assert alerts.send_alerts(services, webhook(receiver)) == 0, "the claim is fresh"
     monkeypatch.setattr(alerts, "CLAIM_S", 0)
     assert alerts.send_alerts(services, webhook(receiver)) == 1
+
+
+def tell_and_be_killed(services: Services, settings: AlertSettings, receiver: Any) -> None:
+    """A teller in a process of its own, killed when the receiver has the alert."""
+    fresh = Services(postgres=services.postgres, s3=services.s3)  # an open client is not picklable
+    teller = multiprocessing.get_context("spawn").Process(
+        target=alerts.send_alerts, args=(fresh, settings)
+    )
+    receiver.when_taken = teller.kill
+    teller.start()
+    teller.join(60)
+    assert teller.exitcode == -signal.SIGKILL
+    receiver.when_taken = lambda: None
+
+
+def make_claims_old(services: Services) -> None:
+    with services.connect() as conn:
+        conn.execute("update recsys.alerts set claimed_at = claimed_at - interval '1 day'")
+
+
+def test_a_webhook_knows_by_its_key_what_is_told_again_after_a_kill(services, releases, receiver):
+    settings = webhook(receiver)
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    tell_and_be_killed(services, settings, receiver)
+    make_claims_old(services)
+    assert alerts.send_alerts(services, settings) == 1
+    [(_, before, first), (_, after, second)] = receiver.got
+    assert before["Idempotency-Key"] == after["Idempotency-Key"] == json.loads(first)["key"]
+    assert first == second
+
+
+def test_a_mailbox_knows_by_its_id_what_is_told_again_after_a_kill(services, releases, mailbox):
+    box, smtp = mailbox
+    settings = AlertSettings(smtp_url=SecretStr(smtp), email_to="a@example.org")
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    tell_and_be_killed(services, settings, box)
+    make_claims_old(services)
+    assert alerts.send_alerts(services, settings) == 1
+    [(_, before), (_, after)] = box.messages
+    assert before["Message-ID"] == after["Message-ID"]
+
+
+def test_equal_lines_of_two_ledgers_are_no_repetition(services, releases, receiver, mailbox):
+    box, smtp = mailbox
+    settings = webhook(receiver, smtp_url=SecretStr(smtp), email_to="a@example.org")
+    alerts.send_alerts(services, settings)
+    for moment in ("1 hour", "2 hours"):
+        with services.connect() as conn:
+            line = conn.execute(
+                "insert into recsys.history (id, at, actor, reason, action) "
+                "overriding system value "
+                "values (10001, now() + %s::interval, 't', 't', %s) returning id",
+                (moment, alerts.RUN_FAILED),
+            ).fetchone()
+            assert line == (10001,)
+        assert alerts.send_alerts(services, settings) == 2
+        with services.connect() as conn:  # as if the database were made anew
+            conn.execute("alter table recsys.history disable trigger user")
+            conn.execute("delete from recsys.history where id = 10001")
+            conn.execute("alter table recsys.history enable trigger user")
+            conn.execute("delete from recsys.alerts where event = 'history:10001'")
+    one, other = receiver.documents
+    assert one["event"] == other["event"]
+    assert one["key"] != other["key"]
+    assert len({mail["Message-ID"] for _, mail in box.messages}) == 2
+
+
+def test_slack_is_not_told_again_after_a_kill_and_the_alert_counts_as_untold(
+    services, releases, receiver
+):
+    settings = AlertSettings(slack_url=SecretStr(receiver.url))
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    tell_and_be_killed(services, settings, receiver)
+    with services.connect() as conn:
+        assert alerts.count_untold(conn) == {"slack": 1}
+    make_claims_old(services)
+    assert alerts.send_alerts(services, settings) == 0
+    assert len(receiver.got) == 1
+    reject(services, releases.candidate(2))
+    assert alerts.send_alerts(services, settings) == 1, "the next event is told"
+
+
+def test_an_answer_that_is_lost_is_not_asked_for_again_at_slack(services, releases, receiver):
+    settings = webhook(receiver, slack_url=SecretStr(receiver.url))
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    receiver.status = None
+    assert alerts.send_alerts(services, settings) == 0
+    receiver.status = 200
+    assert alerts.send_alerts(services, settings) == 1
+    slack, *plain = receiver.documents
+    assert "text" in slack
+    assert [d["event"] for d in plain] == [plain[0]["event"]] * 2
+
+
+def test_a_slack_that_cannot_be_reached_was_not_told_and_is_tried_again(
+    services, releases, receiver
+):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/hook"
+    away = AlertSettings(slack_url=SecretStr(nobody))
+    alerts.send_alerts(services, away)
+    reject(services, releases.candidate(1))
+    assert alerts.send_alerts(services, away) == 0
+    assert alerts.send_alerts(services, AlertSettings(slack_url=SecretStr(receiver.url))) == 1
 
 
 def test_a_webhook_can_prove_who_told_it(services, releases, receiver):

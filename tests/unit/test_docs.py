@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +16,7 @@ from typing import Any, Final
 import pytest
 import typer.main
 from pydantic_settings import BaseSettings
+from rich.text import Text
 
 from recsys.alert_settings import Kind
 from recsys.cli import app
@@ -134,9 +138,33 @@ def test_every_command_speaks_json(name: str) -> None:
     assert "--json" in {o for p in COMMANDS[name].params for o in p.opts}
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_nothing_in_a_help_text_is_swallowed_as_markup(name: str) -> None:
+    command = COMMANDS[name]
+    texts = [command.help, *(getattr(p, "help", None) for p in command.params)]
+    for text in filter(None, texts):
+        assert Text.from_markup(text).plain == text.replace("\\[", "[")
+
+
 def test_completion_can_be_installed() -> None:
     group = typer.main.get_command(app)
     assert "--install-completion" in {o for p in group.params for o in p.opts}
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("recsys rollb", "rollback"), ("recsys rollback --rea", "--reason")]
+)
+def test_completion_completes_commands_and_options(typed: str, completed: str) -> None:
+    asked = {
+        "_RECSYS_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(typed.count(" ")),
+    }
+    recsys = Path(sys.executable).with_name("recsys")
+    answer = subprocess.run(
+        [recsys], env=os.environ | asked, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert answer.stdout.split() == [completed]
 
 
 def test_every_make_target_that_is_named_exists() -> None:

@@ -106,14 +106,14 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Gets a release's files. [default: .recsys/training/out]"),
+        typer.Option("--out", help="Gets a release's files; by default .recsys/training/out."),
     ] = None,
     champion: Annotated[
         str | None,
         typer.Option(
             "--champion",
             help="Compare with it: a folder that `recsys train` wrote, a release id, or `live`. "
-            "[default: what is live, if the stack is up]",
+            "By default what is live, if the stack is up.",
         ),
     ] = None,
     refit: Annotated[

@@ -72,7 +72,9 @@ def list_releases(as_json: JsonOption = False) -> None:
 
 
 def why(
-    release: Annotated[str | None, typer.Argument(help="A release id [default: champion].")] = None,
+    release: Annotated[
+        str | None, typer.Argument(help="A release id; by default the champion.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Explain why a release is where it is: the gate's decision and who did what."""
@@ -185,7 +187,7 @@ def promote(
 def rollback(
     reason: ReasonOption,
     to: Annotated[
-        str | None, typer.Option("--to", help="A retained release [default: the one before].")
+        str | None, typer.Option("--to", help="A retained release; by default the one before.")
     ] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,

@@ -21,7 +21,7 @@ SourceOption = Annotated[
         "-s",
         help="Zip in MovieLens format: path, http(s):// or s3://; its md5 beside it as SOURCE.md5. "
         "Mirrors may follow, after blanks; each is tried if those before it fail. "
-        "[default: the one used last, else GroupLens' ml-latest-small]",
+        "By default the one used last, else GroupLens' ml-latest-small.",
     ),
 ]
 
