@@ -149,9 +149,10 @@ def check_tables(
                 expected="at least one",
                 hint="the dataset is too small to train and to evaluate on: bring a larger one",
             )
-    train = rows.filter(pl.col("split") == TRAIN)
+    in_train = rows["split"] == TRAIN
     for column in ("userId", "movieId", "rating"):
-        values = train[column].unique()
+        # Column by column: the whole part at once would be a copy of nearly all interactions.
+        values = rows[column].filter(in_train).unique()
         if len(values) < 2:
             raise DatasetError(
                 f"the training part holds a single {column}: nothing can be learned from it",

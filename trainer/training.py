@@ -6,6 +6,7 @@ all interactions, its settings and epochs frozen: that is what is served.
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
@@ -249,6 +250,7 @@ def fit_models(
             workers=workers,
         )
         epochs, fitted, validation = found.epochs, ratings, None
+        _free_variables()
     rating = fit_rating_model(
         fitted,
         sized,
@@ -260,10 +262,23 @@ def fit_models(
         phase=f"{purpose}-rating",
         workers=workers,
     )
+    # What the towers do not need makes room for them.
+    del fitted, validation, hidden
+    _free_variables()
     rating_took = time.monotonic()
     towers = _fit_towers(ratings, config, for_towers, record, purpose, keeper, workers)
+    _free_variables()
     seconds = {"rating": rating_took - started, "towers": time.monotonic() - rating_took}
     return Fit(rating.folded, sized, rating.epochs, towers, len(rows), tuple(history), seconds)
+
+
+def _free_variables() -> None:
+    """Frees the variables of a fit that has ended.
+
+    A ``tf.function`` of a bound method and its object refer to each other, so tables, moments and
+    the copies of all interactions would stay until the collector happens to run.
+    """
+    gc.collect()
 
 
 def _fit_towers(

@@ -1,5 +1,7 @@
 """The core on tables: quality, determinism, and that the holdout stays hidden."""
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -7,12 +9,14 @@ import polars as pl
 import pytest
 from conftest import QUICK, make_interactions, with_split
 
+from trainer import ranking_model, rating_fit
 from trainer.batches import epoch_batches
+from trainer.checkpoints import NOWHERE
 from trainer.config import TrainingConfig, training_config
 from trainer.data import make_ratings
 from trainer.folding import FoldedRating
 from trainer.rating_fit import fit_rating_model
-from trainer.training import Evaluated, fit_and_evaluate, refit, shift_rmse
+from trainer.training import Evaluated, fit_and_evaluate, fit_models, refit, shift_rmse
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 CONFIG = training_config(QUICK)
@@ -42,6 +46,35 @@ def test_the_same_seed_gives_the_same_metrics(small: Tables, evaluated: Evaluate
     assert again.metrics == evaluated.metrics
     assert again.predictions.equals(evaluated.predictions)
     assert again.recommendations.equals(evaluated.recommendations)
+
+
+def test_no_variable_of_a_fit_outlives_it(small: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    def noted(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def make(*args: Any, **kwargs: Any) -> Any:
+            model = original(*args, **kwargs)
+            made.append(weakref.ref(model))
+            return model
+
+        monkeypatch.setattr(owner, name, make)
+
+    noted(rating_fit, "RatingMembers")
+    noted(ranking_model, "_RankingModel")
+    interactions, movies = small
+    config = training_config({"rating": {"epochs": 1}, "ranking": {"epochs": 1}})
+    # The collector must not come by chance.
+    gc.disable()
+    try:
+        rows = interactions.drop("split")
+        fit_models(rows, movies, config, 3, lambda _: None, "evaluated", NOWHERE)
+        left = [model() for model in made if model() is not None]
+    finally:
+        gc.enable()
+    assert len(made) == 3, "a scout, the members, the ranking model"
+    assert not left
 
 
 def test_another_seed_gives_another_model(small: Tables) -> None:
