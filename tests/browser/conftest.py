@@ -15,7 +15,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it lives there is a running event loop in this thread, and other tests
+# of the same process, which make loops of their own, would fail.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's chromium; tests/browser/install_chromium.sh installs it where that can be done."""
     path = shutil.which("chromium")
