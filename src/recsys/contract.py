@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 MANIFEST_SCHEMA: Final = 1
-FEATURES_REVISION: Final = 2
+FEATURES_REVISION: Final = 3
 """Raise it when the same dataset and settings would give other interactions or vectors."""
 
 PUBLIC_MODEL_KEY: Final = "latest_model.keras"
