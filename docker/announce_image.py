@@ -24,7 +24,7 @@ VARIABLE: Final = "recsys_trainer_image"
 DAG: Final = "movie_rec_sys"
 IMAGE: Final = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,254}@(?P<digest>sha256:[0-9a-f]{64})")
 
-# As the trainer's: see ExitCode in src/recsys/contract.py.
+# As the trainer's: see ExitCode in src/recsys/contract/trainer.py.
 UNAVAILABLE: Final = 75
 BAD_CONFIG: Final = 78
 

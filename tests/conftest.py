@@ -17,8 +17,7 @@ from recsys.embedded import stack
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import REGION, S3
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from recsys.gate_rules import inner
+from recsys.gate import inner
 
 Metrics = dict[str, Any]
 

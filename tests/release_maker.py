@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from recsys import ledger, ledger_records, vector_store
+from recsys import ledger, vectors
 from recsys.contract import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -22,9 +22,8 @@ from recsys.contract import (
     Serving,
     release_key,
 )
-from recsys.gate import judge
+from recsys.gate import GateSettings, judge
 from recsys.services import Services
-from recsys.settings import GateSettings
 from tests.metrics_maker import GOOD
 
 
@@ -63,7 +62,7 @@ class Releases:
         with self.services.connect() as conn:
             decision = judge(GOOD, None, GateSettings())
             assert decision.accepted, decision.reason
-            ledger_records.record_decision(conn, release_id, None, f"run-{number}", decision, None)
+            ledger.record_decision(conn, release_id, None, f"run-{number}", decision, None)
         return release_id
 
     def unjudged(self, number: int) -> str:
@@ -71,7 +70,7 @@ class Releases:
         release_id = self.begin(number)
         rng = np.random.default_rng(number)
         with self.services.connect() as conn:
-            vector_store.enable_vector_extension(conn)
+            vectors.enable_vector_extension(conn)
             for table in PUBLIC_TABLES:
                 rows = self.USERS if table.id_column == "userid" else self.MOVIES
                 dim = MOVIE_VECTOR_DIM if table.metric == "cosine" else TOWER_DIM
@@ -79,7 +78,7 @@ class Releases:
                 if table.metric == "cosine":
                     made /= np.linalg.norm(made, axis=1, keepdims=True)
                 extra = {name: [[1]] * rows for name, _ in table.extra_columns}
-                loaded = vector_store.load_vectors(
+                loaded = vectors.load_vectors(
                     conn, table, release_id, np.arange(1, rows + 1, dtype=np.int32), made, extra
                 )
                 ledger.record_table(

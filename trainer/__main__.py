@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import SecretStr, ValidationError
 
 from recsys import contract
-from recsys.contract import ExitCode, TrainerInput
+from recsys.contract import ExitCode, TrainerInput, TrainerSettings
 from recsys.errors import (
     ArtifactError,
     ConfigurationError,
@@ -28,8 +28,6 @@ from recsys.errors import (
     TrainingError,
     TransientError,
 )
-from recsys.settings import TrainerSettings
-from trainer.cluster import TF_CONFIG, place
 from trainer.config import (
     ENVIRONMENT_PREFIX,
     build_settings,
@@ -37,6 +35,7 @@ from trainer.config import (
     gather_overrides,
     training_config,
 )
+from trainer.distributed.cluster import TF_CONFIG, place
 from trainer.journal import keep_log
 from trainer.lineage import check_site_keras
 from trainer.termination import TOLD, Terminated, Termination
@@ -235,7 +234,7 @@ def _run(
         )
     # TensorFlow reads it nowhere else.
     os.environ[TF_CONFIG] = here.tf_config
-    from trainer.distributed import train_together
+    from trainer.distributed.train import train_together
 
     return train_together(store, given, config, seed, environ, termination, here)
 
@@ -296,8 +295,7 @@ def _input(environ: Mapping[str, str]) -> TrainerInput:
 
 
 def _connect(given: TrainerInput, environ: Mapping[str, str]) -> ObjectStore:
-    from recsys.object_store import ObjectStore
-    from recsys.settings import S3Settings
+    from recsys.object_store import ObjectStore, S3Settings
 
     access_key, secret_key = (environ.get(name) for name in contract.SECRET_ENV)
     try:

@@ -16,8 +16,8 @@ from recsys import contract
 from recsys.contract import Manifest
 from recsys.errors import ArtifactError, RecsysError, TransientError
 from recsys.evaluation import ChampionAnswers
-from trainer.model import predict
-from trainer.towers import Towers, recommend
+from trainer.ranking.towers import Towers, recommend
+from trainer.rating.folded import predict
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from recsys.contract import BuildSettings
 from recsys.errors import ConfigurationError
-from recsys.settings import BuildSettings
 
 
 class _Section(BaseModel):

@@ -16,8 +16,8 @@ from recsys import contract
 from recsys.contract import Artifact, GoldenPredictions
 from recsys.object_store import StoredObject, file_sha256
 from trainer.data import TRAIN
-from trainer.model import predict
-from trainer.towers import Towers
+from trainer.ranking.towers import Towers
+from trainer.rating.folded import predict
 from trainer.training import Evaluated, Fit, RatingModel
 
 _GOLDEN_PAIRS: Final = 64

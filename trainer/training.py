@@ -23,11 +23,11 @@ from trainer.champion import Champion
 from trainer.checkpoints import NOWHERE, Checkpoint, Keeper
 from trainer.config import RatingConfig, TrainingConfig
 from trainer.data import HOLDOUT, TRAIN, Floats, Ints, Ratings, check_tables, make_ratings, part
+from trainer.distributed.workers import ALONE, Workers
 from trainer.progress import EpochRecord, OnEpoch
-from trainer.ranking_model import fit_towers
-from trainer.rating_fit import fit_rating_model
-from trainer.towers import Towers, recommend
-from trainer.workers import ALONE, Workers
+from trainer.ranking.model import fit_towers
+from trainer.ranking.towers import Towers, recommend
+from trainer.rating.fit import fit_rating_model
 
 Purpose = Literal["evaluated", "served"]
 

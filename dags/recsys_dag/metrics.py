@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from airflow.sdk.observability import stats
 
-from recsys.telemetry import Kind, Measurement
+from recsys.monitoring import Kind, Measurement
 
 
 def emit(measurements: Iterable[Measurement]) -> None:

@@ -19,13 +19,13 @@ from airflow.sdk import (
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from recsys.settings import GateSettings
+from recsys.gate import GateSettings
 from recsys_dag import settings, tasks
 from recsys_dag.approval import ReleaseApproval
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
-from recsys_dag.features_task import features_task
+from recsys_dag.features.task import features_task
 from recsys_dag.placement import placement
-from recsys_dag.trainer_task import trainer_task
+from recsys_dag.trainer.task import trainer_task
 from recsys_dag.triggers import DatasetMd5Trigger
 
 DOC = """

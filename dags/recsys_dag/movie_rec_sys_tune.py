@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
+from recsys import experiments
 from recsys_dag import settings
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 
@@ -26,22 +27,18 @@ TRIALS_AT_ONCE = 2
 @task
 def plan_trials(**context: Any) -> list[dict[str, float]]:
     """The settings to try; the first are the trainer's own."""
-    from recsys import tuning
-
     params = context["params"]
-    objective = tuning.Objective(params["objective"])
-    return tuning.plan_trials(objective, params["trials"], params["seed"])
+    objective = experiments.Objective(params["objective"])
+    return experiments.plan_trials(objective, params["trials"], params["seed"])
 
 
 @task(max_active_tis_per_dagrun=TRIALS_AT_ONCE, execution_timeout=timedelta(hours=2))
 def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]:
     """Trains with these settings and measures on the inner split."""
-    from recsys import tuning
-
     params = context["params"]
-    return tuning.measure_trial(
+    return experiments.measure_trial(
         params["source"],
-        tuning.Objective(params["objective"]),
+        experiments.Objective(params["objective"]),
         overrides,
         params["seed"],
         lambda line: print(line, flush=True),
@@ -53,9 +50,9 @@ def choose_settings(trials: list[dict[str, Any]], **context: Any) -> dict[str, A
     """Prints the best settings; none where the trainer's own are best."""
     import json
 
-    from recsys import tuning
-
-    found = tuning.choose_settings(tuning.Objective(context["params"]["objective"]), trials)
+    found = experiments.choose_settings(
+        experiments.Objective(context["params"]["objective"]), trials
+    )
     print(f"{found['objective']}: {found['defaults']:.4f} with the trainer's own settings")
     print(f"{found['objective']}: {found['best']:.4f} with the best")
     print(f"RECSYS_BUILD_SETTINGS='{json.dumps(found['build_settings'])}'")

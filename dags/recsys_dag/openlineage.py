@@ -12,7 +12,7 @@ from airflow.providers.openlineage.extractors import BaseExtractor, OperatorLine
 from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import dataset_version_dataset, tags_dataset
 
-from recsys.lineage import Place, lineage
+from recsys.monitoring import Place, step_lineage
 from recsys.pipeline import Run
 from recsys_dag import settings
 
@@ -43,7 +43,7 @@ class StepExtractor(BaseExtractor):
         known = task_instance.xcom_pull(task_ids="data_is_new", key="run")
         if known is None:
             return None
-        found = lineage(settings.services(), Run.model_validate(known), self.operator.task_id)
+        found = step_lineage(settings.services(), Run.model_validate(known), self.operator.task_id)
         if found is None:
             return None
         return OperatorLineage(

@@ -12,19 +12,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys.settings import (
-    DEFAULT_SOURCE,
-    BuildSettings,
-    DriftSettings,
-    GateSettings,
-    PostgresSettings,
-    S3Settings,
-)
+from recsys.contract import BuildSettings
+from recsys.database import PostgresSettings
+from recsys.dataset import DEFAULT_SOURCE
+from recsys.features import DriftSettings
+from recsys.gate import GateSettings
+from recsys.object_store import S3Settings
+from recsys_dag.trainer import settings as trainer_settings
 
 if TYPE_CHECKING:
-    from recsys.alert_settings import AlertSettings
+    from recsys.alerts import AlertSettings
     from recsys.services import Services
-    from recsys.training import LocalTrainer
+    from recsys.trainer_process import LocalTrainer
 
 S3_CONN_ID: Final = "recsys_s3"
 PG_CONN_ID: Final = "recsys_pg_vector_backend"
@@ -68,7 +67,7 @@ def max_age() -> timedelta:
 
 def alert_settings() -> AlertSettings:
     """Whom to tell of what (``RECSYS_ALERT_*``)."""
-    from recsys.alert_settings import AlertSettings
+    from recsys.alerts import AlertSettings
     from recsys_dag.environment import read
 
     found: AlertSettings = read(AlertSettings, hint="docs/runbook.md lists the settings of alerts")
@@ -118,7 +117,7 @@ def services() -> Services:
 
 def trainer() -> LocalTrainer:
     """The trainer's environment on this machine: beside the DAGs, or where the settings say."""
-    from recsys.training import LocalTrainer
+    from recsys.trainer_process import LocalTrainer
 
     root = Path(os.environ.get("RECSYS_ROOT") or Path(__file__).resolve().parents[2])
     python = os.environ.get("RECSYS_TRAINER_PYTHON") or root / "trainer/.venv/bin/python"
@@ -132,8 +131,6 @@ def trainer_image() -> str | None:
     """
     from airflow.sdk import Variable
 
-    from recsys_dag import trainer_settings
-
     if trainer_settings.launcher() == trainer_settings.Launcher.LOCAL:
         return None
     return str(Variable.get(trainer_settings.IMAGE_VARIABLE, default=""))
@@ -141,8 +138,6 @@ def trainer_image() -> str | None:
 
 def trainer_digest(image: str | None) -> str:
     """What a build says of its trainer: the image's digest, or a hash of the local sources."""
-    from recsys_dag import trainer_settings
-
     return trainer().digest() if image is None else trainer_settings.digest_of(image)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 
-from recsys import telemetry
+from recsys import alerts, monitoring, pipeline, releases
 from recsys_dag import metrics, settings
 
 if TYPE_CHECKING:
@@ -25,17 +25,13 @@ log = logging.getLogger(__name__)
 @task
 def recover_promotion(**context: Any) -> dict[str, Any]:
     """Finishes or undoes what an interrupted promotion left; the first task of every run."""
-    from recsys import recovery
-
-    found = recovery.recover_promotion(settings.services(), actor=_actor(context))
+    found = releases.recover_promotion(settings.services(), actor=_actor(context))
     return {"undone": found.undone, "copies_mended": found.copies_mended}
 
 
 @task.branch
 def data_is_new(**context: Any) -> str:
     """Goes on to fetch_dataset if the build was never judged, or if forced; else do_nothing."""
-    from recsys import pipeline
-
     params = context["params"]
     image = settings.trainer_image()
     verdict = pipeline.data_is_new(
@@ -47,7 +43,7 @@ def data_is_new(**context: Any) -> str:
         force=params["force"],
         actor=_actor(context),
     )
-    metrics.emit(telemetry.of_verdict(verdict))
+    metrics.emit(monitoring.of_verdict(verdict))
     context["ti"].xcom_push(key="run", value=verdict.run.model_dump(mode="json"))
     context["ti"].xcom_push(key="reason", value=verdict.reason)
     # The image of this build, whatever is pushed while it runs.
@@ -62,23 +58,19 @@ def data_is_new(**context: Any) -> str:
 @task
 def fetch_dataset(**context: Any) -> dict[str, Any]:
     """Downloads the dataset's zip, verified against its md5, into S3."""
-    from recsys import pipeline
-
     fetched = pipeline.fetch_dataset(settings.services(), run_of(context))
-    metrics.emit(telemetry.of_fetch(fetched))
+    metrics.emit(monitoring.of_fetch(fetched))
     return {"key": fetched.key, "size": fetched.size, "fetched": fetched.fetched}
 
 
 @task
 def generate_data_frames(**context: Any) -> dict[str, Any]:
     """Validates the dataset, writes its features to S3, and measures drift from the champion's."""
-    from recsys import pipeline
-
     services, run = settings.services(), run_of(context)
     stats = pipeline.generate_data_frames(services, run)
-    metrics.emit(telemetry.of_features(stats))
+    metrics.emit(monitoring.of_features(stats))
     found = pipeline.measure_drift(services, run, settings.drift_settings(context["params"]))
-    metrics.emit(telemetry.of_drift(found))
+    metrics.emit(monitoring.of_drift(found))
     return {
         **stats.model_dump(mode="json"),
         "drift": found.model_dump(mode="json") if found else None,
@@ -88,24 +80,18 @@ def generate_data_frames(**context: Any) -> dict[str, Any]:
 @task
 def enable_vector_extension() -> None:
     """Enables pgvector."""
-    from recsys import pipeline
-
     pipeline.enable_vector_extension(settings.services())
 
 
 @task
 def load_movie_vectors(**context: Any) -> dict[str, Any]:
     """Computes the movie vectors and loads them into the release's table, with an index."""
-    from recsys import pipeline
-
     return pipeline.load_movie_vectors(settings.services(), run_of(context))
 
 
 @task
 def check_vectors(**context: Any) -> dict[str, Any]:
     """Checks counts, norms, recall and speed of the loaded movie vectors."""
-    from recsys import pipeline
-
     report = pipeline.check_vectors(settings.services(), run_of(context))
     return dict(report.model_dump(mode="json"))
 
@@ -113,8 +99,6 @@ def check_vectors(**context: Any) -> dict[str, Any]:
 @task
 def train_dl_model(**context: Any) -> dict[str, bool]:
     """Trains, evaluates and exports in the trainer's own process."""
-    from recsys import pipeline
-
     trained = pipeline.train_dl_model(settings.services(), run_of(context), settings.trainer())
     return {"trained": trained}
 
@@ -122,44 +106,34 @@ def train_dl_model(**context: Any) -> dict[str, bool]:
 @task
 def verify_candidate(**context: Any) -> None:
     """Accepts the artifacts only if they are whole and the model loads in a fresh process."""
-    from recsys import pipeline
-
     pipeline.verify_candidate(settings.services(), run_of(context), settings.trainer())
 
 
 def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
     """What a trainer's pod or container is told; None if there is nothing for it to do."""
-    from recsys import pipeline
-
     begin = {"train": pipeline.begin_training, "verify": pipeline.check_candidate}[subcommand]
     return begin(settings.services(), run_of(context))
 
 
 def trainer_secrets() -> dict[str, str]:
     """Values of the trainer's secrets, for a launcher that cannot take them by reference."""
-    from recsys import pipeline
-
     return pipeline.secrets(settings.services())
 
 
 @task
 def load_towers(**context: Any) -> dict[str, Any]:
     """Loads the trainer's towers into the release's tables."""
-    from recsys import pipeline
-
     return pipeline.load_towers(settings.services(), run_of(context))
 
 
 @task.branch
 def gate_candidate(**context: Any) -> list[str]:
     """Judges the candidate; goes on to promote_release (or approve_release) or reject_candidate."""
-    from recsys import pipeline
-
     params = context["params"]
     decision = pipeline.gate_candidate(
         settings.services(), run_of(context), settings.gate_settings(params)
     )
-    metrics.emit(telemetry.of_decision(decision))
+    metrics.emit(monitoring.of_decision(decision))
     context["ti"].xcom_push(key="reason", value=decision.reason)
     if not decision.accepted:
         return ["reject_candidate", "write_report"]
@@ -170,8 +144,6 @@ def gate_candidate(**context: Any) -> list[str]:
 def write_report(**context: Any) -> str | None:
     """Writes the release's report to S3; succeeds without one rather than fail the run."""
     from airflow.sdk.exceptions import AirflowTaskTimeout
-
-    from recsys import pipeline
 
     try:
         return pipeline.write_report(settings.services(), run_of(context))
@@ -184,14 +156,12 @@ def write_report(**context: Any) -> str | None:
 @task
 def promote_release(**context: Any) -> dict[str, Any]:
     """Makes the candidate the champion: model and vectors as one pair."""
-    from recsys import promotion
-
-    change = promotion.promote_release(
+    change = releases.promote_release(
         settings.services(),
         run_of(context).release_id,
         actor=_decider(context),
         reason=_decision(context),
-        trace=(times := telemetry.SwitchTimes()),
+        trace=(times := monitoring.SwitchTimes()),
     )
     metrics.emit(times.measurements())
     return {"release_id": change.to_release, "changed": change.changed}
@@ -200,8 +170,6 @@ def promote_release(**context: Any) -> dict[str, Any]:
 @task
 def reject_candidate(**context: Any) -> None:
     """Records the rejection; production is untouched and the run succeeds."""
-    from recsys import pipeline
-
     pipeline.reject_candidate(
         settings.services(), run_of(context), actor=_decider(context), reason=_decision(context)
     )
@@ -210,18 +178,15 @@ def reject_candidate(**context: Any) -> None:
 @task
 def update_internal_hash(**context: Any) -> None:
     """Records which dataset production was brought up to."""
-    from recsys import pipeline
-
     pipeline.update_internal_hash(settings.services(), run_of(context))
 
 
 @task
 def retire_old_releases(**context: Any) -> list[str]:
     """Drops tables and objects of releases beyond the retention."""
-    from recsys import retirement
-    from recsys.settings import RetentionSettings
+    from recsys.releases import RetentionSettings
 
-    return retirement.retire_old_releases(
+    return releases.retire_old_releases(
         settings.services(), RetentionSettings(), actor=_actor(context)
     )
 
@@ -229,7 +194,6 @@ def retire_old_releases(**context: Any) -> list[str]:
 @task
 def roll_back(**context: Any) -> dict[str, Any]:
     """Makes the chosen release, or the one before the champion, the champion again."""
-    from recsys import promotion
     from recsys.errors import ConfigurationError
 
     params = context["params"]
@@ -237,12 +201,12 @@ def roll_back(**context: Any) -> dict[str, Any]:
         raise ConfigurationError(
             "a rollback needs a reason", hint='trigger it again with "reason" filled in'
         )
-    change = promotion.roll_back(
+    change = releases.roll_back(
         settings.services(),
         params["release"],
         actor=_actor(context),
         reason=params["reason"],
-        trace=(times := telemetry.SwitchTimes()),
+        trace=(times := monitoring.SwitchTimes()),
     )
     metrics.emit(times.measurements())
     return {"from": change.from_release, "to": change.to_release, "changed": change.changed}
@@ -251,25 +215,19 @@ def roll_back(**context: Any) -> dict[str, Any]:
 @task
 def check_freshness() -> None:
     """Fails when no run has succeeded for longer than the operator allows."""
-    from recsys import status
-
-    status.check_freshness(settings.services(), settings.max_age())
+    monitoring.check_freshness(settings.services(), settings.max_age())
 
 
 @task
 def send_alerts() -> int:
     """Tells what the ledger's history has and people were not told yet."""
-    from recsys import alerts
-
     return alerts.send_alerts(settings.services(), settings.alert_settings(), settings.max_age())
 
 
 @task
 def measure_ledger() -> int:
     """Measures what is live, how old it is and what has happened; see docs/monitoring.md."""
-    from recsys import ledger_telemetry
-
-    measurements = ledger_telemetry.measure_ledger(settings.services())
+    measurements = monitoring.measure_ledger(settings.services())
     metrics.emit(measurements)
     return len(measurements)
 
@@ -277,15 +235,11 @@ def measure_ledger() -> int:
 @task
 def send_heartbeat() -> bool:
     """Says that all is well; whoever listens raises the alarm when this stops."""
-    from recsys import alerts
-
     return alerts.heartbeat(settings.alert_settings())
 
 
 def tell_of_failure(context: Context) -> None:
     """Failure callback of a DAG: the run is noted in the history, and people are told at once."""
-    from recsys import alerts
-
     _tell_of_run(alerts.RUN_FAILED, context, str(context.get("reason") or "see its failed tasks"))
 
 
@@ -293,15 +247,11 @@ async def tell_of_delay(**kwargs: Any) -> None:
     """Callback of a missed deadline: the run is still going, or waits."""
     import asyncio
 
-    from recsys import alerts
-
     context = kwargs.get("context") or {}
     await asyncio.to_thread(_tell_of_run, alerts.RUN_LATE, context, "its deadline has passed")
 
 
 def _tell_of_run(action: str, context: Any, detail: str) -> None:
-    from recsys import alerts
-
     run = context["dag_run"]
     run_id, dag_id = (
         (run["dag_run_id"], run["dag_id"]) if isinstance(run, dict) else (run.run_id, run.dag_id)
@@ -316,10 +266,8 @@ def _tell_of_run(action: str, context: Any, detail: str) -> None:
 
 def recover_at_once(context: Context) -> None:
     """Failure callback: tries to recover now. Nothing relies on it, the journal guarantees it."""
-    from recsys import recovery
-
     try:
-        recovery.recover_promotion(settings.services(), actor=_actor(context))
+        releases.recover_promotion(settings.services(), actor=_actor(context))
     except Exception:
         log.exception("recovery failed for now; the next run or `recsys recover` will do it")
 

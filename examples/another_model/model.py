@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from trainer.checkpoints import Keeper
 from trainer.config import TrainingConfig
 from trainer.data import Floats, Ints, make_ratings
-from trainer.model import cut_to_stars, predict
 from trainer.progress import EpochRecord, OnEpoch
-from trainer.ranking_model import fit_towers
+from trainer.ranking.model import fit_towers
+from trainer.rating.folded import cut_to_stars, predict
 from trainer.training import Fit, Purpose
 
 _FACTORS: Final = 16

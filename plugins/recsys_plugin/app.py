@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Query, Req
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from recsys import contract, overview, promotion
+from recsys import contract, monitoring, releases
 from recsys.errors import ArtifactError, PermanentError, RecsysError
 from recsys_dag import settings
 from recsys_plugin import URL_PREFIX, access, charts, runs
@@ -52,7 +52,7 @@ def show_releases(
     request: Request, user: GetUserDep, told: Annotated[str | None, Query(max_length=4000)] = None
 ) -> HTMLResponse:
     """The page: what is live, what was judged and why, what the last runs did."""
-    seen = overview.overview(settings.services())
+    seen = monitoring.read_overview(settings.services())
     page = _pages.get_template("releases.html").render(
         seen=seen,
         runs=runs.last_runs(),
@@ -69,7 +69,7 @@ def show_releases(
 @looking.get("/overview.json")
 def read_overview() -> JSONResponse:
     """The same for machines."""
-    return JSONResponse(overview.overview(settings.services()).model_dump(mode="json"))
+    return JSONResponse(monitoring.read_overview(settings.services()).model_dump(mode="json"))
 
 
 @looking.get("/releases/{release_id}/report.html")
@@ -95,7 +95,7 @@ def roll_back(
     actor = f"{access.name_of(user)} (releases page)"
     try:
         contract.check_release_id(release)
-        change = promotion.roll_back(
+        change = releases.roll_back(
             settings.services(), release, actor=actor, reason=reason.strip()
         )
     except (RecsysError, ValueError) as error:

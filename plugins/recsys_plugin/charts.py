@@ -10,7 +10,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from recsys.ledger import State
-from recsys.overview import ReleaseLine
+from recsys.monitoring import ReleaseLine
 
 SHOWN: Final = 30
 _NAMED: Final = 6

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
 from recsys.errors import (
     ArtifactError,
     ConfigurationError,
@@ -25,8 +28,6 @@ from recsys.errors import (
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from recsys.settings import S3Settings
-
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
@@ -35,6 +36,25 @@ _PART = 8 << 20
 _NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 _BUSY = {408, 429}
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+
+
+class S3Settings(BaseSettings):
+    """Where the object store is; environment: ``RECSYS_S3_*`` and ``AWS_*`` for the secrets."""
+
+    # Compose and Kubernetes pass unset variables as empty strings; a rejected value may be secret.
+    model_config = SettingsConfigDict(
+        env_prefix="RECSYS_S3_",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    bucket: str = Field(min_length=3)
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
+    secret_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    max_attempts: int = Field(default=8, ge=1, description="tries of one request, with backoff")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from functools import cached_property
 
 from pydantic import ValidationError
 
-from recsys import ledger
+from recsys import database
+from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError
-from recsys.object_store import ObjectStore
-from recsys.settings import PostgresSettings, S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Services:
         """The bucket with all artifacts."""
         return ObjectStore.connect(self.s3)
 
-    def connect(self) -> AbstractContextManager[ledger.Connection]:
+    def connect(self) -> AbstractContextManager[database.Connection]:
         """A new connection to the ledger in autocommit mode, closed on exit."""
-        return ledger.connect(self.postgres)
+        return database.connect(self.postgres)
 
     @classmethod
     def from_environment(cls) -> Services:

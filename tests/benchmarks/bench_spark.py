@@ -24,14 +24,13 @@ from typing import Final
 import psutil
 
 from recsys import contract
-from recsys.dataset import fetch_dataset, read_source_md5
+from recsys.contract import FeatureSettings
+from recsys.dataset import fetch_dataset, read_source_md5, write_sample
 from recsys.embedded import stack
 from recsys.embedded.home import Home
 from recsys.embedded.s3 import S3
-from recsys.interactions import generate_data_frames
-from recsys.object_store import ObjectStore
-from recsys.sample import write_sample
-from recsys.settings import FeatureSettings, S3Settings
+from recsys.features import generate_data_frames
+from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.submit import SparkSubmit
 from recsys.vectors import make_movie_vectors
 from tests.conftest import fresh_bucket

@@ -70,10 +70,10 @@ def ours(ratings: int) -> Facts:
     import numpy as np
     import tensorflow as tf
 
-    from trainer.batches import epoch_batches
     from trainer.config import RatingConfig
     from trainer.data import Ratings
-    from trainer.rating_model import RatingMembers
+    from trainer.rating.batches import epoch_batches
+    from trainer.rating.model import RatingMembers
 
     tf.config.experimental.enable_op_determinism()
     user, movie, stars = _generated(ratings)
@@ -117,8 +117,7 @@ def serving(ratings: int) -> Facts:
     import tensorflow as tf
 
     from trainer.config import RatingConfig
-    from trainer.folding import FoldedRating
-    from trainer.model import build_model
+    from trainer.rating.folded import FoldedRating, build_model
 
     config = RatingConfig().sized(32_000_000)
     dim = min(config.export_dim, (config.members or 1) * (config.factors or 1))

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from recsys.contract import EVALUATED_MODEL_FILE, HOLDOUT_RECOMMENDATIONS_FILE, INTERACTIONS_FILE
-from recsys.evaluation_metrics import ranking_quality
+from recsys.evaluation.metrics import ranking_quality
 
 BLENDS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 

@@ -23,9 +23,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
-from recsys import sample, vectors
-from recsys.pattern import Pattern, leading_axes
-from recsys.vector_quality import NEIGHBOURS, Asked, hide_last_liked, raw_stars
+from recsys.dataset import write_sample
+from recsys.vectors import movie_vectors
+from recsys.vectors.quality import NEIGHBOURS, Asked, hide_last_liked, raw_stars
+from recsys.vectors.svd import Pattern, leading_axes
 
 DIM: Final = 128
 ALS_DIM: Final = 64
@@ -159,9 +160,9 @@ def ours(content: float = 10.0, exponent: float = 0.5) -> Similarity:
 
     def similarity(train: pl.DataFrame, movies: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
         pattern = Pattern.of_interactions(train)
-        weighted = vectors.weigh(pattern, content * vectors.content_rows(movies, ids))
-        axes, singular = leading_axes(weighted, DIM, seed=vectors.SEED, rounds=3)
-        made = vectors.unit_rows(axes * singular**exponent, DIM)
+        weighted = movie_vectors.weigh(pattern, content * movie_vectors.content_rows(movies, ids))
+        axes, singular = leading_axes(weighted, DIM, seed=movie_vectors.SEED, rounds=3)
+        made = movie_vectors.unit_rows(axes * singular**exponent, DIM)
         return made @ made.T
 
     return similarity
@@ -169,7 +170,7 @@ def ours(content: float = 10.0, exponent: float = 0.5) -> Similarity:
 
 def chosen(train: pl.DataFrame, movies: pl.DataFrame, _: NDArray[np.int32]) -> Matrix:
     """The product's own movie vectors."""
-    made = vectors.compute_movie_vectors(train, movies, dim=DIM).vectors
+    made = movie_vectors.compute_movie_vectors(train, movies, dim=DIM).vectors
     return made @ made.T
 
 
@@ -268,7 +269,7 @@ def datasets(path: Path) -> Iterator[tuple[str, pl.DataFrame, pl.DataFrame]]:
     yield "the later half", ratings.filter(pl.col("timestamp") >= middle), movies
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sample.zip"
-        sample.write_sample(path, ratings=_SAMPLE_RATINGS, seed=1)
+        write_sample(path, ratings=_SAMPLE_RATINGS, seed=1)
         yield "generated, 100 K", *read(path)
 
 

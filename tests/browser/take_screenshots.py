@@ -17,8 +17,8 @@ from typing import Any, Final
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from recsys import ledger
-from recsys.commands.output import embedded_services
-from recsys.commands.report import save
+from recsys.cli.output import embedded_services
+from recsys.cli.report import save
 from recsys.embedded import airflow
 from recsys.embedded.home import Home
 from recsys.embedded.site import Site

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from recsys import ledger_records, promotion, status
-from recsys.commands.output import embedded_services
+from recsys import ledger, monitoring
+from recsys.cli.output import embedded_services
 from recsys.embedded import airflow, stack
 from recsys.embedded.airflow import AirflowAddresses
 from recsys.embedded.home import Home
+from recsys.releases import promote_release
 from recsys.services import Services
 from tests.release_maker import Releases
 
@@ -40,7 +41,7 @@ class Stack:
 
     @property
     def champion(self) -> str:
-        return str(status.status(self.services)["champion"]["release_id"])
+        return str(monitoring.read_status(self.services)["champion"]["release_id"])
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def running(browser: object) -> Iterator[Stack]:
             services = embedded_services(home)
             releases = Releases(services)
             for number in (1, 2):
-                promotion.promote_release(
+                promote_release(
                     services, releases.candidate(number), actor="airflow", reason="a better one"
                 )
             yield Stack(airflow.start(home, empty), services)
@@ -115,6 +116,6 @@ def test_a_rollback_by_keyboard_goes_back_and_is_told_in_the_history(running, op
     expect(shown.locator("#champion")).to_have_text(after)
     expect(shown.locator("body")).to_contain_text("complaints about westerns")
     with running.services.connect() as conn:
-        newest = ledger_records.history(conn, after)[0]
+        newest = ledger.history(conn, after)[0]
     assert newest["reason"] == "complaints about westerns"
     assert newest["actor"].startswith(running.web.username)

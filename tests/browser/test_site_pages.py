@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from recsys.commands.output import embedded_services
+from recsys.cli.output import embedded_services
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.embedded.site import Site
-from recsys.promotion import promote_release
+from recsys.releases import promote_release
 from tests.site.real_releases import RealReleases
 
 PATHS = ("/", "/search?q=movie", "/search?q=nothing", "/movies/1", "/movies/61", "/users/3",

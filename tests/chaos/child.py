@@ -16,9 +16,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from recsys import promotion_lock
+from recsys.database import PostgresSettings
+from recsys.object_store import S3Settings
+from recsys.releases import lock
 from recsys.services import Services
-from recsys.settings import PostgresSettings, S3Settings
 from tests.chaos import operations
 from tests.chaos.tap import Call, Tap
 
@@ -89,10 +90,10 @@ def wait_for_word() -> str:
 
 def carry_out(services: Services, order: dict[str, Any]) -> None:
     # Less patience than in production, so that waiting for nothing is short.
-    promotion_lock.promotion_lock.__wrapped__.__defaults__ = (order["lock_wait_s"],)  # type: ignore[attr-defined]
+    lock.promotion_lock.__wrapped__.__defaults__ = (order["lock_wait_s"],)  # type: ignore[attr-defined]
     if order["idle_timeout"]:
         for name in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
-            promotion_lock._SESSION[name] = order["idle_timeout"]
+            lock._SESSION[name] = order["idle_timeout"]
     tap = Doomed(services.store)
     for name in ("kill_step", "kill_call", "pause_step", "pause_call"):
         setattr(tap, name, order[name])

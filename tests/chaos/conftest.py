@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from recsys import ledger
 from recsys.contract import MANIFEST_FILE, PUBLIC_TABLES, release_key, table_name
+from recsys.database import PostgresSettings
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.ledger import State
 from recsys.services import Services
-from recsys.settings import PostgresSettings
 from tests.chaos.processes import Child
 from tests.conftest import fresh_bucket, fresh_database
 from tests.release_maker import Releases

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from recsys import contract, ledger, switch
+from recsys import contract, database, ledger
 from recsys.contract import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -24,6 +24,7 @@ from recsys.contract import (
     table_name,
 )
 from recsys.ledger import NEW, Release, State
+from recsys.releases import live_tables, public_names
 from recsys.services import Services
 
 WHOLE = frozenset(State) - {State.BUILDING, State.ABANDONED, State.RETIRING, State.RETIRED}
@@ -38,7 +39,7 @@ def production(services: Services) -> str | None:
     nothing gone of any release that was not given up.
     """
     with services.connect() as conn:
-        releases = ledger.releases(conn)
+        releases = ledger.all_releases(conn)
         champions = [r for r in releases if r.state == State.CHAMPION]
         served = conn.execute("select 1 from recsys.history where to_state = 'champion'").fetchall()
         assert len(champions) == bool(served), champions
@@ -77,18 +78,18 @@ def recovered(services: Services) -> str | None:
             assert pointer["model_sha256"] == model.sha256
             assert champion.promoted_at is not None
             assert pointer["promoted_at"] == champion.promoted_at.isoformat()
-        _check_no_orphans(conn, services, ledger.releases(conn))
+        _check_no_orphans(conn, services, ledger.all_releases(conn))
     return champion_id
 
 
-def _check_tables(conn: ledger.Connection, champion: Release | None) -> None:
+def _check_tables(conn: database.Connection, champion: Release | None) -> None:
     if champion is None:
-        assert switch.live_tables(conn) == {}
+        assert live_tables(conn) == {}
         return
     assert champion.manifest is not None
     assert champion.completed_at is not None
     assert champion.promoted_at is not None
-    assert switch.live_tables(conn) == {
+    assert live_tables(conn) == {
         t.name: table_name(t.name, champion.release_id) for t in PUBLIC_TABLES
     }
     for table in PUBLIC_TABLES:
@@ -98,7 +99,7 @@ def _check_tables(conn: ledger.Connection, champion: Release | None) -> None:
 
 
 def _check_consumer_rule(
-    conn: ledger.Connection, services: Services, champion: Release | None
+    conn: database.Connection, services: Services, champion: Release | None
 ) -> None:
     with conn.cursor(row_factory=dict_row) as cur:
         rows = cur.execute("select * from recsys.current_release").fetchall()
@@ -128,7 +129,7 @@ def _check_public_model(
 
 
 def _check_nothing_is_lost(
-    conn: ledger.Connection, services: Services, releases: Iterable[Release]
+    conn: database.Connection, services: Services, releases: Iterable[Release]
 ) -> None:
     tables, keys = _tables(conn), set(services.store.keys("releases/"))
     for release in releases:
@@ -142,7 +143,7 @@ def _check_nothing_is_lost(
 
 
 def _check_no_orphans(
-    conn: ledger.Connection, services: Services, releases: Iterable[Release]
+    conn: database.Connection, services: Services, releases: Iterable[Release]
 ) -> None:
     """Tables, views and objects all belong to a release that is not retired."""
     alive = {r.release_id for r in releases if r.state != State.RETIRED}
@@ -152,15 +153,15 @@ def _check_no_orphans(
         row[0]
         for row in conn.execute("select nspname from pg_namespace where nspname ~ '^recsys_views_'")
     }
-    assert schemas <= {switch.views_schema(r) for r in alive}
+    assert schemas <= {public_names.views_schema(r) for r in alive}
     champion = ledger.champion(conn)
     if champion is not None:
-        assert switch.views_schema(champion.release_id) not in schemas
+        assert public_names.views_schema(champion.release_id) not in schemas
     owners = {key.split("/")[1] for key in services.store.keys("releases/")}
     assert owners <= alive
 
 
-def _check_history(conn: ledger.Connection, releases: Iterable[Release]) -> None:
+def _check_history(conn: database.Connection, releases: Iterable[Release]) -> None:
     """Each release's moves form one chain from "new" to its state, each with who, when and why."""
     lines = conn.execute(
         "select release_id, from_state, to_state, at, actor, reason from recsys.history "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys import promotion, recovery, retirement
-from recsys.recovery import Trace
+from recsys import releases
+from recsys.releases import RetentionSettings
+from recsys.releases.recovery import Trace
 from recsys.services import Services
-from recsys.settings import RetentionSettings
 
 
 def run(services: Services, name: str, release_id: str | None, trace: Trace) -> Any:
@@ -22,11 +22,11 @@ def run(services: Services, name: str, release_id: str | None, trace: Trace) -> 
     who = {"actor": "chaos", "reason": f"{name} under chaos", "trace": trace}
     if name == "promote":
         assert release_id is not None
-        return promotion.promote_release(services, release_id, **who)
+        return releases.promote_release(services, release_id, **who)
     if name == "rollback":
-        return promotion.roll_back(services, release_id, **who)
+        return releases.roll_back(services, release_id, **who)
     if name == "recover":
-        return recovery.recover_promotion(services, **who)
+        return releases.recover_promotion(services, **who)
     if name == "retire":
-        return retirement.retire_old_releases(services, RetentionSettings(keep_releases=0), **who)
+        return releases.retire_old_releases(services, RetentionSettings(keep_releases=0), **who)
     raise ValueError(name)

@@ -20,8 +20,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from recsys.contract import PUBLIC_MODEL_KEY, RELEASE_ID_TAG
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 
 SIMILAR: Final = (
     "select movieid, vector::text from movie_vectors "

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from recsys import ledger, retirement, switch, vector_store
+from recsys import ledger, releases
 from recsys.errors import LockedError
 from recsys.ledger import State
-from recsys.recovery import recover_promotion
-from recsys.settings import RetentionSettings
+from recsys.releases import RetentionSettings, public_names, recover_promotion
+from recsys.vectors import tables
 from tests.chaos import invariants
 from tests.chaos.conftest import World
 from tests.chaos.processes import Child
@@ -146,8 +146,8 @@ def test_a_reader_of_an_old_release_does_not_hold_up_anything_but_its_retirement
     served, monkeypatch
 ):
     world, child, _ = served
-    monkeypatch.setattr(vector_store, "_LOCK_TIMEOUT", "200ms")
-    monkeypatch.setattr(switch, "_DROP_LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(tables, "_LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(public_names, "_DROP_LOCK_TIMEOUT", "200ms")
     for number in (1, 2):
         assert child.run("promote", world.id(number)).error is None
         if number == 1:
@@ -157,12 +157,12 @@ def test_a_reader_of_an_old_release_does_not_hold_up_anything_but_its_retirement
     settings = RetentionSettings(keep_releases=0)
     with slow:
         with pytest.raises(LockedError, match="is in use"):
-            retirement.retire_old_releases(world.services, settings, actor="chaos")
+            releases.retire_old_releases(world.services, settings, actor="chaos")
         assert child.run("rollback", world.id(2)).error is None
         assert invariants.production(world.services) == world.id(2)
         # The names are looked up anew by each statement: this is the champion of now.
         assert slow.execute("select count(*) from movie_vectors").fetchone() == (world.MOVIES,)
-    retirement.retire_old_releases(world.services, settings, actor="chaos")
+    releases.retire_old_releases(world.services, settings, actor="chaos")
     assert world.state(1) == State.RETIRED
     assert invariants.recovered(world.services) == world.id(2)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from recsys.ledger import State
-from recsys.recovery import recover_promotion
+from recsys.releases import recover_promotion
 from tests.chaos import invariants
 from tests.chaos.conftest import World, Worlds
 from tests.chaos.processes import Child, Ending

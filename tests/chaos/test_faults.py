@@ -11,7 +11,7 @@ import pytest
 
 from recsys.errors import RecsysError, TransientError
 from recsys.ledger import State
-from recsys.recovery import recover_promotion
+from recsys.releases import recover_promotion
 from tests.chaos import invariants, operations
 from tests.chaos.conftest import World
 from tests.chaos.faults import S3_FAULTS, SQL_FAULTS, Fault, broken_s3, closed_port

@@ -20,7 +20,7 @@ import pytest
 from psycopg import sql
 
 from recsys.contract import PUBLIC_TABLES, table_name
-from recsys.recovery import recover_promotion
+from recsys.releases import recover_promotion
 from tests.chaos import invariants
 from tests.chaos.conftest import World
 from tests.chaos.processes import ROOT, Child, told

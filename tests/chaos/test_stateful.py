@@ -9,12 +9,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from recsys import ledger, promotion, promotion_lock, recovery, retirement
+from recsys import ledger, releases
 from recsys.errors import LedgerError, LockedError
 from recsys.ledger import State
-from recsys.promotion import Change
-from recsys.recovery import Trace
-from recsys.settings import RetentionSettings
+from recsys.releases import Change, RetentionSettings, lock
+from recsys.releases.recovery import Trace
 from tests.chaos import invariants
 from tests.chaos.conftest import fresh_world
 
@@ -45,7 +44,7 @@ class Life(RuleBasedStateMachine):
     def new_world(self, past: tuple[int, ...]) -> None:
         """A world in which some releases have been champions, one after the other."""
         self.world = self.stack.enter_context(fresh_world(*self.servers))
-        recovery.recover_promotion(self.world.services, actor="life")
+        releases.recover_promotion(self.world.services, actor="life")
         for number in past:
             self.build(number)
             self.change_champion(number, back=False)
@@ -100,10 +99,10 @@ class Life(RuleBasedStateMachine):
     def roll_back(self) -> None:
         if self.target is None:
             with pytest.raises(LedgerError, match="no earlier champion"):
-                promotion.roll_back(self.world.services, actor="life", reason="back")
+                releases.roll_back(self.world.services, actor="life", reason="back")
             return
         target = self.target
-        promotion.roll_back(self.world.services, actor="life", reason="back")
+        releases.roll_back(self.world.services, actor="life", reason="back")
         self._moved(target, back=True)
 
     @rule(number=NUMBERS, back=st.booleans(), nth=st.integers(1, 9))
@@ -137,19 +136,19 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def recover(self) -> None:
-        found = recovery.recover_promotion(self.world.services, actor="life")
+        found = releases.recover_promotion(self.world.services, actor="life")
         assert self.dirty or not found.needed
         self.dirty = False
 
     @rule(number=NUMBERS)
     def attempt_while_another_is_at_work(self, number: int) -> None:
         with (
-            promotion_lock.promotion_lock(self.world.services),
+            lock.promotion_lock(self.world.services),
             pytest.raises(LockedError, match="another promotion"),
         ):
             self._change(number, back=False)
         with (
-            promotion_lock.promotion_lock(self.world.services),
+            lock.promotion_lock(self.world.services),
             pytest.raises(LockedError, match="another promotion"),
         ):
             self._retire(keep=0)
@@ -161,11 +160,11 @@ class Life(RuleBasedStateMachine):
         champion = self.champion
         assert check(self.world.services) == (champion and self.world.id(champion))
         with self.world.services.connect() as conn:
-            found = {r.release_id: r.state for r in ledger.releases(conn)}
+            found = {r.release_id: r.state for r in ledger.all_releases(conn)}
         assert found == {self.world.id(n): state for n, state in self.states.items()}
 
     def _change(self, number: int, back: bool, trace: Trace = lambda step: None) -> Change:
-        change = promotion.roll_back if back else promotion.promote_release
+        change = releases.roll_back if back else releases.promote_release
         return change(
             self.world.services, self.world.id(number), actor="life", reason="test", trace=trace
         )
@@ -181,7 +180,7 @@ class Life(RuleBasedStateMachine):
         self.served = [n for n in self.served if n != number] + [number]
 
     def _retire(self, keep: int, trace: Trace = lambda step: None) -> list[str]:
-        return retirement.retire_old_releases(
+        return releases.retire_old_releases(
             self.world.services, RetentionSettings(keep_releases=keep), actor="life", trace=trace
         )
 
@@ -214,7 +213,7 @@ class Life(RuleBasedStateMachine):
 
 def test_any_life_keeps_the_invariants(postgres_server, s3_server, figure, monkeypatch):
     # Waiting for a lock that this very process holds would only take time.
-    monkeypatch.setattr(promotion_lock.promotion_lock.__wrapped__, "__defaults__", (0.01,))
+    monkeypatch.setattr(lock.promotion_lock.__wrapped__, "__defaults__", (0.01,))
     Life.servers = (postgres_server, s3_server)
     run = settings(
         max_examples=16,

@@ -16,12 +16,14 @@ import pytest
 from pydantic import SecretStr
 
 from recsys import contract
+from recsys.contract import BuildSettings
+from recsys.database import PostgresSettings
+from recsys.dataset import write_sample
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
+from recsys.object_store import S3Settings
 from recsys.pipeline import Run, data_is_new, fetch_dataset, generate_data_frames, secrets
-from recsys.sample import write_sample
 from recsys.services import Services
-from recsys.settings import BuildSettings, PostgresSettings, S3Settings
 from tests.conftest import fresh_bucket, fresh_database
 from tests.e2e.fake_kubernetes import FakeKubernetes, World
 

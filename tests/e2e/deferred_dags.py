@@ -10,9 +10,9 @@ from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, Param, chain, task
 
-from recsys_dag.trainer_job import TrainerJob
-from recsys_dag.trainer_pod import TrainerPod
-from recsys_dag.trainer_settings import PodSettings
+from recsys_dag.trainer.job import TrainerJob
+from recsys_dag.trainer.pod import TrainerPod
+from recsys_dag.trainer.settings import PodSettings
 
 SETTINGS = PodSettings(deferrable=True)
 

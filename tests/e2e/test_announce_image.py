@@ -123,11 +123,11 @@ def test_only_a_digest_is_announced(script, environ, image):
 
 
 def test_what_is_announced_is_what_the_dag_accepts(script):
-    from recsys_dag import trainer_settings
+    from recsys_dag.trainer import settings
 
-    assert script.VARIABLE == trainer_settings.IMAGE_VARIABLE
-    assert script.IMAGE.pattern == trainer_settings._IMAGE.pattern
-    assert trainer_settings.digest_of(FIRST) == "sha256:" + "1" * 64
+    assert script.VARIABLE == settings.IMAGE_VARIABLE
+    assert script.IMAGE.pattern == settings._IMAGE.pattern
+    assert settings.digest_of(FIRST) == "sha256:" + "1" * 64
 
 
 def test_the_dag_reads_what_was_announced(script, environ, monkeypatch):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from recsys.dataset import write_sample
 from recsys.embedded import stack
 from recsys.embedded.home import Home
-from recsys.sample import write_sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

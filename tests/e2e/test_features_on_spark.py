@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from recsys import contract, pipeline, status, verification
-from recsys.contract import Build
+from recsys import contract, monitoring, pipeline, releases
+from recsys.contract import Build, BuildSettings
+from recsys.database import PostgresSettings
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.services import Services
-from recsys.settings import BuildSettings, PostgresSettings
 from recsys.vectors import MovieVectors, make_movie_vectors
 from tests.conftest import fresh_bucket, fresh_database
 from tests.e2e.conftest import BRIEF, DEFAULTS, connections
@@ -89,10 +89,10 @@ def on_spark(
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         assert json.loads(states.read_text()) == [["success", {}]]
-        champion = status.status(services)["champion"]
+        champion = monitoring.read_status(services)["champion"]
         assert champion is not None
-        manifest, _ = verification.read_manifest(services.store, champion["release_id"])
-        assert status.problems(services) == []
+        manifest, _ = releases.read_manifest(services.store, champion["release_id"])
+        assert monitoring.problems(services) == []
         yield Made(services, manifest.build, files(services), served_vectors(services))
 
 

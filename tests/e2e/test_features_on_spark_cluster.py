@@ -19,12 +19,12 @@ import yaml
 from pydantic import SecretStr
 
 from recsys import contract, pipeline
-from recsys.contract import ExitCode
+from recsys.contract import BuildSettings, ExitCode
+from recsys.database import PostgresSettings
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
-from recsys.interactions import generate_data_frames, read_stats
+from recsys.features import generate_data_frames, read_stats
 from recsys.services import Services
-from recsys.settings import BuildSettings, PostgresSettings
 from recsys.spark import application
 from tests.conftest import fresh_bucket, fresh_database
 from tests.e2e.conftest import Outcome, Pipeline, connections
@@ -122,8 +122,8 @@ def run(fetched: tuple[Services, pipeline.Run], retries: int = 0) -> Outcome:
     from airflow.sdk import DAG, chain, task
 
     from recsys_dag.defaults import task_defaults
-    from recsys_dag.features_settings import SparkPodSettings
-    from recsys_dag.features_spark import FeaturesOnSpark
+    from recsys_dag.features.settings import SparkPodSettings
+    from recsys_dag.features.spark import FeaturesOnSpark
 
     services, about = fetched
     with DAG("features_on_spark", schedule=None, start_date=datetime(2026, 1, 1)) as dag:

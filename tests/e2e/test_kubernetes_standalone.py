@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from recsys import status, verification
-from recsys.commands.output import embedded_services
+from recsys import monitoring, releases
+from recsys.cli.output import embedded_services
 from recsys.embedded import airflow, stack
 from recsys.embedded.home import Home
 from recsys.embedded.s3 import S3
@@ -122,8 +122,8 @@ def test_a_task_killed_while_its_pod_trains_finds_the_same_pod_again(
     assert tries["train_dl_model"] >= 2
     arguments = [pod["spec"]["containers"][0]["args"] for pod in cluster.created]
     assert arguments == [["train"], ["verify"]], "one pod trained, whoever waited for it"
-    assert status.status(services)["champion"] is not None
-    assert status.problems(services) == []
+    assert monitoring.read_status(services)["champion"] is not None
+    assert monitoring.problems(services) == []
 
 
 def decide(services: Services, source: Path) -> Outcome:
@@ -186,6 +186,6 @@ def test_a_deferred_training_is_watched_by_the_triggerer(
     assert (state, training.try_number) == ("success", 1), log
     assert "deferred" in seen
     assert "wrote releases/" in log, "what the trainer said is shipped"
-    manifest, _ = verification.read_manifest(services.store, about.release_id)
+    manifest, _ = releases.read_manifest(services.store, about.release_id)
     assert manifest.run_nonce == about.run_nonce
     assert (cluster.pods, cluster.jobs) == ({}, {})

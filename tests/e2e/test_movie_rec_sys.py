@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from recsys import contract, ledger, ledger_records, promotion, public_copies, queries, status
+from recsys import contract, ledger, monitoring, recommend, releases
 from recsys.ledger import State
-from recsys.training import LocalTrainer
+from recsys.releases import promotion
+from recsys.trainer_process import LocalTrainer
 
 
 def live(pipeline) -> str | None:
-    champion = status.status(pipeline.services)["champion"]
+    champion = monitoring.read_status(pipeline.services)["champion"]
     return champion["release_id"] if champion else None
 
 
@@ -27,8 +28,8 @@ def assert_untouched(pipeline, release_id: str | None) -> None:
     with pipeline.services.connect() as conn:
         champion = ledger.champion(conn)
         assert (champion.release_id if champion else None) == release_id
-        assert public_copies.in_order(pipeline.services.store, champion)
-    assert status.problems(pipeline.services) == []
+        assert releases.in_order(pipeline.services.store, champion)
+    assert monitoring.problems(pipeline.services) == []
 
 
 def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
@@ -44,15 +45,15 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     assert one[:8] in small_dataset.with_name("small.zip.md5").read_text()
     assert_untouched(pipeline, one)
     with pipeline.services.connect() as conn:
-        decision, diff = ledger_records.last_decision(conn, one)
+        decision, diff = ledger.last_decision(conn, one)
         assert decision.accepted
         assert diff is None, "there is nothing to hold the first release against"
         [(recorded,)] = conn.execute("select release_id from recsys.internal_hash").fetchall()
     assert recorded == one
-    known = queries.best_known(pipeline.services)
-    _, _, neighbours = queries.similar(pipeline.services, str(known), 5)
+    known = recommend.best_known(pipeline.services)
+    _, _, neighbours = recommend.similar(pipeline.services, str(known), 5)
     assert len({m.movie_id for m in neighbours} - {known}) == 5
-    _, movies = queries.recommend(pipeline.services, 1, 5)
+    _, movies = recommend.recommend(pipeline.services, 1, 5)
     assert len(movies) == 5
 
     unchanged = pipeline.run(small_dataset)
@@ -80,12 +81,12 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     two = live(pipeline)
     assert two not in (None, one)
     with pipeline.services.connect() as conn:
-        _, diff = ledger_records.last_decision(conn, two)
+        _, diff = ledger.last_decision(conn, two)
     assert diff["champion"] == one
     assert 0 < diff["neighbour_overlap"] < 1
     assert_untouched(pipeline, two)
 
-    promotion.roll_back(pipeline.services, actor="operator", reason="test")
+    releases.roll_back(pipeline.services, actor="operator", reason="test")
     assert_untouched(pipeline, one)
     after = pipeline.run(changed_dataset)
     assert after.reason == "this build was rolled back"
@@ -176,7 +177,9 @@ def test_bad_data_fails_once_clearly_and_the_next_good_run_succeeds(
     assert good.state == "success", good.errors
     assert good.ran("promote_release") or good.ran("do_nothing")
     assert_untouched(served, live(served))
-    assert status.status(served.services)["champion"]["dataset_md5"] == md5_of(changed_dataset)
+    assert monitoring.read_status(served.services)["champion"]["dataset_md5"] == md5_of(
+        changed_dataset
+    )
 
 
 def test_an_unreachable_source_is_an_error_and_is_tried_again(served):

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from recsys import contract, status
+from recsys import contract, monitoring
+from recsys.monitoring import Kind
+from recsys.monitoring.metrics import METRICS
 from recsys.services import Services
-from recsys.telemetry import METRICS, Kind
 from tests.e2e.conftest import DEFAULTS, connections
 from tests.e2e.receivers import StatsD, Webhook
 
@@ -52,7 +53,7 @@ def told(
     """A rejection, a promotion, a failed run, and twice a look at a state that is stale."""
     from pydantic import SecretStr
 
-    from recsys.settings import PostgresSettings
+    from recsys.database import PostgresSettings
     from tests.conftest import fresh_bucket, fresh_database
 
     folder = tmp_path_factory.mktemp("observability")
@@ -156,7 +157,7 @@ def test_metrics_say_what_happened(told):
     assert last["events", "run_failed"] == last["events", "rejected"] == 1
     assert last["events", "promoted"] == last["releases", "champion"] == 1
     assert last["alerts.untold", "webhook"] == last["journal.age_seconds",] == 0
-    champion = status.status(told.services)["champion"]
+    champion = monitoring.read_status(told.services)["champion"]
     assert last["champion.promoted_timestamp_seconds",] == pytest.approx(
         champion["promoted_at"].timestamp(), abs=1e-3
     )
@@ -167,7 +168,7 @@ def test_metrics_say_what_happened(told):
 def test_lineage_leads_from_the_datasets_md5_to_the_public_names_of_its_release(
     told, small_dataset
 ):
-    champion = status.status(told.services)["champion"]
+    champion = monitoring.read_status(told.services)["champion"]
     md5, release_id = champion["dataset_md5"], champion["release_id"]
     dataset = contract.dataset_key(md5, contract.DATASET_FILE)
     interactions = contract.features_key(md5, contract.INTERACTIONS_FILE)

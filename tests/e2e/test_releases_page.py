@@ -8,11 +8,13 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from recsys import alerts, ledger_records, promotion, status
+from recsys import alerts, ledger, monitoring
+from recsys.database import PostgresSettings
 from recsys.gate import Decision
-from recsys.gate_rules import RuleResult
+from recsys.gate.measures import RuleResult
+from recsys.object_store import S3Settings
+from recsys.releases import promote_release, roll_back
 from recsys.services import Services
-from recsys.settings import PostgresSettings, S3Settings
 from tests.e2e.conftest import connections
 from tests.release_maker import Releases
 
@@ -42,7 +44,7 @@ def two_champions(services: Services) -> tuple[str, str]:
     releases = Releases(services)
     ids = [releases.candidate(number) for number in (1, 2)]
     for release_id in ids:
-        promotion.promote_release(services, release_id, actor="t", reason="t")
+        promote_release(services, release_id, actor="t", reason="t")
     return ids[1], ids[0]
 
 
@@ -72,7 +74,7 @@ def token(page: str) -> str:
 
 
 def champion(services: Services) -> str:
-    return status.status(services)["champion"]["release_id"]
+    return monitoring.read_status(services)["champion"]["release_id"]
 
 
 def test_airflow_lists_the_page_in_its_menu(client, services):
@@ -110,11 +112,9 @@ def test_it_says_what_each_run_did_and_why(client, services, two_champions):
     )
     decision = Decision(accepted=False, rules=[rule], reason="too <b>bad</b>")
     with services.connect() as conn:
-        ledger_records.record_decision(conn, live, None, "manual__judged", decision, None)
-        ledger_records.note_nothing_new(conn, live, "scheduled__idle", "t")
-        ledger_records.note(
-            conn, alerts.RUN_FAILED, actor="t", reason="no disk", run_id="manual__broken"
-        )
+        ledger.record_decision(conn, live, None, "manual__judged", decision, None)
+        ledger.note_nothing_new(conn, live, "scheduled__idle", "t")
+        ledger.note(conn, alerts.RUN_FAILED, actor="t", reason="no disk", run_id="manual__broken")
     outcomes = client("ADMIN").get("/recommender-releases/overview.json").json()["outcomes"]
     assert outcomes["manual__judged"] == {
         "release_id": live,
@@ -164,7 +164,7 @@ def test_a_rollback_goes_back_and_leaves_actor_and_reason_in_the_history(
     assert champion(services) == before
     assert f"{before} is the champion again" in browser.get(answer.headers["location"]).text
     with services.connect() as conn:
-        newest = ledger_records.history(conn, before)[0]
+        newest = ledger.history(conn, before)[0]
     assert newest["reason"] == "complaints about westerns"
     assert newest["actor"].startswith("mary")
 
@@ -227,7 +227,7 @@ def test_a_database_that_is_down_is_explained(client, services, monkeypatch):
 
 
 def test_text_of_the_ledger_cannot_become_markup(client, services, two_champions):
-    promotion.roll_back(services, two_champions[1], actor="<b>x</b>", reason="<script>1</script>")
+    roll_back(services, two_champions[1], actor="<b>x</b>", reason="<script>1</script>")
     page = client("ADMIN").get(PAGE)
     assert "<script" not in page.text
     assert "&lt;script&gt;" in page.text

@@ -20,8 +20,8 @@ import psutil
 import psycopg
 import pytest
 
-from recsys import ledger_records, status
-from recsys.commands.output import embedded_services
+from recsys import ledger, monitoring
+from recsys.cli.output import embedded_services
 from recsys.embedded import airflow, stack
 from recsys.embedded.airflow_client import AirflowClient
 from recsys.embedded.home import Home
@@ -105,7 +105,7 @@ def answer(client: AirflowClient, run_id: str, option: str, reason: str) -> None
 
 def newest_change(services: Services, to: str) -> dict[str, Any]:
     with services.connect() as conn:
-        return next(line for line in ledger_records.history(conn) if line["to_state"] == to)
+        return next(line for line in ledger.history(conn) if line["to_state"] == to)
 
 
 def test_a_run_that_a_person_approves_promotes_and_people_are_told_that_it_is_late(
@@ -117,12 +117,12 @@ def test_a_run_that_a_person_approves_promotes_and_people_are_told_that_it_is_la
         conf = {"source": str(small_dataset), **DEFAULTS, "require_approval": True}
         run_id = client.trigger(DAG_ID, conf)
         wait_until_asked(client, run_id)
-        assert status.status(services)["champion"] is None
+        assert monitoring.read_status(services)["champion"] is None
         answer(client, run_id, "Approve", "the editors like it")
         assert wait(client, run_id) == "success", task_states(client, run_id)
         assert task_states(client, run_id)["reject_candidate"] == "skipped"
-    assert status.status(services)["champion"] is not None
-    assert status.problems(services) == []
+    assert monitoring.read_status(services)["champion"] is not None
+    assert monitoring.problems(services) == []
     line = newest_change(services, "champion")
     assert line["actor"] == f"admin by {run_id}"
     assert line["reason"].endswith("; approved by admin: the editors like it")
@@ -133,7 +133,7 @@ def test_a_run_that_a_person_approves_promotes_and_people_are_told_that_it_is_la
 def test_a_dataset_that_appears_starts_a_run_which_knows_it(running, small_dataset):
     """The asset's watcher in the real triggerer: the same md5 in another place is nothing new."""
     home, services = running
-    before = status.status(services)["champion"]
+    before = monitoring.read_status(services)["champion"]
     watched = Path(str(home.source()))
     for suffix in ("", ".md5"):
         shutil.copy(f"{small_dataset}{suffix}", f"{watched}{suffix}")
@@ -142,7 +142,7 @@ def test_a_dataset_that_appears_starts_a_run_which_knows_it(running, small_datas
             time.sleep(0.5)
         assert wait(client, found[0]) == "success", task_states(client, found[0])
         assert task_states(client, found[0])["do_nothing"] == "success"
-    assert status.status(services)["champion"] == before
+    assert monitoring.read_status(services)["champion"] == before
 
 
 def runs_of_the_asset(client: AirflowClient) -> list[str]:
@@ -170,7 +170,7 @@ def test_people_are_told_once_of_a_run_that_failed(running, webhook, tmp_path):
 
 def test_a_release_that_a_person_rejects_stays_out_of_production(running, changed_dataset):
     home, services = running
-    before = status.status(services)["champion"]
+    before = monitoring.read_status(services)["champion"]
     with airflow.client(home) as client:
         conf = {"source": str(changed_dataset), **DEFAULTS, "require_approval": True}
         run_id = client.trigger(DAG_ID, conf)
@@ -179,8 +179,8 @@ def test_a_release_that_a_person_rejects_stays_out_of_production(running, change
         assert wait(client, run_id) == "success", task_states(client, run_id)
         states = task_states(client, run_id)
     assert (states["promote_release"], states["reject_candidate"]) == ("skipped", "success")
-    assert status.status(services)["champion"] == before
-    assert status.problems(services) == []
+    assert monitoring.read_status(services)["champion"] == before
+    assert monitoring.problems(services) == []
     line = newest_change(services, "rejected")
     assert line["actor"] == f"admin by {run_id}"
     assert line["reason"].endswith("; rejected by admin: too many westerns")
@@ -190,7 +190,7 @@ def test_a_task_killed_in_the_middle_of_a_promotion_heals_without_a_person(
     running, changed_dataset
 ):
     home, services = running
-    before = status.status(services)["champion"]["release_id"]
+    before = monitoring.read_status(services)["champion"]["release_id"]
     dsn = services.postgres.dsn.get_secret_value()
     with airflow.client(home) as client, psycopg.connect(dsn) as holder:
         # Whoever wants to move the champion now waits: its journal is open, its model copied.
@@ -204,12 +204,12 @@ def test_a_task_killed_in_the_middle_of_a_promotion_heals_without_a_person(
         tries = {t.task_id: t.try_number for t in client.task_instances(DAG_ID, run_id)}
     assert not psutil.pid_exists(killed)
     assert tries["promote_release"] >= 2
-    after = status.status(services)
+    after = monitoring.read_status(services)
     assert after["champion"]["release_id"] != before
     assert after["open_journal"] is None
-    assert status.problems(services) == []
+    assert monitoring.problems(services) == []
     with services.connect() as conn:
-        actions = [line["action"] for line in ledger_records.history(conn)]
+        actions = [line["action"] for line in ledger.history(conn)]
     assert "promotion undone" in actions
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recsys import contract, pipeline, verification
+from recsys import contract, pipeline, releases
 from tests.e2e.conftest import Outcome, connections
 from tests.e2e.fake_docker import Engine, FakeDocker
 from tests.e2e.trainer_dags import DIGEST, IMAGE, ROOT, Featured, run_trainer, when_running
@@ -44,8 +44,8 @@ def run(
     **settings: Any,
 ) -> Outcome:
     """Runs the containers one after the other."""
-    from recsys_dag.trainer_container import TrainerContainer
-    from recsys_dag.trainer_settings import ContainerSettings
+    from recsys_dag.trainer.container import TrainerContainer
+    from recsys_dag.trainer.settings import ContainerSettings
 
     return run_trainer(
         featured,
@@ -66,7 +66,7 @@ def test_a_container_trains_and_another_verifies_what_it_made(airflow_db, featur
     services, about = featured
     outcome = run(featured, docker.url, ("train", "verify"))
     assert outcome.state == "success", outcome.errors
-    manifest, _ = verification.read_manifest(services.store, about.release_id)
+    manifest, _ = releases.read_manifest(services.store, about.release_id)
     assert manifest.run_nonce == about.run_nonce
     assert manifest.build.trainer_digest == DIGEST
     assert [container["Cmd"] for container in docker.created] == [["train"], ["verify"]]
@@ -79,7 +79,7 @@ def test_a_container_trains_and_another_verifies_what_it_made(airflow_db, featur
 def test_the_container_is_what_the_settings_say(
     airflow_db, featured, docker, engine, caplog, capsys
 ):
-    from recsys_dag.trainer_container import TrainerContainer
+    from recsys_dag.trainer.container import TrainerContainer
 
     engine.command = ["echo", "last words"]
     assert run(featured, docker.url, memory="3g", cpus=1.5, network="data").state == "success"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from recsys import contract, verification
+from recsys import contract, releases
 from tests.e2e.conftest import Outcome
 from tests.e2e.trainer_dags import DIGEST, IMAGE, SECRET, Featured, run_trainer, when_running
 
@@ -29,8 +29,8 @@ def local_cluster(count: int) -> Callable[[int], str]:
 
 def run(featured: Featured, retries: int = 0, **pod: Any) -> Outcome:
     """Runs the Job."""
-    from recsys_dag.trainer_job import TrainerJob
-    from recsys_dag.trainer_settings import PodSettings
+    from recsys_dag.trainer.job import TrainerJob
+    from recsys_dag.trainer.settings import PodSettings
 
     settings = PodSettings(**{"startup_timeout_s": 3, "grace_s": 5, **pod})
     return run_trainer(
@@ -53,7 +53,7 @@ def test_two_pods_train_one_release(airflow_db, featured, cluster, world):
     world.cluster_of = local_cluster(2)
     outcome = run(featured)
     assert outcome.state == "success", outcome.errors
-    manifest, _ = verification.read_manifest(services.store, about.release_id)
+    manifest, _ = releases.read_manifest(services.store, about.release_id)
     assert manifest.run_nonce == about.run_nonce
     assert manifest.build.trainer_digest == DIGEST
     assert cluster.jobs == {}, "a finished Job is deleted"

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from recsys import contract, pipeline, verification
+from recsys import contract, pipeline, releases
 from recsys.errors import ArtifactError
 from tests.e2e.conftest import Outcome
 from tests.e2e.trainer_dags import DIGEST, IMAGE, SECRET, Featured, run_trainer, when_running
@@ -18,8 +18,8 @@ def run(
     featured: Featured, subcommands: tuple[str, ...] = ("train",), retries: int = 0, **pod: Any
 ) -> Outcome:
     """Runs the pods one after the other."""
-    from recsys_dag.trainer_pod import TrainerPod
-    from recsys_dag.trainer_settings import PodSettings
+    from recsys_dag.trainer.pod import TrainerPod
+    from recsys_dag.trainer.settings import PodSettings
 
     settings = PodSettings(**{"startup_timeout_s": 3, "grace_s": 5, **pod})
     return run_trainer(
@@ -42,7 +42,7 @@ def test_a_pod_trains_and_another_verifies_what_it_made(airflow_db, featured, cl
     services, about = featured
     outcome = run(featured, ("train", "verify"))
     assert outcome.state == "success", outcome.errors
-    manifest, _ = verification.read_manifest(services.store, about.release_id)
+    manifest, _ = releases.read_manifest(services.store, about.release_id)
     assert manifest.run_nonce == about.run_nonce
     assert manifest.build.trainer_digest == DIGEST
     assert [pod["spec"]["containers"][0]["args"] for pod in cluster.created] == [

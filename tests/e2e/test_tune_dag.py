@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.sample import write_sample
+from recsys.dataset import write_sample
 
 # The error is least at recency 1; the trainer's own is 0.
 TRAINER = """#!{python}

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from recsys import ledger
+from recsys import database, ledger
+from recsys.database import PostgresSettings
+from recsys.object_store import S3Settings
 from recsys.services import Services
-from recsys.settings import PostgresSettings, S3Settings
 from tests.release_maker import Releases
 from tests.web_server import Web, serving
 
@@ -21,9 +22,9 @@ def services(postgres_dsn: str, s3_settings: S3Settings) -> Services:
 
 
 @pytest.fixture
-def conn(postgres_dsn: str) -> Iterator[ledger.Connection]:
+def conn(postgres_dsn: str) -> Iterator[database.Connection]:
     """A connection to a fresh, prepared ledger."""
-    with ledger.connect(PostgresSettings(dsn=SecretStr(postgres_dsn))) as connection:
+    with database.connect(PostgresSettings(dsn=SecretStr(postgres_dsn))) as connection:
         ledger.prepare(connection)
         yield connection
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from recsys import promotion, recovery, status, switch
+from recsys import monitoring
 from recsys.contract import PUBLIC_MODEL_KEY, PUBLIC_TABLES
+from recsys.database import PostgresSettings
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres, _binary
 from recsys.embedded.s3 import S3
-from recsys.object_store import ObjectStore
+from recsys.object_store import ObjectStore, S3Settings
+from recsys.releases import live_tables, promote_release, recover_promotion, roll_back
 from recsys.services import Services
-from recsys.settings import PostgresSettings, S3Settings
 from tests.conftest import fresh_bucket
 from tests.release_maker import Releases
 
@@ -48,7 +49,7 @@ def old(postgres_dsn: str, s3_settings: S3Settings) -> Services:
     services = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
     releases = Releases(services)
     for number in (1, 2):
-        promotion.promote_release(services, releases.candidate(number), actor="t", reason="t")
+        promote_release(services, releases.candidate(number), actor="t", reason="t")
     return services
 
 
@@ -77,21 +78,21 @@ def rows(services: Services) -> dict[str, list[tuple[object, ...]]]:
 def test_a_moved_stack_serves_the_same_pair_and_can_go_back(
     old: Services, new: Services, tmp_path: Path
 ) -> None:
-    before = status.status(old)
+    before = monitoring.read_status(old)
     dump = tmp_path / "recsys.dump"
     old_dsn, new_dsn = (s.postgres.dsn.get_secret_value() for s in (old, new))
     client(*DUMP, f"--file={dump}", f"--dbname={old_dsn}")
     client(*RESTORE, f"--dbname={new_dsn}", str(dump))
     copy_bucket(old.store, new.store, tmp_path / "bucket")
     # What a dump of the content and a copy of the bytes do not bring along.
-    told = " ".join(status.problems(new))
+    told = " ".join(monitoring.problems(new))
     assert "search_path" in told
     assert "public copies" in told
 
-    recovery.recover_promotion(new, actor="t")
+    recover_promotion(new, actor="t")
 
-    assert status.problems(new) == []
-    after = status.status(new)
+    assert monitoring.problems(new) == []
+    after = monitoring.read_status(new)
     assert after == before
     assert rows(new) == rows(old)
     champion, previous = (before[n]["release_id"] for n in ("champion", "previous_champion"))
@@ -103,12 +104,12 @@ def test_a_moved_stack_serves_the_same_pair_and_can_go_back(
             "select has_table_privilege('recsys_site', 'movie_vectors', 'select')"
         ).fetchall()
         assert readable
-    assert promotion.roll_back(new, previous, actor="t", reason="t").changed
+    assert roll_back(new, previous, actor="t", reason="t").changed
     with new.connect() as conn:
-        live = switch.live_tables(conn)
+        live = live_tables(conn)
     assert all(previous.replace("-", "_") in str(table) for table in live.values())
     # What the move left behind was not touched.
-    assert status.status(old)["champion"]["release_id"] == champion
+    assert monitoring.read_status(old)["champion"]["release_id"] == champion
     assert new.store.get_bytes(PUBLIC_MODEL_KEY) != old.store.get_bytes(PUBLIC_MODEL_KEY)
 
 
@@ -118,5 +119,5 @@ def test_a_restore_that_forgot_the_bucket_is_told(
     dump = tmp_path / "recsys.dump"
     client(*DUMP, f"--file={dump}", f"--dbname={old.postgres.dsn.get_secret_value()}")
     client(*RESTORE, f"--dbname={new.postgres.dsn.get_secret_value()}", str(dump))
-    champion = status.status(old)["champion"]["release_id"]
-    assert any(champion in problem for problem in status.problems(new))
+    champion = monitoring.read_status(old)["champion"]["release_id"]
+    assert any(champion in problem for problem in monitoring.problems(new))

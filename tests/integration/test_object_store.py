@@ -23,8 +23,7 @@ from recsys.errors import (
     RecsysError,
     ServiceUnavailableError,
 )
-from recsys.object_store import ObjectStore, StoredObject, file_sha256
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings, StoredObject, file_sha256
 from tests.conftest import fresh_bucket
 
 PART = 8 << 20

@@ -18,11 +18,11 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 
+from recsys.database import PostgresSettings
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
-from recsys.promotion import promote_release
+from recsys.releases import promote_release
 from recsys.services import Services
-from recsys.settings import PostgresSettings
 from recsys_site.app import create_app
 from recsys_site.settings import SiteSettings
 from tests import conftest as shared

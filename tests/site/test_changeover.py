@@ -12,7 +12,7 @@ import pytest
 
 from recsys.contract import MOVIES_FILE, features_key
 from recsys.embedded.postgres import Postgres
-from recsys.promotion import roll_back
+from recsys.releases import roll_back
 from recsys_site.metrics import Metrics
 from recsys_site.releases import Releases as SiteReleases
 from recsys_site.settings import SiteSettings

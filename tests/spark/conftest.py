@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from recsys.embedded.s3 import S3
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.submit import SparkSubmit
 from tests.conftest import fresh_bucket
 

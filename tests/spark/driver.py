@@ -9,21 +9,21 @@ from tempfile import TemporaryDirectory
 
 from pyspark import SparkConf, SparkContext
 
-from recsys import dataset_csv
-from recsys.object_store import ObjectStore
-from recsys.settings import FeatureSettings, S3Settings
+from recsys.contract import FeatureSettings
+from recsys.features import csv_reader
+from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark import frames
 
 md5, settings, block_bytes, range_rows = sys.argv[1:]
-dataset_csv.BLOCK_BYTES = piece = int(block_bytes)
+csv_reader.BLOCK_BYTES = piece = int(block_bytes)
 blocks = 0
 
 
-def small_blocks(chunks: Iterable[bytes]) -> Iterator[dataset_csv.RatingBlock]:
+def small_blocks(chunks: Iterable[bytes]) -> Iterator[csv_reader.RatingBlock]:
     """Blocks of about so many bytes: an archive's own chunks are as large as the dataset."""
     global blocks
     pieces = (chunk[at : at + piece] for chunk in chunks for at in range(0, len(chunk), piece))
-    for block in dataset_csv.rating_blocks(pieces):
+    for block in csv_reader.rating_blocks(pieces):
         blocks += 1
         yield block
 

@@ -11,14 +11,14 @@ import polars as pl
 import pytest
 
 from recsys import contract
+from recsys.contract import FeatureSettings
 from recsys.dataset import fetch_dataset, read_source_md5
-from recsys.interactions import Stats, generate_data_frames, read_stats
-from recsys.object_store import ObjectStore
-from recsys.settings import FeatureSettings, S3Settings
+from recsys.features import Stats, generate_data_frames, read_stats
+from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.submit import SparkSubmit
-from recsys.stored_vectors import stored_movie_vectors
-from recsys.vector_quality import hide_last_liked, neighbour_quality
-from recsys.vectors import MovieVectors, compute_movie_vectors, read_movies
+from recsys.vectors import MovieVectors, stored_movie_vectors
+from recsys.vectors.movie_vectors import compute_movie_vectors, read_movies
+from recsys.vectors.quality import hide_last_liked, neighbour_quality
 
 # Java and Spark take long to start on a busy machine.
 pytestmark = pytest.mark.timeout(900)

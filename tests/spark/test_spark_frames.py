@@ -13,14 +13,13 @@ import polars as pl
 import pytest
 
 from recsys import contract
-from recsys.archive import RATINGS_CSV
+from recsys.contract import FeatureSettings, RuleShares
+from recsys.dataset import RATINGS_CSV
 from recsys.errors import ConfigurationError, PermanentError
-from recsys.interactions import Stats, generate_data_frames, read_stats
-from recsys.object_store import ObjectStore
-from recsys.settings import FeatureSettings, RuleShares, S3Settings
+from recsys.features import Rule, Stats, generate_data_frames, read_stats
+from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.exchange import Exchange
 from recsys.spark.submit import SparkSubmit
-from recsys.validation import Rule
 
 # Java and Spark take long to start on a busy machine.
 pytestmark = pytest.mark.timeout(900)

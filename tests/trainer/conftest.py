@@ -22,8 +22,7 @@ from recsys import contract
 from recsys.contract import Build, TrainerInput
 from recsys.embedded.home import Home
 from recsys.embedded.s3 import REGION, S3
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 GENRES = ("Action", "Comedy", "Drama", "Horror")

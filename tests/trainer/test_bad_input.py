@@ -10,8 +10,8 @@ from conftest import make_interactions, with_split
 from recsys.errors import DatasetError
 from trainer.config import training_config
 from trainer.data import make_ratings
-from trainer.model import build_model, predict
-from trainer.rating_fit import fit_rating_model
+from trainer.rating.fit import fit_rating_model
+from trainer.rating.folded import build_model, predict
 from trainer.training import Evaluated, fit_and_evaluate
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]

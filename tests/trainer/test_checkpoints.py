@@ -18,7 +18,7 @@ from trainer.__main__ import main
 from trainer.checkpoints import PHASES, Checkpoint, StoredCheckpoints
 from trainer.config import training_config
 from trainer.data import make_ratings
-from trainer.rating_fit import fit_rating_model
+from trainer.rating.fit import fit_rating_model
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 RELEASE = "0123abcd-4567ef89"

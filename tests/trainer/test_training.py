@@ -9,13 +9,14 @@ import polars as pl
 import pytest
 from conftest import QUICK, make_interactions, with_split
 
-from trainer import ranking_model, rating_fit
-from trainer.batches import epoch_batches
 from trainer.checkpoints import NOWHERE
 from trainer.config import TrainingConfig, training_config
 from trainer.data import make_ratings
-from trainer.folding import FoldedRating
-from trainer.rating_fit import fit_rating_model
+from trainer.ranking import model
+from trainer.rating import fit
+from trainer.rating.batches import epoch_batches
+from trainer.rating.fit import fit_rating_model
+from trainer.rating.folded import FoldedRating
 from trainer.training import Evaluated, fit_and_evaluate, fit_models, refit, shift_rmse
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
@@ -61,8 +62,8 @@ def test_no_variable_of_a_fit_outlives_it(small: Tables, monkeypatch: pytest.Mon
 
         monkeypatch.setattr(owner, name, make)
 
-    noted(rating_fit, "RatingMembers")
-    noted(ranking_model, "_RankingModel")
+    noted(fit, "RatingMembers")
+    noted(model, "_RankingModel")
     interactions, movies = small
     config = training_config({"rating": {"epochs": 1}, "ranking": {"epochs": 1}})
     # The collector must not come by chance.

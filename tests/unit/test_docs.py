@@ -18,9 +18,9 @@ import typer.main
 from pydantic_settings import BaseSettings
 from rich.text import Text
 
-from recsys.alert_settings import Kind
-from recsys.cli import app
-from recsys.commands.examples import EXAMPLES
+from recsys.alerts.settings import Kind
+from recsys.cli.app import app
+from recsys.cli.examples import EXAMPLES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

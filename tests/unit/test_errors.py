@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from recsys import errors
-from recsys.commands.output import exit_code
+from recsys.cli.output import exit_code
 from recsys.errors import PermanentError, RecsysError, TransientError
 
 law = hypothesis_settings(deadline=None)  # a loaded machine is no failure

@@ -9,17 +9,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from recsys.contract import BuildSettings, FeatureSettings, TrainerSettings
+from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError
+from recsys.gate import GateSettings
+from recsys.object_store import S3Settings
+from recsys.releases import RetentionSettings
 from recsys.services import Services
-from recsys.settings import (
-    BuildSettings,
-    FeatureSettings,
-    GateSettings,
-    PostgresSettings,
-    RetentionSettings,
-    S3Settings,
-    TrainerSettings,
-)
 
 PLACE = {
     "RECSYS_S3_BUCKET": "from-environment",

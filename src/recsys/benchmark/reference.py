@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 import psycopg
 
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 
 
 def fetch_whole(source: str, s3: dict[str, Any], work: str) -> dict[str, Any]:

@@ -15,18 +15,17 @@ from typing import Any, Final
 
 import psutil
 
-from recsys import contract, dataset, sample
-from recsys.archive import RATINGS_CSV, open_dataset
+from recsys import contract, dataset
 from recsys.benchmark import report
 from recsys.benchmark.machine import Limits, describe_machine, measure_limits
 from recsys.benchmark.report import Report, Stage, make_stage
 from recsys.benchmark.stage_process import Measured, run_stage
+from recsys.dataset import RATINGS_CSV, open_dataset
 from recsys.embedded import stack
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
-from recsys.vector_index import EF_CONSTRUCTION
+from recsys.object_store import ObjectStore, S3Settings
+from recsys.vectors import EF_CONSTRUCTION
 
 _STAGE_MODULES: Final = "recsys.benchmark.stages"
 _STAGES: Final = {
@@ -75,7 +74,7 @@ def run_benchmark(
         if source is None:
             say(f"generating {ratings:,} ratings")
             started = time.perf_counter()
-            source = sample.write_sample(work / "sample.zip", ratings=ratings).path
+            source = dataset.write_sample(work / "sample.zip", ratings=ratings).path
             sample_s = round(time.perf_counter() - started, 2)
         md5 = dataset.read_source_md5(str(source))
         home = Home(work / "home")

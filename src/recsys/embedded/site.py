@@ -13,12 +13,12 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from recsys.contract import SITE_ROLE
 from recsys.embedded.home import Home, project_folder, write_private
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.processes import Command, NotReadyError, Service, ServiceStatus
 from recsys.embedded.s3 import BUCKET, REGION, S3
 from recsys.errors import ServiceUnavailableError
-from recsys.switch import SITE_ROLE
 
 ACCOUNT = "recsys_site_reader"
 _HOST = "127.0.0.1"

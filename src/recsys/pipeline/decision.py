@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 
-from recsys import drift, ledger, ledger_records, release_diff, verification
-from recsys.gate import Decision, judge, judged_metrics
+from recsys import features, ledger, releases
+from recsys.gate import Decision, GateSettings, judge, judged_metrics
 from recsys.ledger import State
 from recsys.pipeline.run import Run
 from recsys.services import Services
-from recsys.settings import GateSettings
 
 log = logging.getLogger(__name__)
 
 
 def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Decision:
     """Makes the release a candidate, judges it against the champion, and stores the decision."""
-    manifest, sha256 = verification.read_manifest(services.store, run.release_id)
+    manifest, sha256 = releases.read_manifest(services.store, run.release_id)
     with services.connect() as conn:
         release = ledger.complete(
             conn, manifest, sha256, actor="gate_candidate", reason="verified and loaded"
@@ -26,7 +25,7 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
             champion = None
         moved = None
         if champion is not None:
-            moved = drift.read_drift(services.store, run.build.dataset_md5, champion.dataset_md5)
+            moved = features.read_drift(services.store, run.build.dataset_md5, champion.dataset_md5)
         decision = judge(
             judged_metrics(manifest, release.tables, moved.measures() if moved else None),
             judged_metrics(champion.complete_manifest, champion.tables) if champion else None,
@@ -35,11 +34,9 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
         champion_id = champion.release_id if champion else None
         diff = None
         if champion_id is not None:
-            found = release_diff.compare(conn, champion_id, release.release_id)
+            found = releases.compare(conn, champion_id, release.release_id)
             diff = found.model_dump(mode="json")
-        ledger_records.record_decision(
-            conn, release.release_id, champion_id, run.run_id, decision, diff
-        )
+        ledger.record_decision(conn, release.release_id, champion_id, run.run_id, decision, diff)
     log.info("%s: %s", run.release_id, decision.reason)
     return decision
 
@@ -50,10 +47,10 @@ def write_report(services: Services, run: Run) -> str | None:
     A report explains; that it cannot be made is no reason to fail a run or hold up a promotion.
     """
     # Drawing needs a library that is slow to import, and no other step does.
-    from recsys import report_release
+    from recsys import reports
 
     try:
-        return report_release.make_report(services, run.release_id)
+        return reports.make_report(services, run.release_id)
     except Exception:
         log.exception("there is no report of %s; `recsys report` makes it later", run.release_id)
         return None
@@ -67,7 +64,7 @@ def reject_candidate(services: Services, run: Run, *, actor: str, reason: str) -
             ledger.move(conn, run.release_id, State.REJECTED, actor=actor, reason=reason)
         elif release.state != State.REJECTED:
             # A forced run may judge a release that is or was served: that alone moves nothing.
-            ledger_records.note(
+            ledger.note(
                 conn, "judged and rejected", actor=actor, reason=reason, release_id=run.release_id
             )
 
@@ -75,4 +72,4 @@ def reject_candidate(services: Services, run: Run, *, actor: str, reason: str) -
 def update_internal_hash(services: Services, run: Run) -> None:
     """Records which dataset production was brought up to."""
     with services.connect() as conn:
-        ledger_records.update_internal_hash(conn, run.release_id, run.run_id)
+        ledger.update_internal_hash(conn, run.release_id, run.run_id)

@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from recsys import (
-    contract,
-    dataset,
-    drift,
-    interactions,
-    ledger,
-    stored_vectors,
-    vector_quality,
-    vector_store,
-)
+from recsys import contract, dataset, features, ledger, vectors
 from recsys.errors import ArtifactError
+from recsys.features import DriftSettings
 from recsys.pipeline.run import Run
 from recsys.pipeline.tables import load_table
 from recsys.scratch import scratch_folder
 from recsys.services import Services
-from recsys.settings import DriftSettings
 
 _MOVIE_VECTORS: Final = next(t for t in contract.PUBLIC_TABLES if t.artifact is None)
 
@@ -34,15 +25,15 @@ def fetch_dataset(
     )
 
 
-def generate_data_frames(services: Services, run: Run) -> interactions.Stats:
+def generate_data_frames(services: Services, run: Run) -> features.Stats:
     """Makes interactions, movies and quarantine from the dataset; nothing if they are there."""
     with scratch_folder("frames") as work:
-        return interactions.generate_data_frames(
+        return features.generate_data_frames(
             run.build.dataset_md5, services.store, run.features, work
         )
 
 
-def measure_drift(services: Services, run: Run, settings: DriftSettings) -> drift.Drift | None:
+def measure_drift(services: Services, run: Run, settings: DriftSettings) -> features.Drift | None:
     """Holds the dataset against the champion's.
 
     Returns:
@@ -57,16 +48,16 @@ def measure_drift(services: Services, run: Run, settings: DriftSettings) -> drif
         champion = ledger.champion(conn)
     if champion is None or champion.dataset_md5 == md5:
         return None
-    found = drift.measure_drift(services.store, md5, champion.dataset_md5)
+    found = features.measure_drift(services.store, md5, champion.dataset_md5)
     if found is not None:
-        drift.check_drift(found, settings)
+        features.check_drift(found, settings)
     return found
 
 
 def enable_vector_extension(services: Services) -> None:
     """Enables pgvector in the vector database."""
     with services.connect() as conn:
-        vector_store.enable_vector_extension(conn)
+        vectors.enable_vector_extension(conn)
 
 
 def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
@@ -81,17 +72,15 @@ def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
         if release.completed_at:
             return dict(release.tables[_MOVIE_VECTORS.name])
     with scratch_folder("vectors") as work:
-        made = stored_vectors.take_movie_vectors(
-            run.build.dataset_md5, services.store, run.features, work
-        )
-        quality = vector_quality.measure_quality(work, dim=run.features.vector_dim)
+        made = vectors.take_movie_vectors(run.build.dataset_md5, services.store, run.features, work)
+        quality = vectors.measure_quality(work, dim=run.features.vector_dim)
     facts = {"quality": quality.model_dump(mode="json") if quality else None}
     return load_table(services, run, _MOVIE_VECTORS, made.ids, made.vectors, {}, facts)
 
 
-def check_vectors(services: Services, run: Run) -> vector_store.VectorReport:
+def check_vectors(services: Services, run: Run) -> vectors.VectorReport:
     """Checks the loaded movie vectors: counts, norms, recall and speed of the index."""
-    stats = interactions.read_stats(services.store, run.build.dataset_md5)
+    stats = features.read_stats(services.store, run.build.dataset_md5)
     if stats is None:
         raise ArtifactError(
             "the features of this dataset are gone",
@@ -99,6 +88,6 @@ def check_vectors(services: Services, run: Run) -> vector_store.VectorReport:
             hint="clear generate_data_frames to make them again",
         )
     with services.connect() as conn:
-        return vector_store.check_vectors(
+        return vectors.check_vectors(
             conn, _MOVIE_VECTORS, run.release_id, expected_rows=stats.rated_movies
         )

@@ -9,11 +9,10 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from recsys import dataset, ledger, ledger_records
-from recsys.contract import Build
+from recsys import dataset, ledger
+from recsys.contract import Build, BuildSettings, FeatureSettings
 from recsys.ledger import State
 from recsys.services import Services
-from recsys.settings import BuildSettings, FeatureSettings
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +87,7 @@ def data_is_new(
         known = ledger.find(conn, build.release_id)
         champion = ledger.champion(conn)
         if known and known.state in _JUDGED and not force:
-            ledger_records.note_nothing_new(conn, known.release_id, run_id, actor)
+            ledger.note_nothing_new(conn, known.release_id, run_id, actor)
             verdict = Verdict(False, _JUDGED[known.state], run)
         else:
             reason = _why_new(build, champion, known, force)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recsys import ledger, vector_store
+from recsys import ledger, vectors
 from recsys.contract import PublicTable
 from recsys.pipeline.run import Run
 from recsys.services import Services
@@ -35,7 +35,7 @@ def load_table(
         Facts of the table: rows, digest, and those given.
     """
     with services.connect() as conn:
-        loaded = vector_store.load_vectors(conn, table, run.release_id, ids, matrix, extra)
+        loaded = vectors.load_vectors(conn, table, run.release_id, ids, matrix, extra)
         facts = {"rows": loaded.rows, "digest": loaded.digest, **(more_facts or {})}
         ledger.record_table(conn, run.release_id, table.name, facts)
     return facts

@@ -9,14 +9,14 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from recsys import contract, ledger, vector_store, verification
+from recsys import contract, ledger, releases, vectors
 from recsys.contract import TrainerInput
 from recsys.errors import ArtifactError
 from recsys.pipeline.run import Run
 from recsys.pipeline.tables import load_table
 from recsys.scratch import scratch_folder
 from recsys.services import Services
-from recsys.training import LocalTrainer
+from recsys.trainer_process import LocalTrainer
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def begin_training(services: Services, run: Run) -> TrainerInput | None:
 
 def _is_trained(services: Services, release: ledger.Release) -> bool:
     try:
-        manifest, _ = verification.read_manifest(services.store, release.release_id)
-        verification.check_manifest(manifest, release)
+        manifest, _ = releases.read_manifest(services.store, release.release_id)
+        releases.check_manifest(manifest, release)
     except ArtifactError:
         # A complete release is never trained again: its broken manifest is verify's to report.
         return release.completed_at is not None
@@ -91,9 +91,9 @@ def check_candidate(services: Services, run: Run) -> TrainerInput:
     """
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
-    manifest, _ = verification.read_manifest(services.store, run.release_id)
-    verification.check_manifest(manifest, release)
-    verification.check_artifacts(services.store, manifest)
+    manifest, _ = releases.read_manifest(services.store, run.release_id)
+    releases.check_manifest(manifest, release)
+    releases.check_artifacts(services.store, manifest)
     return trainer_input(services, run, release.run_nonce)
 
 
@@ -107,18 +107,18 @@ def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
         release = ledger.get(conn, run.release_id)
     if release.completed_at:
         return {t.name: dict(release.tables[t.name]) for t in _TOWERS}
-    manifest, _ = verification.read_manifest(services.store, run.release_id)
+    manifest, _ = releases.read_manifest(services.store, run.release_id)
     loaded = {}
     for table in _TOWERS:
         artifact = manifest.artifact(table.artifact or "")
         with scratch_folder("towers") as work:
             path = work / "towers.parquet"
             services.store.download(artifact.key, path, artifact.sha256)
-            ids, towers, extra = vector_store.read_vectors(path)
+            ids, towers, extra = vectors.read_vectors(path)
         loaded[table.name] = load_table(services, run, table, ids, towers, extra)
     with services.connect() as conn:
         for table in _TOWERS:
-            vector_store.check_vectors(
+            vectors.check_vectors(
                 conn, table, run.release_id, expected_rows=loaded[table.name]["rows"]
             )
     return loaded

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from recsys.contract import ExitCode
+from recsys.contract import ExitCode, FeatureSettings
 from recsys.errors import ConfigurationError, PermanentError, TransientError
-from recsys.object_store import ObjectStore
+from recsys.object_store import ObjectStore, S3Settings
 from recsys.scratch import scratch_folder
-from recsys.settings import FeatureSettings, S3Settings
 from recsys.spark.frames import spark_data_frames
 from recsys.spark.movie_vectors import spark_movie_vectors
 

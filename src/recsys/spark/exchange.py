@@ -15,8 +15,7 @@ from typing import Any, Final, Self
 import polars as pl
 
 from recsys import contract
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 
 _FOLDER: Final = "spark"
 

@@ -1,9 +1,9 @@
-"""`recsys.interactions.generate_data_frames` on Spark: the same files, byte for byte.
+"""`recsys.features.generate_data_frames` on Spark: the same files, byte for byte.
 
 A zip cannot be read from the middle, so the driver inflates it once and puts blocks of whole lines
-into the store. Executors judge each block by the rules of `recsys.dataset_csv`; their valid rows
+into the store. Executors check each block by the rules of `recsys.features.csv_reader`. Valid rows
 are shuffled into ranges of users, and each range becomes its part of the interactions by
-`recsys.interaction_table.make_part`. The driver joins the parts into one file, because that is
+`recsys.features.interactions.make_part`. The driver joins the parts into one file, because that is
 what readers of features read.
 """
 
@@ -21,23 +21,17 @@ import numpy as np
 import polars as pl
 
 from recsys import contract
-from recsys.archive import MOVIES_CSV, RATINGS_CSV, DatasetArchive, open_dataset
-from recsys.dataset_csv import RatingBlock, RatingJudge, rating_blocks
-from recsys.interaction_table import RANGE_ROWS, make_part, sink_parts, user_ranges
-from recsys.interactions import (
-    Stats,
-    download_dataset,
-    make_stats,
-    put_features,
-    read_stats,
-    take_movies,
-)
+from recsys.contract import FeatureSettings
+from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive, open_dataset
+from recsys.features import Stats, read_stats
+from recsys.features.csv_reader import RatingBlock, RatingJudge, rating_blocks
+from recsys.features.generate import download_dataset, make_stats, put_features, take_movies
+from recsys.features.interactions import RANGE_ROWS, make_part, sink_parts, user_ranges
+from recsys.features.profile import Profiler
+from recsys.features.quarantine import Quarantine, Rejected, no_rows
+from recsys.features.validation import Header
 from recsys.object_store import ObjectStore
-from recsys.profile import Profiler
-from recsys.quarantine import Quarantine, Rejected, no_rows
-from recsys.settings import FeatureSettings
 from recsys.spark.exchange import Exchange, add_counts, count_by, executor_store, pack, unpack
-from recsys.validation import Header
 
 if TYPE_CHECKING:
     from pyspark import Broadcast, SparkContext
@@ -87,7 +81,7 @@ def spark_data_frames(
         range_rows: interactions of one task, which holds them in memory.
 
     Raises:
-        DatasetError: as `recsys.interactions.generate_data_frames`.
+        DatasetError: as `recsys.features.generate_data_frames`.
         ArtifactError: the dataset is not in the store, or not what was put there.
     """
     stats = read_stats(store, md5)

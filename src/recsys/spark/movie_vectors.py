@@ -18,15 +18,15 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys import contract
+from recsys.contract import FeatureSettings
 from recsys.errors import ArtifactError
-from recsys.interaction_table import user_ranges
-from recsys.interactions import read_stats
+from recsys.features import read_stats
+from recsys.features.interactions import user_ranges
 from recsys.object_store import ObjectStore
-from recsys.pattern import BLOCK_RATINGS, Floats, Pattern, WeightedPattern
-from recsys.settings import FeatureSettings
 from recsys.spark.exchange import add_counts, count_by, pack, scan, unpack
-from recsys.stored_vectors import put_movie_vectors, stored_movie_vectors
-from recsys.vectors import MovieVectors, rarity, read_movies, vectors_of, weighted_content
+from recsys.vectors import MovieVectors, put_movie_vectors, stored_movie_vectors
+from recsys.vectors.movie_vectors import rarity, read_movies, vectors_of, weighted_content
+from recsys.vectors.svd import BLOCK_RATINGS, Floats, Pattern, WeightedPattern
 
 if TYPE_CHECKING:
     from pyspark import RDD, Broadcast, SparkContext

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from recsys.contract import ExitCode, exit_is_transient
+from recsys.contract import ExitCode, FeatureSettings, exit_is_transient
 from recsys.errors import ConfigurationError, PermanentError, TransientError
-from recsys.settings import FeatureSettings, S3Settings
-from recsys.training import run_tied
+from recsys.object_store import S3Settings
+from recsys.trainer_process import run_tied
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,7 @@ from recsys.embedded.postgres import Postgres
 from recsys.embedded.processes import Service, is_alive
 from recsys.embedded.s3 import BUCKET, S3
 from recsys.errors import ConfigurationError
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 
 
 @pytest.fixture(scope="module")

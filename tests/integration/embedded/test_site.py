@@ -15,12 +15,12 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
-from recsys import ledger
+from recsys import database, ledger
+from recsys.database import PostgresSettings
 from recsys.embedded import site, stack
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.site import Site
-from recsys.settings import PostgresSettings
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_the_site_waits_for_a_release_and_heals_after_a_kill(server: Site) -> No
 def test_the_sites_account_reads_what_is_live_and_nothing_else(server: Site) -> None:
     server.prepare()
     postgres = Postgres(server.home)
-    with ledger.connect(PostgresSettings.model_validate({"dsn": postgres.dsn()})) as conn:
+    with database.connect(PostgresSettings.model_validate({"dsn": postgres.dsn()})) as conn:
         ledger.prepare(conn)
     server.prepare()
     dsn = server.environment()["RECSYS_SITE_DSN"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys import contract, ledger, vector_store
-from recsys.settings import PostgresSettings
+from recsys import contract, database, vectors
+from recsys.database import PostgresSettings
 
 _MOVIE_VECTORS = contract.PUBLIC_TABLES[0]
 
@@ -16,8 +16,8 @@ _MOVIE_VECTORS = contract.PUBLIC_TABLES[0]
 def load(dsn: str, release_id: str, work: str) -> dict[str, Any]:
     """Vectors into a fresh table by COPY, with key and HNSW index."""
     with np.load(Path(work) / "vectors.npz") as made, _connect(dsn) as conn:
-        vector_store.enable_vector_extension(conn)
-        loaded = vector_store.load_vectors(
+        vectors.enable_vector_extension(conn)
+        loaded = vectors.load_vectors(
             conn, _MOVIE_VECTORS, release_id, made["ids"], made["vectors"]
         )
     return {
@@ -31,9 +31,9 @@ def load(dsn: str, release_id: str, work: str) -> dict[str, Any]:
 def check(dsn: str, release_id: str, rows: int) -> dict[str, Any]:
     """Counts, norms, recall of the index against exact search, time of a query."""
     with _connect(dsn) as conn:
-        report = vector_store.check_vectors(conn, _MOVIE_VECTORS, release_id, expected_rows=rows)
+        report = vectors.check_vectors(conn, _MOVIE_VECTORS, release_id, expected_rows=rows)
     return dict(report.model_dump(mode="json"))
 
 
 def _connect(dsn: str) -> Any:
-    return ledger.connect(PostgresSettings.model_validate({"dsn": dsn}))
+    return database.connect(PostgresSettings.model_validate({"dsn": dsn}))

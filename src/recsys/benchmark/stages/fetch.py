@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recsys import dataset
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 
 
 def fetch(source: str, md5: str, s3: dict[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recsys import interactions
-from recsys.object_store import ObjectStore
-from recsys.settings import FeatureSettings, S3Settings
+from recsys import features
+from recsys.contract import FeatureSettings
+from recsys.object_store import ObjectStore, S3Settings
 
 
 def preprocess(md5: str, s3: dict[str, Any], work: str) -> dict[str, Any]:
     """Zip to validated, sorted, split parquet in the store."""
     store = ObjectStore.connect(S3Settings.model_validate(s3))
-    stats = interactions.generate_data_frames(md5, store, FeatureSettings(), Path(work))
+    stats = features.generate_data_frames(md5, store, FeatureSettings(), Path(work))
     return {
         "interactions": stats.interactions,
         "users": stats.users,

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from recsys import vectors as movie_vectors
-from recsys.object_store import ObjectStore
-from recsys.settings import FeatureSettings, S3Settings
+from recsys.contract import FeatureSettings
+from recsys.object_store import ObjectStore, S3Settings
+from recsys.vectors import make_movie_vectors
 
 
 def vectors(md5: str, s3: dict[str, Any], work: str) -> dict[str, Any]:
     """Interactions in the store to movie vectors in a file."""
     store = ObjectStore.connect(S3Settings.model_validate(s3))
-    made = movie_vectors.make_movie_vectors(md5, store, FeatureSettings(), Path(work))
+    made = make_movie_vectors(md5, store, FeatureSettings(), Path(work))
     np.savez(Path(work) / "vectors.npz", ids=made.ids, vectors=made.vectors)
     return {"movies": len(made.ids), "dim": int(made.vectors.shape[1])}

@@ -1,0 +1,1 @@
+"""Features on Spark: settings, task and operator."""

@@ -1,0 +1,146 @@
+"""Features as a SparkApplication. Imported only where Kubernetes runs Spark: it costs a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKubernetesOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException
+from kubernetes.client import V1Pod
+from kubernetes.client.exceptions import ApiException
+
+from recsys.errors import ConfigurationError, PermanentError, TransientError
+from recsys.spark.submit import failure
+from recsys_dag import settings, tasks
+from recsys_dag.features.settings import SparkPodSettings
+
+
+class FeaturesOnSpark(SparkKubernetesOperator):
+    """One subcommand of `recsys.spark.application` in a SparkApplication.
+
+    Args:
+        subcommand: ``frames`` or ``vectors``.
+        pod_settings: where and how.
+        kwargs: as any operator takes them.
+    """
+
+    def __init__(self, *, subcommand: str, pod_settings: SparkPodSettings, **kwargs: Any) -> None:
+        self.subcommand = subcommand
+        self.pod_settings = pod_settings
+        super().__init__(
+            name=f"recsys-{subcommand}",
+            namespace=pod_settings.namespace,
+            kubernetes_conn_id=pod_settings.conn_id,
+            # Filled in at run time; the operator refuses to have none.
+            template_spec={},
+            startup_timeout_seconds=pod_settings.startup_timeout_s,
+            log_events_on_failure=True,
+            random_name_suffix=True,
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Fills in the application for this run, and runs it."""
+        run = tasks.run_of(context)
+        s3 = settings.services().s3
+        self.template_spec = application(
+            self.pod_settings,
+            [
+                self.subcommand,
+                *("--md5", run.build.dataset_md5),
+                *("--settings", run.features.model_dump_json()),
+            ],
+            {
+                "RECSYS_S3_BUCKET": s3.bucket,
+                "RECSYS_S3_REGION": s3.region,
+                **({"RECSYS_S3_ENDPOINT": s3.endpoint} if s3.endpoint else {}),
+            },
+        )
+        try:
+            return super().execute(context)
+        except ApiException as error:
+            raise _refusal(error, self.pod_settings) from error
+
+    def cleanup(
+        self,
+        pod: V1Pod,
+        remote_pod: V1Pod,
+        xcom_result: dict[str, Any] | None = None,
+        context: Context | None = None,
+    ) -> None:
+        """Deletes the application; a failed one is explained by its driver's exit code."""
+        try:
+            super().cleanup(pod, remote_pod, xcom_result, context)
+        except AirflowException as error:
+            raise _explained(remote_pod, self.subcommand) from error
+
+
+def _explained(driver: V1Pod, subcommand: str) -> PermanentError | TransientError:
+    name = driver.metadata.name
+    statuses = (driver.status and driver.status.container_statuses) or []
+    ended = next((s.state.terminated for s in statuses if s.state and s.state.terminated), None)
+    if ended is None:
+        return TransientError(
+            f"the driver {name} ended, and nothing says how",
+            hint="was its node lost? the next try starts another one",
+        )
+    if ended.reason == "OOMKilled":
+        return TransientError(
+            f"the driver {name} ran out of memory",
+            found=f"exit code {ended.exit_code} (OOMKilled)",
+            hint="raise spec.driver.memoryOverhead in the template of the SparkApplication",
+        )
+    return failure(subcommand, ended.exit_code, (ended.message or "").splitlines()[-20:])
+
+
+def _refusal(
+    error: ApiException, pod_settings: SparkPodSettings
+) -> ConfigurationError | TransientError:
+    if error.status in (400, 401, 403, 404, 422):
+        return ConfigurationError(
+            f"Kubernetes runs no SparkApplication in the namespace {pod_settings.namespace}",
+            found=f"{error.status}: {error.body or error.reason}",
+            expected="the Spark operator, and the rights to use it",
+            hint="install the operator, and kubectl apply -k k8s/overlays/production-spark",
+        )
+    return TransientError(
+        "the Kubernetes API failed",
+        found=f"{error.status}: {error.reason}",
+        hint="the next try may find it well again",
+    )
+
+
+def application(
+    pod_settings: SparkPodSettings, arguments: list[str], environment: dict[str, str]
+) -> dict[str, Any]:
+    """The SparkApplication of the template with what only the run knows.
+
+    Args:
+        pod_settings: template, image and size.
+        arguments: of the application.
+        environment: plain variables for driver and executors; secrets are in the template, by
+            reference.
+
+    Raises:
+        ConfigurationError: the template cannot be read, or is no SparkApplication.
+    """
+    path = pod_settings.template
+    try:
+        body = yaml.safe_load(path.read_text())
+        spec = body["spec"]
+        roles = [spec["driver"], spec["executor"]]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            "the template of the SparkApplication cannot be used",
+            found=f"{path}: {error!r}",
+            expected="a SparkApplication with spec.driver and spec.executor",
+            hint="correct RECSYS_SPARK_POD_TEMPLATE; k8s/spark-application.yaml is one",
+        ) from error
+    spec |= {"image": pod_settings.image, "arguments": arguments}
+    spec["executor"]["instances"] = pod_settings.executors
+    told = [{"name": name, "value": value} for name, value in environment.items()]
+    for role in roles:
+        role["env"] = [*role.get("env", []), *told]
+    return {"spark": body}

@@ -1,0 +1,83 @@
+"""The trainer as a Docker container: compose without Kubernetes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from airflow.providers.docker.exceptions import DockerContainerFailedException
+from airflow.providers.docker.operators.docker import DockerOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException
+from docker.errors import DockerException, NotFound
+
+from recsys.errors import ConfigurationError, TransientError
+from recsys.trainer_process import failure
+from recsys_dag import tasks
+from recsys_dag.trainer.settings import ContainerSettings
+
+_STATUS_CODE = re.compile(r"'StatusCode': (\d+)")
+_TAIL_LINES = 20
+
+
+class TrainerContainer(DockerOperator):
+    """One subcommand of the trainer in a container; success is what the manifest says.
+
+    Args:
+        subcommand: ``train`` or ``verify``.
+        container_settings: where and how.
+        kwargs: as any operator takes them.
+    """
+
+    def __init__(
+        self, *, subcommand: str, container_settings: ContainerSettings, **kwargs: Any
+    ) -> None:
+        self.subcommand = subcommand
+        super().__init__(
+            image="{{ ti.xcom_pull(task_ids='data_is_new', key='trainer_image') }}",
+            command=[subcommand],
+            docker_url=container_settings.url,
+            network_mode=container_settings.network,
+            mem_limit=container_settings.memory,
+            cpus=container_settings.cpus,
+            mount_tmp_dir=False,
+            auto_remove="force",
+            do_xcom_push=False,
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Asks the domain what to do, and runs the container if there is something to do."""
+        given = tasks.begin_trainer(self.subcommand, context)
+        if given is None:
+            return None
+        self.environment = given.to_environment()
+        # Kept out of the rendered fields that Airflow's UI shows.
+        self._private_environment = tasks.trainer_secrets()
+        try:
+            return super().execute(context)
+        except DockerContainerFailedException as error:
+            code = _STATUS_CODE.search(str(error))
+            tail = [str(line) for line in (error.logs or [])][-_TAIL_LINES:]
+            raise failure(self.subcommand, int(code[1]) if code else 70, tail) from error
+        except NotFound as error:
+            if "No such container" in str(error):
+                raise TransientError(
+                    "the trainer's container is gone",
+                    found=str(error),
+                    hint="who removed it? the next try starts another one",
+                ) from error
+            # An engine says of a registry that has no such image only that something is not found.
+            raise ConfigurationError(
+                "the trainer's image is not to be had",
+                found=str(error),
+                expected=self.image,
+                hint="build or pull it, and mend the Airflow Variable recsys_trainer_image",
+            ) from error
+        except (DockerException, AirflowException) as error:
+            # The hook's own exception where no engine answers.
+            raise TransientError(
+                "the Docker engine failed",
+                found=str(error),
+                hint="is RECSYS_TRAINER_DOCKER_URL right, and the engine up?",
+            ) from error

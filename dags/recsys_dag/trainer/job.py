@@ -1,0 +1,177 @@
+"""The trainer as several pods that train one release together: an Indexed Job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException
+from kubernetes.client import V1ObjectMeta, V1Pod
+from kubernetes.client.exceptions import ApiException
+
+from recsys import contract
+from recsys.errors import PermanentError, RecsysError, TransientError
+from recsys_dag import tasks
+from recsys_dag.trainer.pod import CONTAINER, explained, pod_arguments
+from recsys_dag.trainer.pod_failure import explain_pod
+from recsys_dag.trainer.settings import PodSettings
+
+SERVICE: Final = "recsys-trainer"
+"""The headless Service of k8s/base by which workers find each other; the pod's subdomain."""
+_RELEASE_LABEL: Final = "recsys.io/release"
+_KEPT_S: Final = 3600
+
+
+class TrainerJob(KubernetesJobOperator):
+    """Workers that train together; success is what the manifest says, not the Job.
+
+    If one dies, the others cannot go on: the Job fails at once, and the next try begins where the
+    last checkpoint was kept.
+
+    Args:
+        workers: how many, 2 or more.
+        pod_settings: where and how, for each of them.
+        kwargs: as any operator takes them.
+    """
+
+    def __init__(self, *, workers: int, pod_settings: PodSettings, **kwargs: Any) -> None:
+        kwargs.setdefault("job_poll_interval", 10)
+        super().__init__(
+            completion_mode="Indexed",
+            completions=workers,
+            parallelism=workers,
+            backoff_limit=0,
+            ttl_seconds_after_finished=_KEPT_S,
+            wait_until_job_complete=True,
+            random_name_suffix=True,
+            # A failed pod is asked why before it goes with its Job.
+            on_finish_action="keep_pod",
+            **pod_arguments("train", pod_settings),
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Asks the domain what to do, and runs the Job if there is something to do."""
+        given = tasks.begin_trainer("train", context)
+        if given is None:
+            return None
+        self.env_vars = {
+            **given.to_environment(),
+            contract.ENV_WORKERS: str(self.parallelism),
+            contract.ENV_WORKER_SERVICE: SERVICE,
+        }
+        self.labels = {**(self.labels or {}), _RELEASE_LABEL: given.release_id}
+        with explained(self):
+            self._end_jobs(f"{_RELEASE_LABEL}={given.release_id}")
+            try:
+                super().execute(context)
+            except AirflowException as error:
+                raise self._explain() or _unexplained(error) from error
+            except RecsysError:
+                self._delete()
+                raise
+            self._delete()
+        return None
+
+    def execute_complete(self, context: Context, event: dict[str, Any], **kwargs: Any) -> Any:
+        """Goes on where the triggerer saw the Job end."""
+        with explained(self):
+            found = event["job"]["metadata"]
+            self.job = self.hook.get_job(found["name"], found["namespace"])
+            try:
+                super().execute_complete(context, event, **kwargs)
+            except AirflowException as error:
+                # The provider ships the logs of a Job that did well.
+                for pod in self._workers():
+                    self._write_logs(pod)
+                raise self._explain() or _unexplained(error) from error
+            self._delete()
+
+    def get_pods(
+        self, pod_request_obj: V1Pod, context: Context, *, exclude_checked: bool = True
+    ) -> Sequence[V1Pod]:
+        """Waits until all workers have started.
+
+        Raises:
+            RecsysError: they have not within the startup timeout; it says why.
+        """
+        deadline = time.monotonic() + self.startup_timeout_seconds
+        while True:
+            pods = self._workers()
+            if len(pods) == self.parallelism and all(p.status.phase != "Pending" for p in pods):
+                return pods
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(min(1.0, self.job_poll_interval))
+        raise self._explain() or TransientError(
+            "the workers of the training do not start",
+            found=f"{len(pods)} of {self.parallelism} pods within {self.startup_timeout_seconds} s",
+            hint="kubectl describe job tells more; is there room in the ResourceQuota?",
+        )
+
+    def _workers(self) -> list[V1Pod]:
+        metadata = self._metadata()
+        found = self.client.list_namespaced_pod(
+            metadata.namespace, label_selector=f"batch.kubernetes.io/job-name={metadata.name}"
+        )
+        return list(found.items)
+
+    def _explain(self) -> RecsysError | None:
+        """What the pods say of the Job's failure; the first cause outweighs what it led to."""
+        # Once one worker has failed, Kubernetes ends the others.
+        pods = sorted(self._workers(), key=_was_told_to_stop)
+        said = [explain_pod(pod, CONTAINER, "train") for pod in pods]
+        self._delete()
+        causes = [error for error in said if error is not None]
+        permanent = [error for error in causes if isinstance(error, PermanentError)]
+        return next(iter([*permanent, *causes]), None)
+
+    def _metadata(self) -> V1ObjectMeta:
+        if self.job is None:
+            raise TransientError("no Job was started", hint="the next try starts one")
+        return self.job.metadata
+
+    def _delete(self) -> None:
+        metadata = self._metadata()
+        try:
+            self.job_client.delete_namespaced_job(
+                metadata.name, metadata.namespace, propagation_policy="Background"
+            )
+        except ApiException as error:
+            if error.status != 404:
+                self.log.warning("the Job stays until its time is over: %s", error.reason)
+
+    def _end_jobs(self, selector: str) -> None:
+        """Ends what a killed try left running: two Jobs must not write one release."""
+        namespace = str(self.namespace)
+        deadline = time.monotonic() + self.startup_timeout_seconds
+        while jobs := self.job_client.list_namespaced_job(namespace, label_selector=selector).items:
+            for job in jobs:
+                if job.metadata.deletion_timestamp is None:
+                    self.log.info("ending the Job %s of an earlier try", job.metadata.name)
+                    self.job_client.delete_namespaced_job(
+                        job.metadata.name, namespace, propagation_policy="Foreground"
+                    )
+            if time.monotonic() >= deadline:
+                raise TransientError(
+                    "a Job of an earlier try does not end",
+                    found=", ".join(job.metadata.name for job in jobs),
+                    hint="kubectl delete job; the next try looks again",
+                )
+            time.sleep(min(1.0, self.job_poll_interval))
+
+
+def _was_told_to_stop(pod: V1Pod) -> bool:
+    ended = [status.state.terminated for status in pod.status.container_statuses or ()]
+    return any(e is not None and e.exit_code == contract.ExitCode.TERMINATED for e in ended)
+
+
+def _unexplained(error: Exception) -> TransientError:
+    return TransientError(
+        "the trainer's Job failed",
+        found=str(error),
+        hint="kubectl describe job, or the logs of its pods, tell more",
+    )

@@ -1,0 +1,129 @@
+"""Where the trainer runs, and what its pod or container is given.
+
+Read from the environment when a DAG file is parsed: an operator's shape is fixed then.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from recsys.errors import ConfigurationError
+from recsys_dag.environment import read
+
+IMAGE_VARIABLE: Final = "recsys_trainer_image"
+"""Airflow Variable with the trainer's image; ``AIRFLOW_VAR_RECSYS_TRAINER_IMAGE`` sets it, too."""
+
+_IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,254}@(?P<digest>sha256:[0-9a-f]{64})")
+
+
+class Launcher(StrEnum):
+    """What starts the trainer."""
+
+    LOCAL = "local"
+    """A process beside the task: the one-machine stack."""
+    KUBERNETES = "kubernetes"
+    DOCKER = "docker"
+    """A container on the task's own machine: compose without Kubernetes."""
+
+
+class LauncherSettings(BaseSettings):
+    """Which launcher; environment: ``RECSYS_TRAINER_LAUNCHER``, ``RECSYS_TRAINER_WORKERS``."""
+
+    model_config = SettingsConfigDict(env_prefix="RECSYS_TRAINER_", env_ignore_empty=True)
+
+    launcher: Launcher = Launcher.LOCAL
+    workers: int = Field(
+        default=1, ge=1, le=64, description="pods that train together; more than 1: an Indexed Job"
+    )
+
+
+class PodSettings(BaseSettings):
+    """The trainer's pod; environment: ``RECSYS_TRAINER_POD_*``.
+
+    What is not named here is in the template: security, volumes, the usual resources.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RECSYS_TRAINER_POD_", env_ignore_empty=True)
+
+    conn_id: str = Field(
+        default="kubernetes_default", description="Airflow Connection that leads to the cluster"
+    )
+    namespace: str = Field(default="recsys", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    template: Path = Field(
+        default=Path(__file__).resolve().parents[3] / "k8s" / "trainer-pod.yaml",
+        description="pod template file, on the machine of the task",
+    )
+    secret: str = Field(
+        default="recsys-trainer-s3",
+        description="Kubernetes Secret whose keys become the pod's environment",
+    )
+    deferrable: bool = Field(
+        default=False, description="wait in the triggerer instead of holding a worker"
+    )
+    startup_timeout_s: int = Field(default=600, gt=0, description="until the pod runs")
+    deadline_s: int = Field(default=8 * 3600, gt=0, description="until Kubernetes ends the pod")
+    grace_s: int = Field(default=60, gt=0, description="between SIGTERM and SIGKILL")
+    resources: dict[str, dict[str, str]] | None = Field(
+        default=None, description='e.g. {"requests": {"memory": "8Gi"}, "limits": {...}}'
+    )
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    affinity: dict[str, Any] | None = Field(default=None, description="V1Affinity as JSON")
+    tolerations: list[dict[str, Any]] = Field(
+        default_factory=list, description="V1Toleration as JSON, e.g. for a pool of GPU nodes"
+    )
+
+
+class ContainerSettings(BaseSettings):
+    """The trainer's Docker container; environment: ``RECSYS_TRAINER_DOCKER_*``."""
+
+    model_config = SettingsConfigDict(env_prefix="RECSYS_TRAINER_DOCKER_", env_ignore_empty=True)
+
+    url: str = Field(default="unix://var/run/docker.sock", description="the Docker engine")
+    network: str | None = Field(default=None, description="network on which S3 is reached")
+    memory: str = Field(default="4g", pattern=r"^[1-9][0-9]*[kmg]$")
+    cpus: float = Field(default=2.0, gt=0)
+
+
+def launcher() -> Launcher:
+    """Which launcher the environment names; local if none."""
+    found: LauncherSettings = read(LauncherSettings)
+    return found.launcher
+
+
+def workers() -> int:
+    """How many workers train one release.
+
+    Raises:
+        ConfigurationError: several, where there is no Kubernetes to start them.
+    """
+    found: LauncherSettings = read(LauncherSettings)
+    if found.workers > 1 and found.launcher != Launcher.KUBERNETES:
+        raise ConfigurationError(
+            "RECSYS_TRAINER_WORKERS needs Kubernetes",
+            found=f"{found.workers} workers with RECSYS_TRAINER_LAUNCHER={found.launcher}",
+            hint="set RECSYS_TRAINER_LAUNCHER=kubernetes, or train with one worker",
+        )
+    return found.workers
+
+
+def digest_of(image: str) -> str:
+    """The digest in ``name@sha256:...``; a tag can be moved and so says nothing of a build.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    match = _IMAGE.fullmatch(image)
+    if match is None:
+        raise ConfigurationError(
+            f"the Airflow Variable {IMAGE_VARIABLE} names no image by digest",
+            found=image or "nothing",
+            expected="name@sha256:<64 hex digits>",
+            hint="the workflow that pushes the trainer's image prints it; see docs/deployment.md",
+        )
+    return match["digest"]

@@ -1,0 +1,66 @@
+"""The tasks that need the trainer's environment: one setting says who starts it.
+
+Whoever does, the trainer is given the same input (`recsys.pipeline.trainer_input`) and judged by
+the manifest that it writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from recsys_dag import environment, tasks
+from recsys_dag.trainer import settings
+from recsys_dag.trainer.settings import ContainerSettings, Launcher, PodSettings
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.definitions.xcom_arg import XComArg
+
+_SUBCOMMANDS = {"train_dl_model": "train", "verify_candidate": "verify"}
+
+
+def trainer_task(
+    task_id: Literal["train_dl_model", "verify_candidate"], **kwargs: Any
+) -> BaseOperator | XComArg:
+    """The task for the launcher that the environment names.
+
+    The libraries of Kubernetes and Docker are imported only where they are used: every task
+    process parses its DAG file.
+
+    Args:
+        task_id: which task.
+        kwargs: as any operator takes them.
+
+    Raises:
+        ConfigurationError: a setting makes no sense.
+    """
+    launcher, workers = settings.launcher(), settings.workers()
+    if launcher == Launcher.LOCAL:
+        local = tasks.train_dl_model if task_id == "train_dl_model" else tasks.verify_candidate
+        return local.override(**kwargs)()
+    if launcher == Launcher.KUBERNETES and task_id == "train_dl_model" and workers > 1:
+        from recsys_dag.trainer.job import TrainerJob
+
+        return TrainerJob(
+            task_id=task_id,
+            workers=workers,
+            pod_settings=environment.read(PodSettings),
+            **kwargs,
+        )
+    if launcher == Launcher.KUBERNETES:
+        from recsys_dag.trainer.pod import TrainerPod
+
+        return TrainerPod(
+            task_id=task_id,
+            subcommand=_SUBCOMMANDS[task_id],
+            pod_settings=environment.read(PodSettings),
+            **kwargs,
+        )
+    from recsys_dag.trainer.container import TrainerContainer
+
+    return TrainerContainer(
+        task_id=task_id,
+        subcommand=_SUBCOMMANDS[task_id],
+        container_settings=environment.read(ContainerSettings),
+        **kwargs,
+    )

@@ -1,0 +1,5 @@
+"""The command ``recsys``."""
+
+from recsys.cli.app import main
+
+__all__ = ["main"]

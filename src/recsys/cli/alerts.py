@@ -1,0 +1,56 @@
+"""The command `alerts`: whom to tell, and whether it works."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recsys import alerts
+from recsys.alerts import AlertSettings, configured_channels
+from recsys.cli import output
+from recsys.cli.output import JsonOption, console
+
+
+def show_alerts(
+    test: Annotated[
+        bool, typer.Option("--test", help="Tell a test alert on every channel now.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which channels alerts go to, or try them.
+
+    Channels are set by RECSYS_ALERT_SLACK_URL, RECSYS_ALERT_WEBHOOK_URL, RECSYS_ALERT_SMTP_URL
+    with RECSYS_ALERT_EMAIL_TO, and RECSYS_ALERT_HEARTBEAT_URL; RECSYS_ALERT_KINDS says what
+    is told.
+
+    Exit code 1: a channel did not take the test.
+    """
+    settings = AlertSettings()
+    tried = (
+        alerts.send_test(settings)
+        if test
+        else [(c.name, "") for c in configured_channels(settings)]
+    )
+    failed = [name for name, error in tried if error]
+    if as_json:
+        output.print_json(
+            {
+                "channels": [{"name": name, "error": error or None} for name, error in tried],
+                "kinds": sorted(settings.kinds),
+                "heartbeat": settings.heartbeat_url is not None,
+                "tested": test,
+            }
+        )
+    elif not tried:
+        console.print("Nobody is told of anything: no channel is set. `recsys alerts --help`.")
+    else:
+        for name, error in tried:
+            verdict = (
+                f"[red]{output.safe(error)}[/]" if error else ("took the test" if test else "set")
+            )
+            console.print(f"{name:<10} {verdict}")
+        console.print(f"told: {', '.join(sorted(settings.kinds))}")
+        console.print(f"heartbeat: {'set' if settings.heartbeat_url else 'not set'}")
+    if failed:
+        raise typer.Exit(output.EXIT_FAILED)

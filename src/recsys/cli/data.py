@@ -1,0 +1,313 @@
+"""Commands about a dataset on this machine, without any server: validate it, replay its rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsys.cli import output
+from recsys.cli.output import JsonOption, console
+from recsys.errors import DatasetError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recsys.features import FileStats, Replay, Stats
+
+_EXAMPLES = 3
+
+ZipArgument = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="A zip in MovieLens format.")
+]
+
+
+def validate(
+    path: ZipArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Write interactions, movies, quarantine (parquet) and stats.json into this "
+            "folder: what the trainer's local command reads.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Validate a dataset: rows by rule, examples of what broke them, and what it looks like.
+
+    Reads the zip as the pipeline does, but without a server, and to the end whatever it finds.
+
+    Exit code 0: the pipeline would take it; 1: it would refuse it, and why.
+    """
+    from recsys import contract
+    from recsys.contract import FeatureSettings, RuleShares
+    from recsys.features import check_shares
+    from recsys.monitoring import stats_report
+    from recsys.scratch import scratch_folder
+
+    settings = FeatureSettings()
+    # Nothing is too much here, so that all of it can be told.
+    all_borne = settings.model_copy(
+        update={
+            "max_quarantine_share": 1.0,
+            "max_rule_shares": RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0)),
+        }
+    )
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+    with scratch_folder("validate") as scratch:
+        folder = out or scratch
+        stats = _make(path, all_borne, folder).model_copy(update={"settings": settings})
+        (folder / contract.STATS_FILE).write_bytes(stats.to_json())
+        examples = _examples(folder / contract.QUARANTINE_FILE)
+    refusal = None
+    for file, found in stats.files.items():
+        try:
+            check_shares(file, found, settings)
+        except DatasetError as error:
+            refusal = refusal or error
+    if as_json:
+        output.print_json(
+            {
+                "accepted": refusal is None,
+                "reason": str(refusal) if refusal else None,
+                **stats_report(stats),
+                "profile": stats.profile.model_dump(mode="json"),
+                "examples": examples,
+            }
+        )
+    else:
+        _print_stats(stats)
+        _print_examples(examples)
+        if out:
+            console.print(f"\nwritten to {output.safe(str(out))}", soft_wrap=True)
+        if refusal is None:
+            console.print(
+                "\n[bold green]accepted[/]: within the share of broken rows that is borne"
+            )
+        else:
+            console.print()
+            output.print_error(refusal)
+    if refusal is not None:
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+def replay_rows(
+    path: ZipArgument,
+    quarantine: Annotated[
+        Path | None,
+        typer.Option(
+            "--quarantine",
+            exists=True,
+            dir_okay=False,
+            help="quarantine.parquet of the run or of `recsys validate` that kept rows apart; it "
+            "holds 100,000 rows of each rule at most. Without it, PATH is judged by itself first.",
+        ),
+    ] = None,
+    ratings: Annotated[
+        Path | None,
+        typer.Option("--ratings", exists=True, dir_okay=False, help="CSV of mended ratings."),
+    ] = None,
+    movies: Annotated[
+        Path | None,
+        typer.Option(
+            "--movies", exists=True, dir_okay=False, help="CSV of mended or missing movies."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", dir_okay=False, help="Write the new dataset here, its md5 beside."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge quarantined rows again after a fix, and make a dataset of what passes.
+
+    The fix is a change of the rules, or mended rows: CSV files with the headers of ratings.csv
+    and movies.csv. Without --out it only counts. With it, the valid rows of PATH and the mended
+    ones become a new dataset with an md5 of its own, which `recsys run --source` takes through
+    the whole pipeline; the features of the old dataset stay as they are.
+    """
+    from recsys.dataset import open_dataset
+    from recsys.features import replay_quarantine
+
+    if out and out.resolve() == path.resolve():
+        raise typer.BadParameter("is the dataset itself", param_hint="--out")
+    with output.errors.status(f"replaying {output.safe(path.name)}"), open_dataset(path) as archive:
+        if quarantine:
+            before = _counts(quarantine)
+        else:
+            alone = replay_quarantine(archive, {})
+            before = {file: _file_stats(counts) for file, counts in alone.after.items()}
+        found = replay_quarantine(
+            archive, before, mended_ratings=ratings, mended_movies=movies, out=out
+        )
+    if as_json:
+        output.print_json(
+            {
+                "before": found.before,
+                "after": found.after,
+                "pass_now": {file: found.pass_now(file) for file in found.after},
+                "mended": found.mended,
+                "rows": found.rows,
+                "path": str(out) if out else None,
+                "md5": found.md5,
+            }
+        )
+        return
+    _print_replay(found)
+    if out:
+        shown = output.safe(str(out))
+        console.print(f"\n{shown}: md5 {found.md5}", soft_wrap=True)
+        console.print(f"Take it through the pipeline: recsys run --source {shown}", soft_wrap=True)
+
+
+def print_data(report: dict[str, Any]) -> None:
+    """Prints the quarantine of a dataset and its drift (`recsys.data_report`)."""
+    for file, found in sorted(report["files"].items(), reverse=True):
+        rules = ", ".join(
+            f"{rule} {rows['rows']:,} ({rows['share']:.2%})"
+            for rule, rows in found["quarantine"].items()
+        )
+        kept = f"{found['rows']:,} rows, {found['quarantined']:,} in quarantine"
+        console.print(f"{file}: {kept}{': ' + rules if rules else ''}")
+    drift = report.get("drift")
+    if drift is None:
+        console.print("drift: nothing to compare with (first release, or the same dataset)")
+        return
+    limits = {breach["measure"]: breach for breach in drift["breaches"]}
+    shown = output.table("drift from the champion's", " value", " limit", "")
+    for measure, value in drift["measures"].items():
+        breach = limits.get(measure)
+        mark = "[green]✓[/]"
+        if breach:
+            mark = "[red]✗[/]" if breach["hard"] else "[yellow]![/]"
+        shown.add_row(measure, f"{value:.3f}", f"{breach['limit']:.3g}" if breach else "", mark)
+    console.print(shown)
+
+
+def _make(path: Path, settings: Any, folder: Path) -> Stats:
+    from recsys.dataset import open_dataset
+    from recsys.features import make_features
+
+    with path.open("rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    with _progress(f"validating {path.name}") as progress, open_dataset(path) as archive:
+        return make_features(archive, md5, settings, folder, progress)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    with output.errors.status(output.safe(what)) as status:
+
+        def tell(done: int, total: int | None) -> None:
+            share = f"{100 * done // total} %" if total else f"{done >> 20} MiB"
+            status.update(f"{output.safe(what)}: {share} read")
+
+        yield tell
+
+
+def _examples(quarantine: Path) -> list[dict[str, Any]]:
+    """The first rows under each rule."""
+    import polars as pl
+
+    rows: pl.DataFrame = (
+        pl.scan_parquet(quarantine)
+        .group_by("file", "rule", maintain_order=True)
+        .head(_EXAMPLES)
+        .collect()
+    )
+    return rows.select("file", "rule", "line", "text").to_dicts()
+
+
+def _counts(quarantine: Path) -> dict[str, FileStats]:
+    import polars as pl
+
+    from recsys.dataset import MOVIES_CSV, RATINGS_CSV
+    from recsys.features import QUARANTINE_SCHEMA, Rule
+
+    try:
+        rows = (
+            pl.scan_parquet(quarantine)
+            .select("file", "rule")
+            .cast({name: QUARANTINE_SCHEMA[name] for name in ("file", "rule")})
+        )
+        counted = rows.group_by("file", "rule").len().collect()
+    except pl.exceptions.PolarsError as error:
+        raise DatasetError(
+            f"{quarantine.name} is not a quarantine",
+            found=str(error),
+            expected="quarantine.parquet of a run or of `recsys validate --out`",
+        ) from error
+    found: dict[str, dict[Rule, int]] = {RATINGS_CSV: {}, MOVIES_CSV: {}}
+    for file, rule, count in counted.iter_rows():
+        found[file][Rule(rule)] = count
+    return {file: _file_stats(counts) for file, counts in found.items()}
+
+
+def _file_stats(counts: dict[Any, int]) -> FileStats:
+    from recsys.features import FileStats
+
+    return FileStats(rows=sum(counts.values()), quarantine=counts)
+
+
+def _print_stats(stats: Stats) -> None:
+    from datetime import UTC, datetime
+
+    first, last = (
+        datetime.fromtimestamp(t, UTC) for t in (stats.first_timestamp, stats.last_timestamp)
+    )
+    console.print(
+        f"{stats.interactions:,} interactions of {stats.users:,} users with "
+        f"{stats.rated_movies:,} of {stats.movies:,} movies, {first:%Y-%m-%d} to {last:%Y-%m-%d}, "
+        f"mean {stats.mean_rating:.2f} stars"
+    )
+    shown = output.table("file", "rule", " rows", " share", " borne")
+    limits = stats.settings.max_rule_shares.model_dump()
+    for file, found in stats.files.items():
+        shown.add_row(file, "(all read)", f"{found.rows:,}", "", "")
+        for rule, count in found.quarantine.items():
+            share = found.share(count)
+            colour = "red" if share > limits[rule] else "default"
+            shown.add_row(
+                "", rule, f"{count:,}", f"[{colour}]{share:.3%}[/]", f"{limits[rule]:.1%}"
+            )
+        shown.add_row(
+            *("", "broken", f"{found.broken:,}", f"{found.broken_share:.3%}"),
+            f"{stats.settings.max_quarantine_share:.1%}",
+        )
+    console.print(shown)
+
+
+def _print_examples(examples: list[dict[str, Any]]) -> None:
+    if not examples:
+        return
+    shown = output.table("rule", " line", "first rows in quarantine")
+    for row in examples:
+        # A table cell is not a place for what a hostile file has in it.
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in row["text"])
+        shown.add_row(row["rule"], f"{row['line']:,}", output.safe(text[:44]))
+    console.print(shown)
+
+
+def _print_replay(found: Replay) -> None:
+    shown = output.table("file", "rule", " kept apart", " pass now", " still")
+    for file, after in found.after.items():
+        passing = found.pass_now(file)
+        for rule in dict.fromkeys([*found.before.get(file, {}), *after]):
+            if rule == "duplicate":
+                continue
+            shown.add_row(
+                file,
+                rule,
+                f"{found.before[file].get(rule, 0):,}",
+                f"{passing.get(rule, 0):,}",
+                f"{after.get(rule, 0):,}",
+            )
+    console.print(shown if shown.row_count else "nothing was kept apart")
+    for file, rows in found.rows.items():
+        console.print(f"{file}: {rows:,} rows, {found.mended.get(file, 0):,} of them mended")

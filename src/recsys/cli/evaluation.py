@@ -1,0 +1,276 @@
+"""Commands of the data scientist: compare models on a split, train on a dataset of one's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final
+
+import typer
+
+from recsys.cli import output
+from recsys.cli.output import JsonOption, console
+from recsys.cli.source import SourceOption, choose_source
+from recsys.contract import TrainerSettings
+from recsys.embedded.home import Home
+from recsys.embedded.postgres import Postgres
+from recsys.embedded.s3 import S3
+from recsys.errors import ArtifactError
+from recsys.experiments import Model, SplitName
+
+_LOG_LINE: Final = re.compile(r"\S+ (?:INFO|WARNING|ERROR) (.+)")
+_SHOWN: Final = {
+    "rmse": "rmse",
+    "mae": "mae",
+    "ndcg@10": "ndcg@10",
+    "recall@10": "r@10",
+    "recall@20": "r@20",
+    "mrr": "mrr",
+    "coverage": "cover",
+    "fit_s": "fit s",
+}
+_REPORT_FILE: Final = "report.html"
+LIVE: Final = "live"
+_SEED: Final = TrainerSettings().seed
+
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of everything random in training.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.FIELD=VALUE",
+        help="A setting of the trainer, e.g. rating.epochs=12; may be repeated. "
+        "trainer/config.py describes all.",
+    ),
+]
+
+
+def evaluate(
+    split: Annotated[SplitName, typer.Option("--split", help="What is held out.")],
+    source: SourceOption = None,
+    models: Annotated[
+        str,
+        typer.Option("--models", help="Which, separated by commas."),
+    ] = ",".join(Model),
+    seed: SeedOption = _SEED,
+    assignments: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the trainer with baselines on a standard split of any dataset; no server is needed.
+
+    random-10: scikit-learn's train_test_split(test_size=0.1, random_state=50) over the rows in
+    file order. temporal-10, temporal-20: the last 10 or 20 % of each user's ratings by time
+    (rounded up). leave-last-out: each user's last rating. cv5: KFold(5, shuffle=True,
+    random_state=50), means over the folds.
+
+    rmse and mae are in stars; the others rank all movies that a user has not rated in training,
+    every held-out movie being relevant.
+    """
+    from recsys.dataset import open_dataset
+    from recsys.experiments import compare_models, obtain_dataset, read_in_file_order
+
+    chosen = _models(models)
+    with doing("reading the dataset") as say, TemporaryDirectory(prefix="recsys-") as folder:
+        path, md5 = obtain_dataset(source_of(source), Path(folder), lambda done, total: None)
+        with open_dataset(path) as archive:
+            rows, movies = read_in_file_order(archive)
+        result = compare_models(
+            rows, movies, split, chosen, seed=seed, assignments=assignments or (), on_line=say
+        )
+    result["dataset_md5"] = md5
+    if as_json:
+        output.print_json(result)
+        return
+    console.print(
+        f"[bold]{split}[/]: {result['holdout_rows']:,} of {result['rows']:,} ratings held out"
+        + (f", means over {result['folds']} folds" if result["folds"] > 1 else "")
+    )
+    _print_models(result["models"])
+
+
+def train(
+    source: SourceOption = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features", help="A folder with interactions.parquet and movies.parquet instead."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Gets a release's files; by default .recsys/training/out."),
+    ] = None,
+    champion: Annotated[
+        str | None,
+        typer.Option(
+            "--champion",
+            help="Compare with it: a folder that `recsys train` wrote, a release id, or `live`. "
+            "By default what is live, if the stack is up.",
+        ),
+    ] = None,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit/--no-refit", help="Fit again to all ratings, as for serving."),
+    ] = True,
+    seed: SeedOption = _SEED,
+    assignments: SetOption = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train on a dataset and compare the model with baselines and the champion; no server needed.
+
+    The same code, data and metrics as in the pipeline: what is printed here is what the gate
+    would judge. Writes the files of a release, metrics.json and report.html among them.
+    """
+    from recsys.contract import FeatureSettings
+    from recsys.experiments import check_features, make_local_features, train_locally
+
+    home = Home()
+    with doing("reading the dataset") as say, TemporaryDirectory(prefix="recsys-") as folder:
+        if features is None:
+            features = Path(folder, "features")
+            features.mkdir()
+            make_local_features(
+                source_of(source), features, FeatureSettings(), lambda done, total: None
+            )
+        check_features(features)
+        trained = train_locally(
+            features.resolve(),
+            (out or home.folder("training") / "out").resolve(),
+            seed=seed,
+            assignments=assignments or (),
+            champion=_champion(home, champion, Path(folder)),
+            refit=refit,
+            on_line=say,
+        )
+    report = _write_report(trained.folder, trained)
+    if as_json:
+        output.print_json(
+            {"out": str(trained.folder), "report": str(report), "fit_s": trained.fit_s}
+            | {"metrics": trained.metrics}
+        )
+    else:
+        print_metrics(trained.metrics, trained.fit_s)
+        console.print(f"\nfiles: {output.safe(str(trained.folder))}", soft_wrap=True)
+        console.print(f"report: {output.safe(str(report))}", soft_wrap=True)
+    if show:
+        webbrowser.open(report.as_uri())
+
+
+@contextmanager
+def doing(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows on standard error what is being done; the trainer's log lines lose their time."""
+    with output.errors.status(what) as status:
+
+        def say(line: str) -> None:
+            match = _LOG_LINE.match(line)
+            # TensorFlow greets in formats of its own.
+            text = match[1] if match else "" if "absl" in line or "port.cc" in line else line
+            if not text or text.startswith(("metrics on the holdout", "exit code 0")):
+                return
+            status.update(output.safe(text[:76]))
+            if not output.errors.is_terminal:
+                output.errors.print(f"  {text[:200]}", markup=False, soft_wrap=True)
+
+        if not output.errors.is_terminal:
+            output.errors.print(f"  {what}")
+        yield say
+
+
+def _models(text: str) -> list[Model]:
+    chosen = []
+    for name in text.split(","):
+        try:
+            chosen.append(Model(name.strip()))
+        except ValueError:
+            raise typer.BadParameter(
+                f"no model {name.strip()!r}; there are {', '.join(Model)}"
+            ) from None
+    return list(dict.fromkeys(chosen))
+
+
+def source_of(given: str | None) -> str:
+    """The dataset meant; unlike `choose_source`, one that is given is not remembered."""
+    return given or choose_source(Home(), None)
+
+
+def _champion(home: Home, given: str | None, folder: Path) -> Path | None:
+    """The folder of what to compare with; None where nothing was asked for and nothing is live."""
+    from recsys.releases import fetch_evaluated, live_release
+
+    if given is not None and Path(given).is_dir():
+        return Path(given).resolve()
+    if given is None and not _stack_is_up(home):
+        return None
+    with output.services() as services:
+        release_id = live_release(services) if given in (None, LIVE) else given
+        if release_id is None:
+            return None
+        try:
+            return fetch_evaluated(services, release_id, folder)
+        except ArtifactError as error:
+            if given is not None:
+                raise
+            output.errors.print(f"[yellow]notice:[/] not compared with {release_id}: {error}")
+            return None
+
+
+def _stack_is_up(home: Home) -> bool:
+    if os.environ.get("RECSYS_PG_DSN"):
+        return True
+    return home.path.exists() and all(
+        service.status().running for service in (Postgres(home), S3(home))
+    )
+
+
+def _write_report(folder: Path, trained: Any) -> Path:
+    from recsys.reports import render_report
+
+    path = folder / _REPORT_FILE
+    html = render_report(metrics=trained.metrics, history=trained.history, lineage=trained.lineage)
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+def _print_models(models: list[dict[str, Any]]) -> None:
+    shown = output.table("model", *(f" {head}" for head in _SHOWN.values()))
+    for model in models:
+        shown.add_row(model["name"], *(_number(model.get(key), key) for key in _SHOWN))
+    console.print(shown)
+
+
+def print_metrics(metrics: dict[str, Any], fit_s: float | None) -> None:
+    """The model beside baselines and champion, and how sure the differences are.
+
+    Args:
+        metrics: as `recsys.evaluation.evaluate` returns them.
+        fit_s: seconds of the fit; None: not known.
+    """
+    rows = [{"name": "this model", **metrics["model"], "fit_s": fit_s}]
+    rows += [{"name": name, **values} for name, values in metrics["baselines"].items() if values]
+    if champion := metrics.get("champion"):
+        rows.append({"name": "champion", **champion})
+        rows.append({"name": "  model on same", **champion["candidate"]})
+    console.print(
+        f"holdout: {metrics['holdout']['rows']:,} ratings of {metrics['holdout']['users']:,} users"
+    )
+    _print_models(rows)
+    if confidence := metrics.get("confidence"):
+        console.print(f"\n{confidence['level']:.0%} intervals of differences")
+        shown = output.table("difference", " low", " high")
+        for name, interval in confidence["differences"].items():
+            shown.add_row(name, *(f"{end:+.4f}" for end in interval or (float("nan"),) * 2))
+        console.print(shown)
+    for name, reason in metrics.get("skipped", {}).items():
+        console.print(f"{name} is left out: {reason}", style="dim")
+
+
+def _number(value: float | None, key: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if key == "fit_s" else f"{value:.4f}"

@@ -1,0 +1,284 @@
+"""Commands about releases: what is live and why, and changing it."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from recsys import ledger, monitoring, releases
+from recsys.cli import output
+from recsys.cli.data import print_data
+from recsys.cli.output import JsonOption, ReasonOption, YesOption, console
+from recsys.errors import LedgerError
+from recsys.releases import RetentionSettings
+
+ReleaseArgument = Annotated[str, typer.Argument(help="A release id; `recsys releases` lists them.")]
+
+
+def show_status(as_json: JsonOption = False) -> None:
+    """Say what is live, what was before, and whether anything is out of order.
+
+    Works with Airflow stopped. Exit code 0 even when nothing was promoted yet.
+    """
+    with output.services() as services:
+        found = monitoring.read_status(services)
+        if as_json:
+            found["data"] = monitoring.why(services)["data"] if found["champion"] else None
+    if as_json:
+        output.print_json(found)
+        return
+    champion = found["champion"]
+    if champion is None:
+        console.print("Nothing was promoted yet. `recsys run` runs the pipeline.")
+        return
+    facts = output.table("", "")
+    facts.add_row("champion", f"[bold green]{champion['release_id']}[/]")
+    facts.add_row("promoted", f"{champion['promoted_at']:%Y-%m-%d %H:%M:%S %Z}")
+    facts.add_row("dataset md5", champion["dataset_md5"])
+    facts.add_row("RMSE", _number(champion["metrics"].get("rmse")))
+    facts.add_row("NDCG@10", _number(champion["metrics"].get("ndcg@10")))
+    previous = found["previous_champion"]
+    facts.add_row("before it", previous["release_id"] if previous else "nothing")
+    journal = found["open_journal"]
+    facts.add_row(
+        "journal",
+        f"[yellow]open: {journal['kind']} of {journal['to_release']}[/]" if journal else "closed",
+    )
+    in_order = found["public_copies_in_order"]
+    facts.add_row("public copies", "in order" if in_order else "[yellow]recsys recover[/]")
+    console.print(facts)
+
+
+def list_releases(as_json: JsonOption = False) -> None:
+    """List all releases, newest first, with their states and metrics."""
+    with output.services() as services, services.connect() as conn:
+        known = ledger.all_releases(conn) if ledger.applied(conn) else []
+    if as_json:
+        output.print_json([monitoring.release_facts(r) for r in known])
+        return
+    listed = output.table("release", "state", "made", " RMSE", " NDCG@10")
+    for release in known:
+        metrics = monitoring.release_facts(release)["metrics"]
+        listed.add_row(
+            release.release_id,
+            f"[bold green]{release.state}[/]" if release.state == "champion" else release.state,
+            f"{release.created_at:%Y-%m-%d %H:%M}",
+            _number(metrics.get("rmse")),
+            _number(metrics.get("ndcg@10")),
+        )
+    console.print(listed if known else "No release yet. `recsys run` runs the pipeline.")
+
+
+def why(
+    release: Annotated[
+        str | None, typer.Argument(help="A release id; by default the champion.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain why a release is where it is: the gate's decision and who did what."""
+    with output.services() as services:
+        found = monitoring.why(services, release)
+    if as_json:
+        output.print_json(found)
+        return
+    about = found["release"]
+    console.print(f"[bold]{about['release_id']}[/] is [bold]{about['state']}[/]\n")
+    if found["decision"]:
+        print_decision(found["decision"])
+    if found["diff"]:
+        print_diff(found["diff"])
+    if found["data"]:
+        console.print(f"\n[bold]dataset {found['data']['md5']}[/]")
+        print_data(found["data"])
+    lines = output.table("when", "who", "what", "why", title="\n[bold]history[/] (newest first)")
+    for line in found["history"][:12]:
+        moved = f"{line['from_state']} → {line['to_state']}" if line["to_state"] else line["action"]
+        who, why_ = output.safe(line["actor"]), output.safe(line["reason"])
+        lines.add_row(f"{line['at']:%m-%d %H:%M:%S}", who, moved, why_)
+    console.print(lines)
+
+
+def print_decision(decision: dict[str, Any]) -> None:
+    """Prints the gate's table."""
+    colour = "green" if decision["accepted"] else "red"
+    console.print(f"gate: [bold {colour}]{decision['reason']}[/]")
+    rules = output.table("rule", " value", " limit", "")
+    for rule in decision["rules"]:
+        mark = "[green]✓[/]" if rule["passed"] else "[red]✗[/]"
+        if not rule["passed"] and not rule.get("binding", True):
+            mark = "[yellow]![/]"
+        rules.add_row(rule["name"], _number(rule["value"]), _number(rule["threshold"]), mark)
+    console.print(rules)
+
+
+def print_diff(diff: dict[str, Any]) -> None:
+    """Prints what the site would notice."""
+    console.print(f"\n[bold]held against {diff['champion']}[/]")
+    shown = output.table("", " before", " after", " gone", " new")
+    for name in ("movies", "users"):
+        change = diff[name]
+        counts = (change[key] for key in ("before", "after", "vanished", "appeared"))
+        shown.add_row(name, *(f"{count:,}" for count in counts))
+    console.print(shown)
+    for label, key, asked in (
+        ("neighbours that stay", "neighbour_overlap", f"{diff['sentinel_movies']} movies"),
+        ("recommendations that stay", "recommendation_overlap", f"{diff['sentinel_users']} users"),
+    ):
+        share = diff[key]
+        console.print(f"{label}: {'-' if share is None else f'{share:.0%}'} of 10, for {asked}")
+
+
+def promote(
+    release: ReleaseArgument,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; it is kept in the ledger's history.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the diff, change nothing.")
+    ] = False,
+    override: Annotated[
+        bool,
+        typer.Option(
+            "--override",
+            help="Although the gate has not accepted it: in your own name (RECSYS_ACTOR), audited.",
+        ),
+    ] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an accepted release the champion: model and vectors as one pair.
+
+    Verifies its artifacts and tables first; readers notice nothing but the new answers. One that
+    the gate rejected is refused, unless a named person overrides the gate; `recsys why` shows who.
+    """
+    if not (dry_run or reason):
+        raise typer.BadParameter("needed, unless this is a --dry-run", param_hint="--reason")
+    with output.services() as services:
+        if dry_run:
+            with output.errors.status("checking artifacts and tables"):
+                diff = releases.rehearse(services, release, override=override)
+            if as_json:
+                found = diff.model_dump(mode="json") if diff else None
+                output.print_json({"release_id": release, "changed": False, "diff": found})
+                return
+            console.print(f"{release} is whole and could be promoted; nothing was changed.")
+            if diff is not None:
+                print_diff(diff.model_dump(mode="json"))
+            return
+        actor = output.actor()
+        if override:
+            releases.check_person(actor)
+            question = f"Make {release} the champion against the gate, in the name of {actor}?"
+        else:
+            question = f"Make {release} the champion?"
+        output.confirm(question, yes)
+        with output.errors.status("checking artifacts and tables, then switching"):
+            change = releases.promote_release(
+                services, release, actor=actor, reason=reason, override=override
+            )
+    if as_json:
+        output.print_json(vars(change))
+    else:
+        _print_change(change)
+
+
+def rollback(
+    reason: ReasonOption,
+    to: Annotated[
+        str | None, typer.Option("--to", help="A retained release; by default the one before.")
+    ] = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring an earlier release back, model and vectors together, without any re-computing.
+
+    The release left behind is marked and not promoted again by itself.
+    """
+    began = time.monotonic()
+    with output.services() as services:
+        with services.connect() as conn:
+            ledger.check_current(conn)
+            champion = ledger.champion(conn)
+            target = ledger.get(conn, to) if to else ledger.rollback_target(conn)
+        if champion is None or target is None:
+            raise LedgerError(
+                "there is no earlier champion to go back to",
+                hint="`recsys releases` lists what is retained; `--to` takes one by name",
+            )
+        output.confirm(f"Leave {champion.release_id} and go back to {target.release_id}?", yes)
+        with output.errors.status("checking artifacts and tables, then switching"):
+            change = releases.roll_back(
+                services, target.release_id, actor=output.actor(), reason=reason
+            )
+    seconds = time.monotonic() - began
+    if as_json:
+        output.print_json({**vars(change), "seconds": round(seconds, 3)})
+    else:
+        _print_change(change)
+        console.print(f"took {seconds:.2f} s")
+
+
+def recover(as_json: JsonOption = False) -> None:
+    """Undo an interrupted promotion and mend the public copies. Safe at any time.
+
+    Also sets up the ledger in a new database and upgrades an older one.
+    """
+    with output.services() as services:
+        with output.errors.status("comparing the public copies with the champion"):
+            found = releases.recover_promotion(services, actor=output.actor())
+    if as_json:
+        output.print_json({**vars(found), "needed": found.needed})
+    elif found.undone:
+        console.print(f"Undid the interrupted promotion of {found.undone}.")
+    elif found.copies_mended:
+        console.print("Mended the public copies: they equal the champion again.")
+    else:
+        console.print("Nothing to recover: the public copies equal the champion.")
+
+
+def retire(
+    keep: Annotated[
+        int, typer.Option("--keep", min=0, help="Newest complete releases to keep.")
+    ] = RetentionSettings().keep_releases,
+    reason: ReasonOption = "retention",
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Drop tables and objects of old releases; never the champion or the one before it."""
+    retention = RetentionSettings(keep_releases=keep)
+    with output.services() as services:
+        with services.connect() as conn:
+            ledger.check_current(conn)
+            known = ledger.all_releases(conn)
+        stay = releases.kept(known, retention)
+        going = [r.release_id for r in known if r.release_id not in stay and r.state != "retired"]
+        retired: list[str] = []
+        if going:
+            output.confirm(f"Drop {', '.join(going)} for good?", yes)
+            with output.errors.status("dropping tables and objects"):
+                retired = releases.retire_old_releases(
+                    services, retention, actor=output.actor(), reason=reason
+                )
+    if as_json:
+        output.print_json({"retired": retired})
+    elif going:
+        console.print(f"Retired {', '.join(retired) or 'nothing'}.")
+    else:
+        console.print("Nothing to retire.")
+
+
+def _print_change(change: releases.Change) -> None:
+    if not change.changed:
+        console.print(f"{change.to_release} is the champion already; nothing was changed.")
+        return
+    console.print(
+        f"[bold green]{change.to_release}[/] is the champion"
+        + (f"; {change.from_release} was left" if change.from_release else "")
+        + "."
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,281 @@
+"""Commands that run the pipeline."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from recsys import dataset, ledger, monitoring, recommend
+from recsys.cli import output
+from recsys.cli.data import print_data
+from recsys.cli.evaluation import print_metrics
+from recsys.cli.output import JsonOption, console
+from recsys.cli.queries import print_movies
+from recsys.cli.releases import print_decision
+from recsys.cli.report import save
+from recsys.cli.source import SourceOption, choose_source
+from recsys.dataset import shown_sources
+from recsys.embedded import airflow, runs, stack
+from recsys.embedded.home import Home
+from recsys.errors import RecsysError, TransientError
+from recsys.services import Services
+
+DAG_ID = "movie_rec_sys"
+_KNOWN_MOVIES = ("Toy Story (1995)", "Matrix, The (1999)")
+
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Run even if this build was judged before.")
+]
+AcceptDriftOption = Annotated[
+    bool,
+    typer.Option("--accept-drift", help="Go on although the dataset is far from the champion's."),
+]
+
+
+def demo(
+    source: SourceOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole pipeline once on one machine and show what came out.
+
+    Starts PostgreSQL and S3 if they are not running, runs the DAG, prints the gate's decision,
+    rows in quarantine and drift, what is live, similar movies and recommendations, and stops what
+    it started. Without a network and without --source it uses a generated sample.
+    """
+    home = Home()
+    with stack.data_services(home):
+        services = output.embedded_services(home)
+        # Trying one dataset after another is what a demo is for: drift is shown, not a limit.
+        conf = _conf(home, source, force, accept_drift=True)
+        result = _run(home, conf, quiet=as_json)
+        if as_json:
+            output.print_json(_document(services, result))
+        else:
+            _report(result)
+            if result.succeeded:
+                _show(services, result)
+    if not result.succeeded:
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+def run(
+    source: SourceOption = None,
+    force: ForceOption = False,
+    accept_drift: AcceptDriftOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the pipeline: through Airflow if `recsys up` is running, else in this process.
+
+    Exit code 0: the run succeeded (a rejected candidate is a success); 1: it failed.
+    """
+    home = Home()
+    with stack.data_services(home):
+        conf = _conf(home, source, force, accept_drift)
+        if airflow.status(home).running:
+            result = _run_in_airflow(home, conf, quiet=as_json)
+        else:
+            result = _run(home, conf, quiet=as_json)
+        document = _document(output.embedded_services(home), result)
+    if as_json:
+        output.print_json(document)
+    else:
+        _report(result)
+    if not result.succeeded:
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+def make_sample(
+    path: Annotated[Path, typer.Argument(help="The zip to write; its md5 goes beside it.")],
+    ratings: Annotated[int, typer.Option("--ratings", min=100, help="How many.")] = 100_000,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate a dataset in MovieLens format, with structure that models can learn."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with console.status(f"generating {ratings:,} ratings"):
+        made = dataset.write_sample(path, ratings=ratings, seed=seed)
+    if as_json:
+        output.print_json(vars(made))
+        return
+    shown = output.safe(str(path))
+    console.print(
+        f"{shown}: {made.ratings:,} ratings, {made.users:,} users, {made.movies:,} movies"
+    )
+    console.print(f"Try it: recsys demo --source {shown}")
+
+
+def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> dict[str, Any]:
+    return {
+        "source": choose_source(home, source),
+        "force": force,
+        "accept_drift": accept_drift,
+    }
+
+
+class _Progress:
+    """One line a task, live on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+        self._took: dict[str, float] = {}
+        self._state: dict[str, str] = {}
+        self._said = ""
+        self.live = Live(get_renderable=self._table, console=console, refresh_per_second=4)
+
+    def __call__(self, event: runs.Event) -> None:
+        if event["event"] == "log":
+            self._said = event["text"]
+        elif event["event"] == "task":
+            self._take(event["task_id"], event["state"])
+
+    def _take(self, task_id: str, state: str) -> None:
+        if state == self._state.get(task_id):
+            return
+        if state == "running":
+            self._began[task_id] = time.monotonic()
+        elif task_id in self._began:
+            self._took.setdefault(task_id, time.monotonic() - self._began[task_id])
+        if state in ("running", "success", "failed"):
+            self._state[task_id] = state
+        if state != "running" and task_id in self._took and not console.is_terminal:
+            console.print(f"  {task_id:<24} {state:<8} {self._took[task_id]:6.1f} s")
+
+    def _table(self) -> Table:
+        shown = output.table("", "task", "       ", "")
+        marks = {"running": "[cyan]●[/]", "success": "[green]✓[/]", "failed": "[red]✗[/]"}
+        for task_id, state in self._state.items():
+            seconds = self._took.get(task_id, time.monotonic() - self._began.get(task_id, 0.0))
+            said = self._said[:40] if state == "running" else ""
+            shown.add_row(marks[state], task_id, f"{seconds:.1f} s", f"[dim]{said}[/]")
+        return shown
+
+
+def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
+    found = monitoring.read_status(services)
+    return {
+        "run_id": result.run_id,
+        "state": result.state,
+        "reason": result.reason,
+        "tasks": result.tasks,
+        "errors": result.errors,
+        "seconds": round(result.seconds, 1),
+        **found,
+        # What the gate last compared: a rejected candidate's dataset is in `recsys why RELEASE`.
+        "data": monitoring.why(services)["data"] if found["champion"] else None,
+    }
+
+
+def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
+    environment = {"RECSYS_ACTOR": output.actor()}
+    if quiet:
+        return runs.run_once(home, DAG_ID, conf, environment=environment)
+    console.print(f"running [bold]{DAG_ID}[/] on {output.safe(shown_sources(conf['source']))}")
+    progress = _Progress()
+    if console.is_terminal:
+        with progress.live:
+            return runs.run_once(home, DAG_ID, conf, progress, environment)
+    return runs.run_once(home, DAG_ID, conf, progress, environment)
+
+
+def _run_in_airflow(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
+    result = runs.RunResult()
+    began = time.monotonic()
+    progress = _Progress()
+    shown = console.is_terminal and not quiet
+    with airflow.client(home) as client:
+        client.wait_for_dag(DAG_ID)
+        client.unpause(DAG_ID)
+        result.run_id = client.trigger(DAG_ID, conf)
+        if not quiet:
+            console.print(f"triggered [bold]{result.run_id}[/] in Airflow")
+        with progress.live if shown else nullcontext():
+            while (state := client.run_state(DAG_ID, result.run_id)) in ("queued", "running"):
+                for task in () if quiet else client.task_instances(DAG_ID, result.run_id):
+                    progress({"event": "task", "task_id": task.task_id, "state": str(task.state)})
+                time.sleep(1)
+        result.state = state
+        result.tasks = {
+            t.task_id: str(t.state) for t in client.task_instances(DAG_ID, result.run_id)
+        }
+        for task_id in ("data_is_new", "gate_candidate"):
+            found = client.xcom(DAG_ID, result.run_id, task_id, "reason")
+            result.reason = found or result.reason
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def _report(result: runs.RunResult) -> None:
+    if result.succeeded:
+        console.print(f"\n[bold]{result.reason}[/]  ({result.seconds:.0f} s)\n")
+        return
+    output.errors.print(f"[bold red]the run {result.state}[/] ({result.seconds:.0f} s)")
+    for task_id, error in result.errors.items():
+        output.errors.print(f"  {task_id}: {error}", markup=False)
+    if result.log.name:
+        output.errors.print(f"  everything it said: {result.log}", markup=False)
+    output.errors.print("  production is untouched; mend the cause and run it again")
+
+
+def _show(services: Services, result: runs.RunResult) -> None:
+    """Decision, what is live, and what it recommends."""
+    live = monitoring.read_status(services)["champion"]
+    if result.tasks.get("gate_candidate") == "success":
+        with services.connect() as conn:
+            row = conn.execute(
+                "select decision, release_id from recsys.decisions order by id desc limit 1"
+            ).fetchone()
+        if row is not None:
+            with services.connect() as conn:
+                candidate = ledger.get(conn, row[1]).complete_manifest
+            print_decision(row[0])
+            console.print("\non the holdout, each user's newest ratings")
+            print_metrics(candidate.metrics, None)
+            path = save(services, row[1], again=False)
+            console.print(f"\nreport: {output.safe(str(path))}", soft_wrap=True)
+            report = monitoring.why(services, row[1])["data"]
+            if report:
+                console.print(f"\ndataset [bold]{report['md5']}[/]")
+                print_data(report)
+    if live is None:
+        console.print("\nNothing is live yet.")
+        return
+    console.print(
+        f"\nlive: [bold green]{live['release_id']}[/]  dataset {live['dataset_md5']}  "
+        f"since {live['promoted_at']:%Y-%m-%d %H:%M:%S}"
+    )
+    try:
+        _, movie, neighbours = _known_movie(services)
+        console.print(f"\nmovies like [bold]{output.safe(movie.title)}[/]")
+        print_movies(neighbours)
+        _, movies = recommend.recommend(services, 1, 10)
+        console.print("\nmovies for user [bold]1[/]")
+        print_movies(movies)
+    except RecsysError as error:
+        output.print_error(error)
+    console.print(
+        "\nhow to go on:\n"
+        '  recsys similar "Toy Story"      recsys recommend --user 1      recsys why\n'
+        "  recsys up        Airflow's UI, PostgreSQL and S3, left running\n"
+        '  eval "$(recsys env)"            addresses for psql, boto3 and others'
+    )
+
+
+def _known_movie(
+    services: Services,
+) -> tuple[dict[str, Any], recommend.Movie, list[recommend.Movie]]:
+    """Neighbours of a movie that people know; in a dataset without it, of the most rated one."""
+    for title in _KNOWN_MOVIES:
+        try:
+            return recommend.similar(services, title, 10)
+        except TransientError:
+            raise
+        except RecsysError:
+            continue
+    return recommend.similar(services, str(recommend.best_known(services)), 10)

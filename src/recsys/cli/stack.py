@@ -1,0 +1,115 @@
+"""Commands about the one-machine stack: PostgreSQL, S3 and Airflow below one folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import asdict
+from typing import Annotated, Final
+
+import typer
+
+from recsys import monitoring
+from recsys.cli import output
+from recsys.cli.output import JsonOption, console
+from recsys.cli.source import SourceOption, choose_source
+from recsys.embedded import airflow, site, stack
+from recsys.embedded.home import Home
+
+# As Airflow's menu (Browse, Recommender releases) opens it.
+_RELEASES_PAGE: Final = "/plugin/recommender-releases"
+
+
+def up(
+    data_only: Annotated[
+        bool, typer.Option("--data-only", help="Only PostgreSQL and S3, for outside clients.")
+    ] = False,
+    source: SourceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the stack and leave it running; returns when everything answers.
+
+    Airflow then runs the pipeline every week and whenever the dataset changes. `recsys env`
+    prints what psql, boto3 and others need; `recsys down` stops it.
+    """
+    home = Home()
+    if not data_only:
+        choose_source(home, source)
+    with console.status("starting PostgreSQL and S3"):
+        data = stack.start_data_services(home)
+    found: dict[str, object] = {"home": str(home.path), "postgres": data.postgres, "s3": data.s3}
+    if not data_only:
+        with console.status("starting Airflow (about a minute)"):
+            web = airflow.start(home)
+        found["airflow"] = {
+            "url": web.url,
+            "username": web.username,
+            "password": web.password,
+            "releases": web.url.rstrip("/") + _RELEASES_PAGE,
+        }
+        with console.status("starting the site"):
+            found["site"] = site.start(home)
+    if as_json:
+        output.print_json(found)
+        return
+    shown = output.table("", "")
+    shown.add_row("PostgreSQL", data.postgres)
+    shown.add_row("S3", data.s3)
+    if not data_only:
+        shown.add_row("Airflow", f"[bold]{web.url}[/]")
+        shown.add_row("log in as", f"{web.username} / {web.password}")
+        shown.add_row("releases", f"[bold]{web.url.rstrip('/')}{_RELEASES_PAGE}[/]")
+        shown.add_row("site", f"[bold]{found['site'] or 'not set up: make setup'}[/]")
+    console.print(shown)
+    console.print('\nClients: eval "$(recsys env)"    Stop it: recsys down')
+
+
+def down(as_json: JsonOption = False) -> None:
+    """Stop everything that `up` started; data stays."""
+    home = Home()
+    with console.status("stopping"):
+        stack.stop(home)
+    if as_json:
+        output.print_json(
+            {"home": str(home.path), "services": [asdict(s) for s in stack.status(home)]}
+        )
+        return
+    console.print("Stopped. The data stays; `recsys up` starts it again.")
+
+
+def env(as_json: JsonOption = False) -> None:
+    """Print the exports with which psql, boto3 and others reach the stack; they hold secrets.
+
+    eval "$(recsys env)"
+    """
+    variables = stack.environment(Home())
+    if as_json:
+        output.print_json(variables)
+        return
+    for name, value in variables.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Look for what is wrong: servers, ledger, champion, public copies. Changes nothing.
+
+    Exit code 0: nothing wrong; 1: something is, with what to do about it.
+    """
+    services = [] if os.environ.get("RECSYS_PG_DSN") else stack.status(Home())
+    with output.services() as reached, output.errors.status("checking every retained release"):
+        problems = monitoring.problems(reached)
+    if as_json:
+        output.print_json({"services": [asdict(s) for s in services], "problems": problems})
+    else:
+        if services:
+            listed = output.table("service", "", "address", "")
+            for service in services:
+                state = "[green]running[/]" if service.running else "stopped"
+                listed.add_row(service.name, state, service.address, service.detail)
+            console.print(listed)
+        for problem in problems:
+            console.print(f"[red]✗[/] {output.safe(problem)}")
+        if not problems:
+            console.print("[green]✓[/] nothing wrong")
+    if problems:
+        raise typer.Exit(output.EXIT_FAILED)

@@ -1,0 +1,68 @@
+"""The command `tune`: a search for better settings of the trainer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from recsys.cli import output
+from recsys.cli.evaluation import SeedOption, doing, source_of
+from recsys.cli.output import JsonOption, console
+from recsys.cli.source import SourceOption
+from recsys.contract import TrainerSettings
+from recsys.experiments import Objective
+
+_SEED = TrainerSettings().seed
+
+
+def tune(
+    source: SourceOption = None,
+    objective: Annotated[
+        Objective, typer.Option("--objective", help="What to better.")
+    ] = Objective.RMSE,
+    trials: Annotated[
+        int, typer.Option("--trials", min=1, help="How many, besides the trainer's own settings.")
+    ] = 20,
+    seed: SeedOption = _SEED,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for better settings of the trainer, without looking at the holdout.
+
+    Each trial trains on an inner split of the training part; Optuna chooses the next settings.
+    What is found goes into RECSYS_BUILD_SETTINGS: the next run then makes another build, which
+    the gate judges on the holdout like any other.
+    """
+    from recsys.contract import FeatureSettings
+    from recsys.experiments import make_local_features
+    from recsys.experiments import tune as search
+
+    with doing("reading the dataset") as say, TemporaryDirectory(prefix="recsys-") as folder:
+        features = Path(folder)
+        make_local_features(
+            source_of(source), features, FeatureSettings(), lambda done, total: None
+        )
+        found = search(features, objective, trials, seed, say)
+    if as_json:
+        output.print_json(found)
+        return
+    _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    shown = output.table("trial", f" {found['objective']}", "settings")
+    shown.add_row("own", f"{found['defaults']:.4f}", "the trainer's own")
+    for number, trial in enumerate(found["trials"], 1):
+        value = "failed" if trial["value"] is None else f"{trial['value']:.4f}"
+        settings = " ".join(f"{k.split('.')[1]}={v:.3g}" for k, v in trial["overrides"].items())
+        shown.add_row(str(number), value, settings)
+    console.print(shown)
+    if not found["build_settings"]:
+        console.print("\nNo trial was better than the trainer's own settings.")
+        return
+    console.print(f"\nbest {found['objective']}: {found['best']:.4f}; to build with it:")
+    settings = json.dumps(found["build_settings"])
+    console.print(f"export RECSYS_BUILD_SETTINGS='{settings}'", markup=False, soft_wrap=True)

@@ -1,0 +1,109 @@
+"""What a release is made of: the build, its settings, and the scale of the ratings.
+
+Settings that change the outcome are part of a build's fingerprint and live here, because pipeline
+and trainer both read them. All other settings live with the code that they steer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final, Literal
+
+from pydantic import (
+    Field,
+    field_validator,
+)
+
+from recsys.contract.keys import Digest, FrozenModel, Md5
+from recsys.contract.tables import MOVIE_VECTOR_DIM
+
+FEATURES_REVISION: Final = 3
+"""Raise it when the same dataset and settings would give other interactions or vectors."""
+
+
+class Build(FrozenModel):
+    """What a release is made of: the same build always gives the same release id.
+
+    Args:
+        dataset_md5: md5 of the dataset's zip.
+        trainer_digest: digest of the trainer image (or of the trainer's sources on one machine).
+        settings: the settings that change the outcome, as plain JSON values.
+    """
+
+    dataset_md5: Md5
+    trainer_digest: Digest
+    settings: dict[str, Any]
+
+    @field_validator("settings")
+    @classmethod
+    def _is_json(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        # Serialized leniently, NaN and infinity become null: the fingerprint of another build.
+        try:
+            json.dumps(settings, allow_nan=False)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        return settings
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (64 hex digits) of the build as canonical JSON."""
+        canonical = json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def release_id(self) -> str:
+        """``<first 8 of dataset md5>-<first 8 of fingerprint>``."""
+        return f"{self.dataset_md5[:8]}-{self.fingerprint[:8]}"
+
+
+MIN_STARS: Final = 0.5
+MAX_STARS: Final = 5.0
+
+
+class RuleShares(FrozenModel):
+    """The largest share of a file's rows that may break each rule of `recsys.features.Rule`.
+
+    What breaks one rule now and then is noise; a share beyond these is a change of format.
+    """
+
+    encoding: float = Field(default=0.02, ge=0, le=1)
+    field_count: float = Field(default=0.02, ge=0, le=1)
+    wrong_type: float = Field(default=0.02, ge=0, le=1)
+    user_id_range: float = Field(default=0.02, ge=0, le=1)
+    movie_id_range: float = Field(default=0.02, ge=0, le=1)
+    rating_range: float = Field(default=0.02, ge=0, le=1)
+    timestamp_range: float = Field(default=0.02, ge=0, le=1)
+    title_length: float = Field(default=0.02, ge=0, le=1)
+    unknown_movie: float = Field(default=0.05, ge=0, le=1)
+    duplicate: float = Field(default=0.2, ge=0, le=1)
+
+
+class FeatureSettings(FrozenModel):
+    """What makes interactions and movie vectors what they are."""
+
+    revision: int = FEATURES_REVISION
+    holdout_share: float = Field(
+        default=0.1, gt=0, lt=0.5, description="share of each user's last interactions"
+    )
+    vector_dim: Literal[128] = MOVIE_VECTOR_DIM
+    max_quarantine_share: float = Field(
+        default=0.05, ge=0, le=1, description="more broken rows than this fail the run"
+    )
+    max_rule_shares: RuleShares = RuleShares()
+
+
+class TrainerSettings(FrozenModel):
+    """What the trainer is told; its own defaults hold for what is not named here."""
+
+    seed: int = Field(default=20, ge=0)
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+
+class BuildSettings(FrozenModel):
+    """All settings that change the outcome of a build."""
+
+    features: FeatureSettings = FeatureSettings()
+    trainer: TrainerSettings = TrainerSettings()

@@ -1,0 +1,107 @@
+"""Names in the object store: release ids, keys of objects, and the columns of stored files."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+)
+
+PUBLIC_MODEL_KEY: Final = "latest_model.keras"
+PUBLIC_POINTER_KEY: Final = "latest.json"
+RELEASE_ID_TAG: Final = "release-id"
+"""S3 user metadata of the public model: the release that it is a copy of."""
+Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+ReleaseId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{8}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+_RELEASE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+class FrozenModel(BaseModel):
+    """A pydantic model that is immutable and rejects unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def check_release_id(text: str) -> str:
+    """Returns ``text`` if it has the form of a release id, else raises ValueError."""
+    if not _RELEASE_ID.fullmatch(text):
+        raise ValueError(
+            f"not a release id: found {text[:40]!r}, expected 8 hex digits, '-', 8 hex digits"
+        )
+    return text
+
+
+def check_md5(text: str) -> str:
+    """Returns ``text`` if it is 32 lower-case hex digits, else raises ValueError."""
+    if not _MD5.fullmatch(text):
+        raise ValueError(f"not an md5: found {text[:40]!r}, expected 32 lower-case hex digits")
+    return text
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not a name of a stored file: {name[:80]!r}")
+    return name
+
+
+def dataset_key(md5: str, name: str) -> str:
+    """S3 key of a raw file of a dataset, e.g. ``datasets/<md5>/dataset.zip``."""
+    return f"datasets/{check_md5(md5)}/{_check_name(name)}"
+
+
+def features_key(md5: str, name: str) -> str:
+    """S3 key of a file made from a dataset, e.g. ``features/<md5>/interactions.parquet``."""
+    return f"features/{check_md5(md5)}/{_check_name(name)}"
+
+
+def release_prefix(release_id: str) -> str:
+    """Prefix of all objects of a release, ending in a slash."""
+    return f"releases/{check_release_id(release_id)}/"
+
+
+def release_key(release_id: str, name: str) -> str:
+    """S3 key of an artifact of a release, e.g. ``releases/<id>/model.keras``."""
+    return release_prefix(release_id) + _check_name(name)
+
+
+DATASET_FILE: Final = "dataset.zip"
+INTERACTIONS_FILE: Final = "interactions.parquet"
+"""Columns: userId int32, movieId int32, rating float32 (stars), timestamp int64 (s since 1970,
+UTC), split (categorical: ``train`` or ``holdout``). Sorted by (userId, timestamp, movieId)."""
+MOVIES_FILE: Final = "movies.parquet"
+"""Columns: movieId int32, title str, year int16 (null when unknown), genres list[str]."""
+QUARANTINE_FILE: Final = "quarantine.parquet"
+STATS_FILE: Final = "stats.json"
+"""Written last: features without it do not exist."""
+MOVIE_VECTORS_FILE: Final = "movie_vectors.parquet"
+"""Like every parquet of vectors: id int32 (unique), vector array[float32, dim]; the user towers
+have ``seen`` list[int32] besides."""
+MODEL_FILE: Final = "model.keras"
+MANIFEST_FILE: Final = "manifest.json"
+METRICS_FILE: Final = "metrics.json"
+HISTORY_FILE: Final = "training_history.json"
+HOLDOUT_PREDICTIONS_FILE: Final = "holdout_predictions.parquet"
+"""Columns: userId int32, movieId int32, rating float32, prediction float32 (stars)."""
+HOLDOUT_RECOMMENDATIONS_FILE: Final = "holdout_recommendations.parquet"
+"""Columns: userId int32, rank int16 (1 is best), movieId int32, score float32; the best 100 movies
+that the user has not rated in the training part, for every user of the holdout."""
+GOLDEN_FILE: Final = "golden_predictions.json"
+TRAINER_LOG_FILE: Final = "trainer.log"
+REPORT_FILE: Final = "report.html"
+"""Beside a release's artifacts but none of them: made after the decision, anew at will."""
+LINEAGE_FILE: Final = "lineage.json"
+"""Beside the artifacts of a training without a store; a release's lineage is in its manifest."""
+EVALUATED_MODEL_FILE: Final = "evaluated/model.keras"
+"""The model that the metrics are of, fitted to the training part alone: a later run asks it, as
+champion, about its own holdout. Releases of an older trainer have none."""
+EVALUATED_USER_TOWERS_FILE: Final = "evaluated/user_towers.parquet"
+"""Like ``towers/user_towers.parquet``; ``seen`` is the user's training part."""
+EVALUATED_MOVIE_TOWERS_FILE: Final = "evaluated/movie_towers.parquet"

@@ -1,0 +1,139 @@
+"""The manifest of a release and the records that it refers to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from recsys.contract.build import Build
+from recsys.contract.keys import (
+    GOLDEN_FILE,
+    HISTORY_FILE,
+    HOLDOUT_PREDICTIONS_FILE,
+    HOLDOUT_RECOMMENDATIONS_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    FrozenModel,
+    ReleaseId,
+    Sha256,
+    release_key,
+)
+from recsys.contract.tables import PUBLIC_TABLES
+
+MANIFEST_SCHEMA: Final = 1
+GOLDEN_TOLERANCE: Final = 1e-3
+"""Stars by which a golden prediction may differ in another process on another machine."""
+
+
+class Artifact(FrozenModel):
+    """One stored file of a release."""
+
+    name: str
+    key: str
+    sha256: Sha256
+    size: int = Field(ge=0, description="bytes")
+
+
+class Dims(FrozenModel):
+    """Dimension of each kind of vector of a release."""
+
+    movie_vectors: int = Field(gt=0)
+    towers: int = Field(gt=0)
+
+
+class Serving(FrozenModel):
+    """How the artifacts for serving were brought up to date with all interactions."""
+
+    method: Literal["refit", "fold_in"]
+    interactions: int = Field(gt=0, description="rows that the served model knows")
+    shift_rmse: float = Field(
+        ge=0, description="stars between evaluated and served predictions on the holdout's pairs"
+    )
+
+
+class Manifest(FrozenModel):
+    """A release's ``manifest.json``: written once, last; a release without one does not exist.
+
+    Raises:
+        pydantic.ValidationError: a field is missing, unknown or contradicts another.
+    """
+
+    manifest_schema: Literal[1] = MANIFEST_SCHEMA
+    release_id: ReleaseId
+    build: Build
+    fingerprint: Sha256
+    run_nonce: str = Field(min_length=8, max_length=64, pattern=r"^[0-9A-Za-z-]+$")
+    artifacts: tuple[Artifact, ...]
+    dims: Dims
+    serving: Serving
+    metrics: dict[str, Any]
+    lineage: dict[str, Any] = Field(
+        description="versions, seeds, code revision, hardware, row counts"
+    )
+    created_at: datetime
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Manifest:
+        if self.build.release_id != self.release_id:
+            raise ValueError(f"release_id {self.release_id} is not its build's")
+        if self.build.fingerprint != self.fingerprint:
+            raise ValueError("fingerprint is not its build's")
+        names = [a.name for a in self.artifacts]
+        if len(set(names)) != len(names):
+            raise ValueError("an artifact is listed twice")
+        for artifact in self.artifacts:
+            if artifact.key != release_key(self.release_id, artifact.name):
+                raise ValueError(f"key of {artifact.name} lies outside the release")
+        missing = REQUIRED_ARTIFACTS - set(names)
+        if missing:
+            raise ValueError(f"artifacts missing: {', '.join(sorted(missing))}")
+        return self
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact called ``name``; KeyError if there is none."""
+        for artifact in self.artifacts:
+            if artifact.name == name:
+                return artifact
+        raise KeyError(name)
+
+    def to_json(self) -> bytes:
+        """The manifest as it is stored, UTF-8."""
+        return self.model_dump_json(indent=2).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Manifest:
+        """Reads a stored manifest; raises pydantic.ValidationError if it is not one."""
+        return cls.model_validate_json(data)
+
+
+REQUIRED_ARTIFACTS: Final = frozenset(
+    {
+        MODEL_FILE,
+        METRICS_FILE,
+        HISTORY_FILE,
+        HOLDOUT_PREDICTIONS_FILE,
+        HOLDOUT_RECOMMENDATIONS_FILE,
+        GOLDEN_FILE,
+        *(t.artifact for t in PUBLIC_TABLES if t.artifact),
+    }
+)
+
+
+class GoldenPredictions(FrozenModel):
+    """Inputs and the stars that the stored model gave for them, known and unknown ids alike."""
+
+    user_ids: list[int] = Field(min_length=1)
+    movie_ids: list[int] = Field(min_length=1)
+    stars: list[float] = Field(min_length=1)
+    keras_version: str
+
+    @model_validator(mode="after")
+    def _same_length(self) -> GoldenPredictions:
+        if not len(self.user_ids) == len(self.movie_ids) == len(self.stars):
+            raise ValueError("user_ids, movie_ids and stars differ in length")
+        return self

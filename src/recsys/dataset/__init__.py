@@ -1,0 +1,6 @@
+"""From a source's URL to verified bytes: fetching, checking and opening a MovieLens zip."""
+
+import lazy_loader
+
+# The public face is listed in __init__.pyi; a module is imported when one of its names is used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

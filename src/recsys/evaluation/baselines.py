@@ -1,0 +1,227 @@
+"""What a candidate must be better than: simple recommenders fitted to the same training part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.contract import MAX_STARS, MIN_STARS
+from recsys.evaluation.metrics import CUT, Popularity, Ranking
+from recsys.evaluation.tables import Floats, Holdout, Ints, Places, places
+
+BIAS_EPOCHS: Final = 10
+BIAS_USER_SHRINKAGE: Final = 15.0
+BIAS_MOVIE_SHRINKAGE: Final = 10.0
+NEIGHBOURS: Final = 30
+MAX_KNN_CELLS: Final = 200_000_000
+"""Users x rated movies; as float32 they take 0.8 GB."""
+MAX_KNN_OPERATIONS: Final = 1_000_000_000_000
+"""Of the two matrix products; some ten seconds on two cores."""
+_KNN_BLOCK: Final = 512
+_USER_BLOCK: Final = 256
+_ROW_BLOCK: Final = 1 << 19
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training part as arrays, by user; a movie is named by its place among all movies.
+
+    Attributes:
+        users: sorted ids of the users who rated, shape (users,).
+        n_movies: all movies of the dataset.
+        user: place of each rating's user, ascending, shape (n,).
+        movie: place of its movie, shape (n,).
+        stars: shape (n,).
+    """
+
+    users: Ints
+    n_movies: int
+    user: Places
+    movie: Places
+    stars: NDArray[np.floating]
+
+    @classmethod
+    def of(cls, train: pl.DataFrame, movies: Ints) -> Training:
+        """The arrays of a checked table; ``movies`` are sorted."""
+        if not train["userId"].is_sorted():
+            train = train.sort("userId")
+        users = train["userId"].unique().sort().to_numpy().astype(np.int64)
+        return cls(
+            users=users,
+            n_movies=len(movies),
+            user=places(train, "userId", users),
+            movie=places(train, "movieId", movies),
+            stars=train["rating"].to_numpy(),
+        )
+
+    @cached_property
+    def user_start(self) -> Ints:
+        """Where each user's ratings begin, and where the last user's end, shape (users + 1,)."""
+        return np.searchsorted(self.user, np.arange(len(self.users) + 1))
+
+    @cached_property
+    def popularity(self) -> Popularity:
+        """How many rated each movie."""
+        return Popularity(np.bincount(self.movie, minlength=self.n_movies), len(self.users))
+
+    def known(self, holdout: Holdout) -> tuple[Ints, NDArray[np.bool_]]:
+        """For each of the holdout's users the place in ``users``, and whether it is one of them."""
+        place = np.minimum(np.searchsorted(self.users, holdout.users), len(self.users) - 1)
+        return place, self.users[place] == holdout.users
+
+
+def predicted_stars(train: Training, holdout: Holdout) -> dict[str, Floats]:
+    """Predicted stars of each baseline for the holdout's pairs, each of shape (n,).
+
+    ``movie_mean`` answers the global mean for movies unseen in training. ``bias`` is
+    mu + b_user + b_movie, fitted by alternating ridge regressions with the movies first (Koren,
+    "Factor in the neighbors", ACM TKDD 4, 2010, section 2.1; epochs and shrinkage as in
+    Surprise's BaselineOnly), an unseen user or movie having no bias, cut to the range of stars.
+    """
+    n_users, n_movies = len(train.users), train.n_movies
+    mean = float(train.stars.mean(dtype=np.float64))
+    movie_rows, user_rows = train.popularity.raters, np.diff(train.user_start)
+    movie_sum = _sums(train.movie, n_movies, train.stars) - mean * movie_rows
+    user_sum = _sums(train.user, n_users, train.stars) - mean * user_rows
+    movie_bias, user_bias = np.zeros(n_movies), np.zeros(n_users)
+    for _ in range(BIAS_EPOCHS):
+        explained = _sums(train.movie, n_movies, user_bias, train.user)
+        movie_bias = (movie_sum - explained) / (BIAS_MOVIE_SHRINKAGE + movie_rows)
+        explained = _sums(train.user, n_users, movie_bias, train.movie)
+        user_bias = (user_sum - explained) / (BIAS_USER_SHRINKAGE + user_rows)
+
+    place, known = train.known(holdout)
+    asking_bias = np.where(known, user_bias[place], 0.0)[holdout.user]
+    movie_mean = mean + movie_sum / np.maximum(movie_rows, 1)
+    return {
+        "global_mean": np.full(len(holdout), mean),
+        "movie_mean": movie_mean[holdout.movie],
+        "bias": np.clip(mean + asking_bias + movie_bias[holdout.movie], MIN_STARS, MAX_STARS),
+    }
+
+
+def _sums(
+    target: Places, n: int, values: NDArray[np.floating], source: Places | None = None
+) -> Floats:
+    """Sums of ``values``, or of those at ``source``, by ``target``: (n,); in cached blocks."""
+    total = np.zeros(n)
+    for start in range(0, len(target), _ROW_BLOCK):
+        rows = slice(start, start + _ROW_BLOCK)
+        weights = values[rows] if source is None else values[source[rows]]
+        total += np.bincount(target[rows], weights=weights, minlength=n)
+    return total
+
+
+def rank_by_popularity(train: Training, holdout: Holdout) -> Ranking:
+    """The same list for all, less what each has rated: most rated in training first.
+
+    Ties go to the smaller movieId. The lists themselves are never made: a movie's rank for a user
+    is its place by popularity less the number of movies above it that the user has rated.
+    """
+    size = train.n_movies
+    order = np.argsort(-train.popularity.raters, kind="stable")
+    place_of = np.empty(size, np.int64)
+    place_of[order] = np.arange(size)
+    place, known = train.known(holdout)
+    begin = np.where(known, train.user_start[place], 0)
+    end = np.where(known, train.user_start[place + 1], 0)
+    by_user = np.argsort(holdout.user, kind="stable")
+    pair_start = np.searchsorted(holdout.user[by_user], np.arange(len(holdout.users) + 1))
+
+    rank = np.empty(len(holdout))
+    top_user, top_movie = [], []
+    for first in range(0, len(holdout.users), _USER_BLOCK):
+        users = np.arange(first, min(first + _USER_BLOCK, len(holdout.users)))
+        rows = np.concatenate([np.arange(begin[u], end[u]) for u in users])
+        owner = np.repeat(np.arange(len(users)), end[users] - begin[users])
+        # One sorted key for (user, place) answers "how many rated above" by bisection for all.
+        above = np.sort(owner * size + place_of[train.movie[rows]])
+        start = np.searchsorted(above, np.arange(len(users)) * size)
+        pairs = by_user[pair_start[users[0]] : pair_start[users[-1] + 1]]
+        asker, asked = holdout.user[pairs] - first, place_of[holdout.movie[pairs]]
+        rated_above = np.searchsorted(above, asker * size + asked) - start[asker]
+        rank[pairs] = asked - rated_above + 1
+
+        # The c-th unrated place of a user is c plus the number of rated places with at most c
+        # unrated ones before them.
+        unrated_before = above % size - (np.arange(len(above)) - start[owner])
+        unrated = size - (end - begin)[users]
+        near = unrated_before < CUT
+        owner, unrated_before = owner[near], unrated_before[near]
+        for c in range(CUT):
+            listed = np.flatnonzero(unrated > c)
+            skipped = np.bincount(owner[unrated_before <= c], minlength=len(users))
+            top_user.append(users[listed])
+            top_movie.append(order[c + skipped[listed]])
+    return Ranking(rank, np.concatenate(top_user), np.concatenate(top_movie))
+
+
+def knn_refusal(train: Training, holdout: Holdout) -> str:
+    """Why `rank_by_neighbours` is not asked: how much it would take; empty where it is little."""
+    rated = np.count_nonzero(train.popularity.raters)
+    cells = len(train.users) * rated
+    operations = 2 * rated**2 * (len(train.users) + len(holdout.users))
+    if cells <= MAX_KNN_CELLS and operations <= MAX_KNN_OPERATIONS:
+        return ""
+    return (
+        f"{len(train.users):,} users x {rated:,} rated movies: more than {MAX_KNN_CELLS:,} cells "
+        f"or {MAX_KNN_OPERATIONS:.0e} operations"
+    )
+
+
+def rank_by_neighbours(train: Training, holdout: Holdout) -> Ranking:
+    """Item-based nearest neighbours on raw ratings; see `knn_refusal` for what it may take.
+
+    A movie's score for a user is the sum of similarity x stars over those of the movie's 30 most
+    similar movies that the user has rated; similarity is the cosine of the two columns of stars,
+    unrated being 0 (Deshpande and Karypis, "Item-based top-N recommendation algorithms", ACM TOIS
+    22, 2004). Ties go to the smaller movieId.
+    """
+    rated = np.flatnonzero(train.popularity.raters)
+    column = np.zeros(train.n_movies, np.int64)
+    column[rated] = np.arange(len(rated))
+    stars = np.zeros((len(train.users), len(rated)), np.float32)
+    stars[train.user, column[train.movie]] = train.stars
+    unit = stars / np.linalg.norm(stars, axis=0)
+    place, known = train.known(holdout)
+    asking = stars[place] * known[:, None]
+
+    scores = np.zeros((len(holdout.users), train.n_movies), np.float32)
+    kept = min(NEIGHBOURS, len(rated))
+    for start in range(0, len(rated), _KNN_BLOCK):
+        block = np.arange(start, min(start + _KNN_BLOCK, len(rated)))
+        similar = unit.T[block] @ unit
+        similar[np.arange(len(block)), block] = 0  # a movie is no neighbour of itself
+        nearest = np.argpartition(similar, -kept, axis=1)[:, -kept:]
+        weights = np.zeros_like(similar)
+        np.put_along_axis(weights, nearest, np.take_along_axis(similar, nearest, axis=1), axis=1)
+        scores[:, rated[block]] = asking @ weights.T
+
+    for start in range(0, len(scores), _USER_BLOCK):
+        of_rated = scores[start : start + _USER_BLOCK, rated]
+        of_rated[asking[start : start + _USER_BLOCK] > 0] = -np.inf
+        scores[start : start + _USER_BLOCK, rated] = of_rated
+    return _by_score(scores, holdout)
+
+
+def _by_score(scores: NDArray[np.float32], holdout: Holdout) -> Ranking:
+    """The ranking that scores give, shape (users, movies); -inf is not recommended."""
+    rank = np.empty(len(holdout))
+    users, movies = [], []
+    for start in range(0, len(scores), _USER_BLOCK):
+        block = scores[start : start + _USER_BLOCK]
+        order = np.argsort(-block, axis=1, kind="stable")
+        position = np.empty_like(order)
+        np.put_along_axis(position, order, np.arange(order.shape[1])[None, :], axis=1)
+        pairs = np.flatnonzero((holdout.user >= start) & (holdout.user < start + len(block)))
+        rank[pairs] = position[holdout.user[pairs] - start, holdout.movie[pairs]] + 1.0
+        top = order[:, :CUT]
+        user, place = np.nonzero(np.isfinite(np.take_along_axis(block, top, axis=1)))
+        users.append(start + user)
+        movies.append(top[user, place])
+    return Ranking(rank, np.concatenate(users), np.concatenate(movies))

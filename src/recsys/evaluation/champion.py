@@ -1,0 +1,205 @@
+"""Candidate and champion, on the pairs of the candidate's holdout that neither was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from recsys.errors import EvaluationError
+from recsys.evaluation.confidence import Statistic, mean_of_users, rmse_of_rows
+from recsys.evaluation.metrics import Ranking, coverage, quality_by_user, rating_error
+from recsys.evaluation.tables import (
+    PAIR,
+    Floats,
+    Holdout,
+    Mask,
+    check_movies,
+    check_recommendations,
+    table,
+)
+
+_RANKED: Final = ("ndcg@10", "recall@10", "recall@20", "mrr")
+
+
+@dataclass(frozen=True)
+class ChampionAnswers:
+    """What the champion says of a candidate's holdout: its evaluated model and towers, asked anew.
+
+    Attributes:
+        release_id: the champion's.
+        predictions: userId, movieId, prediction (stars) for those of the holdout's pairs that were
+            not in the champion's own training part; both are compared on these pairs alone.
+        recommendations: userId, rank, movieId, score like a candidate's, for the users of these
+            pairs that the champion has a vector for; both are ranked on these users alone. Movies
+            rated in ``train`` must not be in them; pairs that the champion was trained on may be,
+            and are taken out of both lists.
+    """
+
+    release_id: str
+    predictions: pl.DataFrame
+    recommendations: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two on the holdout's pairs.
+
+    Attributes:
+        prediction: stars, NaN where the pair is not compared, shape (n,).
+        ranking: of its lists without the pairs left out, of the users ranked.
+    """
+
+    prediction: Floats
+    ranking: Ranking
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both sides on the same pairs.
+
+    Attributes:
+        release_id: the champion's.
+        holdout: all pairs.
+        rated: pairs that the champion was not trained on, shape (n,).
+        ranked: those of them whose user the champion has a list for, shape (n,).
+        champion: its answers.
+        candidate: its answers.
+    """
+
+    release_id: str
+    holdout: Holdout
+    rated: Mask
+    ranked: Mask
+    champion: Side
+    candidate: Side
+
+    def summary(self) -> dict[str, Any]:
+        """The champion's metrics, and the ``candidate``'s on the same pairs.
+
+        ``rows`` and ``users`` are those of the rating errors, ``ranked_users`` those of the
+        rankings; a metric of nothing is null.
+        """
+        everything = np.ones(len(self.holdout), np.bool_)
+        return {
+            "release_id": self.release_id,
+            "rows": int(self.rated.sum()),
+            "users": len(np.unique(self.holdout.user[self.rated])),
+            "ranked_users": len(np.unique(self.holdout.user[self.ranked])),
+            **self._metrics(self.champion, everything),
+            "coverage": self._coverage(self.champion),
+            "candidate": {
+                **self._metrics(self.candidate, everything),
+                "coverage": self._coverage(self.candidate),
+            },
+        }
+
+    def on_slice(self, mask: Mask) -> dict[str, Any]:
+        """``rows``, the champion's ``rmse`` and ``ndcg@10``, and the ``candidate``'s likewise."""
+        shown = ("rmse", "ndcg@10")
+        champion, candidate = (
+            self._metrics(side, mask) for side in (self.champion, self.candidate)
+        )
+        return {
+            "rows": int((self.rated & mask).sum()),
+            **{name: champion[name] for name in shown},
+            "candidate": {name: candidate[name] for name in shown},
+        }
+
+    def statistics(self) -> Mapping[str, tuple[Statistic, Statistic]]:
+        """By metric the candidate's and the champion's, for the bootstrap."""
+        holdout, n_users = self.holdout, len(self.holdout.users)
+        user = holdout.user[self.rated]
+
+        def rmse(side: Side) -> Statistic:
+            error = (side.prediction - holdout.stars)[self.rated]
+            return rmse_of_rows(user, error, n_users)
+
+        def ndcg(side: Side) -> Statistic:
+            return mean_of_users(self._quality(side, self.ranked)["ndcg@10"])
+
+        sides = (self.candidate, self.champion)
+        return {
+            "rmse": (rmse(sides[0]), rmse(sides[1])),
+            "ndcg@10": (ndcg(sides[0]), ndcg(sides[1])),
+        }
+
+    def _quality(self, side: Side, mask: Mask) -> dict[str, Floats]:
+        return quality_by_user(
+            self.holdout.user[mask], side.ranking.rank[mask], len(self.holdout.users)
+        )
+
+    def _metrics(self, side: Side, mask: Mask) -> dict[str, float | None]:
+        measured: dict[str, float | None] = dict.fromkeys(("rmse", "mae", *_RANKED))
+        rated, ranked = self.rated & mask, self.ranked & mask
+        if rated.any():
+            measured |= rating_error(self.holdout.stars[rated], side.prediction[rated])
+        if ranked.any():
+            by_user = self._quality(side, ranked)
+            measured |= {name: float(np.nanmean(values)) for name, values in by_user.items()}
+        return measured
+
+    def _coverage(self, side: Side) -> float | None:
+        if not self.ranked.any():
+            return None
+        return coverage(side.ranking, len(self.holdout.movies))
+
+
+def compare(
+    champion: ChampionAnswers,
+    holdout: Holdout,
+    train: pl.DataFrame,
+    prediction: Floats,
+    recommendations: pl.DataFrame,
+) -> Comparison:
+    """Puts a candidate's answers beside the champion's.
+
+    Args:
+        champion: what it answered.
+        holdout: the candidate's.
+        train: userId, movieId: the candidate's training part.
+        prediction: the candidate's stars, shape (n,).
+        recommendations: the candidate's, checked.
+
+    Raises:
+        EvaluationError: the champion's tables contradict the holdout or hold what is no number.
+    """
+    name = f"the champion's ({champion.release_id})"
+    predictions = table(f"{name} predictions", champion.predictions, [*PAIR, "prediction"])
+    lists = table(f"{name} recommendations", champion.recommendations, [*PAIR, "rank"])
+    strange = predictions.join(holdout.pairs, on=PAIR, how="anti")
+    if strange.height:
+        raise EvaluationError(
+            f"{name} predictions are not all of the holdout's pairs",
+            found=f"{strange.height} others, among them {strange.row(0)[:2]}",
+        )
+    check_movies(holdout.movies, **{f"{name} recommendations": lists})
+    check_recommendations(f"{name} recommendations", lists, train, holdout.users)
+
+    told = holdout.pairs.join(predictions, on=PAIR, how="left", maintain_order="left")
+    stars = told["prediction"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    rated = ~np.isnan(stars)
+    left_out = holdout.pairs.filter(pl.Series(~rated)).select(PAIR)
+    listed = np.isin(holdout.users, lists["userId"].unique().to_numpy())
+    ranked = rated & listed[holdout.user]
+    users = holdout.users[np.unique(holdout.user[ranked])].astype(np.int32)
+
+    def ranking(of: pl.DataFrame) -> Ranking:
+        kept = of.filter(pl.col("userId").is_in(users.tolist()))
+        if left_out.height:
+            kept = kept.join(left_out, on=PAIR, how="anti").with_columns(
+                pl.col("rank").rank("ordinal").over("userId")
+            )
+        return Ranking.of(kept, holdout)
+
+    return Comparison(
+        release_id=champion.release_id,
+        holdout=holdout,
+        rated=rated,
+        ranked=ranked,
+        champion=Side(stars, ranking(lists)),
+        candidate=Side(np.where(rated, prediction, np.nan), ranking(recommendations)),
+    )

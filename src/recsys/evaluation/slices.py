@@ -1,0 +1,144 @@
+"""Parts of the holdout that an average hides: new users, rare movies, genres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from recsys.errors import EvaluationError
+from recsys.evaluation.baselines import Training
+from recsys.evaluation.champion import Comparison
+from recsys.evaluation.metrics import Ranking, rating_error, subset_quality
+from recsys.evaluation.tables import Floats, Holdout, Ints, Mask
+
+USER_ACTIVITY: Final = {
+    "under 20 ratings": 0,
+    "20 to 99 ratings": 20,
+    "100 to 499 ratings": 100,
+    "500 ratings and more": 500,
+}
+MOVIE_POPULARITY: Final = {
+    "unrated": 0,
+    "1 to 9 ratings": 1,
+    "10 to 99 ratings": 10,
+    "100 to 999 ratings": 100,
+    "1000 ratings and more": 1000,
+}
+NEWEST_SHARE: Final = 0.1
+NEWEST, OTHERS = "newest tenth", "others"
+
+Slices = dict[str, dict[str, Mask]]
+
+
+def first_ratings(train: pl.DataFrame) -> pl.DataFrame | None:
+    """UserId and the timestamp of the user's first rating; None where ``train`` has no time."""
+    if "timestamp" not in train.columns:
+        return None
+    return train.group_by(pl.col("userId").cast(pl.Int64)).agg(
+        pl.col("timestamp").cast(pl.Int64).min()
+    )
+
+
+def make_slices(
+    holdout: Holdout,
+    training: Training,
+    first_seen: pl.DataFrame | None,
+    movies: pl.DataFrame | None,
+) -> Slices:
+    """Which of the holdout's pairs belong to each slice, by kind and name; empty ones are left out.
+
+    - ``user_activity``: by the number of the user's ratings in training.
+    - ``new_users``: the tenth of the holdout's users whose first rating in training is the newest,
+      those without one first; only with ``first_seen``.
+    - ``movie_popularity``: by the number of the movie's ratings in training.
+    - ``genre``: a movie is in the slice of each of its genres; only with ``movies``.
+
+    Args:
+        holdout: the pairs.
+        training: what was fitted to.
+        first_seen: see `first_ratings`.
+        movies: movieId, genres.
+    """
+    place, known = training.known(holdout)
+    activity = np.bincount(training.user, minlength=len(training.users))[place] * known
+    made = {
+        "user_activity": dict(_by_count(activity[holdout.user], USER_ACTIVITY)),
+        "new_users": dict(_newest(holdout, first_seen)),
+        "movie_popularity": dict(
+            _by_count(training.popularity.raters[holdout.movie], MOVIE_POPULARITY)
+        ),
+        "genre": dict(_genres(holdout, movies)),
+    }
+    return {kind: {n: mask for n, mask in by.items() if mask.any()} for kind, by in made.items()}
+
+
+def measure_slice(
+    holdout: Holdout,
+    mask: Mask,
+    prediction: Floats,
+    ranking: Ranking,
+    baselines: tuple[Floats, Ranking],
+    comparison: Comparison | None,
+) -> dict[str, Any]:
+    """The candidate, bias, popularity and the champion on one slice.
+
+    Ranks stay those among all movies; only the slice's pairs are relevant.
+    """
+    bias, popularity = baselines
+    truth = holdout.stars[mask]
+    measured = {
+        "rows": int(mask.sum()),
+        "users": len(np.unique(holdout.user[mask])),
+        **rating_error(truth, prediction[mask]),
+        **subset_quality(holdout, ranking, mask, ("ndcg@10", "recall@10")),
+        "baselines": {
+            "bias": {"rmse": rating_error(truth, bias[mask])["rmse"]},
+            "popularity": subset_quality(holdout, popularity, mask, ("ndcg@10",)),
+        },
+    }
+    if comparison is not None:
+        measured["champion"] = comparison.on_slice(mask)
+    return measured
+
+
+def _by_count(count: Ints, least: Mapping[str, int]) -> Iterator[tuple[str, Mask]]:
+    bounds = [*least.values(), np.iinfo(np.int64).max]
+    for name, low, high in zip(least, bounds, bounds[1:], strict=False):
+        yield name, (count >= low) & (count < high)
+
+
+def _newest(holdout: Holdout, first_seen: pl.DataFrame | None) -> Iterator[tuple[str, Mask]]:
+    if first_seen is None:
+        return
+    first = (
+        pl.DataFrame({"userId": holdout.users})
+        .join(first_seen, on="userId", how="left", maintain_order="left")["timestamp"]
+        .fill_null(np.iinfo(np.int64).max)
+        .to_numpy()
+    )
+    count = int(np.ceil(len(first) * NEWEST_SHARE))
+    newest = np.zeros(len(first), np.bool_)
+    newest[np.argsort(first, kind="stable")[-count:]] = True
+    yield NEWEST, newest[holdout.user]
+    yield OTHERS, ~newest[holdout.user]
+
+
+def _genres(holdout: Holdout, movies: pl.DataFrame | None) -> Iterator[tuple[str, Mask]]:
+    if movies is None:
+        return
+    try:
+        genres = movies.select(pl.col("movieId").cast(pl.Int64), "genres").explode("genres")
+        genres = genres.drop_nulls().filter(pl.col("movieId").is_in(holdout.movies.tolist()))
+    except pl.exceptions.PolarsError as error:
+        raise EvaluationError(
+            "movies lacks columns or has them of a wrong type",
+            found=str(error),
+            expected="movieId (integer), genres (list of str)",
+        ) from error
+    for (name,), rows in sorted(genres.group_by("genres")):
+        has = np.zeros(len(holdout.movies), np.bool_)
+        has[np.searchsorted(holdout.movies, rows["movieId"].to_numpy())] = True
+        yield str(name), has[holdout.movie]

@@ -1,0 +1,6 @@
+"""The data scientist's loop: training locally, comparing models, splits, tuning."""
+
+import lazy_loader
+
+# The public face is listed in __init__.pyi; a module is imported when one of its names is used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,20 @@
+from .comparison import Model, compare_models
+from .local import check_features, make_local_features, obtain_dataset, train_locally
+from .splits import SplitName, read_in_file_order
+from .tuning import Objective, choose_settings, measure_trial, plan_trials, tune
+
+__all__ = [
+    "Model",
+    "Objective",
+    "SplitName",
+    "check_features",
+    "choose_settings",
+    "compare_models",
+    "make_local_features",
+    "measure_trial",
+    "obtain_dataset",
+    "plan_trials",
+    "read_in_file_order",
+    "train_locally",
+    "tune",
+]

@@ -1,0 +1,185 @@
+"""The trainer and the baselines on the same split of a dataset, side by side."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from recsys import contract
+from recsys.evaluation import (
+    Holdout,
+    Training,
+    knn_refusal,
+    predicted_stars,
+    rank_by_neighbours,
+    rank_by_popularity,
+    ranking_metrics,
+    rating_error,
+)
+from recsys.experiments.local import train_locally
+from recsys.experiments.splits import SplitName, held_out, with_split
+
+METRICS: Final = ("rmse", "mae", "ndcg@10", "recall@10", "recall@20", "mrr", "coverage", "fit_s")
+
+Measured = dict[str, float | None]
+
+
+class Model(StrEnum):
+    """What can be compared."""
+
+    TRAINER = "trainer"
+    GLOBAL_MEAN = "global_mean"
+    MOVIE_MEAN = "movie_mean"
+    BIAS = "bias"
+    POPULARITY = "popularity"
+    ITEM_KNN = "item_knn"
+
+
+def compare_models(
+    rows: pl.DataFrame,
+    movies: pl.DataFrame,
+    split: SplitName,
+    models: Sequence[Model],
+    *,
+    seed: int,
+    assignments: Sequence[str],
+    on_line: Callable[[str], None],
+) -> dict[str, Any]:
+    """Trains and measures each model on each fold of a split.
+
+    Args:
+        rows: userId, movieId, rating, timestamp, in the order of the file.
+        movies: as in ``movies.parquet``.
+        split: what is held out.
+        models: which of them.
+        seed: the trainer's.
+        assignments: its settings, like ``rating.epochs=12``.
+        on_line: told what is being done.
+
+    Returns:
+        ``split``, ``rows``, ``folds``, ``holdout_rows`` (all folds), and ``models``: for each its
+        ``name`` and the mean over folds of each of `METRICS`, null where it does not apply. With
+        several folds ``std`` has the standard deviations between them. ``fit_s`` is the time of
+        fitting what was evaluated, without starting a process or evaluating.
+    """
+    folds: list[dict[Model, Measured]] = []
+    held_rows = 0
+    for number, holdout in enumerate(held_out(split, rows), 1):
+        held_rows += int(holdout.sum())
+
+        def say(line: str, number: int = number) -> None:
+            on_line(f"fold {number}: {line}" if split is SplitName.CV5 else line)
+
+        folds.append(_measure(with_split(rows, holdout), movies, models, seed, assignments, say))
+    return {
+        "split": str(split),
+        "rows": rows.height,
+        "folds": len(folds),
+        "holdout_rows": held_rows,
+        "seed": seed,
+        "models": [_summary(model, [fold[model] for fold in folds]) for model in models],
+    }
+
+
+def _measure(
+    interactions: pl.DataFrame,
+    movies: pl.DataFrame,
+    models: Sequence[Model],
+    seed: int,
+    assignments: Sequence[str],
+    on_line: Callable[[str], None],
+) -> dict[Model, Measured]:
+    measured: dict[Model, Measured] = {}
+    wanted = [model for model in models if model is not Model.TRAINER]
+    if wanted:
+        measured |= _baselines(interactions, movies, wanted, on_line)
+    if Model.TRAINER in models:
+        measured[Model.TRAINER] = _trainer(interactions, movies, seed, assignments, on_line)
+    return measured
+
+
+def _trainer(
+    interactions: pl.DataFrame,
+    movies: pl.DataFrame,
+    seed: int,
+    assignments: Sequence[str],
+    on_line: Callable[[str], None],
+) -> Measured:
+    with TemporaryDirectory(prefix="recsys-evaluate-") as folder:
+        features = Path(folder, "features")
+        features.mkdir()
+        interactions.write_parquet(features / contract.INTERACTIONS_FILE)
+        movies.write_parquet(features / contract.MOVIES_FILE)
+        trained = train_locally(
+            features,
+            Path(folder, "out"),
+            seed=seed,
+            assignments=assignments,
+            refit=False,
+            on_line=on_line,
+        )
+        return {**trained.metrics["model"], "fit_s": trained.fit_s}
+
+
+def _baselines(
+    interactions: pl.DataFrame,
+    movies: pl.DataFrame,
+    models: Sequence[Model],
+    on_line: Callable[[str], None],
+) -> dict[Model, Measured]:
+    ids = np.sort(movies["movieId"].to_numpy()).astype(np.int64)
+    held = pl.col("split") == "holdout"
+    training = Training.of(interactions.filter(~held), ids)
+    holdout = Holdout.of(interactions.filter(held), ids)
+    popularity = training.popularity
+    measured: dict[Model, Measured] = {}
+    stars = {Model.GLOBAL_MEAN, Model.MOVIE_MEAN, Model.BIAS} & set(models)
+    if stars:
+        began = time.monotonic()
+        guesses = predicted_stars(training, holdout)
+        # One fit gives all three; it is the bias model's.
+        took = {Model.BIAS: time.monotonic() - began}
+        for model in stars:
+            error = rating_error(holdout.stars, guesses[model])
+            measured[model] = {**error, "fit_s": took.get(model)}
+    if Model.POPULARITY in models:
+        began = time.monotonic()
+        ranking = rank_by_popularity(training, holdout)
+        took_s = time.monotonic() - began
+        measured[Model.POPULARITY] = {
+            **ranking_metrics(holdout, ranking, popularity),
+            "fit_s": took_s,
+        }
+    if Model.ITEM_KNN in models:
+        measured[Model.ITEM_KNN] = {}
+        if refusal := knn_refusal(training, holdout):
+            on_line(f"item_knn is left out: {refusal}")
+        else:
+            on_line("item_knn: similarities of all pairs of movies")
+            began = time.monotonic()
+            ranking = rank_by_neighbours(training, holdout)
+            took_s = time.monotonic() - began
+            measured[Model.ITEM_KNN] = {
+                **ranking_metrics(holdout, ranking, popularity),
+                "fit_s": took_s,
+            }
+    return measured
+
+
+def _summary(model: Model, folds: Sequence[Measured]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"name": str(model)}
+    spread: dict[str, float] = {}
+    for metric in METRICS:
+        values = [value for fold in folds if (value := fold.get(metric)) is not None]
+        summary[metric] = statistics.fmean(values) if values else None
+        if len(values) > 1:
+            spread[metric] = statistics.stdev(values)
+    return {**summary, "std": spread} if len(folds) > 1 else summary

@@ -1,0 +1,129 @@
+"""Ways to hide part of a dataset, so that models can be compared on any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive
+from recsys.errors import DatasetError
+from recsys.features import INTERACTION_SCHEMA, SPLIT, read_movies, read_ratings, resolve_duplicates
+
+RANDOM_STATE: Final = 50
+FOLDS: Final = 5
+
+Mask = NDArray[np.bool_]
+
+
+class SplitName(StrEnum):
+    """Which rows are held out."""
+
+    RANDOM_10 = "random-10"
+    TEMPORAL_10 = "temporal-10"
+    TEMPORAL_20 = "temporal-20"
+    LEAVE_LAST_OUT = "leave-last-out"
+    CV5 = "cv5"
+
+
+def read_in_file_order(archive: DatasetArchive) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The valid ratings of a dataset in the order of its file, and its movies.
+
+    Of a pair of user and movie that occurs twice the later rating stands, where it stands.
+
+    Returns:
+        userId, movieId, rating, timestamp; and movies as in ``movies.parquet``.
+
+    Raises:
+        DatasetError: the archive is damaged, or holds no valid row.
+    """
+    movies = read_movies(archive.chunks(MOVIES_CSV)).rows
+    parts = [batch.rows for batch in read_ratings(archive.chunks(RATINGS_CSV), movies["movieId"])]
+    if not any(part.height for part in parts):
+        raise DatasetError("the dataset holds no valid rating", expected="at least one")
+    rows, _ = resolve_duplicates(pl.concat(parts).sort("line"))
+    return rows.sort("line").drop("line"), movies
+
+
+def held_out(name: SplitName, rows: pl.DataFrame) -> Iterator[Mask]:
+    """Which rows are held out, once for each fold.
+
+    - ``random-10``: scikit-learn's ``train_test_split(test_size=0.1, random_state=50)``.
+    - ``temporal-10``, ``temporal-20``: of n ratings of a user the last ceil(n / 10) or ceil(n / 5).
+    - ``leave-last-out``: each user's last rating.
+    - ``cv5``: scikit-learn's ``KFold(5, shuffle=True, random_state=50)``.
+
+    Where time decides, ties go by movieId, and a user's only rating is never held out.
+
+    Args:
+        name: which of them.
+        rows: userId, movieId, timestamp, in the order of the file.
+
+    Raises:
+        DatasetError: there are too few rows.
+    """
+    if rows.height < 2 * FOLDS:
+        raise DatasetError(
+            "too few ratings to split", found=rows.height, expected=f"at least {2 * FOLDS}"
+        )
+    match name:
+        case SplitName.RANDOM_10:
+            yield _random_tenth(rows.height)
+        case SplitName.TEMPORAL_10:
+            yield _last(rows, (pl.len() / 10).ceil())
+        case SplitName.TEMPORAL_20:
+            yield _last(rows, (pl.len() / 5).ceil())
+        case SplitName.LEAVE_LAST_OUT:
+            yield _last(rows, pl.lit(1.0))
+        case SplitName.CV5:
+            yield from _folds(rows.height)
+
+
+def with_split(rows: pl.DataFrame, holdout: Mask) -> pl.DataFrame:
+    """The rows as in ``interactions.parquet``, those of ``holdout`` marked so."""
+    split = (
+        pl.when(pl.Series(holdout)).then(pl.lit("holdout", SPLIT)).otherwise(pl.lit("train", SPLIT))
+    )
+    return (
+        rows.with_columns(split=split)
+        .sort("userId", "timestamp", "movieId")
+        .select(INTERACTION_SCHEMA.names())
+        .cast(INTERACTION_SCHEMA)
+    )
+
+
+def _random_tenth(n: int) -> Mask:
+    from sklearn.model_selection import train_test_split
+
+    _, test = train_test_split(np.arange(n), test_size=0.1, random_state=RANDOM_STATE)
+    return _mask(n, test)
+
+
+def _folds(n: int) -> Iterator[Mask]:
+    from sklearn.model_selection import KFold
+
+    folds = KFold(FOLDS, shuffle=True, random_state=RANDOM_STATE)
+    for _, test in folds.split(np.arange(n)):
+        yield _mask(n, test)
+
+
+def _mask(n: int, indices: NDArray[np.int64]) -> Mask:
+    mask = np.zeros(n, np.bool_)
+    mask[indices] = True
+    return mask
+
+
+def _last(rows: pl.DataFrame, count: pl.Expr) -> Mask:
+    from_end = pl.int_range(pl.len()).reverse()
+    held = from_end < pl.min_horizontal(count.cast(pl.Int64), pl.len().cast(pl.Int64) - 1)
+    mask = (
+        rows.with_row_index("row")
+        .sort("userId", "timestamp", "movieId")
+        .select("row", held=held.over("userId"))
+        .sort("row")["held"]
+    )
+    return mask.to_numpy()

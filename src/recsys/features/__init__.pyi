@@ -1,0 +1,32 @@
+from .csv_reader import read_movies, read_ratings
+from .drift import Drift, DriftSettings, check_drift, judge_drift, measure_drift, read_drift
+from .generate import generate_data_frames, make_features
+from .interactions import INTERACTION_SCHEMA, SPLIT, resolve_duplicates
+from .quarantine import FileStats, check_shares
+from .replay import Replay, replay_quarantine
+from .stats import Stats, read_stats
+from .validation import QUARANTINE_SCHEMA, Rule
+
+__all__ = [
+    "INTERACTION_SCHEMA",
+    "QUARANTINE_SCHEMA",
+    "SPLIT",
+    "Drift",
+    "DriftSettings",
+    "FileStats",
+    "Replay",
+    "Rule",
+    "Stats",
+    "check_drift",
+    "check_shares",
+    "generate_data_frames",
+    "judge_drift",
+    "make_features",
+    "measure_drift",
+    "read_drift",
+    "read_movies",
+    "read_ratings",
+    "read_stats",
+    "replay_quarantine",
+    "resolve_duplicates",
+]

@@ -1,0 +1,291 @@
+"""How far a dataset has moved from the champion's: distributions, ids, size.
+
+Drift is measured once for a pair of datasets and never changes; what of it is worth a warning or
+too much is asked of `DriftSettings` each time.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recsys import contract
+from recsys.contract import FrozenModel
+from recsys.errors import DatasetError
+from recsys.features.stats import Stats, read_stats
+from recsys.object_store import ObjectStore
+from recsys.scratch import scratch_folder
+
+
+class DriftLimits(FrozenModel):
+    """What is worth a warning; `recsys.features.drift` says what each measure is."""
+
+    max_psi: float = Field(
+        default=0.25, ge=0, description="population stability index of any distribution"
+    )
+    max_vanished_users: float = Field(
+        default=0.1, ge=0, le=1, description="share of the champion's users"
+    )
+    max_new_users: float = Field(default=0.5, ge=0, le=1, description="share of users")
+    max_vanished_movies: float = Field(
+        default=0.05, ge=0, le=1, description="share of the champion's rated movies"
+    )
+    max_new_movies: float = Field(default=0.3, ge=0, le=1, description="share of rated movies")
+    max_row_growth: float = Field(
+        default=1.0, ge=0, description="share of the champion's interactions"
+    )
+    max_row_loss: float = Field(default=0.05, ge=0, le=1, description="likewise")
+    max_days_back: float = Field(
+        default=0.0, ge=0, description="days by which the last rating is older than the champion's"
+    )
+
+
+class HardDriftLimits(DriftLimits):
+    """What fails the run: another dataset, or half of one; a share of 1 never does."""
+
+    max_psi: float = Field(default=4.0, ge=0)
+    max_vanished_users: float = Field(default=0.6, ge=0, le=1)
+    max_new_users: float = Field(default=1.0, ge=0, le=1)
+    max_vanished_movies: float = Field(default=0.6, ge=0, le=1)
+    max_new_movies: float = Field(default=1.0, ge=0, le=1)
+    max_row_growth: float = Field(default=1000.0, ge=0)
+    max_row_loss: float = Field(default=0.6, ge=0, le=1)
+    max_days_back: float = Field(default=3650.0, ge=0)
+
+
+class DriftSettings(FrozenModel):
+    """How far a dataset may move from the champion's.
+
+    These limits change no outcome, only whether there is one, and so are no part of a build.
+    """
+
+    warn: DriftLimits = DriftLimits()
+    hard: HardDriftLimits = HardDriftLimits()
+    accept: bool = Field(default=False, description="bear what is beyond a hard limit, knowingly")
+
+
+log = logging.getLogger(__name__)
+
+_DAY: Final = 86_400
+
+
+class Drift(BaseModel):
+    """What changed between the champion's dataset and another; see `measure_drift`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    md5: contract.Md5
+    champion_md5: contract.Md5
+    sha256: tuple[contract.Sha256, contract.Sha256] = Field(
+        description="of the interactions that were compared: this dataset's, the champion's"
+    )
+    psi: dict[str, float] = Field(
+        description="population stability index of ratings, user_activity, movie_popularity, "
+        "release_years and genres"
+    )
+    vanished_users: float = Field(description="share of the champion's users who are gone")
+    new_users: float = Field(description="share of users whom the champion's dataset lacks")
+    vanished_movies: float = Field(description="share of the champion's rated movies, likewise")
+    new_movies: float = Field(description="share of rated movies, likewise")
+    row_growth: float = Field(description="interactions / the champion's interactions - 1")
+    newest_days: float = Field(
+        description="days by which the last rating is later than the champion's"
+    )
+
+    def measures(self) -> dict[str, float]:
+        """Every measure by its name."""
+        names = ("vanished_users", "new_users", "vanished_movies", "new_movies", "row_growth")
+        shares = {name: float(getattr(self, name)) for name in names}
+        return {
+            **{f"psi_{name}": value for name, value in self.psi.items()},
+            **shares,
+            "newest_days": self.newest_days,
+        }
+
+    def to_json(self) -> bytes:
+        """The measures as they are stored, UTF-8."""
+        return self.model_dump_json(indent=2).encode()
+
+
+class Breach(BaseModel):
+    """A measure beyond a limit."""
+
+    model_config = ConfigDict(frozen=True)
+
+    measure: str
+    value: float
+    limit: float
+    hard: bool = Field(description="whether it fails the run, or is a warning")
+
+    def __str__(self) -> str:
+        return f"{self.measure} is {self.value:.3g}, limit {self.limit:.3g}"
+
+
+def population_stability(now: Mapping[str, int], then: Mapping[str, int]) -> float:
+    """Population stability index of two histograms over the same kind of bins.
+
+    Sum over bins of (p - q) ln(p / q), p and q the shares of a bin (Siddiqi, Credit Risk
+    Scorecards, 2006: below 0.1 alike, above 0.25 another population). Half a count is added to each
+    bin: one that came or went weighs what the size of the histograms can tell, and never infinite.
+    It is symmetric, and zero for equal histograms.
+    """
+    names = sorted(now.keys() | then.keys())
+    of_now, of_then = (sum(bins.values()) + len(names) / 2 for bins in (now, then))
+    total = 0.0
+    for name in names:
+        p, q = (now.get(name, 0) + 0.5) / of_now, (then.get(name, 0) + 0.5) / of_then
+        total += (p - q) * math.log(p / q)
+    return total
+
+
+def judge_drift(drift: Drift, settings: DriftSettings) -> list[Breach]:
+    """Measures beyond the limits, hard ones first; a measure is named once."""
+    hard, soft = (_beyond(drift, limits, is_hard) for limits, is_hard in _limits(settings))
+    named = {breach.measure for breach in hard}
+    return [*hard, *(breach for breach in soft if breach.measure not in named)]
+
+
+def check_drift(drift: Drift, settings: DriftSettings) -> None:
+    """Logs warnings, and fails at a hard limit unless the settings say to accept it.
+
+    Raises:
+        DatasetError: a measure is beyond a hard limit.
+    """
+    breaches = judge_drift(drift, settings)
+    for breach in breaches:
+        log.warning("drift against dataset %s: %s", drift.champion_md5, breach)
+    hard = [breach for breach in breaches if breach.hard]
+    if hard and not settings.accept:
+        raise DatasetError(
+            "the dataset has drifted too far from the champion's",
+            found="; ".join(map(str, hard)),
+            expected=f"drift within the hard limits, held against dataset {drift.champion_md5}",
+            hint="look whether the dump is whole and the right one; if it is meant so, run once "
+            "with accept_drift (recsys run --accept-drift), or raise the limit in "
+            "RECSYS_DRIFT_SETTINGS",
+        )
+
+
+def drift_key(md5: str, champion_md5: str) -> str:
+    """Where the drift of a dataset against the champion's is stored, beside its features."""
+    return contract.features_key(md5, f"drift/{contract.check_md5(champion_md5)}.json")
+
+
+def read_drift(store: ObjectStore, md5: str, champion_md5: str) -> Drift | None:
+    """The stored drift of a pair of datasets; None if it was not measured or cannot be read."""
+    key = drift_key(md5, champion_md5)
+    if store.head(key) is None:
+        return None
+    try:
+        return Drift.model_validate_json(store.get_bytes(key))
+    except ValidationError as error:
+        log.warning("%s cannot be read, it will be measured again: %s", key, error)
+        return None
+
+
+def measure_drift(store: ObjectStore, md5: str, champion_md5: str) -> Drift | None:
+    """Holds a dataset's features against the champion's, and stores what it finds.
+
+    Measured once: what is stored stands as long as the interactions of both are the same.
+
+    Returns:
+        None if one of the two has no features (any more).
+    """
+    stats, then = read_stats(store, md5), read_stats(store, champion_md5)
+    if stats is None or then is None:
+        return None
+    sha256 = (
+        stats.sha256[contract.INTERACTIONS_FILE],
+        then.sha256[contract.INTERACTIONS_FILE],
+    )
+    stored = read_drift(store, md5, champion_md5)
+    if stored is not None and stored.sha256 == sha256:
+        return stored
+    with scratch_folder("drift") as folder:
+        now_ids, then_ids = (
+            _ids(store, which, folder / f"{which.md5}.parquet") for which in (stats, then)
+        )
+    drift = compare(stats, then, now_ids, then_ids)
+    store.put_bytes(drift_key(md5, champion_md5), drift.to_json())
+    return drift
+
+
+def compare(
+    now: Stats, then: Stats, now_ids: Mapping[str, pl.Series], then_ids: Mapping[str, pl.Series]
+) -> Drift:
+    """The drift between two datasets.
+
+    Args:
+        now: statistics of the dataset.
+        then: of the champion's.
+        now_ids: unique ``userId`` and ``movieId`` of the dataset's interactions.
+        then_ids: likewise of the champion's.
+    """
+    names = ("ratings", "user_activity", "movie_popularity", "release_years", "genres")
+    return Drift(
+        md5=now.md5,
+        champion_md5=then.md5,
+        sha256=(now.sha256[contract.INTERACTIONS_FILE], then.sha256[contract.INTERACTIONS_FILE]),
+        psi={
+            name: population_stability(getattr(now.profile, name), getattr(then.profile, name))
+            for name in names
+        },
+        vanished_users=_missing_share(then_ids["userId"], now_ids["userId"]),
+        new_users=_missing_share(now_ids["userId"], then_ids["userId"]),
+        vanished_movies=_missing_share(then_ids["movieId"], now_ids["movieId"]),
+        new_movies=_missing_share(now_ids["movieId"], then_ids["movieId"]),
+        row_growth=now.interactions / then.interactions - 1,
+        newest_days=(now.last_timestamp - then.last_timestamp) / _DAY,
+    )
+
+
+def _ids(store: ObjectStore, stats: Stats, path: Path) -> dict[str, pl.Series]:
+    key = contract.features_key(stats.md5, contract.INTERACTIONS_FILE)
+    store.download(key, path, stats.sha256[contract.INTERACTIONS_FILE])
+    ids = {
+        name: pl.scan_parquet(path).select(pl.col(name).unique()).collect(engine="streaming")[name]
+        for name in ("userId", "movieId")
+    }
+    path.unlink()
+    return ids
+
+
+def _missing_share(ids: pl.Series, others: pl.Series) -> float:
+    return 1 - int(ids.is_in(others.implode()).sum()) / len(ids)
+
+
+def _limits(settings: DriftSettings) -> tuple[tuple[Mapping[str, float], bool], ...]:
+    return (settings.hard.model_dump(), True), (settings.warn.model_dump(), False)
+
+
+def _beyond(drift: Drift, limits: Mapping[str, float], hard: bool) -> list[Breach]:
+    measures = drift.measures()
+    checks: list[tuple[str, float, Callable[[float, float], bool]]] = [
+        *((name, limits["max_psi"], _above) for name in measures if name.startswith("psi_")),
+        ("vanished_users", limits["max_vanished_users"], _above),
+        ("vanished_movies", limits["max_vanished_movies"], _above),
+        ("new_users", limits["max_new_users"], _above),
+        ("new_movies", limits["max_new_movies"], _above),
+        ("row_growth", limits["max_row_growth"], _above),
+        ("row_growth", -limits["max_row_loss"], _below),
+        ("newest_days", 0.0 - limits["max_days_back"], _below),
+    ]
+    return [
+        Breach(measure=name, value=measures[name], limit=limit, hard=hard)
+        for name, limit, is_beyond in checks
+        if is_beyond(measures[name], limit)
+    ]
+
+
+def _above(value: float, limit: float) -> bool:
+    return value > limit
+
+
+def _below(value: float, limit: float) -> bool:
+    return value < limit

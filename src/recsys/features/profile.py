@@ -1,0 +1,194 @@
+"""What a dataset looks like: distributions, growth and gaps, small enough for ``stats.json``.
+
+Two profiles can be compared (`recsys.features.drift`), because their bins do not depend on the
+data: half stars, powers of two, quarters, decades, genres.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.features.validation import MAX_TIMESTAMP
+
+MAX_GENRES: Final = 40
+"""Genres with a bin of their own, MovieLens has 19; what is rarer is counted as `OTHER`."""
+MAX_GAPS: Final = 5
+OTHER: Final = "other"
+NONE: Final = "none"
+_MAX_NAME: Final = 40
+_DAY: Final = 86_400
+_DAYS: Final = MAX_TIMESTAMP // _DAY + 1
+_WAITING_TABLES: Final = 8
+
+Int64s = npt.NDArray[np.int64]
+
+
+class Gap(BaseModel):
+    """Days in a row without a rating."""
+
+    model_config = ConfigDict(frozen=True)
+
+    after: str = Field(description="the last day with a rating before it, ISO 8601, UTC")
+    days: int = Field(gt=0, description="days without a rating")
+
+
+class Profile(BaseModel):
+    """Distributions of the interactions and movies of a dataset, each of bounded size."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ratings: dict[str, int] = Field(description="interactions by stars, '0.5' to '5.0'")
+    user_activity: dict[str, int] = Field(
+        description="users by their interactions: '1', '2-3', '4-7', doubling"
+    )
+    movie_popularity: dict[str, int] = Field(
+        description="rated movies by their interactions, likewise; '0': movies without any"
+    )
+    growth: dict[str, int] = Field(description="interactions by quarter, '1996-Q2'; empty: none")
+    gaps: list[Gap] = Field(description="the longest, longest first, at most 5")
+    release_years: dict[str, int] = Field(description="movies by decade, '1990s', or 'none'")
+    genres: dict[str, int] = Field(
+        description="movies by genre, the 40 commonest, 'other', or 'none'; a movie has several"
+    )
+    user_ids: tuple[int, int] = Field(description="the least and the greatest")
+    movie_ids: tuple[int, int] = Field(description="likewise, of rated movies")
+
+
+class Profiler:
+    """Adds up a profile from the parts of the interactions as they pass by."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.users = 0
+        self.first_timestamp = MAX_TIMESTAMP
+        self.last_timestamp = 0
+        self._half_stars = np.zeros(11, np.int64)
+        self._activity = np.zeros(33, np.int64)
+        self._days = np.zeros(_DAYS, np.int64)
+        self._user_ids: list[int] = []
+        self._counts: list[pl.DataFrame] = []
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Takes a part of the interactions: whole users, sorted, ascending over all parts."""
+        self.rows += rows.height
+        half_stars = (rows["rating"] * 2).cast(pl.UInt8).to_numpy()
+        self._half_stars += np.bincount(half_stars, minlength=11)
+        per_user = rows["userId"].rle_id()
+        counts = np.bincount(per_user.to_numpy())
+        self.users += len(counts)
+        self._activity += np.bincount(_doublings(counts), minlength=33)
+        self._user_ids = [*self._user_ids[:1], int(rows["userId"][0]), int(rows["userId"][-1])]
+        times = rows["timestamp"].to_numpy()
+        self.first_timestamp = min(self.first_timestamp, int(times.min()))
+        self.last_timestamp = max(self.last_timestamp, int(times.max()))
+        days = np.bincount(times // _DAY)
+        self._days[: len(days)] += days
+        self._counts.append(rows.group_by("movieId").len())
+        if len(self._counts) > _WAITING_TABLES:
+            self._counts = [self.movie_counts()]
+
+    def merge(self, later: Profiler) -> None:
+        """Takes what another one added up; its users come after all users of this one."""
+        self.rows += later.rows
+        self.users += later.users
+        self.first_timestamp = min(self.first_timestamp, later.first_timestamp)
+        self.last_timestamp = max(self.last_timestamp, later.last_timestamp)
+        self._half_stars += later._half_stars
+        self._activity += later._activity
+        self._days += later._days
+        self._user_ids = [*self._user_ids[:1], *later._user_ids]
+        self._counts = [pl.concat([*self._counts, *later._counts])]
+        self._counts = [self.movie_counts()]
+
+    def movie_counts(self) -> pl.DataFrame:
+        """Columns movieId and len (interactions) of each rated movie, by movieId."""
+        counts = pl.concat(self._counts).group_by("movieId").agg(pl.col("len").sum())
+        return counts.sort("movieId")
+
+    def mean_rating(self) -> float:
+        """Mean of the ratings, stars."""
+        return float(self._half_stars @ np.arange(11)) / 2 / self.rows
+
+    def profile(self, movies: pl.DataFrame) -> Profile:
+        """The profile of all rows that were added; there must be one.
+
+        Args:
+            movies: ``validation.MOVIE_SCHEMA``.
+        """
+        counts = self.movie_counts()
+        popularity = np.bincount(_doublings(counts["len"].to_numpy()), minlength=33)
+        unrated = movies.height - counts.height
+        return Profile(
+            ratings={f"{i / 2:.1f}": int(self._half_stars[i]) for i in range(1, 11)},
+            user_activity=_by_doublings(self._activity),
+            movie_popularity={"0": unrated} | _by_doublings(popularity),
+            growth=self._growth(),
+            gaps=self._gaps(),
+            release_years=_release_years(movies),
+            genres=_genres(movies),
+            user_ids=(self._user_ids[0], self._user_ids[-1]),
+            movie_ids=(int(counts["movieId"][0]), int(counts["movieId"][-1])),
+        )
+
+    def _growth(self) -> dict[str, int]:
+        quarters: Counter[str] = Counter()
+        for day in np.flatnonzero(self._days).tolist():
+            date = _date(day)
+            quarters[f"{date.year}-Q{(date.month + 2) // 3}"] += int(self._days[day])
+        return dict(quarters)
+
+    def _gaps(self) -> list[Gap]:
+        rated = np.flatnonzero(self._days)
+        empty = np.diff(rated) - 1
+        longest = np.argsort(-empty, kind="stable")[:MAX_GAPS]
+        return [
+            Gap(after=f"{_date(int(rated[i])):%Y-%m-%d}", days=int(empty[i]))
+            for i in longest
+            if empty[i] > 0
+        ]
+
+
+def _date(day: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)
+
+
+def _doublings(counts: Int64s) -> Int64s:
+    """Floor of the binary logarithm; counts are positive."""
+    return np.frexp(counts.astype(np.float64))[1].astype(np.int64) - 1
+
+
+def _by_doublings(bins: Int64s) -> dict[str, int]:
+    last = int(np.flatnonzero(bins)[-1])
+    names = ["1", *(f"{1 << i}-{(2 << i) - 1}" for i in range(1, last + 1))]
+    return {name: int(bins[i]) for i, name in enumerate(names)}
+
+
+def _release_years(movies: pl.DataFrame) -> dict[str, int]:
+    decades = movies.select((pl.col("year") // 10 * 10).alias("decade"))
+    counted = decades.group_by("decade").len().sort("decade", nulls_last=True)
+    return {NONE if d is None else f"{d}s": n for d, n in counted.iter_rows()}
+
+
+def _genres(movies: pl.DataFrame) -> dict[str, int]:
+    """Names come from the dataset: cut, and no more than `MAX_GENRES` of them."""
+    counted = (
+        movies.filter(pl.col("genres").list.len() > 0)
+        .select(pl.col("genres").explode().str.slice(0, _MAX_NAME).alias("genre"))
+        .group_by("genre")
+        .len()
+        .sort("len", "genre", descending=[True, False])
+    )
+    found = dict(counted.head(MAX_GENRES).iter_rows())
+    rarer = int(counted[MAX_GENRES:]["len"].sum())
+    without = movies.filter(pl.col("genres").list.len() == 0).height
+    for name, count in ((OTHER, rarer), (NONE, without)):
+        if count:
+            found[name] = found.get(name, 0) + count
+    return found

@@ -1,0 +1,64 @@
+"""Statistics of a dataset's features, stored beside them as ``stats.json``."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recsys import contract
+from recsys.contract import FeatureSettings
+from recsys.features.profile import Profile
+from recsys.features.quarantine import FileStats
+from recsys.object_store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+class Stats(BaseModel):
+    """The features of a dataset in numbers: ``stats.json``, the mark that they are complete.
+
+    Equal settings and md5 mean equal features, so it also says whether there is work to do.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    md5: contract.Md5
+    settings: FeatureSettings
+    interactions: int = Field(gt=0)
+    train: int = Field(gt=0)
+    holdout: int = Field(ge=0)
+    users: int = Field(gt=0)
+    movies: int = Field(gt=0, description="rows of movies.parquet")
+    rated_movies: int = Field(gt=0, description="movies with an interaction")
+    density: float = Field(gt=0, le=1, description="interactions / (users x rated movies)")
+    first_timestamp: int = Field(description="seconds since 1970, UTC")
+    last_timestamp: int
+    mean_rating: float = Field(description="stars")
+    profile: Profile
+    files: dict[str, FileStats] = Field(description="by file name in the dataset")
+    sha256: dict[str, contract.Sha256] = Field(description="of each parquet file, by name")
+
+    def to_json(self) -> bytes:
+        """The statistics as they are stored, UTF-8."""
+        return self.model_dump_json(indent=2).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Stats:
+        """Reads stored statistics; raises pydantic.ValidationError if they are none."""
+        return cls.model_validate_json(data)
+
+
+def read_stats(store: ObjectStore, md5: str) -> Stats | None:
+    """The statistics of a dataset's features; None if there are no complete features.
+
+    Statistics that cannot be read were written by other code: their features do not count.
+    """
+    key = contract.features_key(md5, contract.STATS_FILE)
+    if store.head(key) is None:
+        return None
+    try:
+        return Stats.from_json(store.get_bytes(key))
+    except ValidationError as error:
+        log.warning("%s cannot be read, its features will be made again: %s", key, error)
+        return None

@@ -1,0 +1,224 @@
+"""The rules that every row of a dataset must keep.
+
+A row is one line: a line break always ends it, even inside quotes, so one stray quote costs one
+row and not the rest of the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from recsys.contract import MAX_STARS, MIN_STARS
+from recsys.dataset import MOVIES_CSV, NO_GENRES, RATINGS_CSV
+from recsys.errors import DatasetError
+
+MAX_ID: Final = 2**31 - 1
+MAX_TIMESTAMP: Final = 4_102_444_800
+"""2100-01-01 in seconds since 1970: milliseconds taken for seconds lie far beyond it."""
+MAX_TITLE: Final = 500
+MAX_TEXT: Final = 300
+"""Characters of a broken row that are kept in quarantine."""
+MAX_COLUMNS: Final = 100
+"""A header with more is not MovieLens: every column costs memory for each row of a block."""
+
+
+class Rule(StrEnum):
+    """What a row can break; each broken row is counted under the first rule, in this order."""
+
+    ENCODING = "encoding"
+    """Bytes that are not UTF-8, or control characters."""
+    FIELD_COUNT = "field_count"
+    """Not as many fields as the header names, or quotes that do not close."""
+    WRONG_TYPE = "wrong_type"
+    """A number that is not one: ids and timestamps are whole, ratings decimal."""
+    USER_ID_RANGE = "user_id_range"
+    """User ids are 1 to 2**31 - 1."""
+    MOVIE_ID_RANGE = "movie_id_range"
+    """Movie ids are 1 to 2**31 - 1."""
+    RATING_RANGE = "rating_range"
+    """Ratings are 0.5 to 5.0 in half stars."""
+    TIMESTAMP_RANGE = "timestamp_range"
+    """Timestamps are seconds from 1970 until 2100."""
+    TITLE_LENGTH = "title_length"
+    """Titles have 1 to 500 characters."""
+    UNKNOWN_MOVIE = "unknown_movie"
+    """A rating of a movie that movies.csv does not hold."""
+    DUPLICATE = "duplicate"
+    """The same movie again, or the same user and movie: the last one wins, the others lose."""
+
+
+QUARANTINE_SCHEMA: Final = pl.Schema(
+    {
+        "rule": pl.Enum([rule.value for rule in Rule]),
+        "file": pl.Enum([RATINGS_CSV, MOVIES_CSV]),
+        "line": pl.UInt32(),
+        "text": pl.String(),
+    }
+)
+RATING_SCHEMA: Final = pl.Schema(
+    {
+        "userId": pl.Int32(),
+        "movieId": pl.Int32(),
+        "rating": pl.Float32(),
+        "timestamp": pl.Int64(),
+        "line": pl.UInt32(),
+    }
+)
+MOVIE_SCHEMA: Final = pl.Schema(
+    {
+        "movieId": pl.Int32(),
+        "title": pl.String(),
+        "year": pl.Int16(),
+        "genres": pl.List(pl.String()),
+    }
+)
+
+
+class Rating(NamedTuple):
+    """One valid row of ratings.csv."""
+
+    user_id: int
+    movie_id: int
+    rating: float
+    timestamp: int
+
+
+class Movie(NamedTuple):
+    """One valid row of movies.csv."""
+
+    movie_id: int
+    title: str
+    year: int | None
+    genres: list[str]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first line of a CSV: how many fields rows have and where the needed ones are.
+
+    Attributes:
+        width: fields in a row.
+        positions: index of each needed column, in the order they were asked for.
+    """
+
+    width: int
+    positions: tuple[int, ...]
+
+
+def read_header(line: bytes, file: str, columns: tuple[str, ...]) -> Header:
+    """Finds the needed columns in the first line of a CSV; further columns are ignored.
+
+    Raises:
+        DatasetError: a column is missing or named twice, or there are more than ``MAX_COLUMNS``.
+    """
+    if (columns_found := line.count(b",") + 1) > MAX_COLUMNS:
+        raise DatasetError(
+            f"{file} has too many columns",
+            found=columns_found,
+            expected=f"at most {MAX_COLUMNS}, {','.join(columns)} among them",
+            hint="publish the dataset in MovieLens format",
+        )
+    fields = _split(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")) or []
+    if any(fields.count(column) != 1 for column in columns):
+        raise DatasetError(
+            f"{file} does not have the columns of a MovieLens dataset",
+            found=",".join(fields) or "an empty file",
+            expected=",".join(columns),
+            hint=f"name the columns in the first line of {file}",
+        )
+    return Header(len(fields), tuple(fields.index(column) for column in columns))
+
+
+def judge_rating(line: bytes, header: Header) -> Rating | Rule:
+    """Reads one line of ratings.csv, or names the rule that it breaks first."""
+    fields = _fields(line, header)
+    if isinstance(fields, Rule):
+        return fields
+    if not (_is_whole(fields[0]) and _is_whole(fields[1]) and _is_whole(fields[3])):
+        return Rule.WRONG_TYPE
+    if not _DECIMAL.fullmatch(fields[2]):
+        return Rule.WRONG_TYPE
+    row = Rating(_whole(fields[0]), _whole(fields[1]), float(fields[2]), _whole(fields[3]))
+    if not 1 <= row.user_id <= MAX_ID:
+        return Rule.USER_ID_RANGE
+    if not 1 <= row.movie_id <= MAX_ID:
+        return Rule.MOVIE_ID_RANGE
+    if not MIN_STARS <= row.rating <= MAX_STARS or (row.rating * 2) % 1:
+        return Rule.RATING_RANGE
+    if not 0 <= row.timestamp < MAX_TIMESTAMP:
+        return Rule.TIMESTAMP_RANGE
+    return row
+
+
+def judge_movie(line: bytes, header: Header) -> Movie | Rule:
+    """Reads one line of movies.csv, or names the rule that it breaks first."""
+    fields = _fields(line, header)
+    if isinstance(fields, Rule):
+        return fields
+    if not _is_whole(fields[0]):
+        return Rule.WRONG_TYPE
+    movie_id, title = _whole(fields[0]), fields[1].strip()
+    if not 1 <= movie_id <= MAX_ID:
+        return Rule.MOVIE_ID_RANGE
+    if not 1 <= len(title) <= MAX_TITLE:
+        return Rule.TITLE_LENGTH
+    year = _YEAR.search(title)
+    genres = [genre for genre in map(str.strip, fields[2].split("|")) if genre]
+    return Movie(
+        movie_id, title, int(year[1]) if year else None, [] if genres == [NO_GENRES] else genres
+    )
+
+
+def quarantine_frame(broken: list[tuple[Rule, str, int, bytes]]) -> pl.DataFrame:
+    """Rows of quarantine.parquet from (rule, file, line number, line); text is cut to a bound."""
+    return pl.DataFrame(
+        [(rule, file, number, _text(line)) for rule, file, number, line in broken],
+        schema=QUARANTINE_SCHEMA,
+        orient="row",
+    )
+
+
+_WHOLE = re.compile(r"-?[0-9]+")
+_DECIMAL = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
+_YEAR = re.compile(r"\(((?:18|19|20)[0-9]{2})(?:[-\u2013][0-9]{0,4})?\)$")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def _is_whole(text: str) -> bool:
+    return _WHOLE.fullmatch(text) is not None
+
+
+def _whole(text: str) -> int:
+    # A number of a million digits is out of every range: not worth reading, and int() refuses.
+    sign = "-" if text.startswith("-") else ""
+    return int(sign + (text.lstrip("-0")[:20] or "0"))
+
+
+def _split(text: str) -> list[str] | None:
+    try:
+        return next(csv.reader([text], strict=True), None)
+    except csv.Error:
+        return None
+
+
+def _fields(line: bytes, header: Header) -> list[str] | Rule:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return Rule.ENCODING
+    if _CONTROL.search(text):
+        return Rule.ENCODING
+    fields = _split(text)
+    if fields is None or len(fields) != header.width:
+        return Rule.FIELD_COUNT
+    return [fields[position] for position in header.positions]
+
+
+def _text(line: bytes) -> str:
+    return line[: 4 * MAX_TEXT].decode("utf-8", "backslashreplace")[:MAX_TEXT]

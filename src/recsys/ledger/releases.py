@@ -1,0 +1,315 @@
+"""The ledger: which releases exist, in which state, who moved them and why.
+
+PostgreSQL is the single source of truth for what is live. Every function here runs in the
+caller's transaction, so that a state and the record of its change are committed together; the
+database itself refuses moves that `MOVES` does not list and changes without actor and reason
+(migrations/0001_ledger.sql).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from recsys import contract
+from recsys.contract import Build, Manifest
+from recsys.database import Connection
+from recsys.errors import LedgerError, LockedError
+from recsys.ledger import migrations
+
+
+class State(StrEnum):
+    """Where a release is in its life."""
+
+    BUILDING = "building"
+    CANDIDATE = "candidate"
+    REJECTED = "rejected"
+    CHAMPION = "champion"
+    SUPERSEDED = "superseded"
+    """Was champion until a newer release took its place."""
+    ROLLED_BACK = "rolled_back"
+    """Was champion until an operator left it; never promoted again by itself."""
+    ABANDONED = "abandoned"
+    """Its run ended without a manifest."""
+    RETIRING = "retiring"
+    """Its tables and objects are being dropped."""
+    RETIRED = "retired"
+
+
+NEW: Final = "new"
+"""Stands in `MOVES` for a release that the ledger does not know yet."""
+
+MOVES: Final[dict[str, frozenset[State]]] = {
+    NEW: frozenset({State.BUILDING}),
+    State.BUILDING: frozenset({State.CANDIDATE, State.ABANDONED}),
+    State.CANDIDATE: frozenset({State.CHAMPION, State.REJECTED, State.ABANDONED}),
+    # Back to candidate only by a person's override, see `recsys.releases.promotion`.
+    State.REJECTED: frozenset({State.BUILDING, State.CANDIDATE, State.RETIRING}),
+    State.CHAMPION: frozenset({State.SUPERSEDED, State.ROLLED_BACK}),
+    State.SUPERSEDED: frozenset({State.CHAMPION, State.RETIRING}),
+    State.ROLLED_BACK: frozenset({State.CHAMPION, State.RETIRING}),
+    State.ABANDONED: frozenset({State.BUILDING, State.RETIRING}),
+    State.RETIRING: frozenset({State.RETIRED}),
+    State.RETIRED: frozenset({State.BUILDING}),
+}
+"""Every move that a release may make; the database holds a copy of this table and enforces it."""
+
+SERVABLE: Final = frozenset({State.CANDIDATE, State.CHAMPION, State.SUPERSEDED, State.ROLLED_BACK})
+"""States in which a release is complete and may be promoted or rolled back to."""
+TERMINAL: Final = frozenset(s for s, to in MOVES.items() if State.RETIRING in to)
+"""States from which a release may be retired."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One row of the ledger."""
+
+    release_id: str
+    dataset_md5: str
+    fingerprint: str
+    build: dict[str, Any]
+    state: State
+    run_id: str
+    run_nonce: str
+    manifest: dict[str, Any] | None
+    manifest_sha256: str | None
+    tables: dict[str, Any]
+    created_at: datetime
+    changed_at: datetime
+    completed_at: datetime | None
+    promoted_at: datetime | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", State(self.state))
+
+    @property
+    def complete_manifest(self) -> Manifest:
+        """The manifest; raises LedgerError for a release that is not complete."""
+        if self.manifest is None:
+            raise LedgerError(
+                f"release {self.release_id} is not complete",
+                found=f"state {self.state}, no manifest",
+                hint="let its run finish, or run the pipeline again",
+            )
+        return Manifest.model_validate(self.manifest)
+
+
+def prepare(conn: Connection) -> None:
+    """Brings the ledger's schema and its table of moves up to this code; safe at any time."""
+    migrations.apply(conn)
+    rows = [(str(a), str(b)) for a, targets in MOVES.items() for b in targets]
+    with conn.transaction():
+        present = set(conn.execute("select from_state, to_state from recsys.release_moves"))
+        if present != set(rows):
+            # Several may prepare a new database at once.
+            conn.execute("lock table recsys.release_moves in share row exclusive mode")
+            conn.execute("delete from recsys.release_moves")
+            conn.cursor().executemany("insert into recsys.release_moves values (%s, %s)", rows)
+
+
+def check_words(actor: str, reason: str) -> None:
+    """Raises LedgerError unless it is said who changes something, and why."""
+    if not actor.strip() or not reason.strip():
+        raise LedgerError("a change of state needs an actor and a reason")
+
+
+@contextmanager
+def acting(conn: Connection, actor: str, reason: str) -> Iterator[None]:
+    """A transaction whose changes of state are recorded as done by ``actor`` for ``reason``."""
+    check_words(actor, reason)
+    with conn.transaction():
+        conn.execute(
+            "select set_config('recsys.actor', %s, true), set_config('recsys.reason', %s, true)",
+            (actor, reason),
+        )
+        yield
+
+
+def find(conn: Connection, release_id: str) -> Release | None:
+    """The release with this id, or None."""
+    contract.check_release_id(release_id)
+    return _one(conn, "where release_id = %s", release_id)
+
+
+def get(conn: Connection, release_id: str) -> Release:
+    """The release with this id.
+
+    Raises:
+        LedgerError: the ledger does not know it, or the text is no release id.
+    """
+    try:
+        release = find(conn, release_id)
+    except ValueError as error:
+        raise LedgerError(str(error), hint="`recsys releases` lists the releases") from error
+    if release is None:
+        raise LedgerError(
+            "the ledger does not know this release",
+            found=release_id,
+            hint="`recsys releases` lists the releases",
+        )
+    return release
+
+
+def champion(conn: Connection) -> Release | None:
+    """The release being served, or None before the first promotion."""
+    return _one(conn, "where state = %s", State.CHAMPION.value)
+
+
+def previous_champion(conn: Connection) -> Release | None:
+    """The release that was served before the champion and is still retained, or None."""
+    return _one(
+        conn,
+        "where state = any(%s) order by promoted_at desc limit 1",
+        [State.SUPERSEDED.value, State.ROLLED_BACK.value],
+    )
+
+
+def rollback_target(conn: Connection) -> Release | None:
+    """Where a rollback goes that names no release: the newest champion that nobody left.
+
+    One that was rolled back is gone back to by name only, so that a second rollback does not
+    return to what the first one left.
+    """
+    return _one(conn, "where state = %s order by promoted_at desc limit 1", State.SUPERSEDED.value)
+
+
+def all_releases(conn: Connection) -> list[Release]:
+    """All releases, newest first."""
+    with conn.cursor(row_factory=class_row(Release)) as cur:
+        return cur.execute(f"{_SELECT} order by created_at desc, release_id").fetchall()
+
+
+def begin_build(
+    conn: Connection, build: Build, *, run_id: str, run_nonce: str, actor: str, reason: str
+) -> Release:
+    """Makes the build's release known, or takes it up again; a complete release stays as it is.
+
+    Raises:
+        LockedError: the release is being retired at this moment.
+    """
+    with acting(conn, actor, reason):
+        existing = _one(conn, "where release_id = %s for update", build.release_id)
+        if existing is None:
+            conn.execute(
+                "insert into recsys.releases "
+                "(release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce) "
+                "values (%s, %s, %s, %s, %s, %s, %s)",
+                (
+                    build.release_id,
+                    build.dataset_md5,
+                    build.fingerprint,
+                    Jsonb(build.model_dump(mode="json")),
+                    State.BUILDING.value,
+                    run_id,
+                    run_nonce,
+                ),
+            )
+        elif existing.fingerprint != build.fingerprint:
+            raise LedgerError(
+                f"two builds share the release id {build.release_id}",
+                found=build.fingerprint,
+                expected=existing.fingerprint,
+                hint="change the trainer's seed: any other build setting gives another id",
+            )
+        elif existing.state == State.RETIRING:
+            raise LockedError(
+                f"release {build.release_id} is being retired", hint="try again when it is done"
+            )
+        elif existing.state == State.RETIRED:
+            conn.execute(
+                "update recsys.releases set state = %s, run_id = %s, run_nonce = %s, "
+                "manifest = null, manifest_sha256 = null, completed_at = null, tables = '{}' "
+                "where release_id = %s",
+                (State.BUILDING.value, run_id, run_nonce, build.release_id),
+            )
+        elif State.BUILDING in MOVES[existing.state] or existing.state == State.BUILDING:
+            conn.execute(
+                "update recsys.releases set state = %s, run_id = %s, "
+                "changed_at = clock_timestamp() where release_id = %s",
+                (State.BUILDING.value, run_id, build.release_id),
+            )
+        return get(conn, build.release_id)
+
+
+def set_nonce(conn: Connection, release_id: str, run_nonce: str) -> None:
+    """Says which run's trainer may write the manifest of a release that is being built."""
+    conn.execute(
+        "update recsys.releases set run_nonce = %s where release_id = %s and state = %s",
+        (run_nonce, release_id, State.BUILDING.value),
+    )
+
+
+def record_table(conn: Connection, release_id: str, table: str, facts: dict[str, Any]) -> None:
+    """Notes what was loaded into one of the release's tables (rows, digest)."""
+    conn.execute(
+        "update recsys.releases set tables = tables || %s where release_id = %s",
+        (Jsonb({table: facts}), release_id),
+    )
+
+
+def complete(
+    conn: Connection, manifest: Manifest, manifest_sha256: str, *, actor: str, reason: str
+) -> Release:
+    """Makes a verified release a candidate; one that is complete already stays as it is."""
+    with acting(conn, actor, reason):
+        release = get(conn, manifest.release_id)
+        if release.state == State.BUILDING:
+            conn.execute(
+                "update recsys.releases set state = %s, manifest = %s, manifest_sha256 = %s, "
+                "completed_at = clock_timestamp() where release_id = %s",
+                (
+                    State.CANDIDATE.value,
+                    Jsonb(json.loads(manifest.to_json())),
+                    manifest_sha256,
+                    manifest.release_id,
+                ),
+            )
+        elif release.manifest_sha256 != manifest_sha256:
+            raise LedgerError(
+                f"the manifest of release {manifest.release_id} is not the one that was verified",
+                found=f"sha256 {manifest_sha256}",
+                expected=f"sha256 {release.manifest_sha256}",
+                hint="a complete release never changes; restore its manifest",
+            )
+        return get(conn, manifest.release_id)
+
+
+def move(conn: Connection, release_id: str, to: State, *, actor: str, reason: str) -> None:
+    """Moves a release to another state.
+
+    Raises:
+        LedgerError: the move is not in `MOVES`.
+    """
+    with acting(conn, actor, reason):
+        release = get(conn, release_id)
+        if to not in MOVES[release.state]:
+            allowed = ", ".join(sorted(MOVES[release.state])) or "nothing"
+            raise LedgerError(
+                f"release {release_id} may not become {to}",
+                found=f"state {release.state}",
+                expected=f"from {release.state} only {allowed}",
+            )
+        conn.execute(
+            "update recsys.releases set state = %s where release_id = %s and state = %s",
+            (to.value, release_id, release.state.value),
+        )
+
+
+_SELECT: Final = (
+    "select release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce, manifest, "
+    "manifest_sha256, tables, created_at, changed_at, completed_at, promoted_at "
+    "from recsys.releases"
+)
+
+
+def _one(conn: Connection, where: str, *parameters: Any) -> Release | None:
+    with conn.cursor(row_factory=class_row(Release)) as cur:
+        return cur.execute(f"{_SELECT} {where}", parameters).fetchone()

@@ -1,0 +1,112 @@
+"""What is live and why, read from the ledger alone: it works with Airflow stopped."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from recsys import ledger, releases
+from recsys.database import Connection
+from recsys.errors import (
+    LedgerError,
+    ServiceUnavailableError,
+    StaleError,
+)
+from recsys.ledger import Release
+from recsys.monitoring.data_report import data_report
+from recsys.services import Services
+
+log = logging.getLogger(__name__)
+
+
+def release_facts(release: Release) -> dict[str, Any]:
+    """A release as a plain document."""
+    metrics = (release.manifest or {}).get("metrics", {}).get("model", {})
+    return {
+        "release_id": release.release_id,
+        "state": release.state.value,
+        "dataset_md5": release.dataset_md5,
+        "trainer_digest": release.build["trainer_digest"],
+        "fingerprint": release.fingerprint,
+        "created_at": release.created_at,
+        "completed_at": release.completed_at,
+        "promoted_at": release.promoted_at,
+        "metrics": metrics,
+        "tables": release.tables,
+    }
+
+
+def read_status(services: Services) -> dict[str, Any]:
+    """Champion, previous champion, open journal, and whether the public copies are in order."""
+    with services.connect() as conn:
+        if not ledger.applied(conn):
+            return {
+                "champion": None,
+                "previous_champion": None,
+                "open_journal": None,
+                "public_copies_in_order": releases.in_order(services.store, None),
+            }
+        ledger.check_current(conn)
+        champion, previous = ledger.champion(conn), ledger.previous_champion(conn)
+        journal = conn.execute(
+            "select kind, from_release, to_release, actor, reason, opened_at "
+            "from recsys.journal where closed_at is null"
+        ).fetchone()
+        names = ("kind", "from_release", "to_release", "actor", "reason", "opened_at")
+        return {
+            "champion": release_facts(champion) if champion else None,
+            "previous_champion": release_facts(previous) if previous else None,
+            "open_journal": dict(zip(names, journal, strict=True)) if journal else None,
+            "public_copies_in_order": releases.in_order(services.store, champion),
+        }
+
+
+def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
+    """Why a release (by default the champion) is where it is: data, decision and history.
+
+    Raises:
+        LedgerError: there is no such release.
+    """
+    with services.connect() as conn:
+        ledger.check_current(conn)
+        release = ledger.get(conn, release_id) if release_id else ledger.champion(conn)
+        if release is None:
+            raise LedgerError("nothing was promoted yet", hint="run `recsys run`")
+        decided = ledger.last_decision(conn, release.release_id)
+        return {
+            "release": release_facts(release),
+            "decision": decided[0].model_dump(mode="json") if decided else None,
+            "diff": decided[1] if decided else None,
+            "data": _data(conn, services, release),
+            "history": ledger.history(conn, release.release_id),
+        }
+
+
+def _data(conn: Connection, services: Services, release: Release) -> dict[str, Any] | None:
+    """What is known of the release's dataset; nothing while S3 does not answer."""
+    try:
+        return data_report(conn, services.store, release)
+    except ServiceUnavailableError as error:
+        log.warning("the dataset's statistics cannot be read now: %s", error)
+        return None
+
+
+def check_freshness(services: Services, max_age: timedelta) -> None:
+    """Raises when the last run that ended well is older than ``max_age``.
+
+    A run ends well when it judges a candidate, either way, or finds nothing new.
+
+    Raises:
+        StaleError: it is too old. Before the first run nothing is.
+    """
+    with services.connect() as conn:
+        ledger.check_current(conn)
+        last = ledger.last_success(conn)
+    if last is not None and datetime.now(UTC) - last > max_age:
+        raise StaleError(
+            "no run has succeeded for too long",
+            found=f"the last one at {last:%Y-%m-%d %H:%M} UTC",
+            expected=f"one in the last {max_age.days} days",
+            hint="look at the failed runs of movie_rec_sys; `recsys doctor` checks the servers",
+        )

@@ -1,0 +1,6 @@
+"""Promotion, rollback, recovery, retirement, verification and comparison of releases."""
+
+import lazy_loader
+
+# The public face is listed in __init__.pyi; a module is imported when one of its names is used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,102 @@
+"""What entitles a release to be promoted: the gate's decision, or a person's override."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from recsys import ledger
+from recsys.database import Connection
+from recsys.errors import LedgerError
+from recsys.gate import overridden
+from recsys.ledger import Release, State
+
+BY_HAND: Final = "by hand"
+"""Stands for the run in the record of an override."""
+
+# Accounts and roles that say nothing of who it was.
+_NOBODY: Final = frozenset(
+    "admin administrator airflow anonymous bot ci default me nobody none null operator postgres "
+    "recsys robot root runner scheduler service somebody someone sudo superuser system test ubuntu "
+    "unknown user".split()
+)
+
+
+def check_person(actor: str) -> None:
+    """Raises LedgerError unless ``actor`` begins with somebody's name.
+
+    What follows the name in brackets or after "by" (``ada (recsys)``, ``ada by manual__2026``)
+    says how the person came, not who it is.
+    """
+    name = re.split(r" \(| by ", actor.strip(), maxsplit=1)[0].strip()
+    account = re.split(r"[@\s]", name.casefold(), maxsplit=1)[0]
+    if len(re.findall(r"[^\W\d_]", name)) < 2 or account.strip("._-0123456789") in _NOBODY:
+        raise LedgerError(
+            "only a named person may override the gate",
+            found=repr(actor[:60]),
+            expected="your own name, not an account that many share",
+            hint='say who you are: RECSYS_ACTOR="Ada Lovelace" recsys promote ...',
+        )
+
+
+def check_servable(release: Release) -> None:
+    """Raises LedgerError unless the release's state lets it become the champion."""
+    if release.state not in ledger.SERVABLE:
+        allowed = ", ".join(sorted(ledger.SERVABLE))
+        raise LedgerError(
+            f"release {release.release_id} cannot become the champion",
+            found=f"state {release.state}",
+            expected=f"one of {allowed}",
+            hint="`recsys releases` lists the releases and their states",
+        )
+
+
+def check_accepted(conn: Connection, release: Release) -> None:
+    """Raises LedgerError unless the newest decision about this very release accepts it."""
+    decision = ledger.standing_decision(conn, release.release_id)
+    if decision is None or not decision.accepted:
+        raise LedgerError(
+            f"the gate has not accepted release {release.release_id}",
+            found=decision.reason if decision else "no decision",
+            expected="an accepting decision",
+            hint="run the pipeline again, or promote it in your own name with --override",
+        )
+
+
+def override_gate(
+    conn: Connection, release: Release, champion: Release | None, actor: str, reason: str
+) -> Release:
+    """Records a person's decision to promote a complete release that the gate has not accepted.
+
+    A rejected release becomes a candidate again in the same transaction. One that the gate does
+    accept needs no override, and none is recorded.
+
+    Returns:
+        The release as it is now.
+    """
+    found = ledger.standing_decision(conn, release.release_id)
+    complete = release.state in ledger.SERVABLE or release.state == State.REJECTED
+    if not complete or (found is not None and found.accepted):
+        return release
+    with ledger.acting(conn, actor, reason):
+        ledger.record_decision(
+            conn,
+            release.release_id,
+            champion.release_id if champion else None,
+            BY_HAND,
+            overridden(found, actor=actor, reason=reason),
+            None,
+        )
+        ledger.note(
+            conn,
+            "gate overridden",
+            actor=actor,
+            reason=reason,
+            release_id=release.release_id,
+            found=found.reason if found else None,
+        )
+        if release.state == State.REJECTED:
+            ledger.move(
+                conn, release.release_id, State.CANDIDATE, actor=actor, reason=f"override: {reason}"
+            )
+    return ledger.get(conn, release.release_id)

@@ -1,0 +1,204 @@
+"""Checks of a release's table of vectors: is it whole, does its index find what a scan finds."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import numpy as np
+from psycopg import sql
+from pydantic import BaseModel, ConfigDict
+
+from recsys import contract
+from recsys.contract import PUBLIC_TABLES, PublicTable
+from recsys.errors import VectorError
+from recsys.vectors.rows import COLUMN_TYPE, dimension
+from recsys.vectors.search import (
+    OPERATOR,
+    OPERATOR_CLASS,
+    SEARCH_WIDTH,
+    Connection,
+    set_search_width,
+)
+
+MIN_RECALL: Final = 0.95
+_NEIGHBOURS: Final = 10
+
+
+class VectorReport(BaseModel):
+    """What `check_vectors` measured.
+
+    Attributes:
+        table: name in the schema ``recsys``.
+        rows: number of rows.
+        dim: dimension of the vectors.
+        nulls: rows without a vector.
+        nans: vectors with a component that is no number.
+        zeros: vectors of length 0.
+        recall_at_10: share of the exact 10 nearest that the index finds; None without an index.
+        p50_ms: median time of such a query, in milliseconds; None without an index.
+        p99_ms: 99th percentile of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    rows: int
+    dim: int
+    nulls: int
+    nans: int
+    zeros: int
+    recall_at_10: float | None
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+def check_vectors(
+    conn: Connection,
+    table: PublicTable,
+    release_id: str,
+    *,
+    expected_rows: int,
+    sample: int = 200,
+    min_recall: float = MIN_RECALL,
+) -> VectorReport:
+    """Checks that a release's table is whole and that its index answers well.
+
+    Recall compares the index's 10 nearest with those of a scan of the whole table, by distance,
+    so that equal vectors may stand for each other. The queries are vectors that the site will
+    ask with: the table's own for cosine, the release's user towers for inner product.
+
+    Args:
+        conn: a connection outside a transaction.
+        table: which of the public tables.
+        release_id: the release.
+        expected_rows: how many vectors there must be.
+        sample: number of queries.
+        min_recall: least mean share of the exact nearest that the index must find.
+
+    Raises:
+        VectorError: something is missing, wrong, or found too badly.
+    """
+    name = contract.table_name(table.name, release_id)
+    if not _exists(conn, name):
+        raise VectorError(f"there is no table recsys.{name}", hint="load the vectors again")
+    relation = sql.Identifier(contract.LEDGER_SCHEMA, name)
+    row = conn.execute(
+        sql.SQL(
+            "select count(*), count(*) filter (where vector is null), "
+            "count(*) filter (where l2_norm(vector) = 'NaN'), "
+            "count(*) filter (where l2_norm(vector) = 0), "
+            "coalesce(min(vector_dims(vector)), 0), coalesce(max(vector_dims(vector)), 0) from {}"
+        ).format(relation)
+    ).fetchone()
+    rows, nulls, nans, zeros, shortest, longest = row or (0, 0, 0, 0, 0, 0)
+    faults = [
+        f"{count} {what}"
+        for count, what in ((nulls, "nulls"), (nans, "vectors with NaN"), (zeros, "zero vectors"))
+        if count
+    ]
+    if rows != expected_rows:
+        faults.append(f"{rows} rows instead of {expected_rows}")
+    if {shortest, longest} != {dimension(table)}:
+        faults.append(f"dimensions {shortest} to {longest} instead of {dimension(table)}")
+    if table.indexed and not _index_is_valid(conn, name, table):
+        faults.append("no valid index")
+    if faults:
+        raise VectorError(
+            f"recsys.{name} is not whole", found=", ".join(faults), hint="load the vectors again"
+        )
+    recall = p50 = p99 = None
+    if table.indexed:
+        recall, p50, p99 = _measure_index(conn, table, release_id, sample)
+        if recall < min_recall:
+            raise VectorError(
+                f"the index of recsys.{name} misses too many neighbours",
+                found=f"recall@{_NEIGHBOURS} {recall:.3f}",
+                expected=f"at least {min_recall}",
+                hint="look at the vectors: many equal or very unequal in length defeat the index",
+            )
+    return VectorReport(
+        table=name,
+        rows=rows,
+        dim=longest,
+        nulls=nulls,
+        nans=nans,
+        zeros=zeros,
+        recall_at_10=recall,
+        p50_ms=p50,
+        p99_ms=p99,
+    )
+
+
+def _exists(conn: Connection, name: str) -> bool:
+    row = conn.execute("select to_regclass(%s)", (f"{contract.LEDGER_SCHEMA}.{name}",)).fetchone()
+    return row is not None and row[0] is not None
+
+
+def _index_is_valid(conn: Connection, name: str, table: PublicTable) -> bool:
+    row = conn.execute(
+        "select count(*) from pg_index i join pg_class c on c.oid = i.indexrelid "
+        "join pg_am a on a.oid = c.relam join pg_opclass o on o.oid = i.indclass[0] "
+        "where i.indrelid = to_regclass(%s) and a.amname = 'hnsw' and o.opcname = %s "
+        "and i.indisvalid and i.indisready",
+        (f"{contract.LEDGER_SCHEMA}.{name}", OPERATOR_CLASS[table.metric]),
+    ).fetchone()
+    return row is not None and row[0] > 0
+
+
+def _measure_index(
+    conn: Connection, table: PublicTable, release_id: str, sample: int
+) -> tuple[float, float, float]:
+    """Recall@10 against a scan of the whole table; p50 and p99 of the index's queries, in ms."""
+    relation = sql.Identifier(contract.LEDGER_SCHEMA, contract.table_name(table.name, release_id))
+    asking = _asking_table(conn, table, release_id)
+    queries = [
+        row[0]
+        for row in conn.execute(
+            # A sample that looks random and is the same each time.
+            sql.SQL("select vector::text from {} order by hashint4({}) limit %s").format(
+                sql.Identifier(
+                    contract.LEDGER_SCHEMA, contract.table_name(asking.name, release_id)
+                ),
+                sql.Identifier(asking.id_column),
+            ),
+            (sample,),
+        )
+    ]
+    nearest = sql.SQL(
+        "select vector {op} %s::{type} from {relation} order by vector {op} %s::{type} limit %s"
+    ).format(
+        op=sql.SQL(OPERATOR[table.metric]), type=sql.Identifier(COLUMN_TYPE), relation=relation
+    )
+
+    def ask(query: str) -> list[float]:
+        return [row[0] for row in conn.execute(nearest, (query, query, _NEIGHBOURS))]
+
+    with conn.transaction():
+        conn.execute("select set_config('enable_indexscan', 'off', true)")
+        exact = [ask(query) for query in queries]
+    recalls, seconds = [], []
+    with conn.transaction():
+        set_search_width(conn, SEARCH_WIDTH)
+        # A small table would be scanned whole, and its index never measured.
+        conn.execute("select set_config('enable_seqscan', 'off', true)")
+        for query, best in zip(queries, exact, strict=True):
+            start = time.perf_counter()
+            found = ask(query)
+            seconds.append(time.perf_counter() - start)
+            limit = best[-1] + 1e-6 * max(1.0, abs(best[-1]))
+            recalls.append(sum(distance <= limit for distance in found) / len(best))
+    p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+    return float(np.mean(recalls)), float(p50), float(p99)
+
+
+def _asking_table(conn: Connection, table: PublicTable, release_id: str) -> PublicTable:
+    """The table whose vectors the site asks ``table`` with."""
+    for other in PUBLIC_TABLES:
+        if (
+            not other.indexed
+            and other.metric == table.metric
+            and _exists(conn, contract.table_name(other.name, release_id))
+        ):
+            return other
+    return table

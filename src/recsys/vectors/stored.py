@@ -1,0 +1,72 @@
+"""Movie vectors that were made elsewhere, kept beside the features that they are made of."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import polars as pl
+
+from recsys import contract
+from recsys.contract import FeatureSettings
+from recsys.features import Stats, read_stats
+from recsys.object_store import ObjectStore, file_sha256
+from recsys.vectors.movie_vectors import MovieVectors, download_tables, make_movie_vectors
+from recsys.vectors.rows import read_vectors
+
+
+def put_movie_vectors(store: ObjectStore, stats: Stats, made: MovieVectors, work_dir: Path) -> None:
+    """Stores vectors, marked with the statistics of the features that they are made of."""
+    path = work_dir / contract.MOVIE_VECTORS_FILE
+    dim = made.vectors.shape[1]
+    table = pl.DataFrame({"id": made.ids, "vector": made.vectors})
+    table.cast({"vector": pl.Array(pl.Float32, dim)}).write_parquet(path)
+    store.put_file(
+        contract.features_key(stats.md5, contract.MOVIE_VECTORS_FILE),
+        path,
+        {"sha256": file_sha256(path), "made-of": _mark(stats)},
+    )
+
+
+def stored_movie_vectors(store: ObjectStore, stats: Stats, work_dir: Path) -> MovieVectors | None:
+    """The stored vectors; None if there are none, or none of exactly these features.
+
+    Raises:
+        ArtifactError: they are not what was stored.
+    """
+    key = contract.features_key(stats.md5, contract.MOVIE_VECTORS_FILE)
+    stored = store.head(key)
+    if stored is None or stored.metadata.get("made-of") != _mark(stats):
+        return None
+    path = work_dir / contract.MOVIE_VECTORS_FILE
+    store.download(key, path, stored.metadata["sha256"])
+    ids, vectors, _ = read_vectors(path)
+    return MovieVectors(ids, vectors)
+
+
+def take_movie_vectors(
+    md5: str, store: ObjectStore, settings: FeatureSettings, work_dir: Path
+) -> MovieVectors:
+    """The stored vectors of a dataset, or, where there are none, vectors made here and now.
+
+    Args:
+        md5: the dataset's md5.
+        store: holds ``features/<md5>/``.
+        settings: say the dimension.
+        work_dir: an existing folder for the downloaded tables, which stay there.
+
+    Raises:
+        ArtifactError: the features are not there, or the vectors are not what was stored.
+        VectorError: the features hold no interactions.
+    """
+    stats = read_stats(store, md5)
+    stored = stored_movie_vectors(store, stats, work_dir) if stats else None
+    if stored is None:
+        return make_movie_vectors(md5, store, settings, work_dir)
+    download_tables(md5, store, work_dir)
+    return stored
+
+
+def _mark(stats: Stats) -> str:
+    """Equal for equal settings and equal files, whoever made them."""
+    return hashlib.sha256(stats.to_json()).hexdigest()

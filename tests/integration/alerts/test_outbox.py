@@ -1,0 +1,501 @@
+"""Alerts reach real receivers on this machine, each event once, and no secret reaches a log."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import multiprocessing
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from email import message_from_bytes
+from email.utils import parsedate_to_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from pydantic import SecretStr, ValidationError
+from typer.testing import CliRunner
+
+from recsys import alerts, ledger, pipeline
+from recsys.alerts import AlertSettings, outbox
+from recsys.alerts.channels import SIGNATURE
+from recsys.alerts.settings import Kind
+from recsys.cli.app import app
+from recsys.database import PostgresSettings
+from recsys.errors import ConfigurationError, ServiceUnavailableError
+from recsys.ledger import State
+from recsys.object_store import S3Settings
+from recsys.pipeline import Run
+from recsys.releases import promote_release, recover_promotion, roll_back
+from recsys.services import Services
+from tests.release_maker import Releases
+
+
+class Receiver:
+    """An HTTP server that keeps what it is sent; answers with ``status``, or hangs up at None."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+        self.status: int | None = 200
+        self.when_taken: Callable[[], None] = lambda: None
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                outer.got.append((self.path, dict(self.headers), body))
+                outer.when_taken()
+                if outer.status is None:
+                    return
+                self.send_response(outer.status)
+                self.end_headers()
+
+            do_GET = do_POST
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook/tok3n"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Receiver:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, _, body in self.got]
+
+
+class Mailbox:
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+        self.when_taken: Callable[[], None] = lambda: None
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.messages.append((envelope.rcpt_tos, message_from_bytes(envelope.content)))
+        self.when_taken()
+        return "250 OK"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as made:
+        yield made
+
+
+@pytest.fixture
+def mailbox() -> Iterator[tuple[Mailbox, str]]:
+    box = Mailbox()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield box, f"smtp://127.0.0.1:{port}"
+    controller.stop()
+
+
+@pytest.fixture
+def services(postgres_dsn: str, s3_settings: S3Settings) -> Services:
+    made = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
+    with made.connect() as conn:
+        ledger.prepare(conn)
+    return made
+
+
+@pytest.fixture
+def releases(services: Services) -> Releases:
+    return Releases(services)
+
+
+def webhook(receiver: Receiver, **settings: Any) -> AlertSettings:
+    return AlertSettings(webhook_url=SecretStr(receiver.url), **settings)
+
+
+def note_failure(services: Services, settings: AlertSettings) -> None:
+    alerts.note_run(
+        services,
+        settings,
+        alerts.RUN_FAILED,
+        run_id="manual__1",
+        dag_id="movie_rec_sys",
+        detail="task failed",
+    )
+
+
+def reject(services: Services, release_id: str, reason: str = "too bad") -> None:
+    with services.connect() as conn:
+        ledger.move(conn, release_id, State.REJECTED, actor="gate", reason=reason)
+
+
+def test_nothing_is_told_where_no_channel_is_set(services):
+    assert alerts.send_alerts(services, AlertSettings()) == 0
+
+
+def test_each_event_is_told_once_on_every_channel(services, releases, receiver, mailbox):
+    box, smtp = mailbox
+    settings = AlertSettings(
+        slack_url=SecretStr(receiver.url),
+        webhook_url=SecretStr(receiver.url),
+        smtp_url=SecretStr(smtp),
+        email_to="a@example.org, b@example.org",
+        link="http://airflow.example",
+    )
+    assert alerts.send_alerts(services, settings) == 0
+    bad = releases.candidate(1)
+    reject(services, bad, reason="RMSE is <b>9.9</b>")
+    assert alerts.send_alerts(services, settings) == 3
+    assert alerts.send_alerts(services, settings) == 0
+    slack, plain = receiver.documents
+    assert "&lt;b&gt;9.9" in slack["text"]
+    assert bad in slack["text"]
+    assert plain["kind"] == "rejected"
+    assert plain["facts"]["reason"] == "RMSE is <b>9.9</b>"
+    assert plain["link"] == "http://airflow.example"
+    [(to, mail)] = box.messages
+    assert to == ["a@example.org", "b@example.org"]
+    assert bad in mail["Subject"]
+    assert "9.9" in mail.get_payload(decode=True).decode()
+    assert parsedate_to_datetime(mail["Date"]).tzinfo is not None
+    assert mail["Auto-Submitted"] == "auto-generated"
+
+
+def test_a_new_channel_is_not_told_the_past(services, releases, receiver):
+    reject(services, releases.candidate(1))
+    assert alerts.send_alerts(services, webhook(receiver)) == 0
+    assert receiver.got == []
+
+
+def test_success_is_quiet_unless_asked_for(services, releases, receiver):
+    loud = webhook(receiver, kinds=frozenset({Kind.PROMOTED}))
+    alerts.send_alerts(services, loud)
+    promote_release(services, releases.candidate(1), actor="t", reason="t")
+    assert alerts.send_alerts(services, webhook(receiver)) == 0
+    assert alerts.send_alerts(services, loud) == 1
+    assert receiver.documents[0]["kind"] == "promoted"
+
+
+def test_a_rollback_is_told_with_actor_and_reason(services, releases, receiver):
+    alerts.send_alerts(services, webhook(receiver))
+    for number in (1, 2):
+        promote_release(services, releases.candidate(number), actor="t", reason="t")
+    roll_back(services, actor="mary", reason="complaints")
+    alerts.send_alerts(services, webhook(receiver))
+    [told] = receiver.documents
+    assert told["kind"] == "rolled_back"
+    assert told["facts"]["by"] == "mary"
+    assert told["facts"]["reason"] == "complaints"
+
+
+def test_a_recovery_is_told(services, releases, receiver):
+    alerts.send_alerts(services, webhook(receiver))
+    release_id = releases.candidate(1)
+    with services.connect() as conn:
+        conn.execute(
+            "insert into recsys.journal (kind, to_release, actor, reason) "
+            "values ('promotion', %s, 't', 't')",
+            (release_id,),
+        )
+    recover_promotion(services, actor="recover")
+    alerts.send_alerts(services, webhook(receiver))
+    assert [d["kind"] for d in receiver.documents] == ["recovered"]
+
+
+def test_a_failed_run_is_told_once_however_often_it_is_noted(services, receiver):
+    alerts.send_alerts(services, webhook(receiver))
+    for _ in range(3):
+        note_failure(services, webhook(receiver))
+        alerts.send_alerts(services, webhook(receiver))
+    [told] = receiver.documents
+    assert told["kind"] == "run_failed"
+    assert told["facts"]["run"] == "manual__1"
+
+
+def test_the_very_first_run_is_told_when_it_fails_although_nobody_listened_before(
+    postgres_dsn, s3_settings, receiver
+):
+    empty = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
+    note_failure(empty, webhook(receiver))
+    assert alerts.send_alerts(empty, webhook(receiver)) == 1
+    assert receiver.documents[0]["kind"] == "run_failed"
+
+
+def test_a_forced_run_that_rejects_the_champion_is_told(services, releases, receiver):
+    alerts.send_alerts(services, webhook(receiver))
+    release_id = releases.candidate(1)
+    promote_release(services, release_id, actor="t", reason="t")
+    run = Run(run_id="r", source="s", build=releases.build(1))
+    pipeline.reject_candidate(services, run, actor="t", reason="worse now")
+    assert alerts.send_alerts(services, webhook(receiver)) == 1
+    assert receiver.documents[0]["kind"] == "rejected"
+
+
+def test_no_success_for_too_long_is_told_once_for_each_last_success(services, releases, receiver):
+    long = timedelta(days=15)
+    releases.candidate(1)  # judged: a run ended well just now
+    assert alerts.send_alerts(services, webhook(receiver), long) == 0
+    assert alerts.send_alerts(services, webhook(receiver), timedelta(0)) == 1
+    assert alerts.send_alerts(services, webhook(receiver), timedelta(0)) == 0
+    assert receiver.documents[0]["kind"] == "stale"
+
+
+def test_a_receiver_that_refuses_is_tried_again_and_holds_up_nobody(
+    services, releases, receiver, mailbox
+):
+    box, smtp = mailbox
+    settings = webhook(receiver, smtp_url=SecretStr(smtp), email_to="a@example.org")
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    receiver.status = 500
+    assert alerts.send_alerts(services, settings) == 1
+    assert len(box.messages) == 1
+    receiver.status = 200
+    assert alerts.send_alerts(services, settings) == 1
+    assert len(box.messages) == 1
+    assert [r[1]["Idempotency-Key"] for r in receiver.got] == [
+        receiver.got[0][1]["Idempotency-Key"]
+    ] * 2
+
+
+def test_a_receiver_that_never_takes_it_is_given_up(services, releases, receiver, monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_TRIES", 3)
+    alerts.send_alerts(services, webhook(receiver))
+    reject(services, releases.candidate(1))
+    receiver.status = 400
+    for _ in range(5):
+        alerts.send_alerts(services, webhook(receiver))
+    assert len(receiver.got) == 3
+
+
+def test_a_receiver_that_stays_away_is_tried_every_time_at_first_and_then_once_an_hour(
+    services, releases, receiver, monkeypatch
+):
+    monkeypatch.setattr(outbox, "PROMPT_TRIES", 2)
+    alerts.send_alerts(services, webhook(receiver))
+    reject(services, releases.candidate(1))
+    receiver.status = 503
+    for _ in range(4):
+        alerts.send_alerts(services, webhook(receiver))
+    assert len(receiver.got) == 2
+    with services.connect() as conn:
+        assert alerts.count_untold(conn) == {"webhook": 1}
+        conn.execute("update recsys.alerts set claimed_at = claimed_at - interval '1 hour'")
+    receiver.status = 200
+    assert alerts.send_alerts(services, webhook(receiver)) == 1
+    with services.connect() as conn:
+        assert alerts.count_untold(conn) == {"webhook": 0}
+
+
+def test_two_tellers_at_once_tell_an_event_once(services, releases, receiver):
+    alerts.send_alerts(services, webhook(receiver))
+    for number in range(1, 6):
+        reject(services, releases.candidate(number))
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: alerts.send_alerts(services, webhook(receiver)), range(4)))
+    assert sum(told) == 5
+    assert len(receiver.got) == len({d["event"] for d in receiver.documents}) == 5
+
+
+def test_a_teller_who_died_is_followed_by_another_when_his_claim_is_old(
+    services, releases, receiver, monkeypatch
+):
+    alerts.send_alerts(services, webhook(receiver))
+    reject(services, releases.candidate(1))
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr("recsys.alerts.channels.Webhook.send", die)
+        with pytest.raises(Killed):
+            alerts.send_alerts(services, webhook(receiver))
+    assert alerts.send_alerts(services, webhook(receiver)) == 0, "the claim is fresh"
+    monkeypatch.setattr(outbox, "CLAIM_S", 0)
+    assert alerts.send_alerts(services, webhook(receiver)) == 1
+
+
+def tell_and_be_killed(services: Services, settings: AlertSettings, receiver: Any) -> None:
+    """A teller in a process of its own, killed when the receiver has the alert."""
+    fresh = Services(postgres=services.postgres, s3=services.s3)  # an open client is not picklable
+    teller = multiprocessing.get_context("spawn").Process(
+        target=alerts.send_alerts, args=(fresh, settings)
+    )
+    receiver.when_taken = teller.kill
+    teller.start()
+    teller.join(60)
+    assert teller.exitcode == -signal.SIGKILL
+    receiver.when_taken = lambda: None
+
+
+def make_claims_old(services: Services) -> None:
+    with services.connect() as conn:
+        conn.execute("update recsys.alerts set claimed_at = claimed_at - interval '1 day'")
+
+
+def test_a_webhook_knows_by_its_key_what_is_told_again_after_a_kill(services, releases, receiver):
+    settings = webhook(receiver)
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    tell_and_be_killed(services, settings, receiver)
+    make_claims_old(services)
+    assert alerts.send_alerts(services, settings) == 1
+    [(_, before, first), (_, after, second)] = receiver.got
+    assert before["Idempotency-Key"] == after["Idempotency-Key"] == json.loads(first)["key"]
+    assert first == second
+
+
+def test_a_mailbox_knows_by_its_id_what_is_told_again_after_a_kill(services, releases, mailbox):
+    box, smtp = mailbox
+    settings = AlertSettings(smtp_url=SecretStr(smtp), email_to="a@example.org")
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    tell_and_be_killed(services, settings, box)
+    make_claims_old(services)
+    assert alerts.send_alerts(services, settings) == 1
+    [(_, before), (_, after)] = box.messages
+    assert before["Message-ID"] == after["Message-ID"]
+
+
+def test_equal_lines_of_two_ledgers_are_no_repetition(services, releases, receiver, mailbox):
+    box, smtp = mailbox
+    settings = webhook(receiver, smtp_url=SecretStr(smtp), email_to="a@example.org")
+    alerts.send_alerts(services, settings)
+    for moment in ("1 hour", "2 hours"):
+        with services.connect() as conn:
+            line = conn.execute(
+                "insert into recsys.history (id, at, actor, reason, action) "
+                "overriding system value "
+                "values (10001, now() + %s::interval, 't', 't', %s) returning id",
+                (moment, alerts.RUN_FAILED),
+            ).fetchone()
+            assert line == (10001,)
+        assert alerts.send_alerts(services, settings) == 2
+        with services.connect() as conn:  # as if the database were made anew
+            conn.execute("alter table recsys.history disable trigger user")
+            conn.execute("delete from recsys.history where id = 10001")
+            conn.execute("alter table recsys.history enable trigger user")
+            conn.execute("delete from recsys.alerts where event = 'history:10001'")
+    one, other = receiver.documents
+    assert one["event"] == other["event"]
+    assert one["key"] != other["key"]
+    assert len({mail["Message-ID"] for _, mail in box.messages}) == 2
+
+
+def test_slack_is_not_told_again_after_a_kill_and_the_alert_counts_as_untold(
+    services, releases, receiver
+):
+    settings = AlertSettings(slack_url=SecretStr(receiver.url))
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    tell_and_be_killed(services, settings, receiver)
+    with services.connect() as conn:
+        assert alerts.count_untold(conn) == {"slack": 1}
+    make_claims_old(services)
+    assert alerts.send_alerts(services, settings) == 0
+    assert len(receiver.got) == 1
+    reject(services, releases.candidate(2))
+    assert alerts.send_alerts(services, settings) == 1, "the next event is told"
+
+
+def test_an_answer_that_is_lost_is_not_asked_for_again_at_slack(services, releases, receiver):
+    settings = webhook(receiver, slack_url=SecretStr(receiver.url))
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    receiver.status = None
+    assert alerts.send_alerts(services, settings) == 0
+    receiver.status = 200
+    assert alerts.send_alerts(services, settings) == 1
+    slack, *plain = receiver.documents
+    assert "text" in slack
+    assert [d["event"] for d in plain] == [plain[0]["event"]] * 2
+
+
+def test_a_slack_that_cannot_be_reached_was_not_told_and_is_tried_again(
+    services, releases, receiver
+):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/hook"
+    away = AlertSettings(slack_url=SecretStr(nobody))
+    alerts.send_alerts(services, away)
+    reject(services, releases.candidate(1))
+    assert alerts.send_alerts(services, away) == 0
+    assert alerts.send_alerts(services, AlertSettings(slack_url=SecretStr(receiver.url))) == 1
+
+
+def test_a_webhook_can_prove_who_told_it(services, releases, receiver):
+    settings = webhook(receiver, webhook_key=SecretStr("k3y"))
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    alerts.send_alerts(services, settings)
+    [(_, headers, body)] = receiver.got
+    assert headers[SIGNATURE] == hmac.new(b"k3y", body, hashlib.sha256).hexdigest()
+
+
+def test_addresses_stay_out_of_errors_logs_and_the_ledger(services, releases, receiver, caplog):
+    receiver.status = 500
+    settings = webhook(receiver, slack_url=SecretStr("http://127.0.0.1:1/services/tok3n"))
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    alerts.send_alerts(services, settings)
+    with services.connect() as conn:
+        kept = str(conn.execute("select * from recsys.alerts").fetchall())
+    for text in (caplog.text, kept, repr(settings), str(alerts.send_test(settings))):
+        assert "tok3n" not in text
+
+
+def test_a_heartbeat_is_sent_where_somebody_listens(receiver):
+    assert alerts.heartbeat(AlertSettings()) is False
+    settings = AlertSettings(heartbeat_url=SecretStr(receiver.url))
+    assert alerts.heartbeat(settings) is True
+    assert [path for path, _, _ in receiver.got] == ["/hook/tok3n"]
+    receiver.status = 503
+    with pytest.raises(ServiceUnavailableError):
+        alerts.heartbeat(settings)
+
+
+def test_a_mail_server_without_addressees_is_refused():
+    settings = AlertSettings(smtp_url=SecretStr("smtp://127.0.0.1"))
+    with pytest.raises(ConfigurationError, match="nobody to write to"):
+        alerts.send_test(settings)
+
+
+def test_a_mail_server_with_a_senseless_port_holds_up_no_other_channel(
+    services, releases, receiver
+):
+    settings = webhook(receiver, smtp_url=SecretStr("smtp://h:port"), email_to="a@example.org")
+    alerts.send_alerts(services, settings)
+    reject(services, releases.candidate(1))
+    assert alerts.send_alerts(services, settings) == 1
+
+
+def test_kinds_that_do_not_exist_are_refused(monkeypatch):
+    monkeypatch.setenv("RECSYS_ALERT_KINDS", "rejected,nonsense")
+    with pytest.raises(ValidationError, match="kinds"):
+        AlertSettings()
+
+
+def test_the_command_tries_every_channel(receiver, monkeypatch):
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", receiver.url)
+    done = CliRunner().invoke(app, ["alerts", "--test", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["channels"] == [{"name": "webhook", "error": None}]
+    receiver.status = 500
+    failed = CliRunner().invoke(app, ["alerts", "--test"])
+    assert failed.exit_code == 1
+    assert "HTTP 500" in failed.output

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys import contract
+from recsys.contract import FeatureSettings, RuleShares
+from recsys.dataset import MOVIES_CSV, RATINGS_CSV, fetch_dataset, read_source_md5, write_sample
+from recsys.errors import ArtifactError, DatasetError, DiskFullError
+from recsys.features import FileStats, Rule, Stats, generate_data_frames, read_stats
+from recsys.object_store import ObjectStore
+from recsys.scratch import scratch_folder
+
+MOVIES = b"movieId,title,genres\n1,Toy Story (1995),Comedy\n2,Heat (1995),Action|Crime\n"
+HEADER = b"userId,movieId,rating,timestamp\n"
+ROWS = b"".join(
+    f"{user},{movie},4.0,{user + movie}\n".encode() for user in range(1, 51) for movie in (1, 2)
+)
+ALL_BORNE = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
+TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_BORNE)
+OVERALL = FeatureSettings(max_rule_shares=ALL_BORNE)
+
+
+def put(store: ObjectStore, ratings: bytes, movies: bytes = MOVIES) -> str:
+    """Stores a dataset as `fetch_dataset` does; returns its md5."""
+    out = io.BytesIO()
+    # ZipInfo without a date: the same content has the same md5.
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("ml/ratings.csv"), ratings)
+        archive.writestr(zipfile.ZipInfo("ml/movies.csv"), movies)
+    content = out.getvalue()
+    md5 = hashlib.new("md5", content, usedforsecurity=False).hexdigest()
+    store.put_bytes(
+        contract.dataset_key(md5, contract.DATASET_FILE),
+        content,
+        {"md5": md5, "sha256": hashlib.sha256(content).hexdigest()},
+    )
+    return md5
+
+
+def table(store: ObjectStore, md5: str, name: str) -> pl.DataFrame:
+    return pl.read_parquet(store.get_bytes(contract.features_key(md5, name)))
+
+
+def test_the_real_dataset_becomes_features_without_a_broken_row(
+    ml_latest_small: Path, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = read_source_md5(str(ml_latest_small))
+    fetch_dataset(str(ml_latest_small), md5, object_store)
+    seen: list[tuple[int, int | None]] = []
+    stats = generate_data_frames(
+        md5, object_store, FeatureSettings(), tmp_path, lambda done, of: seen.append((done, of))
+    )
+    assert (stats.interactions, stats.users, stats.rated_movies) == (100_836, 610, 9724)
+    assert (stats.movies, stats.train, stats.holdout) == (9742, 90_714, 10_122)
+    assert stats.files == {
+        RATINGS_CSV: FileStats(rows=100_836, quarantine={}),
+        MOVIES_CSV: FileStats(rows=9742, quarantine={}),
+    }
+    assert stats.profile.ratings["4.0"] == 26_818
+    assert sum(stats.profile.ratings.values()) == 100_836
+    assert (stats.first_timestamp, stats.last_timestamp) == (828_124_615, 1_537_799_250)
+    assert seen[-1] == (2_483_723, 2_483_723)
+
+    interactions = table(object_store, md5, contract.INTERACTIONS_FILE)
+    assert interactions.schema == {
+        "userId": pl.Int32,
+        "movieId": pl.Int32,
+        "rating": pl.Float32,
+        "timestamp": pl.Int64,
+        "split": pl.Enum(["train", "holdout"]),
+    }
+    assert interactions.height == 100_836
+    assert interactions.equals(interactions.sort("userId", "timestamp", "movieId"))
+    movies = table(object_store, md5, contract.MOVIES_FILE)
+    assert movies.schema == {
+        "movieId": pl.Int32,
+        "title": pl.String,
+        "year": pl.Int16,
+        "genres": pl.List(pl.String),
+    }
+    assert movies.row(0) == (
+        *(1, "Toy Story (1995)", 1995),
+        ["Adventure", "Animation", "Children", "Comedy", "Fantasy"],
+    )
+    assert table(object_store, md5, contract.QUARANTINE_FILE).is_empty()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_parquet_file_is_what_the_statistics_say(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + ROWS)
+    stats = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    assert stats == read_stats(object_store, md5) == Stats.from_json(stats.to_json())
+    for name, sha256 in stats.sha256.items():
+        assert object_store.sha256(contract.features_key(md5, name)) == sha256
+
+
+def test_the_same_dataset_gives_the_same_bytes(object_store: ObjectStore, tmp_path: Path) -> None:
+    path = tmp_path / "sample.zip"
+    md5 = write_sample(path, ratings=20_000).md5
+    fetch_dataset(str(path), md5, object_store)
+    first = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    object_store.delete([contract.features_key(md5, contract.STATS_FILE)])
+    assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == first
+
+
+def test_features_are_made_once_and_again_for_other_settings(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + ROWS)
+    first = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    object_store.delete([contract.dataset_key(md5, contract.DATASET_FILE)])
+    assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == first
+    assert put(object_store, HEADER + ROWS) == md5
+    other = generate_data_frames(md5, object_store, FeatureSettings(holdout_share=0.4), tmp_path)
+    assert other.holdout > first.holdout
+    assert read_stats(object_store, md5) == other
+
+
+def test_features_without_statistics_do_not_exist_and_are_made_again(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + ROWS)
+    assert read_stats(object_store, md5) is None
+    stats = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    for damage in (b"", b"{}", b'{"md5": "'):
+        object_store.put_bytes(contract.features_key(md5, contract.STATS_FILE), damage)
+        assert read_stats(object_store, md5) is None
+        assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == stats
+
+
+def test_broken_rows_go_to_quarantine_and_every_row_is_accounted_for(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    broken = [
+        (Rule.RATING_RANGE, b"1,1,0.0,5"),
+        (Rule.RATING_RANGE, b"1,1,7,5"),
+        (Rule.UNKNOWN_MOVIE, b"1,3,4.0,5"),
+        (Rule.WRONG_TYPE, b"one,1,4.0,5"),
+        (Rule.ENCODING, b"1,1,4.0,\xff"),
+        (Rule.ENCODING, b"1,\x001,4.0,5"),
+        (Rule.FIELD_COUNT, b"1,1,4.0"),
+        (Rule.MOVIE_ID_RANGE, b"1,4294967297,4.0,5"),
+        (Rule.USER_ID_RANGE, b"4294967297,1,4.0,5"),
+        (Rule.TIMESTAMP_RANGE, b"1,1,4.0,-5"),
+    ]
+    ratings = HEADER + b"\n".join(line for _, line in broken) + b"\n" + ROWS
+    duplicates = b"50,2,1.0,9999\n50,1,2.5,0\n50,1,2.5,0\n"
+    movies = MOVIES + b"x,Broken (1995),Drama\n"
+    md5 = put(object_store, ratings + duplicates, movies)
+    stats = generate_data_frames(md5, object_store, TOLERANT, tmp_path)
+    quarantine = table(object_store, md5, contract.QUARANTINE_FILE)
+    assert quarantine.columns == ["rule", "file", "line", "text"]
+    rows = quarantine.filter(pl.col("file") == RATINGS_CSV).rows()
+    assert [(rule, line) for rule, _, line, _ in rows] == [
+        *((rule.value, line) for line, (rule, _) in enumerate(broken, 2)),
+        # The last two rows of ROWS are lines 110 and 111: (50, 1, 51 s) and (50, 2, 52 s).
+        *(("duplicate", line) for line in (111, 113, 114)),
+    ]
+    assert rows[0][3] == "1,1,0.0,5"
+    assert rows[-3][3] == "50,2,4.0,52"
+    interactions = table(object_store, md5, contract.INTERACTIONS_FILE)
+    assert interactions.filter(pl.col("userId") == 50).select("movieId", "rating").rows() == [
+        (1, 4.0),
+        (2, 1.0),
+    ]
+    for file, kept in ((RATINGS_CSV, stats.interactions), (MOVIES_CSV, stats.movies)):
+        counted = stats.files[file]
+        assert counted.rows == kept + sum(counted.quarantine.values())
+    assert stats.files[RATINGS_CSV].quarantine[Rule.DUPLICATE] == 3
+    assert stats.files[RATINGS_CSV].broken == len(broken)
+    assert stats.files[MOVIES_CSV].quarantine == {Rule.WRONG_TYPE: 1}
+
+
+def test_too_many_broken_rows_fail_with_the_rules_and_the_first_of_them(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + b"1,1,9,5\n" * 4 + b"1,x,4.0,5\n" * 2 + ROWS)
+    with pytest.raises(DatasetError, match="too many rows") as caught:
+        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    assert "6 of 106" in str(caught.value.found)
+    assert "rating_range 4, wrong_type 2" in str(caught.value.found)
+    assert "line 2 '1,1,9,5' (rating_range)" in caught.value.hint
+    assert object_store.keys("features/") == []
+
+
+def test_a_file_of_broken_rows_is_given_up_before_its_end(
+    object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recsys.features.csv_reader.BLOCK_BYTES", 1 << 16)
+    rows = 4 * (1 << 20) // 8
+    md5 = put(object_store, HEADER + b"1,1,9,5\n" * rows)
+    with pytest.raises(DatasetError, match="too many rows") as caught:
+        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    match = re.search(r"of (\d+) rows read", str(caught.value.found))
+    assert match is not None
+    assert int(match[1]) < rows
+
+
+def test_a_share_of_broken_rows_at_the_limit_is_borne(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + b"1,1,9,5\n" * 5 + ROWS[: ROWS.rfind(b"46,1,4.0")])
+    with pytest.raises(DatasetError):
+        generate_data_frames(md5, object_store, OVERALL, tmp_path)
+    md5 = put(object_store, HEADER + b"1,1,9,5\n" * 5 + ROWS)
+    assert generate_data_frames(md5, object_store, OVERALL, tmp_path).interactions == 100
+
+
+def test_each_rule_has_a_budget_of_its_own(object_store: ObjectStore, tmp_path: Path) -> None:
+    md5 = put(object_store, HEADER + b"1,1,9,5\n" * 3 + b"1,x,4.0,5\n" + ROWS)
+    with pytest.raises(DatasetError, match="too many rows") as caught:
+        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    assert caught.value.expected == "at most 5.0%; at most 2.0% under rating_range"
+    lenient = FeatureSettings(max_rule_shares=RuleShares(rating_range=0.03))
+    stats = generate_data_frames(md5, object_store, lenient, tmp_path)
+    assert stats.files[RATINGS_CSV].shares[Rule.RATING_RANGE] == pytest.approx(3 / 104)
+
+
+def test_too_many_duplicates_are_their_own_error(object_store: ObjectStore, tmp_path: Path) -> None:
+    md5 = put(object_store, HEADER + ROWS + ROWS)
+    with pytest.raises(DatasetError, match=r"too many rows of ratings\.csv rate a movie again"):
+        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+
+
+def test_duplicates_are_resolved_and_not_counted_as_broken(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + ROWS + ROWS)
+    many = FeatureSettings(max_rule_shares=RuleShares(duplicate=0.5))
+    stats = generate_data_frames(md5, object_store, many, tmp_path)
+    assert stats.interactions == 100
+    assert stats.files[RATINGS_CSV].quarantine == {Rule.DUPLICATE: 100}
+
+
+@pytest.mark.parametrize(
+    ("ratings", "movies", "says"),
+    [
+        (b"", MOVIES, "columns"),
+        (HEADER, MOVIES, r"ratings\.csv holds no valid row"),
+        (HEADER + ROWS, b"", "columns"),
+        (HEADER + ROWS, b"movieId,title,genres\n", r"movies\.csv holds no valid row"),
+        (b"userId,movieId,rating\n1,1,4.0\n", MOVIES, "columns"),
+        (HEADER + ROWS, b"movieId,genres\n1,Comedy\n", "columns"),
+        (HEADER + b"1,1,9,5\n", MOVIES, "too many rows"),
+        (HEADER + ROWS, b"movieId,title,genres\n9,Heat (1995),Crime\n", "too many rows"),
+    ],
+)
+def test_a_dataset_that_cannot_be_used_fails_for_good(
+    object_store: ObjectStore, tmp_path: Path, ratings: bytes, movies: bytes, says: str
+) -> None:
+    md5 = put(object_store, ratings, movies)
+    with pytest.raises(DatasetError, match=says):
+        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    assert object_store.keys("features/") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_valid_is_an_error_even_where_every_broken_row_is_borne(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + b"1,1,9,5\n")
+    all_borne = FeatureSettings(max_quarantine_share=1, max_rule_shares=ALL_BORNE)
+    with pytest.raises(DatasetError, match="no valid row") as caught:
+        generate_data_frames(md5, object_store, all_borne, tmp_path)
+    assert caught.value.found == "only broken rows: rating_range 1"
+
+
+def test_line_breaks_byte_order_marks_and_the_order_of_rows_change_nothing_but_the_hash(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    plain = generate_data_frames(
+        put(object_store, HEADER + ROWS), object_store, FeatureSettings(), tmp_path
+    )
+    reversed_rows = b"\r\n".join(ROWS.splitlines()[::-1])
+    odd = generate_data_frames(
+        put(
+            object_store,
+            b"\xef\xbb\xbf" + HEADER.strip() + b"\r\n" + reversed_rows,
+            b"\xef\xbb\xbf" + MOVIES.replace(b"\n", b"\r\n"),
+        ),
+        object_store,
+        FeatureSettings(),
+        tmp_path,
+    )
+    assert odd.md5 != plain.md5
+    assert odd.model_copy(update={"md5": plain.md5}) == plain
+
+
+def test_a_dataset_that_is_not_in_the_store_or_was_changed_there_is_an_error(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match="not in the store"):
+        generate_data_frames("0" * 32, object_store, FeatureSettings(), tmp_path)
+    md5 = put(object_store, HEADER + ROWS)
+    key = contract.dataset_key(md5, contract.DATASET_FILE)
+    stored = object_store.head(key)
+    assert stored is not None
+    object_store.put_bytes(key, b"changed", stored.metadata)
+    with pytest.raises(ArtifactError, match="not the file that was stored"):
+        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A disk of its own for temporary files; `resize` says how large."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk of its own can be mounted: it takes root")
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def resize(disk: Path, kilobytes: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    "kilobytes",
+    [400, 1000, 1600, 2400],
+    ids=["by the zip", "by the movies", "by rows that wait", "by the table"],
+)
+def test_a_disk_that_fills_up_in_the_middle_is_told_as_such_and_leaves_nothing(
+    object_store: ObjectStore, tmp_path: Path, disk: Path, kilobytes: int
+) -> None:
+    sample = write_sample(tmp_path / "ml.zip", ratings=100_000)
+    fetch_dataset(str(sample.path), sample.md5, object_store)
+    resize(disk, kilobytes)
+    with (
+        pytest.raises(DiskFullError, match=r"is full.*TMPDIR"),
+        scratch_folder("features") as folder,
+    ):
+        generate_data_frames(sample.md5, object_store, FeatureSettings(), folder)
+    assert list(disk.iterdir()) == []
+    assert object_store.keys("features/") == []
+    resize(disk, 64 << 10)
+    with scratch_folder("features") as folder:
+        generate_data_frames(sample.md5, object_store, FeatureSettings(), folder)
+    assert read_stats(object_store, sample.md5) is not None

@@ -1,0 +1,84 @@
+"""Migrations against a real server."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from recsys import ledger
+from recsys.errors import LedgerError
+from recsys.ledger import migrations
+
+
+@pytest.fixture
+def empty(postgres_dsn: str):
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        yield connection
+
+
+def test_all_migrations_run_once_and_are_recorded(empty):
+    known = [m.number for m in migrations.available()]
+    assert migrations.apply(empty) == known
+    assert migrations.apply(empty) == []
+    assert ledger.applied(empty) == known
+    ledger.check_current(empty)
+
+
+def test_an_empty_database_is_told_apart_from_an_old_one(empty):
+    with pytest.raises(LedgerError, match="holds no ledger"):
+        ledger.check_current(empty)
+
+
+def test_an_older_schema_is_named_and_upgraded(empty, monkeypatch):
+    migrations.apply(empty)
+    newer = migrations.Migration(9998, "newer", "create table recsys.newer ()")
+    known = migrations.available()
+    monkeypatch.setattr(migrations, "available", lambda: [*known, newer])
+    with pytest.raises(LedgerError, match="older than this code"):
+        ledger.check_current(empty)
+    assert migrations.apply(empty) == [9998]
+    ledger.check_current(empty)
+    empty.execute("table recsys.newer")
+
+
+def test_a_newer_schema_is_refused(empty):
+    migrations.apply(empty)
+    empty.execute("insert into recsys.migrations (number, name, sha256) values (9999, 'x', '')")
+    with pytest.raises(LedgerError, match="set up by newer code"):
+        migrations.apply(empty)
+    with pytest.raises(LedgerError, match="set up by newer code"):
+        ledger.check_current(empty)
+
+
+def test_a_migration_that_fails_leaves_neither_changes_nor_record(empty, monkeypatch):
+    broken = migrations.Migration(9998, "broken", "create table recsys.half (); select 1/0")
+    known = migrations.available()
+    monkeypatch.setattr(migrations, "available", lambda: [*known, broken])
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        migrations.apply(empty)
+    assert ledger.applied(empty) == [m.number for m in known]
+    assert empty.execute("select to_regclass('recsys.half')").fetchone() == (None,)
+
+
+def test_two_processes_may_migrate_at_once(postgres_dsn):
+    def migrate(_):
+        with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+            return migrations.apply(connection)
+
+    with ThreadPoolExecutor(4) as pool:
+        ran = list(pool.map(migrate, range(4)))
+    assert sorted(number for numbers in ran for number in numbers) == [
+        m.number for m in migrations.available()
+    ]
+
+
+def test_the_site_role_reads_the_current_release_and_nothing_else(postgres_dsn, empty):
+    migrations.apply(empty)
+    empty.execute("set role recsys_site")
+    empty.execute("select * from recsys.current_release")
+    for table in ("releases", "journal", "history", "decisions", "internal_hash", "migrations"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            empty.execute(sql.SQL("select * from recsys.{}").format(sql.Identifier(table)))

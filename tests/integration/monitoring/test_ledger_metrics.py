@@ -1,0 +1,87 @@
+"""The ledger in numbers, on a real one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from pydantic import SecretStr
+
+from recsys import ledger
+from recsys.alerts.settings import Kind
+from recsys.database import PostgresSettings
+from recsys.ledger import State
+from recsys.monitoring import SwitchTimes, measure_ledger, metrics
+from recsys.monitoring.metrics import Metric
+from recsys.releases import promote_release, roll_back
+from recsys.services import Services
+from tests.release_maker import Releases
+
+
+@pytest.fixture
+def services(postgres_dsn, s3_settings) -> Services:
+    return Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
+
+
+def values(services: Services, metric: Metric) -> dict[str, float]:
+    """The values of one metric, by its only tag (``""``: it has none)."""
+    return {
+        next(iter(m.tags.values()), ""): m.value
+        for m in measure_ledger(services)
+        if m.metric is metric
+    }
+
+
+def test_a_database_without_a_ledger_has_no_measurements(services):
+    assert measure_ledger(services) == []
+
+
+def test_a_new_ledger_measures_zeros_and_names_no_champion(services):
+    with services.connect() as conn:
+        ledger.prepare(conn)
+    assert set(values(services, metrics.RELEASES).values()) == {0}
+    assert set(values(services, metrics.RELEASES)) == {state.value for state in State}
+    assert set(values(services, metrics.EVENTS).values()) == {0}
+    assert set(values(services, metrics.EVENTS)) == {k.value for k in Kind} - {Kind.STALE}
+    assert values(services, metrics.JOURNAL_AGE) == {"": 0}
+    for absent in (metrics.CHAMPION_PROMOTED, metrics.LAST_SUCCESS):
+        assert values(services, absent) == {}
+
+
+def test_promotions_rollbacks_and_rejections_are_counted_wherever_they_were_done(services):
+    releases = Releases(services)
+    for number in (1, 2):
+        promote_release(services, releases.candidate(number), actor="t", reason="t")
+    roll_back(services, actor="t", reason="t")
+    with services.connect() as conn:
+        ledger.move(conn, releases.candidate(3), State.REJECTED, actor="t", reason="t")
+        champion = ledger.champion(conn)
+    events = values(services, metrics.EVENTS)
+    # The rollback made a champion, too.
+    assert events["promoted"] == 3
+    assert events["rolled_back"] == events["rejected"] == 1
+    states = values(services, metrics.RELEASES)
+    assert states["champion"] == states["rolled_back"] == states["rejected"] == 1
+    assert values(services, metrics.CHAMPION_PROMOTED)[""] == champion.promoted_at.timestamp()
+    quality = values(services, metrics.CHAMPION_QUALITY)
+    assert {"rmse", "ndcg@10"} <= set(quality)
+    assert all(map(math.isfinite, quality.values()))
+
+
+def test_an_open_journal_grows_old(services):
+    release_id = Releases(services).candidate(1)
+    with services.connect() as conn:
+        conn.execute(
+            "insert into recsys.journal (kind, to_release, actor, reason, opened_at) "
+            "values ('promotion', %s, 't', 't', now() - interval '1 hour')",
+            (release_id,),
+        )
+    assert 3600 <= values(services, metrics.JOURNAL_AGE)[""] < 3700
+
+
+def test_a_real_promotion_gives_its_times_and_one_that_changes_nothing_gives_none(services):
+    release_id = Releases(services).candidate(1)
+    for expected in (2, 0):
+        times = SwitchTimes()
+        promote_release(services, release_id, actor="t", reason="t", trace=times)
+        assert len(list(times.measurements())) == expected

@@ -1,0 +1,114 @@
+"""The stored report: made from a release's tables and artifacts, and gone with the release."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from recsys import contract, ledger, pipeline, reports
+from recsys.contract import REPORT_FILE, release_key
+from recsys.errors import LedgerError
+from recsys.pipeline import Run
+from recsys.releases import RetentionSettings, promote_release, retire_old_releases
+from recsys.reports import release
+
+
+def run_of(releases, number: int) -> Run:
+    return Run(run_id="r", source="s", build=releases.build(number))
+
+
+def test_a_report_shows_answers_now_and_before(services, releases):
+    first = releases.candidate(1)
+    promote_release(services, first, actor="t", reason="t")
+    second = releases.candidate(2)
+    with services.connect() as conn:
+        conn.execute(
+            "insert into recsys.decisions (release_id, champion, run_id, accepted, decision) "
+            "select release_id, %s, 'again', accepted, decision from recsys.decisions "
+            "where release_id = %s",
+            (first, second),
+        )
+
+    key = reports.make_report(services, second)
+
+    assert key == release_key(second, REPORT_FILE)
+    page = reports.stored_report(services, second)
+    assert page is not None
+    for shown in (second, "Accepted", "Neighbours of known movies", "user 1", "before", "refit"):
+        assert shown in page
+    # All raters have seen movie 1 and no other.
+    assert "<h3>movie 1</h3>" in page
+    assert "movie 1</li>" not in page, "a movie is no neighbour of itself"
+
+
+def test_a_report_without_a_champion_shows_now_only(services, releases):
+    page = release.report_page(services, releases.candidate(1))
+    assert "<h4>now</h4>" in page
+    assert "<h4>before</h4>" not in page
+
+
+def test_a_report_reads_history_statistics_and_titles_where_they_are(services, releases):
+    release_id = releases.candidate(1)
+    epochs = [
+        {"model": "rating", "epoch": n, "loss": 1 / n, "validation_rmse": 0.9, "seconds": 1.0}
+        for n in (1, 2)
+    ]
+    services.store.put_bytes(
+        release_key(release_id, contract.HISTORY_FILE), json.dumps({"evaluated": epochs}).encode()
+    )
+    md5 = releases.build(1).dataset_md5
+    services.store.put_bytes(
+        contract.features_key(md5, contract.STATS_FILE),
+        json.dumps(
+            {"interactions": 4711, "files": {"r.csv": {"rows": 9, "quarantine": {}}}}
+        ).encode(),
+    )
+    page = release.report_page(services, release_id)
+    assert "Training of the rating model" in page
+    assert "4,711" in page
+    assert "no row broke a rule" in page
+
+
+def test_retirement_takes_the_report_along(services, releases):
+    first, second = releases.candidate(1), releases.candidate(2)
+    for release_id in (first, second):
+        reports.make_report(services, release_id)
+    promote_release(services, first, actor="t", reason="t")
+    with services.connect() as conn:
+        ledger.move(conn, second, ledger.State.REJECTED, actor="t", reason="t")
+
+    retire_old_releases(services, RetentionSettings(keep_releases=0), actor="t")
+
+    assert reports.stored_report(services, first) is not None
+    assert services.store.keys(contract.release_prefix(second)) == []
+    with pytest.raises(LedgerError, match="nothing is left"):
+        reports.make_report(services, second)
+
+
+def test_a_report_that_comes_after_retirement_leaves_nothing(services, releases, monkeypatch):
+    promote_release(services, releases.candidate(1), actor="t", reason="t")
+    late = releases.candidate(2)
+    page_of = release.report_page
+
+    def slow(services, release_id):
+        page = page_of(services, release_id)
+        with services.connect() as conn:
+            ledger.move(conn, late, ledger.State.REJECTED, actor="t", reason="t")
+        retire_old_releases(services, RetentionSettings(keep_releases=0), actor="t")
+        return page
+
+    monkeypatch.setattr(release, "report_page", slow)
+    reports.make_report(services, late)
+
+    assert services.store.keys(contract.release_prefix(late)) == []
+
+
+def test_a_report_that_cannot_be_made_fails_no_run(services, releases):
+    with services.connect() as conn:
+        ledger.prepare(conn)
+    assert pipeline.write_report(services, run_of(releases, 1)) is None
+    release_id = releases.candidate(1)
+    assert pipeline.write_report(services, run_of(releases, 1)) == release_key(
+        release_id, REPORT_FILE
+    )

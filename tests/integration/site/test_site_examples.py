@@ -1,0 +1,78 @@
+"""The code in docs/site-developer.md, run as it stands there against a release that is served."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from recsys.database import PostgresSettings
+from recsys.object_store import S3Settings
+from recsys.releases import promote_release
+from recsys.services import Services
+from tests.release_maker import Releases
+
+
+@pytest.fixture
+def services(postgres_dsn: str, s3_settings: S3Settings) -> Services:
+    made = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
+    promote_release(made, Releases(made).candidate(1), actor="t", reason="t")
+    return made
+
+
+def blocks(repository: Path, language: str) -> list[str]:
+    text = (repository / "docs/site-developer.md").read_text()
+    found = re.findall(rf"<!-- tested: {language} -->\n```{language}\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found
+
+
+def test_the_queries_answer(services: Services, repository: Path) -> None:
+    statements = [
+        statement
+        for block in blocks(repository, "sql")
+        for statement in block.split(";")
+        if statement.strip()
+    ]
+    assert len(statements) == 3
+    with services.connect() as conn:
+        conn.execute("set search_path to default")
+        neighbours, recommended, current = (conn.execute(s).fetchall() for s in statements)
+    assert len(neighbours) == 10
+    assert len(recommended) == 10
+    assert 1 not in {movie for movie, _ in recommended}, "user 1 has seen movie 1"
+    scores = [score for _, score in recommended]
+    assert scores == sorted(scores, reverse=True)
+    assert len(current) == 1
+
+
+def test_the_exact_pair_is_read_as_shown(services: Services, repository: Path) -> None:
+    [code] = blocks(repository, "python")
+    s3 = services.s3
+    assert s3.access_key is not None
+    assert s3.secret_key is not None
+    done = subprocess.run(
+        [sys.executable, "-c", code + "\nprint(release_id, len(neighbours), len(model))"],
+        env={
+            "PATH": os.environ["PATH"],
+            "RECSYS_PG_DSN": services.postgres.dsn.get_secret_value(),
+            "RECSYS_S3_BUCKET": s3.bucket,
+            "RECSYS_S3_ENDPOINT": s3.endpoint or "",
+            "AWS_ACCESS_KEY_ID": s3.access_key.get_secret_value(),
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key.get_secret_value(),
+            "AWS_DEFAULT_REGION": s3.region,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    release_id, neighbours, size = done.stdout.split()
+    releases = Releases(services)
+    assert release_id == releases.build(1).release_id
+    assert (int(neighbours), int(size)) == (5, len(releases.model_bytes(1)))

@@ -1,0 +1,313 @@
+"""The trainer as a local process: what reaches it, how it ends, and that it never stays behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from recsys import contract, trainer_process
+from recsys.contract import Build, TrainerInput
+from recsys.errors import ConfigurationError, RecsysError, TrainingError, TransientError
+from recsys.trainer_process import LocalTrainer
+
+GIVEN = TrainerInput(
+    build=Build(dataset_md5="0" * 32, trainer_digest=f"sha256:{'a' * 64}", settings={"n": 1}),
+    run_nonce="n" * 8,
+    s3_bucket="bucket",
+    s3_endpoint="http://127.0.0.1:9",
+)
+SECRETS = {"AWS_ACCESS_KEY_ID": "key-id", "AWS_SECRET_ACCESS_KEY": "hush-hush"}
+
+StandIn = Callable[[str], LocalTrainer]
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> StandIn:
+    """Makes a trainer whose interpreter is a shell script; it runs in ``tmp_path``."""
+
+    def make(script: str) -> LocalTrainer:
+        python = tmp_path / "python"
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o700)
+        return LocalTrainer(python=python, root=tmp_path)
+
+    return make
+
+
+def run(trainer: LocalTrainer, subcommand: str = "train") -> list[str]:
+    """Runs it with the secrets; returns the lines that it printed."""
+    lines: list[str] = []
+    trainer.run(subcommand, GIVEN, SECRETS, lines.append)
+    return lines
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+# --- how it ends ---
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "found"),
+    [
+        ("exit 65", TrainingError, "exit code 65 (BAD_DATA)"),
+        ("exit 70", TrainingError, "exit code 70 (INTERNAL)"),
+        ("exit 75", TransientError, "exit code 75 (UNAVAILABLE)"),
+        ("exit 78", TrainingError, "exit code 78 (BAD_CONFIG)"),
+        ("exit 143", TransientError, "exit code 143 (TERMINATED)"),
+        ("exit 1", TrainingError, "exit code 1 (not in the contract)"),
+        ("exit 137", TransientError, "exit code 137 (not in the contract)"),
+        ("kill -KILL $$", TransientError, "killed by signal 9 (Killed)"),
+        ("kill -SEGV $$", TransientError, "killed by signal 11 (Segmentation fault)"),
+        # A signal that has no name of its own.
+        ("kill -40 $$", TransientError, "killed by signal 40"),
+    ],
+)
+@pytest.mark.parametrize("subcommand", ["train", "verify"])
+def test_how_it_ends_says_whether_another_try_may_help(
+    stand_in: StandIn, end: str, kind: type[RecsysError], found: str, subcommand: str
+) -> None:
+    with pytest.raises(kind) as failure:
+        run(stand_in(f"echo some words; {end}"), subcommand)
+    assert str(failure.value.found).startswith(found)
+    assert f"`{subcommand}`" in failure.value.message
+    assert failure.value.hint == "its last lines: some words"
+
+
+def test_an_error_tells_the_last_lines_only(stand_in: StandIn) -> None:
+    with pytest.raises(TrainingError) as failure:
+        run(stand_in("i=0; while [ $i -lt 500 ]; do i=$((i + 1)); echo line $i; done; exit 70"))
+    assert "line 500" in failure.value.hint
+    assert "line 400 " not in failure.value.hint
+
+
+def test_what_it_prints_is_passed_on_line_by_line_on_both_streams(stand_in: StandIn) -> None:
+    # The script goes on only when the first line has arrived: nothing waits for the end.
+    trainer = stand_in(
+        "echo first; while [ ! -e go ]; do sleep 0.02; done; echo second >&2; printf '\\377third'"
+    )
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        (trainer.root / "go").touch()
+
+    trainer.run("train", GIVEN, SECRETS, on_line)
+    assert lines == ["first", "second", "\N{REPLACEMENT CHARACTER}third"]
+
+
+def test_an_interpreter_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="make setup") as failure:
+        run(LocalTrainer(python=tmp_path / "none", root=tmp_path))
+    assert failure.value.expected == str(tmp_path / "none")
+
+
+# --- what reaches it ---
+
+
+def test_it_is_started_as_its_image_would_start_it(stand_in: StandIn) -> None:
+    trainer = stand_in('echo "$0 $*"; pwd')
+    assert run(trainer, "verify") == [f"{trainer.python} -m trainer verify", str(trainer.root)]
+
+
+def test_only_the_contract_and_the_allow_list_reach_it(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strays = ("AIRFLOW_CONN_X", "AIRFLOW__CORE__FERNET_KEY", "RECSYS_PG_DSN", "AWS_SESSION_TOKEN")
+    for name in strays:
+        monkeypatch.setenv(name, "stray-hush")
+    monkeypatch.setenv("RECSYS_S3_BUCKET", "another")
+    monkeypatch.setenv("TZ", "UTC")
+    lines = run(stand_in("tr '\\0' '\\n' < /proc/$$/environ"))
+    found = dict(line.split("=", 1) for line in lines)
+    expected = {
+        **GIVEN.to_environment(),
+        **SECRETS,
+        "TZ": "UTC",
+        "PATH": os.environ["PATH"],
+        "PYTHONUNBUFFERED": "1",
+    }
+    assert {name: found.get(name) for name in expected} == expected
+    # LC_CTYPE is set by Python itself where the locale is C.
+    allowed = {*expected, *trainer_process._PASSED_ON, "PYTHONPATH", "LC_CTYPE"}
+    assert set(found) <= allowed
+    assert TrainerInput.from_environment(found) == GIVEN
+
+
+def test_of_the_secrets_only_those_of_the_contract_are_passed(stand_in: StandIn) -> None:
+    trainer = stand_in('echo "${AWS_SECRET_ACCESS_KEY-none} ${RECSYS_PG_DSN-none}"')
+    lines: list[str] = []
+    trainer.run("train", GIVEN, {**SECRETS, "RECSYS_PG_DSN": "hush"}, lines.append)
+    assert lines == ["hush-hush none"]
+    trainer.run("train", GIVEN, {}, lines.append)
+    assert lines[1:] == ["none none"]
+
+
+def test_no_secret_is_on_a_command_line(stand_in: StandIn) -> None:
+    trainer = stand_in("echo up; while [ ! -e go ]; do sleep 0.02; done")
+    seen: list[str] = []
+
+    def on_line(line: str) -> None:
+        children = psutil.Process().children(recursive=True)
+        seen.extend(argument for child in children for argument in child.cmdline())
+        (trainer.root / "go").touch()
+
+    trainer.run("train", GIVEN, SECRETS, on_line)
+    assert "trainer" in seen
+    assert not [argument for argument in seen for secret in SECRETS.values() if secret in argument]
+
+
+def test_it_has_nothing_to_read_from(stand_in: StandIn) -> None:
+    assert run(stand_in("read answer; echo read $?")) == ["read 1"]
+
+
+# --- it never stays behind ---
+
+SLEEPER = "echo $$; exec sleep 300"
+
+
+def test_it_ends_when_whoever_started_it_is_killed(stand_in: StandIn) -> None:
+    trainer = stand_in(SLEEPER)
+    program = (
+        "import sys; from pathlib import Path; from recsys.contract import TrainerInput;"
+        "from recsys.trainer_process import LocalTrainer; import os;"
+        "LocalTrainer(Path(sys.argv[1]), Path(sys.argv[2])).run('train',"
+        "TrainerInput.from_environment(os.environ), {}, lambda line: print(line, flush=True))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, trainer.python, trainer.root],
+        env={**os.environ, **GIVEN.to_environment()},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert not has_ended(pid)
+        parent.kill()
+        parent.wait()
+        wait_for(lambda: has_ended(pid))
+
+
+class Interrupted(BaseException):
+    """As when a task is told to stop while the trainer runs."""
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_it_ends_when_the_task_is_interrupted(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, stubborn: bool
+) -> None:
+    monkeypatch.setattr(trainer_process, "_GRACE_S", 0.1 if stubborn else 60)
+    pids: list[int] = []
+
+    def on_line(line: str) -> None:
+        pids.append(int(line))
+        raise Interrupted
+
+    # An ignored signal stays ignored through exec.
+    trainer = stand_in(("trap '' TERM\n" if stubborn else "") + SLEEPER)
+    with pytest.raises(Interrupted):
+        trainer.run("train", GIVEN, SECRETS, on_line)
+    assert has_ended(pids[0])
+
+
+def test_its_children_end_with_it(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_process, "_GRACE_S", 60)
+    pids: list[int] = []
+
+    def on_line(line: str) -> None:
+        pids.append(int(line))
+        if len(pids) == 2:
+            raise Interrupted
+
+    trainer = stand_in("sleep 300 & echo $!\necho $$; wait")
+    with pytest.raises(Interrupted):
+        trainer.run("train", GIVEN, SECRETS, on_line)
+    wait_for(lambda: all(has_ended(pid) for pid in pids))
+
+
+# --- what stands for its image ---
+
+
+@pytest.fixture
+def copied(tmp_path: Path, repository: Path) -> LocalTrainer:
+    """The sources that go into the trainer's image, as a copy to change."""
+    skip = shutil.ignore_patterns(".venv", "__pycache__")
+    shutil.copytree(repository / "trainer", tmp_path / "trainer", ignore=skip)
+    shutil.copytree(repository / "src" / "recsys", tmp_path / "src" / "recsys", ignore=skip)
+    return LocalTrainer(python=Path(sys.executable), root=tmp_path)
+
+
+def test_a_copy_elsewhere_has_the_same_digest(copied: LocalTrainer, repository: Path) -> None:
+    digest = copied.digest()
+    assert digest == LocalTrainer(python=Path("any"), root=repository).digest()
+    build = Build(dataset_md5="0" * 32, trainer_digest=digest, settings={})
+    assert contract.check_release_id(build.release_id)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("trainer/rating/model.py", "trainer/__main__.py", "trainer/uv.lock"),
+        *(
+            "src/recsys/contract/build.py",
+            "src/recsys/evaluation/metrics.py",
+            "src/recsys/errors.py",
+        ),
+    ],
+)
+def test_a_change_of_what_goes_into_the_image_changes_the_digest(
+    copied: LocalTrainer, path: str
+) -> None:
+    before = copied.digest()
+    with (copied.root / path).open("a") as file:
+        file.write("\n")
+    assert copied.digest() != before
+
+
+@pytest.mark.parametrize("change", ["added", "renamed", "removed"])
+def test_another_set_of_files_has_another_digest(copied: LocalTrainer, change: str) -> None:
+    before, trainer = copied.digest(), copied.root / "trainer"
+    if change == "added":
+        (trainer / "deeper").mkdir()
+        (trainer / "deeper" / "new.py").touch()
+    elif change == "renamed":
+        (trainer / "export.py").rename(trainer / "exports.py")
+    else:
+        (trainer / "export.py").unlink()
+    assert copied.digest() != before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("trainer/.venv/lib/x.py", "trainer/__pycache__/model.cpython-311.pyc"),
+        *("trainer/notes.md", "src/recsys/releases/promotion.py", "src/recsys/gate/settings.py"),
+        *("src/recsys/database.py", "src/recsys/features/drift.py", "src/recsys/new.py"),
+    ],
+)
+def test_what_does_not_go_into_the_image_leaves_the_digest_alone(
+    copied: LocalTrainer, path: str
+) -> None:
+    before = copied.digest()
+    (copied.root / path).parent.mkdir(parents=True, exist_ok=True)
+    (copied.root / path).write_text("changed")
+    assert copied.digest() == before

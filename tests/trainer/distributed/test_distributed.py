@@ -1,0 +1,328 @@
+"""Two workers train one release together, as processes of their own; and one of them dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import QUICK, ROOT, Bench, make_interactions
+
+from recsys import contract
+from recsys.contract import ExitCode, Manifest
+from recsys.errors import ConfigurationError
+from trainer.__main__ import main
+from trainer.config import RankingConfig, RatingConfig
+from trainer.data import make_ratings
+from trainer.distributed.cluster import place
+from trainer.rating.batches import epoch_batches, share
+
+TOLERANCE = {"rmse": 1e-3, "mae": 1e-3, "ndcg@10": 5e-3}
+BRIEF: dict[str, Any] = {
+    "rating": {"members": 2, "epochs": 4, "patience": 4},
+    "ranking": {"epochs": 2, "batch_size": 512},
+}
+ENDLESS: dict[str, Any] = {**QUICK, "rating": {"members": 2, "epochs": 1000, "patience": 1000}}
+INDEXED = {
+    "RECSYS_WORKERS": "3",
+    "JOB_COMPLETION_INDEX": "1",
+    "HOSTNAME": "job-recsys-train-ab12-1",
+    "RECSYS_WORKER_SERVICE": "recsys-trainer",
+}
+TRAIN = ["-m", "trainer"]
+# A worker that is there but, in the third epoch, takes no part any more.
+LOST = """
+import os, sys, time
+from trainer import rating_fit
+original, begun = rating_fit.epoch_batches, []
+def epoch_batches(*arguments):
+    begun.append(1)
+    if len(begun) == 3:
+        print("takes no part", flush=True)
+        time.sleep(600)
+    return original(*arguments)
+rating_fit.epoch_batches = epoch_batches
+from trainer.__main__ import main
+sys.exit(main(["train"], os.environ))
+"""
+
+
+def test_an_indexed_job_tells_each_pod_its_place() -> None:
+    found = place(INDEXED)
+    assert found is not None
+    assert (found.index, found.count) == (1, 3)
+    assert json.loads(found.tf_config) == {
+        "cluster": {"worker": [f"job-recsys-train-ab12-{i}.recsys-trainer:2222" for i in range(3)]},
+        "task": {"type": "worker", "index": 1},
+    }
+
+
+@pytest.mark.parametrize("alone", [{}, {"RECSYS_WORKERS": "1"}, {"TF_CONFIG": ""}])
+def test_nothing_told_means_alone(alone: dict[str, str]) -> None:
+    assert place(alone) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"RECSYS_WORKERS": "two"},
+        {"RECSYS_WORKERS": "0"},
+        {"JOB_COMPLETION_INDEX": "3"},
+        {"JOB_COMPLETION_INDEX": ""},
+        {"HOSTNAME": "elsewhere"},
+        {"HOSTNAME": "-1"},
+        {"RECSYS_WORKER_SERVICE": ""},
+        {"TF_CONFIG": "{"},
+        {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'},
+        {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'},
+    ],
+)
+def test_a_place_that_makes_no_sense_is_refused(change: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError):
+        place({**INDEXED, **change})
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_shares_of_a_step_are_the_whole_step(small, count: int) -> None:
+    ratings = make_ratings(*small)
+    for batch in epoch_batches(ratings, RatingConfig(batch_size=256), np.random.default_rng(1)):
+        shares = [share(batch, index, count) for index in range(count)]
+        for name in ("users", "rows"):
+            parts = np.concatenate([getattr(s, name) for s in shares])
+            assert sorted(parts) == sorted(getattr(batch, name))
+        targets = np.concatenate([s.rows[s.targets] for s in shares])
+        assert sorted(targets) == sorted(batch.rows[batch.targets])
+        for s in shares:
+            # What belongs together still does, in the order that segment sums need.
+            assert (s.users[s.row_user] == ratings.user[s.rows]).all()
+            assert (s.users[s.target_user] == ratings.user[s.rows[s.targets]]).all()
+            assert (np.diff(s.row_user) >= 0).all()
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+class Workers:
+    """The processes of one distributed training: what each runs, and in which environment."""
+
+    def __init__(self, commands: Sequence[list[str]], environment: dict[str, str]) -> None:
+        hosts = [f"127.0.0.1:{port}" for port in free_ports(len(commands))]
+        self.lines: list[list[str]] = [[] for _ in hosts]
+        self.processes = []
+        self._readers = []
+        for index, command in enumerate(commands):
+            config = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                env=environment | {"TF_CONFIG": json.dumps(config)},
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            reader = threading.Thread(target=self._read, args=(index, process), daemon=True)
+            reader.start()
+            self.processes.append(process)
+            self._readers.append(reader)
+
+    def _read(self, index: int, process: subprocess.Popen[str]) -> None:
+        assert process.stdout
+        for line in process.stdout:
+            self.lines[index].append(line.rstrip())
+
+    def wait(self) -> list[int]:
+        codes = [process.wait(400) for process in self.processes]
+        for reader in self._readers:
+            reader.join(10)
+        return codes
+
+    def said(self, index: int) -> str:
+        return "\n".join(self.lines[index])
+
+    def end(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def together(bench: Bench):
+    started: list[Workers] = []
+
+    def start(given: Any, commands: Sequence[list[str]] = (TRAIN, TRAIN)) -> Workers:
+        started.append(Workers(commands, bench.environment(given)))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+
+
+def manifest_of(bench: Bench, release_id: str) -> Manifest:
+    key = contract.release_key(release_id, contract.MANIFEST_FILE)
+    return Manifest.from_json(bench.store.get_bytes(key))
+
+
+@pytest.mark.timeout(500)
+def test_two_workers_make_a_release_as_good_as_one_workers(bench: Bench, small, together) -> None:
+    alone, shared = (bench.input(BRIEF, md5=digit * 32) for digit in "12")
+    for given in (alone, shared):
+        bench.put_features(*small, given.build.dataset_md5)
+    workers = together(shared)
+    codes = workers.wait()
+    assert codes == [0, 0], workers.said(0) + workers.said(1)
+    code, out = bench.run(alone)
+    assert code == 0, out
+    ours, theirs = (manifest_of(bench, g.release_id).metrics["model"] for g in (shared, alone))
+    for name, tolerance in TOLERANCE.items():
+        print(f"{name}: two workers {ours[name]:.5f}, one {theirs[name]:.5f}")
+        assert ours[name] == pytest.approx(theirs[name], abs=tolerance)
+    assert "wrote releases/" in workers.said(0)
+    assert "wrote releases/" not in workers.said(1), "the chief alone writes"
+    code, out = bench.run(shared, "verify")
+    assert code == 0, out
+
+
+def sampled_towers(workers: Any) -> Any:
+    """Towers of the small interactions under a sampled softmax."""
+    import tensorflow as tf
+
+    from trainer.ranking.model import fit_towers
+
+    tf.config.experimental.enable_op_determinism()
+    config = RankingConfig(epochs=2, batch_size=512, full_softmax_movies=100, negatives=64)
+    ratings = make_ratings(*make_interactions())
+    assert len(ratings.movie_ids) > config.full_softmax_movies
+    return fit_towers(ratings, config, np.random.default_rng(5), lambda _: None, workers)
+
+
+def save_sampled_towers(folder: str) -> None:
+    """What each of two processes of the test below does."""
+    from trainer.distributed.workers import Cluster
+
+    found = place(os.environ)
+    assert found is not None
+    towers = sampled_towers(Cluster(found.index, found.count))
+    np.savez(Path(folder) / f"{found.index}.npz", users=towers.users, movies=towers.movies)
+
+
+@pytest.mark.timeout(500)
+def test_a_sampled_softmax_gives_several_workers_the_towers_of_one(tmp_path: Path) -> None:
+    from trainer.distributed.workers import ALONE
+
+    code = f"import test_distributed as t; t.save_sampled_towers({str(tmp_path)!r})"
+    here = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": here, "TF_NUM_INTRAOP_THREADS": "1"}
+    workers = Workers([["-c", code]] * 2, environment)
+    try:
+        assert workers.wait() == [0, 0], workers.said(0) + workers.said(1)
+    finally:
+        workers.end()
+    first, second = (dict(np.load(tmp_path / f"{index}.npz")) for index in (0, 1))
+    for name, table in first.items():
+        np.testing.assert_array_equal(table, second[name])
+    alone = sampled_towers(ALONE)
+    # Axes may be turned; what the towers are for is their inner product.
+    scores = first["users"] @ first["movies"].T
+    expected = alone.users @ alone.movies.T
+    print(f"towers: scores differ by at most {np.abs(scores - expected).max():.1e}")
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+def train_endlessly(
+    bench: Bench, tables: Any, together, lost: int | None = None
+) -> tuple[Workers, str]:
+    """Two workers in the middle of a training, or one that waits for the one that is lost."""
+    given = bench.input(ENDLESS, md5=uuid.uuid4().hex)
+    bench.put_features(*tables, given.build.dataset_md5)
+    workers = together(given, [TRAIN if index != lost else ["-c", LOST] for index in (0, 1)])
+    deadline = time.monotonic() + 300
+    sign = ["rating model epoch 2" if index != lost else "takes no part" for index in (0, 1)]
+    while not all(sign[i] in workers.said(i) for i in (0, 1)):
+        assert time.monotonic() < deadline, workers.said(0) + workers.said(1)
+        time.sleep(0.1)
+    return workers, given.release_id
+
+
+def assert_no_manifest(bench: Bench, release_id: str) -> None:
+    key = contract.release_key(release_id, contract.MANIFEST_FILE)
+    assert bench.store.head(key) is None
+
+
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_workers_death_ends_the_others_without_a_manifest(
+    bench: Bench, small, together, victim: int
+) -> None:
+    workers, release_id = train_endlessly(bench, small, together)
+    os.kill(workers.processes[victim].pid, signal.SIGKILL)
+    codes = workers.wait()
+    assert codes[victim] == -signal.SIGKILL
+    assert codes[1 - victim] == 75, workers.said(1 - victim)
+    assert "another worker of this training was lost" in workers.said(1 - victim)
+    assert_no_manifest(bench, release_id)
+
+
+@pytest.mark.timeout(500)
+def test_workers_that_are_told_to_stop_do(bench: Bench, small, together) -> None:
+    """As Kubernetes tells all pods of a Job that is deleted."""
+    workers, release_id = train_endlessly(bench, small, together)
+    for process in workers.processes:
+        process.terminate()
+    codes = workers.wait()
+    assert 143 in codes, workers.said(0) + workers.said(1)
+    # The one that lost the other before it was told itself says so.
+    assert set(codes) <= {143, 75}, workers.said(0) + workers.said(1)
+    assert_no_manifest(bench, release_id)
+
+
+@pytest.mark.timeout(500)
+def test_a_worker_that_waits_for_another_stops_when_it_is_told(
+    bench: Bench, small, together
+) -> None:
+    """TensorFlow would wait for ever, and Python handles no signal while it does."""
+    workers, release_id = train_endlessly(bench, small, together, lost=1)
+    chief = workers.processes[0]
+    chief.terminate()
+    assert chief.wait(60) == 143, workers.said(0)
+    assert "told to stop by SIGTERM" in workers.said(0)
+    assert "it waited for another worker" in workers.said(0)
+    assert_no_manifest(bench, release_id)
+
+
+def test_sigterm_is_told_whatever_a_library_makes_of_it(
+    bench: Bench, small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As TensorFlow did where the signal came while it raised that the other worker was lost."""
+
+    def make_release(*_: Any) -> bool:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except BaseException as error:
+            raise RuntimeError("DeadlineExceededError REPLACED BY Terminated") from error
+        return True
+
+    monkeypatch.setattr("trainer.release.make_release", make_release)
+    given = bench.input(md5=uuid.uuid4().hex)
+    bench.put_features(*small, given.build.dataset_md5)
+    assert main(["train"], bench.environment(given)) == ExitCode.TERMINATED
+    assert "told to stop by SIGTERM" in capsys.readouterr().out

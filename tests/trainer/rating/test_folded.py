@@ -1,0 +1,160 @@
+"""The exported model and towers say what training said."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import polars as pl
+import pytest
+from conftest import EVALUATED, QUICK
+
+from recsys import contract
+from trainer.config import training_config
+from trainer.export import golden_predictions, user_towers, write_artifacts
+from trainer.rating.folded import FoldedRating, build_model, predict
+from trainer.training import Evaluated, Fit, fit_and_evaluate, refit
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+UNKNOWN = 987_654_321
+
+
+@pytest.fixture(scope="module")
+def fits(small: Tables) -> tuple[Evaluated, Fit]:
+    config = training_config(QUICK)
+    evaluated = fit_and_evaluate(*small, config, seed=1)
+    return evaluated, refit(*small, config, 1, evaluated.fit)
+
+
+@pytest.fixture(scope="module")
+def folder(
+    small: Tables, fits: tuple[Evaluated, Fit], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp("release")
+    write_artifacts(path, *fits, small[0])
+    return path
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> keras.Model:
+    return keras.saving.load_model(folder / contract.MODEL_FILE, safe_mode=True)
+
+
+@pytest.fixture(scope="module")
+def served(fits: tuple[Evaluated, Fit]) -> FoldedRating:
+    return fits[1].rating
+
+
+def test_the_loaded_model_predicts_what_training_predicted(
+    small: Tables, loaded: keras.Model, served: FoldedRating
+) -> None:
+    users, movies = (small[0][c].to_numpy() for c in ("userId", "movieId"))
+    stars = predict(loaded, users, movies)
+    np.testing.assert_allclose(stars, served.predict(users, movies), atol=1e-5)
+    # In each way that Keras may be asked.
+    inputs = {"userId": users[:5].astype(np.int64), "movieId": movies[:5].astype(np.int64)}
+    assert loaded.predict(inputs, verbose=0).shape == (5,)
+    np.testing.assert_allclose(np.asarray(loaded(inputs)), stars[:5], atol=1e-6)
+    np.testing.assert_allclose(loaded.predict_on_batch(inputs), stars[:5], atol=1e-6)
+
+
+def test_unknown_ids_get_the_other_sides_bias(loaded: keras.Model, served: FoldedRating) -> None:
+    user, movie = int(served.user_ids[3]), int(served.movie_ids[5])
+    stars = predict(
+        loaded,
+        np.array([UNKNOWN, user, UNKNOWN, 2**62, -5]),
+        np.array([movie, UNKNOWN, UNKNOWN, 2**62, 0]),
+    )
+    typical = float(np.median(served.user_bias) + np.median(served.movie_bias))
+    assert stars[0] == pytest.approx(np.median(served.user_bias) + served.movie_bias[5], abs=1e-5)
+    assert stars[1] == pytest.approx(served.user_bias[3] + np.median(served.movie_bias), abs=1e-5)
+    assert stars[2:] == pytest.approx(typical, abs=1e-5)
+    np.testing.assert_allclose(
+        served.predict(np.array([UNKNOWN, user]), np.array([movie, UNKNOWN])), stars[:2], atol=1e-5
+    )
+
+
+def test_answers_never_leave_the_range_of_stars() -> None:
+    extreme = FoldedRating(
+        user_ids=np.array([1, 2], np.int32),
+        movie_ids=np.array([1, 2], np.int32),
+        user_vectors=np.array([[90.0], [-90.0]], np.float32),
+        movie_vectors=np.array([[1.0], [0.0]], np.float32),
+        user_bias=np.array([3.0, 3.0], np.float32),
+        movie_bias=np.array([0.25, 0.0], np.float32),
+    )
+    stars = predict(build_model(extreme), np.array([1, 2, 1]), np.array([1, 1, 2]))
+    assert stars.tolist() == [5.0, 0.5, 3.0]
+
+
+def test_the_model_is_made_of_stock_layers_only(loaded: keras.Model) -> None:
+    assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}
+    assert sorted(loaded.input) == ["movieId", "userId"]
+    assert {tensor.dtype for tensor in loaded.input.values()} == {"int64"}
+
+
+def test_golden_predictions_hold_unknown_ids_of_each_kind(
+    loaded: keras.Model, served: FoldedRating
+) -> None:
+    golden = golden_predictions(loaded, served)
+    known = {
+        (user in served.user_ids, movie in served.movie_ids)
+        for user, movie in zip(golden.user_ids, golden.movie_ids, strict=True)
+    }
+    assert known == {(True, True), (True, False), (False, True), (False, False)}
+
+
+def test_towers_hold_everyone_in_the_contracts_columns(
+    small: Tables, folder: Path, fits: tuple[Evaluated, Fit]
+) -> None:
+    interactions, movies = small
+    vector = pl.Array(pl.Float32, contract.TOWER_DIM)
+    users = pl.read_parquet(folder / "towers/user_towers.parquet")
+    assert users.schema == {"id": pl.Int32, "vector": vector, "seen": pl.List(pl.Int32)}
+    assert users["id"].to_list() == interactions["userId"].unique().sort().to_list()
+    items = pl.read_parquet(folder / "towers/movie_towers.parquet")
+    assert items.schema == {"id": pl.Int32, "vector": vector}
+    assert items["id"].to_list() == movies["movieId"].sort().to_list()
+    for frame in (users, items):
+        vectors = frame["vector"].to_numpy()
+        assert np.isfinite(vectors).all()
+        assert (np.linalg.norm(vectors, axis=1) > 0).all()
+    # The inner product is the whole score: the order of recommendations is the order of vectors.
+    first = fits[1].towers
+    np.testing.assert_array_equal(users["vector"].to_numpy(), first.users)
+
+
+def test_seen_is_all_that_a_user_rated_newest_first(
+    small: Tables, fits: tuple[Evaluated, Fit]
+) -> None:
+    interactions = small[0].sample(fraction=1, shuffle=True, seed=5)
+    for user, _, seen in user_towers(fits[1].towers, interactions).head(3).iter_rows():
+        of_user = small[0].filter(pl.col("userId") == user).sort("timestamp", descending=True)
+        assert sorted(seen) == of_user["movieId"].sort().to_list()
+        times = dict(of_user.select("movieId", "timestamp").iter_rows())
+        assert [times[movie] for movie in seen] == of_user["timestamp"].to_list()
+
+
+def test_the_other_artifacts_have_the_contracts_form(small: Tables, folder: Path) -> None:
+    predictions = pl.read_parquet(folder / contract.HOLDOUT_PREDICTIONS_FILE)
+    assert predictions.schema == {
+        "userId": pl.Int32,
+        "movieId": pl.Int32,
+        "rating": pl.Float32,
+        "prediction": pl.Float32,
+    }
+    assert len(predictions) == (small[0]["split"] == "holdout").sum()
+    recommendations = pl.read_parquet(folder / contract.HOLDOUT_RECOMMENDATIONS_FILE)
+    assert recommendations.schema == {
+        "userId": pl.Int32,
+        "rank": pl.Int16,
+        "movieId": pl.Int32,
+        "score": pl.Float32,
+    }
+    history = json.loads((folder / contract.HISTORY_FILE).read_text())
+    assert {record["model"] for record in history["evaluated"]} == {"rating", "ranking"}
+    assert history["evaluated"][0]["validation_rmse"] > 0
+    # Nothing is kept from the training of what is served.
+    assert history["served"][0]["validation_rmse"] is None
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert names == contract.REQUIRED_ARTIFACTS | EVALUATED

@@ -1,0 +1,148 @@
+"""`recsys validate` and `recsys replay`, which need no server."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from recsys import contract
+from recsys.cli.app import app
+from recsys.cli.data import print_data
+from recsys.features import Stats
+
+GOOD = "".join(f"{user},{movie},4.0,{user}\n" for user in range(1, 31) for movie in (1, 2))
+HOSTILE = "1,[red]x[/red]\x1b[31m,4.0,5\n"
+
+
+def recsys(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "80"})
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """60 good ratings, and one that breaks a rule in a hostile way."""
+    return write(tmp_path / "in.zip", GOOD + HOSTILE)
+
+
+def write(path: Path, ratings: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ratings.csv", "userId,movieId,rating,timestamp\n" + ratings)
+        archive.writestr("movies.csv", "movieId,title,genres\n1,A (1990),Drama\n2,B (1991),\n")
+    return path
+
+
+def test_a_dataset_within_the_limits_is_accepted_and_its_rows_are_shown(dataset: Path) -> None:
+    done = recsys("validate", dataset)
+    assert done.exit_code == 0, done.output
+    assert "60 interactions of 30 users" in done.output
+    assert "accepted" in done.output
+    assert "encoding" in done.output
+    assert "[red]x[/red]" in done.output
+    assert "\x1b[31m" not in done.output
+    assert max(map(len, done.output.splitlines())) <= 80
+
+
+def test_out_gets_what_the_trainer_reads(dataset: Path, tmp_path: Path) -> None:
+    done = recsys("validate", dataset, "--out", tmp_path / "features", "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["accepted"] is True
+    assert document["files"]["ratings.csv"]["quarantine"]["encoding"]["rows"] == 1
+    assert [e["line"] for e in document["examples"]] == [62]
+    assert document["profile"]["genres"] == {"Drama": 1, "none": 1}
+    written = {path.name for path in (tmp_path / "features").iterdir()}
+    assert written == {
+        contract.INTERACTIONS_FILE,
+        contract.MOVIES_FILE,
+        contract.QUARANTINE_FILE,
+        contract.STATS_FILE,
+    }
+    stats = Stats.from_json((tmp_path / "features" / contract.STATS_FILE).read_bytes())
+    assert stats.md5 == document["md5"]
+    assert "split" in pl.read_parquet_schema(tmp_path / "features" / contract.INTERACTIONS_FILE)
+
+
+def test_a_dataset_beyond_the_limits_is_told_to_the_end_and_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.zip", GOOD + "1,1,9,5\n" * 20 + "1,5,4.0,5\n" * 2)
+    shown = recsys("validate", path)
+    assert shown.exit_code == 1
+    assert "too many rows of ratings.csv are broken" in " ".join(shown.output.split())
+    document = json.loads(recsys("validate", path, "--json").stdout)
+    assert document["accepted"] is False
+    assert "at most 2.0% under rating_range" in document["reason"]
+    rules = document["files"]["ratings.csv"]["quarantine"]
+    assert {rule: found["rows"] for rule, found in rules.items()} == {
+        "rating_range": 20,
+        "unknown_movie": 2,
+    }
+
+
+def test_rows_come_back_as_a_new_dataset_that_is_accepted(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.zip", GOOD + "1,1,9,5\n" * 20 + "1,5,4.0,5\n2,5,4.0,5\n")
+    kept = tmp_path / "kept"
+    assert recsys("validate", path, "--out", kept).exit_code == 1
+    movies, out = tmp_path / "movies.csv", tmp_path / "new.zip"
+    movies.write_text("movieId,title,genres\n5,E (1995),Drama\n")
+    arguments = ("--quarantine", kept / "quarantine.parquet", "--movies", movies, "--out", out)
+    done = recsys("replay", path, *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["pass_now"] == {"ratings.csv": {"unknown_movie": 2}, "movies.csv": {}}
+    assert document["rows"] == {"movies.csv": 3, "ratings.csv": 62}
+    assert recsys("validate", out).exit_code == 0
+    shown = recsys("replay", path, *arguments)
+    assert "recsys run --source" in shown.output
+    assert str(document["md5"]) in shown.output
+
+
+def test_without_out_a_replay_only_counts(dataset: Path, tmp_path: Path) -> None:
+    done = recsys("replay", dataset)
+    assert done.exit_code == 0, done.output
+    assert "ratings.csv: 60 rows, 0 of them mended" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["in.zip"]
+
+
+def test_a_dataset_is_never_replaced_by_its_replay(dataset: Path) -> None:
+    before = dataset.read_bytes()
+    assert recsys("replay", dataset, "--out", dataset).exit_code == 2
+    assert dataset.read_bytes() == before
+
+
+def test_a_file_that_is_no_quarantine_is_named(dataset: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.parquet"
+    pl.DataFrame({"a": [1]}).write_parquet(other)
+    done = recsys("replay", dataset, "--quarantine", other)
+    assert "other.parquet is not a quarantine" in str(done.exception)
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_quarantine_and_drift_are_printed_as_one_reads_them(
+    hard: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = {
+        "files": {
+            "ratings.csv": {
+                "rows": 1000,
+                "quarantined": 7,
+                "quarantine": {"rating_range": {"rows": 7, "share": 0.007}},
+            },
+            "movies.csv": {"rows": 50, "quarantined": 0, "quarantine": {}},
+        },
+        "drift": {
+            "measures": {"vanished_users": 0.7, "new_users": 0.01},
+            "breaches": [{"measure": "vanished_users", "value": 0.7, "limit": 0.6, "hard": hard}],
+        },
+    }
+    print_data(report)
+    said = capsys.readouterr().out
+    assert "ratings.csv: 1,000 rows, 7 in quarantine: rating_range 7 (0.70%)" in said
+    assert "movies.csv: 50 rows, 0 in quarantine\n" in said
+    [vanished] = [line for line in said.splitlines() if "vanished_users" in line]
+    assert vanished.split() == ["vanished_users", "0.700", "0.6", "✗" if hard else "!"]
+    print_data({**report, "drift": None})
+    assert "drift: nothing to compare with" in capsys.readouterr().out

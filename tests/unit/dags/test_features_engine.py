@@ -1,0 +1,211 @@
+"""One setting says where features are computed; the DAG's shape and the application follow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKubernetesOperator
+from airflow.sdk.exceptions import AirflowException
+from kubernetes.client import (
+    V1ContainerState,
+    V1ContainerStateTerminated,
+    V1ContainerStatus,
+    V1ObjectMeta,
+    V1Pod,
+    V1PodStatus,
+)
+from kubernetes.client.exceptions import ApiException
+
+from recsys.contract import FeatureSettings
+from recsys.errors import ConfigurationError, PermanentError, RecsysError, TransientError
+from recsys.object_store import S3Settings
+from recsys_dag import environment
+from recsys_dag.features import settings
+from recsys_dag.features.settings import Engine, SparkPodSettings, SparkSettings
+from recsys_dag.features.spark import FeaturesOnSpark, application
+
+IMAGE = "registry.example/recsys-spark@sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("", Engine.LOCAL), ("spark", Engine.SPARK), ("spark-kubernetes", Engine.SPARK_KUBERNETES)],
+)
+def test_the_environment_names_the_engine(
+    monkeypatch: pytest.MonkeyPatch, said: str, expected: Engine
+) -> None:
+    monkeypatch.setenv("RECSYS_FEATURES_ENGINE", said)
+    assert settings.engine() == expected
+
+
+def test_an_unknown_engine_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_FEATURES_ENGINE", "hadoop")
+    with pytest.raises(ConfigurationError, match="RECSYS_FEATURES_ENGINE makes no sense"):
+        settings.engine()
+
+
+@pytest.mark.parametrize("image", ["recsys-spark:1", "", "registry.example/x@sha256:abc"])
+def test_an_image_without_a_digest_is_refused(monkeypatch: pytest.MonkeyPatch, image: str) -> None:
+    monkeypatch.setenv("RECSYS_SPARK_POD_IMAGE", image)
+    with pytest.raises(ConfigurationError, match="RECSYS_SPARK_POD_IMAGE"):
+        environment.read(SparkPodSettings)
+
+
+def test_a_master_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_SPARK_MASTER", "local[2] --conf spark.x=y")
+    with pytest.raises(ConfigurationError, match="RECSYS_SPARK_MASTER"):
+        environment.read(SparkSettings)
+
+
+def test_the_application_is_the_template_with_what_the_run_knows() -> None:
+    settings = SparkPodSettings(image=IMAGE, executors=7)
+    told = {"RECSYS_S3_BUCKET": "movies"}
+    made = application(settings, ["frames", "--md5", "0" * 32], told)["spark"]
+    template = yaml.safe_load(settings.template.read_text())
+    spec = made["spec"]
+    assert (spec["image"], spec["executor"]["instances"]) == (IMAGE, 7)
+    assert spec["arguments"] == ["frames", "--md5", "0" * 32]
+    assert (made["kind"], made["metadata"]) == ("SparkApplication", template["metadata"])
+    for role in ("driver", "executor"):
+        assert {"name": "RECSYS_S3_BUCKET", "value": "movies"} in spec[role]["env"]
+        # Secrets come by reference and nowhere else.
+        assert spec[role]["envFrom"] == [{"secretRef": {"name": "recsys-spark-s3"}}]
+        assert all("AWS" not in variable["name"] for variable in spec[role]["env"])
+        assert spec[role]["securityContext"]["runAsNonRoot"] is True
+        assert spec[role]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("content", ["", "spec: {}", "[", "kind: Pod"])
+def test_a_template_that_is_none_is_a_clear_error(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "application.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match="template of the SparkApplication"):
+        application(SparkPodSettings(image=IMAGE, template=path), [], {})
+
+
+EDGES = """
+from recsys_dag.movie_rec_sys import dag
+print({t: sorted(dag.get_task(t).downstream_task_ids) for t in (
+    "fetch_dataset", "spark_data_frames", "enable_vector_extension", "spark_movie_vectors")})
+print(type(dag.get_task("spark_data_frames")).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind"),
+    [("spark", "_PythonDecoratedOperator"), ("spark-kubernetes", "FeaturesOnSpark")],
+)
+def test_spark_goes_before_the_tasks_that_take_up_its_results(
+    repository: Path, tmp_path: Path, engine: str, kind: str
+) -> None:
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+        "RECSYS_FEATURES_ENGINE": engine,
+        "RECSYS_SPARK_POD_IMAGE": IMAGE,
+        "PYTHONPATH": str(repository / "dags"),
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", EDGES], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    edges, found = done.stdout.splitlines()[-2:]
+    assert eval(edges) == {  # noqa: S307  printed by ourselves
+        "fetch_dataset": ["spark_data_frames"],
+        "spark_data_frames": ["generate_data_frames"],
+        "enable_vector_extension": ["spark_movie_vectors"],
+        "spark_movie_vectors": ["load_movie_vectors"],
+    }
+    assert found == kind
+
+
+def test_the_operator_hands_the_application_of_this_run_to_kubernetes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = SimpleNamespace(build=SimpleNamespace(dataset_md5="0" * 32), features=FeatureSettings())
+    s3 = S3Settings(bucket="movies", endpoint="http://s3:8333")
+    monkeypatch.setattr("recsys_dag.tasks.run_of", lambda context: run)
+    monkeypatch.setattr("recsys_dag.settings.services", lambda: SimpleNamespace(s3=s3))
+    monkeypatch.setattr(
+        SparkKubernetesOperator, "execute", lambda self, context: self.manage_template_specs()
+    )
+    operator = FeaturesOnSpark(
+        task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
+    )
+    spec = operator.execute({})["spark"]["spec"]
+    assert spec["arguments"][:3] == ["frames", "--md5", "0" * 32]
+    assert FeatureSettings.model_validate_json(spec["arguments"][4]) == FeatureSettings()
+    assert {"name": "RECSYS_S3_ENDPOINT", "value": "http://s3:8333"} in spec["driver"]["env"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "kind", "says"),
+    [
+        (V1ContainerStateTerminated(exit_code=65, message="INFO x\nERROR y"), PermanentError, "y"),
+        (V1ContainerStateTerminated(exit_code=78), ConfigurationError, "exit code 78"),
+        (V1ContainerStateTerminated(exit_code=75), TransientError, "exit code 75"),
+        (V1ContainerStateTerminated(exit_code=137, reason="OOMKilled"), TransientError, "Overhead"),
+        (None, TransientError, "nothing says how"),
+    ],
+)
+def test_a_failed_driver_is_explained_by_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+    ended: V1ContainerStateTerminated | None,
+    kind: type[RecsysError],
+    says: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise AirflowException("Pod x returned a failure.")
+
+    monkeypatch.setattr(SparkKubernetesOperator, "cleanup", fail)
+    state = V1ContainerState(terminated=ended)
+    container = V1ContainerStatus(
+        name="spark-kubernetes-driver",
+        image="i",
+        image_id="i",
+        ready=False,
+        restart_count=0,
+        state=state,
+    )
+    driver = V1Pod(
+        metadata=V1ObjectMeta(name="recsys-frames-x-driver"),
+        status=V1PodStatus(container_statuses=[container]),
+    )
+    operator = FeaturesOnSpark(
+        task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
+    )
+    with pytest.raises(kind, match=says) as error:
+        operator.cleanup(driver, driver)
+    assert type(error.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(403, ConfigurationError), (404, ConfigurationError), (503, TransientError)],
+)
+def test_a_refusal_of_kubernetes_is_permanent_where_the_cluster_is_not_ready_for_spark(
+    monkeypatch: pytest.MonkeyPatch, status: int, kind: type[RecsysError]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ApiException(status=status, reason="said so")
+
+    run = SimpleNamespace(build=SimpleNamespace(dataset_md5="0" * 32), features=FeatureSettings())
+    monkeypatch.setattr("recsys_dag.tasks.run_of", lambda context: run)
+    monkeypatch.setattr(
+        "recsys_dag.settings.services", lambda: SimpleNamespace(s3=S3Settings(bucket="movies"))
+    )
+    monkeypatch.setattr(SparkKubernetesOperator, "execute", refuse)
+    operator = FeaturesOnSpark(
+        task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
+    )
+    with pytest.raises(kind, match="said so"):
+        operator.execute({})

@@ -1,0 +1,147 @@
+"""Dashboard, alert rules and mapping name nothing that is not measured, and lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from recsys.alerts.settings import Kind as AlertKind
+from recsys.monitoring import Kind
+from recsys.monitoring.metrics import METRICS
+
+_METRIC = re.compile(r"\b((?:recsys|airflow)_[a-z0-9_]+)\b")
+# Emitted by Airflow itself; tests/e2e/test_observability.py sees that it does.
+AIRFLOW = {
+    "airflow.task.duration": "airflow_task_duration_seconds",
+    "airflow.ti.finish": "airflow_task_finished_total",
+}
+_HISTOGRAM = ("_bucket", "_sum", "_count")
+
+
+@pytest.fixture(scope="module")
+def folder(repository):
+    return repository / "docker" / "monitoring"
+
+
+@pytest.fixture(scope="module")
+def rules(folder):
+    groups = yaml.safe_load((folder / "rules" / "recsys.yaml").read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+@pytest.fixture(scope="module")
+def panels(folder):
+    dashboard = json.loads((folder / "grafana" / "dashboards" / "recsys.json").read_text())
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+def expressions(rules, panels) -> list[str]:
+    return [rule["expr"] for rule in rules.values()] + [
+        target["expr"] for panel in panels for target in panel["targets"]
+    ]
+
+
+def measured() -> set[str]:
+    names = set(AIRFLOW.values()) - {"airflow_task_duration_seconds"}
+    names |= {"airflow_task_duration_seconds" + suffix for suffix in _HISTOGRAM}
+    for metric in METRICS:
+        histogram = metric.kind is Kind.TIMING
+        names |= {metric.prometheus + suffix for suffix in (_HISTOGRAM if histogram else ("",))}
+    return names
+
+
+def test_the_mapping_names_exactly_what_is_measured(folder):
+    mapping = yaml.safe_load((folder / "statsd.yaml").read_text())["mappings"]
+    assert {line["match"]: line["name"] for line in mapping} == {
+        **{f"airflow.{metric.name}": metric.prometheus for metric in METRICS},
+        **AIRFLOW,
+    }
+
+
+def test_rules_and_dashboard_ask_only_for_what_is_measured(rules, panels):
+    asked = set(_METRIC.findall("\n".join(expressions(rules, panels))))
+    # The site's are checked by tests/site/test_monitoring.py against its registry.
+    assert {name for name in asked if not name.startswith("recsys_site_")} <= measured()
+
+
+def test_the_dashboard_shows_every_metric_of_the_pipeline(rules, panels):
+    shown = set(_METRIC.findall("\n".join(expressions({}, panels))))
+    for metric in METRICS:
+        assert any(name.startswith(metric.prometheus) for name in shown), metric.name
+
+
+def test_labels_that_are_asked_for_are_tags_of_the_metric(rules, panels):
+    tags = {metric.prometheus: set(metric.tags) for metric in METRICS}
+    selectors = re.findall(r"(recsys_[a-z0-9_]+)\{([^}]*)\}", " ".join(expressions(rules, panels)))
+    for name, selector in selectors:
+        labels = set(re.findall(r"([a-z_]+)\s*[=!]", selector)) - {"le"}
+        base = re.sub("_(bucket|sum|count)$", "", name)
+        if not name.startswith("recsys_site_"):
+            assert labels <= tags[base], name
+
+
+def test_every_panel_stands_in_its_own_place_and_says_what_it_shows(panels):
+    places = [tuple(panel["gridPos"].values()) for panel in panels]
+    assert len(places) == len(set(places))
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
+        assert panel["title"]
+        assert panel["datasource"]["uid"] == "prometheus"
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+
+
+def test_every_alert_has_a_severity_a_sentence_and_an_entry_of_its_own_name(rules):
+    assert rules
+    for name, rule in rules.items():
+        assert rule["labels"]["severity"] in {"info", "warning", "critical"}
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{kebab(name)}"
+
+
+def kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+
+
+def test_the_runbook_has_an_entry_for_every_rule_and_every_kind_of_alert(rules, repository):
+    text = (repository / "docs" / "runbook.md").read_text()
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+    anchors |= set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
+    wanted = {kebab(name) for name in rules} | {kind.value.replace("_", "-") for kind in AlertKind}
+    assert wanted - anchors == set()
+
+
+def test_prometheus_scrapes_the_services_that_compose_starts(folder, repository):
+    config = yaml.safe_load((folder / "prometheus.yaml").read_text())
+    services = yaml.safe_load((repository / "docker-compose.yaml").read_text())["services"]
+    targets = [
+        target.partition(":")[0]
+        for job in config["scrape_configs"]
+        for group in job["static_configs"]
+        for target in group["targets"]
+    ]
+    assert set(targets) - {"127.0.0.1"} == {"site", "statsd-exporter"} <= set(services)
+    environment = services["airflow-scheduler"]["environment"]
+    assert environment["AIRFLOW__METRICS__STATSD_HOST"] == "statsd-exporter"
+    assert environment["AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("subcommand", "file"), [("rules", "rules/recsys.yaml"), ("config", "prometheus.yaml")]
+)
+def test_prometheus_own_checker_takes_it(folder, tmp_path, subcommand, file):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed: it comes with Debian's package prometheus")
+    config = shutil.copytree(folder, tmp_path / "monitoring") / file
+    text = config.read_text().replace("/etc/prometheus", str(tmp_path / "monitoring"))
+    config.write_text(text)
+    done = subprocess.run(
+        [promtool, "check", subcommand, str(config)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,87 @@
+"""Bootstrap intervals against what theory and a plain restatement say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.evaluation.confidence import (
+    Statistic,
+    intervals,
+    mae_of_rows,
+    mean_of_users,
+    rmse_of_rows,
+)
+
+
+def one(statistic: Statistic, resamples: int = 2000, seed: int = 1) -> tuple[float, float]:
+    low, high = intervals({"it": statistic}, {}, resamples, seed)["model"]["it"]
+    return low, high
+
+
+def test_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
+    values = np.random.default_rng(4).normal(3, 2, 5000)
+
+    low, high = one(mean_of_users(values))
+
+    error = values.std() / np.sqrt(5000)
+    assert (low, high) == pytest.approx(
+        (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.15 * error
+    )
+
+
+def test_users_are_drawn_whole_with_all_their_rows() -> None:
+    # Within a user all errors are alike: as many rows tell no more than so many users.
+    rng = np.random.default_rng(5)
+    error = rng.normal(size=400)
+    few = one(rmse_of_rows(np.arange(400), error, 400))
+    many = one(rmse_of_rows(np.repeat(np.arange(400), 50), np.repeat(error, 50), 400))
+
+    assert many == pytest.approx(few)
+
+
+def test_intervals_are_quantiles_of_the_resampled_metric_restated() -> None:
+    rng = np.random.default_rng(6)
+    user = np.sort(rng.integers(0, 30, 300))
+    user[:30] = np.arange(30)
+    error = rng.normal(size=300)
+    found = intervals(
+        {"rmse": rmse_of_rows(user, error, 30), "mae": mae_of_rows(user, error, 30)}, {}, 50, 9
+    )
+
+    drawing = np.random.default_rng(9)
+    rmse, mae = [], []
+    for _ in range(50):
+        drawn = drawing.integers(30, size=30, dtype=np.int32)
+        errors = np.concatenate([error[user == u] for u in drawn])
+        rmse.append(np.sqrt(np.mean(errors**2)))
+        mae.append(np.mean(np.abs(errors)))
+    assert found["model"]["rmse"] == pytest.approx(np.quantile(rmse, [0.025, 0.975]))
+    assert found["model"]["mae"] == pytest.approx(np.quantile(mae, [0.025, 0.975]))
+
+
+def test_differences_are_paired() -> None:
+    # Both swing widely from user to user and differ by the same 0.01 everywhere.
+    values = np.random.default_rng(7).normal(0, 10, 200)
+    pair = (mean_of_users(values + 0.01), mean_of_users(values))
+
+    low, high = intervals({}, {"a - b": pair}, 500, 0)["differences"]["a - b"]
+
+    assert (low, high) == pytest.approx((0.01, 0.01))
+
+
+def test_users_without_a_value_do_not_count_and_no_user_at_all_is_null() -> None:
+    values = np.array([1.0, np.nan, 1.0, np.nan])
+
+    found = intervals(
+        {"some": mean_of_users(values), "none": mean_of_users(np.full(4, np.nan))}, {}, 100, 0
+    )
+
+    assert found["model"] == {"some": [1.0, 1.0], "none": None}
+
+
+def test_the_same_seed_draws_the_same_users_and_another_one_others() -> None:
+    statistic = mean_of_users(np.random.default_rng(8).normal(size=50))
+
+    assert one(statistic, 100, seed=1) == one(statistic, 100, seed=1)
+    assert one(statistic, 100, seed=1) != one(statistic, 100, seed=2)

@@ -1,0 +1,119 @@
+"""Splits of a dataset: what is held out, and that nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.model_selection import KFold, train_test_split
+
+from recsys.dataset import open_dataset
+from recsys.errors import DatasetError
+from recsys.experiments import SplitName, read_in_file_order
+from recsys.experiments.splits import held_out, with_split
+
+
+@pytest.fixture
+def rows() -> pl.DataFrame:
+    """Ratings of 12 users, 1 to 45 each, in an order of no meaning."""
+    rng = np.random.default_rng(2)
+    made = [(u, m, u * 1000 + t) for u in range(1, 13) for t, m in enumerate(range(4 * u - 3))]
+    frame = pl.DataFrame(
+        made,
+        schema={"userId": pl.Int32, "movieId": pl.Int32, "timestamp": pl.Int64},
+        orient="row",
+    ).with_columns(rating=pl.lit(3.5, pl.Float32))
+    return frame[rng.permutation(frame.height)]
+
+
+def test_random_tenth_is_scikit_learns_over_the_rows_in_file_order(rows: pl.DataFrame) -> None:
+    (mask,) = held_out(SplitName.RANDOM_10, rows)
+
+    _, expected = train_test_split(rows, test_size=0.1, random_state=50)
+    assert (
+        rows.filter(pl.Series(mask))
+        .sort("userId", "movieId")
+        .equals(expected.sort("userId", "movieId"))
+    )
+
+
+def test_five_folds_are_scikit_learns_and_hold_out_each_row_once(rows: pl.DataFrame) -> None:
+    masks = list(held_out(SplitName.CV5, rows))
+
+    expected = KFold(5, shuffle=True, random_state=50).split(np.arange(rows.height))
+    for mask, (_, test) in zip(masks, expected, strict=True):
+        assert np.flatnonzero(mask).tolist() == test.tolist()
+    assert np.sum(masks, axis=0).tolist() == [1] * rows.height
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        (SplitName.TEMPORAL_10, lambda n: -(-n // 10)),
+        (SplitName.TEMPORAL_20, lambda n: -(-n // 5)),
+        (SplitName.LEAVE_LAST_OUT, lambda n: 1),
+    ],
+)
+def test_splits_by_time_hold_out_each_users_last_rows_and_never_all(
+    rows: pl.DataFrame, name: SplitName, count: object
+) -> None:
+    assert callable(count)
+    (mask,) = held_out(name, rows)
+
+    split = rows.with_columns(held=pl.Series(mask))
+    for (_,), own in split.group_by("userId"):
+        expected = min(count(own.height), own.height - 1)
+        assert own["held"].sum() == expected
+        assert own.sort("timestamp")["held"].to_list()[own.height - expected :] == [True] * expected
+
+
+def test_a_split_table_is_what_the_trainer_reads(rows: pl.DataFrame) -> None:
+    (mask,) = held_out(SplitName.TEMPORAL_10, rows)
+
+    table = with_split(rows, mask)
+
+    assert table.columns == ["userId", "movieId", "rating", "timestamp", "split"]
+    assert table.height == rows.height
+    assert (table["split"] == "holdout").sum() == mask.sum()
+    assert table.select("userId", "timestamp", "movieId").equals(
+        table.select("userId", "timestamp", "movieId").sort("userId", "timestamp", "movieId")
+    )
+
+
+def test_too_few_ratings_are_refused(rows: pl.DataFrame) -> None:
+    with pytest.raises(DatasetError, match="too few ratings"):
+        next(held_out(SplitName.CV5, rows.head(9)))
+
+
+def write_zip(path: Path, ratings: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ml/ratings.csv", "userId,movieId,rating,timestamp\n" + ratings)
+        archive.writestr("ml/movies.csv", "movieId,title,genres\n1,One (1999),Drama\n2,Two,Drama\n")
+    return path
+
+
+def test_rows_are_read_in_file_order_and_the_later_duplicate_stands(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "d.zip", "9,2,3.0,30\n1,1,4.0,10\n9,1,2.0,5\n1,1,5.0,11\n")
+    with open_dataset(path) as archive:
+        rows, movies = read_in_file_order(archive)
+
+    assert rows.rows() == [(9, 2, 3.0, 30), (9, 1, 2.0, 5), (1, 1, 5.0, 11)]
+    assert movies["movieId"].to_list() == [1, 2]
+
+
+def test_the_real_dataset_keeps_its_file_order(ml_latest_small: Path) -> None:
+    with open_dataset(ml_latest_small) as archive:
+        rows, _ = read_in_file_order(archive)
+    with zipfile.ZipFile(ml_latest_small) as archive:
+        plain = pl.read_csv(io.BytesIO(archive.read("ml-latest-small/ratings.csv")))
+
+    def digest(frame: pl.DataFrame) -> str:
+        ids = frame.select("userId", "movieId", "timestamp").cast(pl.Int64)
+        return hashlib.sha256(ids.to_numpy().tobytes()).hexdigest()
+
+    assert digest(rows) == digest(plain)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.features import resolve_duplicates
+from recsys.features.interactions import WaitingRows, split_holdout, write_interactions
+from recsys.features.validation import RATING_SCHEMA
+
+Row = tuple[int, int, float, int]
+rows_strategy = st.lists(
+    st.tuples(
+        st.integers(1, 5),
+        st.integers(1, 12),
+        st.integers(1, 10).map(lambda half_stars: half_stars / 2),
+        st.integers(0, 4),
+    ),
+    min_size=1,
+    max_size=60,
+)
+shares = st.floats(0.01, 0.49)
+
+
+def frame(rows: list[Row]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(*row, line) for line, row in enumerate(rows, 2)], schema=RATING_SCHEMA, orient="row"
+    )
+
+
+@given(rows_strategy)
+def test_of_duplicates_the_last_by_time_then_line_wins(rows: list[Row]) -> None:
+    table = frame(rows)
+    winners: dict[tuple[int, int], tuple[int, int]] = {}
+    for user, movie, _, time, line in table.iter_rows():
+        winners[user, movie] = max(winners.get((user, movie), (-1, -1)), (time, line))
+    kept, lost = resolve_duplicates(table.sample(fraction=1, shuffle=True, seed=1))
+    assert sorted(kept["line"]) == sorted(line for _, line in winners.values())
+    assert kept.height + lost.height == table.height
+    assert set(lost["line"]).isdisjoint(kept["line"])
+
+
+@given(rows_strategy, shares)
+def test_holdout_is_the_rounded_share_of_the_last_rows_of_each_user(
+    rows: list[Row], share: float
+) -> None:
+    kept, _ = resolve_duplicates(frame(rows))
+    table = split_holdout(kept, share).rows(named=True)
+    assert table == sorted(table, key=lambda r: (r["userId"], r["timestamp"], r["movieId"]))
+    for _, group in groupby(table, key=lambda r: r["userId"]):
+        splits = [row["split"] for row in group]
+        held = min(len(splits) - 1, math.floor(len(splits) * share + 0.5))
+        assert splits == ["train"] * (len(splits) - held) + ["holdout"] * held
+
+
+@given(rows_strategy)
+def test_the_split_keeps_every_row_as_it_was(rows: list[Row]) -> None:
+    kept, _ = resolve_duplicates(frame(rows))
+    columns = ["userId", "movieId", "rating", "timestamp"]
+    assert sorted(split_holdout(kept, 0.2).select(columns).rows()) == sorted(
+        kept.select(columns).rows()
+    )
+
+
+@given(rows_strategy, shares)
+def test_the_split_never_leaks(rows: list[Row], share: float) -> None:
+    kept, _ = resolve_duplicates(frame(rows))
+    shuffled = kept.sample(fraction=1, shuffle=True, seed=2).with_columns(note=pl.lit("kept"))
+    table = split_holdout(shuffled, share)
+    assert table.equals(
+        split_holdout(kept.with_columns(note=pl.lit("kept")), share).select(table.columns)
+    )
+    for (_,), user in table.group_by("userId"):
+        held, trained = (user.filter(pl.col("split") == s) for s in ("holdout", "train"))
+        assert trained.height >= 1, "a user with one rating has it in training"
+        if held.height:
+            first_held = held.select("timestamp", "movieId").rows()[0]
+            last_trained = trained.select("timestamp", "movieId").rows()[-1]
+            assert last_trained < first_held
+
+
+def test_ties_in_time_go_by_movie_and_columns_of_the_caller_stay() -> None:
+    rows = pl.DataFrame({"timestamp": [5, 5, 5], "movieId": [9, 3, 7], "userId": [1, 1, 1]})
+    assert split_holdout(rows, 0.4).rows() == [
+        (5, 3, 1, "train"),
+        (5, 7, 1, "train"),
+        (5, 9, 1, "holdout"),
+    ]
+    assert split_holdout(rows.clear(), 0.4).rows() == []
+
+
+def write(folder: Path, parts: list[pl.DataFrame]) -> bytes:
+    waiting_folder = folder / "waiting"
+    waiting_folder.mkdir(parents=True)
+    waiting = WaitingRows(waiting_folder)
+    for part in parts:
+        waiting.add(part)
+    path = folder / "interactions.parquet"
+    seen: list[pl.DataFrame] = []
+    write_interactions(waiting, path, 0.2, on_rows=seen.append, on_duplicates=lambda lost: None)
+    assert pl.concat(seen).equals(pl.read_parquet(path))
+    return path.read_bytes()
+
+
+def test_the_order_of_the_file_does_not_change_a_byte(tmp_path: Path) -> None:
+    rows = pl.DataFrame(
+        {
+            "userId": [1 + i // 40 for i in range(4000)],
+            "movieId": [1 + i * 7 % 40 for i in range(4000)],
+            "rating": [0.5 + i % 10 / 2 for i in range(4000)],
+            "timestamp": [i * 7919 % 1000 for i in range(4000)],
+            "line": range(2, 4002),
+        },
+        schema=RATING_SCHEMA,
+    )
+    shuffled = rows.sample(fraction=1, shuffle=True, seed=3)
+    whole = write(tmp_path / "a", [rows])
+    in_parts = write(tmp_path / "b", [shuffled[i : i + 300] for i in range(0, 4000, 300)])
+    assert whole == in_parts
+
+
+def test_rows_come_back_in_ranges_of_whole_users(tmp_path: Path) -> None:
+    waiting = WaitingRows(tmp_path)
+    table = frame([(1 + i % 50, 1 + i // 50, 3.0, i) for i in range(1000)])
+    for start in range(0, 1000, 90):
+        waiting.add(table[start : start + 90])
+    parts = list(waiting.by_users(range_rows=100))
+    assert len(parts) > 5
+    assert sum(part.height for part in parts) == waiting.rows == 1000
+    users = [set(part["userId"]) for part in parts]
+    for before, after in pairwise(users):
+        assert max(before) < min(after)

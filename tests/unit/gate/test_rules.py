@@ -1,0 +1,502 @@
+"""The gate's rules one by one, and the laws that hold for all metrics."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from recsys.gate import Decision, GateSettings, inner, judge, overridden
+from tests.metrics_maker import CHAMPION, GOOD, Metrics, put, scored, with_ndcg, with_rmse
+
+law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
+SETTINGS = GateSettings(min_coverage=0.05, max_rmse_rise=0.1, max_ndcg_drop=0.2)
+TOO_GOOD = {"rmse_too_good", "ndcg_too_good"}
+PATHS = [
+    *(("model", name) for name in ("rmse", "mae", "ndcg@10", "recall@10", "recall@20", "mrr")),
+    ("model", "coverage"),
+    *(
+        ("baselines", baseline, name)
+        for baseline, metrics in GOOD["baselines"].items()
+        for name in metrics or ()
+    ),
+]
+BEYOND_NUMBERS = [math.nan, math.inf, -0.1, None, "0.5", True]
+
+
+def failed(decision: Decision) -> set[str]:
+    return {rule.name for rule in decision.rules if not rule.passed}
+
+
+def rule_names(decision: Decision) -> set[str]:
+    return {rule.name for rule in decision.rules}
+
+
+def served(metrics: Metrics, **more: Any) -> Metrics:
+    """Metrics with what `judged_metrics` adds."""
+    return metrics | {
+        "release_id": "aaaaaaaa-aaaaaaaa",
+        "serving": {"method": "refit", "interactions": 100, "shift_rmse": 0.2},
+        "movie_vectors": {
+            "asked": 600,
+            "found": {"movie_vectors": {"hit_rate": 0.28}, "popularity": {"hit_rate": 0.14}},
+        },
+        "contents": {"golden_predictions.json": "1", "movie_vectors": "2", "user_towers": "3"},
+        **more,
+    }
+
+
+def test_the_first_release_is_held_against_floors_and_baselines_slice_by_slice() -> None:
+    decision = judge(served(GOOD), None, SETTINGS)
+
+    assert decision.accepted
+    assert rule_names(decision) == {
+        "metrics_are_numbers",
+        "predictions_are_stars",
+        "rmse_against_bias",
+        "ndcg_against_popularity",
+        "coverage_floor",
+        "rmse_too_good",
+        "ndcg_too_good",
+        "served_model_learned",
+        "served_model_is_the_evaluated",
+        "movie_vectors_against_popularity",
+        "rmse_by_user_activity",
+        "ndcg_by_user_activity",
+    }
+
+
+def test_a_later_release_is_held_against_the_champion_too() -> None:
+    champion = served(GOOD, contents={"movie_vectors": "another"})
+    decision = judge(served(GOOD), champion, SETTINGS)
+
+    assert decision.accepted
+    assert rule_names(decision) >= {
+        "not_a_copy",
+        "rmse_against_champion",
+        "ndcg_against_champion",
+    }
+
+
+@pytest.mark.parametrize(
+    ("difference", "passing", "failing", "rule"),
+    [
+        ("rmse - bias", [-0.1, -0.0001], [-0.1, 0.0], "rmse_against_bias"),
+        ("ndcg@10 - popularity", [0.0001, 0.1], [0.0, 0.1], "ndcg_against_popularity"),
+    ],
+)
+def test_a_gain_counts_only_if_its_confidence_interval_excludes_zero(
+    difference: str, passing: list[float], failing: list[float], rule: str
+) -> None:
+    path = ("confidence", "differences", difference)
+    assert judge(put(GOOD, path, passing), None, SETTINGS).accepted
+
+    assert failed(judge(put(GOOD, path, failing), None, SETTINGS)) == {rule}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "passing", "failing", "rule"),
+    [
+        (lambda v: put(GOOD, ("model", "coverage"), v), 0.05, 0.049, "coverage_floor"),
+        (lambda v: with_rmse(GOOD, v), 0.676, 0.674, "rmse_too_good"),
+        (lambda v: with_ndcg(GOOD, v), 0.6, 0.601, "ndcg_too_good"),
+        (
+            lambda v: put(served(GOOD), ("serving", "shift_rmse"), v),
+            0.001,
+            0.0009,
+            "served_model_learned",
+        ),
+        (
+            lambda v: put(served(GOOD), ("serving", "shift_rmse"), v),
+            0.6,
+            0.61,
+            "served_model_is_the_evaluated",
+        ),
+        (
+            lambda v: put(served(GOOD), ("movie_vectors", "found", "movie_vectors", "hit_rate"), v),
+            0.07,
+            0.069,
+            "movie_vectors_against_popularity",
+        ),
+        (
+            lambda v: put(GOOD, ("calibration",), [{"stars": 1.0, "mean_prediction": v}]),
+            5.0,
+            5.1,
+            "predictions_are_stars",
+        ),
+        (
+            lambda v: put(GOOD, ("slices", "user_activity", "few", "rmse"), v),
+            0.945,
+            0.946,
+            "rmse_by_user_activity",
+        ),
+        (
+            lambda v: put(GOOD, ("slices", "user_activity", "few", "ndcg@10"), v),
+            0.0751,
+            0.0749,
+            "ndcg_by_user_activity",
+        ),
+    ],
+)
+def test_each_limit_is_met_at_its_value_and_missed_beyond(
+    metrics: Any, passing: float, failing: float, rule: str
+) -> None:
+    at_the_limit = judge(metrics(passing), None, SETTINGS)
+    assert at_the_limit.accepted, at_the_limit.reason
+
+    decision = judge(metrics(failing), None, SETTINGS)
+    assert failed(decision) == {rule}
+    [reason] = [r.reason for r in decision.rules if r.name == rule]
+    assert decision.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("path", "passing", "failing", "rule"),
+    [
+        (("champion", "candidate", "rmse"), 0.946, 0.947, "rmse_against_champion"),
+        (("champion", "candidate", "ndcg@10"), 0.1161, 0.1159, "ndcg_against_champion"),
+    ],
+)
+def test_a_champion_scored_on_the_same_holdout_is_the_measure(
+    path: tuple[str, ...], passing: float, failing: float, rule: str
+) -> None:
+    # On its own, older holdout this champion looks unbeatable.
+    champion = with_ndcg(with_rmse(GOOD, 0.6), 0.5) | {"release_id": CHAMPION["release_id"]}
+
+    decision = judge(put(scored(GOOD), path, passing), champion, SETTINGS)
+    assert decision.accepted, decision.reason
+    assert failed(judge(put(scored(GOOD), path, failing), champion, SETTINGS)) == {rule}
+
+
+def test_a_small_drop_rejects_where_the_interval_is_sure_of_it() -> None:
+    champion = GOOD | {"release_id": CHAMPION["release_id"]}
+    path = ("confidence", "differences", "ndcg@10 - champion")
+
+    assert judge(put(scored(GOOD), path, [-0.05, -0.007]), champion, SETTINGS).accepted
+    decision = judge(put(scored(GOOD), path, [-0.05, -0.008]), champion, SETTINGS)
+    assert failed(decision) == {"ndcg_surely_below_champion"}
+
+
+def test_in_slices_of_movies_popularity_is_no_measure_of_ranking() -> None:
+    metrics = put(GOOD, ("slices", "genre"), GOOD["slices"]["user_activity"])
+    metrics = put(metrics, ("slices", "genre", "few", "ndcg@10"), 0.0)
+
+    decision = judge(metrics, None, SETTINGS)
+
+    assert decision.accepted, decision.reason
+    assert "rmse_by_genre" in rule_names(decision)
+    assert "ndcg_by_genre" not in rule_names(decision)
+
+
+def test_what_was_scored_is_no_measure_if_another_release_is_champion_by_now() -> None:
+    champion = with_ndcg(with_rmse(GOOD, 0.6), 0.5) | {"release_id": "ffffffff-ffffffff"}
+
+    decision = judge(scored(GOOD), champion, SETTINGS)
+
+    assert failed(decision) == {"rmse_against_champion", "ndcg_against_champion"}
+    assert "movie means" in decision.reason
+
+
+def test_a_champion_scored_on_a_few_pairs_only_is_compared_by_skill() -> None:
+    champion = GOOD | {"release_id": CHAMPION["release_id"]}
+
+    few = scored(GOOD, rows=SETTINGS.min_slice_rows - 1, rmse=0.5)
+
+    assert judge(few, champion, SETTINGS).accepted
+
+
+@pytest.mark.parametrize("metric", ["rmse", "ndcg@10"])
+def test_a_slice_that_gets_worse_than_the_champions_rejects(metric: str) -> None:
+    candidate = scored(GOOD)
+    candidate["slices"]["user_activity"]["few"]["champion"] = {
+        "rows": 4000,
+        "rmse": 0.8,
+        "ndcg@10": 0.2,
+        "candidate": {"rmse": 0.8, "ndcg@10": 0.2},
+    }
+    assert judge(candidate, GOOD, SETTINGS).accepted
+
+    worse = {"rmse": 0.9, "ndcg@10": 0.1}[metric]
+    path = ("slices", "user_activity", "few", "champion", "candidate", metric)
+    decision = judge(put(candidate, path, worse), GOOD, SETTINGS)
+
+    assert failed(decision) == {f"{metric.partition('@')[0]}_by_user_activity"}
+    assert "(few)" in decision.reason
+
+
+@pytest.mark.parametrize(("count", "least"), [("users", 100), ("rows", 1000)])
+def test_a_slice_of_few_is_not_judged(count: str, least: int) -> None:
+    bad = put(GOOD, ("slices", "user_activity", "few", "rmse"), 3.0)
+    path = ("slices", "user_activity", "few", count)
+
+    assert judge(put(bad, path, least - 1), None, SETTINGS).accepted
+    assert not judge(put(bad, path, least), None, SETTINGS).accepted
+
+
+@pytest.mark.parametrize("value", [math.nan, None])
+def test_a_slice_without_numbers_rejects(value: object) -> None:
+    decision = judge(put(GOOD, ("slices", "user_activity", "few", "rmse"), value), None, SETTINGS)
+
+    assert failed(decision) == {"rmse_by_user_activity"}
+    assert "cannot be judged" in decision.reason
+
+
+def test_a_copy_of_the_champion_is_rejected_whatever_its_metrics() -> None:
+    decision = judge(served(GOOD), served(GOOD), SETTINGS)
+
+    assert failed(decision) == {"not_a_copy"}
+    assert "copy of the champion" in decision.reason
+
+
+@pytest.mark.parametrize("other", ["golden_predictions.json", "movie_vectors", "user_towers"])
+def test_one_thing_that_differs_makes_it_no_copy(other: str) -> None:
+    champion = put(served(GOOD), ("contents", other), "x")
+    assert judge(served(GOOD), champion, SETTINGS).accepted
+
+
+def test_the_champion_is_compared_by_skill_because_holdouts_differ_in_difficulty() -> None:
+    easier = copy.deepcopy(GOOD)
+    easier["model"] |= {"rmse": 0.85 / 2, "ndcg@10": 0.15 * 2}
+    easier["baselines"]["movie_mean"]["rmse"] /= 2
+    easier["baselines"]["popularity"]["ndcg@10"] *= 2
+
+    assert judge(GOOD, easier, SETTINGS).accepted
+
+
+def test_the_same_metrics_pass_against_themselves_without_any_slack() -> None:
+    strict = SETTINGS.model_copy(update={"max_rmse_rise": 0.0, "max_ndcg_drop": 0.0})
+    assert judge(GOOD, GOOD, strict).accepted
+
+
+@pytest.mark.parametrize("path", PATHS, ids=".".join)
+@pytest.mark.parametrize("value", BEYOND_NUMBERS)
+def test_a_metric_that_is_no_number_rejects_and_is_named(
+    path: tuple[str, ...], value: object
+) -> None:
+    decision = judge(put(GOOD, path, value), GOOD, SETTINGS)
+
+    assert not decision.accepted
+    assert ".".join(path) in decision.reason
+    assert "metrics_are_numbers" in failed(decision)
+
+
+@pytest.mark.parametrize("difference", GOOD["confidence"]["differences"])
+@pytest.mark.parametrize(
+    "value", [*BEYOND_NUMBERS, [], [0.1], [1, 0], [0, math.nan], [0, "1"], [0, 1, 2]]
+)
+def test_an_interval_that_is_none_rejects_and_is_named(difference: str, value: object) -> None:
+    decision = judge(put(GOOD, ("confidence", "differences", difference), value), None, SETTINGS)
+
+    assert "metrics_are_numbers" in failed(decision)
+    assert difference in decision.reason
+
+
+@pytest.mark.parametrize("path", [("confidence",), ("slices",)])
+def test_metrics_without_intervals_or_slices_reject(path: tuple[str, ...]) -> None:
+    decision = judge(put(GOOD, path, None), None, SETTINGS)
+
+    assert "metrics_are_numbers" in failed(decision)
+    assert path[0] in decision.reason
+
+
+def test_an_interval_that_contradicts_the_metrics_rejects() -> None:
+    decision = judge(put(GOOD, ("model", "rmse"), 0.95), None, SETTINGS)
+
+    assert failed(decision) == {"metrics_are_numbers"}
+    assert "outside its own confidence interval" in decision.reason
+
+
+@pytest.mark.parametrize("metrics", [{}, {"model": None}, {"model": 3, "baselines": []}])
+def test_metrics_of_a_wrong_shape_reject(metrics: Metrics) -> None:
+    decision = judge(metrics, None, SETTINGS)
+
+    assert not decision.accepted
+    assert len(failed(decision)) == len(decision.rules)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("model", "rmse"), math.nan),
+        (("model", "ndcg@10"), None),
+        *(
+            (("baselines", *path), value)
+            for path in (("movie_mean", "rmse"), ("popularity", "ndcg@10"))
+            for value in (math.nan, None, 0.0)
+        ),
+    ],
+)
+def test_a_champion_without_numbers_rejects_the_candidate(
+    path: tuple[str, ...], value: object
+) -> None:
+    decision = judge(GOOD, put(GOOD, path, value), SETTINGS)
+
+    assert not decision.accepted
+    assert "cannot be judged" in decision.reason
+
+
+# --- laws ---
+
+shares = st.floats(0, 1)
+errors = st.floats(0.3, 3)
+
+
+@st.composite
+def candidates(draw: st.DrawFn) -> Metrics:
+    """Metrics that agree with themselves; many are good, so that both decisions are common."""
+    drawn = copy.deepcopy(GOOD)
+    for path in PATHS:
+        # What intervals are about moves together with them, below.
+        if path[-1] in {"rmse", "ndcg@10"}:
+            continue
+        kind = errors if path[-1] == "mae" else shares
+        drawn = put(drawn, path, draw(st.just(inner(GOOD, *path)) | kind))
+    drawn = with_rmse(drawn, draw(st.just(0.85) | errors))
+    drawn = with_ndcg(drawn, draw(st.just(0.15) | shares))
+    for name in ("few", "many"):
+        part = drawn["slices"]["user_activity"][name]
+        part |= {"rmse": draw(st.just(0.86) | errors), "ndcg@10": draw(st.just(0.14) | shares)}
+        part |= {"rows": draw(st.sampled_from([10, 4909])), "users": draw(st.integers(1, 300))}
+    if draw(st.booleans()):
+        drawn = scored(drawn)
+        drawn["champion"]["candidate"] |= {"rmse": draw(errors), "ndcg@10": draw(shares)}
+    return drawn
+
+
+settings = st.builds(
+    GateSettings,
+    max_rmse_over_bias=st.floats(-0.5, 0.5),
+    min_ndcg_over_popularity=st.floats(-0.5, 0.5),
+    min_coverage=shares,
+    max_rmse_rise=st.floats(0, 1),
+    max_ndcg_drop=st.floats(0, 1),
+    max_slice_rmse_rise=st.floats(0, 1),
+    max_slice_ndcg_drop=st.floats(0, 1),
+)
+
+
+def worsen(metrics: Metrics, what: str, by: float) -> Metrics:
+    """A copy in which one thing got worse, and all that follows from it with it."""
+    changed = copy.deepcopy(metrics)
+    if what == "rmse":
+        return with_rmse(changed, changed["model"]["rmse"] + by)
+    if what == "ndcg":
+        return with_ndcg(changed, changed["model"]["ndcg@10"] * (1 - by))
+    if what == "coverage":
+        changed["model"]["coverage"] *= 1 - by
+    elif what == "slice":
+        part = changed["slices"]["user_activity"]["few"]
+        part["rmse"] += by
+        part["ndcg@10"] *= 1 - by
+    elif changed["champion"]:
+        changed["champion"]["candidate"]["rmse"] += by
+        changed["champion"]["candidate"]["ndcg@10"] *= 1 - by
+    return changed
+
+
+@law
+@given(
+    candidates(),
+    st.none() | candidates(),
+    settings,
+    st.sampled_from(["rmse", "ndcg", "coverage", "slice", "against the champion"]),
+    shares,
+)
+def test_what_gets_worse_is_never_accepted_for_it(
+    candidate: Metrics, champion: Metrics | None, settings: GateSettings, what: str, by: float
+) -> None:
+    before = judge(candidate, champion, settings)
+    after = judge(worsen(candidate, what, by), champion, settings)
+
+    # What was too good to be true may get better only in being worse.
+    assert failed(before) - TOO_GOOD <= failed(after)
+    assert before.accepted or not after.accepted or failed(before) <= TOO_GOOD
+
+
+@law
+@given(candidates(), st.none() | candidates(), settings, st.sampled_from(PATHS[:7]), st.data())
+def test_losing_a_metric_never_turns_a_reject_into_an_accept(
+    candidate: Metrics,
+    champion: Metrics | None,
+    settings: GateSettings,
+    path: tuple[str, ...],
+    data: st.DataObject,
+) -> None:
+    value = data.draw(st.sampled_from(BEYOND_NUMBERS))
+
+    assert not judge(put(candidate, path, value), champion, settings).accepted
+
+
+@law
+@given(candidates(), candidates(), settings)
+def test_a_champion_only_ever_adds_reasons_to_reject(
+    candidate: Metrics, champion: Metrics, settings: GateSettings
+) -> None:
+    candidate["champion"] = None
+    assert failed(judge(candidate, None, settings)) <= failed(judge(candidate, champion, settings))
+
+
+@law
+@given(candidates(), st.none() | candidates(), settings)
+def test_a_decision_survives_being_stored(
+    candidate: Metrics, champion: Metrics | None, settings: GateSettings
+) -> None:
+    decision = judge(candidate, champion, settings)
+
+    assert Decision.from_json(decision.to_json()) == decision
+    assert decision.accepted == all(r.passed for r in decision.rules if r.binding)
+
+
+@law
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda inside: (
+            st.lists(inside, max_size=3)
+            | st.dictionaries(st.sampled_from([*GOOD, *GOOD["model"], "few"]), inside, max_size=4)
+        ),
+        max_leaves=12,
+    ),
+    st.sampled_from([*GOOD, "serving", "movie_vectors", "contents", "release_id"]),
+)
+def test_whatever_a_trainer_may_have_written_gets_a_decision(value: Any, key: str) -> None:
+    decision = judge(served(GOOD) | {key: value}, served(scored(GOOD)), SETTINGS)
+
+    assert Decision.from_json(decision.to_json()) == decision
+
+
+def test_a_decision_about_metrics_that_are_no_numbers_survives_being_stored() -> None:
+    decision = judge(put(GOOD, ("model", "rmse"), math.nan), GOOD, SETTINGS)
+    assert Decision.from_json(decision.to_json()) == decision
+
+
+def test_an_override_accepts_and_keeps_what_the_gate_found() -> None:
+    found = judge(with_rmse(GOOD, 2.0), None, SETTINGS)
+
+    decision = overridden(found, actor="Ada", reason="a known defect of the holdout")
+
+    assert decision.accepted
+    assert decision.rules == found.rules
+    assert decision.override is not None
+    assert (decision.override.actor, decision.override.found) == ("Ada", found.reason)
+    assert Decision.from_json(decision.to_json()) == decision
+
+
+def test_a_decision_stored_before_overrides_existed_is_read() -> None:
+    text = '{"accepted": true, "rules": [], "reason": "every binding rule passed"}'
+    assert Decision.from_json(text).override is None
+
+
+def test_drift_is_shown_and_not_judged() -> None:
+    decision = judge(served(GOOD, drift={"psi_ratings": 0.1, "psi_genres": 9.0}), None, SETTINGS)
+
+    assert decision.accepted
+    assert failed(decision) == {"drift"}
+    [rule] = [rule for rule in decision.rules if rule.name == "drift"]
+    assert (rule.value, rule.binding) == (9.0, False)
+    assert "psi_genres" in rule.reason

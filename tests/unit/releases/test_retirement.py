@@ -1,0 +1,160 @@
+"""What retirement keeps: laws over any ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from recsys import ledger
+from recsys.ledger import Release, State
+from recsys.releases import RetentionSettings, kept
+
+law = hypothesis_settings(deadline=None, max_examples=150)  # a loaded machine is no failure
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+GONE = (State.RETIRING, State.RETIRED)
+NOT_COMPLETE = (State.BUILDING, State.ABANDONED)
+ONCE_CHAMPION = (State.SUPERSEDED, State.ROLLED_BACK)
+
+
+def release(number: int, state: State, completed: int | None, promoted: int | None) -> Release:
+    """A row of the ledger; the times are in hours after ``START``."""
+
+    def at(hours: int | None) -> Any:
+        return None if hours is None else START + timedelta(hours=hours)
+
+    return Release(
+        release_id=f"{number:08x}-00000000",
+        dataset_md5=f"{number:032x}",
+        fingerprint=f"{number:064x}",
+        build={},
+        state=state,
+        run_id="run",
+        run_nonce="n" * 8,
+        manifest=None,
+        manifest_sha256=None,
+        tables={},
+        created_at=START + timedelta(seconds=number),
+        changed_at=START,
+        completed_at=at(completed),
+        promoted_at=at(promoted),
+    )
+
+
+@st.composite
+def ledgers(draw: st.DrawFn) -> list[Release]:
+    """Rows that the ledger could hold, in any order: at most one champion, each time once."""
+    others = [s for s in State if s != State.CHAMPION]
+    states: list[State] = draw(st.lists(st.sampled_from(others), max_size=12))
+    if draw(st.booleans()):
+        states.append(State.CHAMPION)
+    hours = draw(st.permutations(range(2 * len(states))))
+    rows = []
+    for number, state in enumerate(states):
+        completed = hours[2 * number] if state not in NOT_COMPLETE else None
+        must = state in (State.CHAMPION, *ONCE_CHAMPION)
+        # A release that was retired and built again remembers when it was once promoted.
+        promoted = hours[2 * number + 1] if must or draw(st.booleans()) else None
+        rows.append(release(number, state, completed, promoted))
+    return draw(st.permutations(rows))
+
+
+retentions = st.integers(0, 14).map(lambda keep: RetentionSettings(keep_releases=keep))
+
+
+@st.composite
+def ledgers_with_a_journal(draw: st.DrawFn) -> tuple[list[Release], frozenset[str]]:
+    """Rows, and the ids that an open journal names; those are never being retired."""
+    rows = draw(ledgers())
+    able = [r.release_id for r in rows if r.state not in GONE]
+    named = draw(st.lists(st.sampled_from(able), max_size=2, unique=True)) if able else []
+    return rows, frozenset(named)
+
+
+def ids(rows: list[Release]) -> set[str]:
+    return {r.release_id for r in rows}
+
+
+def previous_champion(rows: list[Release]) -> set[str]:
+    """As `ledger.previous_champion` finds it."""
+    served = sorted((r.promoted_at, r.release_id) for r in rows if r.state in ONCE_CHAMPION)
+    return {served[-1][1]} if served else set()
+
+
+def rollback_target(rows: list[Release]) -> set[str]:
+    """As `ledger.rollback_target` finds it."""
+    left = sorted((r.promoted_at, r.release_id) for r in rows if r.state == State.SUPERSEDED)
+    return {left[-1][1]} if left else set()
+
+
+def newest_complete(rows: list[Release], count: int) -> set[str]:
+    complete = [(r.completed_at, r.release_id) for r in rows if r.completed_at]
+    there = [(at, i) for at, i in complete if i not in ids([r for r in rows if r.state in GONE])]
+    return {release_id for _, release_id in sorted(there, reverse=True)[:count]}
+
+
+@law
+@given(ledgers_with_a_journal(), retentions)
+def test_exactly_what_has_a_reason_to_stay_is_kept(
+    found: tuple[list[Release], frozenset[str]], settings: RetentionSettings
+) -> None:
+    rows, named = found
+    unjudged = {State.BUILDING, State.CANDIDATE, State.CHAMPION}
+    assert kept(rows, settings, named) == (
+        ids([r for r in rows if r.state in unjudged])
+        | previous_champion(rows)
+        | rollback_target(rows)
+        | newest_complete(rows, settings.keep_releases)
+        | named
+    )
+
+
+@law
+@given(ledgers_with_a_journal(), retentions)
+def test_nothing_that_is_retired_or_being_retired_is_kept(
+    found: tuple[list[Release], frozenset[str]], settings: RetentionSettings
+) -> None:
+    rows, named = found
+    assert not kept(rows, settings, named) & ids([r for r in rows if r.state in GONE])
+
+
+@law
+@given(ledgers_with_a_journal(), retentions, st.integers(1, 5))
+def test_keeping_more_never_retires_what_keeping_less_would_keep(
+    found: tuple[list[Release], frozenset[str]], settings: RetentionSettings, more: int
+) -> None:
+    rows, named = found
+    longer = RetentionSettings(keep_releases=settings.keep_releases + more)
+    assert kept(rows, settings, named) <= kept(rows, longer, named)
+    assert kept(rows, settings) <= kept(rows, settings, named)
+
+
+@law
+@given(ledgers_with_a_journal(), retentions)
+def test_what_retirement_takes_may_be_retired_and_taking_it_once_is_enough(
+    found: tuple[list[Release], frozenset[str]], settings: RetentionSettings
+) -> None:
+    rows, named = found
+    stay = kept(rows, settings, named)
+    going = [r for r in rows if r.release_id not in stay and r.state not in GONE]
+    # A move that the ledger refuses would stop retirement at this release for ever.
+    assert all(r.state in ledger.TERMINAL for r in going)
+    assert kept([r for r in rows if r not in going], settings, named) == stay
+
+
+@pytest.mark.parametrize("keep", [0, 1, 5])
+def test_the_site_can_always_go_back_one_release(keep: int) -> None:
+    rows = [
+        release(1, State.SUPERSEDED, completed=1, promoted=2),
+        release(2, State.ROLLED_BACK, completed=3, promoted=9),
+        release(3, State.CHAMPION, completed=5, promoted=6),
+        *(release(n, State.REJECTED, completed=10 + n, promoted=None) for n in range(4, 12)),
+    ]
+    assert {rows[1].release_id, rows[2].release_id} <= kept(
+        rows, RetentionSettings(keep_releases=keep)
+    )

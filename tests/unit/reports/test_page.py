@@ -1,0 +1,207 @@
+"""The report is one page: whole, self-contained, safe, and readable without its charts."""
+
+from __future__ import annotations
+
+import copy
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from recsys.gate import Decision, GateSettings, judge, overridden
+from recsys.reports import render_report
+from recsys.reports.page import Answer
+from tests.metrics_maker import GOOD, scored, with_rmse
+
+HOSTILE = "<script>alert('x')</script> & $\\alpha$ \"quoted\""
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+EPOCHS = [
+    {"model": model, "epoch": n, "loss": 1 / n, "validation_rmse": rmse, "seconds": 0.1}
+    for model, rmse in (("rating", 0.9), ("ranking", None))
+    for n in (1, 2, 3)
+]
+
+
+class Page(HTMLParser):
+    """Reads a page and fails where its elements do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id" and value]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, (tag, self.getpos())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def metrics() -> dict[str, Any]:
+    made = scored(GOOD)
+    made["slices"]["genre"] = {HOSTILE: copy.deepcopy(made["slices"]["user_activity"]["few"])}
+    return made
+
+
+def everything(**other: Any) -> str:
+    given: dict[str, Any] = {
+        "metrics": metrics(),
+        "release_id": "0123abcd-89abcdef",
+        "history": {"evaluated": EPOCHS, "served": EPOCHS},
+        "decision": judge(GOOD, None, GateSettings()),
+        "lineage": {
+            "dataset_md5": "d" * 32,
+            "seed": 20_000,
+            "code_revision": None,
+            "packages": {"keras": "3.15.1"},
+            "note": HOSTILE,
+        },
+        "stats": {
+            "interactions": 100_836,
+            "first_timestamp": 0,
+            "mean_rating": 3.5,
+            "profile": {"ratings": {"0.5": 1, "5.0": 2}, "user_activity": {"1": 3}},
+            "files": {HOSTILE: {"rows": 9, "quarantine": {"bad_rating": 4}}},
+        },
+        "drift": {"psi_ratings": 0.125},
+        "movie_vectors": {"rows": 9, "digest": "secret", "quality": {"hit_rate": 0.28125}},
+        "diff": {
+            "neighbour_overlap": 0.8,
+            "recommendation_overlap": None,
+            "sentinel_movies": 50,
+            "sentinel_users": 0,
+        },
+        "neighbours": [Answer(HOSTILE, (HOSTILE, "stays"), ("stays", "went"))],
+        "recommendations": [Answer("user 1", ("only now",))],
+        "made_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return render_report(**(given | other))
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(everything())
+
+
+def test_nothing_is_fetched_and_nothing_runs(page: Page) -> None:
+    assert page.all("script") == []
+    assert page.all("iframe") == []
+    assert {link["href"] for link in page.all("link")} == {"data:,"}
+    # Name spaces are the only addresses.
+    outside = set(re.findall(r"https?://[^\"'\s<]+", page.text))
+    assert outside == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert not re.search(r"@import|url\((?!#)", page.text)
+
+
+def test_text_from_outside_is_shown_and_never_obeyed(page: Page) -> None:
+    assert "alert(" in page.text
+    assert "<script" not in page.text
+    assert "$\\alpha$" in page.text
+
+
+def test_every_chart_says_in_words_what_it_shows(page: Page) -> None:
+    charts = [svg for svg in page.all("svg") if svg.get("class") == "chart"]
+    assert len(charts) >= 10
+    for chart in charts:
+        assert chart["role"] == "img"
+        for part in (chart["aria-labelledby"] or "").split():
+            assert part in page.ids
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
+    assert len(page.ids) == len(set(page.ids))
+    targets = {a["href"] for a in page.all("a")} | set(
+        re.findall(r'xlink:href="([^"]+)', page.text)
+    )
+    assert targets
+    assert {str(target).removeprefix("#") for target in targets} <= set(page.ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", page.text)) <= set(page.ids)
+
+
+def test_colours_follow_the_page(page: Page) -> None:
+    drawn = "".join(re.findall(r"<svg.*?</svg>", page.text, re.DOTALL))
+    assert "var(--candidate)" in drawn
+    assert set(re.findall(r"#[0-9a-f]{6}\b", drawn)) == set()
+    assert "prefers-color-scheme: dark" in page.text
+    assert "@media print" in page.text
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "Release 0123abcd-89abcdef",
+        "every binding rule passed",
+        "rmse_against_bias",
+        "candidate, same pairs",
+        "On 9,818 held-out ratings of 610 users",
+        "Intervals: 95%, bootstrap over users, 1,000 resamples",
+        "Training of the rating model",
+        "RMSE by user activity",
+        "0.2812",
+        "Of 10 neighbours 80% stay, over 50 movies",
+        '<span class="tag warn">gone</span>',
+        "bad rating",
+        "psi ratings",
+        "1970-01-01",
+        "20000",
+        "3.15.1",
+        "unknown",
+    ],
+)
+def test_what_is_known_is_shown(page: Page, shown: str) -> None:
+    assert shown in page.text
+
+
+def test_the_same_facts_give_the_same_page() -> None:
+    assert everything() == everything()
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    page = Page(render_report(metrics=GOOD))
+    assert "Training report" in page.text
+    assert "Not judged" in page.text
+    for absent in ("gate", "training", "neighbours", "recommendations", "data", "lineage"):
+        assert absent not in page.ids
+
+
+@pytest.mark.parametrize("gone", ["confidence", "slices", "calibration", "champion", "baselines"])
+def test_metrics_of_an_older_trainer_can_be_reported(gone: str) -> None:
+    given = {name: value for name, value in metrics().items() if name != gone}
+    Page(render_report(metrics=given, history=EPOCHS))
+
+
+def test_a_metric_without_an_interval_is_shown_without() -> None:
+    given = metrics()
+    given["confidence"] |= {"model": {"rmse": None}, "differences": {"rmse - bias": None}}
+    assert "RMSE in stars" in Page(render_report(metrics=given)).text
+
+
+def test_a_rejection_says_why() -> None:
+    decision = judge(with_rmse(GOOD, 2.0), None, GateSettings())
+    page = Page(everything(decision=decision))
+    assert "Rejected" in page.text
+    assert "✗ failed" in page.text
+
+
+def test_an_override_is_named() -> None:
+    found: Decision = judge(with_rmse(GOOD, 2.0), None, GateSettings())
+    page = Page(everything(decision=overridden(found, actor="Ada", reason="I know better")))
+    assert "The gate was overridden by <b>Ada</b>" in page.text
+    assert "I know better" in page.text

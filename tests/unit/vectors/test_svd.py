@@ -1,0 +1,128 @@
+"""The leading axes of a weighted pattern: those of the matrix that is never made."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
+
+from recsys.vectors import svd
+from recsys.vectors.svd import Pattern, WeightedPattern, leading_axes
+
+law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
+
+
+def random_pairs(seed: int, users: int, movies: int, share: float) -> pl.DataFrame:
+    """Pairs in no order, ids with gaps, at least one."""
+    rng = np.random.default_rng(seed)
+    rated = rng.random((users, movies)) < share
+    rated[0, 0] = True
+    user, movie = rng.permutation(np.argwhere(rated)).T
+    user_ids = np.sort(rng.choice(2**31 - 2, users, replace=False)) + 1
+    movie_ids = np.sort(rng.choice(2**31 - 2, movies, replace=False)) + 1
+    return pl.DataFrame(
+        {"userId": user_ids[user], "movieId": movie_ids[movie]},
+        schema={"userId": pl.Int32, "movieId": pl.Int32},
+    )
+
+
+def dense(frame: pl.DataFrame) -> np.ndarray:
+    """The pattern as a plain matrix, rows and columns by ascending id."""
+    users, user = np.unique(frame["userId"].to_numpy(), return_inverse=True)
+    movies, movie = np.unique(frame["movieId"].to_numpy(), return_inverse=True)
+    made = np.zeros((len(users), len(movies)), np.float32)
+    made[user, movie] = 1
+    return made
+
+
+def weighted(made: Pattern, seed: int) -> tuple[WeightedPattern, np.ndarray]:
+    """The pattern with random weights and three further rows, and the same as a plain matrix."""
+    rng = np.random.default_rng(seed)
+    n_users, n_movies = len(made.by_user), len(made.by_movie)
+    user = rng.uniform(0.5, 2, n_users).astype(np.float32)
+    movie = rng.uniform(0.5, 2, n_movies).astype(np.float32)
+    rows = rng.uniform(-1, 1, (3, n_movies)).astype(np.float32)
+    plain = np.vstack([block.toarray() for block in made.blocks]) * user[:, None] * movie
+    return WeightedPattern(made, user, movie, sp.csr_matrix(rows)), np.vstack([plain, rows])
+
+
+@law
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 30),
+    st.integers(1, 30),
+    st.sampled_from([0.05, 0.4, 1.0]),
+    st.sampled_from([1, 7, 1 << 22]),
+)
+def test_blocks_hold_each_pair_once_whatever_the_order_and_the_size_of_a_block(
+    seed: int, users: int, movies: int, share: float, block: int
+) -> None:
+    frame = random_pairs(seed, users, movies, share)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(svd, "BLOCK_RATINGS", block)
+        made = Pattern.of_interactions(frame)
+
+    expected = dense(frame)
+    np.testing.assert_array_equal(np.vstack([b.toarray() for b in made.blocks]), expected)
+    assert made.ids.tolist() == sorted(set(frame["movieId"]))
+    np.testing.assert_array_equal(made.by_user, expected.sum(axis=1))
+    np.testing.assert_array_equal(made.by_movie, expected.sum(axis=0))
+    for b in made.blocks:
+        assert b.shape[0] == 1 or b.nnz <= block
+        assert b.indices.dtype == np.int32
+
+
+@law
+@given(st.integers(0, 2**32), st.integers(1, 25), st.integers(1, 25), st.sampled_from([3, 1 << 22]))
+def test_the_product_with_the_gram_matrix_is_that_of_the_plain_matrix(
+    seed: int, users: int, movies: int, block: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(svd, "BLOCK_RATINGS", block)
+        made = Pattern.of_interactions(random_pairs(seed, users, movies, 0.3))
+    matrix, plain = weighted(made, seed)
+    x = np.random.default_rng(seed).normal(size=(len(made.ids), 4)).astype(np.float32)
+    np.testing.assert_allclose(matrix.gram(x), plain.T @ (plain @ x), rtol=1e-3, atol=1e-3)
+
+
+@law
+@given(st.integers(0, 2**32), st.integers(1, 25), st.integers(1, 25), st.integers(1, 30))
+def test_axes_and_singular_values_are_those_of_an_exact_decomposition(
+    seed: int, users: int, movies: int, rank: int
+) -> None:
+    made = Pattern.of_interactions(random_pairs(seed, users, movies, 0.4))
+    matrix, plain = weighted(made, seed)
+    axes, singular = leading_axes(matrix, rank, seed=1, rounds=2)
+
+    exact = np.linalg.svd(plain, compute_uv=False)
+    k = len(singular)
+    # So few columns fit the block whole; what is left out is rounding noise.
+    assert k == min(rank, np.count_nonzero(exact > 2e-3 * exact[0])) or (
+        exact[min(k, len(exact) - 1)] < 5e-3 * exact[0]
+    )
+    np.testing.assert_allclose(singular, exact[:k], rtol=1e-2)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(k), atol=1e-2)
+
+
+def test_the_leading_axes_of_a_wide_matrix_are_found_from_a_narrow_block() -> None:
+    frame = random_pairs(3, 300, 400, 0.05)
+    made = Pattern.of_interactions(frame)
+    matrix, plain = weighted(made, 3)
+    _, singular = leading_axes(matrix, 10, seed=1, rounds=4)
+    exact = np.linalg.svd(plain, compute_uv=False)[:10]
+    assert (singular <= exact * (1 + 1e-4)).all()
+    assert np.square(singular).sum() >= 0.95 * np.square(exact).sum()
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
+    matrix, _ = weighted(Pattern.of_interactions(random_pairs(5, 400, 6000, 0.02)), 5)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(leading_axes(matrix, 100, seed=1, rounds=2)[0])
+    np.testing.assert_array_equal(*found)

@@ -1,0 +1,1 @@
+"""The ranking model: training examples, towers, item-to-item transitions."""

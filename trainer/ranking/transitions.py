@@ -1,0 +1,126 @@
+"""What is rated after what: a ridge regression from a history to the movies rated next.
+
+With a row of H for each moment, the recency-weighted history before it, and the same row of Y,
+the movies rated next, the regression W minimises |H W - Y|^2 + penalty |W|^2 (the linear
+transition model of Choe et al., "Session-aware linear item-item models for session-based
+recommendation", WWW 2021; closed-form item models: Steck, "Embarrassingly shallow autoencoders for
+sparse data", WWW 2019). W is never made: with the Cholesky factor L of H'H + penalty, the leading
+singular vectors of L'W = L^-1 H'Y are what keeps most of its scores over all histories.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, solve_triangular
+
+from trainer.config import RankingConfig
+from trainer.data import Floats, Ratings
+from trainer.ranking.moments import Moments, moments
+
+_LIKED_WEIGHT: Final = 1.5
+_RECENCY_SCALE: Final = 7.0
+_OLDEST_WEIGHT: Final = 0.1
+_OVERSAMPLING: Final = 10
+_ITERATIONS: Final = 3
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """W as a product of two thin tables; movies too rare to tell anything have zeros.
+
+    Attributes:
+        before: shape (movies, dim).
+        after: shape (movies, dim).
+    """
+
+    before: Floats
+    after: Floats
+
+    def users(self, at: Moments) -> Floats:
+        """Vectors of histories, shape (n, dim): their inner product with ``after`` is the score."""
+        weight = history_weights(at)
+        padded = np.vstack([self.before, np.zeros((1, self.before.shape[1]), np.float32)])
+        result = np.zeros((len(weight), self.before.shape[1]), np.float32)
+        for k in range(weight.shape[1]):
+            result += weight[:, k, None] * padded[at.history[:, k]]
+        return result
+
+
+def history_weights(at: Moments) -> Floats:
+    """Weights of a history's movies by recency and liking, summing to 1, shape (n, history)."""
+    recency = np.exp(-np.arange(at.history.shape[1]) / _RECENCY_SCALE) + _OLDEST_WEIGHT
+    weight = np.where(at.known, recency * np.where(at.liked, _LIKED_WEIGHT, 1.0), 0.0)
+    weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
+    return weight.astype(np.float32)
+
+
+def fit_transitions(
+    ratings: Ratings, config: RankingConfig, rng: np.random.Generator
+) -> Transitions:
+    """Fits to at most ``config.transition_moments`` moments, for the best-known movies.
+
+    Args:
+        ratings: what it is fitted to.
+        config: the fields whose names begin with ``transition``, and those of a moment.
+        rng: the same state gives the same tables on the same machine.
+    """
+    count = np.bincount(ratings.movie, minlength=len(ratings.movie_ids))
+    # A movie rated once is followed by what followed it once.
+    kept = np.argsort(-count, kind="stable")[: config.transition_movies]
+    kept = np.sort(kept[count[kept] > 1])
+    rows = np.flatnonzero(np.arange(len(ratings)) > ratings.user_start[ratings.user])
+    if len(rows) > config.transition_moments:
+        rows = np.sort(rng.choice(rows, config.transition_moments, replace=False))
+    before = np.zeros((len(count), config.transition_dim), np.float32)
+    after = np.zeros_like(before)
+    dim = min(config.transition_dim, len(kept))
+    if not dim or not len(rows):
+        return Transitions(before, after)
+    place = np.full(len(count) + 1, -1, np.int32)
+    place[kept] = np.arange(len(kept), dtype=np.int32)
+    at = moments(ratings, rows, config)
+    histories = _sparse(place[at.history], history_weights(at), len(kept))
+    following = _sparse(place[at.next], at.weight, len(kept))
+    gram = (histories.T @ histories).toarray()
+    gram[np.diag_indices_from(gram)] += config.transition_penalty
+    factor = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+    left, scale, right = _leading(factor, (histories.T @ following).tocsr(), dim, rng)
+    before[kept, :dim] = solve_triangular(factor, left, lower=True, trans="T") * np.sqrt(scale)
+    after[kept, :dim] = right * np.sqrt(scale)
+    return Transitions(before, after)
+
+
+def _sparse(column: NDArray[np.int32], value: Floats, columns: int) -> sp.csr_matrix:
+    known = (column >= 0) & (value > 0)
+    row = np.nonzero(known)[0]
+    shape = (len(column), columns)
+    return sp.csr_matrix((value[known], (row, column[known])), shape=shape, dtype=np.float32)
+
+
+def _leading(
+    factor: Floats, product: sp.csr_matrix, dim: int, rng: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
+    """Leading singular triplets of factor^-1 product, by subspace iteration.
+
+    Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53, 2011.
+    """
+
+    def times(block: Floats) -> Floats:
+        return solve_triangular(factor, product @ block, lower=True, check_finite=False)
+
+    def transposed_times(block: Floats) -> Floats:
+        solved = solve_triangular(factor, block, lower=True, trans="T", check_finite=False)
+        return product.T @ solved
+
+    width = min(dim + _OVERSAMPLING, product.shape[1])
+    basis = times(rng.standard_normal((product.shape[1], width), dtype=np.float32))
+    for _ in range(_ITERATIONS):
+        basis = times(np.linalg.qr(transposed_times(np.linalg.qr(basis)[0]))[0])
+    basis = np.linalg.qr(basis)[0]
+    right, scale, left = np.linalg.svd(transposed_times(basis), full_matrices=False)
+    return (basis @ left.T)[:, :dim], scale[:dim], right[:, :dim]

@@ -1,0 +1,1 @@
+"""The rating model: training, folding, and the Keras model that is served."""
