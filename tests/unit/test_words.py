@@ -1,4 +1,4 @@
-"""Words that a reader stumbles over stay out of code and documents; docs/vocabulary.md has the others."""
+"""Words that a stranger would stumble over stay out of code and documents."""
 
 from __future__ import annotations
 
