@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from recsys_site.bundle import Live, table
-from recsys_site.catalogue import Movie
+from recsys_site.catalog import Movie
+from recsys_site.cold_start import newcomer_vector
 from recsys_site.model import UNKNOWN_USER
-from recsys_site.newcomer import newcomer_vector
 from release_reader import Connection
 
 MAX_RATINGS: Final = 100
@@ -106,7 +106,7 @@ def similar(conn: Connection, live: Live, movie_id: int, k: int) -> list[Neighbo
     """The ``k`` movies nearest to one, nearest first; none if nobody has rated it yet."""
     query = table(_SIMILAR, live.movie_vectors)
     rows = _search(conn, query, {"id": movie_id, "k": k})
-    return [Neighbour(live.model.catalogue.movie(movie), cosine) for movie, cosine in rows]
+    return [Neighbour(live.model.catalog.movie(movie), cosine) for movie, cosine in rows]
 
 
 def similar_query(live: Live, movie_id: int, k: int) -> str:
@@ -188,7 +188,7 @@ def _explained(
             {"found": [movie for movie, _ in found], "liked": list(liked)},
         ).fetchall()
         reasons = {movie: because for movie, because, cosine in rows if cosine >= _MIN_LIKENESS}
-    named = live.model.catalogue.movie
+    named = live.model.catalog.movie
     return [
         Recommendation(
             movie=named(movie),

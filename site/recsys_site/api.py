@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys_site import answers
 from recsys_site.answers import MAX_RATINGS
 from recsys_site.bundle import Live
-from recsys_site.catalogue import Movie
+from recsys_site.catalog import Movie
 from recsys_site.parameters import MAX_ID, MAX_TEXT, Given
 
 MovieId = Annotated[int, Path(ge=1, le=MAX_ID, description="as in the dataset")]
@@ -151,8 +151,8 @@ def search(
 ) -> MoviesOut:
     """Movies by words; without any, the best known ones."""
     live = given.live
-    catalogue = live.model.catalogue
-    found = catalogue.search(q, count) if q.strip() else catalogue.best_known(count)
+    catalog = live.model.catalog
+    found = catalog.search(q, count) if q.strip() else catalog.best_known(count)
     return MoviesOut(release_id=live.release_id, movies=[MovieOut.of(movie) for movie in found])
 
 
@@ -200,7 +200,7 @@ def for_newcomer(given: Given, newcomer: NewcomerIn) -> RecommendationsAnswer:
 
 
 def _known(live: Live, movie_id: int) -> Movie:
-    found = live.model.catalogue.get(movie_id)
+    found = live.model.catalog.get(movie_id)
     if found is None:
         raise HTTPException(404, f"no movie {movie_id} in release {live.release_id}")
     return found

@@ -13,9 +13,9 @@ from typing import Any, Final, LiteralString
 import numpy as np
 from psycopg import sql
 
-from recsys_site.catalogue import Catalogue
+from recsys_site.catalog import Catalog
+from recsys_site.cold_start import Audience
 from recsys_site.model import StarModel
-from recsys_site.newcomer import Audience
 from release_reader import Connection, CurrentRelease, LiveRelease
 
 _AUDIENCE: Final = 20_000
@@ -34,7 +34,7 @@ class Bundle:
 
     Attributes:
         stars: the Keras model.
-        catalogue: the movies of the dataset.
+        catalog: the movies of the dataset.
         audience: what newcomers are compared with.
         examples: ids of some users.
         load_seconds: how long it took to make, without the download of the model.
@@ -42,7 +42,7 @@ class Bundle:
     """
 
     stars: StarModel
-    catalogue: Catalogue
+    catalog: Catalog
     audience: Audience
     examples: tuple[int, ...]
     load_seconds: float
@@ -87,7 +87,7 @@ class BundleLoader:
         ids = [user for user, _ in users]
         return Bundle(
             stars=stars,
-            catalogue=Catalogue.from_parquet(titles, dict(popularity)),
+            catalog=Catalog.from_parquet(titles, dict(popularity)),
             audience=Audience.of(np.array([vector for _, vector in users], np.float32)),
             examples=tuple(ids[:: max(1, len(ids) // _EXAMPLES)][:_EXAMPLES]),
             load_seconds=time.monotonic() - began,

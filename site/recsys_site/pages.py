@@ -36,7 +36,7 @@ def home(request: Request, given: Given) -> Response:
         request,
         "home.html",
         live=live,
-        shelf=live.model.catalogue.best_known(_SHELF),
+        shelf=live.model.catalog.best_known(_SHELF),
         examples=live.model.examples,
     )
 
@@ -45,7 +45,7 @@ def home(request: Request, given: Given) -> Response:
 def search(request: Request, given: Given, q: Words = "") -> Response:
     """Movies by words."""
     live = given.live
-    found = live.model.catalogue.search(q, _FOUND)
+    found = live.model.catalog.search(q, _FOUND)
     return _page(request, "search.html", live=live, q=q, found=found, most=_FOUND)
 
 
@@ -53,7 +53,7 @@ def search(request: Request, given: Given, q: Words = "") -> Response:
 def movie(request: Request, given: Given, movie_id: MovieId) -> Response:
     """A movie and those like it, with the query that found them."""
     live = given.live
-    asked = live.model.catalogue.get(movie_id)
+    asked = live.model.catalog.get(movie_id)
     if asked is None:
         raise HTTPException(404, "This release knows no such movie.")
     with given.connection() as conn:
@@ -86,7 +86,7 @@ def user(request: Request, given: Given, user_id: UserId) -> Response:
             found = answers.for_user(conn, live, user_id, _SHELF)
     except answers.UnknownUserError:
         raise HTTPException(404, f"This release knows no user {user_id}.") from None
-    catalogue = live.model.catalogue
+    catalog = live.model.catalog
     return _page(
         request,
         "user.html",
@@ -94,7 +94,7 @@ def user(request: Request, given: Given, user_id: UserId) -> Response:
         user_id=user_id,
         recommendations=found.recommendations,
         seen_count=len(found.seen),
-        recent=[catalogue.movie(movie) for movie in found.seen[:6]],
+        recent=[catalog.movie(movie) for movie in found.seen[:6]],
     )
 
 
@@ -107,8 +107,8 @@ def newcomer(
 ) -> Response:
     """Recommendations for somebody who rates a few movies here; the address holds the ratings."""
     live = given.live
-    catalogue = live.model.catalogue
-    ratings = [(movie, stars) for movie, stars in read_ratings(r) if catalogue.get(movie)]
+    catalog = live.model.catalog
+    ratings = [(movie, stars) for movie, stars in read_ratings(r) if catalog.get(movie)]
     given_now = [
         (int(name[1:]), float(value))
         for name, value in request.query_params.multi_items()
@@ -126,17 +126,15 @@ def newcomer(
             found = answers.for_newcomer(conn, live, ratings, _SHELF)
     rated = {movie for movie, _ in ratings}
     # Enough that a dozen unrated ones are left.
-    to_rate = (
-        catalogue.search(q, _SHELF) if q.strip() else catalogue.best_known(_SHELF + len(rated))
-    )
+    to_rate = catalog.search(q, _SHELF) if q.strip() else catalog.best_known(_SHELF + len(rated))
     return _page(
         request,
-        "newcomer.html",
+        "cold_start.html",
         live=live,
         q=q,
         ratings=write_ratings(ratings),
         rated=[
-            (catalogue.movie(movie), stars, write_ratings([x for x in ratings if x[0] != movie]))
+            (catalog.movie(movie), stars, write_ratings([x for x in ratings if x[0] != movie]))
             for movie, stars in reversed(ratings)
         ],
         recommendations=found,

@@ -9,7 +9,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from recsys_site.catalogue import Movie
+from recsys_site.catalog import Movie
 
 WIDTH: Final = 200
 HEIGHT: Final = 300

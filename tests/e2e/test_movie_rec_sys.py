@@ -50,10 +50,10 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
         assert diff is None, "there is nothing to hold the first release against"
         [(recorded,)] = conn.execute("select release_id from recsys.internal_hash").fetchall()
     assert recorded == one
-    known = recommend.best_known(pipeline.services)
-    _, _, neighbours = recommend.similar(pipeline.services, str(known), 5)
+    known = recommend.most_rated_movie(pipeline.services)
+    _, _, neighbours = recommend.find_similar_movies(pipeline.services, str(known), 5)
     assert len({m.movie_id for m in neighbours} - {known}) == 5
-    _, movies = recommend.recommend(pipeline.services, 1, 5)
+    _, movies = recommend.recommend_for_user(pipeline.services, 1, 5)
     assert len(movies) == 5
 
     unchanged = pipeline.run(small_dataset)

@@ -23,7 +23,7 @@ class RealReleases(Releases):
     MOVIES = 60
     USERS = 12
     UNRATED = 61
-    """A movie of the catalogue that has no vector."""
+    """A movie of the catalog that has no vector."""
 
     def candidate(self, number: int) -> str:
         movies = range(1, self.MOVIES + 2)

@@ -113,7 +113,7 @@ def test_too_long_a_text_is_refused(site, path):
 def test_too_long_a_body_is_refused_before_it_is_read(site, chunked):
     body = b'{"ratings": [' + b" " * 200_000 + b"]}"
     content = (body[at : at + 9000] for at in range(0, len(body), 9000)) if chunked else body
-    answer = site.client.post("/api/recommendations", content=content)
+    answer = site.client.post("/api/recommendations", data=content)
     assert answer.status_code == 413
     assert answer.json() == {"detail": "more than 65536 bytes"}
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_site.catalogue import Catalogue, Movie, _title
-from recsys_site.newcomer import NEUTRAL_STARS, Audience, newcomer_vector
+from recsys_site.catalog import Catalog, Movie, _title
+from recsys_site.cold_start import NEUTRAL_STARS, Audience, newcomer_vector
 from recsys_site.parameters import MAX_ID, MAX_RATINGS, read_ratings, write_ratings
 from recsys_site.posters import poster
 
@@ -27,7 +27,7 @@ MOVIES = [
     Movie(7, "Body Heat", 1981, ()),
     Movie(8, "Heathers", 1989, ()),
 ]
-CATALOGUE = Catalogue(MOVIES, {7: 9, 6: 1})
+CATALOG = Catalog(MOVIES, {7: 9, 6: 1})
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,16 @@ def test_titles_are_shown_as_people_write_them(stored, shown):
     ],
 )
 def test_search_finds_words_best_match_first(text, found):
-    assert [movie.movie_id for movie in CATALOGUE.search(text, 10)] == found
+    assert [movie.movie_id for movie in CATALOG.search(text, 10)] == found
 
 
 def test_the_best_known_come_first():
-    assert [movie.movie_id for movie in CATALOGUE.best_known(2)] == [7, 6]
+    assert [movie.movie_id for movie in CATALOG.best_known(2)] == [7, 6]
 
 
 @given(st.text(max_size=120))
 def test_any_text_can_be_searched_for(text):
-    assert len(CATALOGUE.search(text, 3)) <= 3
+    assert len(CATALOG.search(text, 3)) <= 3
 
 
 @given(

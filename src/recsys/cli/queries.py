@@ -10,7 +10,7 @@ from recsys import contract
 from recsys import recommend as ask
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
-from recsys.recommend import Movie
+from recsys.recommend import ScoredMovie
 
 CountOption = Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="How many.")]
 
@@ -22,7 +22,7 @@ def similar(
 ) -> None:
     """Movies like this one, by cosine of the live movie vectors."""
     with output.services() as services:
-        release, found, neighbours = ask.similar(services, movie, k)
+        release, found, neighbours = ask.find_similar_movies(services, movie, k)
     if as_json:
         output.print_json(_document(release, neighbours, movie=vars(found)))
         return
@@ -49,10 +49,10 @@ def recommend(
     if (user is None) == (not rated):
         raise typer.BadParameter("give either --user, or --rated once or more")
     if user is None:
-        _recommend_to_newcomer([_rating(text) for text in rated or ()], k, as_json)
+        _recommend_for_cold_start([_rating(text) for text in rated or ()], k, as_json)
         return
     with output.services() as services:
-        release, movies = ask.recommend(services, user, k)
+        release, movies = ask.recommend_for_user(services, user, k)
     if as_json:
         output.print_json(_document(release, movies, user=user))
         return
@@ -60,9 +60,9 @@ def recommend(
     print_movies(movies)
 
 
-def _recommend_to_newcomer(rated: list[tuple[str, float]], k: int, as_json: bool) -> None:
+def _recommend_for_cold_start(rated: list[tuple[str, float]], k: int, as_json: bool) -> None:
     with output.services() as services:
-        release, named, movies = ask.recommend_to_newcomer(services, rated, k)
+        release, named, movies = ask.recommend_for_cold_start(services, rated, k)
     if as_json:
         stars = {movie.movie_id: movie.score for movie in named}
         output.print_json(_document(release, movies, rated=stars))
@@ -89,7 +89,7 @@ def _rating(text: str) -> tuple[str, float]:
     return movie, stars
 
 
-def print_movies(movies: list[Movie]) -> None:
+def print_movies(movies: list[ScoredMovie]) -> None:
     """Prints a ranked list."""
     listed = output.table(" ", "title", "genres", " score")
     for rank, movie in enumerate(movies, 1):
@@ -99,7 +99,7 @@ def print_movies(movies: list[Movie]) -> None:
     console.print(listed)
 
 
-def _document(release: dict[str, Any], movies: list[Movie], **asked: Any) -> dict[str, Any]:
+def _document(release: dict[str, Any], movies: list[ScoredMovie], **asked: Any) -> dict[str, Any]:
     return {
         "release_id": release["release_id"],
         **asked,

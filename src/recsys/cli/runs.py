@@ -254,7 +254,7 @@ def _show(services: Services, result: runs.RunResult) -> None:
         _, movie, neighbours = _known_movie(services)
         console.print(f"\nmovies like [bold]{output.safe(movie.title)}[/]")
         print_movies(neighbours)
-        _, movies = recommend.recommend(services, 1, 10)
+        _, movies = recommend.recommend_for_user(services, 1, 10)
         console.print("\nmovies for user [bold]1[/]")
         print_movies(movies)
     except RecsysError as error:
@@ -273,9 +273,9 @@ def _known_movie(
     """Neighbours of a movie that people know; in a dataset without it, of the most rated one."""
     for title in _KNOWN_MOVIES:
         try:
-            return recommend.similar(services, title, 10)
+            return recommend.find_similar_movies(services, title, 10)
         except TransientError:
             raise
         except RecsysError:
             continue
-    return recommend.similar(services, str(recommend.best_known(services)), 10)
+    return recommend.find_similar_movies(services, str(recommend.most_rated_movie(services)), 10)

@@ -1,4 +1,16 @@
-from .catalogue import Catalogue, Movie
-from .queries import best_known, recommend, recommend_to_newcomer, similar
+from .catalog import Catalog, ScoredMovie
+from .queries import (
+    find_similar_movies,
+    most_rated_movie,
+    recommend_for_cold_start,
+    recommend_for_user,
+)
 
-__all__ = ["Catalogue", "Movie", "best_known", "recommend", "recommend_to_newcomer", "similar"]
+__all__ = [
+    "Catalog",
+    "ScoredMovie",
+    "find_similar_movies",
+    "most_rated_movie",
+    "recommend_for_cold_start",
+    "recommend_for_user",
+]

@@ -13,8 +13,8 @@ from psycopg.rows import dict_row
 from recsys import vectors
 from recsys.database import Connection
 from recsys.errors import LedgerError
-from recsys.recommend.catalogue import Catalogue, Movie
-from recsys.recommend.newcomers import FoldIn
+from recsys.recommend.catalog import Catalog, ScoredMovie
+from recsys.recommend.cold_start import FoldIn
 from recsys.services import Services
 
 
@@ -33,7 +33,7 @@ def current_release(conn: Connection) -> dict[str, Any]:
     return row
 
 
-def best_known(services: Services) -> int:
+def most_rated_movie(services: Services) -> int:
     """The movieId of the movie that most users have rated."""
     with services.connect() as conn:
         relation = current_release(conn)["user_towers_table"].split(".")
@@ -46,7 +46,9 @@ def best_known(services: Services) -> int:
     return int(movie_id)
 
 
-def similar(services: Services, text: str, k: int) -> tuple[dict[str, Any], Movie, list[Movie]]:
+def find_similar_movies(
+    services: Services, text: str, k: int
+) -> tuple[dict[str, Any], ScoredMovie, list[ScoredMovie]]:
     """The ``k`` movies nearest to one, by cosine of the movie vectors.
 
     Returns:
@@ -54,13 +56,15 @@ def similar(services: Services, text: str, k: int) -> tuple[dict[str, Any], Movi
     """
     with services.connect() as conn:
         release = current_release(conn)
-        catalogue = Catalogue.of(services, release["dataset_md5"])
-        movie = catalogue.find(text)
+        catalog = Catalog.of(services, release["dataset_md5"])
+        movie = catalog.find(text)
         found = vectors.similar(conn, release["movie_vectors_table"], movie.movie_id, k)
-    return release, movie, [catalogue.movie(m, score) for m, score in found]
+    return release, movie, [catalog.movie(m, score) for m, score in found]
 
 
-def recommend(services: Services, user_id: int, k: int) -> tuple[dict[str, Any], list[Movie]]:
+def recommend_for_user(
+    services: Services, user_id: int, k: int
+) -> tuple[dict[str, Any], list[ScoredMovie]]:
     """The ``k`` best movies for a user by the towers, without those that the user has rated.
 
     Returns:
@@ -68,21 +72,21 @@ def recommend(services: Services, user_id: int, k: int) -> tuple[dict[str, Any],
     """
     with services.connect() as conn:
         release = current_release(conn)
-        catalogue = Catalogue.of(services, release["dataset_md5"])
+        catalog = Catalog.of(services, release["dataset_md5"])
         found = vectors.recommend(
             conn, release["user_towers_table"], release["movie_towers_table"], user_id, k
         )
-    return release, [catalogue.movie(m, score) for m, score in found]
+    return release, [catalog.movie(m, score) for m, score in found]
 
 
-def recommend_to_newcomer(
+def recommend_for_cold_start(
     services: Services, rated: Sequence[tuple[str, float]], k: int
-) -> tuple[dict[str, Any], list[Movie], list[Movie]]:
+) -> tuple[dict[str, Any], list[ScoredMovie], list[ScoredMovie]]:
     """The ``k`` best movies for someone who gave these stars, see `recsys.newcomers`.
 
     Args:
         services: the stack.
-        rated: what names a movie (`Catalogue.find`) and its stars, oldest first.
+        rated: what names a movie (`Catalog.find`) and its stars, oldest first.
         k: number of movies.
 
     Returns:
@@ -90,13 +94,13 @@ def recommend_to_newcomer(
     """
     with services.connect() as conn:
         release = current_release(conn)
-        catalogue = Catalogue.of(services, release["dataset_md5"])
-        named = {catalogue.find(text).movie_id: stars for text, stars in rated}
+        catalog = Catalog.of(services, release["dataset_md5"])
+        named = {catalog.find(text).movie_id: stars for text, stars in rated}
         fold_in = FoldIn.of(conn, release["user_towers_table"], release["movie_towers_table"])
         vector = fold_in.newcomer_vector(named)
         found = vectors.recommend_to(conn, release["movie_towers_table"], vector, list(named), k)
     return (
         release,
-        [catalogue.movie(movie, stars) for movie, stars in named.items()],
-        [catalogue.movie(movie, score) for movie, score in found],
+        [catalog.movie(movie, stars) for movie, stars in named.items()],
+        [catalog.movie(movie, score) for movie, score in found],
     )

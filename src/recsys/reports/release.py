@@ -20,7 +20,7 @@ from recsys import contract, features, ledger, releases, vectors
 from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, UnknownIdError
 from recsys.ledger import Release, State
-from recsys.recommend import Catalogue
+from recsys.recommend import Catalog
 from recsys.reports.page import Answer, render_report
 from recsys.services import Services
 
@@ -71,7 +71,7 @@ def report_page(services: Services, release_id: str) -> str:
         manifest = release.complete_manifest
         decided = ledger.last_decision(conn, release_id)
         champion = _champion_then(conn, release_id)
-        catalogue = _catalogue(services, release.dataset_md5)
+        catalog = _catalog(services, release.dataset_md5)
         return render_report(
             metrics=manifest.metrics,
             release_id=release_id,
@@ -82,8 +82,8 @@ def report_page(services: Services, release_id: str) -> str:
             stats=_json(services, contract.features_key(release.dataset_md5, contract.STATS_FILE)),
             drift=_drift(services, release, champion),
             movie_vectors=release.tables.get("movie_vectors"),
-            neighbours=_neighbours(conn, release, champion, catalogue),
-            recommendations=_recommendations(conn, release, champion, catalogue),
+            neighbours=_neighbours(conn, release, champion, catalog),
+            recommendations=_recommendations(conn, release, champion, catalog),
         )
 
 
@@ -94,12 +94,12 @@ def _champion_then(conn: Connection, release_id: str) -> Release | None:
     return champion if champion is not None and champion.state not in _GONE else None
 
 
-def _catalogue(services: Services, md5: str) -> Catalogue:
+def _catalog(services: Services, md5: str) -> Catalog:
     try:
-        return Catalogue.of(services, md5)
+        return Catalog.of(services, md5)
     except ArtifactError:
         log.info("titles are gone with the features of dataset %s", md5)
-        return Catalogue(pl.read_csv(io.StringIO("movieId,title,genres")))
+        return Catalog(pl.read_csv(io.StringIO("movieId,title,genres")))
 
 
 def _json(services: Services, key: str) -> Any:
@@ -134,14 +134,14 @@ def _lineage(release: Release) -> dict[str, Any]:
 
 
 def _neighbours(
-    conn: Connection, release: Release, champion: Release | None, catalogue: Catalogue
+    conn: Connection, release: Release, champion: Release | None, catalog: Catalog
 ) -> list[Answer]:
     """Neighbours of the movies that people know best."""
 
     def near(of: Release, movie: int) -> tuple[str, ...]:
         relation = releases.relation("movie_vectors", of.release_id)
         found = vectors.similar(conn, relation, movie, releases.K)
-        return tuple(catalogue.movie(other).title for other, _ in found)
+        return tuple(catalog.movie(other).title for other, _ in found)
 
     with _tables_may_be_gone():
         users = releases.relation("user_towers", release.release_id)
@@ -153,13 +153,13 @@ def _neighbours(
             (_RATERS, _KNOWN_MOVIES),
         ).fetchall()
         return list(
-            _answers(near, release, champion, [(m, catalogue.movie(m).title) for (m,) in known])
+            _answers(near, release, champion, [(m, catalog.movie(m).title) for (m,) in known])
         )
     return []
 
 
 def _recommendations(
-    conn: Connection, release: Release, champion: Release | None, catalogue: Catalogue
+    conn: Connection, release: Release, champion: Release | None, catalog: Catalog
 ) -> list[Answer]:
     """Recommendations of the same sentinel users every week."""
 
@@ -167,7 +167,7 @@ def _recommendations(
         users = releases.relation("user_towers", of.release_id)
         movies = releases.relation("movie_towers", of.release_id)
         found = vectors.recommend(conn, users, movies, user, releases.K)
-        return tuple(catalogue.movie(movie).title for movie, _ in found)
+        return tuple(catalog.movie(movie).title for movie, _ in found)
 
     with _tables_may_be_gone():
         users = releases.ids(conn, release.release_id, "user_towers")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import UnknownIdError
-from recsys.recommend.newcomers import FoldIn
+from recsys.recommend.cold_start import FoldIn
 
 DIM = 6
 

@@ -18,7 +18,7 @@ _ARTICLE = re.compile(r"^(.*), (the|a|an|le|la|les|el|il|das|der|die)$")
 
 
 @dataclass(frozen=True)
-class Movie:
+class ScoredMovie:
     """One line of an answer.
 
     Attributes:
@@ -34,7 +34,7 @@ class Movie:
     score: float | None = None
 
 
-class Catalogue:
+class Catalog:
     """Titles of the dataset that the current release was made of.
 
     Args:
@@ -43,12 +43,12 @@ class Catalogue:
 
     def __init__(self, movies: pl.DataFrame) -> None:
         self._movies = {
-            row["movieId"]: Movie(row["movieId"], row["title"], tuple(row["genres"] or ()))
+            row["movieId"]: ScoredMovie(row["movieId"], row["title"], tuple(row["genres"] or ()))
             for row in movies.iter_rows(named=True)
         }
 
     @classmethod
-    def of(cls, services: Services, dataset_md5: str) -> Catalogue:
+    def of(cls, services: Services, dataset_md5: str) -> Catalog:
         """Reads the movies of a dataset from the store."""
         data = services.store.get_bytes(contract.features_key(dataset_md5, contract.MOVIES_FILE))
         return cls(pl.read_parquet(io.BytesIO(data)))
@@ -56,14 +56,14 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._movies)
 
-    def movie(self, movie_id: int, score: float | None = None) -> Movie:
+    def movie(self, movie_id: int, score: float | None = None) -> ScoredMovie:
         """The movie with this id, with a score if one is given."""
         known = self._movies.get(movie_id)
         if known is None:
-            return Movie(movie_id, f"movie {movie_id}", (), score)
-        return Movie(known.movie_id, known.title, known.genres, score)
+            return ScoredMovie(movie_id, f"movie {movie_id}", (), score)
+        return ScoredMovie(known.movie_id, known.title, known.genres, score)
 
-    def find(self, text: str) -> Movie:
+    def find(self, text: str) -> ScoredMovie:
         """The movie that a person means: an id, a title with or without year, or part of one.
 
         Of several the year given decides, then how much of the title was given.

@@ -39,7 +39,7 @@ class Movie:
     genres: tuple[str, ...]
 
 
-class Catalogue:
+class Catalog:
     """All movies of one dataset, by id and by words.
 
     Args:
@@ -55,7 +55,7 @@ class Catalogue:
         self._searched = [(f" {_plain(movie.title)} {movie.year or ''} ", movie) for movie in known]
 
     @classmethod
-    def from_parquet(cls, data: bytes, popularity: Mapping[int, int]) -> Catalogue:
+    def from_parquet(cls, data: bytes, popularity: Mapping[int, int]) -> Catalog:
         """Reads ``movies.parquet``: movieId, title, year and genres."""
         rows = pl.read_parquet(io.BytesIO(data), columns=["movieId", "title", "year", "genres"])
         return cls(

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from recsys.errors import PermanentError
-from recsys.recommend import Catalogue, Movie
+from recsys.recommend import Catalog, ScoredMovie
 
 TITLES = {
     1: "Toy Story (1995)",
@@ -30,8 +30,8 @@ TITLES = {
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return Catalogue(
+def catalog() -> Catalog:
+    return Catalog(
         pl.DataFrame(
             {
                 "movieId": list(TITLES),
@@ -76,9 +76,9 @@ def catalogue() -> Catalogue:
     ],
 )
 def test_a_title_is_found_however_a_person_writes_it(
-    catalogue: Catalogue, text: str, movie_id: int
+    catalog: Catalog, text: str, movie_id: int
 ) -> None:
-    assert catalogue.find(text).title == TITLES[movie_id]
+    assert catalog.find(text).title == TITLES[movie_id]
 
 
 @pytest.mark.parametrize(
@@ -86,32 +86,30 @@ def test_a_title_is_found_however_a_person_writes_it(
     [("Hamlet (1990)", 6), ("Hamlet (1996)", 7), ("hamlet (1996)", 7), ("Hamlet", 6)],
 )
 def test_the_year_tells_movies_of_one_name_apart(
-    catalogue: Catalogue, text: str, movie_id: int
+    catalog: Catalog, text: str, movie_id: int
 ) -> None:
-    assert catalogue.find(text).movie_id == movie_id
+    assert catalog.find(text).movie_id == movie_id
 
 
-def test_a_wrong_year_does_not_hide_the_movie(catalogue: Catalogue) -> None:
-    assert catalogue.find("Toy Story (1994)").movie_id == 1
+def test_a_wrong_year_does_not_hide_the_movie(catalog: Catalog) -> None:
+    assert catalog.find("Toy Story (1994)").movie_id == 1
 
 
 def test_a_title_with_an_aside_comes_before_longer_titles_that_begin_alike(
-    catalogue: Catalogue,
+    catalog: Catalog,
 ) -> None:
-    assert catalogue.find("Seven").movie_id == 10
-    assert catalogue.find("Seven P").movie_id == 9
+    assert catalog.find("Seven").movie_id == 10
+    assert catalog.find("Seven P").movie_id == 9
 
 
 @pytest.mark.parametrize(("text", "movie_id"), [("4", 4), ("2012", 2012), ("007", 7)])
-def test_a_number_is_an_id_where_there_is_one(
-    catalogue: Catalogue, text: str, movie_id: int
-) -> None:
-    assert catalogue.find(text).movie_id == movie_id
+def test_a_number_is_an_id_where_there_is_one(catalog: Catalog, text: str, movie_id: int) -> None:
+    assert catalog.find(text).movie_id == movie_id
 
 
-def test_a_number_that_is_no_id_is_a_title(catalogue: Catalogue) -> None:
-    assert catalogue.find("500").movie_id == 11
-    assert catalogue.find("2012 (2009)").movie_id == 13
+def test_a_number_that_is_no_id_is_a_title(catalog: Catalog) -> None:
+    assert catalog.find("500").movie_id == 11
+    assert catalog.find("2012 (2009)").movie_id == 13
 
 
 @pytest.mark.parametrize(
@@ -130,24 +128,24 @@ def test_a_number_that_is_no_id_is_a_title(catalogue: Catalogue) -> None:
     ],
 )
 def test_what_names_no_movie_is_refused_with_what_was_looked_for(
-    catalogue: Catalogue, text: str
+    catalog: Catalog, text: str
 ) -> None:
     with pytest.raises(PermanentError, match="no movie has this title") as refusal:
-        catalogue.find(text)
+        catalog.find(text)
     assert refusal.value.found == (text if len(text) < 200 else text[:199] + "…")
     assert f"one of {len(TITLES)} titles" in str(refusal.value.expected)
 
 
-def test_a_movie_tells_its_genres_and_the_score_it_is_given(catalogue: Catalogue) -> None:
-    assert catalogue.movie(1, 0.5) == Movie(1, "Toy Story (1995)", ("Comedy", "Drama"), 0.5)
-    assert catalogue.movie(2) == Movie(2, "Toy Story 2 (1999)", (), None)
+def test_a_movie_tells_its_genres_and_the_score_it_is_given(catalog: Catalog) -> None:
+    assert catalog.movie(1, 0.5) == ScoredMovie(1, "Toy Story (1995)", ("Comedy", "Drama"), 0.5)
+    assert catalog.movie(2) == ScoredMovie(2, "Toy Story 2 (1999)", (), None)
 
 
-def test_an_id_that_the_dataset_does_not_know_still_makes_a_line(catalogue: Catalogue) -> None:
+def test_an_id_that_the_dataset_does_not_know_still_makes_a_line(catalog: Catalog) -> None:
     # Only a defect brings this about; the other lines of the answer are still good.
-    assert catalogue.movie(77, 0.5) == Movie(77, "movie 77", (), 0.5)
+    assert catalog.movie(77, 0.5) == ScoredMovie(77, "movie 77", (), 0.5)
 
 
-def test_every_title_finds_a_movie_of_that_title(catalogue: Catalogue) -> None:
+def test_every_title_finds_a_movie_of_that_title(catalog: Catalog) -> None:
     for title in TITLES.values():
-        assert catalogue.find(title).title == title
+        assert catalog.find(title).title == title
