@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def recover_promotion(**context: Any) -> dict[str, Any]:
     """Finishes or undoes what an interrupted promotion left; the first task of every run."""
     found = releases.recover_promotion(settings.services(), actor=_actor(context))
-    return {"undone": found.undone, "copies_mended": found.copies_mended}
+    return {"undone": found.undone, "copies_mended": found.copies_restored}
 
 
 @task.branch

@@ -53,7 +53,7 @@ def laboratory(fragile_world: World) -> Iterator[Laboratory]:
         yield Laboratory(fragile_world, url, port)
 
 
-def no_trace(step: str) -> None:
+def ignore_step(step: str) -> None:
     pass
 
 
@@ -78,7 +78,7 @@ def test_a_fault_in_a_promotion_or_a_rollback(laboratory: Laboratory, figure: An
     live, target = 1, 2
     world.candidate(live)
     world.candidate(target)
-    operations.run(world.services, "promote", world.id(live), no_trace)
+    operations.run(world.services, "promote", world.id(live), ignore_step)
     for kind, turn in zip(kinds(service), itertools.count()):
         for nth in itertools.count(1):
             operation = ("promote", "rollback")[(nth + turn) % 2]
@@ -91,7 +91,7 @@ def test_a_fault_in_a_promotion_or_a_rollback(laboratory: Laboratory, figure: An
                 recover_promotion(world.services, actor="recovery")
                 assert invariants.recovered(world.services) == champion
                 if error is not None:
-                    operations.run(world.services, operation, world.id(target), no_trace)
+                    operations.run(world.services, operation, world.id(target), ignore_step)
                 live, target = target, live
             if fault.hit is None:
                 assert error is None
@@ -103,7 +103,7 @@ def test_a_fault_in_a_promotion_or_a_rollback(laboratory: Laboratory, figure: An
 def test_a_fault_in_a_retirement(laboratory: Laboratory, figure: Any, service: str):
     world = laboratory.world
     world.candidate(1)
-    operations.run(world.services, "promote", world.id(1), no_trace)
+    operations.run(world.services, "promote", world.id(1), ignore_step)
     world.discarded(9)
     for kind in kinds(service):
         for nth in itertools.count(1):
@@ -111,7 +111,7 @@ def test_a_fault_in_a_retirement(laboratory: Laboratory, figure: Any, service: s
             assert error is None or isinstance(error, TransientError), error
             if world.state(9) != State.REJECTED or nth % 10 == 0:
                 assert invariants.production(world.services) == world.id(1)
-                operations.run(world.services, "retire", None, no_trace)
+                operations.run(world.services, "retire", None, ignore_step)
                 assert world.state(9) == State.RETIRED
                 assert invariants.recovered(world.services) == world.id(1)
                 world.discarded(9)
@@ -126,7 +126,7 @@ def test_a_fault_in_a_recovery(laboratory: Laboratory, figure: Any, service: str
     world = laboratory.world
     world.candidate(1)
     world.candidate(2)
-    operations.run(world.services, "promote", world.id(1), no_trace)
+    operations.run(world.services, "promote", world.id(1), ignore_step)
     interrupt_a_promotion(world, 2)
     for kind in kinds(service):
         for nth in itertools.count(1):
@@ -162,7 +162,7 @@ def test_a_server_that_stays_away_in_the_middle(laboratory: Laboratory, figure: 
     world = laboratory.world
     world.candidate(1)
     world.candidate(2)
-    operations.run(world.services, "promote", world.id(1), no_trace)
+    operations.run(world.services, "promote", world.id(1), ignore_step)
     live, target = 1, 2
     for nth in itertools.count(1):
         fault, error = laboratory.run("promote", world.id(target), service, "outage", nth)

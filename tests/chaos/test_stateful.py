@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from recsys import ledger, releases
 from recsys.errors import LedgerError, LockedError
 from recsys.ledger import State
-from recsys.releases import Change, RetentionSettings, lock
+from recsys.releases import ChampionChange, RetentionSettings, lock
 from recsys.releases.recovery import Trace
 from tests.chaos import invariants
 from tests.chaos.conftest import fresh_world
@@ -163,7 +163,7 @@ class Life(RuleBasedStateMachine):
             found = {r.release_id: r.state for r in ledger.all_releases(conn)}
         assert found == {self.world.id(n): state for n, state in self.states.items()}
 
-    def _change(self, number: int, back: bool, trace: Trace = lambda step: None) -> Change:
+    def _change(self, number: int, back: bool, trace: Trace = lambda step: None) -> ChampionChange:
         change = releases.roll_back if back else releases.promote_release
         return change(
             self.world.services, self.world.id(number), actor="life", reason="test", trace=trace

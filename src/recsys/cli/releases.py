@@ -158,7 +158,7 @@ def promote(
     with output.services() as services:
         if dry_run:
             with output.errors.status("checking artifacts and tables"):
-                diff = releases.rehearse(services, release, override=override)
+                diff = releases.preview_promotion(services, release, override=override)
             if as_json:
                 found = diff.model_dump(mode="json") if diff else None
                 output.print_json({"release_id": release, "changed": False, "diff": found})
@@ -221,7 +221,7 @@ def rollback(
 
 
 def recover(as_json: JsonOption = False) -> None:
-    """Undo an interrupted promotion and mend the public copies. Safe at any time.
+    """Undo an interrupted promotion and restore the public copies. Safe at any time.
 
     Also sets up the ledger in a new database and upgrades an older one.
     """
@@ -229,11 +229,13 @@ def recover(as_json: JsonOption = False) -> None:
         with output.errors.status("comparing the public copies with the champion"):
             found = releases.recover_promotion(services, actor=output.actor())
     if as_json:
-        output.print_json({**vars(found), "needed": found.needed})
+        output.print_json(
+            {"undone": found.undone, "copies_mended": found.copies_restored, "needed": found.needed}
+        )
     elif found.undone:
         console.print(f"Undid the interrupted promotion of {found.undone}.")
-    elif found.copies_mended:
-        console.print("Mended the public copies: they equal the champion again.")
+    elif found.copies_restored:
+        console.print("Restored the public copies: they equal the champion again.")
     else:
         console.print("Nothing to recover: the public copies equal the champion.")
 
@@ -252,7 +254,7 @@ def retire(
         with services.connect() as conn:
             ledger.check_current(conn)
             known = ledger.all_releases(conn)
-        stay = releases.kept(known, retention)
+        stay = releases.releases_to_keep(known, retention)
         going = [r.release_id for r in known if r.release_id not in stay and r.state != "retired"]
         retired: list[str] = []
         if going:
@@ -269,7 +271,7 @@ def retire(
         console.print("Nothing to retire.")
 
 
-def _print_change(change: releases.Change) -> None:
+def _print_change(change: releases.ChampionChange) -> None:
     if not change.changed:
         console.print(f"{change.to_release} is the champion already; nothing was changed.")
         return

@@ -48,9 +48,9 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
         found.append(
             "an open journal: a promotion is at work, or was interrupted; `recsys recover`"
         )
-    elif not releases.in_order(services.store, champion):
+    elif not releases.public_copies_match(services.store, champion):
         found.append("the public copies in S3 are not the champion's; `recsys recover`")
-    if not releases.names_are_found(conn):
+    if not releases.search_path_is_set(conn):
         found.append(
             "new sessions do not find the public tables by name: the database's search_path was "
             "lost, as in a restored dump; `recsys recover`"

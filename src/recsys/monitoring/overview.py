@@ -12,7 +12,7 @@ from recsys import alerts, ledger
 from recsys.database import Connection
 from recsys.gate import Decision
 from recsys.ledger import Release, State
-from recsys.releases import in_order
+from recsys.releases import public_copies_match
 from recsys.services import Services
 
 HISTORY_ROWS = 30
@@ -99,7 +99,7 @@ def read_overview(services: Services) -> Overview:
     """
     with services.connect() as conn:
         if not ledger.applied(conn):
-            return _empty(in_order(services.store, None))
+            return _empty(public_copies_match(services.store, None))
         ledger.check_current(conn)
         with conn.transaction():
             conn.execute("set transaction isolation level repeatable read, read only")
@@ -114,7 +114,7 @@ def read_overview(services: Services) -> Overview:
         champion=champion.release_id if champion else None,
         rollback_target=target.release_id if target else None,
         open_journal=journal,
-        copies_in_order=in_order(services.store, champion),
+        copies_in_order=public_copies_match(services.store, champion),
         last_success=last,
         releases=[_line(release, decisions.get(release.release_id)) for release in releases],
         history=history,

@@ -45,7 +45,7 @@ def read_status(services: Services) -> dict[str, Any]:
                 "champion": None,
                 "previous_champion": None,
                 "open_journal": None,
-                "public_copies_in_order": releases.in_order(services.store, None),
+                "public_copies_in_order": releases.public_copies_match(services.store, None),
             }
         ledger.check_current(conn)
         champion, previous = ledger.champion(conn), ledger.previous_champion(conn)
@@ -58,7 +58,7 @@ def read_status(services: Services) -> dict[str, Any]:
             "champion": release_facts(champion) if champion else None,
             "previous_champion": release_facts(previous) if previous else None,
             "open_journal": dict(zip(names, journal, strict=True)) if journal else None,
-            "public_copies_in_order": releases.in_order(services.store, champion),
+            "public_copies_in_order": releases.public_copies_match(services.store, champion),
         }
 
 

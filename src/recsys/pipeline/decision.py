@@ -34,7 +34,7 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
         champion_id = champion.release_id if champion else None
         diff = None
         if champion_id is not None:
-            found = releases.compare(conn, champion_id, release.release_id)
+            found = releases.compare_releases(conn, champion_id, release.release_id)
             diff = found.model_dump(mode="json")
         ledger.record_decision(conn, release.release_id, champion_id, run.run_id, decision, diff)
     log.info("%s: %s", run.release_id, decision.reason)

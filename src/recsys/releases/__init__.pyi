@@ -1,36 +1,36 @@
 from .authority import check_person
-from .diff import K, ReleaseDiff, compare, ids, relation, sentinels
+from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, release_table, table_ids
 from .evaluated_files import fetch_evaluated, live_release
-from .promotion import Change, promote_release, rehearse, roll_back
-from .public_copies import in_order
-from .public_names import live_tables, names_are_found
+from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
+from .public_copies import public_copies_match
+from .public_names import live_tables, search_path_is_set
 from .recovery import recover_promotion
-from .retirement import RetentionSettings, kept, retire_old_releases
+from .retirement import RetentionSettings, releases_to_keep, retire_old_releases
 from .verification import check_artifacts, check_manifest, check_release, read_manifest
 
 __all__ = [
-    "Change",
-    "K",
+    "TOP_K",
+    "ChampionChange",
     "ReleaseDiff",
     "RetentionSettings",
     "check_artifacts",
     "check_manifest",
     "check_person",
     "check_release",
-    "compare",
+    "choose_sentinels",
+    "compare_releases",
     "fetch_evaluated",
-    "ids",
-    "in_order",
-    "kept",
     "live_release",
     "live_tables",
-    "names_are_found",
+    "preview_promotion",
     "promote_release",
+    "public_copies_match",
     "read_manifest",
     "recover_promotion",
-    "rehearse",
-    "relation",
+    "release_table",
+    "releases_to_keep",
     "retire_old_releases",
     "roll_back",
-    "sentinels",
+    "search_path_is_set",
+    "table_ids",
 ]

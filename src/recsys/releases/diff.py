@@ -13,11 +13,11 @@ from recsys import contract, vectors
 from recsys.database import Connection
 
 SENTINELS: Final = 50
-K: Final = 10
+TOP_K: Final = 10
 _NAMED: Final = 20
 
 
-class Change(BaseModel):
+class IdChanges(BaseModel):
     """How a set of ids differs: sizes, and the first few ids that went and came."""
 
     model_config = ConfigDict(frozen=True)
@@ -38,7 +38,7 @@ class ReleaseDiff(BaseModel):
         candidate: the one that would be.
         movies: with movie vectors.
         users: with towers.
-        neighbour_overlap: mean share of the `K` nearest movies that stay, over sentinel movies.
+        neighbour_overlap: mean share of the `TOP_K` nearest movies that stay, over sentinel movies.
         recommendation_overlap: the same of recommendations, over sentinel users.
         recommended_before: share of the champion's movies that sentinel users are recommended.
         recommended_after: share of the candidate's.
@@ -50,8 +50,8 @@ class ReleaseDiff(BaseModel):
 
     champion: str
     candidate: str
-    movies: Change
-    users: Change
+    movies: IdChanges
+    users: IdChanges
     neighbour_overlap: float | None
     recommendation_overlap: float | None
     recommended_before: float | None
@@ -60,31 +60,31 @@ class ReleaseDiff(BaseModel):
     sentinel_users: int
 
 
-def compare(conn: Connection, champion: str, candidate: str) -> ReleaseDiff:
+def compare_releases(conn: Connection, champion: str, candidate: str) -> ReleaseDiff:
     """Asks both releases' tables the same questions; changes nothing.
 
     Sentinels are users and movies that both know, chosen by a hash of their id: the same ones
     every week.
     """
-    movies = ids(conn, champion, "movie_vectors"), ids(conn, candidate, "movie_vectors")
-    users = ids(conn, champion, "user_towers"), ids(conn, candidate, "user_towers")
-    sentinel_movies, sentinel_users = sentinels(*movies), sentinels(*users)
+    movies = table_ids(conn, champion, "movie_vectors"), table_ids(conn, candidate, "movie_vectors")
+    users = table_ids(conn, champion, "user_towers"), table_ids(conn, candidate, "user_towers")
+    sentinel_movies, sentinel_users = choose_sentinels(*movies), choose_sentinels(*users)
 
     def neighbours(release: str, movie: int) -> set[int]:
-        found = vectors.similar(conn, relation("movie_vectors", release), movie, K)
+        found = vectors.similar(conn, release_table("movie_vectors", release), movie, TOP_K)
         return {other for other, _ in found}
 
     def recommendations(release: str, user: int) -> set[int]:
-        relations = relation("user_towers", release), relation("movie_towers", release)
-        return {movie for movie, _ in vectors.recommend(conn, *relations, user, K)}
+        relations = release_table("user_towers", release), release_table("movie_towers", release)
+        return {movie for movie, _ in vectors.recommend(conn, *relations, user, TOP_K)}
 
     near = _asked(neighbours, champion, candidate, sentinel_movies)
     best = _asked(recommendations, champion, candidate, sentinel_users)
     return ReleaseDiff(
         champion=champion,
         candidate=candidate,
-        movies=_change(*movies),
-        users=_change(*users),
+        movies=_id_changes(*movies),
+        users=_id_changes(*users),
         neighbour_overlap=_overlap(near),
         recommendation_overlap=_overlap(best),
         recommended_before=_coverage([before for before, _ in best], len(movies[0])),
@@ -97,12 +97,12 @@ def compare(conn: Connection, champion: str, candidate: str) -> ReleaseDiff:
 Answers = list[tuple[set[int], set[int]]]
 
 
-def relation(table: str, release: str) -> str:
+def release_table(table: str, release: str) -> str:
     """A release's own table, with its schema."""
     return f"{contract.LEDGER_SCHEMA}.{contract.table_name(table, release)}"
 
 
-def ids(conn: Connection, release: str, table: str) -> set[int]:
+def table_ids(conn: Connection, release: str, table: str) -> set[int]:
     """All ids that a release's table has a vector of."""
     column = next(t.id_column for t in contract.PUBLIC_TABLES if t.name == table)
     query = sql.SQL("select {} from {}.{}").format(
@@ -113,7 +113,7 @@ def ids(conn: Connection, release: str, table: str) -> set[int]:
     return {row[0] for row in conn.execute(query)}
 
 
-def sentinels(before: set[int], after: set[int]) -> list[int]:
+def choose_sentinels(before: set[int], after: set[int]) -> list[int]:
     """Up to `SENTINELS` ids that both know, in an order that is the same every week."""
 
     def place(number: int) -> bytes:
@@ -122,9 +122,9 @@ def sentinels(before: set[int], after: set[int]) -> list[int]:
     return sorted(before & after, key=place)[:SENTINELS]
 
 
-def _change(before: set[int], after: set[int]) -> Change:
+def _id_changes(before: set[int], after: set[int]) -> IdChanges:
     vanished, appeared = sorted(before - after), sorted(after - before)
-    return Change(
+    return IdChanges(
         before=len(before),
         after=len(after),
         vanished=len(vanished),

@@ -24,7 +24,7 @@ from recsys.ledger import Release, State
 from recsys.releases import authority, diff, public_copies, public_names, verification
 from recsys.releases.diff import ReleaseDiff
 from recsys.releases.lock import check_lock, promotion_lock
-from recsys.releases.recovery import Trace, no_trace, recover_locked
+from recsys.releases.recovery import Trace, ignore_step, recover_locked
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _SWITCH_LOCK_TIMEOUT: Final = "50ms"
 _SWITCH_TRIES: Final = 30
 
 
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     """Why the champion changes."""
 
     PROMOTION = "promotion"
@@ -41,10 +41,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Change:
+class ChampionChange:
     """What a promotion or a rollback did."""
 
-    kind: Kind
+    kind: ChangeKind
     from_release: str | None
     to_release: str
     changed: bool
@@ -58,8 +58,8 @@ def promote_release(
     actor: str,
     reason: str,
     override: bool = False,
-    trace: Trace = no_trace,
-) -> Change:
+    trace: Trace = ignore_step,
+) -> ChampionChange:
     """Makes an accepted candidate the champion: model and vectors as one pair.
 
     Args:
@@ -80,10 +80,14 @@ def promote_release(
     """
     if override:
         authority.check_person(actor)
-    return _change_champion(services, release_id, Kind.PROMOTION, actor, reason, trace, override)
+    return _change_champion(
+        services, release_id, ChangeKind.PROMOTION, actor, reason, trace, override
+    )
 
 
-def rehearse(services: Services, release_id: str, *, override: bool = False) -> ReleaseDiff | None:
+def preview_promotion(
+    services: Services, release_id: str, *, override: bool = False
+) -> ReleaseDiff | None:
     """Makes every check of a promotion and changes nothing.
 
     Returns:
@@ -102,7 +106,7 @@ def rehearse(services: Services, release_id: str, *, override: bool = False) -> 
         verification.check_release(conn, services.store, release)
         if champion is None or champion.release_id == release_id:
             return None
-        return diff.compare(conn, champion.release_id, release_id)
+        return diff.compare_releases(conn, champion.release_id, release_id)
 
 
 def roll_back(
@@ -111,8 +115,8 @@ def roll_back(
     *,
     actor: str,
     reason: str,
-    trace: Trace = no_trace,
-) -> Change:
+    trace: Trace = ignore_step,
+) -> ChampionChange:
     """Makes an earlier release the champion again; by default the one before it.
 
     The release left behind becomes ``rolled_back`` and is not promoted again by itself.
@@ -127,18 +131,18 @@ def roll_back(
                 hint="`recsys releases` lists what is retained; `--to` takes one by name",
             )
         release_id = target.release_id
-    return _change_champion(services, release_id, Kind.ROLLBACK, actor, reason, trace)
+    return _change_champion(services, release_id, ChangeKind.ROLLBACK, actor, reason, trace)
 
 
 def _change_champion(
     services: Services,
     release_id: str,
-    kind: Kind,
+    kind: ChangeKind,
     actor: str,
     reason: str,
     trace: Trace,
     override: bool = False,
-) -> Change:
+) -> ChampionChange:
     ledger.check_words(actor, reason)
     with services.connect() as conn:
         ledger.prepare(conn)
@@ -148,12 +152,12 @@ def _change_champion(
         release, champion = ledger.get(conn, release_id), ledger.champion(conn)
         from_release = champion.release_id if champion else None
         if from_release == release_id:
-            return Change(kind, from_release, release_id, changed=False)
+            return ChampionChange(kind, from_release, release_id, changed=False)
         if override:
             release = authority.override_gate(conn, release, champion, actor, reason)
             trace("gate overridden")
         authority.check_servable(release)
-        if kind is Kind.PROMOTION or release.state == State.CANDIDATE:
+        if kind is ChangeKind.PROMOTION or release.state == State.CANDIDATE:
             authority.check_accepted(conn, release)
         verification.check_release(conn, services.store, release)
         trace("release verified")
@@ -174,11 +178,11 @@ def _change_champion(
             _publish_pointer(services, conn)
             trace("pointer written")
     log.info("release %s is the champion (%s)", release_id, kind)
-    return Change(kind, from_release, release_id, changed=True)
+    return ChampionChange(kind, from_release, release_id, changed=True)
 
 
 def _open_journal(
-    conn: Connection, kind: Kind, from_release: str | None, to: str, actor: str, reason: str
+    conn: Connection, kind: ChangeKind, from_release: str | None, to: str, actor: str, reason: str
 ) -> int:
     [(journal_id,)] = conn.execute(
         "insert into recsys.journal (kind, from_release, to_release, actor, reason) "
@@ -191,14 +195,14 @@ def _open_journal(
 def _commit(
     conn: Connection,
     journal_id: int,
-    kind: Kind,
+    kind: ChangeKind,
     champion: Release | None,
     release: Release,
     actor: str,
     reason: str,
 ) -> None:
     """The one short transaction: tables, champion and journal change together or not at all."""
-    left = State.ROLLED_BACK if kind is Kind.ROLLBACK else State.SUPERSEDED
+    left = State.ROLLED_BACK if kind is ChangeKind.ROLLBACK else State.SUPERSEDED
     retrying = Retrying(
         retry=retry_if_exception_type(
             (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure)

@@ -50,7 +50,7 @@ def publish_pointer(store: ObjectStore, release: Release) -> None:
     store.put_bytes(PUBLIC_POINTER_KEY, _pointer(release))
 
 
-def in_order(store: ObjectStore, champion: Release | None) -> bool:
+def public_copies_match(store: ObjectStore, champion: Release | None) -> bool:
     """Whether both public copies are the champion's (or absent, when there is none)."""
     if champion is None:
         return store.head(PUBLIC_MODEL_KEY) is None and store.head(PUBLIC_POINTER_KEY) is None

@@ -59,12 +59,11 @@ def create_views(conn: Connection, release_id: str) -> None:
 def _create_schema(conn: Connection, schema: sql.Identifier, release_id: str) -> None:
     conn.execute(sql.SQL("create schema {}").format(schema))
     for table in PUBLIC_TABLES:
-        columns = [table.id_column, "vector", *(name for name, _ in table.extra_columns)]
         conn.execute(
             sql.SQL("create view {}.{} as select {} from {}.{}").format(
                 schema,
                 sql.Identifier(table.name),
-                sql.SQL(", ").join(map(sql.Identifier, columns)),
+                sql.SQL(", ").join(map(sql.Identifier, table.columns)),
                 sql.Identifier(contract.LEDGER_SCHEMA),
                 sql.Identifier(contract.table_name(table.name, release_id)),
             )
@@ -116,7 +115,7 @@ def live_tables(conn: Connection) -> dict[str, str]:
     )
 
 
-def names_are_found(conn: Connection) -> bool:
+def search_path_is_set(conn: Connection) -> bool:
     """Whether every new session of the database finds the public names without being told where."""
     row = conn.execute(
         "select from pg_db_role_setting s, unnest(s.setconfig) as setting "
@@ -127,12 +126,12 @@ def names_are_found(conn: Connection) -> bool:
     return row is not None
 
 
-def let_names_be_found(conn: Connection) -> None:
+def ensure_search_path(conn: Connection) -> None:
     """Puts the schema of the public names on the database's search path, if it is not there.
 
     A setting of the database, which a restored dump of its content does not bring along.
     """
-    if not names_are_found(conn):
+    if not search_path_is_set(conn):
         [(name,)] = conn.execute("select current_database()").fetchall()
         conn.execute(
             sql.SQL('alter database {} set search_path = "$user", {}, public').format(

@@ -22,7 +22,7 @@ Trace = Callable[[str], None]
 """Called with the name of each step as it is reached; the crash tests kill the process there."""
 
 
-def no_trace(step: str) -> None:
+def ignore_step(step: str) -> None:
     """Does nothing; see `Trace`."""
 
 
@@ -32,16 +32,16 @@ class Recovery:
 
     undone: str | None
     """The release whose interrupted promotion was undone."""
-    copies_mended: bool
+    copies_restored: bool
 
     @property
     def needed(self) -> bool:
         """Whether anything was out of order."""
-        return self.undone is not None or self.copies_mended
+        return self.undone is not None or self.copies_restored
 
 
 def recover_promotion(
-    services: Services, *, actor: str, reason: str = "recovery", trace: Trace = no_trace
+    services: Services, *, actor: str, reason: str = "recovery", trace: Trace = ignore_step
 ) -> Recovery:
     """Undoes an interrupted promotion and makes the public copies equal the champion.
 
@@ -49,13 +49,13 @@ def recover_promotion(
     """
     with services.connect() as conn:
         ledger.prepare(conn)
-        public_names.let_names_be_found(conn)
+        public_names.ensure_search_path(conn)
     with promotion_lock(services) as conn:
         return recover_locked(conn, services, actor=actor, reason=reason, trace=trace)
 
 
 def recover_locked(
-    conn: Connection, services: Services, *, actor: str, reason: str, trace: Trace = no_trace
+    conn: Connection, services: Services, *, actor: str, reason: str, trace: Trace = ignore_step
 ) -> Recovery:
     """`recover_promotion` for a session that holds the promotion lock already."""
     trace("recovery begun")
@@ -63,8 +63,8 @@ def recover_locked(
     row = conn.execute(
         "select id, kind, to_release from recsys.journal where closed_at is null"
     ).fetchone()
-    if row is None and public_copies.in_order(services.store, champion):
-        return Recovery(undone=None, copies_mended=False)
+    if row is None and public_copies.public_copies_match(services.store, champion):
+        return Recovery(undone=None, copies_restored=False)
     public_copies.restore(services.store, champion)
     trace("public copies restored")
     if row is None:
@@ -75,7 +75,7 @@ def recover_locked(
             reason=reason,
             release_id=champion.release_id if champion else None,
         )
-        return Recovery(undone=None, copies_mended=True)
+        return Recovery(undone=None, copies_restored=True)
     journal_id, kind, to_release = row
     with conn.transaction():
         conn.execute(
@@ -86,4 +86,4 @@ def recover_locked(
         ledger.note(conn, f"{kind} undone", actor=actor, reason=reason, release_id=to_release)
     trace("journal closed as undone")
     log.warning("undid the interrupted %s of release %s", kind, to_release)
-    return Recovery(undone=to_release, copies_mended=True)
+    return Recovery(undone=to_release, copies_restored=True)

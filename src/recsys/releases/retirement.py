@@ -35,7 +35,7 @@ class RetentionSettings(FrozenModel):
     )
 
 
-def kept(
+def releases_to_keep(
     releases: Iterable[Release], settings: RetentionSettings, named: frozenset[str] = frozenset()
 ) -> set[str]:
     """Ids of the releases that stay, and why nothing else has to.
@@ -67,7 +67,7 @@ def retire_old_releases(
     reason: str = "retention",
     trace: Trace = lambda step: None,
 ) -> list[str]:
-    """Retires all releases that `kept` does not name; returns their ids.
+    """Retires all releases that `releases_to_keep` does not name; returns their ids.
 
     Killed at any point, the next call goes on where this one stopped.
 
@@ -79,7 +79,7 @@ def retire_old_releases(
         recover_locked(conn, services, actor=actor, reason="before retirement", trace=trace)
         _abandon(conn, settings, actor)
         releases = ledger.all_releases(conn)
-        stay = kept(releases, settings, _named(conn))
+        stay = releases_to_keep(releases, settings, _named(conn))
         for release in reversed(releases):
             if release.release_id in stay or release.state == State.RETIRED:
                 continue

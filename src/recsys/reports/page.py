@@ -80,7 +80,7 @@ def render_report(
         stats: ``stats.json`` of the features.
         drift: measures of drift by name.
         movie_vectors: facts of the table of movie vectors, ``quality`` among them.
-        diff: what `recsys.releases.compare` found.
+        diff: what `recsys.releases.compare_releases` found.
         neighbours: of known movies.
         recommendations: of sentinel users.
         made_at: when; now if None.

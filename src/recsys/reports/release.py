@@ -139,12 +139,12 @@ def _neighbours(
     """Neighbours of the movies that people know best."""
 
     def near(of: Release, movie: int) -> tuple[str, ...]:
-        relation = releases.relation("movie_vectors", of.release_id)
-        found = vectors.similar(conn, relation, movie, releases.K)
+        relation = releases.release_table("movie_vectors", of.release_id)
+        found = vectors.similar(conn, relation, movie, releases.TOP_K)
         return tuple(catalog.movie(other).title for other, _ in found)
 
     with _tables_may_be_gone():
-        users = releases.relation("user_towers", release.release_id)
+        users = releases.release_table("user_towers", release.release_id)
         known = conn.execute(
             sql.SQL(
                 "select movie from (select seen from {} order by userid limit %s) raters, "
@@ -164,15 +164,15 @@ def _recommendations(
     """Recommendations of the same sentinel users every week."""
 
     def best(of: Release, user: int) -> tuple[str, ...]:
-        users = releases.relation("user_towers", of.release_id)
-        movies = releases.relation("movie_towers", of.release_id)
-        found = vectors.recommend(conn, users, movies, user, releases.K)
+        users = releases.release_table("user_towers", of.release_id)
+        movies = releases.release_table("movie_towers", of.release_id)
+        found = vectors.recommend(conn, users, movies, user, releases.TOP_K)
         return tuple(catalog.movie(movie).title for movie, _ in found)
 
     with _tables_may_be_gone():
-        users = releases.ids(conn, release.release_id, "user_towers")
-        known = releases.ids(conn, champion.release_id, "user_towers") if champion else users
-        asked = releases.sentinels(users, known)[:_SENTINEL_USERS]
+        users = releases.table_ids(conn, release.release_id, "user_towers")
+        known = releases.table_ids(conn, champion.release_id, "user_towers") if champion else users
+        asked = releases.choose_sentinels(users, known)[:_SENTINEL_USERS]
         return list(_answers(best, release, champion, [(u, f"user {u}") for u in asked]))
     return []
 

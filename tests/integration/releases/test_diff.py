@@ -7,13 +7,13 @@ import pytest
 from recsys import ledger
 from recsys.contract import table_name
 from recsys.errors import LedgerError, VectorError
-from recsys.releases import compare, promote_release, rehearse
+from recsys.releases import compare_releases, preview_promotion, promote_release
 
 
 def test_a_release_is_no_different_from_itself(services, releases):
     first = releases.candidate(1)
     with services.connect() as conn:
-        diff = compare(conn, first, first)
+        diff = compare_releases(conn, first, first)
     assert diff.neighbour_overlap == diff.recommendation_overlap == 1.0
     assert diff.movies.vanished == diff.movies.appeared == 0
     assert diff.sentinel_movies == releases.MOVIES
@@ -26,7 +26,7 @@ def test_movies_that_come_and_go_are_counted_and_named(services, releases):
             f"delete from recsys.{table_name('movie_vectors', first)} where movieid in (2, 3)"
         )
         conn.execute(f"delete from recsys.{table_name('movie_vectors', second)} where movieid = 7")
-        diff = compare(conn, first, second)
+        diff = compare_releases(conn, first, second)
     assert (diff.movies.before, diff.movies.after) == (10, 11)
     assert diff.movies.first_appeared == (2, 3)
     assert diff.movies.first_vanished == (7,)
@@ -40,24 +40,24 @@ def test_releases_without_a_common_user_have_no_overlap_to_speak_of(services, re
         conn.execute(
             f"update recsys.{table_name('user_towers', second)} set userid = userid + 1000"
         )
-        diff = compare(conn, first, second)
+        diff = compare_releases(conn, first, second)
     assert diff.recommendation_overlap is None
     assert (diff.users.vanished, diff.users.appeared) == (releases.USERS, releases.USERS)
 
 
 def test_a_rehearsal_checks_everything_and_changes_nothing(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
-    assert rehearse(services, first) is None
+    assert preview_promotion(services, first) is None
     promote_release(services, first, actor="t", reason="t")
     with services.connect() as conn:
         before = ledger.history(conn)
-    diff = rehearse(services, second)
+    diff = preview_promotion(services, second)
     assert (diff.champion, diff.candidate) == (first, second)
     with services.connect() as conn:
         assert ledger.history(conn) == before
         assert ledger.champion(conn).release_id == first
         conn.execute(f"delete from recsys.{table_name('movie_towers', second)} where movieid = 1")
     with pytest.raises(VectorError):
-        rehearse(services, second)
+        preview_promotion(services, second)
     with pytest.raises(LedgerError):
-        rehearse(services, releases.begin(3))
+        preview_promotion(services, releases.begin(3))

@@ -9,7 +9,7 @@ from recsys import ledger, monitoring
 from recsys.errors import LedgerError
 from recsys.gate import GateSettings, judge
 from recsys.ledger import State
-from recsys.releases import promote_release, rehearse, roll_back
+from recsys.releases import preview_promotion, promote_release, roll_back
 from recsys.services import Services
 from tests.metrics_maker import GOOD, with_rmse
 from tests.release_maker import Releases
@@ -45,7 +45,7 @@ def promote(services: Services, release_id: str) -> None:
     promote_release(services, release_id, actor="ada", reason="I like it")
 
 
-@pytest.mark.parametrize("attempt", [promote, rehearse])
+@pytest.mark.parametrize("attempt", [promote, preview_promotion])
 def test_a_candidate_that_nobody_judged_is_not_promoted(services, releases, attempt):
     release_id = releases.unjudged(1)
     with pytest.raises(LedgerError, match="the gate has not accepted") as caught:

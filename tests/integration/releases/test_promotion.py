@@ -21,20 +21,20 @@ from recsys.contract import (
 from recsys.errors import ArtifactError, LedgerError, LockedError, RecsysError, VectorError
 from recsys.ledger import State
 from recsys.releases import (
-    Change,
+    ChampionChange,
     RetentionSettings,
-    in_order,
     live_tables,
     lock,
     promote_release,
     promotion,
+    public_copies_match,
     recover_promotion,
     retire_old_releases,
     roll_back,
 )
 
 
-def promote(services, release_id: str) -> Change:
+def promote(services, release_id: str) -> ChampionChange:
     return promote_release(services, release_id, actor="test", reason="test")
 
 
@@ -43,7 +43,7 @@ def assert_live(services, release_id: str | None, model: bytes | None) -> None:
     with services.connect() as conn:
         champion = ledger.champion(conn)
         assert (champion.release_id if champion else None) == release_id
-        assert in_order(services.store, champion)
+        assert public_copies_match(services.store, champion)
         assert conn.execute("select from recsys.journal where closed_at is null").fetchall() == []
         if release_id is None:
             assert live_tables(conn) == {}
@@ -280,7 +280,7 @@ def test_recovery_mends_public_copies_that_somebody_changed(services, releases):
     promote(services, first)
     services.store.put_bytes(PUBLIC_MODEL_KEY, b"torn")
     services.store.delete([PUBLIC_POINTER_KEY])
-    assert recover_promotion(services, actor="test").copies_mended
+    assert recover_promotion(services, actor="test").copies_restored
     assert_live(services, first, releases.model_bytes(1))
 
 
@@ -432,7 +432,7 @@ def forget_in_ledger(services, release_id):
 
 def interrupt(services, release_id):
     with services.connect() as conn:
-        promotion._open_journal(conn, promotion.Kind.PROMOTION, None, release_id, "t", "t")
+        promotion._open_journal(conn, promotion.ChangeKind.PROMOTION, None, release_id, "t", "t")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recsys import ledger
 from recsys.ledger import Release, State
-from recsys.releases import RetentionSettings, kept
+from recsys.releases import RetentionSettings, releases_to_keep
 
 law = hypothesis_settings(deadline=None, max_examples=150)  # a loaded machine is no failure
 
@@ -105,7 +105,7 @@ def test_exactly_what_has_a_reason_to_stay_is_kept(
 ) -> None:
     rows, named = found
     unjudged = {State.BUILDING, State.CANDIDATE, State.CHAMPION}
-    assert kept(rows, settings, named) == (
+    assert releases_to_keep(rows, settings, named) == (
         ids([r for r in rows if r.state in unjudged])
         | previous_champion(rows)
         | rollback_target(rows)
@@ -120,7 +120,7 @@ def test_nothing_that_is_retired_or_being_retired_is_kept(
     found: tuple[list[Release], frozenset[str]], settings: RetentionSettings
 ) -> None:
     rows, named = found
-    assert not kept(rows, settings, named) & ids([r for r in rows if r.state in GONE])
+    assert not releases_to_keep(rows, settings, named) & ids([r for r in rows if r.state in GONE])
 
 
 @law
@@ -130,8 +130,8 @@ def test_keeping_more_never_retires_what_keeping_less_would_keep(
 ) -> None:
     rows, named = found
     longer = RetentionSettings(keep_releases=settings.keep_releases + more)
-    assert kept(rows, settings, named) <= kept(rows, longer, named)
-    assert kept(rows, settings) <= kept(rows, settings, named)
+    assert releases_to_keep(rows, settings, named) <= releases_to_keep(rows, longer, named)
+    assert releases_to_keep(rows, settings) <= releases_to_keep(rows, settings, named)
 
 
 @law
@@ -140,11 +140,11 @@ def test_what_retirement_takes_may_be_retired_and_taking_it_once_is_enough(
     found: tuple[list[Release], frozenset[str]], settings: RetentionSettings
 ) -> None:
     rows, named = found
-    stay = kept(rows, settings, named)
+    stay = releases_to_keep(rows, settings, named)
     going = [r for r in rows if r.release_id not in stay and r.state not in GONE]
     # A move that the ledger refuses would stop retirement at this release for ever.
     assert all(r.state in ledger.TERMINAL for r in going)
-    assert kept([r for r in rows if r not in going], settings, named) == stay
+    assert releases_to_keep([r for r in rows if r not in going], settings, named) == stay
 
 
 @pytest.mark.parametrize("keep", [0, 1, 5])
@@ -155,6 +155,6 @@ def test_the_site_can_always_go_back_one_release(keep: int) -> None:
         release(3, State.CHAMPION, completed=5, promoted=6),
         *(release(n, State.REJECTED, completed=10 + n, promoted=None) for n in range(4, 12)),
     ]
-    assert {rows[1].release_id, rows[2].release_id} <= kept(
+    assert {rows[1].release_id, rows[2].release_id} <= releases_to_keep(
         rows, RetentionSettings(keep_releases=keep)
     )
