@@ -16,9 +16,9 @@ from typing import Any, Final
 import psutil
 
 from recsys import contract, dataset
-from recsys.benchmark import report
+from recsys.benchmark import measurements
 from recsys.benchmark.machine import Limits, describe_machine, measure_limits
-from recsys.benchmark.report import Report, Stage, make_stage
+from recsys.benchmark.measurements import Measurements, Stage, make_stage
 from recsys.benchmark.stage_process import Measured, run_stage
 from recsys.dataset import RATINGS_CSV, open_dataset
 from recsys.embedded import stack
@@ -50,7 +50,7 @@ def run_benchmark(
     source: Path | None = None,
     with_reference: bool = True,
     say: Say = lambda text: None,
-) -> Report:
+) -> Measurements:
     """Measures everything but training, from the zip to the checked index.
 
     Starts a PostgreSQL and an S3 server of its own in a temporary folder and stops them.
@@ -81,7 +81,7 @@ def run_benchmark(
         with stack.data_services(home):
             bench = _Benchmark(work, home, source, md5, limits, with_reference, say)
             stages = list(bench.stages())
-    return Report(
+    return Measurements(
         ratings=bench.ratings,
         machine=machine,
         total_wall_s=round(sum(stage.wall_s for stage in stages), 2),
@@ -116,7 +116,7 @@ class _Benchmark:
         with _served(self.source) as url:
             measured = self._run("fetch", source=url, md5=self.md5, s3=self._s3)
             reference = self._plain("fetch_whole", source=url, s3=self._s3, work=self._plain_folder)
-        floor = report.fetch_floor(self.limits, size)
+        floor = measurements.fetch_floor(self.limits, size)
         return make_stage("fetch", measured, rows=size, floor_s=floor, reference=reference)
 
     def _preprocess(self) -> Stage:
@@ -125,7 +125,7 @@ class _Benchmark:
         self.ratings = facts["interactions"] + facts["quarantine"]
         with open_dataset(self.source) as archive:
             csv_bytes = archive.size(RATINGS_CSV)
-        floor = report.preprocess_floor(self.limits, csv_bytes, self._stored_features())
+        floor = measurements.preprocess_floor(self.limits, csv_bytes, self._stored_features())
         cells = facts["users"] * facts["rated_movies"]
         reference, note = None, "without validation and split"
         if self._pivot_fits(cells):
@@ -148,7 +148,7 @@ class _Benchmark:
 
     def _vectors(self, interactions: int) -> Stage:
         measured = self._run("vectors", md5=self.md5, s3=self._s3, work=str(self.work))
-        floor = report.vectors_floor(self.limits, interactions, measured.facts["dim"])
+        floor = measurements.vectors_floor(self.limits, interactions, measured.facts["dim"])
         note = "the rows of the dense matrix were the vectors: one dimension for each user"
         return make_stage("vectors", measured, rows=interactions, floor_s=floor, note=note)
 
@@ -163,7 +163,7 @@ class _Benchmark:
             measured,
             rows=rows,
             wall_s=measured.wall_s - index_s,
-            floor_s=report.load_floor(self.limits, rows, dim),
+            floor_s=measurements.load_floor(self.limits, rows, dim),
             reference=reference,
         )
         yield make_stage(
@@ -171,7 +171,7 @@ class _Benchmark:
             measured,
             rows=rows,
             wall_s=index_s,
-            floor_s=report.index_floor(self.limits, rows, dim, EF_CONSTRUCTION),
+            floor_s=measurements.index_floor(self.limits, rows, dim, EF_CONSTRUCTION),
             note="vectors of more than 2,000 dimensions cannot be indexed",
         )
 

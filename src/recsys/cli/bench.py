@@ -11,7 +11,7 @@ from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 
 if TYPE_CHECKING:
-    from recsys.benchmark.report import Report, Stage
+    from recsys.benchmark.measurements import Measurements, Stage
 
 
 def bench(
@@ -52,31 +52,35 @@ def bench(
             if not output.errors.is_terminal:
                 output.errors.print(f"  {text}")
 
-        report = run_benchmark(ratings=ratings, source=source, with_reference=reference, say=say)
-    document = report.model_dump_json(indent=2)
+        measurements = run_benchmark(
+            ratings=ratings, source=source, with_reference=reference, say=say
+        )
+    document = measurements.model_dump_json(indent=2)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(document + "\n")
     if as_json:
         typer.echo(document)
     else:
-        _print(report)
+        _print(measurements)
 
 
-def _print(report: Report) -> None:
-    machine: dict[str, Any] = report.machine
+def _print(measurements: Measurements) -> None:
+    machine: dict[str, Any] = measurements.machine
     console.print(
-        f"{report.ratings:,} ratings; {machine['processor']}, {machine['cores']} cores, "
+        f"{measurements.ratings:,} ratings; {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gb']} GiB, load {machine['load_average']}"
     )
     shown = output.table(
         "stage", " wall s", " CPU s", " peak MB", " plain s", " faster", " floor s", " x floor"
     )
-    for stage in report.stages:
+    for stage in measurements.stages:
         shown.add_row(*_row(stage))
     console.print(shown)
-    console.print(f"in all {report.total_wall_s:.1f} s, peak {report.peak_rss_mb:,.0f} MB")
-    for stage in report.stages:
+    console.print(
+        f"in all {measurements.total_wall_s:.1f} s, peak {measurements.peak_rss_mb:,.0f} MB"
+    )
+    for stage in measurements.stages:
         if stage.reference_note:
             console.print(f"{stage.stage}: {output.safe(stage.reference_note)}", style="dim")
 

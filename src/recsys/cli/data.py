@@ -47,7 +47,7 @@ def validate(
     from recsys import contract
     from recsys.contract import FeatureSettings, RuleShares
     from recsys.features import check_shares
-    from recsys.monitoring import stats_report
+    from recsys.monitoring import summarize_stats
     from recsys.scratch import scratch_folder
 
     settings = FeatureSettings()
@@ -76,7 +76,7 @@ def validate(
             {
                 "accepted": refusal is None,
                 "reason": str(refusal) if refusal else None,
-                **stats_report(stats),
+                **summarize_stats(stats),
                 "profile": stats.profile.model_dump(mode="json"),
                 "examples": examples,
             }
@@ -167,7 +167,7 @@ def replay_rows(
 
 
 def print_data(report: dict[str, Any]) -> None:
-    """Prints the quarantine of a dataset and its drift (`recsys.data_report`)."""
+    """Prints the quarantine of a dataset and its drift (`recsys.dataset_statistics`)."""
     for file, found in sorted(report["files"].items(), reverse=True):
         rules = ", ".join(
             f"{rule} {rows['rows']:,} ({rows['share']:.2%})"

@@ -269,7 +269,7 @@ def _show(services: Services, result: runs.RunResult) -> None:
 
 def _known_movie(
     services: Services,
-) -> tuple[dict[str, Any], recommend.ScoredMovie, list[recommend.Movie]]:
+) -> tuple[dict[str, Any], recommend.ScoredMovie, list[recommend.ScoredMovie]]:
     """Neighbours of a movie that people know; in a dataset without it, of the most rated one."""
     for title in _KNOWN_MOVIES:
         try:

@@ -1,4 +1,4 @@
-from .data_report import stats_report
+from .dataset_statistics import summarize_stats
 from .doctor import problems
 from .ledger_metrics import measure_ledger
 from .lineage import Place, step_lineage
@@ -32,7 +32,7 @@ __all__ = [
     "read_overview",
     "read_status",
     "release_facts",
-    "stats_report",
     "step_lineage",
+    "summarize_stats",
     "why",
 ]

@@ -14,7 +14,7 @@ from recsys.errors import (
     StaleError,
 )
 from recsys.ledger import Release
-from recsys.monitoring.data_report import data_report
+from recsys.monitoring.dataset_statistics import dataset_statistics
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
 def _data(conn: Connection, services: Services, release: Release) -> dict[str, Any] | None:
     """What is known of the release's dataset; nothing while S3 does not answer."""
     try:
-        return data_report(conn, services.store, release)
+        return dataset_statistics(conn, services.store, release)
     except ServiceUnavailableError as error:
         log.warning("the dataset's statistics cannot be read now: %s", error)
         return None

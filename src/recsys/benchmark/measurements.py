@@ -49,8 +49,8 @@ class Stage(BaseModel):
     facts: dict[str, Any] = Field(default_factory=dict)
 
 
-class Report(BaseModel):
-    """A whole benchmark.
+class Measurements(BaseModel):
+    """Measurements of a whole benchmark.
 
     Attributes:
         ratings: rows of ratings.csv.

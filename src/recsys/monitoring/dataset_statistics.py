@@ -11,7 +11,7 @@ from recsys.ledger import Release
 from recsys.object_store import ObjectStore
 
 
-def data_report(
+def dataset_statistics(
     conn: Connection, store: ObjectStore, release: Release, settings: DriftSettings | None = None
 ) -> dict[str, Any] | None:
     """Rows, quarantine and drift of a release's dataset; None if its features are gone.
@@ -26,16 +26,16 @@ def data_report(
     drift = None
     if then is not None and then != release.dataset_md5:
         drift = read_drift(store, release.dataset_md5, then)
-    report = stats_report(stats)
-    report["drift"] = drift and {
+    statistics = summarize_stats(stats)
+    statistics["drift"] = drift and {
         "champion_md5": drift.champion_md5,
         "measures": drift.measures(),
         "breaches": [b.model_dump() for b in judge_drift(drift, settings or DriftSettings())],
     }
-    return report
+    return statistics
 
 
-def stats_report(stats: Stats) -> dict[str, Any]:
+def summarize_stats(stats: Stats) -> dict[str, Any]:
     """The rows and the quarantine of a dataset."""
     return {
         "md5": stats.md5,
