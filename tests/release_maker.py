@@ -73,8 +73,7 @@ class Releases:
             vectors.enable_vector_extension(conn)
             for table in PUBLIC_TABLES:
                 rows = self.USERS if table.id_column == "userid" else self.MOVIES
-                dim = MOVIE_VECTOR_DIM if table.metric == "cosine" else TOWER_DIM
-                made = rng.normal(size=(rows, dim)).astype(np.float32)
+                made = rng.normal(size=(rows, table.dimension)).astype(np.float32)
                 if table.metric == "cosine":
                     made /= np.linalg.norm(made, axis=1, keepdims=True)
                 extra = {name: [[1]] * rows for name, _ in table.extra_columns}

@@ -21,8 +21,6 @@ from trainer.rating.folded import predict
 from trainer.training import Evaluated, Fit, RatingModel
 
 _GOLDEN_PAIRS: Final = 64
-USER_TOWERS_FILE: Final = "towers/user_towers.parquet"
-MOVIE_TOWERS_FILE: Final = "towers/movie_towers.parquet"
 
 
 class Store(Protocol):
@@ -79,8 +77,8 @@ def write_artifacts(
     model.save(folder / contract.MODEL_FILE)
     golden = golden_predictions(model, served.rating)
     (folder / contract.GOLDEN_FILE).write_text(golden.model_dump_json())
-    user_towers(served.towers, interactions).write_parquet(folder / USER_TOWERS_FILE)
-    movie_towers(served.towers).write_parquet(folder / MOVIE_TOWERS_FILE)
+    user_towers(served.towers, interactions).write_parquet(folder / contract.USER_TOWERS_FILE)
+    movie_towers(served.towers).write_parquet(folder / contract.MOVIE_TOWERS_FILE)
     # What the metrics are of: a later run asks it, as champion, about its own holdout.
     fit, trained_on = evaluated.fit, interactions.filter(pl.col("split") == TRAIN)
     fit.rating.keras_model().save(folder / contract.EVALUATED_MODEL_FILE)

@@ -84,6 +84,8 @@ STATS_FILE: Final = "stats.json"
 MOVIE_VECTORS_FILE: Final = "movie_vectors.parquet"
 """Like every parquet of vectors: id int32 (unique), vector array[float32, dim]; the user towers
 have ``seen`` list[int32] besides."""
+USER_TOWERS_FILE: Final = "towers/user_towers.parquet"
+MOVIE_TOWERS_FILE: Final = "towers/movie_towers.parquet"
 MODEL_FILE: Final = "model.keras"
 MANIFEST_FILE: Final = "manifest.json"
 METRICS_FILE: Final = "metrics.json"

@@ -4,45 +4,75 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from recsys.contract.keys import FrozenModel, check_release_id
+from pydantic import Field
+
+from recsys.contract.keys import (
+    MOVIE_TOWERS_FILE,
+    USER_TOWERS_FILE,
+    FrozenModel,
+    check_release_id,
+)
 
 LEDGER_SCHEMA: Final = "recsys"
+MOVIE_VECTOR_DIM: Final = 128
+TOWER_DIM: Final = 64
 
 
 class PublicTable(FrozenModel):
     """A table that the site reads; its columns and dimension never change without a migration."""
 
     name: str
-    id_column: str
+    id_column: Literal["movieid", "userid"]
+    dimension: int = Field(gt=0)
     metric: Literal["cosine", "inner_product"]
     artifact: str | None
     """Name of the release's artifact that the vectors come from; None: made by the pipeline."""
     indexed: bool = True
-    """Whether an HNSW index serves nearest-neighbour queries; else rows are only read by id."""
+    """Whether an HNSW index serves nearest-neighbor queries; else rows are only read by id."""
     extra_columns: tuple[tuple[str, str], ...] = ()
     """Further columns after the id and ``vector``: (name, SQL type)."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, in their order in the table."""
+        return (self.id_column, "vector", *(name for name, _ in self.extra_columns))
+
 
 PUBLIC_TABLES: Final = (
-    PublicTable(name="movie_vectors", id_column="movieid", metric="cosine", artifact=None),
+    PublicTable(
+        name="movie_vectors",
+        id_column="movieid",
+        dimension=MOVIE_VECTOR_DIM,
+        metric="cosine",
+        artifact=None,
+    ),
     PublicTable(
         name="user_towers",
         id_column="userid",
+        dimension=TOWER_DIM,
         metric="inner_product",
-        artifact="towers/user_towers.parquet",
+        artifact=USER_TOWERS_FILE,
         indexed=False,
-        # What a user has rated, newest first: recommendations leave it out.
+        # The movies that the user has rated, newest first; recommendations leave them out.
         extra_columns=(("seen", "integer[]"),),
     ),
     PublicTable(
         name="movie_towers",
         id_column="movieid",
+        dimension=TOWER_DIM,
         metric="inner_product",
-        artifact="towers/movie_towers.parquet",
+        artifact=MOVIE_TOWERS_FILE,
     ),
 )
-MOVIE_VECTOR_DIM: Final = 128
-TOWER_DIM: Final = 64
+
+
+def public_table(name: str) -> PublicTable:
+    """The public table called ``name``; raises ValueError if there is none."""
+    for table in PUBLIC_TABLES:
+        if table.name == name:
+            return table
+    expected = ", ".join(table.name for table in PUBLIC_TABLES)
+    raise ValueError(f"not a public table: found {name[:40]!r}, expected one of {expected}")
 
 
 def table_name(table: str, release_id: str) -> str:
@@ -50,9 +80,7 @@ def table_name(table: str, release_id: str) -> str:
 
     The dash of the release id becomes an underscore, so the name needs no quotes in SQL.
     """
-    if table not in {t.name for t in PUBLIC_TABLES}:
-        raise ValueError(f"not a public table: {table[:40]!r}")
-    return f"{table}_{check_release_id(release_id).replace('-', '_')}"
+    return f"{public_table(table).name}_{check_release_id(release_id).replace('-', '_')}"
 
 
 LIVE_SCHEMA: Final = "recsys_live"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from recsys import contract
 from recsys.contract import PUBLIC_TABLES, PublicTable
 from recsys.errors import VectorError
-from recsys.vectors.rows import COLUMN_TYPE, dimension
+from recsys.vectors.rows import COLUMN_TYPE
 from recsys.vectors.search import (
     OPERATOR,
     OPERATOR_CLASS,
@@ -99,8 +99,8 @@ def check_vectors(
     ]
     if rows != expected_rows:
         faults.append(f"{rows} rows instead of {expected_rows}")
-    if {shortest, longest} != {dimension(table)}:
-        faults.append(f"dimensions {shortest} to {longest} instead of {dimension(table)}")
+    if {shortest, longest} != {table.dimension}:
+        faults.append(f"dimensions {shortest} to {longest} instead of {table.dimension}")
     if table.indexed and not _index_is_valid(conn, name, table):
         faults.append("no valid index")
     if faults:

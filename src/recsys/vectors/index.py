@@ -21,9 +21,7 @@ _PARALLEL_FROM_ROWS: Final = 20_000
 _WORKERS: Final = 2
 
 
-def build_index(
-    conn: Connection, relation: sql.Identifier, table: PublicTable, rows: int, dim: int
-) -> float:
+def build_index(conn: Connection, relation: sql.Identifier, table: PublicTable, rows: int) -> float:
     """Builds the HNSW index of a table, in the current transaction.
 
     Args:
@@ -31,7 +29,6 @@ def build_index(
         relation: the release's own table.
         table: which of the public tables it is.
         rows: rows that it holds.
-        dim: dimension of its vectors.
 
     Returns:
         Seconds that it took.
@@ -40,6 +37,7 @@ def build_index(
         VectorError: the index did not fit into memory.
     """
     started = time.perf_counter()
+    memory_mb = index_memory_mb(rows, table.dimension)
     outgrown: list[str] = []
 
     def listen(notice: psycopg.errors.Diagnostic) -> None:
@@ -59,7 +57,7 @@ def build_index(
         "select set_config('maintenance_work_mem', %s, true), "
         # The planner otherwise goes by the size of the heap, which says little about the work.
         "set_config('min_parallel_table_scan_size', '0', true)",
-        (f"{index_memory_mb(rows, dim)}MB",),
+        (f"{memory_mb}MB",),
     )
     conn.add_notice_handler(listen)
     try:
@@ -76,7 +74,7 @@ def build_index(
         raise VectorError(
             "the index did not fit into memory while it was built",
             found=outgrown[0],
-            expected=f"{index_memory_mb(rows, dim)} MB to be enough",
+            expected=f"{memory_mb} MB to be enough",
             hint="this is a fault of index_memory_mb; report it with the number of rows",
         )
     return time.perf_counter() - started

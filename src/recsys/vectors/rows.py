@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.contract import MOVIE_VECTOR_DIM, TOWER_DIM, PublicTable
+from recsys.contract import PublicTable
 from recsys.errors import ArtifactError, VectorError
 
 COLUMN_TYPE: Final = "halfvec"
@@ -28,11 +28,6 @@ _INT4_OID: Final = 23
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END: Final = b"\xff\xff"
 _ROWS_AT_ONCE: Final = 8192
-
-
-def dimension(table: PublicTable) -> int:
-    """The dimension that the contract sets for a public table."""
-    return MOVIE_VECTOR_DIM if table.artifact is None else TOWER_DIM
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,9 @@ class VectorRows:
             _flat_lists(table, name, sql_type, extra[name], len(ids))
             for name, sql_type in table.extra_columns
         )
-        shape = {"table": table.model_dump(mode="json"), "type": COLUMN_TYPE, "n": len(ids)}
+        # Without the dimension, which the number of bytes implies: digests of stored tables stay.
+        described = table.model_dump(mode="json", exclude={"dimension"})
+        shape = {"table": described, "type": COLUMN_TYPE, "n": len(ids)}
         digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
         arrays = [ids.astype("<i4"), halves.astype("<f2")]
         for values, starts in lists:
@@ -186,7 +183,7 @@ def _check_ids(table: PublicTable, ids: NDArray[Any]) -> None:
 
 
 def _halves(table: PublicTable, ids: NDArray[Any], vectors: NDArray[Any]) -> NDArray[np.float16]:
-    expected = (len(ids), dimension(table))
+    expected = (len(ids), table.dimension)
     if vectors.shape != expected or not np.issubdtype(vectors.dtype, np.floating):
         raise VectorError(
             f"vectors of {table.name} have a wrong shape",

@@ -134,7 +134,7 @@ def load_vectors(
     """
     name = contract.table_name(table.name, release_id)
     rows = VectorRows.check(table, ids, vectors, extra)
-    loaded = LoadedTable(name, len(rows.ids), rows.vectors.shape[1], rows.digest, True)
+    loaded = LoadedTable(name, len(rows.ids), table.dimension, rows.digest, True)
     relation = sql.Identifier(contract.LEDGER_SCHEMA, name)
     with conn.transaction(), _locks(conn, name):
         # Two runs may load the same release; the second then finds the content there.
@@ -142,10 +142,9 @@ def load_vectors(
         if _facts(conn, name).get("digest") == rows.digest:
             return replace(loaded, loaded=False)
         conn.execute(sql.SQL("drop table if exists {}").format(relation))
-        _create(conn, relation, table, loaded.dim)
-        columns = [table.id_column, "vector", *(column for column, _ in table.extra_columns)]
+        _create(conn, relation, table)
         statement = sql.SQL("copy {} ({}) from stdin (format binary, freeze)").format(
-            relation, sql.SQL(", ").join(map(sql.Identifier, columns))
+            relation, sql.SQL(", ").join(map(sql.Identifier, table.columns))
         )
         with conn.cursor() as cursor, cursor.copy(statement) as copy:
             for chunk in rows.copy_chunks():
@@ -156,7 +155,7 @@ def load_vectors(
             )
         )
         if table.indexed:
-            index_s = build_index(conn, relation, table, loaded.rows, loaded.dim)
+            index_s = build_index(conn, relation, table, loaded.rows)
             loaded = replace(loaded, index_s=index_s)
         facts = json.dumps({"digest": rows.digest, "rows": loaded.rows, "release_id": release_id})
         conn.execute(sql.SQL("comment on table {} is {}").format(relation, sql.Literal(facts)))
@@ -213,10 +212,12 @@ def _facts(conn: Connection, name: str) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _create(conn: Connection, relation: sql.Identifier, table: PublicTable, dim: int) -> None:
+def _create(conn: Connection, relation: sql.Identifier, table: PublicTable) -> None:
     columns = [
         sql.SQL("{} integer not null").format(sql.Identifier(table.id_column)),
-        sql.SQL("vector {}({}) not null").format(sql.Identifier(COLUMN_TYPE), sql.Literal(dim)),
+        sql.SQL("vector {}({}) not null").format(
+            sql.Identifier(COLUMN_TYPE), sql.Literal(table.dimension)
+        ),
         *(
             # VectorRows lets only the one SQL type through that it can write.
             sql.SQL("{} integer[] not null").format(sql.Identifier(column))

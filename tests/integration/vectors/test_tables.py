@@ -309,11 +309,10 @@ class TestLoading:
         self, conn: Connection, change: dict[str, Any], message: str
     ) -> None:
         table = change.get("table", MOVIE_VECTORS)
-        dim = MOVIE_VECTOR_DIM if table is MOVIE_VECTORS else TOWER_DIM
         given = {
             "table": table,
             "ids": np.array([1, 2, 3]),
-            "vectors": unit_vectors(3, dim),
+            "vectors": unit_vectors(3, table.dimension),
         } | change
         with pytest.raises(VectorError, match=message):
             load_vectors(conn, release_id=RELEASE, **given)

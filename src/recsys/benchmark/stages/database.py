@@ -10,7 +10,7 @@ import numpy as np
 from recsys import contract, database, vectors
 from recsys.database import PostgresSettings
 
-_MOVIE_VECTORS = contract.PUBLIC_TABLES[0]
+_MOVIE_VECTORS = contract.public_table("movie_vectors")
 
 
 def load(dsn: str, release_id: str, work: str) -> dict[str, Any]:
