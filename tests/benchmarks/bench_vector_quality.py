@@ -25,8 +25,8 @@ from scipy.sparse.linalg import svds
 
 from recsys.dataset import write_sample
 from recsys.vectors import movie_vectors
-from recsys.vectors.quality import NEIGHBOURS, Asked, hide_last_liked, raw_stars
-from recsys.vectors.svd import Pattern, leading_axes
+from recsys.vectors.quality import NEIGHBORS, RetrievalTask, hide_last_liked, raw_stars
+from recsys.vectors.svd import FeedbackMatrix, leading_axes
 
 DIM: Final = 128
 ALS_DIM: Final = 64
@@ -122,8 +122,8 @@ def shrunk(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matr
     return made.astype(np.float32)
 
 
-def neighbour_axes(train: pl.DataFrame, movies: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
-    """The matrix of exact neighbours (`shrunk`), projected on its leading axes."""
+def neighbor_axes(train: pl.DataFrame, movies: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
+    """The matrix of exact neighbors (`shrunk`), projected on its leading axes."""
     graph = shrunk(train, movies, ids)
     _, values, axes = svds(graph, min(DIM, len(graph) - 1), rng=np.random.default_rng(0))
     return cosines((axes.T * np.sqrt(values)).astype(np.float32))
@@ -159,7 +159,7 @@ def ours(content: float = 10.0, exponent: float = 0.5) -> Similarity:
     """`compute_movie_vectors` with other weights."""
 
     def similarity(train: pl.DataFrame, movies: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
-        pattern = Pattern.of_interactions(train)
+        pattern = FeedbackMatrix.from_interactions(train)
         weighted = movie_vectors.weigh(pattern, content * movie_vectors.content_rows(movies, ids))
         axes, singular = leading_axes(weighted, DIM, seed=movie_vectors.SEED, rounds=3)
         made = movie_vectors.unit_rows(axes * singular**exponent, DIM)
@@ -188,7 +188,7 @@ KINDS: Final[dict[str, Similarity]] = {
     "exact cosine, BM25": exact(bm25_weights),
     "exact cosine, mean-centred": exact(centred),
     "co-occurrence, shrunk": shrunk,
-    "axes of shrunk neighbours": neighbour_axes,
+    "axes of shrunk neighbors": neighbor_axes,
     "random projection, IDF": random_projection,
     "SVD, raw stars": svd(lambda m: m),
     "SVD, log stars": svd(log_weights),
@@ -214,10 +214,10 @@ def measure(name: str, train: pl.DataFrame, hidden: pl.DataFrame, movies: pl.Dat
     start = time.perf_counter()
     similarity = KINDS[name](train, movies, ids)
     seconds = time.perf_counter() - start
-    question = Asked.about(hidden, train, ids)
-    ranks = question.ranks(lambda liked: np.asarray(liked @ similarity))
-    counts = np.append(np.diff(raw_stars(train, ids).tocsc().indptr), 0)[question.places]
-    hits = ranks <= NEIGHBOURS
+    task = RetrievalTask.from_frames(hidden, train, ids)
+    ranks = task.ranks(lambda liked: np.asarray(liked @ similarity))
+    counts = np.append(np.diff(raw_stars(train, ids).tocsc().indptr), 0)[task.places]
+    hits = ranks <= NEIGHBORS
     row = {
         "kind": name,
         "hit_rate": float(hits.mean()),

@@ -18,7 +18,7 @@ from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.submit import SparkSubmit
 from recsys.vectors import MovieVectors, stored_movie_vectors
 from recsys.vectors.movie_vectors import compute_movie_vectors, read_movies
-from recsys.vectors.quality import hide_last_liked, neighbour_quality
+from recsys.vectors.quality import hide_last_liked, neighbor_hit_rate
 
 # Java and Spark take long to start on a busy machine.
 pytestmark = pytest.mark.timeout(900)
@@ -83,7 +83,7 @@ def test_statistics_are_equal(both: dict[str, Made]) -> None:
     assert both["spark"].stats.interactions == 100_836
 
 
-def test_movie_vectors_have_the_same_cosines_and_neighbours(
+def test_movie_vectors_have_the_same_cosines_and_neighbors(
     both: dict[str, Made], record_property: Callable[[str, object], None]
 ) -> None:
     spark, local = both["spark"].vectors, both["local"].vectors
@@ -95,7 +95,7 @@ def test_movie_vectors_have_the_same_cosines_and_neighbours(
     }
     apart = float(np.abs(cosines["spark"] - cosines["local"]).max())
     nearest = {name: np.argsort(-found, kind="stable")[:, :11] for name, found in cosines.items()}
-    # A neighbour may be another one only where both are as near.
+    # A neighbor may be another one only where both are as near.
     rows = np.arange(len(chosen))[:, None]
     limit = cosines["local"][rows, nearest["local"]].min(axis=1, keepdims=True)
     assert apart <= 1e-3
@@ -114,7 +114,7 @@ def test_movie_vectors_have_the_same_hit_rate(both: dict[str, Made], tmp_path: P
     path = tmp_path / "interactions.parquet"
     path.write_bytes(both["local"].files[contract.INTERACTIONS_FILE])
     train, hidden = hide_last_liked(pl.read_parquet(path))
-    rates = [neighbour_quality(made.vectors, train, hidden) for made in both.values()]
+    rates = [neighbor_hit_rate(made.vectors, train, hidden) for made in both.values()]
     assert abs(rates[0] - rates[1]) <= 0.01
     # Made with the hidden rows among them: better than chance by far, or nothing was compared.
     assert min(rates) > 0.2

@@ -27,7 +27,7 @@ class Towers:
 
     The inner product is the whole score: the last dimension but one holds 1 for a user and the
     bias for a movie. The last holds 0 for a user and makes all movies equally long
-    (`equally_long`).
+    (`augment_to_equal_norm`).
 
     Attributes:
         user_ids: sorted, shape (users,).
@@ -63,7 +63,7 @@ class Towers:
         return vectors
 
 
-def equally_long(movies: Floats) -> Floats:
+def augment_to_equal_norm(movies: Floats) -> Floats:
     """Movies as an index finds them: the same ranking for every user, all of the same norm.
 
     Subtracting the mean movie moves all scores of a user by the same amount. The last dimension,
@@ -115,7 +115,7 @@ def joined(users: Floats, movies: Floats, bias: Floats) -> tuple[Floats, Floats]
     made_users[:, BIAS] = 1.0
     made_movies[:, :dim] = movies @ (root @ kept / spread).astype(np.float32)
     made_movies[:, BIAS] = bias + movies @ mean.astype(np.float32)
-    return made_users, equally_long(made_movies)
+    return made_users, augment_to_equal_norm(made_movies)
 
 
 def recommend(towers: Towers, user_ids: Ints, train: pl.DataFrame) -> pl.DataFrame:

@@ -1,5 +1,5 @@
 from .csv_reader import read_movies, read_ratings
-from .drift import Drift, DriftSettings, check_drift, judge_drift, measure_drift, read_drift
+from .drift import Drift, DriftSettings, check_drift, find_drift_breaches, measure_drift, read_drift
 from .generate import generate_data_frames, make_features
 from .interactions import INTERACTION_SCHEMA, SPLIT, resolve_duplicates
 from .quarantine import FileStats, check_shares
@@ -19,8 +19,8 @@ __all__ = [
     "Stats",
     "check_drift",
     "check_shares",
+    "find_drift_breaches",
     "generate_data_frames",
-    "judge_drift",
     "make_features",
     "measure_drift",
     "read_drift",

@@ -1,9 +1,9 @@
 """The two CSV files of a dataset as frames, read once from start to end in bounded memory.
 
 Ratings are read in blocks at the speed of polars' CSV parser. The parser only ever sees lines
-made of digits, points and commas, where it and `validation.judge_rating` agree; whatever it
+made of digits, points and commas, where it and `validation.parse_rating` agree; whatever it
 cannot read or the ranges refuse is judged line by line. So the speed of a block depends on its
-broken rows, and the fate of a row never depends on its neighbours.
+broken rows, and the fate of a row never depends on its neighbors.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from recsys.features.validation import (
     MOVIE_SCHEMA,
     RATING_SCHEMA,
     Header,
-    Movie,
-    Rating,
+    MovieRow,
+    RatingRow,
     Rule,
-    judge_movie,
-    judge_rating,
+    parse_movie,
+    parse_rating,
     read_header,
 )
 
@@ -44,7 +44,7 @@ _NUMERIC: Final = b"0123456789.,\n"
 _IS_NUMERIC: Final = np.isin(np.arange(256), np.frombuffer(_NUMERIC, np.uint8))
 _LINE_FEED: Final = ord("\n")
 _COMMA: Final = ord(",")
-# Parsed as float64, as `judge_rating` does: in float32 3.50000001 would pass for 3.5.
+# Parsed as float64, as `parse_rating` does: in float32 3.50000001 would pass for 3.5.
 _PARSED: Final = {
     "userId": pl.Int32(),
     "movieId": pl.Int32(),
@@ -84,7 +84,7 @@ def read_movies(chunks: Iterable[bytes]) -> Batch:
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
-    movies: dict[int, tuple[int, bytes, Movie]] = {}
+    movies: dict[int, tuple[int, bytes, MovieRow]] = {}
     rejected = Rejected(MOVIES_CSV)
     read = 0
     for header, first_line, block in _blocks(chunks, MOVIES_CSV, MOVIE_COLUMNS):
@@ -92,7 +92,7 @@ def read_movies(chunks: Iterable[bytes]) -> Batch:
             if not line:
                 continue
             read += 1
-            movie = judge_movie(line, header)
+            movie = parse_movie(line, header)
             if isinstance(movie, Rule):
                 rejected.add(movie, number, line)
                 continue
@@ -113,9 +113,9 @@ def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batc
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
-    judge = RatingJudge(movie_ids)
+    parser = RatingParser(movie_ids)
     for block in rating_blocks(chunks):
-        yield judge.judge(block)
+        yield parser.parse(block)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def rating_blocks(chunks: Iterable[bytes]) -> Iterator[RatingBlock]:
         yield RatingBlock(header, first_line, lines)
 
 
-class RatingJudge:
+class RatingParser:
     """Judges blocks of ratings.csv, each alone.
 
     Args:
@@ -157,7 +157,7 @@ class RatingJudge:
         self._known = frozenset(movie_ids.to_list())
         self._valid = _IN_RANGE & pl.col("movieId").is_in(movie_ids.implode())
 
-    def judge(self, block: RatingBlock) -> Batch:
+    def parse(self, block: RatingBlock) -> Batch:
         """Valid rows (``RATING_SCHEMA``, no set order) and rejected ones."""
         lines = _Lines(block.lines)
         frame, doubtful = _parse_lines(lines, block.header, self._valid)
@@ -167,8 +167,8 @@ class RatingJudge:
             line = lines[index]
             if not line:
                 continue
-            rating = judge_rating(line, block.header)
-            if isinstance(rating, Rating) and rating.movie_id not in self._known:
+            rating = parse_rating(line, block.header)
+            if isinstance(rating, RatingRow) and rating.movie_id not in self._known:
                 rating = Rule.UNKNOWN_MOVIE
             if isinstance(rating, Rule):
                 rejected.add(rating, block.first_line + index, line)

@@ -144,7 +144,7 @@ def population_stability(now: Mapping[str, int], then: Mapping[str, int]) -> flo
     return total
 
 
-def judge_drift(drift: Drift, settings: DriftSettings) -> list[Breach]:
+def find_drift_breaches(drift: Drift, settings: DriftSettings) -> list[Breach]:
     """Measures beyond the limits, hard ones first; a measure is named once."""
     hard, soft = (_beyond(drift, limits, is_hard) for limits, is_hard in _limits(settings))
     named = {breach.measure for breach in hard}
@@ -157,7 +157,7 @@ def check_drift(drift: Drift, settings: DriftSettings) -> None:
     Raises:
         DatasetError: a measure is beyond a hard limit.
     """
-    breaches = judge_drift(drift, settings)
+    breaches = find_drift_breaches(drift, settings)
     for breach in breaches:
         log.warning("drift against dataset %s: %s", drift.champion_md5, breach)
     hard = [breach for breach in breaches if breach.hard]
@@ -211,12 +211,12 @@ def measure_drift(store: ObjectStore, md5: str, champion_md5: str) -> Drift | No
         now_ids, then_ids = (
             _ids(store, which, folder / f"{which.md5}.parquet") for which in (stats, then)
         )
-    drift = compare(stats, then, now_ids, then_ids)
+    drift = compute_drift(stats, then, now_ids, then_ids)
     store.put_bytes(drift_key(md5, champion_md5), drift.to_json())
     return drift
 
 
-def compare(
+def compute_drift(
     now: Stats, then: Stats, now_ids: Mapping[str, pl.Series], then_ids: Mapping[str, pl.Series]
 ) -> Drift:
     """The drift between two datasets.

@@ -16,9 +16,9 @@ from recsys.contract import FeatureSettings
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive, open_dataset
 from recsys.errors import ArtifactError
 from recsys.features.csv_reader import read_movies, read_ratings
-from recsys.features.interactions import WaitingRows, write_interactions
+from recsys.features.interactions import RowSpool, write_interactions
 from recsys.features.profile import Profiler
-from recsys.features.quarantine import Quarantine, no_rows
+from recsys.features.quarantine import Quarantine, no_valid_rows_error
 from recsys.features.stats import Stats, read_stats
 from recsys.object_store import ObjectStore, file_sha256
 
@@ -121,10 +121,10 @@ def make_features(
         waiting_folder.mkdir()
         quarantine_folder.mkdir()
         quarantine = Quarantine(quarantine_folder, (MOVIES_CSV, RATINGS_CSV))
-        movies = take_movies(archive, settings, quarantine)
+        movies = read_valid_movies(archive, settings, quarantine)
         movies.write_parquet(folder / contract.MOVIES_FILE)
 
-        waiting = WaitingRows(waiting_folder)
+        waiting = RowSpool(waiting_folder)
         _read_ratings(archive, movies["movieId"], settings, quarantine, waiting, progress)
         profiler = Profiler()
         splits: Counter[str] = Counter()
@@ -186,7 +186,7 @@ def make_stats(
     )
 
 
-def take_movies(
+def read_valid_movies(
     archive: DatasetArchive, settings: FeatureSettings, quarantine: Quarantine
 ) -> pl.DataFrame:
     """Reads movies.csv; rejected rows go to ``quarantine``.
@@ -199,7 +199,7 @@ def take_movies(
     quarantine.add(movies.rejected)
     quarantine.check(MOVIES_CSV, settings)
     if not movies.rows.height:
-        raise no_rows(MOVIES_CSV, quarantine.stats(MOVIES_CSV))
+        raise no_valid_rows_error(MOVIES_CSV, quarantine.stats(MOVIES_CSV))
     return movies.rows
 
 
@@ -208,7 +208,7 @@ def _read_ratings(
     movie_ids: pl.Series,
     settings: FeatureSettings,
     quarantine: Quarantine,
-    waiting: WaitingRows,
+    waiting: RowSpool,
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
     size = archive.size(RATINGS_CSV)
@@ -223,7 +223,7 @@ def _read_ratings(
             progress(chunks.done, size)
     quarantine.check(RATINGS_CSV, settings)
     if not waiting.rows:
-        raise no_rows(RATINGS_CSV, quarantine.stats(RATINGS_CSV))
+        raise no_valid_rows_error(RATINGS_CSV, quarantine.stats(RATINGS_CSV))
 
 
 class _Counted:

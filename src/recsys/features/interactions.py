@@ -35,7 +35,7 @@ INTERACTION_SCHEMA: Final = pl.Schema(
 )
 
 
-class WaitingRows:
+class RowSpool:
     """Valid ratings on disk, waiting to be sorted.
 
     Args:
@@ -147,7 +147,7 @@ def split_holdout(rows: pl.DataFrame, holdout_share: float) -> pl.DataFrame:
 
 
 def write_interactions(
-    waiting: WaitingRows,
+    waiting: RowSpool,
     path: Path,
     holdout_share: float,
     *,

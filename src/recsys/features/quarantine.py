@@ -203,7 +203,7 @@ def check_shares(
         DatasetError: there are too many, or no row at all.
     """
     if not found.rows:
-        raise no_rows(file)
+        raise no_valid_rows_error(file)
     limits = settings.max_rule_shares.model_dump()
     over = [rule for rule, share in found.shares.items() if share > limits[rule]]
     if found.broken_share <= settings.max_quarantine_share and not over:
@@ -228,7 +228,7 @@ def check_shares(
     )
 
 
-def no_rows(file: str, found: FileStats | None = None) -> DatasetError:
+def no_valid_rows_error(file: str, found: FileStats | None = None) -> DatasetError:
     """The error for a file in which nothing can be used."""
     counts = found.quarantine.items() if found else ()
     by_rule = ", ".join(f"{rule} {count}" for rule, count in counts)

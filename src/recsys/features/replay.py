@@ -28,7 +28,7 @@ from recsys.dataset import (
 )
 from recsys.errors import DatasetError
 from recsys.features.csv_reader import read_movies, read_ratings
-from recsys.features.quarantine import FileStats, Rejected, no_rows
+from recsys.features.quarantine import FileStats, Rejected, no_valid_rows_error
 from recsys.features.validation import Rule
 
 _CHUNK: Final = 1 << 20
@@ -94,7 +94,7 @@ def replay_quarantine(
         table = pl.concat([table, mended.rows]).unique("movieId", keep="last").sort("movieId")
         found.mended[MOVIES_CSV] = mended.rows.height
     if not table.height:
-        raise no_rows(MOVIES_CSV)
+        raise no_valid_rows_error(MOVIES_CSV)
     found.after[MOVIES_CSV] = dict(movies.rejected.counts)
     found.rows[MOVIES_CSV] = table.height
     counts: Counter[Rule] = Counter()
@@ -157,7 +157,7 @@ def _write_dataset(out: Path, movies: pl.DataFrame, ratings: Iterator[pl.DataFra
                     file.write(text.encode())
                     written += rows.height
         if not written:
-            raise no_rows(RATINGS_CSV)
+            raise no_valid_rows_error(RATINGS_CSV)
         partial.replace(out)
     finally:
         with suppress(FileNotFoundError):

@@ -80,7 +80,7 @@ MOVIE_SCHEMA: Final = pl.Schema(
 )
 
 
-class Rating(NamedTuple):
+class RatingRow(NamedTuple):
     """One valid row of ratings.csv."""
 
     user_id: int
@@ -89,7 +89,7 @@ class Rating(NamedTuple):
     timestamp: int
 
 
-class Movie(NamedTuple):
+class MovieRow(NamedTuple):
     """One valid row of movies.csv."""
 
     movie_id: int
@@ -135,7 +135,7 @@ def read_header(line: bytes, file: str, columns: tuple[str, ...]) -> Header:
     return Header(len(fields), tuple(fields.index(column) for column in columns))
 
 
-def judge_rating(line: bytes, header: Header) -> Rating | Rule:
+def parse_rating(line: bytes, header: Header) -> RatingRow | Rule:
     """Reads one line of ratings.csv, or names the rule that it breaks first."""
     fields = _fields(line, header)
     if isinstance(fields, Rule):
@@ -144,7 +144,7 @@ def judge_rating(line: bytes, header: Header) -> Rating | Rule:
         return Rule.WRONG_TYPE
     if not _DECIMAL.fullmatch(fields[2]):
         return Rule.WRONG_TYPE
-    row = Rating(_whole(fields[0]), _whole(fields[1]), float(fields[2]), _whole(fields[3]))
+    row = RatingRow(_whole(fields[0]), _whole(fields[1]), float(fields[2]), _whole(fields[3]))
     if not 1 <= row.user_id <= MAX_ID:
         return Rule.USER_ID_RANGE
     if not 1 <= row.movie_id <= MAX_ID:
@@ -156,7 +156,7 @@ def judge_rating(line: bytes, header: Header) -> Rating | Rule:
     return row
 
 
-def judge_movie(line: bytes, header: Header) -> Movie | Rule:
+def parse_movie(line: bytes, header: Header) -> MovieRow | Rule:
     """Reads one line of movies.csv, or names the rule that it breaks first."""
     fields = _fields(line, header)
     if isinstance(fields, Rule):
@@ -170,7 +170,7 @@ def judge_movie(line: bytes, header: Header) -> Movie | Rule:
         return Rule.TITLE_LENGTH
     year = _YEAR.search(title)
     genres = [genre for genre in map(str.strip, fields[2].split("|")) if genre]
-    return Movie(
+    return MovieRow(
         movie_id, title, int(year[1]) if year else None, [] if genres == [NO_GENRES] else genres
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from recsys.contract import Md5
 from recsys.database import Connection
-from recsys.features import DriftSettings, Stats, judge_drift, read_drift, read_stats
+from recsys.features import DriftSettings, Stats, find_drift_breaches, read_drift, read_stats
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore
 
@@ -30,7 +30,7 @@ def dataset_statistics(
     statistics["drift"] = drift and {
         "champion_md5": drift.champion_md5,
         "measures": drift.measures(),
-        "breaches": [b.model_dump() for b in judge_drift(drift, settings or DriftSettings())],
+        "breaches": [b.model_dump() for b in find_drift_breaches(drift, settings or DriftSettings())],
     }
     return statistics
 

@@ -58,7 +58,7 @@ def find_similar_movies(
         release = current_release(conn)
         catalog = Catalog.of(services, release["dataset_md5"])
         movie = catalog.find(text)
-        found = vectors.similar(conn, release["movie_vectors_table"], movie.movie_id, k)
+        found = vectors.nearest_to_movie(conn, release["movie_vectors_table"], movie.movie_id, k)
     return release, movie, [catalog.movie(m, score) for m, score in found]
 
 
@@ -73,7 +73,7 @@ def recommend_for_user(
     with services.connect() as conn:
         release = current_release(conn)
         catalog = Catalog.of(services, release["dataset_md5"])
-        found = vectors.recommend(
+        found = vectors.nearest_to_user(
             conn, release["user_towers_table"], release["movie_towers_table"], user_id, k
         )
     return release, [catalog.movie(m, score) for m, score in found]
@@ -98,7 +98,9 @@ def recommend_for_cold_start(
         named = {catalog.find(text).movie_id: stars for text, stars in rated}
         fold_in = FoldIn.of(conn, release["user_towers_table"], release["movie_towers_table"])
         vector = fold_in.newcomer_vector(named)
-        found = vectors.recommend_to(conn, release["movie_towers_table"], vector, list(named), k)
+        found = vectors.nearest_to_vector(
+            conn, release["movie_towers_table"], vector, list(named), k
+        )
     return (
         release,
         [catalog.movie(movie, stars) for movie, stars in named.items()],

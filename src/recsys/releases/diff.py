@@ -71,12 +71,14 @@ def compare_releases(conn: Connection, champion: str, candidate: str) -> Release
     sentinel_movies, sentinel_users = choose_sentinels(*movies), choose_sentinels(*users)
 
     def neighbours(release: str, movie: int) -> set[int]:
-        found = vectors.similar(conn, release_table("movie_vectors", release), movie, TOP_K)
+        found = vectors.nearest_to_movie(
+            conn, release_table("movie_vectors", release), movie, TOP_K
+        )
         return {other for other, _ in found}
 
     def recommendations(release: str, user: int) -> set[int]:
         relations = release_table("user_towers", release), release_table("movie_towers", release)
-        return {movie for movie, _ in vectors.recommend(conn, *relations, user, TOP_K)}
+        return {movie for movie, _ in vectors.nearest_to_user(conn, *relations, user, TOP_K)}
 
     near = _asked(neighbours, champion, candidate, sentinel_movies)
     best = _asked(recommendations, champion, candidate, sentinel_users)

@@ -99,7 +99,7 @@ def check_release(conn: Connection, store: ObjectStore, release: Release) -> Non
     check_tables(conn, release)
 
 
-def check_tables(conn: Connection, release: Release) -> dict[str, vectors.VectorReport]:
+def check_tables(conn: Connection, release: Release) -> dict[str, vectors.VectorMeasurements]:
     """Checks that all of a release's tables are there, whole, and answer by their index.
 
     Raises:

@@ -140,7 +140,7 @@ def _neighbours(
 
     def near(of: Release, movie: int) -> tuple[str, ...]:
         relation = releases.release_table("movie_vectors", of.release_id)
-        found = vectors.similar(conn, relation, movie, releases.TOP_K)
+        found = vectors.nearest_to_movie(conn, relation, movie, releases.TOP_K)
         return tuple(catalog.movie(other).title for other, _ in found)
 
     with _tables_may_be_gone():
@@ -166,7 +166,7 @@ def _recommendations(
     def best(of: Release, user: int) -> tuple[str, ...]:
         users = releases.release_table("user_towers", of.release_id)
         movies = releases.release_table("movie_towers", of.release_id)
-        found = vectors.recommend(conn, users, movies, user, releases.TOP_K)
+        found = vectors.nearest_to_user(conn, users, movies, user, releases.TOP_K)
         return tuple(catalog.movie(movie).title for movie, _ in found)
 
     with _tables_may_be_gone():

@@ -24,11 +24,11 @@ from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive, open_dataset
 from recsys.features import Stats, read_stats
-from recsys.features.csv_reader import RatingBlock, RatingJudge, rating_blocks
-from recsys.features.generate import download_dataset, make_stats, put_features, take_movies
+from recsys.features.csv_reader import RatingBlock, RatingParser, rating_blocks
+from recsys.features.generate import download_dataset, make_stats, put_features, read_valid_movies
 from recsys.features.interactions import RANGE_ROWS, make_part, sink_parts, user_ranges
 from recsys.features.profile import Profiler
-from recsys.features.quarantine import Quarantine, Rejected, no_rows
+from recsys.features.quarantine import Quarantine, Rejected, no_valid_rows_error
 from recsys.features.validation import Header
 from recsys.object_store import ObjectStore
 from recsys.spark.exchange import Exchange, add_counts, count_by, executor_store, pack, unpack
@@ -115,11 +115,11 @@ class _Job:
         broken = folder / "broken"
         broken.mkdir()
         quarantine = Quarantine(broken, (MOVIES_CSV, RATINGS_CSV))
-        movies = take_movies(archive, self.settings, quarantine)
+        movies = read_valid_movies(archive, self.settings, quarantine)
         movies.write_parquet(folder / contract.MOVIES_FILE)
         blocks = list(self._put_blocks(archive))
         if not blocks:
-            raise no_rows(RATINGS_CSV)
+            raise no_valid_rows_error(RATINGS_CSV)
         movie_ids = self.spark.broadcast(pack(movies.select("movieId")))
         # A lost executor's blocks are judged again; those of the others are on their disks.
         judged = (
@@ -133,7 +133,7 @@ class _Job:
             quarantine.add(rejected)
         quarantine.check(RATINGS_CSV, self.settings)
         if users.is_empty():
-            raise no_rows(RATINGS_CSV, quarantine.stats(RATINGS_CSV))
+            raise no_valid_rows_error(RATINGS_CSV, quarantine.stats(RATINGS_CSV))
 
         ranges = user_ranges(users.lazy(), self.range_rows)
         firsts = np.array([first for first, _ in ranges])
@@ -173,9 +173,9 @@ class _Job:
 
 
 def _judge(block: _StoredBlock, movie_ids: Broadcast[bytes]) -> _Judged:
-    judge = RatingJudge(unpack(movie_ids.value)["movieId"])
+    parser = RatingParser(unpack(movie_ids.value)["movieId"])
     lines = executor_store().get_bytes(block.key)
-    batch = judge.judge(RatingBlock(block.header, block.first_line, lines))
+    batch = parser.parse(RatingBlock(block.header, block.first_line, lines))
     return _Judged(pack(batch.rows), batch.rejected, batch.read)
 
 

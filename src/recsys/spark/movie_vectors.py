@@ -26,7 +26,7 @@ from recsys.object_store import ObjectStore
 from recsys.spark.exchange import add_counts, count_by, pack, scan, unpack
 from recsys.vectors import MovieVectors, put_movie_vectors, stored_movie_vectors
 from recsys.vectors.movie_vectors import rarity, read_movies, vectors_of, weighted_content
-from recsys.vectors.svd import BLOCK_RATINGS, Floats, Pattern, WeightedPattern
+from recsys.vectors.svd import BLOCK_RATINGS, FeedbackMatrix, Floats, WeightedFeedbackMatrix
 
 if TYPE_CHECKING:
     from pyspark import RDD, Broadcast, SparkContext
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SparkMatrix:
-    """`recsys.pattern.WeightedPattern` whose users are with the executors.
+    """`recsys.pattern.WeightedFeedbackMatrix` whose users are with the executors.
 
     Attributes:
         spark: where the products are made.
@@ -45,7 +45,7 @@ class SparkMatrix:
     """
 
     spark: SparkContext
-    patterns: RDD[Pattern]
+    patterns: RDD[FeedbackMatrix]
     users: int
     movie_weight: Floats
     rows: sp.csr_matrix
@@ -132,13 +132,15 @@ def _count_movies(pairs: bytes) -> bytes:
     return count_by(unpack(pairs), "movieId")
 
 
-def _pattern(pairs: bytes, ids: Broadcast[bytes]) -> Pattern:
-    return Pattern.of_interactions(unpack(pairs), unpack(ids.value)["movieId"])
+def _pattern(pairs: bytes, ids: Broadcast[bytes]) -> FeedbackMatrix:
+    return FeedbackMatrix.from_interactions(unpack(pairs), unpack(ids.value)["movieId"])
 
 
-def _gram(pattern: Pattern, told: Broadcast[tuple[Floats, Floats]]) -> Floats:
+def _gram(pattern: FeedbackMatrix, told: Broadcast[tuple[Floats, Floats]]) -> Floats:
     block, movie_weight = told.value
     movies = len(movie_weight)
     no_rows = sp.csr_matrix(np.empty((0, movies), np.float32))
-    weighted = WeightedPattern(pattern, rarity(movies, pattern.by_user), movie_weight, no_rows)
+    weighted = WeightedFeedbackMatrix(
+        pattern, rarity(movies, pattern.by_user), movie_weight, no_rows
+    )
     return weighted.gram(block)

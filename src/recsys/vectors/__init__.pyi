@@ -1,28 +1,28 @@
-from .check import VectorReport, check_vectors
+from .check import VectorMeasurements, check_vectors
 from .index import EF_CONSTRUCTION
 from .movie_vectors import MovieVectors, make_movie_vectors
 from .quality import measure_quality
 from .rows import read_vectors
-from .search import recommend, recommend_to, relation_identifier, similar
-from .stored import put_movie_vectors, stored_movie_vectors, take_movie_vectors
+from .search import nearest_to_movie, nearest_to_user, nearest_to_vector, relation_identifier
+from .stored import obtain_movie_vectors, put_movie_vectors, stored_movie_vectors
 from .tables import drop_vectors, enable_vector_extension, load_vectors
 
 __all__ = [
     "EF_CONSTRUCTION",
     "MovieVectors",
-    "VectorReport",
+    "VectorMeasurements",
     "check_vectors",
     "drop_vectors",
     "enable_vector_extension",
     "load_vectors",
     "make_movie_vectors",
     "measure_quality",
+    "nearest_to_movie",
+    "nearest_to_user",
+    "nearest_to_vector",
+    "obtain_movie_vectors",
     "put_movie_vectors",
     "read_vectors",
-    "recommend",
-    "recommend_to",
     "relation_identifier",
-    "similar",
     "stored_movie_vectors",
-    "take_movie_vectors",
 ]

@@ -22,10 +22,10 @@ from recsys.vectors.search import (
 )
 
 MIN_RECALL: Final = 0.95
-_NEIGHBOURS: Final = 10
+_NEIGHBORS: Final = 10
 
 
-class VectorReport(BaseModel):
+class VectorMeasurements(BaseModel):
     """What `check_vectors` measured.
 
     Attributes:
@@ -61,7 +61,7 @@ def check_vectors(
     expected_rows: int,
     sample: int = 200,
     min_recall: float = MIN_RECALL,
-) -> VectorReport:
+) -> VectorMeasurements:
     """Checks that a release's table is whole and that its index answers well.
 
     Recall compares the index's 10 nearest with those of a scan of the whole table, by distance,
@@ -112,12 +112,12 @@ def check_vectors(
         recall, p50, p99 = _measure_index(conn, table, release_id, sample)
         if recall < min_recall:
             raise VectorError(
-                f"the index of recsys.{name} misses too many neighbours",
-                found=f"recall@{_NEIGHBOURS} {recall:.3f}",
+                f"the index of recsys.{name} misses too many neighbors",
+                found=f"recall@{_NEIGHBORS} {recall:.3f}",
                 expected=f"at least {min_recall}",
                 hint="look at the vectors: many equal or very unequal in length defeat the index",
             )
-    return VectorReport(
+    return VectorMeasurements(
         table=name,
         rows=rows,
         dim=longest,
@@ -172,7 +172,7 @@ def _measure_index(
     )
 
     def ask(query: str) -> list[float]:
-        return [row[0] for row in conn.execute(nearest, (query, query, _NEIGHBOURS))]
+        return [row[0] for row in conn.execute(nearest, (query, query, _NEIGHBORS))]
 
     with conn.transaction():
         conn.execute("select set_config('enable_indexscan', 'off', true)")

@@ -13,7 +13,7 @@ from recsys.errors import VectorError
 from recsys.vectors.search import OPERATOR_CLASS, Connection
 
 M: Final = 16
-"""hnsw.m: neighbours kept on each level, twice as many on the lowest."""
+"""hnsw.m: neighbors kept on each level, twice as many on the lowest."""
 EF_CONSTRUCTION: Final = 100
 """hnsw.ef_construction: candidates that the insertion of a row looks at."""
 # Two workers halve the build; below this many rows starting them takes longer than they save.
@@ -81,9 +81,9 @@ def build_index(conn: Connection, relation: sql.Identifier, table: PublicTable, 
 
 
 def index_memory_mb(rows: int, dim: int) -> int:
-    """Megabytes that building an HNSW index of `M` neighbours takes, generously.
+    """Megabytes that building an HNSW index of `M` neighbors takes, generously.
 
-    Per row: the vector, an element of about 150 bytes, and 32 neighbours of 16 bytes on the lowest
+    Per row: the vector, an element of about 150 bytes, and 32 neighbors of 16 bytes on the lowest
     level, a sixteenth of that above, rounded up by the allocator; twice that is asked for.
     """
     return 64 + rows * 2 * (2 * dim + 150 + 700) // 2**20

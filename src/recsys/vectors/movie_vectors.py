@@ -1,7 +1,7 @@
 """Movie vectors: which movies are alike, by who rated them.
 
 A truncated SVD of the sparse user x movie matrix. Three choices take its hit rate on
-ml-latest-small (`recsys.vectors.quality`) to 0.297, above that of exact neighbours over all users
+ml-latest-small (`recsys.vectors.quality`) to 0.297, above that of exact neighbors over all users
 (0.237 on raw stars, 0.275 at best); docs/adr/0004-movie-vectors.md compares the others:
 
 - The stars do not count, only that someone chose to rate a movie; a rating counts more when its
@@ -28,7 +28,7 @@ from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.errors import VectorError
 from recsys.object_store import ObjectStore
-from recsys.vectors.svd import Floats, Matrix, Pattern, WeightedPattern, leading_axes
+from recsys.vectors.svd import FeedbackMatrix, Floats, Matrix, WeightedFeedbackMatrix, leading_axes
 
 SEED: Final = 20
 _AXIS_EXPONENT: Final = 0.5
@@ -73,7 +73,7 @@ def compute_movie_vectors(
     """
     if interactions.is_empty():
         raise VectorError("there are no interactions to make movie vectors of")
-    pattern = Pattern.of_interactions(interactions)
+    pattern = FeedbackMatrix.from_interactions(interactions)
     return vectors_of(weigh(pattern, weighted_content(movies, pattern.ids)), pattern.ids, dim, seed)
 
 
@@ -129,14 +129,14 @@ def read_movies(path: Path) -> pl.DataFrame:
     return pl.read_parquet(path, columns=["movieId", "year", "genres"])
 
 
-def weigh(pattern: Pattern, rows: sp.csr_matrix) -> WeightedPattern:
+def weigh(pattern: FeedbackMatrix, rows: sp.csr_matrix) -> WeightedFeedbackMatrix:
     """Gives each rating its weight, and adds further rows to the matrix.
 
     A rating by a user with n of all N movies, of a movie with m of all M users, has the value
     log((N + 1) / n) * log((M + 1) / m): the inverse document frequency of Sparck Jones (Journal
     of Documentation 28, 1972), on both sides and smoothed so that none is 0.
     """
-    return WeightedPattern(
+    return WeightedFeedbackMatrix(
         pattern,
         rarity(len(pattern.by_movie), pattern.by_user),
         rarity(len(pattern.by_user), pattern.by_movie),

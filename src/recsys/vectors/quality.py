@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.vectors.movie_vectors import MovieVectors, compute_movie_vectors, read_movies
 
 LIKED_STARS: Final = 4.0
-NEIGHBOURS: Final = 50
+NEIGHBORS: Final = 50
 SAMPLE_USERS: Final = 20_000
 """Of more users only so many are looked at, chosen by a hash of their ids."""
 ASKED_USERS: Final = 1_000
@@ -78,7 +78,7 @@ class VectorQuality(BaseModel):
 
 
 def hide_last_liked(interactions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Hides the last movie that each user liked, for `neighbour_quality`.
+    """Hides the last movie that each user liked, for `neighbor_hit_rate`.
 
     Users who liked fewer than two movies keep all: there would be nothing to find it by.
 
@@ -98,10 +98,10 @@ def hide_last_liked(interactions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFr
     return interactions.join(hidden, on=["userId", "movieId"], how="anti"), hidden
 
 
-def neighbour_quality(
-    made: MovieVectors, train: pl.DataFrame, hidden: pl.DataFrame, *, k: int = NEIGHBOURS
+def neighbor_hit_rate(
+    made: MovieVectors, train: pl.DataFrame, hidden: pl.DataFrame, *, k: int = NEIGHBORS
 ) -> float:
-    """Hit rate: the share of hidden movies among the k neighbours of the user's liked ones.
+    """Hit rate: the share of hidden movies among the k neighbors of the user's liked ones.
 
     A movie's nearness to a user is the sum of its cosines with the movies that the user liked (4
     stars or more) in ``train``; movies rated there are left out. This is item-based
@@ -113,9 +113,9 @@ def neighbour_quality(
         made: vectors made from ``train``.
         train: userId, movieId, rating (stars).
         hidden: userId, movieId: hidden movies that their users liked; at least one row.
-        k: number of neighbours.
+        k: number of neighbors.
     """
-    ranks = Asked.about(hidden, train, made.ids).ranks(by_vectors(made))
+    ranks = RetrievalTask.from_frames(hidden, train, made.ids).ranks(by_vectors(made))
     return int(np.count_nonzero(ranks <= k)) / hidden.height
 
 
@@ -165,13 +165,13 @@ def quality_table(
     made = compute_movie_vectors(train, movies, dim=dim)
     stars = raw_stars(train, made.ids)
     ratings = np.diff(stars.tocsc().indptr)
-    question = Asked.about(hidden, train, made.ids)
+    task = RetrievalTask.from_frames(hidden, train, made.ids)
     ranks = {
-        "movie_vectors": question.ranks(by_vectors(made)),
-        "raw_cosine": question.ranks(by_raw_cosine(stars)),
-        "popularity": question.ranks(by_popularity(ratings)),
+        "movie_vectors": task.ranks(by_vectors(made)),
+        "raw_cosine": task.ranks(by_raw_cosine(stars)),
+        "popularity": task.ranks(by_popularity(ratings)),
     }
-    counts = np.append(ratings, 0)[question.places]
+    counts = np.append(ratings, 0)[task.places]
     buckets = [
         _bucket(at, ratings, counts, ranks, stars, made.vectors) for at in range(len(_BUCKETS))
     ]
@@ -188,7 +188,7 @@ def quality_table(
 
 
 @dataclass(frozen=True)
-class Asked:
+class RetrievalTask:
     """Hidden movies, and what is known of the users who liked them.
 
     Attributes:
@@ -204,8 +204,8 @@ class Asked:
     places: NDArray[np.int64]
 
     @classmethod
-    def about(cls, hidden: pl.DataFrame, train: pl.DataFrame, ids: NDArray[np.int32]) -> Self:
-        """The question for ``hidden`` (userId, movieId) after ``train`` (also rating)."""
+    def from_frames(cls, hidden: pl.DataFrame, train: pl.DataFrame, ids: NDArray[np.int32]) -> Self:
+        """The task for ``hidden`` (userId, movieId) after ``train`` (also rating)."""
         users, row = np.unique(hidden["userId"].to_numpy(), return_inverse=True)
         rated = train.filter(
             pl.col("userId").is_in(pl.Series(users).implode())
@@ -280,7 +280,7 @@ def agreement(
     Args:
         stars: see `raw_stars`.
         vectors: float32 (movies, dim), each of length 1.
-        asked: columns of the movies whose neighbours are compared.
+        asked: columns of the movies whose neighbors are compared.
     """
     # The users of a movie, and all that these rated: sparse, where a dense product reads all users.
     exact = (stars[:, asked].T.tocsr() @ stars).toarray()
@@ -320,8 +320,8 @@ def _bucket(
 def _found(ranks: dict[str, NDArray[np.float64]]) -> dict[str, Share]:
     return {
         kind: Share(
-            hit_rate=float((rank <= NEIGHBOURS).mean()),
-            ndcg=float(np.where(rank <= NEIGHBOURS, 1 / np.log2(1 + rank), 0).mean()),
+            hit_rate=float((rank <= NEIGHBORS).mean()),
+            ndcg=float(np.where(rank <= NEIGHBORS, 1 / np.log2(1 + rank), 0).mean()),
         )
         for kind, rank in ranks.items()
         if len(rank)

@@ -1,4 +1,4 @@
-"""Nearest neighbours in a release's tables: movies like a movie, movies for a user."""
+"""Nearest neighbors in a release's tables: movies like a movie, movies for a user."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ _MAX_SEARCH_WIDTH: Final = 1000
 _RELATION: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
 
 
-def similar(conn: Connection, relation: str, movie_id: int, k: int) -> list[tuple[int, float]]:
+def nearest_to_movie(
+    conn: Connection, relation: str, movie_id: int, k: int
+) -> list[tuple[int, float]]:
     """The ``k`` movies nearest to one, by cosine.
 
     Args:
@@ -62,7 +64,7 @@ def similar(conn: Connection, relation: str, movie_id: int, k: int) -> list[tupl
         return _search(conn, query, {"id": movie_id, "k": k}, SEARCH_WIDTH)
 
 
-def recommend(
+def nearest_to_user(
     conn: Connection, user_relation: str, movie_relation: str, user_id: int, k: int
 ) -> list[tuple[int, float]]:
     """The ``k`` best movies for a user by inner product of the towers, without those rated.
@@ -105,7 +107,7 @@ def recommend(
         return _search(conn, query, {"id": user_id, "seen": seen, "k": k}, width)
 
 
-def recommend_to(
+def nearest_to_vector(
     conn: Connection, movie_relation: str, vector: NDArray[Any], seen: Sequence[int], k: int
 ) -> list[tuple[int, float]]:
     """The ``k`` best movies for a user vector, without those seen.

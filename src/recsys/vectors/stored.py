@@ -44,7 +44,7 @@ def stored_movie_vectors(store: ObjectStore, stats: Stats, work_dir: Path) -> Mo
     return MovieVectors(ids, vectors)
 
 
-def take_movie_vectors(
+def obtain_movie_vectors(
     md5: str, store: ObjectStore, settings: FeatureSettings, work_dir: Path
 ) -> MovieVectors:
     """The stored vectors of a dataset, or, where there are none, vectors made here and now.

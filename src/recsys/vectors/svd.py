@@ -31,7 +31,7 @@ FULL = 2
 
 
 @dataclass(frozen=True)
-class Pattern:
+class FeedbackMatrix:
     """Which user rated which movie: 4 bytes for each rating.
 
     Attributes:
@@ -47,7 +47,7 @@ class Pattern:
     blocks: tuple[sp.csr_matrix, ...]
 
     @classmethod
-    def of_interactions(cls, interactions: pl.DataFrame, ids: pl.Series | None = None) -> Self:
+    def from_interactions(cls, interactions: pl.DataFrame, ids: pl.Series | None = None) -> Self:
         """The pattern of interactions, whatever the order of their rows.
 
         Args:
@@ -95,7 +95,7 @@ class Matrix(Protocol):
 
 
 @dataclass(frozen=True)
-class WeightedPattern:
+class WeightedFeedbackMatrix:
     """A matrix that is never made: the weighted pattern, and a few rows more below it.
 
     Attributes:
@@ -105,7 +105,7 @@ class WeightedPattern:
         rows: further rows, float32 (m, movies).
     """
 
-    pattern: Pattern
+    pattern: FeedbackMatrix
     user_weight: Floats
     movie_weight: Floats
     rows: sp.csr_matrix

@@ -17,23 +17,9 @@ from psycopg import sql
 from recsys import contract
 from recsys.contract import PUBLIC_TABLES, PublicTable
 from recsys.errors import ConfigurationError, LockedError, VectorError
-from recsys.vectors.check import VectorReport, check_vectors
-from recsys.vectors.index import EF_CONSTRUCTION, build_index
-from recsys.vectors.rows import COLUMN_TYPE, VectorRows, read_vectors
-from recsys.vectors.search import Connection, recommend, similar
-
-__all__ = [
-    "EF_CONSTRUCTION",
-    "LoadedTable",
-    "VectorReport",
-    "check_vectors",
-    "drop_vectors",
-    "enable_vector_extension",
-    "load_vectors",
-    "read_vectors",
-    "recommend",
-    "similar",
-]
+from recsys.vectors.index import build_index
+from recsys.vectors.rows import COLUMN_TYPE, VectorRows
+from recsys.vectors.search import Connection
 
 LEAST_PGVECTOR: Final = (0, 8, 4)
 """Older ones have known faults in their indexes (pgvector's CHANGELOG)."""

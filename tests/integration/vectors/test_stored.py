@@ -14,7 +14,12 @@ from recsys.dataset import write_sample
 from recsys.errors import ArtifactError
 from recsys.features import Stats, generate_data_frames
 from recsys.object_store import ObjectStore
-from recsys.vectors import MovieVectors, put_movie_vectors, stored_movie_vectors, take_movie_vectors
+from recsys.vectors import (
+    MovieVectors,
+    obtain_movie_vectors,
+    put_movie_vectors,
+    stored_movie_vectors,
+)
 
 SETTINGS = FeatureSettings()
 
@@ -45,7 +50,7 @@ def test_stored_vectors_are_taken_up_with_the_tables_beside_them(
     put_movie_vectors(object_store, stats, _vectors(300), tmp_path)
     work = tmp_path / "work"
     work.mkdir()
-    taken = take_movie_vectors(stats.md5, object_store, SETTINGS, work)
+    taken = obtain_movie_vectors(stats.md5, object_store, SETTINGS, work)
     assert np.array_equal(taken.ids, _vectors(300).ids)
     assert np.array_equal(taken.vectors, _vectors(300).vectors)
     assert (work / contract.INTERACTIONS_FILE).exists()
@@ -60,7 +65,7 @@ def test_vectors_of_other_features_are_not_taken_up(
         stats.md5, object_store, FeatureSettings(holdout_share=0.3), tmp_path
     )
     assert stored_movie_vectors(object_store, again, tmp_path) is None
-    made = take_movie_vectors(stats.md5, object_store, SETTINGS, tmp_path)
+    made = obtain_movie_vectors(stats.md5, object_store, SETTINGS, tmp_path)
     assert len(made.ids) == again.rated_movies
 
 
@@ -73,4 +78,4 @@ def test_vectors_that_were_changed_are_refused(
     assert stored is not None
     object_store.put_bytes(key, b"something else", stored.metadata)
     with pytest.raises(ArtifactError, match="not the file that was stored"):
-        take_movie_vectors(stats.md5, object_store, SETTINGS, tmp_path)
+        obtain_movie_vectors(stats.md5, object_store, SETTINGS, tmp_path)

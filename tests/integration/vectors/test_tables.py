@@ -30,10 +30,10 @@ from recsys.vectors import (
     enable_vector_extension,
     index,
     load_vectors,
+    nearest_to_movie,
+    nearest_to_user,
     read_vectors,
-    recommend,
     search,
-    similar,
     tables,
 )
 
@@ -407,7 +407,7 @@ class TestChecking:
             " (vector halfvec_cosine_ops) with (m = 2, ef_construction = 4)"
         )
         monkeypatch.setattr(check, "SEARCH_WIDTH", 10)
-        with pytest.raises(VectorError, match="misses too many neighbours"):
+        with pytest.raises(VectorError, match="misses too many neighbors"):
             check_vectors(conn, MOVIE_VECTORS, RELEASE, expected_rows=3000)
 
 
@@ -417,7 +417,7 @@ class TestSearching:
     ) -> None:
         vectors = unit_vectors(500)
         load_vectors(conn, MOVIE_VECTORS, RELEASE, np.arange(1, 501), vectors)
-        found = similar(conn, TABLE, 17, 10)
+        found = nearest_to_movie(conn, TABLE, 17, 10)
 
         cosines = vectors @ vectors[16]
         cosines[16] = -1
@@ -427,13 +427,13 @@ class TestSearching:
 
     def test_similar_gives_all_others_where_more_are_asked_for(self, conn: Connection) -> None:
         load(conn, 400)
-        found = similar(conn, TABLE, 1, 1000)
+        found = nearest_to_movie(conn, TABLE, 1, 1000)
         assert sorted(movie for movie, _ in found) == list(range(2, 401))
-        assert similar(conn, TABLE, 1, 0) == []
+        assert nearest_to_movie(conn, TABLE, 1, 0) == []
 
     def test_a_table_of_one_movie_has_no_similar_ones(self, conn: Connection) -> None:
         load(conn, 1)
-        assert similar(conn, TABLE, 1, 5) == []
+        assert nearest_to_movie(conn, TABLE, 1, 5) == []
 
     @pytest.mark.parametrize("share_seen", [0.0, 0.5, 0.99, 1.0])
     def test_recommendations_are_the_exact_best_that_the_user_has_not_rated(
@@ -451,7 +451,7 @@ class TestSearching:
         )
         load_vectors(conn, MOVIE_TOWERS, RELEASE, np.arange(1, n + 1), movies)
 
-        found = recommend(conn, USERS, MOVIES, 1, 10)
+        found = nearest_to_user(conn, USERS, MOVIES, 1, 10)
 
         left = best_first[len(seen) :][:10]
         assert len(found) == len(left)
@@ -469,28 +469,28 @@ class TestSearching:
             conn.execute("select set_config('enable_seqscan', 'off', true)")
 
         monkeypatch.setattr(search, "set_search_width", end_early)
-        found = recommend(conn, USERS, MOVIES, 1, 10)
+        found = nearest_to_user(conn, USERS, MOVIES, 1, 10)
         assert sorted(movie for movie, _ in found) == list(range(2991, 3001))
 
     def test_unknown_ids_are_named(self, conn: Connection) -> None:
         load(conn)
         load_towers(conn, 20, [[1]])
         with pytest.raises(UnknownIdError, match="movieId 999"):
-            similar(conn, TABLE, 999, 5)
+            nearest_to_movie(conn, TABLE, 999, 5)
         with pytest.raises(UnknownIdError, match="userId 999"):
-            recommend(conn, USERS, MOVIES, 999, 5)
+            nearest_to_user(conn, USERS, MOVIES, 999, 5)
 
     @pytest.mark.parametrize("relation", ["a;b", 'a"b', "A", "a.b.c", "", "a.", "x" * 64])
     def test_names_of_another_form_never_reach_sql(self, conn: Connection, relation: str) -> None:
         with pytest.raises(ValueError, match="not the name"):
-            similar(conn, relation, 1, 5)
+            nearest_to_movie(conn, relation, 1, 5)
         with pytest.raises(ValueError, match="not the name"):
-            recommend(conn, relation, relation, 1, 5)
+            nearest_to_user(conn, relation, relation, 1, 5)
 
     def test_settings_of_a_search_end_with_it(self, conn: Connection) -> None:
         load(conn)
         before = scalar(conn, "show enable_indexscan"), scalar(conn, "show hnsw.ef_search")
-        similar(conn, TABLE, 1, 1000)
+        nearest_to_movie(conn, TABLE, 1, 1000)
         assert before == (
             scalar(conn, "show enable_indexscan"),
             scalar(conn, "show hnsw.ef_search"),

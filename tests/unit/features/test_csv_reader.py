@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recsys.errors import DatasetError
 from recsys.features import Rule, csv_reader, read_movies, read_ratings
 from recsys.features.csv_reader import MAX_LINE_BYTES, read_ratings_in_file_order
-from recsys.features.validation import Header, Rating, judge_rating
+from recsys.features.validation import Header, RatingRow, parse_rating
 
 HEADER = b"userId,movieId,rating,timestamp"
 KNOWN = pl.Series([1, 2, 3, 2**31 - 1], dtype=pl.Int32)
@@ -62,8 +62,8 @@ def judged_one_by_one(
     broken: list[tuple[object, ...]] = []
     for number, line in enumerate(lines, 2):
         if line.removesuffix(b"\r"):
-            row = judge_rating(line.removesuffix(b"\r"), PLAIN)
-            if isinstance(row, Rating) and row.movie_id not in KNOWN:
+            row = parse_rating(line.removesuffix(b"\r"), PLAIN)
+            if isinstance(row, RatingRow) and row.movie_id not in KNOWN:
                 row = Rule.UNKNOWN_MOVIE
             if isinstance(row, Rule):
                 broken.append((row.value, number))
@@ -74,7 +74,7 @@ def judged_one_by_one(
 
 @settings(max_examples=300)
 @given(files, st.integers(1, 60), st.integers(1, 200))
-def test_the_fate_of_a_row_depends_neither_on_its_neighbours_nor_on_the_blocks(
+def test_the_fate_of_a_row_depends_neither_on_its_neighbors_nor_on_the_blocks(
     lines: list[bytes], piece: int, block: int
 ) -> None:
     content = b"\n".join([HEADER, *lines])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import DatasetError
-from recsys.features import Drift, DriftSettings, check_drift, judge_drift
+from recsys.features import Drift, DriftSettings, check_drift, find_drift_breaches
 from recsys.features.drift import HardDriftLimits, population_stability
 
 histograms = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 1000), max_size=6)
@@ -61,13 +61,13 @@ def test_a_limit_warns_and_a_hard_one_fails_unless_drift_is_accepted(
 ) -> None:
     name = "psi_ratings" if measure == "psi" else measure
     settings = DriftSettings()
-    assert judge_drift(CALM, settings) == []
+    assert find_drift_breaches(CALM, settings) == []
     warned = CALM.model_copy(update={measure: warns})
-    assert [(b.measure, b.hard) for b in judge_drift(warned, settings)] == [(name, False)]
+    assert [(b.measure, b.hard) for b in find_drift_breaches(warned, settings)] == [(name, False)]
     check_drift(warned, settings)
 
     failed = CALM.model_copy(update={measure: fails})
-    [breach] = judge_drift(failed, settings)
+    [breach] = find_drift_breaches(failed, settings)
     assert (breach.measure, breach.hard) == (name, True)
     with pytest.raises(DatasetError, match=rf"{name} is .*, limit .*accept") as caught:
         check_drift(failed, settings)
@@ -77,10 +77,10 @@ def test_a_limit_warns_and_a_hard_one_fails_unless_drift_is_accepted(
 
 def test_new_users_and_movies_warn_and_one_hard_limit_can_be_set_alone() -> None:
     grown = CALM.model_copy(update={"new_users": 0.9, "new_movies": 0.9, "row_growth": 3.0})
-    assert [(b.measure, b.hard) for b in judge_drift(grown, DriftSettings())] == [
+    assert [(b.measure, b.hard) for b in find_drift_breaches(grown, DriftSettings())] == [
         ("new_users", False),
         ("new_movies", False),
         ("row_growth", False),
     ]
     strict = DriftSettings(hard=HardDriftLimits(max_row_growth=2.0))
-    assert [b.measure for b in judge_drift(grown, strict) if b.hard] == ["row_growth"]
+    assert [b.measure for b in find_drift_breaches(grown, strict) if b.hard] == ["row_growth"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.features import resolve_duplicates
-from recsys.features.interactions import WaitingRows, split_holdout, write_interactions
+from recsys.features.interactions import RowSpool, split_holdout, write_interactions
 from recsys.features.validation import RATING_SCHEMA
 
 Row = tuple[int, int, float, int]
@@ -96,7 +96,7 @@ def test_ties_in_time_go_by_movie_and_columns_of_the_caller_stay() -> None:
 def write(folder: Path, parts: list[pl.DataFrame]) -> bytes:
     waiting_folder = folder / "waiting"
     waiting_folder.mkdir(parents=True)
-    waiting = WaitingRows(waiting_folder)
+    waiting = RowSpool(waiting_folder)
     for part in parts:
         waiting.add(part)
     path = folder / "interactions.parquet"
@@ -124,7 +124,7 @@ def test_the_order_of_the_file_does_not_change_a_byte(tmp_path: Path) -> None:
 
 
 def test_rows_come_back_in_ranges_of_whole_users(tmp_path: Path) -> None:
-    waiting = WaitingRows(tmp_path)
+    waiting = RowSpool(tmp_path)
     table = frame([(1 + i % 50, 1 + i // 50, 3.0, i) for i in range(1000)])
     for start in range(0, 1000, 90):
         waiting.add(table[start : start + 90])

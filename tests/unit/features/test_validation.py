@@ -5,7 +5,14 @@ import pytest
 from recsys.dataset import MOVIE_COLUMNS, RATING_COLUMNS
 from recsys.errors import DatasetError
 from recsys.features import Rule
-from recsys.features.validation import Header, Movie, Rating, judge_movie, judge_rating, read_header
+from recsys.features.validation import (
+    Header,
+    MovieRow,
+    RatingRow,
+    parse_movie,
+    parse_rating,
+    read_header,
+)
 
 RATINGS = Header(4, (0, 1, 2, 3))
 MOVIES = Header(3, (0, 1, 2))
@@ -14,14 +21,14 @@ MOVIES = Header(3, (0, 1, 2))
 @pytest.mark.parametrize(
     ("line", "row"),
     [
-        (b"1,2,3.5,964982703", Rating(1, 2, 3.5, 964982703)),
-        (b'"1","2","5","0"', Rating(1, 2, 5.0, 0)),
-        (b"2147483647,2147483647,.5,4102444799", Rating(2**31 - 1, 2**31 - 1, 0.5, 4102444799)),
-        (b"007,0001,4.,1", Rating(7, 1, 4.0, 1)),
+        (b"1,2,3.5,964982703", RatingRow(1, 2, 3.5, 964982703)),
+        (b'"1","2","5","0"', RatingRow(1, 2, 5.0, 0)),
+        (b"2147483647,2147483647,.5,4102444799", RatingRow(2**31 - 1, 2**31 - 1, 0.5, 4102444799)),
+        (b"007,0001,4.,1", RatingRow(7, 1, 4.0, 1)),
     ],
 )
-def test_a_valid_rating_is_read(line: bytes, row: Rating) -> None:
-    assert judge_rating(line, RATINGS) == row
+def test_a_valid_rating_is_read(line: bytes, row: RatingRow) -> None:
+    assert parse_rating(line, RATINGS) == row
 
 
 @pytest.mark.parametrize(
@@ -62,7 +69,7 @@ def test_a_valid_rating_is_read(line: bytes, row: Rating) -> None:
     ],
 )
 def test_a_broken_rating_is_named_by_the_first_rule_it_breaks(line: bytes, rule: Rule) -> None:
-    assert judge_rating(line, RATINGS) is rule
+    assert parse_rating(line, RATINGS) is rule
 
 
 @pytest.mark.parametrize(
@@ -70,26 +77,26 @@ def test_a_broken_rating_is_named_by_the_first_rule_it_breaks(line: bytes, rule:
     [
         (
             b"1,Toy Story (1995),Adventure|Comedy",
-            Movie(1, "Toy Story (1995)", 1995, ["Adventure", "Comedy"]),
+            MovieRow(1, "Toy Story (1995)", 1995, ["Adventure", "Comedy"]),
         ),
         (
             b'11,"American President, The (1995)",Drama',
-            Movie(11, "American President, The (1995)", 1995, ["Drama"]),
+            MovieRow(11, "American President, The (1995)", 1995, ["Drama"]),
         ),
         (
             b'5,"""Great Performances"" Cats (1998) ",Musical',
-            Movie(5, '"Great Performances" Cats (1998)', 1998, ["Musical"]),
+            MovieRow(5, '"Great Performances" Cats (1998)', 1998, ["Musical"]),
         ),
         (
             "6,Misérables\u2014Les (1995\u20131997),Drama".encode(),
-            Movie(6, "Misérables\u2014Les (1995\u20131997)", 1995, ["Drama"]),
+            MovieRow(6, "Misérables\u2014Les (1995\u20131997)", 1995, ["Drama"]),
         ),
-        (b"7,Babylon 5,(no genres listed)", Movie(7, "Babylon 5", None, [])),
-        (b"8,2001 (0000),", Movie(8, "2001 (0000)", None, [])),
+        (b"7,Babylon 5,(no genres listed)", MovieRow(7, "Babylon 5", None, [])),
+        (b"8,2001 (0000),", MovieRow(8, "2001 (0000)", None, [])),
     ],
 )
-def test_a_valid_movie_is_read(line: bytes, row: Movie) -> None:
-    assert judge_movie(line, MOVIES) == row
+def test_a_valid_movie_is_read(line: bytes, row: MovieRow) -> None:
+    assert parse_movie(line, MOVIES) == row
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,7 @@ def test_a_valid_movie_is_read(line: bytes, row: Movie) -> None:
     ],
 )
 def test_a_broken_movie_is_named_by_the_first_rule_it_breaks(line: bytes, rule: Rule) -> None:
-    assert judge_movie(line, MOVIES) is rule
+    assert parse_movie(line, MOVIES) is rule
 
 
 def test_columns_are_found_by_name_behind_a_byte_order_mark() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recsys.errors import VectorError
 from recsys.vectors import MovieVectors
 from recsys.vectors.movie_vectors import compute_movie_vectors
-from recsys.vectors.quality import hide_last_liked, neighbour_quality
+from recsys.vectors.quality import hide_last_liked, neighbor_hit_rate
 
 law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
 GENRES = ["Comedy", "Drama", "Horror"]
@@ -121,7 +121,7 @@ def two_tastes() -> tuple[pl.DataFrame, pl.DataFrame]:
     return interactions, movies
 
 
-def test_neighbours_are_movies_of_the_same_taste() -> None:
+def test_neighbors_are_movies_of_the_same_taste() -> None:
     interactions, movies = two_tastes()
     made = compute_movie_vectors(interactions, movies, dim=16)
     cosines = made.vectors[:60] @ made.vectors[:60].T
@@ -142,7 +142,7 @@ def test_movies_rated_once_by_the_same_user_are_told_apart_by_their_content() ->
 
 @law
 @given(datasets(), st.integers(1, 6))
-def test_neighbour_quality_is_its_definition_restated_user_by_user(
+def test_neighbor_hit_rate_is_its_definition_restated_user_by_user(
     dataset: tuple[pl.DataFrame, pl.DataFrame], k: int
 ) -> None:
     train, hidden = hide_last_liked(dataset[0])
@@ -167,7 +167,7 @@ def test_neighbour_quality_is_its_definition_restated_user_by_user(
         hits += movie in sorted(scores, key=lambda m: -scores[m])[:k]
 
     made = MovieVectors(ids, vectors)
-    assert neighbour_quality(made, train, hidden, k=k) == pytest.approx(hits / hidden.height)
+    assert neighbor_hit_rate(made, train, hidden, k=k) == pytest.approx(hits / hidden.height)
 
 
 @law
@@ -219,4 +219,4 @@ def test_on_the_real_dataset_the_hit_rate_reaches_the_target(
     interactions, movies = real
     train, hidden = hide_last_liked(interactions)
     made = compute_movie_vectors(train, movies, dim=128)
-    assert neighbour_quality(made, train, hidden) >= 0.275
+    assert neighbor_hit_rate(made, train, hidden) >= 0.275

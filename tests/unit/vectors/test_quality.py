@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from recsys.vectors import measure_quality, quality
 from recsys.vectors.quality import (
-    Asked,
+    RetrievalTask,
     agreement,
     by_popularity,
     by_raw_cosine,
@@ -73,8 +73,8 @@ def test_ranks_are_those_of_sorting_the_movies_that_the_user_has_not_rated(
     scores = rng.integers(0, 4, (n_users, n_movies)).astype(np.float32)  # many ties
     users = np.unique(hidden["userId"].to_numpy())
 
-    question = Asked.about(hidden, train, ids)
-    ranks = question.ranks(lambda liked: scores[users].copy())
+    task = RetrievalTask.from_frames(hidden, train, ids)
+    ranks = task.ranks(lambda liked: scores[users].copy())
 
     for (user, movie), rank in zip(hidden.iter_rows(), ranks, strict=True):
         seen = set(train.filter(userId=user)["movieId"])
@@ -117,7 +117,7 @@ def test_the_table_compares_vectors_with_exact_cosine_and_popularity() -> None:
     assert set(table.found) == {"movie_vectors", "raw_cosine", "popularity"}
     assert table.users == 120
     assert table.hidden == sum(bucket.hidden for bucket in table.by_popularity)
-    # A user's taste is half of the 60 movies, of which half are rated: 50 neighbours find all.
+    # A user's taste is half of the 60 movies, of which half are rated: 50 neighbors find all.
     assert table.found["movie_vectors"].hit_rate > 0.9
     assert table.found["movie_vectors"].ndcg > table.found["popularity"].ndcg
     for kind, share in table.found.items():

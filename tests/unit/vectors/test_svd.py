@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from recsys.vectors import svd
-from recsys.vectors.svd import Pattern, WeightedPattern, leading_axes
+from recsys.vectors.svd import FeedbackMatrix, WeightedFeedbackMatrix, leading_axes
 
 law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
 
@@ -40,7 +40,7 @@ def dense(frame: pl.DataFrame) -> np.ndarray:
     return made
 
 
-def weighted(made: Pattern, seed: int) -> tuple[WeightedPattern, np.ndarray]:
+def weighted(made: FeedbackMatrix, seed: int) -> tuple[WeightedFeedbackMatrix, np.ndarray]:
     """The pattern with random weights and three further rows, and the same as a plain matrix."""
     rng = np.random.default_rng(seed)
     n_users, n_movies = len(made.by_user), len(made.by_movie)
@@ -48,7 +48,7 @@ def weighted(made: Pattern, seed: int) -> tuple[WeightedPattern, np.ndarray]:
     movie = rng.uniform(0.5, 2, n_movies).astype(np.float32)
     rows = rng.uniform(-1, 1, (3, n_movies)).astype(np.float32)
     plain = np.vstack([block.toarray() for block in made.blocks]) * user[:, None] * movie
-    return WeightedPattern(made, user, movie, sp.csr_matrix(rows)), np.vstack([plain, rows])
+    return WeightedFeedbackMatrix(made, user, movie, sp.csr_matrix(rows)), np.vstack([plain, rows])
 
 
 @law
@@ -65,7 +65,7 @@ def test_blocks_hold_each_pair_once_whatever_the_order_and_the_size_of_a_block(
     frame = random_pairs(seed, users, movies, share)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(svd, "BLOCK_RATINGS", block)
-        made = Pattern.of_interactions(frame)
+        made = FeedbackMatrix.from_interactions(frame)
 
     expected = dense(frame)
     np.testing.assert_array_equal(np.vstack([b.toarray() for b in made.blocks]), expected)
@@ -84,7 +84,7 @@ def test_the_product_with_the_gram_matrix_is_that_of_the_plain_matrix(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(svd, "BLOCK_RATINGS", block)
-        made = Pattern.of_interactions(random_pairs(seed, users, movies, 0.3))
+        made = FeedbackMatrix.from_interactions(random_pairs(seed, users, movies, 0.3))
     matrix, plain = weighted(made, seed)
     x = np.random.default_rng(seed).normal(size=(len(made.ids), 4)).astype(np.float32)
     np.testing.assert_allclose(matrix.gram(x), plain.T @ (plain @ x), rtol=1e-3, atol=1e-3)
@@ -95,7 +95,7 @@ def test_the_product_with_the_gram_matrix_is_that_of_the_plain_matrix(
 def test_axes_and_singular_values_are_those_of_an_exact_decomposition(
     seed: int, users: int, movies: int, rank: int
 ) -> None:
-    made = Pattern.of_interactions(random_pairs(seed, users, movies, 0.4))
+    made = FeedbackMatrix.from_interactions(random_pairs(seed, users, movies, 0.4))
     matrix, plain = weighted(made, seed)
     axes, singular = leading_axes(matrix, rank, seed=1, rounds=2)
 
@@ -111,7 +111,7 @@ def test_axes_and_singular_values_are_those_of_an_exact_decomposition(
 
 def test_the_leading_axes_of_a_wide_matrix_are_found_from_a_narrow_block() -> None:
     frame = random_pairs(3, 300, 400, 0.05)
-    made = Pattern.of_interactions(frame)
+    made = FeedbackMatrix.from_interactions(frame)
     matrix, plain = weighted(made, 3)
     _, singular = leading_axes(matrix, 10, seed=1, rounds=4)
     exact = np.linalg.svd(plain, compute_uv=False)[:10]
@@ -120,7 +120,7 @@ def test_the_leading_axes_of_a_wide_matrix_are_found_from_a_narrow_block() -> No
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
-    matrix, _ = weighted(Pattern.of_interactions(random_pairs(5, 400, 6000, 0.02)), 5)
+    matrix, _ = weighted(FeedbackMatrix.from_interactions(random_pairs(5, 400, 6000, 0.02)), 5)
     found = []
     for threads in (1, 2):
         with threadpool_limits(threads):
