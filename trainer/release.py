@@ -98,7 +98,7 @@ def take_part(
         return
     keeper = ReadCheckpoints(store, given.release_id, given.build.fingerprint)
     with TemporaryDirectory(prefix="recsys-trainer-") as work:
-        interactions, movies = read_features(store, given.build.dataset_md5, Path(work))
+        interactions, movies = read_features(given.build.dataset_md5, store, Path(work))
     tables = check_tables(interactions, movies)
     evaluated = fit(part(tables[0], TRAIN), tables[1], config, seed, log.info, "evaluated", keeper)
     refit(interactions, movies, config, seed, evaluated, log.info, keeper=keeper, fit=fit)
@@ -120,8 +120,8 @@ def _train(
         seconds[what] = round(time.monotonic() - started - sum(seconds.values()), 3)
 
     with TemporaryDirectory(prefix="recsys-trainer-") as work:
-        interactions, movies = read_features(store, given.build.dataset_md5, Path(work))
-        dataset_sha256 = _dataset_sha256(store, given.build.dataset_md5)
+        interactions, movies = read_features(given.build.dataset_md5, store, Path(work))
+        dataset_sha256 = _dataset_sha256(given.build.dataset_md5, store)
         took("load")
         log.info("loaded %d interactions and %d movies", len(interactions), len(movies))
         log.info("fitting to the training part, to be evaluated")
@@ -164,7 +164,7 @@ def _train(
     )
 
 
-def read_features(store: Store, md5: str, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+def read_features(md5: str, store: Store, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Interactions and movies of a dataset, as `contract.INTERACTIONS_FILE` describes them.
 
     Raises:
@@ -192,7 +192,7 @@ def read_features(store: Store, md5: str, folder: Path) -> tuple[pl.DataFrame, p
     return frames[0], frames[1]
 
 
-def _dataset_sha256(store: Store, md5: str) -> str | None:
+def _dataset_sha256(md5: str, store: Store) -> str | None:
     """sha256 of the dataset's zip as it was recorded when it was fetched, if it is still there."""
     stored = store.head(contract.dataset_key(md5, contract.DATASET_FILE))
     return stored.metadata.get("sha256") if stored else None

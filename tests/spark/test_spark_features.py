@@ -49,7 +49,7 @@ def both(
     fetch_dataset(str(ml_latest_small), md5, store)
     for subcommand in ("frames", "vectors"):
         spark.run(subcommand, md5, settings, module_s3)
-    on_spark = read_stats(store, md5)
+    on_spark = read_stats(md5, store)
     assert on_spark is not None
     vectors = stored_movie_vectors(store, on_spark, work)
     assert vectors is not None

@@ -132,15 +132,15 @@ def test_a_dataset_of_broken_rows_fails_for_good_and_leaves_nothing(
     md5 = _put(module_store, _rows()[:100] + BROKEN * 40)
     with pytest.raises(PermanentError, match=r"too many rows of ratings\.csv are broken"):
         spark.run("frames", md5, FeatureSettings(), module_s3)
-    assert read_stats(module_store, md5) is None
+    assert read_stats(md5, module_store) is None
     assert module_store.keys(f"features/{md5}/") == []
 
 
 def test_a_job_removes_what_a_killed_one_left(object_store: ObjectStore) -> None:
     md5 = "0" * 32
-    killed = Exchange(object_store, md5).__enter__()
+    killed = Exchange(md5, object_store).__enter__()
     object_store.put_bytes(killed.key("blocks", 0), b"1,1,4.0,1\n")
-    with Exchange(object_store, md5) as next_one:
+    with Exchange(md5, object_store) as next_one:
         assert object_store.keys(f"features/{md5}/") == []
         object_store.put_bytes(next_one.key("blocks", 0), b"")
     assert object_store.keys(f"features/{md5}/") == []

@@ -177,7 +177,7 @@ def drift_key(md5: str, champion_md5: str) -> str:
     return contract.features_key(md5, f"drift/{contract.check_md5(champion_md5)}.json")
 
 
-def read_drift(store: ObjectStore, md5: str, champion_md5: str) -> Drift | None:
+def read_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | None:
     """The stored drift of a pair of datasets; None if it was not measured or cannot be read."""
     key = drift_key(md5, champion_md5)
     if store.head(key) is None:
@@ -189,7 +189,7 @@ def read_drift(store: ObjectStore, md5: str, champion_md5: str) -> Drift | None:
         return None
 
 
-def measure_drift(store: ObjectStore, md5: str, champion_md5: str) -> Drift | None:
+def measure_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | None:
     """Holds a dataset's features against the champion's, and stores what it finds.
 
     Measured once: what is stored stands as long as the interactions of both are the same.
@@ -197,14 +197,14 @@ def measure_drift(store: ObjectStore, md5: str, champion_md5: str) -> Drift | No
     Returns:
         None if one of the two has no features (any more).
     """
-    stats, then = read_stats(store, md5), read_stats(store, champion_md5)
+    stats, then = read_stats(md5, store), read_stats(champion_md5, store)
     if stats is None or then is None:
         return None
     sha256 = (
         stats.sha256[contract.INTERACTIONS_FILE],
         then.sha256[contract.INTERACTIONS_FILE],
     )
-    stored = read_drift(store, md5, champion_md5)
+    stored = read_drift(md5, champion_md5, store)
     if stored is not None and stored.sha256 == sha256:
         return stored
     with scratch_folder("drift") as folder:

@@ -52,13 +52,13 @@ def generate_data_frames(
             are broken than ``settings`` bear.
         ArtifactError: the dataset is not in the store, or not what was put there.
     """
-    stats = read_stats(store, md5)
+    stats = read_stats(md5, store)
     if stats is not None and stats.settings == settings:
         return stats
     with TemporaryDirectory(prefix="features-", dir=work_dir) as folder:
         work = Path(folder)
         zip_path = work / contract.DATASET_FILE
-        download_dataset(store, md5, zip_path)
+        download_dataset(md5, store, zip_path)
         with open_dataset(zip_path) as archive:
             stats = make_features(archive, md5, settings, work, progress)
         put_features(store, stats, work)
@@ -77,7 +77,7 @@ def put_features(store: ObjectStore, stats: Stats, folder: Path) -> None:
     store.put_bytes(mark, stats.to_json())
 
 
-def download_dataset(store: ObjectStore, md5: str, path: Path) -> None:
+def download_dataset(md5: str, store: ObjectStore, path: Path) -> None:
     """Downloads a dataset's zip, checked.
 
     Raises:

@@ -49,7 +49,7 @@ class Stats(BaseModel):
         return cls.model_validate_json(data)
 
 
-def read_stats(store: ObjectStore, md5: str) -> Stats | None:
+def read_stats(md5: str, store: ObjectStore) -> Stats | None:
     """The statistics of a dataset's features; None if there are no complete features.
 
     Statistics that cannot be read were written by other code: their features do not count.

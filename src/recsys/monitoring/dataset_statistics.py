@@ -19,13 +19,13 @@ def dataset_statistics(
     ``drift`` holds the dataset against that of the champion which the gate compared the release
     with; it is None where there is nothing to compare with.
     """
-    stats = read_stats(store, release.dataset_md5)
+    stats = read_stats(release.dataset_md5, store)
     if stats is None:
         return None
     then = _champion_md5(conn, release)
     drift = None
     if then is not None and then != release.dataset_md5:
-        drift = read_drift(store, release.dataset_md5, then)
+        drift = read_drift(release.dataset_md5, then, store)
     statistics = summarize_stats(stats)
     statistics["drift"] = drift and {
         "champion_md5": drift.champion_md5,

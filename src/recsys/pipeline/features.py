@@ -48,7 +48,7 @@ def measure_drift(services: Services, run: Run, settings: DriftSettings) -> feat
         champion = ledger.champion(conn)
     if champion is None or champion.dataset_md5 == md5:
         return None
-    found = features.measure_drift(services.store, md5, champion.dataset_md5)
+    found = features.measure_drift(md5, champion.dataset_md5, services.store)
     if found is not None:
         features.check_drift(found, settings)
     return found
@@ -80,7 +80,7 @@ def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
 
 def check_vectors(services: Services, run: Run) -> vectors.VectorMeasurements:
     """Checks the loaded movie vectors: counts, norms, recall and speed of the index."""
-    stats = features.read_stats(services.store, run.build.dataset_md5)
+    stats = features.read_stats(run.build.dataset_md5, services.store)
     if stats is None:
         raise ArtifactError(
             "the features of this dataset are gone",

@@ -115,7 +115,7 @@ def _drift(
 ) -> dict[str, float] | None:
     if champion is None or champion.dataset_md5 == release.dataset_md5:
         return None
-    found = features.read_drift(services.store, release.dataset_md5, champion.dataset_md5)
+    found = features.read_drift(release.dataset_md5, champion.dataset_md5, services.store)
     return found.measures() if found else None
 
 

@@ -27,11 +27,11 @@ class Exchange:
     one that was only thought dead: there is one writer of features.
 
     Args:
-        store: the driver's.
         md5: the dataset.
+        store: the driver's.
     """
 
-    def __init__(self, store: ObjectStore, md5: str) -> None:
+    def __init__(self, md5: str, store: ObjectStore) -> None:
         self._store = store
         self._all = contract.features_key(md5, _FOLDER) + "/"
         self._own = contract.features_key(md5, f"{_FOLDER}/{uuid.uuid4().hex}") + "/"

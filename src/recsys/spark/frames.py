@@ -84,16 +84,16 @@ def spark_data_frames(
         DatasetError: as `recsys.features.generate_data_frames`.
         ArtifactError: the dataset is not in the store, or not what was put there.
     """
-    stats = read_stats(store, md5)
+    stats = read_stats(md5, store)
     if stats is not None and stats.settings == settings:
         return stats
     with (
         TemporaryDirectory(prefix="features-", dir=work_dir) as folder,
-        Exchange(store, md5) as exchange,
+        Exchange(md5, store) as exchange,
     ):
         work = Path(folder)
         zip_path = work / contract.DATASET_FILE
-        download_dataset(store, md5, zip_path)
+        download_dataset(md5, store, zip_path)
         with open_dataset(zip_path) as archive:
             job = _Job(spark, store, exchange, settings, range_rows)
             stats = job.make_features(archive, md5, work)

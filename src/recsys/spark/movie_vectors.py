@@ -81,7 +81,7 @@ def spark_movie_vectors(
     """
     from pyspark import StorageLevel
 
-    stats = read_stats(store, md5)
+    stats = read_stats(md5, store)
     if stats is None:
         raise ArtifactError(
             "the features of this dataset are gone",

@@ -59,7 +59,7 @@ def obtain_movie_vectors(
         ArtifactError: the features are not there, or the vectors are not what was stored.
         VectorError: the features hold no interactions.
     """
-    stats = read_stats(store, md5)
+    stats = read_stats(md5, store)
     stored = stored_movie_vectors(store, stats, work_dir) if stats else None
     if stored is None:
         return make_movie_vectors(md5, store, settings, work_dir)

@@ -70,7 +70,7 @@ def test_users_and_movies_that_came_and_went_are_counted(
     assert found.newest_days == 20
     assert found.psi["release_years"] == 0
     assert found.psi["user_activity"] < 0.01, "16 and 20 ratings are of one bin"
-    assert features.read_drift(services.store, md5, champion) == found
+    assert features.read_drift(md5, champion, services.store) == found
 
 
 def test_drift_is_measured_once_and_again_when_its_features_changed(
@@ -78,19 +78,19 @@ def test_drift_is_measured_once_and_again_when_its_features_changed(
 ) -> None:
     md5 = releases.build(2).dataset_md5
     make(services, md5, range(1, 31), range(1, 21), tmp_path)
-    first = features.measure_drift(services.store, md5, champion)
+    first = features.measure_drift(md5, champion, services.store)
     assert first is not None
     marked = first.model_copy(update={"new_users": 0.123})
     services.store.put_bytes(drift.drift_key(md5, champion), marked.to_json())
-    assert features.measure_drift(services.store, md5, champion) == marked
+    assert features.measure_drift(md5, champion, services.store) == marked
     make_again = FeatureSettings(holdout_share=0.3)
     features.generate_data_frames(md5, services.store, make_again, tmp_path)
-    again = features.measure_drift(services.store, md5, champion)
+    again = features.measure_drift(md5, champion, services.store)
     assert again is not None
     assert again.new_users == first.new_users
     assert again.sha256 != first.sha256
     services.store.put_bytes(drift.drift_key(md5, champion), b'{"md5": ')
-    assert features.measure_drift(services.store, md5, champion) == again
+    assert features.measure_drift(md5, champion, services.store) == again
 
 
 def test_a_hard_limit_fails_the_run_for_good_and_can_be_overridden(
@@ -103,7 +103,7 @@ def test_a_hard_limit_fails_the_run_for_good_and_can_be_overridden(
         pipeline.measure_drift(services, run, DriftSettings())
     assert "vanished_users is 0.8, limit 0.6" in str(caught.value.found)
     assert "row_growth is -0.8, limit -0.6" in str(caught.value.found)
-    assert features.read_drift(services.store, md5, champion) is not None, "it can be looked at"
+    assert features.read_drift(md5, champion, services.store) is not None, "it can be looked at"
     accepted = pipeline.measure_drift(services, run, DriftSettings(accept=True))
     assert accepted is not None
 

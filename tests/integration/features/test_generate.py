@@ -101,7 +101,7 @@ def test_each_parquet_file_is_what_the_statistics_say(
 ) -> None:
     md5 = put(object_store, HEADER + ROWS)
     stats = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
-    assert stats == read_stats(object_store, md5) == Stats.from_json(stats.to_json())
+    assert stats == read_stats(md5, object_store) == Stats.from_json(stats.to_json())
     for name, sha256 in stats.sha256.items():
         assert object_store.sha256(contract.features_key(md5, name)) == sha256
 
@@ -125,18 +125,18 @@ def test_features_are_made_once_and_again_for_other_settings(
     assert put(object_store, HEADER + ROWS) == md5
     other = generate_data_frames(md5, object_store, FeatureSettings(holdout_share=0.4), tmp_path)
     assert other.holdout > first.holdout
-    assert read_stats(object_store, md5) == other
+    assert read_stats(md5, object_store) == other
 
 
 def test_features_without_statistics_do_not_exist_and_are_made_again(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + ROWS)
-    assert read_stats(object_store, md5) is None
+    assert read_stats(md5, object_store) is None
     stats = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
     for damage in (b"", b"{}", b'{"md5": "'):
         object_store.put_bytes(contract.features_key(md5, contract.STATS_FILE), damage)
-        assert read_stats(object_store, md5) is None
+        assert read_stats(md5, object_store) is None
         assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == stats
 
 
@@ -350,4 +350,4 @@ def test_a_disk_that_fills_up_in_the_middle_is_told_as_such_and_leaves_nothing(
     resize(disk, 64 << 10)
     with scratch_folder("features") as folder:
         generate_data_frames(sample.md5, object_store, FeatureSettings(), folder)
-    assert read_stats(object_store, sample.md5) is not None
+    assert read_stats(sample.md5, object_store) is not None
