@@ -25,15 +25,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
 import numpy as np
 import psutil
 import psycopg
+import requests
 from psycopg import sql
 
 from recsys.embedded import site, stack
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
+from tests.http_session import HttpSession
 
 RATE: Final = 20
 SECONDS: Final = 30
@@ -64,7 +65,7 @@ class Row:
     cpu_ms: float
 
 
-Ask = Callable[[httpx.Client], httpx.Response]
+Ask = Callable[[HttpSession], requests.Response]
 
 
 def measure(process: psutil.Process, url: str, request: str, ask: Ask) -> Row:
@@ -73,7 +74,7 @@ def measure(process: psutil.Process, url: str, request: str, ask: Ask) -> Row:
 
     def send(due: float) -> tuple[float, int]:
         if not hasattr(clients, "one"):
-            clients.one = httpx.Client(base_url=url, timeout=30, trust_env=False)
+            clients.one = HttpSession(url)
         status = ask(clients.one).status_code
         return (time.monotonic() - due) * 1000, status
 
@@ -104,7 +105,7 @@ def rows(process: psutil.Process, url: str, users: list[int], movies: list[int])
     """Measures each kind of request with random ids."""
     draw = random.Random(1)  # noqa: S311 - it chooses what to ask
 
-    def newcomer(client: httpx.Client) -> httpx.Response:
+    def newcomer(client: HttpSession) -> requests.Response:
         rated = [{"movie_id": one, "stars": draw.randint(1, 5)} for one in draw.sample(movies, 8)]
         return client.post("/api/recommendations", json={"ratings": rated})
 
@@ -128,8 +129,9 @@ def cold_start(home: Home) -> tuple[str, float]:
     url = site.start(home)
     if url is None:
         raise SystemExit("the site's environment is missing: make setup")
-    while httpx.get(f"{url}/readyz", trust_env=False).status_code != 200:
-        time.sleep(0.02)
+    with HttpSession(url) as session:
+        while session.get("/readyz").status_code != 200:
+            time.sleep(0.02)
     return url, time.monotonic() - began
 
 

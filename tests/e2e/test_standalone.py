@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import psutil
 import psycopg
 import pytest
@@ -28,6 +27,7 @@ from recsys.embedded.home import Home
 from recsys.services import Services
 from tests.e2e.conftest import BRIEF, DEFAULTS
 from tests.e2e.receivers import Webhook
+from tests.http_session import HttpSession
 
 DAG_ID = "movie_rec_sys"
 EAGER = {
@@ -93,14 +93,14 @@ def wait_until_asked(client: AirflowClient, run_id: str) -> None:
 
 def answer(client: AirflowClient, run_id: str, option: str, reason: str) -> None:
     """What Airflow's page does when a person presses one of the buttons."""
-    httpx.patch(
-        f"{client.url}/api/v2/dags/{DAG_ID}/dagRuns/{quote(run_id, safe='')}"
-        "/taskInstances/approve_release/-1/hitlDetails",
-        headers={"Authorization": f"Bearer {client.token()}"},
-        json={"chosen_options": [option], "params_input": {"reason": reason}},
-        trust_env=False,
-        timeout=60,
-    ).raise_for_status()
+    with HttpSession(client.url) as session:
+        session.patch(
+            f"/api/v2/dags/{DAG_ID}/dagRuns/{quote(run_id, safe='')}"
+            "/taskInstances/approve_release/-1/hitlDetails",
+            headers={"Authorization": f"Bearer {client.token()}"},
+            json={"chosen_options": [option], "params_input": {"reason": reason}},
+            timeout=60,
+        ).raise_for_status()
 
 
 def newest_change(services: Services, to: str) -> dict[str, Any]:
@@ -146,14 +146,15 @@ def test_a_dataset_that_appears_starts_a_run_which_knows_it(running, small_datas
 
 
 def runs_of_the_asset(client: AirflowClient) -> list[str]:
-    answered = httpx.get(
-        f"{client.url}/api/v2/dags/{DAG_ID}/dagRuns",
-        params={"run_type": "asset_triggered"},
-        headers={"Authorization": f"Bearer {client.token()}"},
-        trust_env=False,
-        timeout=60,
-    )
-    return [run["dag_run_id"] for run in answered.raise_for_status().json()["dag_runs"]]
+    with HttpSession(client.url) as session:
+        response = session.get(
+            f"/api/v2/dags/{DAG_ID}/dagRuns",
+            params={"run_type": "asset_triggered"},
+            headers={"Authorization": f"Bearer {client.token()}"},
+            timeout=60,
+        )
+    response.raise_for_status()
+    return [run["dag_run_id"] for run in response.json()["dag_runs"]]
 
 
 def test_people_are_told_once_of_a_run_that_failed(running, webhook, tmp_path):

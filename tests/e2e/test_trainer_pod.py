@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from recsys import contract, pipeline, releases
 from recsys.errors import ArtifactError
 from tests.e2e.conftest import Outcome
 from tests.e2e.trainer_dags import DIGEST, IMAGE, SECRET, Featured, run_trainer, when_running
+from tests.http_session import HttpSession
 
 
 def run(
@@ -111,11 +111,10 @@ def test_secrets_are_neither_in_the_pod_nor_in_the_log(
 
 
 def test_the_cluster_of_these_tests_refuses_what_the_role_does_not_allow(cluster):
-    server = f"http://127.0.0.1:{cluster.port}/api/v1/namespaces/recsys"
-    with httpx.Client(trust_env=False) as client:
-        assert client.get(f"{server}/pods").status_code == 200
-        assert client.get(f"{server}/secrets/{SECRET}").status_code == 403
-        assert client.post(f"{server}/pods/x/exec").status_code == 403
+    with HttpSession(f"http://127.0.0.1:{cluster.port}/api/v1/namespaces/recsys") as session:
+        assert session.get("/pods").status_code == 200
+        assert session.get(f"/secrets/{SECRET}").status_code == 403
+        assert session.post("/pods/x/exec").status_code == 403
     assert cluster.forbidden == ["get secrets", "create pods/exec"]
     cluster.forbidden.clear()
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
+import requests
 import uvicorn
 from pydantic import SecretStr
 
@@ -26,6 +26,7 @@ from recsys.services import Services
 from recsys_site.app import create_app
 from recsys_site.settings import SiteSettings
 from tests import conftest as shared
+from tests.http_session import HttpSession
 from tests.site.real_releases import RealReleases
 
 session_home = shared.session_home
@@ -42,12 +43,12 @@ class Site:
     """A running site with its servers."""
 
     url: str
-    client: httpx.Client
+    client: HttpSession
     services: Services
     releases: RealReleases
     numbers: dict[str, int]
 
-    def get(self, path: str, **parameters: Any) -> httpx.Response:
+    def get(self, path: str, **parameters: Any) -> requests.Response:
         return self.client.get(path, params=parameters or None)
 
     def promote(self, number: int) -> str:
@@ -97,7 +98,7 @@ def running_site(postgres: Postgres, s3: S3, **changed: Any) -> Iterator[Site]:
             wait_for(lambda: server.started)
             port = server.servers[0].sockets[0].getsockname()[1]
             url = f"http://127.0.0.1:{port}"
-            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            with HttpSession(url) as client:
                 yield Site(url, client, services, RealReleases(services), {})
         finally:
             server.should_exit = True

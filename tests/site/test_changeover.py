@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 import pytest
+import requests
 
 from recsys.contract import MOVIES_FILE, features_key
 from recsys.embedded.postgres import Postgres
@@ -16,6 +16,7 @@ from recsys.releases import roll_back
 from recsys_site.metrics import Metrics
 from recsys_site.releases import Releases as SiteReleases
 from recsys_site.settings import SiteSettings
+from tests.http_session import HttpSession
 from tests.site.conftest import running_site, wait_for
 from tests.site.real_releases import RealReleases
 
@@ -41,13 +42,13 @@ class Reader(threading.Thread):
         self.requests = 0
 
     def run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=30, trust_env=False) as client:
+        with HttpSession(self.url) as client:
             while not self.stop.is_set():
                 for path in ASKED:
                     self.keep(path, client.get(path))
                 self.keep("newcomer", client.post("/api/recommendations", json=NEWCOMER))
 
-    def keep(self, path: str, answer: httpx.Response) -> None:
+    def keep(self, path: str, answer: requests.Response) -> None:
         self.requests += 1
         if answer.status_code != 200:
             self.wrong.append(f"{path}: {answer.status_code} {answer.text[:200]}")

@@ -153,7 +153,7 @@ SIDES = {
         imports=("recsys.contract", "recsys.errors", "recsys.object_store", "recsys.evaluation"),
         without=(
             *("airflow", "keras", "tensorflow", "recsys_dag", "trainer"),
-            *("sklearn", "psycopg", "httpx", "typer", "rich"),
+            *("sklearn", "psycopg", "requests", "typer", "rich"),
         ),
         expects=frozenset(),
     ),

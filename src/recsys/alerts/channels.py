@@ -7,28 +7,22 @@ import hmac
 import json
 import smtplib
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
-import httpx
+import requests
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from recsys.alerts.settings import AlertSettings, Kind
 from recsys.errors import ConfigurationError, ServiceUnavailableError
+from recsys.http_client import TRANSPORT_ERRORS, open_session
 
 TIMEOUT_S: Final = 10.0
 SIGNATURE: Final = "X-Recsys-Signature"
-_CUT_SHORT: Final = (
-    httpx.ReadError,
-    httpx.WriteError,
-    httpx.ReadTimeout,
-    httpx.WriteTimeout,
-    httpx.RemoteProtocolError,
-)
-"""All that can happen once a connection stands; what happens before was certainly not heard."""
 
 
 @dataclass(frozen=True)
@@ -187,28 +181,46 @@ def ping(url: str) -> None:
     Raises:
         ServiceUnavailableError: it did not answer.
     """
-    _request("heartbeat", lambda: httpx.get(url, timeout=TIMEOUT_S))
+    _request("heartbeat", "GET", url)
 
 
 def _post(name: str, url: str, body: bytes, headers: Mapping[str, str]) -> None:
-    headers = {"Content-Type": "application/json", **headers}
-    _request(name, lambda: httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_S))
+    _request(name, "POST", url, body, {"Content-Type": "application/json", **headers})
 
 
-def _request(name: str, ask: Callable[[], httpx.Response]) -> None:
+def _request(
+    name: str,
+    method: str,
+    url: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> None:
     try:
-        answer = ask()
-    except _CUT_SHORT as error:
+        with open_session(connect_attempts=2) as session:
+            response = session.request(
+                method, url, data=body, headers=headers, timeout=TIMEOUT_S, allow_redirects=False
+            )
+    except TRANSPORT_ERRORS as error:
+        if not _may_have_arrived(error):
+            raise _refused(name, type(error).__name__) from None
         raise UnansweredError(
-            f"nobody knows whether the {name} took an alert",
+            f"it is unknown whether the {name} received an alert",
             found=type(error).__name__,
             expected=f"an answer within {TIMEOUT_S:.0f} seconds",
-            hint=f"look there; if it stays so, check RECSYS_ALERT_{name.upper()}_URL",
+            hint=f"look there; if it happens again, check RECSYS_ALERT_{name.upper()}_URL",
         ) from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _refused(name, type(error).__name__) from None
-    if not answer.is_success:
-        raise _refused(name, f"HTTP {answer.status_code}")
+    if not 200 <= response.status_code < 300:
+        raise _refused(name, f"HTTP {response.status_code}")
+
+
+def _may_have_arrived(error: Exception) -> bool:
+    """Returns whether the connection was established before the error occurred."""
+    if isinstance(error, requests.ReadTimeout | requests.exceptions.ChunkedEncodingError):
+        return True
+    cause = error.args[0] if error.args else None
+    return isinstance(error, requests.ConnectionError) and isinstance(
+        cause, ProtocolError | ReadTimeoutError
+    )
 
 
 def _refused(name: str, found: str) -> ServiceUnavailableError:

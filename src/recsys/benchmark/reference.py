@@ -11,17 +11,17 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pandas as pd
 import psycopg
+import requests
 
 from recsys.object_store import ObjectStore, S3Settings
 
 
 def fetch_whole(source: str, s3: dict[str, Any], work: str) -> dict[str, Any]:
     """The zip whole in memory, extracted, its files stored."""
-    content = httpx.get(source, timeout=600).content
+    content = requests.get(source, timeout=600).content
     zipfile.ZipFile(io.BytesIO(content)).extractall(work)
     store = ObjectStore.connect(S3Settings.model_validate(s3))
     for path in Path(work).rglob("*.csv"):

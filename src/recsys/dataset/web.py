@@ -1,8 +1,7 @@
-"""A dataset on a web server: read from any offset, with what servers do wrong told apart."""
+"""A dataset on a web server, read from any offset."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +13,20 @@ from recsys.dataset.sources import Part, Source, missing, unreachable
 from recsys.errors import ConfigurationError, DatasetError
 
 if TYPE_CHECKING:
-    import httpx
+    import requests
 
     from recsys.dataset.settings import FetchSettings
 
-_BUSY: Final = {408, 416, 425, 429}
-"""Answers worth another try; 416: what was there before the cut has changed."""
+_CHUNK: Final = 1 << 18
+_MAX_REDIRECTS: Final = 5
+_RETRYABLE: Final = {408, 416, 425, 429}
+"""Status codes below 500 that another attempt may change. 416: the file has become shorter."""
 _REFUSED: Final = {401, 403, 407}
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
 class WebSource:
-    """A URL (http, https), through the proxies that the environment names."""
+    """A file at an http or https URL, read through the proxies that the environment sets."""
 
     def __init__(self, url: SplitResult, settings: FetchSettings) -> None:
         self._url = url
@@ -40,50 +41,39 @@ class WebSource:
     @contextmanager
     def open(self, start: int = 0, mark: str | None = None) -> Iterator[Part]:
         """See `Source`."""
-        import httpx
+        import requests
+        from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, ProxyError
+        from urllib3.exceptions import LocationValueError
 
-        # httpx logs whole URLs at INFO, with the secrets that a query may hold.
-        logging.getLogger("httpx").setLevel(logging.WARNING)
-        # A cache on the way may hold an md5 of last week beside a zip of today: it must ask.
+        from recsys.http_client import TRANSPORT_ERRORS, check_proxy, describe_error, open_session
+
+        url = urlunsplit(self._url)
+        check_proxy(url)
+        # A cache could return last week's md5 with today's zip: no-cache has it revalidate.
         headers = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
         if start and mark:
             headers |= {"Range": f"bytes={start}-", "If-Range": mark}
+        timeouts = (self._settings.connect_timeout_s, self._settings.read_timeout_s)
         try:
-            with (
-                self._client() as client,
-                client.stream("GET", urlunsplit(self._url), headers=headers) as response,
-            ):
-                self._check(response)
-                yield self._part(response, start, mark)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
-            raise ConfigurationError(
-                f"{self.shown} cannot be asked for", found=str(error), hint="correct the URL"
-            ) from error
-        except httpx.TransportError as error:
-            if isinstance(error, httpx.ProxyError) and str(error).startswith("407"):
+            with open_session(connect_attempts=2) as session:
+                session.max_redirects = _MAX_REDIRECTS
+                with session.get(url, headers=headers, timeout=timeouts, stream=True) as response:
+                    self._check(response)
+                    yield self._part(response, start, mark)
+        except requests.TooManyRedirects as error:
+            raise self._unusable(f"more than {_MAX_REDIRECTS} redirects") from error
+        except (InvalidSchema, InvalidURL, MissingSchema, LocationValueError) as error:
+            # The error's text contains the URL.
+            raise self._unusable(f"{type(error).__name__} in it or in a redirect") from error
+        except TRANSPORT_ERRORS as error:
+            found = describe_error(error)
+            if isinstance(error, ProxyError) and " 407 " in found:
                 raise self._refused("HTTP 407, from a proxy") from error
-            raise unreachable(self.shown, f"{type(error).__name__}: {error}") from error
+            raise unreachable(self.shown, found) from error
 
-    def _client(self) -> httpx.Client:
-        import httpx
-
-        timeout = httpx.Timeout(
-            self._settings.read_timeout_s, connect=self._settings.connect_timeout_s
-        )
-        try:
-            return httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=5)
-        except (ImportError, ValueError, httpx.InvalidURL) as error:
-            # Their text is left out: it may hold the proxy's password.
-            raise ConfigurationError(
-                "the proxy that the environment names cannot be used",
-                found=type(error).__name__,
-                expected="http://host:port",
-                hint="correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or name the host in NO_PROXY",
-            ) from error
-
-    def _check(self, response: httpx.Response) -> None:
+    def _check(self, response: requests.Response) -> None:
         status = response.status_code
-        if status >= 500 or status in _BUSY:
+        if status >= 500 or status in _RETRYABLE:
             raise unreachable(self.shown, f"HTTP {status}")
         if status in _REFUSED:
             raise self._refused(f"HTTP {status}")
@@ -92,26 +82,33 @@ class WebSource:
         encoding = response.headers.get("Content-Encoding", "identity").lower()
         if encoding in {"gzip", "x-gzip", "deflate", "br", "zstd"}:
             raise DatasetError(
-                f"{self.shown} is sent compressed, though the file itself was asked for",
+                f"{self.shown} is sent compressed, although the request forbids it",
                 found=f"Content-Encoding: {encoding}",
-                expected="the bytes that were published",
-                hint="have the web server compress neither .zip nor .md5",
+                expected="the published bytes",
+                hint="turn off compression of .zip and .md5 files in the web server",
             )
+
+    def _unusable(self, found: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.shown} cannot be requested",
+            found=found,
+            expected="an http or https URL",
+            hint="correct the dataset's source",
+        )
 
     def _refused(self, found: str) -> ConfigurationError:
         return ConfigurationError(
             f"access to {self.shown} was refused",
             found=found,
-            hint="check the URL and the credentials in it; at 407, those of the proxy",
+            hint="check the URL and its credentials; for HTTP 407 those of the proxy",
         )
 
-    def _part(self, response: httpx.Response, start: int, wanted: str | None) -> Part:
+    def _part(self, response: requests.Response, start: int, expected_mark: str | None) -> Part:
         headers = response.headers
-        mark = headers.get("ETag", "")
+        mark = headers.get("ETag")
         if not mark or mark.startswith("W/"):
             mark = headers.get("Last-Modified")
-        # As they come: what waits for a chunk to fill would be lost when the connection is cut.
-        chunks = response.iter_raw()
+        chunks = _chunks(response)
         if response.status_code == 200:
             length = headers.get("Content-Length", "")
             return Part(0, int(length) if length.isdecimal() else None, mark, chunks)
@@ -120,12 +117,24 @@ class WebSource:
             raise unreachable(
                 self.shown, f"Content-Range {headers.get('Content-Range')!r} for offset {start}"
             )
-        if wanted and mark != wanted:
-            # Such a server does not heed If-Range, and this is the end of another file.
-            raise unreachable(self.shown, f"mark {mark}, {wanted} before: it changed meanwhile")
+        if expected_mark and mark != expected_mark:
+            # The server ignores If-Range and sends the rest of a different file.
+            raise unreachable(
+                self.shown, f"ETag or date {mark} instead of {expected_mark}: the file has changed"
+            )
         return Part(start, int(match[2]) if match[2] != "*" else None, mark, chunks)
 
 
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """Yields the body's bytes as they arrive, not decoded.
+
+    `requests` would wait until a chunk is full: a stalled server would go unnoticed as long as it
+    sends a byte now and then, and an incomplete chunk would be lost with the connection.
+    """
+    while chunk := response.raw.read1(_CHUNK, decode_content=False):
+        yield chunk
+
+
 def without_secrets(url: SplitResult) -> str:
-    """The URL as messages may show it: no credentials, no query."""
+    """Returns the URL without credentials and query, for messages."""
     return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))

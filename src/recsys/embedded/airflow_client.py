@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import requests
 
 from recsys.errors import ConfigurationError, PermanentError, ServiceUnavailableError
+from recsys.http_client import TRANSPORT_ERRORS, describe_error, open_session
 
 _TIMEOUT_SECONDS = 60
 _BROKEN_SECONDS = 15
@@ -46,7 +47,7 @@ class AirflowClient:
         self.url = url
         self._login = {"username": username, "password": password}
         # The environment's proxies are not for loopback.
-        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False)
+        self._http = open_session(connect_attempts=2, use_environment=False)
         self._token: str | None = None
 
     def __enter__(self) -> AirflowClient:
@@ -86,7 +87,7 @@ class AirflowClient:
         began = time.monotonic()
         while True:
             response = self._request("GET", f"/api/v2/dags/{_part(dag_id)}")
-            if response.is_success:
+            if _is_success(response):
                 return
             errors = self._send("GET", "/api/v2/importErrors")["import_errors"]
             if time.monotonic() - began > (min(seconds, _BROKEN_SECONDS) if errors else seconds):
@@ -158,26 +159,38 @@ class AirflowClient:
 
     def _request(
         self, method: str, path: str, *, login: bool = True, **options: Any
-    ) -> httpx.Response:
+    ) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token()}"} if login else {}
         try:
-            return self._http.request(method, path, headers=headers, **options)
-        except httpx.TransportError as error:
+            return self._http.request(
+                method,
+                self.url + path,
+                headers=headers,
+                timeout=_TIMEOUT_SECONDS,
+                allow_redirects=False,
+                **options,
+            )
+        except TRANSPORT_ERRORS as error:
             raise ServiceUnavailableError(
                 "Airflow does not answer",
-                found=f"{type(error).__name__}: {error}",
+                found=describe_error(error),
                 expected=f"an answer from {self.url}",
                 hint="start it with `recsys up`",
             ) from error
 
     def _send(self, method: str, path: str, *, login: bool = True, **options: Any) -> Any:
         response = self._request(method, path, login=login, **options)
-        if response.is_success:
+        if _is_success(response):
             return response.json()
         found = f"HTTP {response.status_code} {response.text}"
-        if response.is_server_error:
+        if response.status_code >= 500:
             raise ServiceUnavailableError(f"Airflow failed at {method} {path}", found=found)
         raise PermanentError(f"Airflow refused {method} {path}", found=found)
+
+
+def _is_success(response: requests.Response) -> bool:
+    # Not `response.ok`, which is also true of a redirect.
+    return 200 <= response.status_code < 300
 
 
 def _last_words(error: Mapping[str, Any]) -> str:

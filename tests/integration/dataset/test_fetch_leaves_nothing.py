@@ -171,8 +171,7 @@ def environment(s3: S3Settings) -> dict[str, str]:
 CHILD = """
 import pathlib, re, sys
 from recsys.dataset import fetch_dataset, read_source_md5
-from recsys.object_store import ObjectStore
-from recsys.settings import S3Settings
+from recsys.object_store import ObjectStore, S3Settings
 
 def peak():
     # Not getrusage: its peak is that of the process that started this one, if that was larger.

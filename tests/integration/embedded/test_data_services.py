@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
-import httpx
 import psutil
 import psycopg
 import pytest
@@ -21,6 +20,7 @@ from recsys.embedded.processes import Service, is_alive
 from recsys.embedded.s3 import BUCKET, S3
 from recsys.errors import ConfigurationError
 from recsys.object_store import ObjectStore, S3Settings
+from tests.http_session import HttpSession
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +139,11 @@ def test_no_port_serves_objects_without_credentials(running: Home, part: str) ->
     server.client().put_object(Bucket=BUCKET, Key="private", Body=b"not for everyone")
     port = running.ports(server.port_names)[f"{part}.port"]
     path = "1,01637037d6" if part == "volume" else f"buckets/{BUCKET}/private"
-    for url in (f"http://127.0.0.1:{port}/{path}", f"http://127.0.0.1:{port}/{BUCKET}/private"):
-        answer = httpx.get(url, trust_env=False)
-        assert answer.status_code in {400, 401, 403, 404}
-        assert b"not for everyone" not in answer.content
+    with HttpSession(f"http://127.0.0.1:{port}") as session:
+        for one in (f"/{path}", f"/{BUCKET}/private"):
+            response = session.get(one)
+            assert response.status_code in {400, 401, 403, 404}
+            assert b"not for everyone" not in response.content
     server.client().delete_object(Bucket=BUCKET, Key="private")
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import psutil
 import psycopg
 import pytest
@@ -21,6 +20,7 @@ from recsys.embedded import site, stack
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.site import Site
+from tests.http_session import HttpSession
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def test_the_site_waits_for_a_release_and_heals_after_a_kill(server: Site) -> No
     known = server.status()
     assert known.running
     assert known.detail == "no release was promoted yet"
-    page = httpx.get(server.address(), trust_env=False)
+    with HttpSession(server.address()) as session:
+        page = session.get("/")
     assert page.status_code == 503
     assert "none was promoted yet" in page.text
     assert known.pid is not None

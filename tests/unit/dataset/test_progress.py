@@ -11,7 +11,7 @@ MB = 1_000_000
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level("INFO", logger="recsys.progress")
+    caplog.set_level("INFO", logger="recsys.dataset")
     return caplog
 
 

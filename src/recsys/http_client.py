@@ -1,0 +1,141 @@
+"""HTTP sessions: what this project needs of `requests` beyond its defaults, in one place."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.utils import (
+    get_auth_from_url,
+    get_environ_proxies,
+    select_proxy,
+)
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import Retry, parse_url
+
+from recsys.errors import ConfigurationError
+
+TRANSPORT_ERRORS = (requests.RequestException, HTTPError)
+"""All errors of a request. `requests` does not translate those of a body that is read raw."""
+
+
+def open_session(*, connect_attempts: int = 1, use_environment: bool = True) -> requests.Session:
+    """Opens a session whose credentials come from the URL only; close it, or use it in a ``with``.
+
+    Args:
+        connect_attempts: maximum attempts to connect for each request. Nothing has been sent when
+            connecting fails, so repeating it is always safe.
+        use_environment: whether proxies (``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``,
+            ``NO_PROXY``) and certificate bundles (``REQUESTS_CA_BUNDLE``, ``SSL_CERT_FILE``,
+            ``SSL_CERT_DIR``) are taken from the environment.
+    """
+    # urllib3 logs the paths and queries of URLs, which may contain secrets: at DEBUG for each
+    # request, at WARNING for each repeated connection.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    session = _Session()
+    session.trust_env = use_environment
+    session.auth = _UrlCredentials()
+    if use_environment:
+        session.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or True
+    retries = Retry(
+        total=None,
+        connect=connect_attempts - 1,
+        read=False,
+        redirect=False,
+        status=0,
+        other=0,
+        backoff_factor=0.25,
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retries))
+    return session
+
+
+def check_proxy(url: str) -> None:
+    """Checks the proxy that the environment sets for a URL.
+
+    Raises:
+        ConfigurationError: the proxy's URL is malformed, or its scheme is not http or https. The
+            message does not contain the URL, because that may contain a password.
+    """
+    proxy = select_proxy(url, _with_scheme(get_environ_proxies(url)))
+    if not proxy:
+        return
+    try:
+        parsed = parse_url(proxy)
+        found = f"scheme {parsed.scheme}" if parsed.host else "a URL without a host"
+        is_usable = parsed.scheme in ("http", "https") and bool(parsed.host)
+    except LocationParseError:
+        found, is_usable = "a malformed URL", False
+    if not is_usable:
+        raise ConfigurationError(
+            "the proxy in the environment cannot be used",
+            found=found,
+            expected="http://host:port",
+            hint="correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or add the host to NO_PROXY",
+        )
+
+
+def describe_error(error: BaseException) -> str:
+    """Describes the innermost cause of a request's error: the outer ones contain the whole URL."""
+    cause = error
+    while inner := _inner_error(cause):
+        cause = inner
+    text = cause.args[0] if cause.args and isinstance(cause.args[0], str) else str(cause)
+    return f"{type(cause).__name__}: {text}"
+
+
+def _inner_error(error: BaseException) -> Exception | None:
+    inside = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args)
+    return next((one for one in inside if isinstance(one, Exception)), None)
+
+
+def _with_scheme(proxies: Mapping[str, str]) -> dict[str, str]:
+    """Adds ``http://`` where it is missing: `requests` takes the host of ``proxy:3128`` for it."""
+    return {
+        kind: proxy if "://" in proxy or kind == "no_proxy" else f"http://{proxy}"
+        for kind, proxy in proxies.items()
+    }
+
+
+class _UrlCredentials(AuthBase):
+    """Basic authentication with the credentials in the URL, in UTF-8.
+
+    As the session's own authentication it also keeps `requests` from reading ``~/.netrc``, which
+    would take precedence over the URL.
+    """
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        user, password = get_auth_from_url(request.url or "")
+        if not user and not password:
+            return request
+        return HTTPBasicAuth(user.encode(), password.encode())(request)
+
+
+class _Session(requests.Session):
+    """A session that applies the rules above to redirects, too."""
+
+    def merge_environment_settings(self, *args: Any, **options: Any) -> Any:
+        """Completes the URLs of the environment's proxies."""
+        settings = super().merge_environment_settings(*args, **options)
+        settings["proxies"] = _with_scheme(settings["proxies"])
+        return settings
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Removes credentials that the new host must not get; adds none from ``~/.netrc``."""
+        old, new = response.request.url or "", prepared_request.url or ""
+        if self.should_strip_auth(old, new):
+            prepared_request.headers.pop("Authorization", None)
+
+    def rebuild_proxies(
+        self, prepared_request: requests.PreparedRequest, proxies: dict[str, str] | None
+    ) -> dict[str, str]:
+        """Chooses the proxy anew: given the first one, `requests` would ignore ``NO_PROXY``."""
+        return _with_scheme(super().rebuild_proxies(prepared_request, {}))
