@@ -98,9 +98,7 @@ class StoredCheckpoints:
     def __init__(self, store: _Store, release_id: str, fingerprint: str) -> None:
         self._store = store
         self._fingerprint = fingerprint
-        self._keys = {
-            phase: contract.release_key(release_id, f"checkpoints/{phase}.npz") for phase in PHASES
-        }
+        self._keys = {phase: contract.checkpoint_key(release_id, phase) for phase in PHASES}
         self._next = time.monotonic()
 
     def load(self, phase: str) -> Checkpoint | None:

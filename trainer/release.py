@@ -73,7 +73,7 @@ def make_release(
             log.info("wrote %s", key)
         xcom = Path(given.xcom_dir)
         if xcom.is_dir():
-            (xcom / "return.json").write_text(json.dumps({"manifest_key": key}))
+            (xcom / contract.XCOM_FILE).write_text(json.dumps({"manifest_key": key}))
     checkpoints.clear()
     return complete is None
 

@@ -79,7 +79,7 @@ def test_another_build_does_not_use_it(bench: Bench) -> None:
 @pytest.mark.parametrize("keep", [0, 40, -30])
 def test_a_torn_one_is_not_used(bench: Bench, keep: int) -> None:
     _checkpoints(bench).save(PHASE, FOUND)
-    key = contract.release_key(RELEASE, f"checkpoints/{PHASE}.npz")
+    key = contract.checkpoint_key(RELEASE, PHASE)
     bench.store.put_bytes(key, bench.store.get_bytes(key)[:keep])
     assert _checkpoints(bench).load(PHASE) is None
 

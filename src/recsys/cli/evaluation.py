@@ -16,7 +16,7 @@ import typer
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, choose_source
-from recsys.contract import TrainerSettings
+from recsys.contract import REPORT_FILE, TrainerSettings
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
@@ -34,7 +34,6 @@ _SHOWN: Final = {
     "coverage": "cover",
     "fit_s": "fit s",
 }
-_REPORT_FILE: Final = "report.html"
 LIVE: Final = "live"
 _SEED: Final = TrainerSettings().seed
 
@@ -231,7 +230,7 @@ def _stack_is_up(home: Home) -> bool:
 def _write_report(folder: Path, trained: Any) -> Path:
     from recsys.reports import render_report
 
-    path = folder / _REPORT_FILE
+    path = folder / REPORT_FILE
     html = render_report(metrics=trained.metrics, history=trained.history, lineage=trained.lineage)
     path.write_text(html, encoding="utf-8")
     return path

@@ -13,6 +13,7 @@ from pydantic import (
 
 PUBLIC_MODEL_KEY: Final = "latest_model.keras"
 PUBLIC_POINTER_KEY: Final = "latest.json"
+RELEASES_PREFIX: Final = "releases/"
 RELEASE_ID_TAG: Final = "release-id"
 """S3 user metadata of the public model: the release that it is a copy of."""
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -52,24 +53,49 @@ def _check_name(name: str) -> str:
     return name
 
 
+def dataset_prefix(md5: str) -> str:
+    """Prefix of the raw files of a dataset, ending in a slash."""
+    return f"datasets/{check_md5(md5)}/"
+
+
 def dataset_key(md5: str, name: str) -> str:
     """S3 key of a raw file of a dataset, e.g. ``datasets/<md5>/dataset.zip``."""
-    return f"datasets/{check_md5(md5)}/{_check_name(name)}"
+    return dataset_prefix(md5) + _check_name(name)
+
+
+def features_prefix(md5: str) -> str:
+    """Prefix of all objects made from a dataset, ending in a slash."""
+    return f"features/{check_md5(md5)}/"
 
 
 def features_key(md5: str, name: str) -> str:
     """S3 key of a file made from a dataset, e.g. ``features/<md5>/interactions.parquet``."""
-    return f"features/{check_md5(md5)}/{_check_name(name)}"
+    return features_prefix(md5) + _check_name(name)
+
+
+def drift_key(md5: str, champion_md5: str) -> str:
+    """S3 key of the drift of a dataset against the champion's, e.g. ``.../drift/<md5>.json``."""
+    return f"{features_prefix(md5)}drift/{check_md5(champion_md5)}.json"
+
+
+def spark_prefix(md5: str) -> str:
+    """Prefix of what Spark's driver and executors exchange, ending in a slash."""
+    return features_prefix(md5) + "spark/"
 
 
 def release_prefix(release_id: str) -> str:
     """Prefix of all objects of a release, ending in a slash."""
-    return f"releases/{check_release_id(release_id)}/"
+    return f"{RELEASES_PREFIX}{check_release_id(release_id)}/"
 
 
 def release_key(release_id: str, name: str) -> str:
     """S3 key of an artifact of a release, e.g. ``releases/<id>/model.keras``."""
     return release_prefix(release_id) + _check_name(name)
+
+
+def checkpoint_key(release_id: str, phase: str) -> str:
+    """S3 key of the trainer's checkpoint of a phase, deleted when the training is complete."""
+    return release_key(release_id, f"checkpoints/{phase}.npz")
 
 
 DATASET_FILE: Final = "dataset.zip"

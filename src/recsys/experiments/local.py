@@ -29,7 +29,6 @@ from recsys.features import make_features
 from recsys.trainer_process import LocalTrainer
 
 FEATURES: Final = (contract.INTERACTIONS_FILE, contract.MOVIES_FILE)
-_LINEAGE_FILE: Final = "lineage.json"
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def train_locally(
 def read_trained(folder: Path) -> Trained:
     """What an earlier local training wrote; raises ArtifactError if it cannot be read."""
     read: list[dict[str, Any]] = []
-    for name in (contract.METRICS_FILE, contract.HISTORY_FILE, _LINEAGE_FILE):
+    for name in (contract.METRICS_FILE, contract.HISTORY_FILE, contract.LINEAGE_FILE):
         try:
             read.append(json.loads((folder / name).read_bytes()))
         except (OSError, ValueError) as error:

@@ -172,14 +172,9 @@ def check_drift(drift: Drift, settings: DriftSettings) -> None:
         )
 
 
-def drift_key(md5: str, champion_md5: str) -> str:
-    """Where the drift of a dataset against the champion's is stored, beside its features."""
-    return contract.features_key(md5, f"drift/{contract.check_md5(champion_md5)}.json")
-
-
 def read_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | None:
     """The stored drift of a pair of datasets; None if it was not measured or cannot be read."""
-    key = drift_key(md5, champion_md5)
+    key = contract.drift_key(md5, champion_md5)
     if store.head(key) is None:
         return None
     try:
@@ -212,7 +207,7 @@ def measure_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | No
             _ids(store, which, folder / f"{which.md5}.parquet") for which in (stats, then)
         )
     drift = compute_drift(stats, then, now_ids, then_ids)
-    store.put_bytes(drift_key(md5, champion_md5), drift.to_json())
+    store.put_bytes(contract.drift_key(md5, champion_md5), drift.to_json())
     return drift
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from recsys import contract, ledger, releases, vectors
@@ -112,7 +113,7 @@ def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
     for table in _TOWERS:
         artifact = manifest.artifact(table.artifact or "")
         with scratch_folder("towers") as work:
-            path = work / "towers.parquet"
+            path = work / Path(artifact.name).name
             services.store.download(artifact.key, path, artifact.sha256)
             ids, towers, extra = vectors.read_vectors(path)
         loaded[table.name] = load_table(services, run, table, ids, towers, extra)

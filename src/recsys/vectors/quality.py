@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from recsys import contract
 from recsys.vectors.movie_vectors import MovieVectors, compute_movie_vectors, read_movies
 
 LIKED_STARS: Final = 4.0
@@ -132,7 +133,7 @@ def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
     Returns:
         None if no user liked a movie in both parts.
     """
-    table = pl.scan_parquet(folder / "interactions.parquet")
+    table = pl.scan_parquet(folder / contract.INTERACTIONS_FILE)
     users = table.select(pl.col("userId").unique()).collect(engine="streaming")["userId"]
     chosen = _some(users.to_numpy(), SAMPLE_USERS)
     rows = (
@@ -140,7 +141,7 @@ def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
         .select("userId", "movieId", "rating", "split")
         .collect(engine="streaming")
     )
-    return quality_table(rows, read_movies(folder / "movies.parquet"), dim=dim)
+    return quality_table(rows, read_movies(folder / contract.MOVIES_FILE), dim=dim)
 
 
 def quality_table(

@@ -12,7 +12,7 @@ import pytest
 from recsys import contract, features, ledger, monitoring, pipeline
 from recsys.contract import Build, FeatureSettings
 from recsys.errors import DatasetError, ServiceUnavailableError
-from recsys.features import DriftSettings, drift
+from recsys.features import DriftSettings
 from recsys.gate import GateSettings, judge
 from recsys.object_store import ObjectStore
 from recsys.releases import promote_release
@@ -81,7 +81,7 @@ def test_drift_is_measured_once_and_again_when_its_features_changed(
     first = features.measure_drift(md5, champion, services.store)
     assert first is not None
     marked = first.model_copy(update={"new_users": 0.123})
-    services.store.put_bytes(drift.drift_key(md5, champion), marked.to_json())
+    services.store.put_bytes(contract.drift_key(md5, champion), marked.to_json())
     assert features.measure_drift(md5, champion, services.store) == marked
     make_again = FeatureSettings(holdout_share=0.3)
     features.generate_data_frames(md5, services.store, make_again, tmp_path)
@@ -89,7 +89,7 @@ def test_drift_is_measured_once_and_again_when_its_features_changed(
     assert again is not None
     assert again.new_users == first.new_users
     assert again.sha256 != first.sha256
-    services.store.put_bytes(drift.drift_key(md5, champion), b'{"md5": ')
+    services.store.put_bytes(contract.drift_key(md5, champion), b'{"md5": ')
     assert features.measure_drift(md5, champion, services.store) == again
 
 
