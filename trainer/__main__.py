@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from recsys import contract
 from recsys.contract import ExitCode, TrainerInput, TrainerSettings
@@ -27,6 +27,7 @@ from recsys.errors import (
     PermanentError,
     TrainingError,
     TransientError,
+    first_invalid_field,
 )
 from trainer.config import (
     ENVIRONMENT_PREFIX,
@@ -136,7 +137,7 @@ def main(
                 _train_locally(options, environ, architecture)
             else:
                 given = _input(environ)
-                store = _connect(given, environ)
+                store = _connect(environ)
                 if not _run(options.command, store, given, environ, termination, architecture):
                     # The stored log tells of the training: it stays.
                     return ExitCode.OK
@@ -284,32 +285,18 @@ def _input(environ: Mapping[str, str]) -> TrainerInput:
             hint="`python -m trainer --help` lists what the trainer is told",
         ) from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
+        invalid = first_invalid_field(error)
         raise ConfigurationError(
-            f"the trainer's input makes no sense: {error.title}.{field}: {first['msg']}",
-            found=first["input"],
+            f"the trainer's input is invalid: {error.title}.{invalid}", found=invalid.value
         ) from error
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
 
 
-def _connect(given: TrainerInput, environ: Mapping[str, str]) -> ObjectStore:
+def _connect(environ: Mapping[str, str]) -> ObjectStore:
     from recsys.object_store import ObjectStore, S3Settings
 
-    access_key, secret_key = (environ.get(name) for name in contract.SECRET_ENV)
-    try:
-        return ObjectStore.connect(
-            S3Settings(
-                bucket=given.s3_bucket,
-                endpoint=given.s3_endpoint,
-                region=given.s3_region,
-                access_key=SecretStr(access_key) if access_key else None,
-                secret_key=SecretStr(secret_key) if secret_key else None,
-            )
-        )
-    except ValueError as error:  # boto3's own refusal of an endpoint, a region or a bucket
-        raise ConfigurationError("the S3 settings make no sense", found=str(error)) from error
+    return ObjectStore.connect(S3Settings.from_environment(environ))
 
 
 def _exit_code(error: BaseException) -> ExitCode:

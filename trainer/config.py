@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.contract import BuildSettings
-from recsys.errors import ConfigurationError
+from recsys.errors import ConfigurationError, first_invalid_field
 
 
 class _Section(BaseModel):
@@ -242,11 +242,13 @@ def build_settings(settings: dict[str, Any]) -> BuildSettings:
 
 
 def _refusal(what: str, error: ValidationError) -> ConfigurationError:
-    first = error.errors(include_url=False, include_input=True)[0]
-    field = ".".join(map(str, first["loc"]))
-    known = "extra" not in first["type"]
+    invalid = first_invalid_field(error)
     return ConfigurationError(
-        f"{what} make no sense: {field}: {first['msg']}",
-        found=first["input"],
-        hint=f"correct {field}" if known else f"remove {field}, or correct its name",
+        f"{what} are invalid: {invalid}",
+        found=invalid.value,
+        hint=(
+            f"remove {invalid.name}, or correct its name"
+            if invalid.is_unknown
+            else f"correct {invalid.name}"
+        ),
     )

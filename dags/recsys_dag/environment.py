@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, SettingsError
 
-from recsys.errors import ConfigurationError
+from recsys.errors import ConfigurationError, first_invalid_field
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,14 +32,14 @@ def read(
     except SettingsError as error:
         field = re.search(r'field "(\w+)"', str(error))
         raise ConfigurationError(
-            f"{prefix}{field[1].upper() if field else '*'} makes no sense",
-            found="what is no JSON",
+            f"{prefix}{field[1].upper() if field else '*'} is invalid",
+            found="text that is not JSON",
             hint=hint,
         ) from error
     except ValidationError as error:
-        place, said = _first(error)
+        invalid = first_invalid_field(error)
         raise ConfigurationError(
-            f"{prefix}{place.upper()} makes no sense", found=said, hint=hint
+            f"{prefix}{invalid.name.upper()} is invalid", found=invalid.message, hint=hint
         ) from error
 
 
@@ -57,13 +57,6 @@ def read_json(model: type[Model], variable: str, expected: str) -> Model:
     try:
         return model.model_validate_json(os.environ.get(variable) or "{}")
     except ValidationError as error:
-        place, said = _first(error)
         raise ConfigurationError(
-            f"{variable} makes no sense", found=f"{place or 'document'}: {said}", expected=expected
+            f"{variable} is invalid", found=str(first_invalid_field(error)), expected=expected
         ) from error
-
-
-def _first(error: ValidationError) -> tuple[str, str]:
-    """The place and the message of the first mistake, without the value: it may be a secret."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    return ".".join(map(str, first["loc"])), first["msg"]

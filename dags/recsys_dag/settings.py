@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys.contract import BuildSettings
+from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, ENV_S3_REGION, BuildSettings
 from recsys.database import PostgresSettings
 from recsys.dataset import DEFAULT_SOURCE
 from recsys.features import DriftSettings
@@ -103,13 +103,14 @@ def services() -> Services:
     )
     return Services(
         postgres=PostgresSettings.model_validate({"dsn": dsn}),
-        s3=S3Settings.model_validate(
+        s3=S3Settings.from_environment(
             {
-                "bucket": bucket,
-                "endpoint": extra.get("endpoint_url"),
-                "region": extra.get("region_name", "us-east-1"),
-                "access_key": s3.login or None,
-                "secret_key": s3.password or None,
+                **os.environ,
+                ENV_S3_BUCKET: bucket,
+                ENV_S3_ENDPOINT: extra.get("endpoint_url") or "",
+                ENV_S3_REGION: extra.get("region_name") or "",
+                "AWS_ACCESS_KEY_ID": s3.login or "",
+                "AWS_SECRET_ACCESS_KEY": s3.password or "",
             }
         ),
     )

@@ -1,18 +1,24 @@
-"""Errors of the domain: permanent ones fail at once, transient ones are worth another try.
+"""Errors of the domain: permanent ones fail at once, transient ones are retried.
 
-Every message says what was found, what was expected, and what to do about it.
+Every message states what was found, what was expected, and what to do about it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class RecsysError(Exception):
-    """Base of all errors that the domain raises on purpose.
+    """Base class of all errors that the domain raises deliberately.
 
     Args:
         message: what went wrong, in one sentence.
-        found: what was there.
-        expected: what should have been there.
+        found: the actual value or state.
+        expected: the correct value or state.
         hint: what the reader can do about it.
     """
 
@@ -36,55 +42,82 @@ class RecsysError(Exception):
         return "; ".join(parts)
 
 
+@dataclass(frozen=True)
+class InvalidField:
+    """A field that failed validation; its string is "name: message".
+
+    Attributes:
+        name: path of the field, joined with dots; "document" if the whole input is invalid.
+        message: why it is invalid.
+        value: the rejected value, which may be a secret: it is not part of the string.
+        is_unknown: whether the model has no such field.
+    """
+
+    name: str
+    message: str
+    value: object = field(repr=False)
+    is_unknown: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
+
+def first_invalid_field(error: ValidationError) -> InvalidField:
+    """Returns the first of the invalid fields that pydantic reports."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(map(str, first["loc"])) or "document"
+    return InvalidField(name, first["msg"], first["input"], "extra" in first["type"])
+
+
 def _shorten(value: object, limit: int = 200) -> str:
-    """Makes a value from outside safe for one line of a log: printable and bounded."""
+    """Makes external text safe for one line of a log: printable, at most ``limit`` characters."""
     text = value if isinstance(value, str) else repr(value)
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 class PermanentError(RecsysError):
-    """Trying again cannot help: bad data, bad configuration, a broken artifact."""
+    """A retry cannot succeed: bad data, bad configuration, a damaged artifact."""
 
 
 class TransientError(RecsysError):
-    """Trying again later may help: a server that is down, a lock that is held."""
+    """A later retry may succeed: a server is down, a lock is taken."""
 
 
 class ConfigurationError(PermanentError):
-    """A setting is missing or makes no sense."""
+    """A setting is missing or invalid."""
 
 
 class DatasetError(PermanentError):
-    """The dataset, its md5 or its archive is not what it should be."""
+    """The dataset, its md5 or its archive is missing or invalid."""
 
 
 class ArtifactError(PermanentError):
-    """A stored file is missing, changed, or not what its manifest says."""
+    """A stored file is missing, changed, or differs from its manifest."""
 
 
 class TrainingError(PermanentError):
-    """The trainer refused its input or ended without a manifest."""
+    """The trainer rejected its input or ended without a manifest."""
 
 
 class EvaluationError(PermanentError):
-    """What a candidate saved cannot be measured: pairs are missing, doubled or not numbers."""
+    """The answers of a candidate cannot be evaluated: missing, duplicate or not finite."""
 
 
 class VectorError(PermanentError):
-    """Vectors have a wrong dimension, count or value, or their index does not answer well."""
+    """Vectors have a wrong dimension, count or value, or their index finds too few neighbors."""
 
 
 class UnknownIdError(PermanentError):
-    """There is no vector for the user or movie that was asked for."""
+    """The requested user or movie has no vector."""
 
 
 class LedgerError(PermanentError):
-    """The ledger refuses what was asked: an unknown release, a move that is not allowed."""
+    """The ledger rejects an operation: an unknown release, a forbidden change of state."""
 
 
 class SourceUnreachableError(TransientError):
-    """The dataset's source does not answer; this is never the same as "unchanged"."""
+    """The dataset's source does not answer; this never counts as "unchanged"."""
 
 
 class ServiceUnavailableError(TransientError):
@@ -92,12 +125,12 @@ class ServiceUnavailableError(TransientError):
 
 
 class DiskFullError(TransientError):
-    """The disk for temporary files is full; others may free it before the next try."""
+    """The disk for temporary files is full; space may be free before the next attempt."""
 
 
 class StaleError(PermanentError):
-    """No run has ended well for longer than the operator allows."""
+    """No run has succeeded for longer than the operator allows."""
 
 
 class LockedError(TransientError):
-    """Someone else holds the promotion lock."""
+    """Another process holds the promotion lock."""

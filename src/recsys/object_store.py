@@ -1,6 +1,6 @@
-"""The object store: whole, checked reads and writes on any S3 server.
+"""The object store: complete, verified reads and writes on any S3 server.
 
-Correctness never leans on bucket versioning or conditional writes, because servers differ.
+Nothing here depends on bucket versioning or conditional writes, because not all servers have them.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import (
@@ -23,6 +23,7 @@ from recsys.errors import (
     PermanentError,
     ServiceUnavailableError,
     TransientError,
+    first_invalid_field,
 )
 
 if TYPE_CHECKING:
@@ -32,16 +33,16 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
 _PART = 8 << 20
-"""boto3 sends what is at least so large in parts."""
+"""boto3 uploads files of at least this size in parts."""
 _NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 _BUSY = {408, 429}
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
 class S3Settings(BaseSettings):
-    """Where the object store is; environment: ``RECSYS_S3_*`` and ``AWS_*`` for the secrets."""
+    """Address and credentials of the object store: ``RECSYS_S3_*`` and ``AWS_*``."""
 
-    # Compose and Kubernetes pass unset variables as empty strings; a rejected value may be secret.
+    # Compose and Kubernetes pass unset variables as empty strings. A rejected value may be secret.
     model_config = SettingsConfigDict(
         env_prefix="RECSYS_S3_",
         env_ignore_empty=True,
@@ -54,17 +55,47 @@ class S3Settings(BaseSettings):
     region: str = "us-east-1"
     access_key: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     secret_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
-    max_attempts: int = Field(default=8, ge=1, description="tries of one request, with backoff")
+    max_attempts: int = Field(default=8, ge=1, description="maximum attempts per request")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> S3Settings:
+        """Reads the settings from environment variables; empty ones count as unset.
+
+        Args:
+            environ: the variables; those of this process if not given.
+
+        Raises:
+            ConfigurationError: a variable is missing or invalid. The error does not show values.
+        """
+        try:
+            return cls() if environ is None else cls.model_validate(cls._values(environ))
+        except ValidationError as error:
+            raise ConfigurationError(
+                "the S3 settings are missing or invalid",
+                found=f"{cls.__name__}.{first_invalid_field(error)}",
+                expected="RECSYS_S3_BUCKET, RECSYS_S3_ENDPOINT, and AWS_* secrets",
+                hint="set these environment variables, or correct the connection recsys_s3",
+            ) from error
+
+    @classmethod
+    def _values(cls, environ: Mapping[str, str]) -> dict[str, object]:
+        """All fields: pydantic would read missing ones from this process's environment."""
+        values: dict[str, object] = {}
+        for name, field in cls.model_fields.items():
+            variable = str(field.validation_alias or f"RECSYS_S3_{name.upper()}")
+            default = "" if field.is_required() else field.default
+            values[name] = environ.get(variable) or default
+        return values
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What the store says of an object.
+    """Properties of a stored object.
 
     Attributes:
-        key: where it is.
+        key: its key in the bucket.
         size: bytes.
-        metadata: user metadata, lower-case names.
+        metadata: user metadata, with lower-case names.
     """
 
     key: str
@@ -73,7 +104,7 @@ class StoredObject:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file as 64 hex digits, in constant memory."""
+    """Computes the sha256 of a file, 64 hex digits, in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -92,10 +123,10 @@ class ObjectStore:
 
     @classmethod
     def connect(cls, settings: S3Settings) -> ObjectStore:
-        """Makes a store from settings; opens no connection yet.
+        """Creates a store from settings; opens no connection yet.
 
         Raises:
-            ConfigurationError: the settings make no sense.
+            ConfigurationError: the settings are invalid.
         """
         import boto3
         from botocore.config import Config
@@ -121,27 +152,27 @@ class ObjectStore:
             )
         except (BotoCoreError, ValueError) as error:
             raise ConfigurationError(
-                "the S3 settings make no sense",
+                "the S3 settings are invalid",
                 found=str(error),
                 hint="correct RECSYS_S3_* and AWS_*, or the connection recsys_s3",
             ) from error
         return cls(client, settings.bucket)
 
     def check(self) -> None:
-        """Raises unless the bucket answers and the credentials are good for it."""
+        """Raises an error unless the bucket exists and the credentials give access to it."""
         from botocore.exceptions import ClientError
 
         with self._errors("the bucket"):
             try:
                 self._client.head_bucket(Bucket=self.bucket)
             except ClientError as error:
-                # The answer to a HEAD has no body that could say NoSuchBucket.
+                # The response to a HEAD has no body, so no error code NoSuchBucket.
                 if error.response.get("Error", {}).get("Code") in _NOT_FOUND:
                     raise self._no_bucket() from error
                 raise
 
     def put_bytes(self, key: str, data: bytes, metadata: dict[str, str] | None = None) -> None:
-        """Writes an object whole; the server verifies its sha256."""
+        """Writes an object atomically; the server verifies its sha256."""
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         with self._errors(key):
             self._client.put_object(
@@ -159,13 +190,13 @@ class ObjectStore:
         metadata: dict[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Uploads a file, in parts where it is large; it becomes visible whole or not at all.
+        """Uploads a file, in parts if it is large; the object appears complete or not at all.
 
         Args:
-            key: where it goes.
+            key: the key of the new object.
             path: the file.
             metadata: user metadata.
-            progress: told how many bytes were sent since it was last told, on any thread.
+            progress: called with the bytes sent since its last call, on any thread.
         """
         with self._errors(key):
             self._client.upload_file(
@@ -179,10 +210,10 @@ class ObjectStore:
             self._abort_uploads(key)
 
     def _abort_uploads(self, key: str) -> None:
-        """Frees the parts that an uploader left behind which was killed; nobody sees them.
+        """Deletes the invisible parts that a killed upload left behind.
 
-        One that is still at work (a task whose heartbeat was lost) sends the same bytes again: it
-        fails, and finds the object when it tries again.
+        If another process is still uploading the same key (a task whose heartbeat was lost), its
+        upload fails, and its retry finds the object.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -194,11 +225,12 @@ class ObjectStore:
                         Bucket=self.bucket, Key=key, UploadId=upload["UploadId"]
                     )
         except (BotoCoreError, ClientError) as error:
-            # The object is there. Not every account may list uploads; a lifecycle rule does it too.
-            log.warning("parts of broken uploads of %s may be left: %s", key, error)
+            # The object is complete. Listing uploads needs a right that not every account has;
+            # a lifecycle rule of the bucket can delete the parts, too.
+            log.warning("parts of incomplete uploads of %s may remain: %s", key, error)
 
     def get_bytes(self, key: str) -> bytes:
-        """Reads an object whole.
+        """Reads a whole object.
 
         Raises:
             ArtifactError: there is no such object.
@@ -207,13 +239,13 @@ class ObjectStore:
             return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
     def chunks(self, key: str, start: int = 0) -> Iterator[bytes]:
-        """Reads an object piece by piece, from the byte ``start`` on.
+        """Reads an object in chunks, starting at byte ``start``.
 
         Raises:
             ArtifactError: there is no such object.
         """
         with self._errors(key):
-            # Not "bytes=0-" from the start: an empty object has no byte 0, and that is an error.
+            # No "bytes=0-": for an empty object that range is an error.
             answer = (
                 self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={start}-")
                 if start
@@ -222,12 +254,12 @@ class ObjectStore:
             yield from answer["Body"].iter_chunks(_CHUNK)
 
     def download(self, key: str, path: Path, sha256: str | None = None) -> None:
-        """Downloads to ``path``, which appears whole and checked or not at all.
+        """Downloads an object to ``path``, which appears complete and verified or not at all.
 
         Args:
             key: the object.
-            path: the file to make; its folder must exist.
-            sha256: 64 hex digits that the content must have.
+            path: the new file; its folder must exist.
+            sha256: the expected sha256, 64 hex digits.
 
         Raises:
             ArtifactError: there is no such object, or its sha256 differs.
@@ -241,24 +273,24 @@ class ObjectStore:
                     file.write(chunk)
             if sha256 is not None and digest.hexdigest() != sha256:
                 raise ArtifactError(
-                    f"{key} is not the file that was stored",
+                    f"{key} has changed since it was stored",
                     found=f"sha256 {digest.hexdigest()}",
                     expected=f"sha256 {sha256}",
-                    hint="the object was changed or damaged; restore it or roll back",
+                    hint="restore the object, or roll back to another release",
                 )
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
     def sha256(self, key: str) -> str:
-        """sha256 of an object's content as the store gives it, 64 hex digits."""
+        """Computes the sha256 of an object's content, 64 hex digits, by reading it."""
         digest = hashlib.sha256()
         for chunk in self.chunks(key):
             digest.update(chunk)
         return digest.hexdigest()
 
     def head(self, key: str) -> StoredObject | None:
-        """What the store says of an object, or None if there is none."""
+        """Returns the properties of an object, or None if it does not exist."""
         from botocore.exceptions import ClientError
 
         with self._errors(key):
@@ -282,7 +314,7 @@ class ObjectStore:
             )
 
     def keys(self, prefix: str) -> list[str]:
-        """All keys below a prefix, sorted (servers list in orders of their own)."""
+        """Returns all keys with a prefix, sorted; servers list them in different orders."""
         found: list[str] = []
         with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -293,14 +325,14 @@ class ObjectStore:
         return sorted(found)
 
     def delete(self, keys: list[str]) -> None:
-        """Deletes objects; one that is gone already is no error."""
+        """Deletes objects; a key that does not exist is not an error."""
         for key in keys:
             with self._errors(key):
                 self._client.delete_object(Bucket=self.bucket, Key=key)
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
-        """Turns the client's errors into the domain's."""
+        """Translates the errors of boto3 into those of the domain."""
         from boto3.exceptions import S3UploadFailedError
         from botocore.exceptions import (
             BotoCoreError,
@@ -320,14 +352,14 @@ class ObjectStore:
             ) from error
         except ParamValidationError as error:
             raise ConfigurationError(
-                f"no request for {what} can be made",
+                f"the request for {what} is invalid",
                 found=str(error),
                 hint="correct the bucket's name in the settings",
             ) from error
         except BotoCoreError as error:
             raise self._unavailable(str(error)) from error
         except S3UploadFailedError as error:
-            # upload_file hides the server's answer in an error of its own.
+            # upload_file wraps the server's response in its own error.
             raise self._translate(error.__context__, what) from error
 
     def _translate(self, error: object, what: str) -> PermanentError | TransientError:
@@ -360,5 +392,5 @@ class ObjectStore:
             "S3 does not answer",
             found=found,
             expected=f"an answer from {self._client.meta.endpoint_url}",
-            hint="start it, or correct the endpoint; `recsys doctor` tells which server is down",
+            hint="start it, or correct the endpoint; `recsys doctor` shows which server is down",
         )

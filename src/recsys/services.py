@@ -1,4 +1,4 @@
-"""The two servers that hold everything: PostgreSQL (ledger and vectors) and S3 (artifacts)."""
+"""PostgreSQL (ledger and vectors) and S3 (artifacts), used together by most steps."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pydantic import ValidationError
 
 from recsys import database
 from recsys.database import PostgresSettings
-from recsys.errors import ConfigurationError
+from recsys.errors import ConfigurationError, first_invalid_field
 from recsys.object_store import ObjectStore, S3Settings
 
 
 @dataclass(frozen=True)
 class Services:
-    """Where the servers are; connections are made on use and closed by their user."""
+    """Settings of both servers. A connection is opened on use; the caller closes it."""
 
     postgres: PostgresSettings
     s3: S3Settings
 
     @cached_property
     def store(self) -> ObjectStore:
-        """The bucket with all artifacts."""
+        """The bucket that contains all artifacts."""
         return ObjectStore.connect(self.s3)
 
     def connect(self) -> AbstractContextManager[database.Connection]:
-        """A new connection to the ledger in autocommit mode, closed on exit."""
+        """Opens a connection to the ledger in autocommit mode; it is closed on exit."""
         return database.connect(self.postgres)
 
     @classmethod
@@ -35,15 +35,14 @@ class Services:
         """Reads ``RECSYS_PG_DSN``, ``RECSYS_S3_*`` and ``AWS_*``.
 
         Raises:
-            ConfigurationError: a variable is missing or makes no sense.
+            ConfigurationError: a variable is missing or invalid.
         """
         try:
             return cls(PostgresSettings(), S3Settings())
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
             raise ConfigurationError(
-                "the environment does not say where the servers are",
-                found=f"{error.title}.{'.'.join(map(str, first['loc']))}: {first['msg']}",
+                "the addresses of the servers are missing or invalid in the environment",
+                found=f"{error.title}.{first_invalid_field(error)}",
                 expected="RECSYS_PG_DSN, RECSYS_S3_BUCKET, RECSYS_S3_ENDPOINT, and AWS_* secrets",
-                hint="set them all, or none of them to use the servers of this machine",
+                hint="set all of them, or none to use the embedded servers of this machine",
             ) from error

@@ -41,7 +41,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 def run_one(engine: str, what: str, md5: str) -> None:
     """One engine, one half of the features, in this process or below it."""
-    s3 = S3Settings()
+    s3 = S3Settings.from_environment()
     settings = FeatureSettings()
     if engine == "spark":
         spark = SparkSubmit(ROOT / "spark/.venv/bin/spark-submit", f"local[{CORES}]")

@@ -172,7 +172,7 @@ def test_bad_data_is_told_by_the_exit_code(trainer: Trainer, bench: Bench, small
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({contract.ENV_BUILD: "{"}, "makes no sense"),
+        ({contract.ENV_BUILD: "{"}, "is invalid"),
         ({contract.ENV_RUN_NONCE: ""}, "run_nonce"),
         ({contract.ENV_S3_BUCKET: "no-such-bucket"}, "no-such-bucket"),
     ],

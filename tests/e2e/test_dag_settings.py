@@ -110,5 +110,5 @@ def test_a_tenants_pipeline_keeps_to_its_pool_and_queues(tmp_path: Path) -> None
 
 
 def test_memory_that_is_no_quantity_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="RECSYS_MEMORY_FEATURES makes no sense"):
+    with pytest.raises(AssertionError, match="RECSYS_MEMORY_FEATURES is invalid"):
         parse(tmp_path, RECSYS_MEMORY_FEATURES="lots")

@@ -278,7 +278,7 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_asked(
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigurationError, match="S3 settings make no sense") as failure:
+    with pytest.raises(ConfigurationError, match="S3 settings are invalid") as failure:
         store_at(**wrong)
     assert found in str(failure.value.found)
     assert "hush" not in str(failure.value)

@@ -34,7 +34,7 @@ with TemporaryDirectory() as work:
     frames.spark_data_frames(
         context,
         md5,
-        ObjectStore.connect(S3Settings()),
+        ObjectStore.connect(S3Settings.from_environment()),
         FeatureSettings.model_validate_json(settings),
         Path(work),
         int(range_rows),

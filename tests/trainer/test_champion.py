@@ -147,7 +147,7 @@ def _without(bench: Bench, given: TrainerInput, release_id: str, name: str | Non
     ("md5", "damaged", "reason"),
     [
         ("c3" * 16, None, "an older trainer made it"),
-        ("d4000000" + "0" * 24, contract.EVALUATED_MODEL_FILE, "is not the file that was stored"),
+        ("d4000000" + "0" * 24, contract.EVALUATED_MODEL_FILE, "has changed since it was stored"),
         ("e5" * 16, "nothing", "there is no"),
     ],
 )

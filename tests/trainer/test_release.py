@@ -164,7 +164,7 @@ def test_verify_refuses_a_changed_byte(
     bench.store.put_bytes(key, bytes(data))
     code, out = _verify(bench, copied, capsys)
     assert code == ExitCode.BAD_DATA
-    assert "is not the file that was stored" in out
+    assert "has changed since it was stored" in out
 
 
 def test_verify_refuses_a_model_that_does_not_load(
@@ -243,10 +243,10 @@ def test_a_broken_environment_is_bad_config(
     good = bench.environment(bench.input())
     for changed, message in (
         ({contract.ENV_BUILD: None}, f"{contract.ENV_BUILD} is not set"),
-        ({contract.ENV_BUILD: "{"}, "makes no sense"),
+        ({contract.ENV_BUILD: "{"}, "the trainer's input is invalid"),
         ({contract.ENV_RUN_NONCE: "short"}, "run_nonce"),
         ({contract.ENV_RELEASE_ID: "aaaaaaaa-00000000"}, contract.ENV_RELEASE_ID),
-        ({contract.ENV_S3_ENDPOINT: "no endpoint"}, "the S3 settings make no sense"),
+        ({contract.ENV_S3_ENDPOINT: "no endpoint"}, "the S3 settings are invalid"),
         ({contract.ENV_S3_BUCKET: "no-such-bucket"}, "the bucket does not exist"),
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "refused the credentials"),
     ):

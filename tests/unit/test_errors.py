@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys import errors
 from recsys.cli.output import exit_code
@@ -93,3 +94,33 @@ def test_an_error_that_crosses_to_another_process_says_the_same(
 ) -> None:
     error = kind("it broke", found="3", expected="4", hint="mend it")
     assert (type(again(error)), str(again(error))) == (kind, str(error))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    epochs: int = 1
+
+
+class _Settings(BaseModel):
+    section: _Section = _Section()
+
+
+@pytest.mark.parametrize(
+    ("document", "name", "is_unknown"),
+    [
+        ("{", "document", False),
+        ('{"section": {"epochs": "s3cret"}}', "section.epochs", False),
+        ('{"section": {"epoch": "s3cret"}}', "section.epoch", True),
+    ],
+)
+def test_the_first_invalid_field_is_named_without_its_value(
+    document: str, name: str, is_unknown: bool
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        _Settings.model_validate_json(document)
+    invalid = errors.first_invalid_field(caught.value)
+    assert (invalid.name, invalid.is_unknown) == (name, is_unknown)
+    assert str(invalid) == f"{name}: {invalid.message}"
+    assert "s3cret" not in str(invalid) + repr(invalid)
+    assert invalid.value == ("{" if name == "document" else "s3cret")

@@ -189,3 +189,23 @@ def test_a_setting_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=name):
         kind.model_validate({name: value})
+
+
+def test_a_mapping_is_read_in_place_of_the_environment(environment: None) -> None:
+    s3 = S3Settings.from_environment(
+        {"RECSYS_S3_BUCKET": "from-mapping", "RECSYS_S3_ENDPOINT": "", "AWS_ACCESS_KEY_ID": "id"}
+    )
+    assert (s3.bucket, s3.endpoint, s3.region, s3.max_attempts) == (
+        *("from-mapping", None, "us-east-1"),
+        8,
+    )
+    assert (secret(s3.access_key), secret(s3.secret_key)) == ("id", None)
+
+
+@pytest.mark.parametrize("variables", [None, {}, {"RECSYS_S3_BUCKET": "ab"}])
+def test_invalid_s3_settings_are_refused_with_the_variables_to_set(
+    variables: dict[str, str] | None,
+) -> None:
+    with pytest.raises(ConfigurationError, match="RECSYS_S3_BUCKET") as refusal:
+        S3Settings.from_environment(variables)
+    assert "S3Settings.bucket: " in str(refusal.value.found)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from recsys import contract, vectors
 from recsys.contract import Manifest
 from recsys.database import Connection
-from recsys.errors import ArtifactError, VectorError
+from recsys.errors import ArtifactError, VectorError, first_invalid_field
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore
 
@@ -36,10 +36,9 @@ def read_manifest(store: ObjectStore, release_id: str) -> tuple[Manifest, str]:
     try:
         manifest = Manifest.from_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
         raise ArtifactError(
             f"{key} is not a manifest that this code understands",
-            found=f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}",
+            found=str(first_invalid_field(error)),
             expected=f"manifest schema {contract.MANIFEST_SCHEMA}",
             hint="was it written by another revision of the trainer? build its image again",
         ) from error

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
 
     try:
         settings = FeatureSettings.model_validate_json(given.settings)
-        store = ObjectStore.connect(S3Settings())
+        store = ObjectStore.connect(S3Settings.from_environment())
         spark = _spark_context()
         try:
             with scratch_folder("spark") as work:

@@ -10,14 +10,12 @@ import functools
 import io
 import uuid
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import polars as pl
 
 from recsys import contract
 from recsys.object_store import ObjectStore, S3Settings
-
-_FOLDER: Final = "spark"
 
 
 class Exchange:
@@ -33,8 +31,8 @@ class Exchange:
 
     def __init__(self, md5: str, store: ObjectStore) -> None:
         self._store = store
-        self._all = contract.features_key(md5, _FOLDER) + "/"
-        self._own = contract.features_key(md5, f"{_FOLDER}/{uuid.uuid4().hex}") + "/"
+        self._all = contract.spark_prefix(md5)
+        self._own = f"{self._all}{uuid.uuid4().hex}/"
 
     def __enter__(self) -> Self:
         self._store.delete(self._store.keys(self._all))
@@ -56,12 +54,12 @@ class Exchange:
 @functools.cache
 def executor_store() -> ObjectStore:
     """The store as the environment of this process names it; one for each Python worker."""
-    return ObjectStore.connect(S3Settings())
+    return ObjectStore.connect(S3Settings.from_environment())
 
 
 def scan(key: str) -> pl.LazyFrame:
     """A stored parquet of which only the columns and row groups that are asked for are read."""
-    settings = S3Settings()
+    settings = S3Settings.from_environment()
     options: dict[str, Any] = {"aws_region": settings.region, "max_retries": settings.max_attempts}
     if settings.endpoint:
         options["aws_endpoint_url"] = settings.endpoint

@@ -74,7 +74,7 @@ def test_settings_are_made_from_the_printed_environment(
 ) -> None:
     for name, value in stack.environment(running).items():
         monkeypatch.setenv(name, value)
-    store = ObjectStore.connect(S3Settings())
+    store = ObjectStore.connect(S3Settings.from_environment())
     store.check()
     store.put_bytes("a", b"b")
     assert store.get_bytes("a") == b"b"

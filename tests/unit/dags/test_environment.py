@@ -33,7 +33,7 @@ def test_a_document_that_makes_no_sense_is_named_and_not_repeated(
     text: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, text)
-    with pytest.raises(ConfigurationError, match=f"{VARIABLE} makes no sense") as caught:
+    with pytest.raises(ConfigurationError, match=f"{VARIABLE} is invalid") as caught:
         settings.build_settings()
     assert f"found: {place}: " in str(caught.value)
     assert "a JSON object of build settings" in str(caught.value)
@@ -42,6 +42,6 @@ def test_a_document_that_makes_no_sense_is_named_and_not_repeated(
 
 def test_a_setting_of_alerts_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_ALERT_KINDS", "rejected,nonsense")
-    with pytest.raises(ConfigurationError, match=r"RECSYS_ALERT_KINDS.* makes no sense") as caught:
+    with pytest.raises(ConfigurationError, match=r"RECSYS_ALERT_KINDS.* is invalid") as caught:
         settings.alert_settings()
     assert "docs/runbook.md" in str(caught.value)

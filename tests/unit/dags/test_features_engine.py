@@ -46,7 +46,7 @@ def test_the_environment_names_the_engine(
 
 def test_an_unknown_engine_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_FEATURES_ENGINE", "hadoop")
-    with pytest.raises(ConfigurationError, match="RECSYS_FEATURES_ENGINE makes no sense"):
+    with pytest.raises(ConfigurationError, match="RECSYS_FEATURES_ENGINE is invalid"):
         settings.engine()
 
 
