@@ -1,10 +1,8 @@
-"""A user vector for someone whom the training did not know, from a few ratings.
+"""Cold start: a user vector for someone who was not in the training data, from a few ratings.
 
-A user tower is made of the movies rated last, but not of their public vectors. How the two go
-together is learned from the users who have both: a ridge regression from the mean movie tower of
-a user's newest ratings to the user's tower. It takes the public tables alone.
+The vector comes from the public tables alone: docs/adr/0011-cold-start.md has the comparison.
 
-In SQL, with less quality, a newcomer is the mean of those who rated most of the same movies::
+In SQL, with less quality, average the users who rated most of the same movies::
 
     with alike as (
         select vector from user_towers
@@ -22,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,92 +33,157 @@ from recsys.vectors import relation_identifier
 Floats = NDArray[np.float32]
 
 _HISTORY: Final = 30
+"""Newest movies of a user that the map is learned from."""
 _USERS: Final = 3000
+"""Users that the map is learned from."""
 _PENALTY: Final = 0.1
-_LIKED_STARS: Final = 4.0
-_LIKED_WEIGHT: Final = 1.5
-_RECENCY_SCALE: Final = 7.0
+"""Ridge penalty, as a share of the mean variance of a dimension."""
+_NEUTRAL_STARS: Final = 2.5
+"""A rating above it attracts, one below repels. Less than the mean, because people mostly rate
+movies that they chose to see."""
+_RECENCY: Final = 20.0
+"""Ratings after which a rating's weight has fallen to 1/e."""
 _OLDEST_WEIGHT: Final = 0.1
-_SPARE_DIMS: Final = 2
+_SHRINKAGE: Final = 2.0
+"""Number of ratings at which the vector is halfway between the mean user and the map's result."""
+_LATENT: Final = slice(None, -2)
+"""Latent factors of a tower; the bias and the filler follow (trainer/ranking/towers.py)."""
 _BIAS: Final = -2
 
 
 @dataclass(frozen=True)
-class FoldIn:
-    """The map from rated movies to a user vector; one of a release serves all its newcomers.
+class ColdStartMap:
+    """Linear map from the towers of rated movies to a user tower.
+
+    Ridge regression, learned on users who have a tower, from the mean tower of the movies that a
+    user rated last to the user's own tower.
+
+    site/recsys_site/cold_start.py has a copy, because the site's image does not contain this
+    package; tests/site/test_same_as_pipeline.py checks that both give the same vectors.
 
     Attributes:
-        towers: of all movies by movieId, shape (dim,) each.
         weights: shape (latent dim, latent dim).
+        movie_mean: mean, over users, of their mean movie tower, shape (latent dim,).
+        user_mean: mean user tower, shape (latent dim,).
     """
 
-    towers: Mapping[int, Floats]
     weights: Floats
+    movie_mean: Floats
+    user_mean: Floats
 
     @classmethod
-    def of(cls, conn: Connection, user_relation: str, movie_relation: str) -> FoldIn:
-        """Learns the map from a release's tables, of some thousand users at most.
-
-        Args:
-            conn: a connection; one transaction is run on it.
-            user_relation: a table or view of user towers.
-            movie_relation: a table or view of movie towers.
-        """
-        # real[] is sent as text like a vector, but has no need of pgvector's types.
-        users = sql.SQL(
-            "select vector::real[], seen[1:%s] from {} order by hashint4(userid) limit %s"
-        ).format(relation_identifier(user_relation))
-        movies = sql.SQL("select movieid, vector::real[] from {}").format(
-            relation_identifier(movie_relation)
-        )
-        with conn.transaction():
-            known = conn.execute(users, (_HISTORY, _USERS)).fetchall()
-            towers = {
-                movie: np.asarray(vector, np.float32) for movie, vector in conn.execute(movies)
-            }
-        return cls.learn([(np.asarray(v, np.float32), seen) for v, seen in known], towers)
-
-    @classmethod
-    def learn(
-        cls, users: Sequence[tuple[Floats, Sequence[int]]], towers: Mapping[int, Floats]
-    ) -> FoldIn:
+    def learn(cls, users: Floats, history_means: Floats) -> ColdStartMap:
         """Learns the map.
 
         Args:
-            users: tower, shape (dim,), and movies rated, newest first, of each.
-            towers: of all movies by movieId.
+            users: user towers, shape (users, dim).
+            history_means: mean tower of the movies that each user rated last, same shape.
         """
-        pairs = [
-            (vector, np.mean([towers[m] for m in seen[:_HISTORY]], axis=0))
-            for vector, seen in users
-            if seen
-        ]
-        wanted = np.stack([vector for vector, _ in pairs])[:, :-_SPARE_DIMS]
-        given = np.stack([mean for _, mean in pairs])[:, :-_SPARE_DIMS]
+        given = history_means[:, _LATENT].astype(np.float64)
+        wanted = users[:, _LATENT].astype(np.float64)
+        movie_mean, user_mean = given.mean(axis=0), wanted.mean(axis=0)
+        given -= movie_mean
+        wanted -= user_mean
         gram = given.T @ given
-        # A newcomer's few movies tell less than thirty: directions that few users have shrink.
+        # A few ratings say less than the 30 that the map is learned from: the penalty shrinks
+        # directions in which few users differ.
         penalty = _PENALTY * max(np.trace(gram) / len(gram), 1e-9)
         weights = np.linalg.solve(gram + penalty * np.eye(len(gram)), given.T @ wanted)
-        return cls(towers, weights.astype(np.float32))
+        return cls(
+            weights.astype(np.float32), movie_mean.astype(np.float32), user_mean.astype(np.float32)
+        )
 
-    def newcomer_vector(self, ratings: Mapping[int, float]) -> Floats:
-        """The user vector of someone who gave these stars, oldest first, shape (dim,).
+    def user_vector(self, movies: Floats, stars: Floats) -> Floats:
+        """Computes the user vector of someone who gave these stars.
 
-        Raises:
-            UnknownIdError: none of the movies has a tower.
+        Args:
+            movies: towers of the rated movies, oldest rating first, shape (n, dim).
+            stars: shape (n,).
+
+        Returns:
+            Shape (dim,); the mean user's vector if there are no ratings.
         """
-        known = [(m, stars) for m, stars in reversed(list(ratings.items())) if m in self.towers]
-        if not known:
-            raise UnknownIdError(
-                "no rated movie has a tower",
-                found=", ".join(f"movieId {movie}" for movie in ratings) or "no ratings",
-                expected="at least one movie of the dataset",
-            )
-        stars = np.array([s for _, s in known])
-        weight = np.exp(-np.arange(len(known)) / _RECENCY_SCALE) + _OLDEST_WEIGHT
-        weight *= np.where(stars >= _LIKED_STARS, _LIKED_WEIGHT, 1.0)
-        rated: Any = np.stack([self.towers[movie] for movie, _ in known])
-        vector = np.zeros(rated.shape[1], np.float32)
-        vector[:-_SPARE_DIMS] = (weight / weight.sum()) @ rated[:, :-_SPARE_DIMS] @ self.weights
+        vector = np.zeros(len(self.user_mean) + 2, np.float32)
+        vector[_LATENT] = self.user_mean
         vector[_BIAS] = 1.0
+        age = np.arange(len(stars))[::-1]
+        weights = (np.exp(-age / _RECENCY) + _OLDEST_WEIGHT) * (stars - _NEUTRAL_STARS)
+        total = np.abs(weights).sum()
+        if total > 0:
+            effective = total**2 / np.square(weights).sum()
+            profile = (weights / total) @ (movies[:, _LATENT] - self.movie_mean)
+            vector[_LATENT] += effective / (effective + _SHRINKAGE) * (profile @ self.weights)
         return vector
+
+
+def mean_history(seen: Sequence[int], towers: Mapping[int, Floats]) -> Floats:
+    """Mean tower of the movies that a user rated last, shape (dim,).
+
+    Args:
+        seen: movieIds, newest first.
+        towers: movie towers by movieId.
+    """
+    mean: Floats = np.mean([towers[movie] for movie in seen[:_HISTORY]], axis=0)
+    return mean
+
+
+def rated_user_vector(
+    learned: ColdStartMap, towers: Mapping[int, Floats], ratings: Mapping[int, float]
+) -> Floats:
+    """Computes the user vector from ratings; movies without a tower are ignored.
+
+    Args:
+        learned: the map.
+        towers: movie towers by movieId.
+        ratings: stars by movieId, oldest first.
+
+    Returns:
+        Shape (dim,).
+
+    Raises:
+        UnknownIdError: none of the movies has a tower.
+    """
+    usable = [movie for movie in ratings if movie in towers]
+    if not usable:
+        raise UnknownIdError(
+            "none of the rated movies has a tower",
+            found=", ".join(f"movieId {movie}" for movie in ratings) or "no ratings",
+            expected="at least one movie that users of the dataset have rated",
+        )
+    return learned.user_vector(
+        np.stack([towers[movie] for movie in usable]),
+        np.array([ratings[movie] for movie in usable], np.float32),
+    )
+
+
+def learn_cold_start(
+    conn: Connection, user_relation: str, movie_relation: str
+) -> tuple[ColdStartMap, dict[int, Floats]]:
+    """Learns the map from a release's tables, from at most 3,000 of its users.
+
+    Args:
+        conn: a connection; one transaction is run on it.
+        user_relation: a table or view of user towers.
+        movie_relation: a table or view of movie towers.
+
+    Returns:
+        The map, and all movie towers by movieId.
+    """
+    # Reading real[] needs no type of pgvector's.
+    users_query = sql.SQL(
+        "select vector::real[], seen[1:%s] from {} where seen <> '{{}}' "
+        "order by hashint4(userid) limit %s"
+    ).format(relation_identifier(user_relation))
+    movies_query = sql.SQL("select movieid, vector::real[] from {}").format(
+        relation_identifier(movie_relation)
+    )
+    with conn.transaction():
+        users = conn.execute(users_query, (_HISTORY, _USERS)).fetchall()
+        towers = {
+            movie: np.asarray(vector, np.float32) for movie, vector in conn.execute(movies_query)
+        }
+    learned = ColdStartMap.learn(
+        np.array([vector for vector, _ in users], np.float32),
+        np.array([mean_history(seen, towers) for _, seen in users], np.float32),
+    )
+    return learned, towers

@@ -34,6 +34,7 @@ from recsys.embedded.s3 import S3
 from recsys.object_store import S3Settings
 from recsys.releases import live_tables, promote_release
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.conftest import fresh_bucket, fresh_database
 from tests.metrics_maker import GOOD
 from tests.release_maker import Releases
@@ -121,7 +122,7 @@ class World:
         """Makes candidates and promotes one after the other; returns their ids."""
         ids = [self.releases.candidate(number) for number in numbers]
         for release_id in ids:
-            promote_release(self.services, release_id, actor="t", reason="it is better")
+            promote_release(self.services, release_id, actor=an_actor("t", "it is better"))
         return ids
 
     def states(self) -> dict[str, str]:
@@ -184,8 +185,13 @@ def served(recsys: CommandLine) -> Iterator[World]:
         key = contract.features_key(md5, contract.MOVIES_FILE)
         made.services.store.put_bytes(key, written.getvalue())
         with made.services.connect() as conn:
-            ledger.move(conn, rejected, ledger.State.REJECTED, actor="t", reason="t")
-            ledger.note(conn, "asked", actor=HOSTILE, reason=HOSTILE, release_id=id_of(made, 2))
+            ledger.move(conn, rejected, ledger.State.REJECTED, actor=an_actor())
+            ledger.note(
+                conn,
+                ledger.Action.REJECTED_AGAIN,
+                actor=ledger.Actor(HOSTILE, HOSTILE, HOSTILE),
+                release_id=id_of(made, 2),
+            )
         yield made
 
 
@@ -347,7 +353,7 @@ def test_recommend_leaves_out_what_the_user_has_rated(served: World) -> None:
     assert sorted(movie["movie_id"] for movie in answer["movies"]) == list(range(2, 13))
 
 
-def test_recommend_to_a_newcomer_leaves_out_what_was_rated(served: World) -> None:
+def test_recommend_for_a_cold_start_user_leaves_out_what_was_rated(served: World) -> None:
     rated = ("--rated", "1=5", "--rated", "3=0.5")
     answer = served.recsys("recommend", *rated, "-k", "100", "--json").json
     assert answer["release_id"] == id_of(served, 2)
@@ -432,7 +438,7 @@ def test_promotions_and_a_rollback_move_the_champion_and_keep_the_record(world: 
 def test_a_rejected_release_is_promoted_only_in_somebodys_name(world: World) -> None:
     rejected = world.releases.unjudged(1)
     with world.services.connect() as conn:
-        ledger.move(conn, rejected, ledger.State.REJECTED, actor="t", reason="t")
+        ledger.move(conn, rejected, ledger.State.REJECTED, actor=an_actor())
     promote = ("promote", rejected, "--reason", "the holdout is wrong", "--yes")
     ada = replace(world.recsys, environment={**world.recsys.environment, "RECSYS_ACTOR": "Ada L."})
     root = replace(ada, environment={**ada.environment, "RECSYS_ACTOR": "root (recsys)"})
@@ -537,7 +543,7 @@ def test_recover_undoes_an_interrupted_promotion(world: World) -> None:
     world.promoted(1)
     second = world.releases.candidate(2)
     with pytest.raises(Killed):
-        promote_release(world.services, second, actor="t", reason="t", trace=die)
+        promote_release(world.services, second, actor=an_actor(), trace=die)
     assert f"open: promotion of {second}" in world.recsys("status").words
     done = world.recsys("recover")
     assert (done.code, done.out) == (0, f"Undid the interrupted promotion of {second}.\n")
