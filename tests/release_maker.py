@@ -24,6 +24,7 @@ from recsys.contract import (
 )
 from recsys.gate import GateSettings, judge
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.metrics_maker import GOOD
 
 
@@ -50,7 +51,7 @@ class Releases:
         with self.services.connect() as conn:
             ledger.prepare(conn)
             ledger.begin_build(
-                conn, build, run_id=f"run-{number}", run_nonce="n" * 8, actor="t", reason="t"
+                conn, build, run_id=f"run-{number}", run_nonce="n" * 8, actor=an_actor()
             )
         return build.release_id
 
@@ -86,7 +87,7 @@ class Releases:
             manifest = self._manifest(number)
             data = manifest.to_json()
             self.services.store.put_bytes(release_key(release_id, MANIFEST_FILE), data)
-            ledger.complete(conn, manifest, hashlib.sha256(data).hexdigest(), actor="t", reason="t")
+            ledger.complete(conn, manifest, hashlib.sha256(data).hexdigest(), actor=an_actor())
         return release_id
 
     def model_bytes(self, number: int) -> bytes:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from airflow.sdk.observability import stats
 
-from recsys.monitoring import Kind, Measurement
+from recsys.monitoring import Measurement, MetricType
 
 
 def emit(measurements: Iterable[Measurement]) -> None:
@@ -19,10 +19,10 @@ def emit(measurements: Iterable[Measurement]) -> None:
             tag: stats.normalize_name_for_stats(text, log_warning=False)
             for tag, text in measurement.tags.items()
         }
-        match measurement.metric.kind:
-            case Kind.COUNTER:
+        match measurement.metric.type:
+            case MetricType.COUNTER:
                 stats.incr(name, int(value), tags=tags)
-            case Kind.GAUGE:
+            case MetricType.GAUGE:
                 stats.gauge(name, value, tags=tags)
-            case Kind.TIMING:
+            case MetricType.TIMING:
                 stats.timing(name, timedelta(seconds=value), tags=tags)

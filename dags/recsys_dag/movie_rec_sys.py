@@ -80,11 +80,11 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
-    on_failure_callback=tasks.tell_of_failure,
+    on_failure_callback=tasks.alert_run_failed,
     deadline=DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=settings.deadline(),
-        callback=AsyncCallback(tasks.tell_of_delay),
+        callback=AsyncCallback(tasks.alert_run_late),
     ),
     tags=TAGS,
     default_args=task_defaults(),

@@ -12,7 +12,7 @@ from airflow.providers.openlineage.extractors import BaseExtractor, OperatorLine
 from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import dataset_version_dataset, tags_dataset
 
-from recsys.monitoring import Place, step_lineage
+from recsys.monitoring import LineageDataset, step_lineage
 from recsys.pipeline import Run
 from recsys_dag import settings
 
@@ -57,7 +57,7 @@ class StepExtractor(BaseExtractor):
         return found and OperatorLineage(inputs=found.inputs)
 
 
-def _dataset(place: Place) -> Dataset:
+def _dataset(place: LineageDataset) -> Dataset:
     tags = [
         tags_dataset.TagsDatasetFacetFields(key=name, value=value, source="recsys")
         for name, value in place.facts.items()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from recsys.contract import TrainerInput
+    from recsys.ledger import Action, Actor
     from recsys.pipeline import Run
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 @task
 def recover_promotion(**context: Any) -> dict[str, Any]:
     """Finishes or undoes what an interrupted promotion left; the first task of every run."""
-    found = releases.recover_promotion(settings.services(), actor=_actor(context))
+    found = releases.recover_promotion(settings.services(), actor=_actor(context, "recovery"))
     return {"undone": found.undone, "copies_mended": found.copies_restored}
 
 
@@ -41,9 +42,9 @@ def data_is_new(**context: Any) -> str:
         settings=settings.build_settings(),
         run_id=context["run_id"],
         force=params["force"],
-        actor=_actor(context),
+        actor=_actor(context, "the run looked for a new build"),
     )
-    metrics.emit(monitoring.of_verdict(verdict))
+    metrics.emit(monitoring.verdict_measurements(verdict))
     context["ti"].xcom_push(key="run", value=verdict.run.model_dump(mode="json"))
     context["ti"].xcom_push(key="reason", value=verdict.reason)
     # The image of this build, whatever is pushed while it runs.
@@ -59,7 +60,7 @@ def data_is_new(**context: Any) -> str:
 def fetch_dataset(**context: Any) -> dict[str, Any]:
     """Downloads the dataset's zip, verified against its md5, into S3."""
     fetched = pipeline.fetch_dataset(settings.services(), run_of(context))
-    metrics.emit(monitoring.of_fetch(fetched))
+    metrics.emit(monitoring.fetch_measurements(fetched))
     return {"key": fetched.key, "size": fetched.size, "fetched": fetched.fetched}
 
 
@@ -68,9 +69,9 @@ def generate_data_frames(**context: Any) -> dict[str, Any]:
     """Validates the dataset, writes its features to S3, and measures drift from the champion's."""
     services, run = settings.services(), run_of(context)
     stats = pipeline.generate_data_frames(services, run)
-    metrics.emit(monitoring.of_features(stats))
+    metrics.emit(monitoring.feature_measurements(stats))
     found = pipeline.measure_drift(services, run, settings.drift_settings(context["params"]))
-    metrics.emit(monitoring.of_drift(found))
+    metrics.emit(monitoring.drift_measurements(found))
     return {
         **stats.model_dump(mode="json"),
         "drift": found.model_dump(mode="json") if found else None,
@@ -133,7 +134,7 @@ def gate_candidate(**context: Any) -> list[str]:
     decision = pipeline.gate_candidate(
         settings.services(), run_of(context), settings.gate_settings(params)
     )
-    metrics.emit(monitoring.of_decision(decision))
+    metrics.emit(monitoring.decision_measurements(decision))
     context["ti"].xcom_push(key="reason", value=decision.reason)
     if not decision.accepted:
         return ["reject_candidate", "write_report"]
@@ -160,8 +161,7 @@ def promote_release(**context: Any) -> dict[str, Any]:
         settings.services(),
         run_of(context).release_id,
         actor=_decider(context),
-        reason=_decision(context),
-        trace=(times := monitoring.SwitchTimes()),
+        trace=(times := monitoring.SwitchTimer()),
     )
     metrics.emit(times.measurements())
     return {"release_id": change.to_release, "changed": change.changed}
@@ -170,9 +170,7 @@ def promote_release(**context: Any) -> dict[str, Any]:
 @task
 def reject_candidate(**context: Any) -> None:
     """Records the rejection; production is untouched and the run succeeds."""
-    pipeline.reject_candidate(
-        settings.services(), run_of(context), actor=_decider(context), reason=_decision(context)
-    )
+    pipeline.reject_candidate(settings.services(), run_of(context), actor=_decider(context))
 
 
 @task
@@ -187,7 +185,7 @@ def retire_old_releases(**context: Any) -> list[str]:
     from recsys.releases import RetentionSettings
 
     return releases.retire_old_releases(
-        settings.services(), RetentionSettings(), actor=_actor(context)
+        settings.services(), RetentionSettings(), actor=_actor(context, "retention")
     )
 
 
@@ -204,9 +202,8 @@ def roll_back(**context: Any) -> dict[str, Any]:
     change = releases.roll_back(
         settings.services(),
         params["release"],
-        actor=_actor(context),
-        reason=params["reason"],
-        trace=(times := monitoring.SwitchTimes()),
+        actor=_actor(context, params["reason"]),
+        trace=(times := monitoring.SwitchTimer()),
     )
     metrics.emit(times.measurements())
     return {"from": change.from_release, "to": change.to_release, "changed": change.changed}
@@ -220,7 +217,7 @@ def check_freshness() -> None:
 
 @task
 def send_alerts() -> int:
-    """Tells what the ledger's history has and people were not told yet."""
+    """Sends the alerts that the ledger's history contains and no channel has received yet."""
     return alerts.send_alerts(settings.services(), settings.alert_settings(), settings.max_age())
 
 
@@ -234,40 +231,44 @@ def measure_ledger() -> int:
 
 @task
 def send_heartbeat() -> bool:
-    """Says that all is well; whoever listens raises the alarm when this stops."""
+    """Pings the heartbeat URL; its monitor raises the alarm if the pings stop."""
     return alerts.heartbeat(settings.alert_settings())
 
 
-def tell_of_failure(context: Context) -> None:
-    """Failure callback of a DAG: the run is noted in the history, and people are told at once."""
-    _tell_of_run(alerts.RUN_FAILED, context, str(context.get("reason") or "see its failed tasks"))
+def alert_run_failed(context: Context) -> None:
+    """Failure callback of a DAG: records the failure in the history and sends alerts at once."""
+    from recsys.ledger import Action
+
+    _alert_run(Action.RUN_FAILED, context, str(context.get("reason") or "see its failed tasks"))
 
 
-async def tell_of_delay(**kwargs: Any) -> None:
-    """Callback of a missed deadline: the run is still going, or waits."""
+async def alert_run_late(**kwargs: Any) -> None:
+    """Deadline callback of a DAG: records that the run is late and sends alerts at once."""
     import asyncio
 
+    from recsys.ledger import Action
+
     context = kwargs.get("context") or {}
-    await asyncio.to_thread(_tell_of_run, alerts.RUN_LATE, context, "its deadline has passed")
+    await asyncio.to_thread(_alert_run, Action.RUN_LATE, context, "its deadline has passed")
 
 
-def _tell_of_run(action: str, context: Any, detail: str) -> None:
+def _alert_run(action: Action, context: Any, reason: str) -> None:
     run = context["dag_run"]
     run_id, dag_id = (
         (run["dag_run_id"], run["dag_id"]) if isinstance(run, dict) else (run.run_id, run.dag_id)
     )
     try:
-        services, told = settings.services(), settings.alert_settings()
-        alerts.note_run(services, told, action, run_id=run_id, dag_id=dag_id, detail=detail)
-        alerts.send_alerts(services, told)
+        services, routing = settings.services(), settings.alert_settings()
+        alerts.note_run(services, routing, action, run_id=run_id, dag_id=dag_id, reason=reason)
+        alerts.send_alerts(services, routing)
     except Exception:
-        log.exception("nobody could be told now; movie_rec_sys_recover tells what is in the ledger")
+        log.exception("no alert could be sent; movie_rec_sys_recover sends what is in the ledger")
 
 
 def recover_at_once(context: Context) -> None:
     """Failure callback: tries to recover now. Nothing relies on it, the journal guarantees it."""
     try:
-        releases.recover_promotion(settings.services(), actor=_actor(context))
+        releases.recover_promotion(settings.services(), actor=_actor(context, "recovery"))
     except Exception:
         log.exception("recovery failed for now; the next run or `recsys recover` will do it")
 
@@ -287,15 +288,16 @@ def _decision(context: Any) -> str:
     return "; ".join(filter(None, [str(gate), approval.answer(context)]))
 
 
-def _decider(context: Any) -> str:
-    """Who answers for the decision: the person who was asked, else who started the run."""
+def _decider(context: Any) -> Actor:
+    """Returns the person who answered for the decision, else who started the run."""
     from recsys_dag import approval
 
-    person = approval.answered_by(context)
-    return f"{person} by {context['dag_run'].run_id}" if person else _actor(context)
+    return _actor(context, _decision(context), approval.answered_by(context))
 
 
-def _actor(context: Any) -> str:
+def _actor(context: Any, reason: str, person: str | None = None) -> Actor:
+    from recsys.ledger import Actor
+
     run = context["dag_run"]
-    person = settings.person() or getattr(run, "triggering_user_name", None)
-    return f"{person} by {run.run_id}" if person else f"airflow {run.run_id}"
+    person = person or settings.person() or getattr(run, "triggering_user_name", None)
+    return Actor.from_run(run.run_id, reason, person)

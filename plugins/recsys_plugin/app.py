@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recsys import contract, monitoring, releases
 from recsys.errors import ArtifactError, PermanentError, RecsysError
+from recsys.ledger import Actor
 from recsys_dag import settings
 from recsys_plugin import URL_PREFIX, access, charts, runs
 
@@ -92,12 +93,10 @@ def roll_back(
     """Makes an earlier release the champion again, and comes back to the page."""
     if not reason.strip():
         return _back(failed="A rollback needs a reason: it is kept in the history.")
-    actor = f"{access.name_of(user)} (releases page)"
+    actor = Actor.from_releases_page(access.name_of(user), reason.strip())
     try:
         contract.check_release_id(release)
-        change = releases.roll_back(
-            settings.services(), release, actor=actor, reason=reason.strip()
-        )
+        change = releases.roll_back(settings.services(), release, actor=actor)
     except (RecsysError, ValueError) as error:
         return _back(failed=str(error))
     if not change.changed:

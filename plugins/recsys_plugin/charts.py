@@ -10,7 +10,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from recsys.ledger import State
-from recsys.monitoring import ReleaseLine
+from recsys.monitoring import ReleaseSummary
 
 SHOWN: Final = 30
 _NAMED: Final = 6
@@ -34,7 +34,7 @@ class Chart:
     caption: str
 
 
-def metric_charts(releases: Sequence[ReleaseLine]) -> list[Chart]:
+def metric_charts(releases: Sequence[ReleaseSummary]) -> list[Chart]:
     """RMSE and NDCG@10 of the newest complete releases, in the order they were made.
 
     Args:
@@ -49,7 +49,7 @@ def metric_charts(releases: Sequence[ReleaseLine]) -> list[Chart]:
     return [_chart(measured, metric, baseline, text) for metric, baseline, text in _METRICS]
 
 
-def _chart(releases: Sequence[ReleaseLine], metric: str, baseline: str, caption: str) -> Chart:
+def _chart(releases: Sequence[ReleaseSummary], metric: str, baseline: str, caption: str) -> Chart:
     figure = Figure(figsize=(5, 2.4), layout="constrained")
     axes = figure.subplots()
     places = range(len(releases))

@@ -19,6 +19,7 @@ from recsys.embedded.airflow import AirflowAddresses
 from recsys.embedded.home import Home
 from recsys.releases import promote_release
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.release_maker import Releases
 
 PAGE = "/recommender-releases/"
@@ -63,7 +64,7 @@ def running(browser: object) -> Iterator[Stack]:
             releases = Releases(services)
             for number in (1, 2):
                 promote_release(
-                    services, releases.candidate(number), actor="airflow", reason="a better one"
+                    services, releases.candidate(number), actor=an_actor("airflow", "a better one")
                 )
             yield Stack(airflow.start(home, empty), services)
         finally:
@@ -119,3 +120,4 @@ def test_a_rollback_by_keyboard_goes_back_and_is_told_in_the_history(running, op
         newest = ledger.history(conn, after)[0]
     assert newest["reason"] == "complaints about westerns"
     assert newest["actor"].startswith(running.web.username)
+    assert newest["origin"] == "releases page"

@@ -19,6 +19,7 @@ from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.embedded.site import Site
 from recsys.releases import promote_release
+from tests.actors import an_actor
 from tests.site.real_releases import RealReleases
 
 PATHS = ("/", "/search?q=movie", "/search?q=nothing", "/movies/1", "/movies/61", "/users/3",
@@ -73,7 +74,7 @@ def site(
     made = {number: maker.candidate(number) for number in (1, 2)}
 
     def promote(number: int) -> None:
-        promote_release(services, made[number], actor="t", reason="t")
+        promote_release(services, made[number], actor=an_actor())
         end = time.monotonic() + 60
         while server.status().detail != made[number]:
             assert time.monotonic() < end, server.log.read_text()[-2000:]

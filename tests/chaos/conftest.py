@@ -18,6 +18,7 @@ from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.ledger import State
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.chaos.processes import Child
 from tests.conftest import fresh_bucket, fresh_database
 from tests.release_maker import Releases
@@ -50,10 +51,9 @@ class World(Releases):
                 conn,
                 manifest,
                 hashlib.sha256(data).hexdigest(),
-                actor="chaos",
-                reason="made",
+                actor=an_actor("chaos", "made"),
             )
-            ledger.move(conn, release_id, State.REJECTED, actor="chaos", reason="not wanted")
+            ledger.move(conn, release_id, State.REJECTED, actor=an_actor("chaos", "not wanted"))
         return release_id
 
     def state(self, number: int) -> State:

@@ -1,4 +1,4 @@
-"""The four operations of the protocol, by name, as a child process is told them."""
+"""The four operations of the protocol, by name, for child processes."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from recsys import releases
 from recsys.releases import RetentionSettings
 from recsys.releases.recovery import Trace
 from recsys.services import Services
+from tests.actors import an_actor
 
 
 def run(services: Services, name: str, release_id: str | None, trace: Trace) -> Any:
     """Runs an operation.
 
     Args:
-        services: where.
+        services: PostgreSQL and S3.
         name: promote, rollback, recover or retire.
         release_id: which release; None for recover and retire.
-        trace: told of every step.
+        trace: called with the name of every step.
     """
-    who = {"actor": "chaos", "reason": f"{name} under chaos", "trace": trace}
+    options: Any = {"actor": an_actor("chaos", f"{name} under chaos"), "trace": trace}
     if name == "promote":
         assert release_id is not None
-        return releases.promote_release(services, release_id, **who)
+        return releases.promote_release(services, release_id, **options)
     if name == "rollback":
-        return releases.roll_back(services, release_id, **who)
+        return releases.roll_back(services, release_id, **options)
     if name == "recover":
-        return releases.recover_promotion(services, **who)
+        return releases.recover_promotion(services, **options)
     if name == "retire":
-        return releases.retire_old_releases(services, RetentionSettings(keep_releases=0), **who)
+        return releases.retire_old_releases(services, RetentionSettings(keep_releases=0), **options)
     raise ValueError(name)

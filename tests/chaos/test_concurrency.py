@@ -14,6 +14,7 @@ from recsys.errors import LockedError
 from recsys.ledger import State
 from recsys.releases import RetentionSettings, public_names, recover_promotion
 from recsys.vectors import tables
+from tests.actors import an_actor
 from tests.chaos import invariants
 from tests.chaos.conftest import World
 from tests.chaos.processes import Child
@@ -157,12 +158,12 @@ def test_a_reader_of_an_old_release_does_not_hold_up_anything_but_its_retirement
     settings = RetentionSettings(keep_releases=0)
     with slow:
         with pytest.raises(LockedError, match="is in use"):
-            releases.retire_old_releases(world.services, settings, actor="chaos")
+            releases.retire_old_releases(world.services, settings, actor=an_actor("chaos"))
         assert child.run("rollback", world.id(2)).error is None
         assert invariants.production(world.services) == world.id(2)
         # The names are looked up anew by each statement: this is the champion of now.
         assert slow.execute("select count(*) from movie_vectors").fetchone() == (world.MOVIES,)
-    releases.retire_old_releases(world.services, settings, actor="chaos")
+    releases.retire_old_releases(world.services, settings, actor=an_actor("chaos"))
     assert world.state(1) == State.RETIRED
     assert invariants.recovered(world.services) == world.id(2)
 
@@ -179,7 +180,7 @@ def test_an_empty_database_may_be_set_up_by_many_at_once(worlds):
 
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(prepare, range(6)))
-        assert not recover_promotion(services, actor="chaos").needed
+        assert not recover_promotion(services, actor=an_actor("chaos")).needed
 
 
 def test_a_release_that_is_being_retired_can_be_neither_built_nor_promoted(served):

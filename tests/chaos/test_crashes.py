@@ -9,6 +9,7 @@ import pytest
 
 from recsys.ledger import State
 from recsys.releases import recover_promotion
+from tests.actors import an_actor
 from tests.chaos import invariants
 from tests.chaos.conftest import World, Worlds
 from tests.chaos.processes import Child, Ending
@@ -40,7 +41,7 @@ def crashes(
 def recover(world: World) -> str | None:
     """Production is whole before recovery, and in order with the same champion after it."""
     before = invariants.production(world.services)
-    recover_promotion(world.services, actor="recovery")
+    recover_promotion(world.services, actor=an_actor("recovery"))
     after = invariants.recovered(world.services)
     assert after == before
     return after
@@ -82,7 +83,7 @@ def test_a_killed_first_promotion_is_recovered(worlds: Worlds, children, figure)
         if world is None:
             world = worlds()
             world.candidate(1)
-            recover_promotion(world.services, actor="first")
+            recover_promotion(world.services, actor=an_actor("first"))
             child = children(world)
         return child.run("promote", world.id(1), **doom)
 
@@ -120,7 +121,7 @@ def test_a_killed_recovery_is_recovered(world: World, children, figure, step):
     for _ in crashes(run):
         points += 1
         assert recover(world) == world.id(live)
-        assert not recover_promotion(world.services, actor="recovery").needed
+        assert not recover_promotion(world.services, actor=an_actor("recovery")).needed
     tell(figure, f"recovery after '{step}'", points, least=10)
 
 

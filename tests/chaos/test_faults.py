@@ -12,6 +12,7 @@ import pytest
 from recsys.errors import RecsysError, TransientError
 from recsys.ledger import State
 from recsys.releases import recover_promotion
+from tests.actors import an_actor
 from tests.chaos import invariants, operations
 from tests.chaos.conftest import World
 from tests.chaos.faults import S3_FAULTS, SQL_FAULTS, Fault, broken_s3, closed_port
@@ -88,7 +89,7 @@ def test_a_fault_in_a_promotion_or_a_rollback(laboratory: Laboratory, figure: An
             assert error is None or isinstance(error, TransientError), error
             # Before the journal is open all calls only look: then few tries again are enough.
             if error is None or "journal opened" in fault.steps or nth % 10 == 0:
-                recover_promotion(world.services, actor="recovery")
+                recover_promotion(world.services, actor=an_actor("recovery"))
                 assert invariants.recovered(world.services) == champion
                 if error is not None:
                     operations.run(world.services, operation, world.id(target), ignore_step)
@@ -134,7 +135,7 @@ def test_a_fault_in_a_recovery(laboratory: Laboratory, figure: Any, service: str
             assert error is None or isinstance(error, TransientError), error
             assert invariants.production(world.services) == world.id(1)
             if fault.steps:
-                recover_promotion(world.services, actor="recovery")
+                recover_promotion(world.services, actor=an_actor("recovery"))
                 assert invariants.recovered(world.services) == world.id(1)
                 interrupt_a_promotion(world, 2)
             if fault.hit is None:
@@ -170,7 +171,7 @@ def test_a_server_that_stays_away_in_the_middle(laboratory: Laboratory, figure: 
         # Whether the commit took place must be clear, even if nothing after it succeeded.
         assert champion == world.id(target if "switched" in fault.steps else live)
         assert (error is None) == (champion == world.id(target)), (fault.hit, error)
-        recover_promotion(world.services, actor="recovery")
+        recover_promotion(world.services, actor=an_actor("recovery"))
         assert invariants.recovered(world.services) == champion
         if champion == world.id(target):
             live, target = target, live

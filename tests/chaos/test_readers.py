@@ -21,6 +21,7 @@ from psycopg import sql
 
 from recsys.contract import PUBLIC_TABLES, table_name
 from recsys.releases import recover_promotion
+from tests.actors import an_actor
 from tests.chaos import invariants
 from tests.chaos.conftest import World
 from tests.chaos.processes import ROOT, Child, told
@@ -119,7 +120,7 @@ def test_readers_feel_nothing_of_switches_and_crashes(world: World, children: An
             if ending.killed:
                 crashes += 1
                 champion = invariants.production(world.services)
-                recover_promotion(world.services, actor="recovery")
+                recover_promotion(world.services, actor=an_actor("recovery"))
                 assert invariants.recovered(world.services) == champion
                 live = next(number for number in RELEASES if world.id(number) == champion)
                 continue

@@ -14,6 +14,7 @@ from recsys.errors import LedgerError, LockedError
 from recsys.ledger import State
 from recsys.releases import ChampionChange, RetentionSettings, lock
 from recsys.releases.recovery import Trace
+from tests.actors import an_actor
 from tests.chaos import invariants
 from tests.chaos.conftest import fresh_world
 
@@ -44,7 +45,7 @@ class Life(RuleBasedStateMachine):
     def new_world(self, past: tuple[int, ...]) -> None:
         """A world in which some releases have been champions, one after the other."""
         self.world = self.stack.enter_context(fresh_world(*self.servers))
-        releases.recover_promotion(self.world.services, actor="life")
+        releases.recover_promotion(self.world.services, actor=an_actor("life"))
         for number in past:
             self.build(number)
             self.change_champion(number, back=False)
@@ -83,7 +84,7 @@ class Life(RuleBasedStateMachine):
     def reject(self, number: int) -> None:
         if self.states.get(number) == State.CANDIDATE:
             with self.world.services.connect() as conn:
-                ledger.move(conn, self.world.id(number), State.REJECTED, actor="a", reason="r")
+                ledger.move(conn, self.world.id(number), State.REJECTED, actor=an_actor("a", "r"))
             self.states[number] = State.REJECTED
 
     @rule(number=NUMBERS, back=st.booleans())
@@ -99,10 +100,10 @@ class Life(RuleBasedStateMachine):
     def roll_back(self) -> None:
         if self.target is None:
             with pytest.raises(LedgerError, match="no earlier champion"):
-                releases.roll_back(self.world.services, actor="life", reason="back")
+                releases.roll_back(self.world.services, actor=an_actor("life", "back"))
             return
         target = self.target
-        releases.roll_back(self.world.services, actor="life", reason="back")
+        releases.roll_back(self.world.services, actor=an_actor("life", "back"))
         self._moved(target, back=True)
 
     @rule(number=NUMBERS, back=st.booleans(), nth=st.integers(1, 9))
@@ -136,7 +137,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def recover(self) -> None:
-        found = releases.recover_promotion(self.world.services, actor="life")
+        found = releases.recover_promotion(self.world.services, actor=an_actor("life"))
         assert self.dirty or not found.needed
         self.dirty = False
 
@@ -166,7 +167,7 @@ class Life(RuleBasedStateMachine):
     def _change(self, number: int, back: bool, trace: Trace = lambda step: None) -> ChampionChange:
         change = releases.roll_back if back else releases.promote_release
         return change(
-            self.world.services, self.world.id(number), actor="life", reason="test", trace=trace
+            self.world.services, self.world.id(number), actor=an_actor("life", "test"), trace=trace
         )
 
     def _moved(self, number: int, back: bool) -> None:
@@ -181,7 +182,10 @@ class Life(RuleBasedStateMachine):
 
     def _retire(self, keep: int, trace: Trace = lambda step: None) -> list[str]:
         return releases.retire_old_releases(
-            self.world.services, RetentionSettings(keep_releases=keep), actor="life", trace=trace
+            self.world.services,
+            RetentionSettings(keep_releases=keep),
+            actor=an_actor("life"),
+            trace=trace,
         )
 
     def _to_retire(self, keep: int) -> set[int]:

@@ -24,6 +24,7 @@ from recsys.embedded.s3 import S3
 from recsys.object_store import S3Settings
 from recsys.pipeline import Run, data_is_new, fetch_dataset, generate_data_frames, secrets
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.conftest import fresh_bucket, fresh_database
 from tests.e2e.fake_kubernetes import FakeKubernetes, World
 
@@ -198,7 +199,7 @@ def compute_features(services: Services, source: Path, trainer_digest: str) -> R
         settings=BuildSettings.model_validate({"trainer": {"overrides": BRIEF}}),
         run_id=trainer_digest,
         force=False,
-        actor="t",
+        actor=an_actor(),
     ).run
     fetch_dataset(services, run)
     generate_data_frames(services, run)

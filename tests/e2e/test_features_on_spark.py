@@ -21,6 +21,7 @@ from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.services import Services
 from recsys.vectors import MovieVectors, make_movie_vectors
+from tests.actors import an_actor
 from tests.conftest import fresh_bucket, fresh_database
 from tests.e2e.conftest import BRIEF, DEFAULTS, connections
 from tests.spark.conftest import spark_or_skip
@@ -114,7 +115,7 @@ def on_one_machine(
             settings=BuildSettings.model_validate(SETTINGS),
             run_id="run-1",
             force=False,
-            actor="t",
+            actor=an_actor(),
         ).run
         pipeline.fetch_dataset(services, run)
         pipeline.generate_data_frames(services, run)

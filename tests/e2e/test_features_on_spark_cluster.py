@@ -26,6 +26,7 @@ from recsys.embedded.s3 import S3
 from recsys.features import generate_data_frames, read_stats
 from recsys.services import Services
 from recsys.spark import application
+from tests.actors import an_actor
 from tests.conftest import fresh_bucket, fresh_database
 from tests.e2e.conftest import Outcome, Pipeline, connections
 from tests.e2e.fake_spark_cluster import Asked, FakeSparkCluster, Spark
@@ -81,7 +82,7 @@ def fetched(
             settings=BuildSettings(),
             run_id="run-1",
             force=False,
-            actor="t",
+            actor=an_actor(),
         ).run
         pipeline.fetch_dataset(services, run)
         yield services, run

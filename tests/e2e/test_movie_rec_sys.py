@@ -16,6 +16,7 @@ from recsys import contract, ledger, monitoring, recommend, releases
 from recsys.ledger import State
 from recsys.releases import promotion
 from recsys.trainer_process import LocalTrainer
+from tests.actors import an_actor
 
 
 def live(pipeline) -> str | None:
@@ -48,8 +49,8 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
         decision, diff = ledger.last_decision(conn, one)
         assert decision.accepted
         assert diff is None, "there is nothing to hold the first release against"
-        [(recorded,)] = conn.execute("select release_id from recsys.internal_hash").fetchall()
-    assert recorded == one
+        [recorded] = ledger.run_events(conn, [ledger.Action.PRODUCTION_UPDATED], 10)
+    assert recorded["release_id"] == one
     known = recommend.most_rated_movie(pipeline.services)
     _, _, neighbours = recommend.find_similar_movies(pipeline.services, str(known), 5)
     assert len({m.movie_id for m in neighbours} - {known}) == 5
@@ -86,7 +87,7 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     assert 0 < diff["neighbour_overlap"] < 1
     assert_untouched(pipeline, two)
 
-    releases.roll_back(pipeline.services, actor="operator", reason="test")
+    releases.roll_back(pipeline.services, actor=an_actor("operator", "test"))
     assert_untouched(pipeline, one)
     after = pipeline.run(changed_dataset)
     assert after.reason == "this build was rolled back"

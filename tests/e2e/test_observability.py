@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from recsys import contract, monitoring
-from recsys.monitoring import Kind
+from recsys.monitoring import MetricType
 from recsys.monitoring.metrics import METRICS
 from recsys.services import Services
 from tests.e2e.conftest import DEFAULTS, connections
@@ -132,12 +132,12 @@ def test_every_metric_is_really_sent_with_its_tags(told):
     for name, found, _, kind in told.statsd.samples:
         tags.setdefault(name, set()).update(found)
         kinds[name] = kind
-    letters = {Kind.COUNTER: "c", Kind.GAUGE: "g", Kind.TIMING: "ms"}
+    letters = {MetricType.COUNTER: "c", MetricType.GAUGE: "g", MetricType.TIMING: "ms"}
     for metric in METRICS:
         name = f"airflow.{metric.name}"
         assert name in tags, name
         assert tags[name] == set(metric.tags), name
-        assert kinds[name] == letters[metric.kind], name
+        assert kinds[name] == letters[metric.type], name
     assert {"dag_id", "task_id"} <= tags["airflow.task.duration"]
     assert {"dag_id", "task_id", "state"} <= tags["airflow.ti.finish"]
     sent = {name for name in tags if name.startswith("airflow.recsys.")}

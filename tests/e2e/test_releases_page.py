@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from recsys import alerts, ledger, monitoring
+from recsys import ledger, monitoring
 from recsys.database import PostgresSettings
 from recsys.gate import Decision
 from recsys.gate.measures import RuleResult
+from recsys.ledger import Action
 from recsys.object_store import S3Settings
 from recsys.releases import promote_release, roll_back
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.e2e.conftest import connections
 from tests.release_maker import Releases
 
@@ -44,7 +46,7 @@ def two_champions(services: Services) -> tuple[str, str]:
     releases = Releases(services)
     ids = [releases.candidate(number) for number in (1, 2)]
     for release_id in ids:
-        promote_release(services, release_id, actor="t", reason="t")
+        promote_release(services, release_id, actor=an_actor())
     return ids[1], ids[0]
 
 
@@ -113,15 +115,27 @@ def test_it_says_what_each_run_did_and_why(client, services, two_champions):
     decision = Decision(accepted=False, rules=[rule], reason="too <b>bad</b>")
     with services.connect() as conn:
         ledger.record_decision(conn, live, None, "manual__judged", decision, None)
-        ledger.note_nothing_new(conn, live, "scheduled__idle", "t")
-        ledger.note(conn, alerts.RUN_FAILED, actor="t", reason="no disk", run_id="manual__broken")
+        ledger.note(
+            conn,
+            Action.NOTHING_NEW,
+            actor=an_actor("t", "judged before"),
+            release_id=live,
+            run_id="scheduled__idle",
+        )
+        ledger.note(
+            conn, Action.RUN_FAILED, actor=an_actor("t", "no disk"), run_id="manual__broken"
+        )
     outcomes = client("ADMIN").get("/recommender-releases/overview.json").json()["outcomes"]
     assert outcomes["manual__judged"] == {
         "release_id": live,
         "done": "rejected",
         "reason": "too <b>bad</b>",
     }
-    assert outcomes["scheduled__idle"]["done"] == "nothing new"
+    assert outcomes["scheduled__idle"] == {
+        "release_id": live,
+        "done": "nothing new",
+        "reason": "judged before",
+    }
     assert outcomes["manual__broken"] == {
         "release_id": None,
         "done": "failed",
@@ -167,6 +181,7 @@ def test_a_rollback_goes_back_and_leaves_actor_and_reason_in_the_history(
         newest = ledger.history(conn, before)[0]
     assert newest["reason"] == "complaints about westerns"
     assert newest["actor"].startswith("mary")
+    assert newest["origin"] == "releases page"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +242,7 @@ def test_a_database_that_is_down_is_explained(client, services, monkeypatch):
 
 
 def test_text_of_the_ledger_cannot_become_markup(client, services, two_champions):
-    roll_back(services, two_champions[1], actor="<b>x</b>", reason="<script>1</script>")
+    roll_back(services, two_champions[1], actor=an_actor("<b>x</b>", "<script>1</script>"))
     page = client("ADMIN").get(PAGE)
     assert "<script" not in page.text
     assert "&lt;script&gt;" in page.text

@@ -124,7 +124,7 @@ def test_a_run_that_a_person_approves_promotes_and_people_are_told_that_it_is_la
     assert monitoring.read_status(services)["champion"] is not None
     assert monitoring.problems(services) == []
     line = newest_change(services, "champion")
-    assert line["actor"] == f"admin by {run_id}"
+    assert (line["actor"], line["origin"]) == ("admin", f"run {run_id}")
     assert line["reason"].endswith("; approved by admin: the editors like it")
     wait_until_told(webhook, run_id, "run_late")
     assert webhook.about(run_id).count("run_late") == 1
@@ -183,7 +183,7 @@ def test_a_release_that_a_person_rejects_stays_out_of_production(running, change
     assert monitoring.read_status(services)["champion"] == before
     assert monitoring.problems(services) == []
     line = newest_change(services, "rejected")
-    assert line["actor"] == f"admin by {run_id}"
+    assert (line["actor"], line["origin"]) == ("admin", f"run {run_id}")
     assert line["reason"].endswith("; rejected by admin: too many westerns")
 
 
@@ -211,7 +211,7 @@ def test_a_task_killed_in_the_middle_of_a_promotion_heals_without_a_person(
     assert monitoring.problems(services) == []
     with services.connect() as conn:
         actions = [line["action"] for line in ledger.history(conn)]
-    assert "promotion undone" in actions
+    assert ledger.Action.PROMOTION_UNDONE in actions
 
 
 def kill_promoter(services: Services) -> int:

@@ -18,6 +18,7 @@ from recsys.embedded.s3 import S3
 from recsys.object_store import ObjectStore, S3Settings
 from recsys.releases import live_tables, promote_release, recover_promotion, roll_back
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.conftest import fresh_bucket
 from tests.release_maker import Releases
 
@@ -49,7 +50,7 @@ def old(postgres_dsn: str, s3_settings: S3Settings) -> Services:
     services = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
     releases = Releases(services)
     for number in (1, 2):
-        promote_release(services, releases.candidate(number), actor="t", reason="t")
+        promote_release(services, releases.candidate(number), actor=an_actor())
     return services
 
 
@@ -89,7 +90,7 @@ def test_a_moved_stack_serves_the_same_pair_and_can_go_back(
     assert "search_path" in told
     assert "public copies" in told
 
-    recover_promotion(new, actor="t")
+    recover_promotion(new, actor=an_actor())
 
     assert monitoring.problems(new) == []
     after = monitoring.read_status(new)
@@ -104,7 +105,7 @@ def test_a_moved_stack_serves_the_same_pair_and_can_go_back(
             "select has_table_privilege('recsys_site', 'movie_vectors', 'select')"
         ).fetchall()
         assert readable
-    assert roll_back(new, previous, actor="t", reason="t").changed
+    assert roll_back(new, previous, actor=an_actor()).changed
     with new.connect() as conn:
         live = live_tables(conn)
     assert all(previous.replace("-", "_") in str(table) for table in live.values())

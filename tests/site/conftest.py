@@ -26,6 +26,7 @@ from recsys.services import Services
 from recsys_site.app import create_app
 from recsys_site.settings import SiteSettings
 from tests import conftest as shared
+from tests.actors import an_actor
 from tests.http_session import HttpSession
 from tests.site.real_releases import RealReleases
 
@@ -57,7 +58,7 @@ class Site:
         if release_id is None:
             release_id = self.releases.candidate(number)
             self.numbers[release_id] = number
-        promote_release(self.services, release_id, actor="t", reason="t")
+        promote_release(self.services, release_id, actor=an_actor())
         return release_id
 
     def answers_with(self, release_id: str) -> bool:

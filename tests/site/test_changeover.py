@@ -16,6 +16,7 @@ from recsys.releases import roll_back
 from recsys_site.metrics import Metrics
 from recsys_site.releases import Releases as SiteReleases
 from recsys_site.settings import SiteSettings
+from tests.actors import an_actor
 from tests.http_session import HttpSession
 from tests.site.conftest import running_site, wait_for
 from tests.site.real_releases import RealReleases
@@ -73,7 +74,7 @@ def test_promotions_under_readers_cause_no_error_and_mix_no_pair(own_site, recor
         for number in (2, 3, 1, 2):
             promoted = site.promote(number)
             wait_for(lambda wanted=promoted: site.answers_with(wanted))
-        roll_back(site.services, actor="t", reason="t")
+        roll_back(site.services, actor=an_actor())
         wait_for(lambda: not site.answers_with(promoted))
     finally:
         stop.set()

@@ -18,7 +18,7 @@ import typer.main
 from pydantic_settings import BaseSettings
 from rich.text import Text
 
-from recsys.alerts.settings import Kind
+from recsys.alerts.settings import AlertKind
 from recsys.cli.app import app
 from recsys.cli.examples import EXAMPLES
 
@@ -257,7 +257,7 @@ def rule_anchors() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "anchor", sorted({*(kind.value.replace("_", "-") for kind in Kind), *rule_anchors()})
+    "anchor", sorted({*(kind.value.replace("_", "-") for kind in AlertKind), *rule_anchors()})
 )
 def test_every_alert_has_an_entry_in_the_runbook(anchor: str) -> None:
     entry = runbook_entries()[anchor]

@@ -1,4 +1,4 @@
-"""Events that people are told about: channels, the outbox, the heartbeat."""
+"""Alerts about events of the ledger: channels, delivery, heartbeat."""
 
 import lazy_loader
 

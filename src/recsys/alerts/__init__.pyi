@@ -1,23 +1,14 @@
 from .channels import configured_channels
-from .outbox import (
-    RUN_FAILED,
-    RUN_LATE,
-    count_events,
-    count_untold,
-    heartbeat,
-    note_run,
-    send_alerts,
-    send_test,
-)
-from .settings import AlertSettings
+from .events import count_events
+from .outbox import count_undelivered, heartbeat, note_run, send_alerts, send_test
+from .settings import AlertKind, AlertSettings
 
 __all__ = [
-    "RUN_FAILED",
-    "RUN_LATE",
+    "AlertKind",
     "AlertSettings",
     "configured_channels",
     "count_events",
-    "count_untold",
+    "count_undelivered",
     "heartbeat",
     "note_run",
     "send_alerts",

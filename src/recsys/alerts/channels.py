@@ -1,4 +1,4 @@
-"""Ways to tell people: Slack, a plain webhook, e-mail. Each tells one alert or raises."""
+"""Channels of alerts: Slack, a generic webhook, e-mail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from recsys.alerts.settings import AlertSettings, Kind
+from recsys.alerts.settings import AlertKind, AlertSettings
 from recsys.errors import ConfigurationError, ServiceUnavailableError
 from recsys.http_client import TRANSPORT_ERRORS, open_session
 
@@ -27,82 +27,81 @@ SIGNATURE: Final = "X-Recsys-Signature"
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing that people should know.
+    """A message about one event.
 
     Attributes:
-        event: names the event in this pipeline's ledger.
-        key: names it among the events of all pipelines, for ever; receivers may drop a repetition
-            by it.
-        kind: what it is about.
-        title: a sentence.
-        facts: what is known of it, in the order to be shown.
-        link: where to look; empty: nowhere in particular.
+        event: identifies the event in this pipeline's ledger.
+        key: idempotency key, unique among all pipelines; receivers may drop duplicates by it.
+        kind: kind of event.
+        title: one sentence.
+        facts: details by name, in the order to show them.
+        link: URL to open; empty if there is none.
     """
 
     event: str
     key: str
-    kind: Kind
+    kind: AlertKind
     title: str
     facts: Mapping[str, str] = field(default_factory=dict)
     link: str = ""
 
     @property
     def text(self) -> str:
-        """The alert in plain lines."""
+        """The alert as lines of plain text."""
         lines = [self.title, *(f"{name}: {value}" for name, value in self.facts.items())]
         return "\n".join([*lines, self.link] if self.link else lines)
 
 
-class UnansweredError(ServiceUnavailableError):
-    """The alert was on its way when the connection broke: it may have arrived."""
+class UnconfirmedDeliveryError(ServiceUnavailableError):
+    """The connection broke after the alert was sent, so it may have arrived."""
 
 
 class Channel(Protocol):
-    """Somewhere to tell alerts."""
+    """A destination of alerts."""
 
     @property
     def name(self) -> str:
-        """Names the channel in the ledger."""
+        """Identifies the channel in the ledger."""
 
     @property
-    def knows_repetitions(self) -> bool:
-        """Whether receivers can tell by a name sent along that they had the alert before."""
+    def supports_idempotency_key(self) -> bool:
+        """Whether receivers can drop duplicates by the key that is sent along."""
 
     def send(self, alert: Alert) -> None:
-        """Tells it.
+        """Sends an alert.
 
         Raises:
-            ServiceUnavailableError: the receiver did not take it.
-            UnansweredError: nobody knows whether the receiver took it.
+            ServiceUnavailableError: the receiver did not accept it.
+            UnconfirmedDeliveryError: the receiver may or may not have received it.
         """
 
 
 @dataclass(frozen=True)
 class Slack:
-    """An incoming webhook of Slack, or of what speaks like it."""
+    """An incoming webhook of Slack or of a compatible service."""
 
     url: str = field(repr=False)
     name: str = "slack"
-    knows_repetitions: bool = False
+    supports_idempotency_key: bool = False
 
     def send(self, alert: Alert) -> None:
-        """Posts the alert's lines."""
-        # Slack reads <, > and & as markup: text from outside must not become a link.
+        """Posts the alert as text."""
+        # Slack interprets <, > and & as markup: text from outside must not become a link.
         text = alert.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         _post(self.name, self.url, json.dumps({"text": text}).encode(), {})
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """Any receiver of JSON: the alert's fields, and a signature where there is a key."""
+    """A receiver of JSON: the fields of the alert, signed if there is a key."""
 
     url: str = field(repr=False)
     key: str | None = field(default=None, repr=False)
     name: str = "webhook"
-    knows_repetitions: bool = True
+    supports_idempotency_key: bool = True
 
     def send(self, alert: Alert) -> None:
-        """Posts the alert's fields."""
+        """Posts the fields of the alert as JSON."""
         body = json.dumps(asdict(alert), default=str).encode()
         headers = {"Idempotency-Key": alert.key}
         if self.key:
@@ -112,24 +111,24 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Email:
-    """A mail to each address, by way of one SMTP server."""
+    """One message to all addresses, through an SMTP server."""
 
     url: str = field(repr=False)
     sender: str
     receivers: tuple[str, ...]
     name: str = "email"
-    knows_repetitions: bool = True
+    supports_idempotency_key: bool = True
 
     def send(self, alert: Alert) -> None:
-        """Sends one message to all receivers."""
+        """Sends the alert as one message to all receivers."""
         message = EmailMessage()
-        # A line break in a header is refused by the library; titles hold names from outside.
+        # The library rejects a line break in a header, and titles contain names from outside.
         message["Subject"] = f"[recsys] {' '.join(alert.title.split())}"
         message["From"] = self.sender
         message["To"] = ", ".join(self.receivers)
         message["Date"] = formatdate(localtime=True)
         message["Message-ID"] = f"<{hashlib.sha256(alert.key.encode()).hexdigest()}@recsys>"
-        # Keeps absence notes from being sent in answer (RFC 3834).
+        # Prevents automatic replies such as out-of-office notes (RFC 3834).
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(alert.text + "\n")
         server = urlsplit(self.url)
@@ -137,7 +136,7 @@ class Email:
             port = server.port
         except ValueError:
             raise ConfigurationError(
-                "the port in RECSYS_ALERT_SMTP_URL makes no sense", expected="a number"
+                "the port in RECSYS_ALERT_SMTP_URL is invalid", expected="a number"
             ) from None
         try:
             with _smtp(server.scheme, server.hostname or "localhost", port) as smtp:
@@ -146,40 +145,40 @@ class Email:
                 smtp.send_message(message)
         except (OSError, smtplib.SMTPException) as error:
             raise ServiceUnavailableError(
-                "the mail server did not take an alert",
+                "the mail server did not accept an alert",
                 found=f"{type(error).__name__}: {error}",
                 hint="check RECSYS_ALERT_SMTP_URL; `recsys alerts --test` tries again",
             ) from error
 
 
 def configured_channels(settings: AlertSettings) -> list[Channel]:
-    """The channels that have an address.
+    """Returns the channels that have an address.
 
     Raises:
-        ConfigurationError: there is a mail server and nobody to write to.
+        ConfigurationError: there is a mail server and no recipient.
     """
-    made: list[Channel] = []
+    channels: list[Channel] = []
     if settings.slack_url:
-        made.append(Slack(settings.slack_url.get_secret_value()))
+        channels.append(Slack(settings.slack_url.get_secret_value()))
     if settings.webhook_url:
         key = settings.webhook_key.get_secret_value() if settings.webhook_key else None
-        made.append(Webhook(settings.webhook_url.get_secret_value(), key))
+        channels.append(Webhook(settings.webhook_url.get_secret_value(), key))
     if settings.smtp_url:
         if not settings.email_to:
             raise ConfigurationError(
-                "there is a mail server for alerts and nobody to write to",
-                expected="addresses in RECSYS_ALERT_EMAIL_TO, divided by commas",
+                "alerts have a mail server and no recipient",
+                expected="addresses in RECSYS_ALERT_EMAIL_TO, separated by commas",
             )
         url = settings.smtp_url.get_secret_value()
-        made.append(Email(url, settings.email_from, settings.email_to))
-    return made
+        channels.append(Email(url, settings.email_from, settings.email_to))
+    return channels
 
 
 def ping(url: str) -> None:
-    """Says to a heartbeat service that all is well.
+    """Requests the URL of a heartbeat service.
 
     Raises:
-        ServiceUnavailableError: it did not answer.
+        ServiceUnavailableError: it did not respond with success.
     """
     _request("heartbeat", "GET", url)
 
@@ -203,7 +202,7 @@ def _request(
     except TRANSPORT_ERRORS as error:
         if not _may_have_arrived(error):
             raise _refused(name, type(error).__name__) from None
-        raise UnansweredError(
+        raise UnconfirmedDeliveryError(
             f"it is unknown whether the {name} received an alert",
             found=type(error).__name__,
             expected=f"an answer within {TIMEOUT_S:.0f} seconds",
@@ -224,9 +223,9 @@ def _may_have_arrived(error: Exception) -> bool:
 
 
 def _refused(name: str, found: str) -> ServiceUnavailableError:
-    # Neither the URL nor the library's message, which holds it: it is a secret.
+    # The URL is a secret, so neither it nor the library's message, which contains it, is shown.
     return ServiceUnavailableError(
-        f"the {name} did not take an alert",
+        f"the {name} did not accept an alert",
         found=found,
         hint=f"check RECSYS_ALERT_{name.upper()}_URL; `recsys alerts --test` tries again",
     )

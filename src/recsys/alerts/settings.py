@@ -1,4 +1,4 @@
-"""Whom to tell of what."""
+"""Alert routing: which channel gets which kind of event."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
-class Kind(StrEnum):
-    """What an alert is about; docs/runbook.md has an entry for each."""
+class AlertKind(StrEnum):
+    """The kind of event that an alert is about; docs/runbook.md has an entry for each."""
 
     RUN_FAILED = "run_failed"
     RUN_LATE = "run_late"
@@ -22,14 +22,14 @@ class Kind(StrEnum):
     PROMOTED = "promoted"
 
 
-QUIET: Final = frozenset({Kind.PROMOTED})
-"""Told only where somebody asks for it: it is what should happen."""
+OPT_IN: Final = frozenset({AlertKind.PROMOTED})
+"""Kinds that are sent only if ``RECSYS_ALERT_KINDS`` lists them: they need no attention."""
 
 
 class AlertSettings(BaseSettings):
     """Environment: ``RECSYS_ALERT_*``. A channel without an address is not used.
 
-    Addresses are secrets: whoever knows a webhook can write to it.
+    Addresses are secrets: anyone who has the URL of a webhook can post to it.
     """
 
     model_config = SettingsConfigDict(
@@ -37,9 +37,9 @@ class AlertSettings(BaseSettings):
     )
 
     slack_url: SecretStr | None = Field(
-        default=None, description="incoming webhook of Slack, or of what speaks like it"
+        default=None, description="incoming webhook of Slack or a compatible service"
     )
-    webhook_url: SecretStr | None = Field(default=None, description="gets each alert as JSON")
+    webhook_url: SecretStr | None = Field(default=None, description="receives each alert as JSON")
     webhook_key: SecretStr | None = Field(
         default=None, description="signs the body: header X-Recsys-Signature, HMAC-SHA256 in hex"
     )
@@ -48,21 +48,22 @@ class AlertSettings(BaseSettings):
     )
     email_from: str = "recsys@localhost"
     email_to: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="addresses, divided by commas"
+        default=(), description="addresses, separated by commas"
     )
-    kinds: Annotated[frozenset[Kind], NoDecode] = Field(
-        default=frozenset(Kind) - QUIET, description="what to tell, divided by commas"
+    kinds: Annotated[frozenset[AlertKind], NoDecode] = Field(
+        default=frozenset(AlertKind) - OPT_IN,
+        description="kinds of alert to send, separated by commas",
     )
     heartbeat_url: SecretStr | None = Field(
         default=None,
-        description="asked every five minutes while all is well; its silence is the alarm "
-        "(healthchecks.io and its like)",
+        description="requested every five minutes while all services work, so that a monitor such "
+        "as healthchecks.io raises the alarm if the requests stop",
     )
-    link: str = Field(default="", description="address of Airflow's UI, put into each alert")
+    link: str = Field(default="", description="URL of Airflow's UI, added to each alert")
 
     @field_validator("email_to", "kinds", mode="before")
     @classmethod
-    def _divided_by_commas(cls, value: object) -> object:
+    def _split_at_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value

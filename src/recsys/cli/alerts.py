@@ -1,4 +1,4 @@
-"""The command `alerts`: whom to tell, and whether it works."""
+"""The command `alerts`: shows and tests the channels of alerts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from recsys.cli.output import JsonOption, console
 
 def show_alerts(
     test: Annotated[
-        bool, typer.Option("--test", help="Tell a test alert on every channel now.")
+        bool, typer.Option("--test", help="Send a test alert on every channel now.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show which channels alerts go to, or try them.
 
     Channels are set by RECSYS_ALERT_SLACK_URL, RECSYS_ALERT_WEBHOOK_URL, RECSYS_ALERT_SMTP_URL
-    with RECSYS_ALERT_EMAIL_TO, and RECSYS_ALERT_HEARTBEAT_URL; RECSYS_ALERT_KINDS says what
-    is told.
+    with RECSYS_ALERT_EMAIL_TO, and RECSYS_ALERT_HEARTBEAT_URL; RECSYS_ALERT_KINDS lists the
+    kinds of alert to send.
 
-    Exit code 1: a channel did not take the test.
+    Exit code 1: a channel did not accept the test.
     """
     settings = AlertSettings()
     tried = (
@@ -43,14 +43,16 @@ def show_alerts(
             }
         )
     elif not tried:
-        console.print("Nobody is told of anything: no channel is set. `recsys alerts --help`.")
+        console.print("No alerts are sent: no channel is set. `recsys alerts --help`.")
     else:
         for name, error in tried:
             verdict = (
-                f"[red]{output.safe(error)}[/]" if error else ("took the test" if test else "set")
+                f"[red]{output.safe(error)}[/]"
+                if error
+                else ("accepted the test" if test else "set")
             )
             console.print(f"{name:<10} {verdict}")
-        console.print(f"told: {', '.join(sorted(settings.kinds))}")
+        console.print(f"sent: {', '.join(sorted(settings.kinds))}")
         console.print(f"heartbeat: {'set' if settings.heartbeat_url else 'not set'}")
     if failed:
         raise typer.Exit(output.EXIT_FAILED)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from recsys.embedded.home import Home
 from recsys.errors import RecsysError, TransientError
 from recsys.object_store import S3Settings
 from recsys.services import Services
+
+if TYPE_CHECKING:
+    from recsys.ledger import Actor
 
 
 class LateConsole(Console):
@@ -98,26 +101,25 @@ def services() -> Iterator[Services]:
 
 def embedded_services(home: Home) -> Services:
     """The servers of an embedded stack."""
-    given = stack.environment(home)
+    variables = stack.environment(home)
     return Services(
-        postgres=PostgresSettings.model_validate({"dsn": given["RECSYS_PG_DSN"]}),
-        s3=S3Settings.model_validate(
-            {
-                "bucket": given["RECSYS_S3_BUCKET"],
-                "endpoint": given["RECSYS_S3_ENDPOINT"],
-                "region": given["RECSYS_S3_REGION"],
-                "access_key": given["AWS_ACCESS_KEY_ID"],
-                "secret_key": given["AWS_SECRET_ACCESS_KEY"],
-            }
-        ),
+        postgres=PostgresSettings.model_validate({"dsn": variables["RECSYS_PG_DSN"]}),
+        s3=S3Settings.from_environment({**os.environ, **variables}),
     )
 
 
-def actor() -> str:
-    """Who is at the keyboard, for the ledger's history."""
+def user_name() -> str:
+    """Returns the user's name for the ledger's history: ``RECSYS_ACTOR``, else the account."""
     import getpass
 
-    return os.environ.get("RECSYS_ACTOR") or f"{getpass.getuser()} (recsys)"
+    return os.environ.get("RECSYS_ACTOR") or getpass.getuser()
+
+
+def actor(reason: str) -> Actor:
+    """Returns the user of this command, with the reason for the change."""
+    from recsys.ledger import Actor
+
+    return Actor.from_command_line(user_name(), reason)
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -92,11 +92,20 @@ def why(
     if found["data"]:
         console.print(f"\n[bold]dataset {found['data']['md5']}[/]")
         print_data(found["data"])
-    lines = output.table("when", "who", "what", "why", title="\n[bold]history[/] (newest first)")
+    lines = output.table(
+        "when", "who", "from", "what", "why", title="\n[bold]history[/] (newest first)"
+    )
     for line in found["history"][:12]:
-        moved = f"{line['from_state']} → {line['to_state']}" if line["to_state"] else line["action"]
-        who, why_ = output.safe(line["actor"]), output.safe(line["reason"])
-        lines.add_row(f"{line['at']:%m-%d %H:%M:%S}", who, moved, why_)
+        change = line["action"].replace("_", " ")
+        if line["to_state"]:
+            change = f"{line['from_state']} → {line['to_state']}"
+        lines.add_row(
+            f"{line['at']:%m-%d %H:%M:%S}",
+            output.safe(line["actor"]),
+            output.safe(line["origin"] or ""),
+            output.safe(change),
+            output.safe(line["reason"]),
+        )
     console.print(lines)
 
 
@@ -167,17 +176,15 @@ def promote(
             if diff is not None:
                 print_diff(diff.model_dump(mode="json"))
             return
-        actor = output.actor()
+        actor = output.actor(reason)
         if override:
-            releases.check_person(actor)
-            question = f"Make {release} the champion against the gate, in the name of {actor}?"
+            releases.check_person(actor.name)
+            question = f"Make {release} the champion against the gate, in the name of {actor.name}?"
         else:
             question = f"Make {release} the champion?"
         output.confirm(question, yes)
         with output.errors.status("checking artifacts and tables, then switching"):
-            change = releases.promote_release(
-                services, release, actor=actor, reason=reason, override=override
-            )
+            change = releases.promote_release(services, release, actor=actor, override=override)
     if as_json:
         output.print_json(vars(change))
     else:
@@ -209,9 +216,7 @@ def rollback(
             )
         output.confirm(f"Leave {champion.release_id} and go back to {target.release_id}?", yes)
         with output.errors.status("checking artifacts and tables, then switching"):
-            change = releases.roll_back(
-                services, target.release_id, actor=output.actor(), reason=reason
-            )
+            change = releases.roll_back(services, target.release_id, actor=output.actor(reason))
     seconds = time.monotonic() - began
     if as_json:
         output.print_json({**vars(change), "seconds": round(seconds, 3)})
@@ -227,7 +232,7 @@ def recover(as_json: JsonOption = False) -> None:
     """
     with output.services() as services:
         with output.errors.status("comparing the public copies with the champion"):
-            found = releases.recover_promotion(services, actor=output.actor())
+            found = releases.recover_promotion(services, actor=output.actor("recovery"))
     if as_json:
         output.print_json(
             {"undone": found.undone, "copies_mended": found.copies_restored, "needed": found.needed}
@@ -261,7 +266,7 @@ def retire(
             output.confirm(f"Drop {', '.join(going)} for good?", yes)
             with output.errors.status("dropping tables and objects"):
                 retired = releases.retire_old_releases(
-                    services, retention, actor=output.actor(), reason=reason
+                    services, retention, actor=output.actor(reason)
                 )
     if as_json:
         output.print_json({"retired": retired})

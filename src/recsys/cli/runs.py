@@ -173,7 +173,7 @@ def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
 
 
 def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
-    environment = {"RECSYS_ACTOR": output.actor()}
+    environment = {"RECSYS_ACTOR": output.user_name()}
     if quiet:
         return runs.run_once(home, DAG_ID, conf, environment=environment)
     console.print(f"running [bold]{DAG_ID}[/] on {output.safe(shown_sources(conf['source']))}")
@@ -228,18 +228,16 @@ def _show(services: Services, result: runs.RunResult) -> None:
     live = monitoring.read_status(services)["champion"]
     if result.tasks.get("gate_candidate") == "success":
         with services.connect() as conn:
-            row = conn.execute(
-                "select decision, release_id from recsys.decisions order by id desc limit 1"
-            ).fetchone()
-        if row is not None:
-            with services.connect() as conn:
-                candidate = ledger.get(conn, row[1]).complete_manifest
-            print_decision(row[0])
+            release_id = ledger.last_decided_release(conn)
+            candidate = ledger.get(conn, release_id).complete_manifest if release_id else None
+        if release_id and candidate:
+            found = monitoring.why(services, release_id)
+            print_decision(found["decision"])
             console.print("\non the holdout, each user's newest ratings")
             print_metrics(candidate.metrics, None)
-            path = save(services, row[1], again=False)
+            path = save(services, release_id, again=False)
             console.print(f"\nreport: {output.safe(str(path))}", soft_wrap=True)
-            report = monitoring.why(services, row[1])["data"]
+            report = found["data"]
             if report:
                 console.print(f"\ndataset [bold]{report['md5']}[/]")
                 print_data(report)

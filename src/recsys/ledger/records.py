@@ -1,50 +1,104 @@
-"""What the ledger remembers besides states: history, decisions, the dataset last brought live.
+"""The append-only records of the ledger: the history and the gate's decisions.
 
-Rows here are only ever added; the database refuses to change them. Every function runs in the
-caller's transaction.
+The database refuses to change or delete their rows. Every function runs in the caller's
+transaction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from recsys.contract import Md5
 from recsys.database import Connection
 from recsys.gate import Decision
+from recsys.ledger.actor import Actor
 
-NOTHING_NEW: Final = "nothing new"
+
+class Action(StrEnum):
+    """Every event of the history. The values are stored; migration 3 renamed the older ones."""
+
+    MOVED = "moved"
+    """A release changed its state; written by a trigger."""
+    NOTHING_NEW = "nothing_new"
+    """A run found that its build was judged before."""
+    RUN_FAILED = "run_failed"
+    RUN_LATE = "run_late"
+    PROMOTION_UNDONE = "promotion_undone"
+    ROLLBACK_UNDONE = "rollback_undone"
+    PUBLIC_COPIES_REPAIRED = "public_copies_repaired"
+    REJECTED_AGAIN = "rejected_again"
+    """A forced run rejected a release that is or was the champion; its state stays."""
+    GATE_OVERRIDDEN = "gate_overridden"
+    PRODUCTION_UPDATED = "production_updated"
+    """A run made the release of a dataset the champion."""
+
+
+UNDONE: Final = {"promotion": Action.PROMOTION_UNDONE, "rollback": Action.ROLLBACK_UNDONE}
+"""The event of undoing a journal, by the journal's kind."""
 
 
 def note(
     conn: Connection,
-    action: str,
+    action: Action,
     *,
-    actor: str,
-    reason: str,
+    actor: Actor,
+    release_id: str | None = None,
+    run_id: str | None = None,
+    **detail: Any,
+) -> None:
+    """Adds an event that changes no state to the history."""
+    conn.execute(
+        "insert into recsys.history (actor, origin, reason, action, release_id, run_id, detail) "
+        "values (%s, %s, %s, %s, %s, %s, %s)",
+        (actor.name, actor.origin, actor.reason, action, release_id, run_id, Jsonb(detail)),
+    )
+
+
+def note_once(
+    conn: Connection,
+    action: Action,
+    *,
+    actor: Actor,
+    run_id: str,
     release_id: str | None = None,
     **detail: Any,
 ) -> None:
-    """Adds a line to the history for something that moves no state."""
-    conn.execute(
-        "insert into recsys.history (actor, reason, action, release_id, detail) "
-        "values (%s, %s, %s, %s, %s)",
-        (actor, reason, action, release_id, Jsonb(detail)),
-    )
+    """Adds an event of a run to the history unless the run already has it."""
+    with conn.transaction():
+        conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", (run_id,))
+        present = conn.execute(
+            "select 1 from recsys.history where action = %s and run_id = %s", (action, run_id)
+        ).fetchone()
+        if present is None:
+            note(conn, action, actor=actor, release_id=release_id, run_id=run_id, **detail)
 
 
 def history(
     conn: Connection, release_id: str | None = None, limit: int = 50
 ) -> list[dict[str, Any]]:
-    """The newest lines of the history, newest first; of one release if one is named."""
+    """Returns the newest events, newest first; only those of ``release_id`` if it is given."""
     with conn.cursor(row_factory=dict_row) as cur:
         return cur.execute(
-            "select at, actor, reason, action, release_id, from_state, to_state, detail "
-            "from recsys.history where %(id)s::text is null or release_id = %(id)s "
-            "order by id desc limit %(limit)s",
+            "select at, actor, origin, reason, action, release_id, run_id, from_state, to_state, "
+            "detail from recsys.history where %(id)s::text is null or release_id = %(id)s "
+            "order by at desc, id desc limit %(limit)s",
             {"id": release_id, "limit": limit},
+        ).fetchall()
+
+
+def run_events(conn: Connection, actions: Iterable[Action], limit: int) -> list[dict[str, Any]]:
+    """Returns the newest events of runs, newest first: ``action``, ``run_id``, release, reason."""
+    with conn.cursor(row_factory=dict_row) as cur:
+        return cur.execute(
+            "select action, run_id, release_id, reason from recsys.history "
+            "where action = any(%s) and run_id is not null order by at desc, id desc limit %s",
+            ([action.value for action in actions], limit),
         ).fetchall()
 
 
@@ -56,7 +110,7 @@ def record_decision(
     decision: Decision,
     diff: dict[str, Any] | None,
 ) -> None:
-    """Stores a decision of the gate, and what the site would notice."""
+    """Stores a decision of the gate, and the differences from the champion that the site sees."""
     conn.execute(
         "insert into recsys.decisions (release_id, champion, run_id, accepted, decision, diff) "
         "values (%s, %s, %s, %s, %s, %s)",
@@ -74,7 +128,7 @@ def record_decision(
 def last_decision(
     conn: Connection, release_id: str
 ) -> tuple[Decision, dict[str, Any] | None] | None:
-    """The gate's newest decision about a release and the diff stored with it, or None."""
+    """Returns the newest decision on a release and its stored diff; None if there is none."""
     row = conn.execute(
         "select decision, diff from recsys.decisions where release_id = %s "
         "order by id desc limit 1",
@@ -83,10 +137,39 @@ def last_decision(
     return None if row is None else (Decision.model_validate(row[0]), row[1])
 
 
-def judged_against(conn: Connection, release_id: str) -> str | None:
-    """The champion that the newest decision about a release held it against; None: there was none.
+def last_decided_release(conn: Connection) -> str | None:
+    """Returns the release of the newest decision of all; None before the first."""
+    row = conn.execute("select release_id from recsys.decisions order by id desc limit 1")
+    found = row.fetchone()
+    return None if found is None else found[0]
 
-    An override holds it against nothing; the decision that it overrode did.
+
+def last_decisions(conn: Connection) -> dict[str, Decision]:
+    """Returns the newest decision on each release, by release id."""
+    rows = conn.execute(
+        "select distinct on (release_id) release_id, decision from recsys.decisions "
+        "order by release_id, id desc"
+    ).fetchall()
+    return {release_id: Decision.model_validate(decision) for release_id, decision in rows}
+
+
+def run_decisions(conn: Connection, limit: int) -> list[tuple[str, str, Decision]]:
+    """Returns run id, release id and decision of the gate's newest decisions, newest first.
+
+    Overrides are left out: no run made them.
+    """
+    rows = conn.execute(
+        "select run_id, release_id, decision from recsys.decisions "
+        "where decision ->> 'override' is null order by id desc limit %s",
+        (limit,),
+    ).fetchall()
+    return [(run, release, Decision.model_validate(decision)) for run, release, decision in rows]
+
+
+def judged_against(conn: Connection, release_id: str) -> str | None:
+    """Returns the champion that the gate compared a release with; None if there was none.
+
+    An override compares nothing, so the decision that it overrides counts.
     """
     row = conn.execute(
         "select champion from recsys.decisions where release_id = %s "
@@ -96,8 +179,21 @@ def judged_against(conn: Connection, release_id: str) -> str | None:
     return None if row is None else row[0]
 
 
+def compared_dataset(conn: Connection, release_id: str) -> Md5 | None:
+    """Returns the dataset of the champion at the newest decision on a release.
+
+    None if there is no decision, or there was no champion.
+    """
+    row = conn.execute(
+        "select c.dataset_md5 from recsys.decisions d left join recsys.releases c "
+        "on c.release_id = d.champion where d.release_id = %s order by d.id desc limit 1",
+        (release_id,),
+    ).fetchone()
+    return row[0] if row else None
+
+
 def standing_decision(conn: Connection, release_id: str) -> Decision | None:
-    """The newest decision about a release as it is now: none from before it was made again."""
+    """Returns the newest decision on a release since it was last completed; None if none."""
     row = conn.execute(
         "select d.decision from recsys.decisions d join recsys.releases r using (release_id) "
         "where release_id = %s and d.at >= r.completed_at order by d.id desc limit 1",
@@ -106,28 +202,13 @@ def standing_decision(conn: Connection, release_id: str) -> Decision | None:
     return None if row is None else Decision.model_validate(row[0])
 
 
-def note_nothing_new(conn: Connection, release_id: str, run_id: str, actor: str) -> None:
-    """Records that a run looked and found no build to judge: that, too, is a success."""
-    note(conn, NOTHING_NEW, actor=actor, reason=f"run {run_id}", release_id=release_id)
-
-
 def last_success(conn: Connection) -> datetime | None:
-    """When a run last judged a candidate or found nothing new; None before the first."""
+    """Returns when a run last judged a candidate or found nothing new; None before the first."""
     last: datetime | None
     [(last,)] = conn.execute(
         "select greatest((select max(at) from recsys.decisions "
         "where decision ->> 'override' is null), "
         "(select max(at) from recsys.history where action = %s))",
-        (NOTHING_NEW,),
+        (Action.NOTHING_NEW,),
     ).fetchall()
     return last
-
-
-def update_internal_hash(conn: Connection, release_id: str, run_id: str) -> None:
-    """Records that production was brought up to the release's dataset; once a run."""
-    conn.execute(
-        "insert into recsys.internal_hash (dataset_md5, release_id, run_id) "
-        "select dataset_md5, release_id, %s from recsys.releases where release_id = %s "
-        "on conflict (run_id) do nothing",
-        (run_id, release_id),
-    )

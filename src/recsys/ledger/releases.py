@@ -24,6 +24,7 @@ from recsys.contract import Build, Manifest
 from recsys.database import Connection
 from recsys.errors import LedgerError, LockedError
 from recsys.ledger import migrations
+from recsys.ledger.actor import Actor
 
 
 class State(StrEnum):
@@ -115,20 +116,14 @@ def prepare(conn: Connection) -> None:
             conn.cursor().executemany("insert into recsys.release_moves values (%s, %s)", rows)
 
 
-def check_words(actor: str, reason: str) -> None:
-    """Raises LedgerError unless it is said who changes something, and why."""
-    if not actor.strip() or not reason.strip():
-        raise LedgerError("a change of state needs an actor and a reason")
-
-
 @contextmanager
-def acting(conn: Connection, actor: str, reason: str) -> Iterator[None]:
-    """A transaction whose changes of state are recorded as done by ``actor`` for ``reason``."""
-    check_words(actor, reason)
+def acting(conn: Connection, actor: Actor) -> Iterator[None]:
+    """Opens a transaction; the changes of state in it are recorded as made by ``actor``."""
     with conn.transaction():
         conn.execute(
-            "select set_config('recsys.actor', %s, true), set_config('recsys.reason', %s, true)",
-            (actor, reason),
+            "select set_config('recsys.actor', %s, true), set_config('recsys.origin', %s, true), "
+            "set_config('recsys.reason', %s, true)",
+            (actor.name, actor.origin, actor.reason),
         )
         yield
 
@@ -187,15 +182,23 @@ def all_releases(conn: Connection) -> list[Release]:
         return cur.execute(f"{_SELECT} order by created_at desc, release_id").fetchall()
 
 
+def state_counts(conn: Connection) -> dict[State, int]:
+    """Returns the number of releases in each state, zeros included."""
+    counts = dict.fromkeys(State, 0)
+    for state, count in conn.execute("select state, count(*) from recsys.releases group by state"):
+        counts[State(state)] = count
+    return counts
+
+
 def begin_build(
-    conn: Connection, build: Build, *, run_id: str, run_nonce: str, actor: str, reason: str
+    conn: Connection, build: Build, *, run_id: str, run_nonce: str, actor: Actor
 ) -> Release:
     """Makes the build's release known, or takes it up again; a complete release stays as it is.
 
     Raises:
         LockedError: the release is being retired at this moment.
     """
-    with acting(conn, actor, reason):
+    with acting(conn, actor):
         existing = _one(conn, "where release_id = %s for update", build.release_id)
         if existing is None:
             conn.execute(
@@ -256,10 +259,10 @@ def record_table(conn: Connection, release_id: str, table: str, facts: dict[str,
 
 
 def complete(
-    conn: Connection, manifest: Manifest, manifest_sha256: str, *, actor: str, reason: str
+    conn: Connection, manifest: Manifest, manifest_sha256: str, *, actor: Actor
 ) -> Release:
     """Makes a verified release a candidate; one that is complete already stays as it is."""
-    with acting(conn, actor, reason):
+    with acting(conn, actor):
         release = get(conn, manifest.release_id)
         if release.state == State.BUILDING:
             conn.execute(
@@ -282,13 +285,13 @@ def complete(
         return get(conn, manifest.release_id)
 
 
-def move(conn: Connection, release_id: str, to: State, *, actor: str, reason: str) -> None:
+def move(conn: Connection, release_id: str, to: State, *, actor: Actor) -> None:
     """Moves a release to another state.
 
     Raises:
         LedgerError: the move is not in `MOVES`.
     """
-    with acting(conn, actor, reason):
+    with acting(conn, actor):
         release = get(conn, release_id)
         if to not in MOVES[release.state]:
             allowed = ", ".join(sorted(MOVES[release.state])) or "nothing"

@@ -1,4 +1,4 @@
-"""What an operator looks at: status, reasons, checks, overview, metrics, lineage."""
+"""Read-only views of the ledger and of runs: status, checks, overview, metrics, lineage."""
 
 import lazy_loader
 

@@ -1,38 +1,38 @@
 from .dataset_statistics import summarize_stats
 from .doctor import problems
 from .ledger_metrics import measure_ledger
-from .lineage import Place, step_lineage
+from .lineage import LineageDataset, step_lineage
 from .metrics import (
-    Kind,
     Measurement,
-    SwitchTimes,
-    of_decision,
-    of_drift,
-    of_features,
-    of_fetch,
-    of_verdict,
+    MetricType,
+    SwitchTimer,
+    decision_measurements,
+    drift_measurements,
+    feature_measurements,
+    fetch_measurements,
+    verdict_measurements,
 )
-from .overview import ReleaseLine, read_overview
+from .overview import ReleaseSummary, read_overview
 from .status import check_freshness, read_status, release_facts, why
 
 __all__ = [
-    "Kind",
+    "LineageDataset",
     "Measurement",
-    "Place",
-    "ReleaseLine",
-    "SwitchTimes",
+    "MetricType",
+    "ReleaseSummary",
+    "SwitchTimer",
     "check_freshness",
+    "decision_measurements",
+    "drift_measurements",
+    "feature_measurements",
+    "fetch_measurements",
     "measure_ledger",
-    "of_decision",
-    "of_drift",
-    "of_features",
-    "of_fetch",
-    "of_verdict",
     "problems",
     "read_overview",
     "read_status",
     "release_facts",
     "step_lineage",
     "summarize_stats",
+    "verdict_measurements",
     "why",
 ]

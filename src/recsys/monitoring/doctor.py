@@ -1,4 +1,4 @@
-"""The checks of ``recsys doctor``: what is out of order and what to do about it."""
+"""The checks of ``recsys doctor``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys.services import Services
 
 
 def problems(services: Services) -> list[str]:
-    """Everything that is out of order and what to do about it; empty when all is well."""
+    """Returns every problem found, each with what to do about it; empty if there is none."""
     found = []
     try:
         services.store.check()
@@ -44,16 +44,17 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
         return []
     found = []
     champion = ledger.champion(conn)
-    if conn.execute("select 1 from recsys.journal where closed_at is null").fetchone():
+    if ledger.open_journals(conn):
         found.append(
-            "an open journal: a promotion is at work, or was interrupted; `recsys recover`"
+            "open journal: a promotion or rollback is in progress or was interrupted; "
+            "run `recsys recover`"
         )
     elif not releases.public_copies_match(services.store, champion):
-        found.append("the public copies in S3 are not the champion's; `recsys recover`")
+        found.append("the public copies in S3 are not the champion's; run `recsys recover`")
     if not releases.search_path_is_set(conn):
         found.append(
-            "new sessions do not find the public tables by name: the database's search_path was "
-            "lost, as in a restored dump; `recsys recover`"
+            "new sessions do not find the public tables by name: the database has lost its "
+            "search_path, as after restoring a dump; run `recsys recover`"
         )
     if champion is not None:
         live = releases.live_tables(conn)
@@ -61,8 +62,8 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
             expected = table_name(table.name, champion.release_id)
             if live.get(table.name) != expected:
                 found.append(
-                    f"{table.name} shows {live.get(table.name)} instead of the champion's "
-                    f"{expected}: was the ledger restored from an older backup? restore the "
+                    f"{table.name} is {live.get(table.name)} instead of the champion's "
+                    f"{expected}: was the ledger restored from an older backup? Restore the "
                     "whole database from one backup, then run `recsys recover`"
                 )
     found += _damaged_releases(conn, services)
@@ -71,7 +72,7 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
 
 
 def _damaged_releases(conn: Connection, services: Services) -> list[str]:
-    """Retained releases that could not be promoted or rolled back to as they are."""
+    """Returns the retained releases that cannot be promoted or rolled back to."""
     found = []
     for release in ledger.all_releases(conn):
         if release.state in ledger.SERVABLE:
@@ -83,15 +84,15 @@ def _damaged_releases(conn: Connection, services: Services) -> list[str]:
 
 
 def _unknown_releases(conn: Connection, services: Services) -> list[str]:
-    """Releases that S3 has and the ledger has not: what an older backup of the ledger forgot."""
+    """Returns the releases that are in S3 and not in the ledger, as after restoring a backup."""
     known = {release.release_id for release in ledger.all_releases(conn)}
     stored = {
         key.split("/")[1]
-        for key in services.store.keys("releases/")
+        for key in services.store.keys(contract.RELEASES_PREFIX)
         if key.endswith("/" + contract.MANIFEST_FILE)
     }
     return [
-        f"S3 holds release {release_id}, which the ledger does not know: was the ledger restored "
-        "from an older backup? `recsys run --force` takes it up again, or delete its objects"
+        f"S3 contains release {release_id}, which is not in the ledger: was the ledger restored "
+        "from an older backup? Run `recsys run --force` to register it again, or delete its objects"
         for release_id in sorted(stored - known)
     ]

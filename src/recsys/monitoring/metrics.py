@@ -1,7 +1,7 @@
-"""What is measured about the pipeline: names, units, and how results become measurements.
+"""Metrics of the pipeline: names, units, and the measurements of each step's result.
 
-Nothing is sent from here. `recsys_dag.metrics` hands measurements to Airflow's own metrics, which
-go by StatsD or OpenTelemetry, as Airflow is set up; docs/monitoring.md lists them all.
+`recsys_dag.metrics` sends measurements through Airflow's metrics, that is StatsD or OpenTelemetry,
+as Airflow is configured. docs/monitoring.md lists all metrics.
 """
 
 from __future__ import annotations
@@ -21,41 +21,45 @@ if TYPE_CHECKING:
 PREFIX: Final = "recsys."
 
 
-class Kind(StrEnum):
-    """How values of a metric add up."""
+class MetricType(StrEnum):
+    """Metric types of StatsD."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
     TIMING = "timing"
-    """Seconds here; StatsD carries milliseconds."""
+    """In seconds; StatsD sends milliseconds."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One thing that is measured.
+    """A metric.
 
     Attributes:
-        name: dotted, below ``recsys.``.
-        kind: how its values add up.
-        meaning: with the unit, where the name does not say it.
-        tags: names of what its values are told apart by.
+        name: dotted, with the prefix ``recsys.``.
+        type: counter, gauge or timing.
+        meaning: what it measures, and the unit if the name does not contain it.
+        tags: names of its tags.
     """
 
     name: str
-    kind: Kind
+    type: MetricType
     meaning: str
     tags: tuple[str, ...] = ()
 
     def __call__(self, value: float, **tags: str) -> Measurement:
-        """A measurement of it."""
+        """Returns a measurement of this metric."""
         if set(tags) != set(self.tags):
             raise ValueError(f"{self.name}: found tags {sorted(tags)}, expected {self.tags}")
         return Measurement(self, value, tags)
 
     @property
     def prometheus(self) -> str:
-        """Its name in Prometheus, behind the exporter of docker/monitoring/statsd.yaml."""
-        suffix = {Kind.COUNTER: "_total", Kind.TIMING: "_seconds", Kind.GAUGE: ""}[self.kind]
+        """Name in Prometheus, after the exporter of docker/monitoring/statsd.yaml."""
+        suffix = {
+            MetricType.COUNTER: "_total",
+            MetricType.TIMING: "_seconds",
+            MetricType.GAUGE: "",
+        }[self.type]
         return self.name.replace(".", "_") + suffix
 
 
@@ -69,88 +73,96 @@ class Measurement:
 
 
 BUILDS: Final = Metric(
-    "recsys.builds", Kind.COUNTER, "runs that looked at a build, by what they found", ("verdict",)
+    "recsys.builds", MetricType.COUNTER, "runs, by whether their build was new", ("verdict",)
 )
 FETCHED_BYTES: Final = Metric(
-    "recsys.fetched.bytes", Kind.COUNTER, "bytes of datasets brought into the store"
+    "recsys.fetched.bytes", MetricType.COUNTER, "bytes of datasets downloaded to the object store"
 )
 DATASET_ROWS: Final = Metric(
     "recsys.dataset.rows",
-    Kind.GAUGE,
+    MetricType.GAUGE,
     "rows of the newest dataset: read, interactions, train, holdout",
     ("part",),
 )
 DATASET_QUARANTINE: Final = Metric(
     "recsys.dataset.quarantine",
-    Kind.GAUGE,
-    "rows of the newest dataset kept apart, by the rule they broke",
+    MetricType.GAUGE,
+    "quarantined rows of the newest dataset, by the rule they violate",
     ("rule",),
 )
 DATASET_NEWEST: Final = Metric(
-    "recsys.dataset.newest_timestamp_seconds", Kind.GAUGE, "when its newest rating was given"
+    "recsys.dataset.newest_timestamp_seconds", MetricType.GAUGE, "time of its newest rating"
 )
 DATASET_DRIFT: Final = Metric(
-    "recsys.dataset.drift", Kind.GAUGE, "distance from the champion's dataset", ("measure",)
+    "recsys.dataset.drift", MetricType.GAUGE, "distance from the champion's dataset", ("measure",)
 )
 GATE_DECISIONS: Final = Metric(
-    "recsys.gate.decisions", Kind.COUNTER, "candidates judged", ("decision",)
+    "recsys.gate.decisions", MetricType.COUNTER, "candidates judged", ("decision",)
 )
 GATE_FAILURES: Final = Metric(
-    "recsys.gate.failures", Kind.COUNTER, "binding rules that a candidate failed", ("rule",)
+    "recsys.gate.failures", MetricType.COUNTER, "binding rules that a candidate failed", ("rule",)
 )
 PROMOTION_DURATION: Final = Metric(
-    "recsys.promotion.duration", Kind.TIMING, "from the lock to the public pointer"
+    "recsys.promotion.duration",
+    MetricType.TIMING,
+    "from taking the lock to writing the public pointer",
 )
 PROMOTION_STALL: Final = Metric(
     "recsys.promotion.stall",
-    Kind.TIMING,
-    "from the open journal to the switched tables: the longest that latest_model.keras can have "
-    "differed from the tables",
+    MetricType.TIMING,
+    "from opening the journal to switching the tables: the longest time for which "
+    "latest_model.keras can have differed from the tables",
 )
 
 MEASURED: Final = Metric(
-    "recsys.measured_timestamp_seconds", Kind.GAUGE, "when the ledger was last measured"
+    "recsys.measured_timestamp_seconds", MetricType.GAUGE, "when the ledger was last measured"
 )
 LAST_SUCCESS: Final = Metric(
     "recsys.last_success_timestamp_seconds",
-    Kind.GAUGE,
+    MetricType.GAUGE,
     "when a run last judged a candidate or found nothing new",
 )
 CHAMPION_PROMOTED: Final = Metric(
-    "recsys.champion.promoted_timestamp_seconds", Kind.GAUGE, "when the champion became it"
+    "recsys.champion.promoted_timestamp_seconds", MetricType.GAUGE, "when the champion was promoted"
 )
 CHAMPION_QUALITY: Final = Metric(
-    "recsys.champion.quality", Kind.GAUGE, "the champion's metrics on its holdout", ("metric",)
+    "recsys.champion.quality",
+    MetricType.GAUGE,
+    "the champion's metrics on its holdout",
+    ("metric",),
 )
 JOURNAL_AGE: Final = Metric(
-    "recsys.journal.age_seconds", Kind.GAUGE, "age of the open journal; 0: none is open"
+    "recsys.journal.age_seconds", MetricType.GAUGE, "age of the open journal; 0: none is open"
 )
-RELEASES: Final = Metric("recsys.releases", Kind.GAUGE, "releases in the ledger", ("state",))
+RELEASES: Final = Metric("recsys.releases", MetricType.GAUGE, "releases in the ledger", ("state",))
 EVENTS: Final = Metric(
-    "recsys.events", Kind.GAUGE, "how often it has happened, by kind of alert", ("kind",)
+    "recsys.events", MetricType.GAUGE, "events in the history, by kind of alert", ("kind",)
 )
-UNTOLD: Final = Metric(
-    "recsys.alerts.untold", Kind.GAUGE, "alerts that no receiver has taken yet", ("channel",)
+UNDELIVERED: Final = Metric(
+    "recsys.alerts.untold",
+    MetricType.GAUGE,
+    "alerts of the last week that were attempted and not delivered",
+    ("channel",),
 )
 
 METRICS: Final = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
 
 
-def of_verdict(verdict: Verdict) -> Iterator[Measurement]:
-    """What `pipeline.data_is_new` found."""
+def verdict_measurements(verdict: Verdict) -> Iterator[Measurement]:
+    """Yields the measurements of `pipeline.data_is_new`."""
     yield BUILDS(1, verdict="new" if verdict.is_new else "known")
 
 
-def of_fetch(fetched: FetchedDataset) -> Iterator[Measurement]:
-    """What `pipeline.fetch_dataset` did."""
+def fetch_measurements(fetched: FetchedDataset) -> Iterator[Measurement]:
+    """Yields the measurements of `pipeline.fetch_dataset`."""
     if fetched.fetched:
         yield FETCHED_BYTES(fetched.size)
 
 
-def of_features(stats: Stats) -> Iterator[Measurement]:
-    """What `pipeline.generate_data_frames` found.
+def feature_measurements(stats: Stats) -> Iterator[Measurement]:
+    """Yields the measurements of `pipeline.generate_data_frames`.
 
-    Every rule is measured, so that a rule that no row breaks any more falls back to 0.
+    Every rule is measured, so that the gauge of a rule that no row violates returns to 0.
     """
     from recsys.features import Rule
 
@@ -163,33 +175,33 @@ def of_features(stats: Stats) -> Iterator[Measurement]:
     yield DATASET_NEWEST(stats.last_timestamp)
 
 
-def of_drift(drift: Drift | None) -> Iterator[Measurement]:
-    """What `pipeline.measure_drift` found; nothing where there was nothing to compare with."""
+def drift_measurements(drift: Drift | None) -> Iterator[Measurement]:
+    """Yields the measurements of `pipeline.measure_drift`; none if drift was not measured."""
     if drift is not None:
         for measure, value in drift.measures().items():
             yield DATASET_DRIFT(value, measure=measure)
 
 
-def of_decision(decision: Decision) -> Iterator[Measurement]:
-    """What the gate decided."""
+def decision_measurements(decision: Decision) -> Iterator[Measurement]:
+    """Yields the measurements of a decision of the gate."""
     yield GATE_DECISIONS(1, decision="accept" if decision.accepted else "reject")
     for rule in decision.rules:
         if rule.binding and not rule.passed:
             yield GATE_FAILURES(1, rule=rule.name)
 
 
-class SwitchTimes:
-    """A `recovery.Trace` that takes the time of a promotion or rollback."""
+class SwitchTimer:
+    """A `releases.recovery.Trace` that times a promotion or rollback."""
 
     def __init__(self) -> None:
         self._at: dict[str, float] = {}
 
     def __call__(self, step: str) -> None:
-        """Notes when a step was reached."""
+        """Records the time at which a step is reached."""
         self._at[step] = time.monotonic()
 
     def measurements(self) -> Iterator[Measurement]:
-        """How long it took; nothing where nothing was switched."""
+        """Yields the durations; none if the champion did not change."""
         at = self._at
         if "switched" in at:
             yield PROMOTION_STALL(at["switched"] - at["journal opened"])

@@ -1,37 +1,36 @@
-"""Everything that an operator looks at first, in one reading of the ledger."""
+"""The overview for operators, read from one snapshot of the ledger."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import dict_row
 from pydantic import BaseModel, ConfigDict
 
-from recsys import alerts, ledger
+from recsys import ledger
 from recsys.database import Connection
 from recsys.gate import Decision
-from recsys.ledger import Release, State
+from recsys.ledger import Action, Release, State
 from recsys.releases import public_copies_match
 from recsys.services import Services
 
 HISTORY_ROWS = 30
 
 
-class ReleaseLine(BaseModel):
-    """One release as a list shows it.
+class ReleaseSummary(BaseModel):
+    """One release in the list of releases.
 
     Attributes:
         release_id: the release.
-        state: where it is in its life.
-        dataset_md5: what it was made of.
-        trainer_digest: what it was made by.
+        state: its lifecycle state.
+        dataset_md5: the dataset of its build.
+        trainer_digest: the trainer image of its build.
         created_at: when its build began.
         promoted_at: when it last became champion; None: never.
-        metrics: the candidate's own metrics on its holdout; empty before it is complete.
-        baselines: those of the baselines on the same holdout.
+        metrics: the model's metrics on its holdout; empty before the release is complete.
+        baselines: metrics of the baselines on the same holdout.
         decision: the gate's newest decision; None: not judged yet.
-        can_be_rolled_back_to: whether `recsys rollback --to` would take it.
+        can_be_rolled_back_to: whether `recsys rollback --to` accepts it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,10 +48,10 @@ class ReleaseLine(BaseModel):
 
 
 class RunOutcome(BaseModel):
-    """What a run did, by the ledger.
+    """The outcome of a run as recorded in the ledger.
 
     Attributes:
-        release_id: what it judged, or found judged before; None: it failed before it knew.
+        release_id: the release of its build; None if the run failed.
         done: accepted, rejected, nothing new or failed.
         reason: why.
     """
@@ -65,17 +64,17 @@ class RunOutcome(BaseModel):
 
 
 class Overview(BaseModel):
-    """The ledger at one moment.
+    """A snapshot of the ledger.
 
     Attributes:
         champion: the release that is served.
-        rollback_target: where a rollback without a name would go.
-        open_journal: a promotion or rollback that is at work or was interrupted.
-        copies_in_order: whether what S3 shows is the champion's.
-        last_success: when a run last ended well.
+        rollback_target: the release that a rollback selects by default.
+        open_journal: a promotion or rollback that is in progress or was interrupted.
+        copies_in_order: whether the public copies in S3 are the champion's.
+        last_success: when a run last succeeded.
         releases: newest first.
-        history: the newest lines, newest first.
-        outcomes: what the newest runs did, by run id.
+        history: the newest events, newest first.
+        outcomes: outcomes of the newest runs, by run id.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -85,17 +84,17 @@ class Overview(BaseModel):
     open_journal: dict[str, Any] | None
     copies_in_order: bool
     last_success: datetime | None
-    releases: list[ReleaseLine]
+    releases: list[ReleaseSummary]
     history: list[dict[str, Any]]
     outcomes: dict[str, RunOutcome]
 
 
 def read_overview(services: Services) -> Overview:
-    """Reads the ledger in one snapshot; an empty one before the first run.
+    """Reads one snapshot of the ledger; it is empty before the first run.
 
     Raises:
-        ServiceUnavailableError: PostgreSQL or S3 does not answer.
-        LedgerError: the ledger belongs to another revision of this software.
+        ServiceUnavailableError: PostgreSQL or S3 does not respond.
+        LedgerError: the ledger's schema is older or newer than this code.
     """
     with services.connect() as conn:
         if not ledger.applied(conn):
@@ -105,18 +104,18 @@ def read_overview(services: Services) -> Overview:
             conn.execute("set transaction isolation level repeatable read, read only")
             champion, target = ledger.champion(conn), ledger.rollback_target(conn)
             releases = ledger.all_releases(conn)
-            decisions = _decisions(conn)
-            journal = _open_journal(conn)
+            decisions = ledger.last_decisions(conn)
+            journals = ledger.open_journals(conn)
             history = ledger.history(conn, limit=HISTORY_ROWS)
             last = ledger.last_success(conn)
             outcomes = _outcomes(conn)
     return Overview(
         champion=champion.release_id if champion else None,
         rollback_target=target.release_id if target else None,
-        open_journal=journal,
+        open_journal=journals[0].document() if journals else None,
         copies_in_order=public_copies_match(services.store, champion),
         last_success=last,
-        releases=[_line(release, decisions.get(release.release_id)) for release in releases],
+        releases=[_summary(release, decisions.get(release.release_id)) for release in releases],
         history=history,
         outcomes=outcomes,
     )
@@ -135,9 +134,9 @@ def _empty(copies_in_order: bool) -> Overview:
     )
 
 
-def _line(release: Release, decision: Decision | None) -> ReleaseLine:
+def _summary(release: Release, decision: Decision | None) -> ReleaseSummary:
     metrics = (release.manifest or {}).get("metrics", {})
-    return ReleaseLine(
+    return ReleaseSummary(
         release_id=release.release_id,
         state=release.state,
         dataset_md5=release.dataset_md5,
@@ -151,51 +150,21 @@ def _line(release: Release, decision: Decision | None) -> ReleaseLine:
     )
 
 
-def _decisions(conn: Connection) -> dict[str, Decision]:
-    """The newest decision about each release."""
-    rows = conn.execute(
-        "select distinct on (release_id) release_id, decision from recsys.decisions "
-        "order by release_id, id desc"
-    ).fetchall()
-    return {release_id: Decision.model_validate(decision) for release_id, decision in rows}
-
-
 def _outcomes(conn: Connection) -> dict[str, RunOutcome]:
-    """What runs did; of a run that judged and then failed, that it failed."""
-    judged = conn.execute(
-        "select run_id, release_id, decision from recsys.decisions "
-        "where decision ->> 'override' is null order by id desc limit %s",
-        (HISTORY_ROWS,),
-    ).fetchall()
+    """Returns the outcomes of the newest runs; a failure outweighs a decision before it."""
     outcomes = {}
-    for run_id, release_id, stored in reversed(judged):
-        decision = Decision.model_validate(stored)
+    for run_id, release_id, decision in reversed(ledger.run_decisions(conn, HISTORY_ROWS)):
         done = "accepted" if decision.accepted else "rejected"
         outcomes[run_id] = RunOutcome(release_id=release_id, done=done, reason=decision.reason)
-    noted = conn.execute(
-        "select action, release_id, reason, detail ->> 'run_id' from recsys.history "
-        "where action = any(%s) order by id desc limit %s",
-        ([ledger.NOTHING_NEW, alerts.RUN_FAILED], HISTORY_ROWS),
-    ).fetchall()
-    for action, release_id, reason, run_id in noted:
-        if action == alerts.RUN_FAILED:
-            outcomes[run_id] = RunOutcome(release_id=release_id, done="failed", reason=reason)
+    for event in ledger.run_events(conn, (Action.NOTHING_NEW, Action.RUN_FAILED), HISTORY_ROWS):
+        release_id, reason = event["release_id"], event["reason"]
+        if event["action"] == Action.RUN_FAILED:
+            outcomes[event["run_id"]] = RunOutcome(
+                release_id=release_id, done="failed", reason=reason
+            )
         else:
-            # The line's whole reason is the run.
             outcomes.setdefault(
-                reason.removeprefix("run "),
-                RunOutcome(
-                    release_id=release_id,
-                    done="nothing new",
-                    reason="the build was judged before",
-                ),
+                event["run_id"],
+                RunOutcome(release_id=release_id, done="nothing new", reason=reason),
             )
     return outcomes
-
-
-def _open_journal(conn: Connection) -> dict[str, Any] | None:
-    with conn.cursor(row_factory=dict_row) as cur:
-        return cur.execute(
-            "select kind, from_release, to_release, actor, reason, opened_at "
-            "from recsys.journal where closed_at is null"
-        ).fetchone()

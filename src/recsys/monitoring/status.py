@@ -1,4 +1,4 @@
-"""What is live and why, read from the ledger alone: it works with Airflow stopped."""
+"""What is live and why. Reads the ledger and S3 only, so it works while Airflow is stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def release_facts(release: Release) -> dict[str, Any]:
-    """A release as a plain document."""
+    """Returns a release as a JSON document."""
     metrics = (release.manifest or {}).get("metrics", {}).get("model", {})
     return {
         "release_id": release.release_id,
@@ -38,7 +38,7 @@ def release_facts(release: Release) -> dict[str, Any]:
 
 
 def read_status(services: Services) -> dict[str, Any]:
-    """Champion, previous champion, open journal, and whether the public copies are in order."""
+    """Returns champion, previous champion, open journal, and whether the public copies match."""
     with services.connect() as conn:
         if not ledger.applied(conn):
             return {
@@ -49,42 +49,38 @@ def read_status(services: Services) -> dict[str, Any]:
             }
         ledger.check_current(conn)
         champion, previous = ledger.champion(conn), ledger.previous_champion(conn)
-        journal = conn.execute(
-            "select kind, from_release, to_release, actor, reason, opened_at "
-            "from recsys.journal where closed_at is null"
-        ).fetchone()
-        names = ("kind", "from_release", "to_release", "actor", "reason", "opened_at")
+        journals = ledger.open_journals(conn)
         return {
             "champion": release_facts(champion) if champion else None,
             "previous_champion": release_facts(previous) if previous else None,
-            "open_journal": dict(zip(names, journal, strict=True)) if journal else None,
+            "open_journal": journals[0].document() if journals else None,
             "public_copies_in_order": releases.public_copies_match(services.store, champion),
         }
 
 
 def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
-    """Why a release (by default the champion) is where it is: data, decision and history.
+    """Explains the state of a release, by default the champion: dataset, decision and history.
 
     Raises:
-        LedgerError: there is no such release.
+        LedgerError: the release does not exist.
     """
     with services.connect() as conn:
         ledger.check_current(conn)
         release = ledger.get(conn, release_id) if release_id else ledger.champion(conn)
         if release is None:
             raise LedgerError("nothing was promoted yet", hint="run `recsys run`")
-        decided = ledger.last_decision(conn, release.release_id)
+        decision, diff = ledger.last_decision(conn, release.release_id) or (None, None)
         return {
             "release": release_facts(release),
-            "decision": decided[0].model_dump(mode="json") if decided else None,
-            "diff": decided[1] if decided else None,
+            "decision": decision.model_dump(mode="json") if decision else None,
+            "diff": diff,
             "data": _data(conn, services, release),
             "history": ledger.history(conn, release.release_id),
         }
 
 
 def _data(conn: Connection, services: Services, release: Release) -> dict[str, Any] | None:
-    """What is known of the release's dataset; nothing while S3 does not answer."""
+    """Returns the statistics of the release's dataset; None while S3 does not respond."""
     try:
         return dataset_statistics(conn, services.store, release)
     except ServiceUnavailableError as error:
@@ -93,12 +89,12 @@ def _data(conn: Connection, services: Services, release: Release) -> dict[str, A
 
 
 def check_freshness(services: Services, max_age: timedelta) -> None:
-    """Raises when the last run that ended well is older than ``max_age``.
+    """Raises an error if the last success is older than ``max_age``.
 
-    A run ends well when it judges a candidate, either way, or finds nothing new.
+    A run succeeds if it judges a candidate, whether accepted or rejected, or finds nothing new.
 
     Raises:
-        StaleError: it is too old. Before the first run nothing is.
+        StaleError: the last success is too old. Before the first success, there is no error.
     """
     with services.connect() as conn:
         ledger.check_current(conn)

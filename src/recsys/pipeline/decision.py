@@ -6,7 +6,7 @@ import logging
 
 from recsys import features, ledger, releases
 from recsys.gate import Decision, GateSettings, judge, judged_metrics
-from recsys.ledger import State
+from recsys.ledger import Action, Actor, State
 from recsys.pipeline.run import Run
 from recsys.services import Services
 
@@ -17,9 +17,8 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
     """Makes the release a candidate, judges it against the champion, and stores the decision."""
     manifest, sha256 = releases.read_manifest(services.store, run.release_id)
     with services.connect() as conn:
-        release = ledger.complete(
-            conn, manifest, sha256, actor="gate_candidate", reason="verified and loaded"
-        )
+        actor = Actor.from_run(run.run_id, "verified and loaded", name="gate_candidate")
+        release = ledger.complete(conn, manifest, sha256, actor=actor)
         champion = ledger.champion(conn)
         if champion is not None and champion.release_id == release.release_id:
             champion = None
@@ -56,20 +55,32 @@ def write_report(services: Services, run: Run) -> str | None:
         return None
 
 
-def reject_candidate(services: Services, run: Run, *, actor: str, reason: str) -> None:
+def reject_candidate(services: Services, run: Run, *, actor: Actor) -> None:
     """Records that the candidate was rejected; production stays as it is."""
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
         if release.state == State.CANDIDATE:
-            ledger.move(conn, run.release_id, State.REJECTED, actor=actor, reason=reason)
+            ledger.move(conn, run.release_id, State.REJECTED, actor=actor)
         elif release.state != State.REJECTED:
             # A forced run may judge a release that is or was served: that alone moves nothing.
             ledger.note(
-                conn, "judged and rejected", actor=actor, reason=reason, release_id=run.release_id
+                conn,
+                Action.REJECTED_AGAIN,
+                actor=actor,
+                release_id=run.release_id,
+                run_id=run.run_id,
             )
 
 
 def update_internal_hash(services: Services, run: Run) -> None:
-    """Records which dataset production was brought up to."""
+    """Records in the history, once a run, which dataset production now serves."""
+    md5 = run.build.dataset_md5
     with services.connect() as conn:
-        ledger.update_internal_hash(conn, run.release_id, run.run_id)
+        ledger.note_once(
+            conn,
+            Action.PRODUCTION_UPDATED,
+            actor=Actor.from_run(run.run_id, f"production is at dataset {md5}"),
+            release_id=run.release_id,
+            run_id=run.run_id,
+            dataset_md5=md5,
+        )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from recsys import dataset, ledger
 from recsys.contract import Build, BuildSettings, FeatureSettings
-from recsys.ledger import State
+from recsys.ledger import Action, Actor, State
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def data_is_new(
     settings: BuildSettings,
     run_id: str,
     force: bool,
-    actor: str,
+    actor: Actor,
 ) -> Verdict:
     """Compares the build (dataset md5, trainer digest, settings) with what was judged before.
 
@@ -87,12 +87,23 @@ def data_is_new(
         known = ledger.find(conn, build.release_id)
         champion = ledger.champion(conn)
         if known and known.state in _JUDGED and not force:
-            ledger.note_nothing_new(conn, known.release_id, run_id, actor)
-            verdict = Verdict(False, _JUDGED[known.state], run)
+            reason = _JUDGED[known.state]
+            ledger.note(
+                conn,
+                Action.NOTHING_NEW,
+                actor=actor.because(reason),
+                release_id=known.release_id,
+                run_id=run_id,
+            )
+            verdict = Verdict(False, reason, run)
         else:
             reason = _why_new(build, champion, known, force)
             ledger.begin_build(
-                conn, build, run_id=run_id, run_nonce=run.run_nonce, actor=actor, reason=reason
+                conn,
+                build,
+                run_id=run_id,
+                run_nonce=run.run_nonce,
+                actor=actor.because(reason),
             )
             verdict = Verdict(True, reason, run)
     log.info("%s: %s", build.release_id, verdict.reason)

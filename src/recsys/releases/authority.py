@@ -9,7 +9,7 @@ from recsys import ledger
 from recsys.database import Connection
 from recsys.errors import LedgerError
 from recsys.gate import overridden
-from recsys.ledger import Release, State
+from recsys.ledger import Action, Actor, Release, State
 
 BY_HAND: Final = "by hand"
 """Stands for the run in the record of an override."""
@@ -22,18 +22,18 @@ _NOBODY: Final = frozenset(
 )
 
 
-def check_person(actor: str) -> None:
-    """Raises LedgerError unless ``actor`` begins with somebody's name.
+def check_person(name: str) -> None:
+    """Raises LedgerError unless ``name`` begins with somebody's name.
 
     What follows the name in brackets or after "by" (``ada (recsys)``, ``ada by manual__2026``)
     says how the person came, not who it is.
     """
-    name = re.split(r" \(| by ", actor.strip(), maxsplit=1)[0].strip()
-    account = re.split(r"[@\s]", name.casefold(), maxsplit=1)[0]
-    if len(re.findall(r"[^\W\d_]", name)) < 2 or account.strip("._-0123456789") in _NOBODY:
+    person = re.split(r" \(| by ", name.strip(), maxsplit=1)[0].strip()
+    account = re.split(r"[@\s]", person.casefold(), maxsplit=1)[0]
+    if len(re.findall(r"[^\W\d_]", person)) < 2 or account.strip("._-0123456789") in _NOBODY:
         raise LedgerError(
             "only a named person may override the gate",
-            found=repr(actor[:60]),
+            found=repr(name[:60]),
             expected="your own name, not an account that many share",
             hint='say who you are: RECSYS_ACTOR="Ada Lovelace" recsys promote ...',
         )
@@ -64,7 +64,7 @@ def check_accepted(conn: Connection, release: Release) -> None:
 
 
 def override_gate(
-    conn: Connection, release: Release, champion: Release | None, actor: str, reason: str
+    conn: Connection, release: Release, champion: Release | None, actor: Actor
 ) -> Release:
     """Records a person's decision to promote a complete release that the gate has not accepted.
 
@@ -78,25 +78,27 @@ def override_gate(
     complete = release.state in ledger.SERVABLE or release.state == State.REJECTED
     if not complete or (found is not None and found.accepted):
         return release
-    with ledger.acting(conn, actor, reason):
+    with ledger.acting(conn, actor):
         ledger.record_decision(
             conn,
             release.release_id,
             champion.release_id if champion else None,
             BY_HAND,
-            overridden(found, actor=actor, reason=reason),
+            overridden(found, actor=actor.name, reason=actor.reason),
             None,
         )
         ledger.note(
             conn,
-            "gate overridden",
+            Action.GATE_OVERRIDDEN,
             actor=actor,
-            reason=reason,
             release_id=release.release_id,
             found=found.reason if found else None,
         )
         if release.state == State.REJECTED:
             ledger.move(
-                conn, release.release_id, State.CANDIDATE, actor=actor, reason=f"override: {reason}"
+                conn,
+                release.release_id,
+                State.CANDIDATE,
+                actor=actor.because(f"override: {actor.reason}"),
             )
     return ledger.get(conn, release.release_id)

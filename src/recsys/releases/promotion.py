@@ -20,7 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from recsys import ledger
 from recsys.database import Connection
 from recsys.errors import LedgerError, LockedError, ServiceUnavailableError
-from recsys.ledger import Release, State
+from recsys.ledger import Actor, Release, State
 from recsys.releases import authority, diff, public_copies, public_names, verification
 from recsys.releases.diff import ReleaseDiff
 from recsys.releases.lock import check_lock, promotion_lock
@@ -55,8 +55,7 @@ def promote_release(
     services: Services,
     release_id: str,
     *,
-    actor: str,
-    reason: str,
+    actor: Actor,
     override: bool = False,
     trace: Trace = ignore_step,
 ) -> ChampionChange:
@@ -65,10 +64,9 @@ def promote_release(
     Args:
         services: where.
         release_id: the candidate.
-        actor: who does it.
-        reason: why.
-        override: promote it although the gate has not accepted it. Only a person may: ``actor`` is
-            then a name, and the override is kept as a decision of its own.
+        actor: who promotes it, and why.
+        override: promote it although the gate has not accepted it. Only a person may: the actor's
+            name must be a person's, and the override is stored as a decision of its own.
         trace: told of every step.
 
     Raises:
@@ -79,10 +77,8 @@ def promote_release(
         ServiceUnavailableError: a server failed; production is as it was, or `recover` makes it so.
     """
     if override:
-        authority.check_person(actor)
-    return _change_champion(
-        services, release_id, ChangeKind.PROMOTION, actor, reason, trace, override
-    )
+        authority.check_person(actor.name)
+    return _change_champion(services, release_id, ChangeKind.PROMOTION, actor, trace, override)
 
 
 def preview_promotion(
@@ -113,8 +109,7 @@ def roll_back(
     services: Services,
     release_id: str | None = None,
     *,
-    actor: str,
-    reason: str,
+    actor: Actor,
     trace: Trace = ignore_step,
 ) -> ChampionChange:
     """Makes an earlier release the champion again; by default the one before it.
@@ -131,30 +126,28 @@ def roll_back(
                 hint="`recsys releases` lists what is retained; `--to` takes one by name",
             )
         release_id = target.release_id
-    return _change_champion(services, release_id, ChangeKind.ROLLBACK, actor, reason, trace)
+    return _change_champion(services, release_id, ChangeKind.ROLLBACK, actor, trace)
 
 
 def _change_champion(
     services: Services,
     release_id: str,
     kind: ChangeKind,
-    actor: str,
-    reason: str,
+    actor: Actor,
     trace: Trace,
     override: bool = False,
 ) -> ChampionChange:
-    ledger.check_words(actor, reason)
     with services.connect() as conn:
         ledger.prepare(conn)
     with promotion_lock(services) as conn:
         trace("lock taken")
-        recover_locked(conn, services, actor=actor, reason=f"before a {kind}", trace=trace)
+        recover_locked(conn, services, actor=actor.because(f"before a {kind}"), trace=trace)
         release, champion = ledger.get(conn, release_id), ledger.champion(conn)
         from_release = champion.release_id if champion else None
         if from_release == release_id:
             return ChampionChange(kind, from_release, release_id, changed=False)
         if override:
-            release = authority.override_gate(conn, release, champion, actor, reason)
+            release = authority.override_gate(conn, release, champion, actor)
             trace("gate overridden")
         authority.check_servable(release)
         if kind is ChangeKind.PROMOTION or release.state == State.CANDIDATE:
@@ -163,13 +156,13 @@ def _change_champion(
         trace("release verified")
         public_names.create_views(conn, release_id)
         trace("views created")
-        journal_id = _open_journal(conn, kind, from_release, release_id, actor, reason)
+        journal_id = ledger.begin_journal(conn, kind.value, from_release, release_id, actor)
         trace("journal opened")
         try:
             check_lock(conn)
             public_copies.publish_model(services.store, release)
             trace("model copied")
-            _commit(conn, journal_id, kind, champion, release, actor, reason)
+            _commit(conn, journal_id, kind, champion, release, actor)
         except Exception as error:
             if not _settle(services, conn, journal_id, actor, error):
                 raise
@@ -181,25 +174,13 @@ def _change_champion(
     return ChampionChange(kind, from_release, release_id, changed=True)
 
 
-def _open_journal(
-    conn: Connection, kind: ChangeKind, from_release: str | None, to: str, actor: str, reason: str
-) -> int:
-    [(journal_id,)] = conn.execute(
-        "insert into recsys.journal (kind, from_release, to_release, actor, reason) "
-        "values (%s, %s, %s, %s, %s) returning id",
-        (kind.value, from_release, to, actor, reason),
-    ).fetchall()
-    return int(journal_id)
-
-
 def _commit(
     conn: Connection,
     journal_id: int,
     kind: ChangeKind,
     champion: Release | None,
     release: Release,
-    actor: str,
-    reason: str,
+    actor: Actor,
 ) -> None:
     """The one short transaction: tables, champion and journal change together or not at all."""
     left = State.ROLLED_BACK if kind is ChangeKind.ROLLBACK else State.SUPERSEDED
@@ -212,14 +193,9 @@ def _commit(
         reraise=True,
     )
     for attempt in retrying:
-        with attempt, ledger.acting(conn, actor, reason):
+        with attempt, ledger.acting(conn, actor):
             conn.execute("select set_config('lock_timeout', %s, true)", (_SWITCH_LOCK_TIMEOUT,))
-            closed = conn.execute(
-                "update recsys.journal set closed_at = clock_timestamp(), outcome = 'committed' "
-                "where id = %s and closed_at is null",
-                (journal_id,),
-            )
-            if closed.rowcount != 1:
+            if not ledger.close_journal(conn, journal_id, "committed"):
                 raise LockedError(
                     "this promotion was undone by someone else while it was at work",
                     hint="run it again",
@@ -240,30 +216,25 @@ def _commit(
 
 
 def _settle(
-    services: Services, conn: Connection, journal_id: int, actor: str, error: Exception
+    services: Services, conn: Connection, journal_id: int, actor: Actor, error: Exception
 ) -> bool:
     """After a failure: True if the commit happened all the same, else everything is undone.
 
     A connection that breaks during COMMIT leaves the outcome unknown; only the journal knows it.
     If settling fails too, the journal stays open and recovery finishes the work.
     """
-    reason = f"failed: {type(error).__name__}"
+    actor = actor.because(f"failed: {type(error).__name__}")
     try:
         if not conn.closed and not conn.broken:
-            recover_locked(conn, services, actor=actor, reason=reason)
-            return _outcome(conn, journal_id) == "committed"
+            recover_locked(conn, services, actor=actor)
+            return ledger.journal_outcome(conn, journal_id) == "committed"
         conn.close()
         with promotion_lock(services) as fresh:
-            recover_locked(fresh, services, actor=actor, reason=reason)
-            return _outcome(fresh, journal_id) == "committed"
+            recover_locked(fresh, services, actor=actor)
+            return ledger.journal_outcome(fresh, journal_id) == "committed"
     except (psycopg.Error, ServiceUnavailableError, LockedError) as second:
         log.warning("left journal %s to recovery: %s", journal_id, second)
         return False
-
-
-def _outcome(conn: Connection, journal_id: int) -> str | None:
-    row = conn.execute("select outcome from recsys.journal where id = %s", (journal_id,)).fetchone()
-    return None if row is None else row[0]
 
 
 def _publish_pointer(services: Services, conn: Connection) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from recsys import ledger
 from recsys.database import Connection
+from recsys.ledger import Action, Actor
 from recsys.releases import public_copies, public_names
 from recsys.releases.lock import promotion_lock
 from recsys.services import Services
@@ -40,9 +41,7 @@ class Recovery:
         return self.undone is not None or self.copies_restored
 
 
-def recover_promotion(
-    services: Services, *, actor: str, reason: str = "recovery", trace: Trace = ignore_step
-) -> Recovery:
+def recover_promotion(services: Services, *, actor: Actor, trace: Trace = ignore_step) -> Recovery:
     """Undoes an interrupted promotion and makes the public copies equal the champion.
 
     Idempotent; the first thing that every run does, a DAG of its own, and a command.
@@ -51,39 +50,33 @@ def recover_promotion(
         ledger.prepare(conn)
         public_names.ensure_search_path(conn)
     with promotion_lock(services) as conn:
-        return recover_locked(conn, services, actor=actor, reason=reason, trace=trace)
+        return recover_locked(conn, services, actor=actor, trace=trace)
 
 
 def recover_locked(
-    conn: Connection, services: Services, *, actor: str, reason: str, trace: Trace = ignore_step
+    conn: Connection, services: Services, *, actor: Actor, trace: Trace = ignore_step
 ) -> Recovery:
     """`recover_promotion` for a session that holds the promotion lock already."""
     trace("recovery begun")
     champion = ledger.champion(conn)
-    row = conn.execute(
-        "select id, kind, to_release from recsys.journal where closed_at is null"
-    ).fetchone()
-    if row is None and public_copies.public_copies_match(services.store, champion):
+    journals = ledger.open_journals(conn)
+    if not journals and public_copies.public_copies_match(services.store, champion):
         return Recovery(undone=None, copies_restored=False)
     public_copies.restore(services.store, champion)
     trace("public copies restored")
-    if row is None:
+    if not journals:
         ledger.note(
             conn,
-            "public copies mended",
+            Action.PUBLIC_COPIES_REPAIRED,
             actor=actor,
-            reason=reason,
             release_id=champion.release_id if champion else None,
         )
         return Recovery(undone=None, copies_restored=True)
-    journal_id, kind, to_release = row
+    [journal] = journals
     with conn.transaction():
-        conn.execute(
-            "update recsys.journal set closed_at = clock_timestamp(), outcome = 'undone' "
-            "where id = %s",
-            (journal_id,),
-        )
-        ledger.note(conn, f"{kind} undone", actor=actor, reason=reason, release_id=to_release)
+        ledger.close_journal(conn, journal.journal_id, "undone")
+        action = ledger.UNDONE[journal.kind]
+        ledger.note(conn, action, actor=actor, release_id=journal.to_release)
     trace("journal closed as undone")
-    log.warning("undid the interrupted %s of release %s", kind, to_release)
-    return Recovery(undone=to_release, copies_restored=True)
+    log.warning("undid the interrupted %s of release %s", journal.kind, journal.to_release)
+    return Recovery(undone=journal.to_release, copies_restored=True)

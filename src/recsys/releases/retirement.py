@@ -11,7 +11,7 @@ from pydantic import Field
 from recsys import contract, ledger, vectors
 from recsys.contract import FrozenModel
 from recsys.database import Connection
-from recsys.ledger import Release, State
+from recsys.ledger import Actor, Release, State
 from recsys.releases import public_names
 from recsys.releases.lock import check_lock, promotion_lock
 from recsys.releases.recovery import Trace, recover_locked
@@ -63,8 +63,7 @@ def retire_old_releases(
     services: Services,
     settings: RetentionSettings,
     *,
-    actor: str,
-    reason: str = "retention",
+    actor: Actor,
     trace: Trace = lambda step: None,
 ) -> list[str]:
     """Retires all releases that `releases_to_keep` does not name; returns their ids.
@@ -76,7 +75,7 @@ def retire_old_releases(
     """
     retired = []
     with promotion_lock(services) as conn:
-        recover_locked(conn, services, actor=actor, reason="before retirement", trace=trace)
+        recover_locked(conn, services, actor=actor.because("before retirement"), trace=trace)
         _abandon(conn, settings, actor)
         releases = ledger.all_releases(conn)
         stay = releases_to_keep(releases, settings, _named(conn))
@@ -84,7 +83,7 @@ def retire_old_releases(
             if release.release_id in stay or release.state == State.RETIRED:
                 continue
             if release.state != State.RETIRING:
-                ledger.move(conn, release.release_id, State.RETIRING, actor=actor, reason=reason)
+                ledger.move(conn, release.release_id, State.RETIRING, actor=actor)
             trace("marked as retiring")
             public_names.drop_views(conn, release.release_id)
             trace("views dropped")
@@ -92,7 +91,7 @@ def retire_old_releases(
             trace("tables dropped")
             _drop_objects(conn, services, release.release_id)
             trace("objects dropped")
-            ledger.move(conn, release.release_id, State.RETIRED, actor=actor, reason=reason)
+            ledger.move(conn, release.release_id, State.RETIRED, actor=actor)
             trace("marked as retired")
             retired.append(release.release_id)
             log.info("retired release %s", release.release_id)
@@ -100,7 +99,7 @@ def retire_old_releases(
     return retired
 
 
-def _abandon(conn: Connection, settings: RetentionSettings, actor: str) -> None:
+def _abandon(conn: Connection, settings: RetentionSettings, actor: Actor) -> None:
     """Gives up releases whose run ended long ago without completing or judging them."""
     hours = {
         State.BUILDING: settings.abandon_after_hours,
@@ -114,16 +113,17 @@ def _abandon(conn: Connection, settings: RetentionSettings, actor: str) -> None:
                 conn,
                 release.release_id,
                 State.ABANDONED,
-                actor=actor,
-                reason=f"still {release.state} after {limit:g} hours",
+                actor=actor.because(f"still {release.state} after {limit:g} hours"),
             )
 
 
 def _named(conn: Connection) -> frozenset[str]:
-    rows = conn.execute(
-        "select from_release, to_release from recsys.journal where closed_at is null"
+    return frozenset(
+        release_id
+        for journal in ledger.open_journals(conn)
+        for release_id in (journal.from_release, journal.to_release)
+        if release_id
     )
-    return frozenset(name for row in rows for name in row if name)
 
 
 def _drop_objects(conn: Connection, services: Services, release_id: str) -> None:
@@ -139,8 +139,8 @@ def _drop_datasets(conn: Connection, services: Services, trace: Trace) -> None:
     for md5 in {r.dataset_md5 for r in releases} - needed:
         keys = [
             *services.store.keys(contract.features_key(md5, contract.STATS_FILE)),
-            *services.store.keys(f"features/{contract.check_md5(md5)}/"),
-            *services.store.keys(f"datasets/{contract.check_md5(md5)}/"),
+            *services.store.keys(contract.features_prefix(md5)),
+            *services.store.keys(contract.dataset_prefix(md5)),
         ]
         _delete(conn, services, keys)
         trace("dataset dropped")

@@ -25,15 +25,16 @@ from typer.testing import CliRunner
 from recsys import alerts, ledger, pipeline
 from recsys.alerts import AlertSettings, outbox
 from recsys.alerts.channels import SIGNATURE
-from recsys.alerts.settings import Kind
+from recsys.alerts.settings import AlertKind
 from recsys.cli.app import app
 from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError, ServiceUnavailableError
-from recsys.ledger import State
+from recsys.ledger import Action, State
 from recsys.object_store import S3Settings
 from recsys.pipeline import Run
 from recsys.releases import promote_release, recover_promotion, roll_back
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.release_maker import Releases
 
 
@@ -128,16 +129,16 @@ def note_failure(services: Services, settings: AlertSettings) -> None:
     alerts.note_run(
         services,
         settings,
-        alerts.RUN_FAILED,
+        Action.RUN_FAILED,
         run_id="manual__1",
         dag_id="movie_rec_sys",
-        detail="task failed",
+        reason="task failed",
     )
 
 
 def reject(services: Services, release_id: str, reason: str = "too bad") -> None:
     with services.connect() as conn:
-        ledger.move(conn, release_id, State.REJECTED, actor="gate", reason=reason)
+        ledger.move(conn, release_id, State.REJECTED, actor=an_actor("gate", reason))
 
 
 def test_nothing_is_told_where_no_channel_is_set(services):
@@ -179,9 +180,9 @@ def test_a_new_channel_is_not_told_the_past(services, releases, receiver):
 
 
 def test_success_is_quiet_unless_asked_for(services, releases, receiver):
-    loud = webhook(receiver, kinds=frozenset({Kind.PROMOTED}))
+    loud = webhook(receiver, kinds=frozenset({AlertKind.PROMOTED}))
     alerts.send_alerts(services, loud)
-    promote_release(services, releases.candidate(1), actor="t", reason="t")
+    promote_release(services, releases.candidate(1), actor=an_actor())
     assert alerts.send_alerts(services, webhook(receiver)) == 0
     assert alerts.send_alerts(services, loud) == 1
     assert receiver.documents[0]["kind"] == "promoted"
@@ -190,8 +191,8 @@ def test_success_is_quiet_unless_asked_for(services, releases, receiver):
 def test_a_rollback_is_told_with_actor_and_reason(services, releases, receiver):
     alerts.send_alerts(services, webhook(receiver))
     for number in (1, 2):
-        promote_release(services, releases.candidate(number), actor="t", reason="t")
-    roll_back(services, actor="mary", reason="complaints")
+        promote_release(services, releases.candidate(number), actor=an_actor())
+    roll_back(services, actor=an_actor("mary", "complaints"))
     alerts.send_alerts(services, webhook(receiver))
     [told] = receiver.documents
     assert told["kind"] == "rolled_back"
@@ -208,7 +209,7 @@ def test_a_recovery_is_told(services, releases, receiver):
             "values ('promotion', %s, 't', 't')",
             (release_id,),
         )
-    recover_promotion(services, actor="recover")
+    recover_promotion(services, actor=an_actor("recover"))
     alerts.send_alerts(services, webhook(receiver))
     assert [d["kind"] for d in receiver.documents] == ["recovered"]
 
@@ -235,9 +236,9 @@ def test_the_very_first_run_is_told_when_it_fails_although_nobody_listened_befor
 def test_a_forced_run_that_rejects_the_champion_is_told(services, releases, receiver):
     alerts.send_alerts(services, webhook(receiver))
     release_id = releases.candidate(1)
-    promote_release(services, release_id, actor="t", reason="t")
+    promote_release(services, release_id, actor=an_actor())
     run = Run(run_id="r", source="s", build=releases.build(1))
-    pipeline.reject_candidate(services, run, actor="t", reason="worse now")
+    pipeline.reject_candidate(services, run, actor=an_actor("t", "worse now"))
     assert alerts.send_alerts(services, webhook(receiver)) == 1
     assert receiver.documents[0]["kind"] == "rejected"
 
@@ -270,7 +271,7 @@ def test_a_receiver_that_refuses_is_tried_again_and_holds_up_nobody(
 
 
 def test_a_receiver_that_never_takes_it_is_given_up(services, releases, receiver, monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_TRIES", 3)
+    monkeypatch.setattr(outbox, "MAX_ATTEMPTS", 3)
     alerts.send_alerts(services, webhook(receiver))
     reject(services, releases.candidate(1))
     receiver.status = 400
@@ -282,7 +283,7 @@ def test_a_receiver_that_never_takes_it_is_given_up(services, releases, receiver
 def test_a_receiver_that_stays_away_is_tried_every_time_at_first_and_then_once_an_hour(
     services, releases, receiver, monkeypatch
 ):
-    monkeypatch.setattr(outbox, "PROMPT_TRIES", 2)
+    monkeypatch.setattr(outbox, "IMMEDIATE_ATTEMPTS", 2)
     alerts.send_alerts(services, webhook(receiver))
     reject(services, releases.candidate(1))
     receiver.status = 503
@@ -290,12 +291,12 @@ def test_a_receiver_that_stays_away_is_tried_every_time_at_first_and_then_once_a
         alerts.send_alerts(services, webhook(receiver))
     assert len(receiver.got) == 2
     with services.connect() as conn:
-        assert alerts.count_untold(conn) == {"webhook": 1}
+        assert alerts.count_undelivered(conn) == {"webhook": 1}
         conn.execute("update recsys.alerts set claimed_at = claimed_at - interval '1 hour'")
     receiver.status = 200
     assert alerts.send_alerts(services, webhook(receiver)) == 1
     with services.connect() as conn:
-        assert alerts.count_untold(conn) == {"webhook": 0}
+        assert alerts.count_undelivered(conn) == {"webhook": 0}
 
 
 def test_two_tellers_at_once_tell_an_event_once(services, releases, receiver):
@@ -381,7 +382,7 @@ def test_equal_lines_of_two_ledgers_are_no_repetition(services, releases, receiv
                 "insert into recsys.history (id, at, actor, reason, action) "
                 "overriding system value "
                 "values (10001, now() + %s::interval, 't', 't', %s) returning id",
-                (moment, alerts.RUN_FAILED),
+                (moment, Action.RUN_FAILED),
             ).fetchone()
             assert line == (10001,)
         assert alerts.send_alerts(services, settings) == 2
@@ -404,7 +405,7 @@ def test_slack_is_not_told_again_after_a_kill_and_the_alert_counts_as_untold(
     reject(services, releases.candidate(1))
     tell_and_be_killed(services, settings, receiver)
     with services.connect() as conn:
-        assert alerts.count_untold(conn) == {"slack": 1}
+        assert alerts.count_undelivered(conn) == {"slack": 1}
     make_claims_old(services)
     assert alerts.send_alerts(services, settings) == 0
     assert len(receiver.got) == 1
@@ -471,7 +472,7 @@ def test_a_heartbeat_is_sent_where_somebody_listens(receiver):
 
 def test_a_mail_server_without_addressees_is_refused():
     settings = AlertSettings(smtp_url=SecretStr("smtp://127.0.0.1"))
-    with pytest.raises(ConfigurationError, match="nobody to write to"):
+    with pytest.raises(ConfigurationError, match="no recipient"):
         alerts.send_test(settings)
 
 

@@ -19,6 +19,7 @@ from recsys.database import PostgresSettings
 from recsys.embedded.postgres import Postgres, _binary
 from recsys.object_store import S3Settings
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.release_maker import Releases
 
 ROLES = ("recsys_pipeline", "recsys_reader", "recsys_site")
@@ -66,7 +67,7 @@ def test_the_pipeline_promotes_and_the_site_reads_and_does_nothing_else(
     dsn = SecretStr(as_user(accounts, "recsys_pipeline"))
     services = Services(postgres=PostgresSettings(dsn=dsn), s3=s3_settings)
     release_id = Releases(services).candidate(1)
-    releases.promote_release(services, release_id, actor="t", reason="t")
+    releases.promote_release(services, release_id, actor=an_actor())
 
     with psycopg.connect(as_user(accounts, "recsys_reader"), autocommit=True) as site:
         [(shown,)] = site.execute("select release_id from recsys.current_release").fetchall()

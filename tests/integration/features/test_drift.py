@@ -17,6 +17,7 @@ from recsys.gate import GateSettings, judge
 from recsys.object_store import ObjectStore
 from recsys.releases import promote_release
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.metrics_maker import GOOD
 from tests.release_maker import Releases
 
@@ -48,7 +49,7 @@ def run_of(build: Build) -> pipeline.Run:
 @pytest.fixture
 def champion(services: Services, releases: Releases, tmp_path: Path) -> str:
     """A champion of a dataset of users 1 to 40 and movies 1 to 20; returns the dataset's md5."""
-    promote_release(services, releases.candidate(1), actor="t", reason="t")
+    promote_release(services, releases.candidate(1), actor=an_actor())
     md5 = releases.build(1).dataset_md5
     make(services, md5, range(1, 41), range(1, 21), tmp_path)
     return md5
@@ -116,7 +117,7 @@ def test_without_another_dataset_to_compare_with_there_is_no_drift(
     make(services, md5, range(1, 9), range(1, 9), tmp_path)
     run = run_of(releases.build(1))
     assert pipeline.measure_drift(services, run, DriftSettings()) is None, "no champion"
-    promote_release(services, first, actor="t", reason="t")
+    promote_release(services, first, actor=an_actor())
     assert pipeline.measure_drift(services, run, DriftSettings()) is None, "the same dataset"
     other = releases.build(2).dataset_md5
     make(services, other, range(1, 9), range(1, 9), tmp_path)
@@ -134,7 +135,7 @@ def test_why_shows_quarantine_and_the_drift_from_the_champion_of_that_time(
     with services.connect() as conn:
         decision = judge(GOOD, None, GateSettings())
         ledger.record_decision(conn, two, one, "run", decision, None)
-    promote_release(services, two, actor="t", reason="t")
+    promote_release(services, two, actor=an_actor())
 
     data = monitoring.why(services)["data"]
     assert data["files"]["ratings.csv"] == {"rows": 680, "quarantined": 0, "quarantine": {}}

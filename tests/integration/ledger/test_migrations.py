@@ -79,6 +79,6 @@ def test_the_site_role_reads_the_current_release_and_nothing_else(postgres_dsn, 
     migrations.apply(empty)
     empty.execute("set role recsys_site")
     empty.execute("select * from recsys.current_release")
-    for table in ("releases", "journal", "history", "decisions", "internal_hash", "migrations"):
+    for table in ("releases", "journal", "history", "decisions", "alerts", "migrations"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             empty.execute(sql.SQL("select * from recsys.{}").format(sql.Identifier(table)))

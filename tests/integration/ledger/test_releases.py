@@ -9,6 +9,7 @@ from recsys import ledger
 from recsys.contract import Build
 from recsys.errors import LedgerError, LockedError
 from recsys.ledger import MOVES, State
+from tests.actors import an_actor
 
 
 def build(number: int = 1) -> Build:
@@ -19,7 +20,7 @@ def build(number: int = 1) -> Build:
 
 def begin(conn, number: int = 1) -> ledger.Release:
     return ledger.begin_build(
-        conn, build(number), run_id="run", run_nonce="n" * 8, actor="test", reason="test"
+        conn, build(number), run_id="run", run_nonce="n" * 8, actor=an_actor("test", "test")
     )
 
 
@@ -49,7 +50,7 @@ def test_the_database_enforces_exactly_the_moves_of_the_code(conn):
 def database_allows(conn, release_id: str, to: State) -> bool:
     """Tries a move and takes it back before the commit, where other laws would have their say."""
     try:
-        with ledger.acting(conn, "test", "test"):
+        with ledger.acting(conn, an_actor()):
             conn.execute(
                 "update recsys.releases set state = %s where release_id = %s",
                 (to.value, release_id),
@@ -69,14 +70,14 @@ def test_a_change_without_actor_and_reason_is_refused(conn):
             "update recsys.releases set state = 'abandoned' where release_id = %s", (release_id,)
         )
     with pytest.raises(LedgerError, match="needs an actor and a reason"):
-        ledger.move(conn, release_id, State.ABANDONED, actor="me", reason="  ")
+        ledger.move(conn, release_id, State.ABANDONED, actor=an_actor("me", "  "))
 
 
 def test_every_move_is_in_the_history_with_its_reason(conn):
     release_id = begin(conn).release_id
-    ledger.move(conn, release_id, State.ABANDONED, actor="ann", reason="gave up")
+    ledger.move(conn, release_id, State.ABANDONED, actor=an_actor("ann", "gave up"))
     newest = ledger.history(conn, release_id)[0]
-    assert (newest["actor"], newest["reason"]) == ("ann", "gave up")
+    assert (newest["actor"], newest["origin"], newest["reason"]) == ("ann", "tests", "gave up")
     assert (newest["from_state"], newest["to_state"]) == ("building", "abandoned")
 
 
@@ -103,7 +104,7 @@ def test_there_is_never_a_second_champion(conn):
     force_state(conn, second, State.CANDIDATE)
     with (
         pytest.raises(psycopg.errors.UniqueViolation, match="one_champion"),
-        ledger.acting(conn, "t", "t"),
+        ledger.acting(conn, an_actor()),
     ):
         conn.execute(
             "update recsys.releases set state = 'champion' where release_id = %s", (second,)
@@ -114,7 +115,7 @@ def test_the_champion_is_never_removed_without_a_successor(conn):
     release_id = begin(conn).release_id
     force_state(conn, release_id, State.CHAMPION)
     with pytest.raises(psycopg.errors.CheckViolation, match="may only be replaced"):
-        ledger.move(conn, release_id, State.ROLLED_BACK, actor="t", reason="t")
+        ledger.move(conn, release_id, State.ROLLED_BACK, actor=an_actor())
 
 
 def test_a_journal_names_releases_that_exist(conn):
@@ -138,7 +139,7 @@ def test_only_one_journal_is_open(conn):
 
 def test_a_build_that_is_taken_up_again_keeps_its_release(conn):
     first = begin(conn)
-    ledger.move(conn, first.release_id, State.ABANDONED, actor="t", reason="t")
+    ledger.move(conn, first.release_id, State.ABANDONED, actor=an_actor())
     again = begin(conn)
     assert again.release_id == first.release_id
     assert again.state == State.BUILDING

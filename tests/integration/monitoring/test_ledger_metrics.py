@@ -8,13 +8,14 @@ import pytest
 from pydantic import SecretStr
 
 from recsys import ledger
-from recsys.alerts.settings import Kind
+from recsys.alerts.settings import AlertKind
 from recsys.database import PostgresSettings
 from recsys.ledger import State
-from recsys.monitoring import SwitchTimes, measure_ledger, metrics
+from recsys.monitoring import SwitchTimer, measure_ledger, metrics
 from recsys.monitoring.metrics import Metric
 from recsys.releases import promote_release, roll_back
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.release_maker import Releases
 
 
@@ -42,7 +43,7 @@ def test_a_new_ledger_measures_zeros_and_names_no_champion(services):
     assert set(values(services, metrics.RELEASES).values()) == {0}
     assert set(values(services, metrics.RELEASES)) == {state.value for state in State}
     assert set(values(services, metrics.EVENTS).values()) == {0}
-    assert set(values(services, metrics.EVENTS)) == {k.value for k in Kind} - {Kind.STALE}
+    assert set(values(services, metrics.EVENTS)) == {k.value for k in AlertKind} - {AlertKind.STALE}
     assert values(services, metrics.JOURNAL_AGE) == {"": 0}
     for absent in (metrics.CHAMPION_PROMOTED, metrics.LAST_SUCCESS):
         assert values(services, absent) == {}
@@ -51,10 +52,10 @@ def test_a_new_ledger_measures_zeros_and_names_no_champion(services):
 def test_promotions_rollbacks_and_rejections_are_counted_wherever_they_were_done(services):
     releases = Releases(services)
     for number in (1, 2):
-        promote_release(services, releases.candidate(number), actor="t", reason="t")
-    roll_back(services, actor="t", reason="t")
+        promote_release(services, releases.candidate(number), actor=an_actor())
+    roll_back(services, actor=an_actor())
     with services.connect() as conn:
-        ledger.move(conn, releases.candidate(3), State.REJECTED, actor="t", reason="t")
+        ledger.move(conn, releases.candidate(3), State.REJECTED, actor=an_actor())
         champion = ledger.champion(conn)
     events = values(services, metrics.EVENTS)
     # The rollback made a champion, too.
@@ -82,6 +83,6 @@ def test_an_open_journal_grows_old(services):
 def test_a_real_promotion_gives_its_times_and_one_that_changes_nothing_gives_none(services):
     release_id = Releases(services).candidate(1)
     for expected in (2, 0):
-        times = SwitchTimes()
-        promote_release(services, release_id, actor="t", reason="t", trace=times)
+        times = SwitchTimer()
+        promote_release(services, release_id, actor=an_actor(), trace=times)
         assert len(list(times.measurements())) == expected

@@ -8,6 +8,7 @@ from recsys import ledger
 from recsys.contract import table_name
 from recsys.errors import LedgerError, VectorError
 from recsys.releases import compare_releases, preview_promotion, promote_release
+from tests.actors import an_actor
 
 
 def test_a_release_is_no_different_from_itself(services, releases):
@@ -48,7 +49,7 @@ def test_releases_without_a_common_user_have_no_overlap_to_speak_of(services, re
 def test_a_rehearsal_checks_everything_and_changes_nothing(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
     assert preview_promotion(services, first) is None
-    promote_release(services, first, actor="t", reason="t")
+    promote_release(services, first, actor=an_actor())
     with services.connect() as conn:
         before = ledger.history(conn)
     diff = preview_promotion(services, second)

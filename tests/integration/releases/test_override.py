@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 
 from recsys import ledger, monitoring
 from recsys.errors import LedgerError
 from recsys.gate import GateSettings, judge
-from recsys.ledger import State
+from recsys.ledger import Actor, State
 from recsys.releases import preview_promotion, promote_release, roll_back
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.metrics_maker import GOOD, with_rmse
 from tests.release_maker import Releases
 
-BY_HAND = {"actor": "Ada Lovelace", "reason": "the holdout is known to be wrong"}
+ADA = Actor("Ada Lovelace", "tests", "the holdout is known to be wrong")
 
 
 def rejected(services: Services, releases: Releases, number: int) -> str:
@@ -24,7 +27,7 @@ def rejected(services: Services, releases: Releases, number: int) -> str:
         found = judge(with_rmse(GOOD, 2.0), None, GateSettings())
         assert not found.accepted
         ledger.record_decision(conn, release_id, None, "run", found, None)
-        ledger.move(conn, release_id, State.REJECTED, actor="t", reason=found.reason)
+        ledger.move(conn, release_id, State.REJECTED, actor=an_actor("t", found.reason))
     return release_id
 
 
@@ -42,7 +45,7 @@ def decisions(services: Services, release_id: str) -> list[tuple[bool, str]]:
 
 
 def promote(services: Services, release_id: str) -> None:
-    promote_release(services, release_id, actor="ada", reason="I like it")
+    promote_release(services, release_id, actor=an_actor("ada", "I like it"))
 
 
 @pytest.mark.parametrize("attempt", [promote, preview_promotion])
@@ -55,41 +58,41 @@ def test_a_candidate_that_nobody_judged_is_not_promoted(services, releases, atte
 
 
 def test_a_rollback_is_no_way_around_the_gate(services, releases):
-    promote_release(services, releases.candidate(1), actor="t", reason="t")
+    promote_release(services, releases.candidate(1), actor=an_actor())
     unjudged = releases.unjudged(2)
     with pytest.raises(LedgerError, match="the gate has not accepted"):
-        roll_back(services, unjudged, actor="ada", reason="back to the future")
+        roll_back(services, unjudged, actor=an_actor("ada", "back to the future"))
 
 
 def test_a_decision_from_before_a_release_was_made_again_does_not_count(services, releases):
     release_id = releases.candidate(1)
     with services.connect() as conn:
-        ledger.move(conn, release_id, State.REJECTED, actor="t", reason="t")
+        ledger.move(conn, release_id, State.REJECTED, actor=an_actor())
     assert releases.unjudged(1) == release_id
     with pytest.raises(LedgerError, match="the gate has not accepted"):
-        promote_release(services, release_id, actor="t", reason="t")
+        promote_release(services, release_id, actor=an_actor())
 
 
 def test_a_named_person_may_promote_what_was_rejected_and_it_is_kept(services, releases):
     release_id = rejected(services, releases, 1)
 
-    promote_release(services, release_id, override=True, **BY_HAND)
+    promote_release(services, release_id, override=True, actor=ADA)
 
     assert state(services, release_id) == State.CHAMPION
     assert decisions(services, release_id) == [(False, "run"), (True, "by hand")]
-    told = monitoring.why(services, release_id)
-    override = told["decision"]["override"]
-    assert (override["actor"], override["reason"]) == tuple(BY_HAND.values())
+    found = monitoring.why(services, release_id)
+    override = found["decision"]["override"]
+    assert (override["actor"], override["reason"]) == (ADA.name, ADA.reason)
     assert "RMSE" in override["found"]
-    assert [r["name"] for r in told["decision"]["rules"] if not r["passed"]]
-    actions = [line["action"] for line in told["history"] if line["actor"] == "Ada Lovelace"]
-    assert actions == ["moved", "moved", "gate overridden"], "newest first"
-    assert all(BY_HAND["reason"] in line["reason"] for line in told["history"][:3])
+    assert [r["name"] for r in found["decision"]["rules"] if not r["passed"]]
+    actions = [line["action"] for line in found["history"] if line["actor"] == "Ada Lovelace"]
+    assert actions == ["moved", "moved", "gate_overridden"], "newest first"
+    assert all(ADA.reason in line["reason"] for line in found["history"][:3])
 
 
 def test_an_override_also_stands_for_a_missing_decision(services, releases):
     release_id = releases.unjudged(1)
-    promote_release(services, release_id, override=True, **BY_HAND)
+    promote_release(services, release_id, override=True, actor=ADA)
     assert state(services, release_id) == State.CHAMPION
     [(accepted, _)] = decisions(services, release_id)
     assert accepted
@@ -97,22 +100,23 @@ def test_an_override_also_stands_for_a_missing_decision(services, releases):
 
 def test_what_the_gate_accepts_is_promoted_without_a_trace_of_the_override(services, releases):
     release_id = releases.candidate(1)
-    promote_release(services, release_id, override=True, **BY_HAND)
+    promote_release(services, release_id, override=True, actor=ADA)
     assert decisions(services, release_id) == [(True, "run-1")]
 
 
 @pytest.mark.parametrize(
-    ("who", "match"),
+    ("fields", "match"),
     [
-        ({"actor": "root (recsys)"}, "only a named person"),
-        ({"actor": ""}, "only a named person"),
+        ({"name": "root (recsys)"}, "only a named person"),
+        ({"name": "root"}, "only a named person"),
+        ({"name": ""}, "an actor and a reason"),
         ({"reason": "  "}, "an actor and a reason"),
     ],
 )
-def test_an_override_without_a_name_or_a_reason_changes_nothing(services, releases, who, match):
+def test_an_override_without_a_name_or_a_reason_changes_nothing(services, releases, fields, match):
     release_id = rejected(services, releases, 1)
     with pytest.raises(LedgerError, match=match):
-        promote_release(services, release_id, override=True, **{**BY_HAND, **who})
+        promote_release(services, release_id, override=True, actor=replace(ADA, **fields))
     assert state(services, release_id) == State.REJECTED
     assert decisions(services, release_id) == [(False, "run")]
 
@@ -120,7 +124,7 @@ def test_an_override_without_a_name_or_a_reason_changes_nothing(services, releas
 def test_an_override_does_not_promote_a_release_that_is_not_complete(services, releases):
     release_id = releases.begin(1)
     with pytest.raises(LedgerError, match="cannot become the champion"):
-        promote_release(services, release_id, override=True, **BY_HAND)
+        promote_release(services, release_id, override=True, actor=ADA)
     assert decisions(services, release_id) == []
 
 
@@ -135,22 +139,22 @@ def test_killed_after_the_override_the_same_command_goes_on(services, releases):
             raise KilledError
 
     with pytest.raises(KilledError):
-        promote_release(services, release_id, override=True, **BY_HAND, trace=stop)
+        promote_release(services, release_id, override=True, actor=ADA, trace=stop)
     assert state(services, release_id) == State.CANDIDATE
 
-    promote_release(services, release_id, override=True, **BY_HAND)
+    promote_release(services, release_id, override=True, actor=ADA)
     assert state(services, release_id) == State.CHAMPION
     assert len(decisions(services, release_id)) == 2, "an override is recorded once"
 
 
 def test_an_override_is_no_success_of_a_run(services, releases):
     release_id = releases.unjudged(1)
-    promote_release(services, release_id, override=True, **BY_HAND)
+    promote_release(services, release_id, override=True, actor=ADA)
     with services.connect() as conn:
         assert ledger.last_success(conn) is None
 
 
 def test_an_override_cannot_be_taken_back_out_of_the_record(services, releases):
-    promote_release(services, rejected(services, releases, 1), override=True, **BY_HAND)
+    promote_release(services, rejected(services, releases, 1), override=True, actor=ADA)
     with services.connect() as conn, pytest.raises(psycopg.errors.CheckViolation):
         conn.execute("delete from recsys.decisions")

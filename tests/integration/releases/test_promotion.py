@@ -32,10 +32,11 @@ from recsys.releases import (
     retire_old_releases,
     roll_back,
 )
+from tests.actors import an_actor
 
 
 def promote(services, release_id: str) -> ChampionChange:
-    return promote_release(services, release_id, actor="test", reason="test")
+    return promote_release(services, release_id, actor=an_actor("test", "test"))
 
 
 def assert_live(services, release_id: str | None, model: bytes | None) -> None:
@@ -92,7 +93,7 @@ def test_rollback_goes_back_to_the_one_before_and_marks_what_it_left(services, r
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
     promote(services, second)
-    change = roll_back(services, actor="operator", reason="complaints")
+    change = roll_back(services, actor=an_actor("operator", "complaints"))
     assert (change.from_release, change.to_release) == (second, first)
     assert_live(services, first, releases.model_bytes(1))
     with services.connect() as conn:
@@ -105,18 +106,18 @@ def test_a_second_rollback_never_returns_to_what_the_first_one_left(services, re
     made = [releases.candidate(n) for n in (1, 2, 3)]
     for release_id in made:
         promote(services, release_id)
-    assert roll_back(services, actor="t", reason="t").to_release == made[1]
-    assert roll_back(services, actor="t", reason="t").to_release == made[0]
+    assert roll_back(services, actor=an_actor()).to_release == made[1]
+    assert roll_back(services, actor=an_actor()).to_release == made[0]
     with pytest.raises(LedgerError, match="no earlier champion"):
-        roll_back(services, actor="t", reason="t")
-    assert roll_back(services, made[2], actor="t", reason="t").changed
+        roll_back(services, actor=an_actor())
+    assert roll_back(services, made[2], actor=an_actor()).changed
     assert_live(services, made[2], releases.model_bytes(3))
 
 
 def test_rollback_without_an_earlier_champion_says_so(services, releases):
     promote(services, releases.candidate(1))
     with pytest.raises(LedgerError, match="no earlier champion"):
-        roll_back(services, actor="t", reason="t")
+        roll_back(services, actor=an_actor())
 
 
 def test_a_release_that_is_not_complete_is_refused(services, releases):
@@ -128,7 +129,7 @@ def test_a_release_that_is_not_complete_is_refused(services, releases):
 def test_a_rejected_release_is_refused(services, releases):
     release_id = releases.candidate(1)
     with services.connect() as conn:
-        ledger.move(conn, release_id, State.REJECTED, actor="t", reason="t")
+        ledger.move(conn, release_id, State.REJECTED, actor=an_actor())
     with pytest.raises(LedgerError, match="cannot become the champion"):
         promote(services, release_id)
 
@@ -202,7 +203,7 @@ def test_a_damaged_release_is_refused_before_anything_is_switched(
     harm(services, target)
     change = roll_back if back else promote_release
     with pytest.raises(error):
-        change(services, target, actor="t", reason="t")
+        change(services, target, actor=an_actor())
     assert_live(services, live, model)
 
 
@@ -244,8 +245,8 @@ def test_an_interrupted_first_promotion_leaves_nothing_or_everything(services, r
     for nth in itertools.count(1):
         stop = StopAt(nth)
         with pytest.raises(Interrupted):
-            promote_release(services, first, actor="t", reason="t", trace=stop)
-        recover_promotion(services, actor="test")
+            promote_release(services, first, actor=an_actor(), trace=stop)
+        recover_promotion(services, actor=an_actor("test"))
         if stop.committed:
             assert_live(services, first, releases.model_bytes(1))
             break
@@ -262,15 +263,15 @@ def test_recovery_mends_an_interruption_at_every_step(services, releases, change
         stop = StopAt(nth)
         target_id = releases.build(target).release_id
         try:
-            change(services, target_id, actor="t", reason="t", trace=stop)
+            change(services, target_id, actor=an_actor(), trace=stop)
         except Interrupted:
-            recover_promotion(services, actor="test")
+            recover_promotion(services, actor=an_actor("test"))
         else:
             break
         if stop.committed:
             live, target = target, live
         assert_live(services, releases.build(live).release_id, releases.model_bytes(live))
-        assert not recover_promotion(services, actor="test").needed
+        assert not recover_promotion(services, actor=an_actor("test")).needed
     assert stop.committed
     assert nth > 8
 
@@ -280,12 +281,12 @@ def test_recovery_mends_public_copies_that_somebody_changed(services, releases):
     promote(services, first)
     services.store.put_bytes(PUBLIC_MODEL_KEY, b"torn")
     services.store.delete([PUBLIC_POINTER_KEY])
-    assert recover_promotion(services, actor="test").copies_restored
+    assert recover_promotion(services, actor=an_actor("test")).copies_restored
     assert_live(services, first, releases.model_bytes(1))
 
 
 def test_recovery_works_on_an_empty_database(services):
-    assert not recover_promotion(services, actor="test").needed
+    assert not recover_promotion(services, actor=an_actor("test")).needed
 
 
 def test_a_failing_store_leaves_the_old_pair_in_place(services, releases, monkeypatch):
@@ -301,7 +302,7 @@ def test_a_failing_store_leaves_the_old_pair_in_place(services, releases, monkey
     with pytest.raises(RecsysError):
         promote(services, second)
     monkeypatch.setattr(services.store, "copy", copy)
-    recover_promotion(services, actor="test")
+    recover_promotion(services, actor=an_actor("test"))
     assert_live(services, first, releases.model_bytes(1))
     promote(services, second)
     assert_live(services, second, releases.model_bytes(2))
@@ -361,8 +362,10 @@ def test_retirement_keeps_champion_previous_and_the_newest(services, releases):
     for release_id in made[:4]:
         promote(services, release_id)
     with services.connect() as conn:
-        ledger.move(conn, made[4], State.REJECTED, actor="t", reason="t")
-    retired = retire_old_releases(services, RetentionSettings(keep_releases=1), actor="test")
+        ledger.move(conn, made[4], State.REJECTED, actor=an_actor())
+    retired = retire_old_releases(
+        services, RetentionSettings(keep_releases=1), actor=an_actor("test")
+    )
     assert sorted(retired) == sorted(made[:2])
     with services.connect() as conn:
         for release_id in made[:2]:
@@ -373,7 +376,7 @@ def test_retirement_keeps_champion_previous_and_the_newest(services, releases):
             ).fetchone() == (None,)
             assert services.store.keys(f"releases/{release_id}/") == []
     assert_live(services, made[3], releases.model_bytes(4))
-    roll_back(services, actor="t", reason="t")
+    roll_back(services, actor=an_actor())
     assert_live(services, made[2], releases.model_bytes(3))
 
 
@@ -381,16 +384,16 @@ def test_a_retired_release_cannot_be_rolled_back_to(services, releases):
     made = [releases.candidate(n) for n in (1, 2, 3)]
     for release_id in made:
         promote(services, release_id)
-    retire_old_releases(services, RetentionSettings(keep_releases=0), actor="test")
+    retire_old_releases(services, RetentionSettings(keep_releases=0), actor=an_actor("test"))
     with pytest.raises(LedgerError, match="cannot become the champion"):
-        roll_back(services, made[0], actor="t", reason="t")
+        roll_back(services, made[0], actor=an_actor())
 
 
 def test_an_interrupted_retirement_goes_on_where_it_stopped(services, releases):
     settings = RetentionSettings(keep_releases=0)
 
     def retire(trace=lambda step: None):
-        return retire_old_releases(services, settings, actor="test", trace=trace)
+        return retire_old_releases(services, settings, actor=an_actor("test"), trace=trace)
 
     for number in (1, 2, 3):
         promote(services, releases.candidate(number))

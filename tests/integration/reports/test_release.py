@@ -12,6 +12,7 @@ from recsys.errors import LedgerError
 from recsys.pipeline import Run
 from recsys.releases import RetentionSettings, promote_release, retire_old_releases
 from recsys.reports import release
+from tests.actors import an_actor
 
 
 def run_of(releases, number: int) -> Run:
@@ -20,7 +21,7 @@ def run_of(releases, number: int) -> Run:
 
 def test_a_report_shows_answers_now_and_before(services, releases):
     first = releases.candidate(1)
-    promote_release(services, first, actor="t", reason="t")
+    promote_release(services, first, actor=an_actor())
     second = releases.candidate(2)
     with services.connect() as conn:
         conn.execute(
@@ -74,11 +75,11 @@ def test_retirement_takes_the_report_along(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
     for release_id in (first, second):
         reports.make_report(services, release_id)
-    promote_release(services, first, actor="t", reason="t")
+    promote_release(services, first, actor=an_actor())
     with services.connect() as conn:
-        ledger.move(conn, second, ledger.State.REJECTED, actor="t", reason="t")
+        ledger.move(conn, second, ledger.State.REJECTED, actor=an_actor())
 
-    retire_old_releases(services, RetentionSettings(keep_releases=0), actor="t")
+    retire_old_releases(services, RetentionSettings(keep_releases=0), actor=an_actor())
 
     assert reports.stored_report(services, first) is not None
     assert services.store.keys(contract.release_prefix(second)) == []
@@ -87,15 +88,15 @@ def test_retirement_takes_the_report_along(services, releases):
 
 
 def test_a_report_that_comes_after_retirement_leaves_nothing(services, releases, monkeypatch):
-    promote_release(services, releases.candidate(1), actor="t", reason="t")
+    promote_release(services, releases.candidate(1), actor=an_actor())
     late = releases.candidate(2)
     page_of = release.report_page
 
     def slow(services, release_id):
         page = page_of(services, release_id)
         with services.connect() as conn:
-            ledger.move(conn, late, ledger.State.REJECTED, actor="t", reason="t")
-        retire_old_releases(services, RetentionSettings(keep_releases=0), actor="t")
+            ledger.move(conn, late, ledger.State.REJECTED, actor=an_actor())
+        retire_old_releases(services, RetentionSettings(keep_releases=0), actor=an_actor())
         return page
 
     monkeypatch.setattr(release, "report_page", slow)

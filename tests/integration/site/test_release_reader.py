@@ -13,6 +13,7 @@ import pytest
 from recsys.contract import MODEL_FILE, release_key
 from recsys.releases import promote_release, roll_back
 from release_reader import ReleaseReader, TornModelError
+from tests.actors import an_actor
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def reader(services, tmp_path) -> ReleaseReader[bytes]:
 
 
 def promote(services, release_id: str) -> None:
-    promote_release(services, release_id, actor="t", reason="t")
+    promote_release(services, release_id, actor=an_actor())
 
 
 def test_a_reader_before_the_first_promotion_says_so(services, releases, reader):
@@ -91,7 +92,7 @@ def test_a_watching_reader_hears_of_a_promotion_at_once(services, releases, read
         _wait_for(reader, first)
         promote(services, second)
         _wait_for(reader, second)
-        roll_back(services, actor="t", reason="t")
+        roll_back(services, actor=an_actor())
         _wait_for(reader, first)
     finally:
         stop.set()

@@ -15,13 +15,14 @@ from recsys.database import PostgresSettings
 from recsys.object_store import S3Settings
 from recsys.releases import promote_release
 from recsys.services import Services
+from tests.actors import an_actor
 from tests.release_maker import Releases
 
 
 @pytest.fixture
 def services(postgres_dsn: str, s3_settings: S3Settings) -> Services:
     made = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
-    promote_release(made, Releases(made).candidate(1), actor="t", reason="t")
+    promote_release(made, Releases(made).candidate(1), actor=an_actor())
     return made
 
 

@@ -16,6 +16,7 @@ from recsys.pipeline import Run
 from recsys.services import Services
 from recsys.vectors import make_movie_vectors
 from recsys.vectors.movie_vectors import compute_movie_vectors
+from tests.actors import an_actor
 
 MD5 = "0123456789abcdef" * 2
 
@@ -87,7 +88,7 @@ def test_the_quality_of_the_vectors_is_part_of_the_facts_of_the_release(
         ledger.prepare(conn)
         vectors.enable_vector_extension(conn)
         ledger.begin_build(
-            conn, build, run_id="run", run_nonce=run.run_nonce, actor="test", reason="test"
+            conn, build, run_id="run", run_nonce=run.run_nonce, actor=an_actor("test", "test")
         )
 
     first = pipeline.load_movie_vectors(services, run)

@@ -10,8 +10,8 @@ import subprocess
 import pytest
 import yaml
 
-from recsys.alerts.settings import Kind as AlertKind
-from recsys.monitoring import Kind
+from recsys.alerts.settings import AlertKind
+from recsys.monitoring import MetricType
 from recsys.monitoring.metrics import METRICS
 
 _METRIC = re.compile(r"\b((?:recsys|airflow)_[a-z0-9_]+)\b")
@@ -50,7 +50,7 @@ def measured() -> set[str]:
     names = set(AIRFLOW.values()) - {"airflow_task_duration_seconds"}
     names |= {"airflow_task_duration_seconds" + suffix for suffix in _HISTOGRAM}
     for metric in METRICS:
-        histogram = metric.kind is Kind.TIMING
+        histogram = metric.type is MetricType.TIMING
         names |= {metric.prometheus + suffix for suffix in (_HISTOGRAM if histogram else ("",))}
     return names
 

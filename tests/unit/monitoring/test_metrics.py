@@ -6,7 +6,7 @@ import pytest
 
 from recsys import monitoring
 from recsys.gate import GateSettings, judge
-from recsys.monitoring import Kind, SwitchTimes, metrics
+from recsys.monitoring import MetricType, SwitchTimer, metrics
 from recsys.monitoring.metrics import METRICS
 from tests.metrics_maker import GOOD
 
@@ -27,16 +27,16 @@ def test_prometheus_names_say_what_kind_a_metric_is():
     assert metrics.BUILDS.prometheus == "recsys_builds_total"
     assert metrics.PROMOTION_STALL.prometheus == "recsys_promotion_stall_seconds"
     assert metrics.RELEASES.prometheus == "recsys_releases"
-    assert {metric.kind for metric in METRICS} == set(Kind)
+    assert {metric.type for metric in METRICS} == set(MetricType)
 
 
 def test_a_decision_counts_itself_and_every_binding_rule_that_failed():
-    accepted = list(monitoring.of_decision(judge(GOOD, None, GateSettings())))
+    accepted = list(monitoring.decision_measurements(judge(GOOD, None, GateSettings())))
     assert [(m.metric, m.tags) for m in accepted] == [
         (metrics.GATE_DECISIONS, {"decision": "accept"})
     ]
     decision = judge({}, None, GateSettings())
-    rejected = list(monitoring.of_decision(decision))
+    rejected = list(monitoring.decision_measurements(decision))
     assert rejected[0].tags == {"decision": "reject"}
     failed = [rule.name for rule in decision.rules if rule.binding and not rule.passed]
     assert [m.tags["rule"] for m in rejected[1:]] == failed
@@ -44,14 +44,14 @@ def test_a_decision_counts_itself_and_every_binding_rule_that_failed():
 
 
 def test_a_promotion_that_switched_nothing_has_no_times():
-    times = SwitchTimes()
+    times = SwitchTimer()
     for step in ("lock taken", "recovery begun"):
         times(step)
     assert list(times.measurements()) == []
 
 
 def test_the_stall_is_a_part_of_the_whole_promotion():
-    times = SwitchTimes()
+    times = SwitchTimer()
     for step in ("lock taken", "journal opened", "model copied", "switched", "pointer written"):
         times(step)
     stall, whole = times.measurements()
