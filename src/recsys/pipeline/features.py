@@ -72,7 +72,9 @@ def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
         if release.completed_at:
             return dict(release.tables[_MOVIE_VECTORS.name])
     with scratch_folder("vectors") as work:
-        made = vectors.obtain_movie_vectors(run.build.dataset_md5, services.store, run.features, work)
+        made = vectors.obtain_movie_vectors(
+            run.build.dataset_md5, services.store, run.features, work
+        )
         quality = vectors.measure_quality(work, dim=run.features.vector_dim)
     facts = {"quality": quality.model_dump(mode="json") if quality else None}
     return load_table(services, run, _MOVIE_VECTORS, made.ids, made.vectors, {}, facts)
