@@ -324,7 +324,7 @@ def test_the_operators_dags_recover_and_roll_back(served):
     assert "needs a reason" in unexplained.errors["roll_back"]
     unknown = served.run_dag(rollback, {"release": "00000000-00000000", "reason": "test"})
     assert unknown.state == "failed"
-    assert "does not know this release" in unknown.errors["roll_back"]
+    assert "is not in the ledger" in unknown.errors["roll_back"]
     assert_untouched(served, champion)
 
     back = served.run_dag(rollback, {"release": before.release_id, "reason": "complaints"})

@@ -1,9 +1,8 @@
-"""The ledger: which releases exist, in which state, who moved them and why.
+"""Releases and their lifecycle states.
 
-PostgreSQL is the single source of truth for what is live. Every function here runs in the
-caller's transaction, so that a state and the record of its change are committed together; the
-database itself refuses moves that `MOVES` does not list and changes without actor and reason
-(migrations/0001_ledger.sql).
+The ledger is the single source of truth for what is live. Every function runs in the caller's
+transaction, so that a change of state and its record are committed together. The database rejects
+moves that `MOVES` does not list and changes without actor and reason (migrations/0001_ledger.sql).
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from recsys.ledger.actor import Actor
 
 
 class State(StrEnum):
-    """Where a release is in its life."""
+    """Lifecycle state of a release."""
 
     BUILDING = "building"
     CANDIDATE = "candidate"
     REJECTED = "rejected"
     CHAMPION = "champion"
     SUPERSEDED = "superseded"
-    """Was champion until a newer release took its place."""
+    """Was champion until another release was promoted."""
     ROLLED_BACK = "rolled_back"
-    """Was champion until an operator left it; never promoted again by itself."""
+    """Was champion until it was rolled back; never promoted again automatically."""
     ABANDONED = "abandoned"
     """Its run ended without a manifest."""
     RETIRING = "retiring"
@@ -46,13 +45,13 @@ class State(StrEnum):
 
 
 NEW: Final = "new"
-"""Stands in `MOVES` for a release that the ledger does not know yet."""
+"""The state in `MOVES` of a release that is not in the ledger yet."""
 
 MOVES: Final[dict[str, frozenset[State]]] = {
     NEW: frozenset({State.BUILDING}),
     State.BUILDING: frozenset({State.CANDIDATE, State.ABANDONED}),
     State.CANDIDATE: frozenset({State.CHAMPION, State.REJECTED, State.ABANDONED}),
-    # Back to candidate only by a person's override, see `recsys.releases.promotion`.
+    # Back to candidate only by a person's override, see `recsys.releases.authority`.
     State.REJECTED: frozenset({State.BUILDING, State.CANDIDATE, State.RETIRING}),
     State.CHAMPION: frozenset({State.SUPERSEDED, State.ROLLED_BACK}),
     State.SUPERSEDED: frozenset({State.CHAMPION, State.RETIRING}),
@@ -61,7 +60,7 @@ MOVES: Final[dict[str, frozenset[State]]] = {
     State.RETIRING: frozenset({State.RETIRED}),
     State.RETIRED: frozenset({State.BUILDING}),
 }
-"""Every move that a release may make; the database holds a copy of this table and enforces it."""
+"""Allowed transitions; the database has a copy of this table and enforces it."""
 
 SERVABLE: Final = frozenset({State.CANDIDATE, State.CHAMPION, State.SUPERSEDED, State.ROLLED_BACK})
 """States in which a release is complete and may be promoted or rolled back to."""
@@ -71,7 +70,7 @@ TERMINAL: Final = frozenset(s for s, to in MOVES.items() if State.RETIRING in to
 
 @dataclass(frozen=True)
 class Release:
-    """One row of the ledger."""
+    """A release as stored in the ledger."""
 
     release_id: str
     dataset_md5: str
@@ -93,7 +92,7 @@ class Release:
 
     @property
     def complete_manifest(self) -> Manifest:
-        """The manifest; raises LedgerError for a release that is not complete."""
+        """The manifest; raises LedgerError if the release is not complete."""
         if self.manifest is None:
             raise LedgerError(
                 f"release {self.release_id} is not complete",
@@ -104,13 +103,13 @@ class Release:
 
 
 def prepare(conn: Connection) -> None:
-    """Brings the ledger's schema and its table of moves up to this code; safe at any time."""
+    """Creates or upgrades the ledger's schema and its table of moves. Idempotent."""
     migrations.apply(conn)
     rows = [(str(a), str(b)) for a, targets in MOVES.items() for b in targets]
     with conn.transaction():
         present = set(conn.execute("select from_state, to_state from recsys.release_moves"))
         if present != set(rows):
-            # Several may prepare a new database at once.
+            # Several processes may prepare a new database at once.
             conn.execute("lock table recsys.release_moves in share row exclusive mode")
             conn.execute("delete from recsys.release_moves")
             conn.cursor().executemany("insert into recsys.release_moves values (%s, %s)", rows)
@@ -129,16 +128,16 @@ def acting(conn: Connection, actor: Actor) -> Iterator[None]:
 
 
 def find(conn: Connection, release_id: str) -> Release | None:
-    """The release with this id, or None."""
+    """Returns a release; None if it is not in the ledger."""
     contract.check_release_id(release_id)
     return _one(conn, "where release_id = %s", release_id)
 
 
 def get(conn: Connection, release_id: str) -> Release:
-    """The release with this id.
+    """Returns a release.
 
     Raises:
-        LedgerError: the ledger does not know it, or the text is no release id.
+        LedgerError: it is not in the ledger, or the text is not a release id.
     """
     try:
         release = find(conn, release_id)
@@ -146,7 +145,7 @@ def get(conn: Connection, release_id: str) -> Release:
         raise LedgerError(str(error), hint="`recsys releases` lists the releases") from error
     if release is None:
         raise LedgerError(
-            "the ledger does not know this release",
+            "this release is not in the ledger",
             found=release_id,
             hint="`recsys releases` lists the releases",
         )
@@ -154,12 +153,12 @@ def get(conn: Connection, release_id: str) -> Release:
 
 
 def champion(conn: Connection) -> Release | None:
-    """The release being served, or None before the first promotion."""
+    """Returns the release being served; None before the first promotion."""
     return _one(conn, "where state = %s", State.CHAMPION.value)
 
 
 def previous_champion(conn: Connection) -> Release | None:
-    """The release that was served before the champion and is still retained, or None."""
+    """Returns the retained release that was promoted last before the champion; None if none."""
     return _one(
         conn,
         "where state = any(%s) order by promoted_at desc limit 1",
@@ -168,16 +167,16 @@ def previous_champion(conn: Connection) -> Release | None:
 
 
 def rollback_target(conn: Connection) -> Release | None:
-    """Where a rollback goes that names no release: the newest champion that nobody left.
+    """Returns the default target of a rollback: the newest superseded champion; None if none.
 
-    One that was rolled back is gone back to by name only, so that a second rollback does not
-    return to what the first one left.
+    A release that was rolled back is not a default target, so that a second rollback does not
+    return to the release that the first one left.
     """
     return _one(conn, "where state = %s order by promoted_at desc limit 1", State.SUPERSEDED.value)
 
 
 def all_releases(conn: Connection) -> list[Release]:
-    """All releases, newest first."""
+    """Returns all releases, newest first."""
     with conn.cursor(row_factory=class_row(Release)) as cur:
         return cur.execute(f"{_SELECT} order by created_at desc, release_id").fetchall()
 
@@ -193,10 +192,11 @@ def state_counts(conn: Connection) -> dict[State, int]:
 def begin_build(
     conn: Connection, build: Build, *, run_id: str, run_nonce: str, actor: Actor
 ) -> Release:
-    """Makes the build's release known, or takes it up again; a complete release stays as it is.
+    """Registers the release of a build, or resumes it; a complete release is not changed.
 
     Raises:
-        LockedError: the release is being retired at this moment.
+        LedgerError: another build has the same release id.
+        LockedError: the release is being retired.
     """
     with acting(conn, actor):
         existing = _one(conn, "where release_id = %s for update", build.release_id)
@@ -217,14 +217,15 @@ def begin_build(
             )
         elif existing.fingerprint != build.fingerprint:
             raise LedgerError(
-                f"two builds share the release id {build.release_id}",
+                f"two builds have the release id {build.release_id}",
                 found=build.fingerprint,
                 expected=existing.fingerprint,
-                hint="change the trainer's seed: any other build setting gives another id",
+                hint="change the trainer's seed: a different build setting gives a different id",
             )
         elif existing.state == State.RETIRING:
             raise LockedError(
-                f"release {build.release_id} is being retired", hint="try again when it is done"
+                f"release {build.release_id} is being retired",
+                hint="retry when retirement has ended",
             )
         elif existing.state == State.RETIRED:
             conn.execute(
@@ -243,7 +244,7 @@ def begin_build(
 
 
 def set_nonce(conn: Connection, release_id: str, run_nonce: str) -> None:
-    """Says which run's trainer may write the manifest of a release that is being built."""
+    """Sets which run's trainer may write the manifest of a release in state building."""
     conn.execute(
         "update recsys.releases set run_nonce = %s where release_id = %s and state = %s",
         (run_nonce, release_id, State.BUILDING.value),
@@ -251,7 +252,7 @@ def set_nonce(conn: Connection, release_id: str, run_nonce: str) -> None:
 
 
 def record_table(conn: Connection, release_id: str, table: str, facts: dict[str, Any]) -> None:
-    """Notes what was loaded into one of the release's tables (rows, digest)."""
+    """Stores facts about one of the release's loaded tables, such as rows and digest."""
     conn.execute(
         "update recsys.releases set tables = tables || %s where release_id = %s",
         (Jsonb({table: facts}), release_id),
@@ -261,7 +262,11 @@ def record_table(conn: Connection, release_id: str, table: str, facts: dict[str,
 def complete(
     conn: Connection, manifest: Manifest, manifest_sha256: str, *, actor: Actor
 ) -> Release:
-    """Makes a verified release a candidate; one that is complete already stays as it is."""
+    """Makes a verified release a candidate; a complete release is not changed.
+
+    Raises:
+        LedgerError: the release is complete with another manifest.
+    """
     with acting(conn, actor):
         release = get(conn, manifest.release_id)
         if release.state == State.BUILDING:
@@ -280,7 +285,7 @@ def complete(
                 f"the manifest of release {manifest.release_id} is not the one that was verified",
                 found=f"sha256 {manifest_sha256}",
                 expected=f"sha256 {release.manifest_sha256}",
-                hint="a complete release never changes; restore its manifest",
+                hint="the manifest of a complete release never changes; restore the object",
             )
         return get(conn, manifest.release_id)
 
@@ -298,7 +303,7 @@ def move(conn: Connection, release_id: str, to: State, *, actor: Actor) -> None:
             raise LedgerError(
                 f"release {release_id} may not become {to}",
                 found=f"state {release.state}",
-                expected=f"from {release.state} only {allowed}",
+                expected=f"one of {allowed}",
             )
         conn.execute(
             "update recsys.releases set state = %s where release_id = %s and state = %s",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from recsys.gate import Decision
     from recsys.pipeline import Verdict
 
-PREFIX: Final = "recsys."
-
 
 class MetricType(StrEnum):
     """Metric types of StatsD."""

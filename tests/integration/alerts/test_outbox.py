@@ -1,4 +1,4 @@
-"""Alerts reach real receivers on this machine, each event once, and no secret reaches a log."""
+"""Delivery of alerts to real receivers: each event once, and no secret in a log."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from tests.release_maker import Releases
 
 
 class Receiver:
-    """An HTTP server that keeps what it is sent; answers with ``status``, or hangs up at None."""
+    """An HTTP server that stores requests; responds with ``status``, or closes if it is None."""
 
     def __init__(self) -> None:
         self.got: list[tuple[str, dict[str, str], bytes]] = []
         self.status: int | None = 200
-        self.when_taken: Callable[[], None] = lambda: None
+        self.when_received: Callable[[], None] = lambda: None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 outer.got.append((self.path, dict(self.headers), body))
-                outer.when_taken()
+                outer.when_received()
                 if outer.status is None:
                     return
                 self.send_response(outer.status)
@@ -82,11 +82,11 @@ class Receiver:
 class Mailbox:
     def __init__(self) -> None:
         self.messages: list[Any] = []
-        self.when_taken: Callable[[], None] = lambda: None
+        self.when_received: Callable[[], None] = lambda: None
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         self.messages.append((envelope.rcpt_tos, message_from_bytes(envelope.content)))
-        self.when_taken()
+        self.when_received()
         return "250 OK"
 
 
@@ -141,11 +141,11 @@ def reject(services: Services, release_id: str, reason: str = "too bad") -> None
         ledger.move(conn, release_id, State.REJECTED, actor=an_actor("gate", reason))
 
 
-def test_nothing_is_told_where_no_channel_is_set(services):
+def test_no_alert_is_sent_without_a_channel(services):
     assert alerts.send_alerts(services, AlertSettings()) == 0
 
 
-def test_each_event_is_told_once_on_every_channel(services, releases, receiver, mailbox):
+def test_each_event_is_sent_once_on_every_channel(services, releases, receiver, mailbox):
     box, smtp = mailbox
     settings = AlertSettings(
         slack_url=SecretStr(receiver.url),
@@ -173,13 +173,13 @@ def test_each_event_is_told_once_on_every_channel(services, releases, receiver, 
     assert mail["Auto-Submitted"] == "auto-generated"
 
 
-def test_a_new_channel_is_not_told_the_past(services, releases, receiver):
+def test_a_new_channel_gets_no_earlier_events(services, releases, receiver):
     reject(services, releases.candidate(1))
     assert alerts.send_alerts(services, webhook(receiver)) == 0
     assert receiver.got == []
 
 
-def test_success_is_quiet_unless_asked_for(services, releases, receiver):
+def test_promotions_are_sent_only_if_configured(services, releases, receiver):
     loud = webhook(receiver, kinds=frozenset({AlertKind.PROMOTED}))
     alerts.send_alerts(services, loud)
     promote_release(services, releases.candidate(1), actor=an_actor())
@@ -188,19 +188,20 @@ def test_success_is_quiet_unless_asked_for(services, releases, receiver):
     assert receiver.documents[0]["kind"] == "promoted"
 
 
-def test_a_rollback_is_told_with_actor_and_reason(services, releases, receiver):
+def test_a_rollback_is_sent_with_actor_origin_and_reason(services, releases, receiver):
     alerts.send_alerts(services, webhook(receiver))
     for number in (1, 2):
         promote_release(services, releases.candidate(number), actor=an_actor())
     roll_back(services, actor=an_actor("mary", "complaints"))
     alerts.send_alerts(services, webhook(receiver))
-    [told] = receiver.documents
-    assert told["kind"] == "rolled_back"
-    assert told["facts"]["by"] == "mary"
-    assert told["facts"]["reason"] == "complaints"
+    [alert] = receiver.documents
+    assert alert["kind"] == "rolled_back"
+    assert alert["facts"]["by"] == "mary"
+    assert alert["facts"]["from"] == "tests"
+    assert alert["facts"]["reason"] == "complaints"
 
 
-def test_a_recovery_is_told(services, releases, receiver):
+def test_a_recovery_is_sent(services, releases, receiver):
     alerts.send_alerts(services, webhook(receiver))
     release_id = releases.candidate(1)
     with services.connect() as conn:
@@ -214,17 +215,17 @@ def test_a_recovery_is_told(services, releases, receiver):
     assert [d["kind"] for d in receiver.documents] == ["recovered"]
 
 
-def test_a_failed_run_is_told_once_however_often_it_is_noted(services, receiver):
+def test_a_failed_run_is_sent_once_if_it_is_recorded_repeatedly(services, receiver):
     alerts.send_alerts(services, webhook(receiver))
     for _ in range(3):
         note_failure(services, webhook(receiver))
         alerts.send_alerts(services, webhook(receiver))
-    [told] = receiver.documents
-    assert told["kind"] == "run_failed"
-    assert told["facts"]["run"] == "manual__1"
+    [alert] = receiver.documents
+    assert alert["kind"] == "run_failed"
+    assert alert["facts"]["run"] == "manual__1"
 
 
-def test_the_very_first_run_is_told_when_it_fails_although_nobody_listened_before(
+def test_the_failure_of_the_very_first_run_is_sent_on_channels_never_used_before(
     postgres_dsn, s3_settings, receiver
 ):
     empty = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
@@ -233,7 +234,7 @@ def test_the_very_first_run_is_told_when_it_fails_although_nobody_listened_befor
     assert receiver.documents[0]["kind"] == "run_failed"
 
 
-def test_a_forced_run_that_rejects_the_champion_is_told(services, releases, receiver):
+def test_a_forced_run_that_rejects_the_champion_is_sent(services, releases, receiver):
     alerts.send_alerts(services, webhook(receiver))
     release_id = releases.candidate(1)
     promote_release(services, release_id, actor=an_actor())
@@ -243,16 +244,16 @@ def test_a_forced_run_that_rejects_the_champion_is_told(services, releases, rece
     assert receiver.documents[0]["kind"] == "rejected"
 
 
-def test_no_success_for_too_long_is_told_once_for_each_last_success(services, releases, receiver):
+def test_staleness_is_sent_once_for_each_last_success(services, releases, receiver):
     long = timedelta(days=15)
-    releases.candidate(1)  # judged: a run ended well just now
+    releases.candidate(1)  # a decision, so the last success is now
     assert alerts.send_alerts(services, webhook(receiver), long) == 0
     assert alerts.send_alerts(services, webhook(receiver), timedelta(0)) == 1
     assert alerts.send_alerts(services, webhook(receiver), timedelta(0)) == 0
     assert receiver.documents[0]["kind"] == "stale"
 
 
-def test_a_receiver_that_refuses_is_tried_again_and_holds_up_nobody(
+def test_a_failing_receiver_is_retried_and_does_not_affect_the_others(
     services, releases, receiver, mailbox
 ):
     box, smtp = mailbox
@@ -270,7 +271,7 @@ def test_a_receiver_that_refuses_is_tried_again_and_holds_up_nobody(
     ] * 2
 
 
-def test_a_receiver_that_never_takes_it_is_given_up(services, releases, receiver, monkeypatch):
+def test_attempts_are_limited(services, releases, receiver, monkeypatch):
     monkeypatch.setattr(outbox, "MAX_ATTEMPTS", 3)
     alerts.send_alerts(services, webhook(receiver))
     reject(services, releases.candidate(1))
@@ -280,9 +281,7 @@ def test_a_receiver_that_never_takes_it_is_given_up(services, releases, receiver
     assert len(receiver.got) == 3
 
 
-def test_a_receiver_that_stays_away_is_tried_every_time_at_first_and_then_once_an_hour(
-    services, releases, receiver, monkeypatch
-):
+def test_retries_are_immediate_at_first_and_hourly_later(services, releases, receiver, monkeypatch):
     monkeypatch.setattr(outbox, "IMMEDIATE_ATTEMPTS", 2)
     alerts.send_alerts(services, webhook(receiver))
     reject(services, releases.candidate(1))
@@ -299,17 +298,17 @@ def test_a_receiver_that_stays_away_is_tried_every_time_at_first_and_then_once_a
         assert alerts.count_undelivered(conn) == {"webhook": 0}
 
 
-def test_two_tellers_at_once_tell_an_event_once(services, releases, receiver):
+def test_concurrent_senders_send_each_event_once(services, releases, receiver):
     alerts.send_alerts(services, webhook(receiver))
     for number in range(1, 6):
         reject(services, releases.candidate(number))
     with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(lambda _: alerts.send_alerts(services, webhook(receiver)), range(4)))
-    assert sum(told) == 5
+        sent = list(pool.map(lambda _: alerts.send_alerts(services, webhook(receiver)), range(4)))
+    assert sum(sent) == 5
     assert len(receiver.got) == len({d["event"] for d in receiver.documents}) == 5
 
 
-def test_a_teller_who_died_is_followed_by_another_when_his_claim_is_old(
+def test_another_sender_takes_over_when_the_claim_of_a_dead_one_has_expired(
     services, releases, receiver, monkeypatch
 ):
     alerts.send_alerts(services, webhook(receiver))
@@ -330,49 +329,55 @@ def test_a_teller_who_died_is_followed_by_another_when_his_claim_is_old(
     assert alerts.send_alerts(services, webhook(receiver)) == 1
 
 
-def tell_and_be_killed(services: Services, settings: AlertSettings, receiver: Any) -> None:
-    """A teller in a process of its own, killed when the receiver has the alert."""
-    fresh = Services(postgres=services.postgres, s3=services.s3)  # an open client is not picklable
-    teller = multiprocessing.get_context("spawn").Process(
+def send_and_be_killed(services: Services, settings: AlertSettings, receiver: Any) -> None:
+    """Sends alerts in a child process that is killed as soon as the receiver has one."""
+    fresh = Services(postgres=services.postgres, s3=services.s3)  # an open client cannot be pickled
+    sender = multiprocessing.get_context("spawn").Process(
         target=alerts.send_alerts, args=(fresh, settings)
     )
-    receiver.when_taken = teller.kill
-    teller.start()
-    teller.join(60)
-    assert teller.exitcode == -signal.SIGKILL
-    receiver.when_taken = lambda: None
+    receiver.when_received = sender.kill
+    sender.start()
+    sender.join(60)
+    assert sender.exitcode == -signal.SIGKILL
+    receiver.when_received = lambda: None
 
 
-def make_claims_old(services: Services) -> None:
+def age_claims(services: Services) -> None:
     with services.connect() as conn:
         conn.execute("update recsys.alerts set claimed_at = claimed_at - interval '1 day'")
 
 
-def test_a_webhook_knows_by_its_key_what_is_told_again_after_a_kill(services, releases, receiver):
+def test_after_a_kill_a_webhook_gets_the_alert_again_with_the_same_key(
+    services, releases, receiver
+):
     settings = webhook(receiver)
     alerts.send_alerts(services, settings)
     reject(services, releases.candidate(1))
-    tell_and_be_killed(services, settings, receiver)
-    make_claims_old(services)
+    send_and_be_killed(services, settings, receiver)
+    age_claims(services)
     assert alerts.send_alerts(services, settings) == 1
     [(_, before, first), (_, after, second)] = receiver.got
     assert before["Idempotency-Key"] == after["Idempotency-Key"] == json.loads(first)["key"]
     assert first == second
 
 
-def test_a_mailbox_knows_by_its_id_what_is_told_again_after_a_kill(services, releases, mailbox):
+def test_after_a_kill_a_mailbox_gets_the_alert_again_with_the_same_message_id(
+    services, releases, mailbox
+):
     box, smtp = mailbox
     settings = AlertSettings(smtp_url=SecretStr(smtp), email_to="a@example.org")
     alerts.send_alerts(services, settings)
     reject(services, releases.candidate(1))
-    tell_and_be_killed(services, settings, box)
-    make_claims_old(services)
+    send_and_be_killed(services, settings, box)
+    age_claims(services)
     assert alerts.send_alerts(services, settings) == 1
     [(_, before), (_, after)] = box.messages
     assert before["Message-ID"] == after["Message-ID"]
 
 
-def test_equal_lines_of_two_ledgers_are_no_repetition(services, releases, receiver, mailbox):
+def test_events_with_equal_ids_in_two_ledgers_have_different_keys(
+    services, releases, receiver, mailbox
+):
     box, smtp = mailbox
     settings = webhook(receiver, smtp_url=SecretStr(smtp), email_to="a@example.org")
     alerts.send_alerts(services, settings)
@@ -386,7 +391,7 @@ def test_equal_lines_of_two_ledgers_are_no_repetition(services, releases, receiv
             ).fetchone()
             assert line == (10001,)
         assert alerts.send_alerts(services, settings) == 2
-        with services.connect() as conn:  # as if the database were made anew
+        with services.connect() as conn:  # as if the database were created again
             conn.execute("alter table recsys.history disable trigger user")
             conn.execute("delete from recsys.history where id = 10001")
             conn.execute("alter table recsys.history enable trigger user")
@@ -397,23 +402,23 @@ def test_equal_lines_of_two_ledgers_are_no_repetition(services, releases, receiv
     assert len({mail["Message-ID"] for _, mail in box.messages}) == 2
 
 
-def test_slack_is_not_told_again_after_a_kill_and_the_alert_counts_as_untold(
+def test_after_a_kill_slack_gets_no_second_message_and_the_alert_counts_as_undelivered(
     services, releases, receiver
 ):
     settings = AlertSettings(slack_url=SecretStr(receiver.url))
     alerts.send_alerts(services, settings)
     reject(services, releases.candidate(1))
-    tell_and_be_killed(services, settings, receiver)
+    send_and_be_killed(services, settings, receiver)
     with services.connect() as conn:
         assert alerts.count_undelivered(conn) == {"slack": 1}
-    make_claims_old(services)
+    age_claims(services)
     assert alerts.send_alerts(services, settings) == 0
     assert len(receiver.got) == 1
     reject(services, releases.candidate(2))
-    assert alerts.send_alerts(services, settings) == 1, "the next event is told"
+    assert alerts.send_alerts(services, settings) == 1, "the next event is sent"
 
 
-def test_an_answer_that_is_lost_is_not_asked_for_again_at_slack(services, releases, receiver):
+def test_after_a_lost_response_slack_gets_no_second_message(services, releases, receiver):
     settings = webhook(receiver, slack_url=SecretStr(receiver.url))
     alerts.send_alerts(services, settings)
     reject(services, releases.candidate(1))
@@ -426,20 +431,18 @@ def test_an_answer_that_is_lost_is_not_asked_for_again_at_slack(services, releas
     assert [d["event"] for d in plain] == [plain[0]["event"]] * 2
 
 
-def test_a_slack_that_cannot_be_reached_was_not_told_and_is_tried_again(
-    services, releases, receiver
-):
+def test_slack_is_retried_if_no_connection_was_made(services, releases, receiver):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/hook"
-    away = AlertSettings(slack_url=SecretStr(nobody))
-    alerts.send_alerts(services, away)
+        unreachable = f"http://127.0.0.1:{free.getsockname()[1]}/hook"
+    settings = AlertSettings(slack_url=SecretStr(unreachable))
+    alerts.send_alerts(services, settings)
     reject(services, releases.candidate(1))
-    assert alerts.send_alerts(services, away) == 0
+    assert alerts.send_alerts(services, settings) == 0
     assert alerts.send_alerts(services, AlertSettings(slack_url=SecretStr(receiver.url))) == 1
 
 
-def test_a_webhook_can_prove_who_told_it(services, releases, receiver):
+def test_a_webhook_can_verify_the_signature(services, releases, receiver):
     settings = webhook(receiver, webhook_key=SecretStr("k3y"))
     alerts.send_alerts(services, settings)
     reject(services, releases.candidate(1))
@@ -448,19 +451,19 @@ def test_a_webhook_can_prove_who_told_it(services, releases, receiver):
     assert headers[SIGNATURE] == hmac.new(b"k3y", body, hashlib.sha256).hexdigest()
 
 
-def test_addresses_stay_out_of_errors_logs_and_the_ledger(services, releases, receiver, caplog):
+def test_addresses_do_not_appear_in_errors_logs_or_the_ledger(services, releases, receiver, caplog):
     receiver.status = 500
     settings = webhook(receiver, slack_url=SecretStr("http://127.0.0.1:1/services/tok3n"))
     alerts.send_alerts(services, settings)
     reject(services, releases.candidate(1))
     alerts.send_alerts(services, settings)
     with services.connect() as conn:
-        kept = str(conn.execute("select * from recsys.alerts").fetchall())
-    for text in (caplog.text, kept, repr(settings), str(alerts.send_test(settings))):
+        stored = str(conn.execute("select * from recsys.alerts").fetchall())
+    for text in (caplog.text, stored, repr(settings), str(alerts.send_test(settings))):
         assert "tok3n" not in text
 
 
-def test_a_heartbeat_is_sent_where_somebody_listens(receiver):
+def test_a_heartbeat_is_sent_if_a_url_is_configured(receiver):
     assert alerts.heartbeat(AlertSettings()) is False
     settings = AlertSettings(heartbeat_url=SecretStr(receiver.url))
     assert alerts.heartbeat(settings) is True
@@ -470,13 +473,13 @@ def test_a_heartbeat_is_sent_where_somebody_listens(receiver):
         alerts.heartbeat(settings)
 
 
-def test_a_mail_server_without_addressees_is_refused():
+def test_a_mail_server_without_recipients_is_refused():
     settings = AlertSettings(smtp_url=SecretStr("smtp://127.0.0.1"))
     with pytest.raises(ConfigurationError, match="no recipient"):
         alerts.send_test(settings)
 
 
-def test_a_mail_server_with_a_senseless_port_holds_up_no_other_channel(
+def test_an_invalid_port_of_the_mail_server_does_not_affect_the_other_channels(
     services, releases, receiver
 ):
     settings = webhook(receiver, smtp_url=SecretStr("smtp://h:port"), email_to="a@example.org")
@@ -485,13 +488,13 @@ def test_a_mail_server_with_a_senseless_port_holds_up_no_other_channel(
     assert alerts.send_alerts(services, settings) == 1
 
 
-def test_kinds_that_do_not_exist_are_refused(monkeypatch):
+def test_unknown_kinds_are_refused(monkeypatch):
     monkeypatch.setenv("RECSYS_ALERT_KINDS", "rejected,nonsense")
     with pytest.raises(ValidationError, match="kinds"):
         AlertSettings()
 
 
-def test_the_command_tries_every_channel(receiver, monkeypatch):
+def test_the_command_tests_every_channel(receiver, monkeypatch):
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", receiver.url)
     done = CliRunner().invoke(app, ["alerts", "--test", "--json"])
     assert done.exit_code == 0, done.output

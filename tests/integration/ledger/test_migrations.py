@@ -1,4 +1,4 @@
-"""Migrations against a real server."""
+"""Migrations of the ledger against a real server."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_all_migrations_run_once_and_are_recorded(empty):
     ledger.check_current(empty)
 
 
-def test_an_empty_database_is_told_apart_from_an_old_one(empty):
-    with pytest.raises(LedgerError, match="holds no ledger"):
+def test_an_empty_database_has_an_error_of_its_own(empty):
+    with pytest.raises(LedgerError, match="contains no ledger"):
         ledger.check_current(empty)
 
 
-def test_an_older_schema_is_named_and_upgraded(empty, monkeypatch):
+def test_an_older_schema_is_reported_and_upgraded(empty, monkeypatch):
     migrations.apply(empty)
     newer = migrations.Migration(9998, "newer", "create table recsys.newer ()")
     known = migrations.available()
@@ -47,9 +47,9 @@ def test_an_older_schema_is_named_and_upgraded(empty, monkeypatch):
 def test_a_newer_schema_is_refused(empty):
     migrations.apply(empty)
     empty.execute("insert into recsys.migrations (number, name, sha256) values (9999, 'x', '')")
-    with pytest.raises(LedgerError, match="set up by newer code"):
+    with pytest.raises(LedgerError, match="migrated by newer code"):
         migrations.apply(empty)
-    with pytest.raises(LedgerError, match="set up by newer code"):
+    with pytest.raises(LedgerError, match="migrated by newer code"):
         ledger.check_current(empty)
 
 
@@ -63,7 +63,7 @@ def test_a_migration_that_fails_leaves_neither_changes_nor_record(empty, monkeyp
     assert empty.execute("select to_regclass('recsys.half')").fetchone() == (None,)
 
 
-def test_two_processes_may_migrate_at_once(postgres_dsn):
+def test_several_processes_may_migrate_at_once(postgres_dsn):
     def migrate(_):
         with psycopg.connect(postgres_dsn, autocommit=True) as connection:
             return migrations.apply(connection)

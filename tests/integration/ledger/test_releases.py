@@ -1,4 +1,4 @@
-"""The ledger's rules, in code and in the database."""
+"""Rules of the ledger, enforced by the code and by the database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def begin(conn, number: int = 1) -> ledger.Release:
 
 
 def force_state(conn, release_id: str, state: State) -> None:
-    """Puts a release into a state without asking, as a test must."""
+    """Sets the state of a release past all rules."""
     conn.execute("alter table recsys.releases disable trigger user")
     conn.execute(
         "update recsys.releases set state = %s, manifest = '{}', completed_at = now() "
@@ -36,7 +36,7 @@ def force_state(conn, release_id: str, state: State) -> None:
 
 
 def test_the_database_enforces_exactly_the_moves_of_the_code(conn):
-    """Tries every pair of states with plain SQL, past all code."""
+    """Tries every pair of states with SQL that bypasses the code."""
     release_id = begin(conn).release_id
     allowed = set()
     for before in State:
@@ -48,7 +48,7 @@ def test_the_database_enforces_exactly_the_moves_of_the_code(conn):
 
 
 def database_allows(conn, release_id: str, to: State) -> bool:
-    """Tries a move and takes it back before the commit, where other laws would have their say."""
+    """Tries a move and rolls back before the checks at commit."""
     try:
         with ledger.acting(conn, an_actor()):
             conn.execute(
@@ -92,7 +92,7 @@ def test_every_move_is_in_the_history_with_its_reason(conn):
         "delete from recsys.journal",
     ],
 )
-def test_what_was_recorded_stays(conn, statement):
+def test_records_are_append_only(conn, statement):
     begin(conn)
     with pytest.raises(psycopg.errors.CheckViolation, match="only ever added"):
         conn.execute(statement)
@@ -118,7 +118,7 @@ def test_the_champion_is_never_removed_without_a_successor(conn):
         ledger.move(conn, release_id, State.ROLLED_BACK, actor=an_actor())
 
 
-def test_a_journal_names_releases_that_exist(conn):
+def test_a_journal_refers_to_existing_releases(conn):
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         conn.execute(
             "insert into recsys.journal (kind, to_release, actor, reason) "
@@ -137,7 +137,7 @@ def test_only_one_journal_is_open(conn):
         conn.execute(insert, (release_id,))
 
 
-def test_a_build_that_is_taken_up_again_keeps_its_release(conn):
+def test_a_build_that_is_resumed_keeps_its_release(conn):
     first = begin(conn)
     ledger.move(conn, first.release_id, State.ABANDONED, actor=an_actor())
     again = begin(conn)
@@ -155,13 +155,13 @@ def test_a_release_that_is_being_retired_cannot_be_built(conn):
 @pytest.mark.parametrize(
     "text", ["", "x", "0" * 17, "'; drop table recsys.releases; --", "00000000-0000000g", "é" * 17]
 )
-def test_text_that_is_no_release_id_is_refused_before_any_sql(conn, text):
+def test_text_that_is_not_a_release_id_is_refused_before_any_sql(conn, text):
     with pytest.raises(LedgerError, match="not a release id"):
         ledger.get(conn, text)
 
 
 def test_an_unknown_release_is_named(conn):
-    with pytest.raises(LedgerError, match="does not know this release"):
+    with pytest.raises(LedgerError, match="is not in the ledger"):
         ledger.get(conn, "00000000-00000000")
 
 

@@ -1,4 +1,4 @@
-"""The ledger in numbers, on a real one."""
+"""Metrics of the ledger against a real server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def services(postgres_dsn, s3_settings) -> Services:
 
 
 def values(services: Services, metric: Metric) -> dict[str, float]:
-    """The values of one metric, by its only tag (``""``: it has none)."""
+    """Returns the values of a metric by its only tag; the key is ``""`` if it has none."""
     return {
         next(iter(m.tags.values()), ""): m.value
         for m in measure_ledger(services)
@@ -37,7 +37,7 @@ def test_a_database_without_a_ledger_has_no_measurements(services):
     assert measure_ledger(services) == []
 
 
-def test_a_new_ledger_measures_zeros_and_names_no_champion(services):
+def test_a_new_ledger_has_zeros_and_no_champion(services):
     with services.connect() as conn:
         ledger.prepare(conn)
     assert set(values(services, metrics.RELEASES).values()) == {0}
@@ -49,7 +49,7 @@ def test_a_new_ledger_measures_zeros_and_names_no_champion(services):
         assert values(services, absent) == {}
 
 
-def test_promotions_rollbacks_and_rejections_are_counted_wherever_they_were_done(services):
+def test_promotions_rollbacks_and_rejections_are_counted(services):
     releases = Releases(services)
     for number in (1, 2):
         promote_release(services, releases.candidate(number), actor=an_actor())
@@ -58,7 +58,7 @@ def test_promotions_rollbacks_and_rejections_are_counted_wherever_they_were_done
         ledger.move(conn, releases.candidate(3), State.REJECTED, actor=an_actor())
         champion = ledger.champion(conn)
     events = values(services, metrics.EVENTS)
-    # The rollback made a champion, too.
+    # The rollback promoted a release, too.
     assert events["promoted"] == 3
     assert events["rolled_back"] == events["rejected"] == 1
     states = values(services, metrics.RELEASES)
@@ -69,7 +69,7 @@ def test_promotions_rollbacks_and_rejections_are_counted_wherever_they_were_done
     assert all(map(math.isfinite, quality.values()))
 
 
-def test_an_open_journal_grows_old(services):
+def test_the_age_of_an_open_journal_is_measured(services):
     release_id = Releases(services).candidate(1)
     with services.connect() as conn:
         conn.execute(
@@ -80,9 +80,9 @@ def test_an_open_journal_grows_old(services):
     assert 3600 <= values(services, metrics.JOURNAL_AGE)[""] < 3700
 
 
-def test_a_real_promotion_gives_its_times_and_one_that_changes_nothing_gives_none(services):
+def test_a_promotion_yields_durations_and_one_that_changes_nothing_yields_none(services):
     release_id = Releases(services).candidate(1)
     for expected in (2, 0):
-        times = SwitchTimer()
-        promote_release(services, release_id, actor=an_actor(), trace=times)
-        assert len(list(times.measurements())) == expected
+        timer = SwitchTimer()
+        promote_release(services, release_id, actor=an_actor(), trace=timer)
+        assert len(list(timer.measurements())) == expected

@@ -435,7 +435,7 @@ def forget_in_ledger(services, release_id):
 
 def interrupt(services, release_id):
     with services.connect() as conn:
-        promotion._open_journal(conn, promotion.ChangeKind.PROMOTION, None, release_id, "t", "t")
+        ledger.begin_journal(conn, "promotion", None, release_id, an_actor())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Dashboard, alert rules and mapping name nothing that is not measured, and lead somewhere."""
+"""Dashboard, alert rules and StatsD mapping refer to existing metrics and runbook entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsys.monitoring import MetricType
 from recsys.monitoring.metrics import METRICS
 
 _METRIC = re.compile(r"\b((?:recsys|airflow)_[a-z0-9_]+)\b")
-# Emitted by Airflow itself; tests/e2e/test_observability.py sees that it does.
+# Emitted by Airflow itself; tests/e2e/test_observability.py checks that.
 AIRFLOW = {
     "airflow.task.duration": "airflow_task_duration_seconds",
     "airflow.ti.finish": "airflow_task_finished_total",
@@ -55,7 +55,7 @@ def measured() -> set[str]:
     return names
 
 
-def test_the_mapping_names_exactly_what_is_measured(folder):
+def test_the_mapping_contains_exactly_the_metrics(folder):
     mapping = yaml.safe_load((folder / "statsd.yaml").read_text())["mappings"]
     assert {line["match"]: line["name"] for line in mapping} == {
         **{f"airflow.{metric.name}": metric.prometheus for metric in METRICS},
@@ -63,10 +63,10 @@ def test_the_mapping_names_exactly_what_is_measured(folder):
     }
 
 
-def test_rules_and_dashboard_ask_only_for_what_is_measured(rules, panels):
-    asked = set(_METRIC.findall("\n".join(expressions(rules, panels))))
-    # The site's are checked by tests/site/test_monitoring.py against its registry.
-    assert {name for name in asked if not name.startswith("recsys_site_")} <= measured()
+def test_rules_and_dashboard_query_only_existing_metrics(rules, panels):
+    queried = set(_METRIC.findall("\n".join(expressions(rules, panels))))
+    # tests/site/test_monitoring.py checks the site's metrics against its registry.
+    assert {name for name in queried if not name.startswith("recsys_site_")} <= measured()
 
 
 def test_the_dashboard_shows_every_metric_of_the_pipeline(rules, panels):
@@ -75,7 +75,7 @@ def test_the_dashboard_shows_every_metric_of_the_pipeline(rules, panels):
         assert any(name.startswith(metric.prometheus) for name in shown), metric.name
 
 
-def test_labels_that_are_asked_for_are_tags_of_the_metric(rules, panels):
+def test_labels_in_queries_are_tags_of_the_metric(rules, panels):
     tags = {metric.prometheus: set(metric.tags) for metric in METRICS}
     selectors = re.findall(r"(recsys_[a-z0-9_]+)\{([^}]*)\}", " ".join(expressions(rules, panels)))
     for name, selector in selectors:
@@ -85,9 +85,9 @@ def test_labels_that_are_asked_for_are_tags_of_the_metric(rules, panels):
             assert labels <= tags[base], name
 
 
-def test_every_panel_stands_in_its_own_place_and_says_what_it_shows(panels):
-    places = [tuple(panel["gridPos"].values()) for panel in panels]
-    assert len(places) == len(set(places))
+def test_every_panel_has_a_position_of_its_own_and_a_title(panels):
+    positions = [tuple(panel["gridPos"].values()) for panel in panels]
+    assert len(positions) == len(set(positions))
     assert len({panel["id"] for panel in panels}) == len(panels)
     for panel in panels:
         assert panel["title"]
@@ -95,7 +95,7 @@ def test_every_panel_stands_in_its_own_place_and_says_what_it_shows(panels):
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
 
 
-def test_every_alert_has_a_severity_a_sentence_and_an_entry_of_its_own_name(rules):
+def test_every_rule_has_a_severity_a_summary_and_a_runbook_entry(rules):
     assert rules
     for name, rule in rules.items():
         assert rule["labels"]["severity"] in {"info", "warning", "critical"}
@@ -107,13 +107,15 @@ def kebab(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
-def test_the_runbook_has_an_entry_for_every_rule_and_every_kind_of_alert(rules, repository):
+def test_the_runbook_has_an_entry_for_every_rule_and_kind_of_alert(rules, repository):
     text = (repository / "docs" / "runbook.md").read_text()
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     anchors = {re.sub(r"[^a-z0-9 -]", "", h.lower()).strip().replace(" ", "-") for h in headings}
     anchors |= set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
-    wanted = {kebab(name) for name in rules} | {kind.value.replace("_", "-") for kind in AlertKind}
-    assert wanted - anchors == set()
+    required = {kebab(name) for name in rules} | {
+        kind.value.replace("_", "-") for kind in AlertKind
+    }
+    assert required - anchors == set()
 
 
 def test_prometheus_scrapes_the_services_that_compose_starts(folder, repository):
@@ -134,7 +136,7 @@ def test_prometheus_scrapes_the_services_that_compose_starts(folder, repository)
 @pytest.mark.parametrize(
     ("subcommand", "file"), [("rules", "rules/recsys.yaml"), ("config", "prometheus.yaml")]
 )
-def test_prometheus_own_checker_takes_it(folder, tmp_path, subcommand, file):
+def test_promtool_accepts_the_configuration(folder, tmp_path, subcommand, file):
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed: it comes with Debian's package prometheus")

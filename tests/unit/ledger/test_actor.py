@@ -1,4 +1,4 @@
-"""Who changes something, from where, and why: all three or an error."""
+"""An actor has a name, an origin and a reason."""
 
 from __future__ import annotations
 

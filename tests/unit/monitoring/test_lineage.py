@@ -1,4 +1,4 @@
-"""Places are named as other tools name them, and hold no secret."""
+"""Lineage datasets follow OpenLineage's naming rules and contain no secret."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SERVICES = Services(
 )
 
 
-def found(step: str, source: str = "/data/x.zip"):
+def lineage(step: str, source: str = "/data/x.zip"):
     return step_lineage(SERVICES, Run(run_id="r", source=source, build=BUILD), step)
 
 
 @pytest.mark.parametrize(
-    ("source", "places"),
+    ("source", "expected"),
     [
         ("/data/x.zip", [("file", "/data/x.zip")]),
         ("file:///data/x.zip", [("file", "/data/x.zip")]),
@@ -34,17 +34,17 @@ def found(step: str, source: str = "/data/x.zip"):
         ("http://a/x.zip http://b/x.zip", [("http://a", "x.zip"), ("http://b", "x.zip")]),
     ],
 )
-def test_a_source_is_named_without_its_secrets(source, places):
-    inputs = found("fetch_dataset", source).inputs
-    assert [(place.namespace, place.name) for place in inputs] == places
+def test_the_name_of_a_source_contains_no_secret(source, expected):
+    inputs = lineage("fetch_dataset", source).inputs
+    assert [(one.namespace, one.name) for one in inputs] == expected
 
 
 def test_a_step_that_moves_no_data_has_no_lineage():
-    assert found("recover_promotion") is None
+    assert lineage("recover_promotion") is None
 
 
 def test_tables_and_objects_are_named_by_server_and_release():
-    promoted = found("promote_release")
+    promoted = lineage("promote_release")
     own = ID.replace("-", "_")
     assert {(p.namespace, p.name) for p in promoted.inputs} == {
         ("s3://things", f"releases/{ID}/manifest.json"),
@@ -56,12 +56,12 @@ def test_tables_and_objects_are_named_by_server_and_release():
     assert all(p.facts == {"dataset_md5": "a" * 32, "release_id": ID} for p in promoted.outputs)
 
 
-def test_what_one_step_writes_another_reads():
-    """From the source to the public names, every place but the last is read by a later step."""
+def test_outputs_of_a_step_are_inputs_of_later_steps():
+    """Every output except those of the last step, and the quarantine, is a later step's input."""
     steps = ["fetch_dataset", "generate_data_frames", "load_movie_vectors", "train_dl_model"]
     steps += ["load_towers", "gate_candidate", "promote_release"]
     for i, step in enumerate(steps[:-1]):
-        written = set(map(repr, found(step).outputs))
-        read = {repr(place) for later in steps[i + 1 :] for place in found(later).inputs}
-        quarantine = {place for place in written if "quarantine" in place}
+        written = set(map(repr, lineage(step).outputs))
+        read = {repr(one) for later in steps[i + 1 :] for one in lineage(later).inputs}
+        quarantine = {one for one in written if "quarantine" in one}
         assert written - quarantine <= read, step

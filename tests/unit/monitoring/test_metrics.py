@@ -1,4 +1,4 @@
-"""Results become measurements with the tags that were promised."""
+"""Measurements of results have the tags of their metrics."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from recsys.monitoring.metrics import METRICS
 from tests.metrics_maker import GOOD
 
 
-def test_every_metric_has_a_name_of_its_own_below_the_prefix():
+def test_metric_names_are_unique_and_have_the_prefix():
     names = [metric.name for metric in METRICS]
     assert len(names) == len(set(names)) == len({m.prometheus for m in METRICS}) > 15
-    assert all(name.startswith(metrics.PREFIX) for name in names)
+    assert all(name.startswith("recsys.") for name in names)
 
 
 @pytest.mark.parametrize("tags", [{}, {"verdict": "new", "more": "x"}, {"other": "x"}])
-def test_a_measurement_with_other_tags_than_its_metrics_is_refused(tags):
+def test_a_measurement_with_wrong_tags_is_refused(tags):
     with pytest.raises(ValueError, match="expected"):
         metrics.BUILDS(1, **tags)
 
 
-def test_prometheus_names_say_what_kind_a_metric_is():
+def test_prometheus_names_have_the_suffix_of_their_type():
     assert metrics.BUILDS.prometheus == "recsys_builds_total"
     assert metrics.PROMOTION_STALL.prometheus == "recsys_promotion_stall_seconds"
     assert metrics.RELEASES.prometheus == "recsys_releases"
     assert {metric.type for metric in METRICS} == set(MetricType)
 
 
-def test_a_decision_counts_itself_and_every_binding_rule_that_failed():
+def test_a_decision_is_counted_with_every_binding_rule_that_failed():
     accepted = list(monitoring.decision_measurements(judge(GOOD, None, GateSettings())))
     assert [(m.metric, m.tags) for m in accepted] == [
         (metrics.GATE_DECISIONS, {"decision": "accept"})
@@ -43,18 +43,18 @@ def test_a_decision_counts_itself_and_every_binding_rule_that_failed():
     assert failed
 
 
-def test_a_promotion_that_switched_nothing_has_no_times():
-    times = SwitchTimer()
+def test_a_promotion_that_changes_nothing_has_no_durations():
+    timer = SwitchTimer()
     for step in ("lock taken", "recovery begun"):
-        times(step)
-    assert list(times.measurements()) == []
+        timer(step)
+    assert list(timer.measurements()) == []
 
 
-def test_the_stall_is_a_part_of_the_whole_promotion():
-    times = SwitchTimer()
+def test_the_stall_is_part_of_the_promotion():
+    timer = SwitchTimer()
     for step in ("lock taken", "journal opened", "model copied", "switched", "pointer written"):
-        times(step)
-    stall, whole = times.measurements()
+        timer(step)
+    stall, whole = timer.measurements()
     assert stall.metric is metrics.PROMOTION_STALL
     assert whole.metric is metrics.PROMOTION_DURATION
     assert 0 <= stall.value <= whole.value

@@ -1,4 +1,4 @@
-"""Numbered migrations of the ledger; each commits together with the record that it ran."""
+"""Numbered migrations of the ledger. Each commits in one transaction with its record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from psycopg import sql
 from recsys.errors import LedgerError, LockedError
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-# Any constant serves; it must differ from the promotion lock's.
+# An arbitrary constant that differs from the promotion lock's.
 _LOCK = 0x5EC5_0001
 _LOCK_TIMEOUT = "30s"
 
@@ -34,23 +34,23 @@ class Migration:
 
 
 def available() -> list[Migration]:
-    """The migrations that this code brings, in order."""
-    found = []
+    """Returns the migrations of this code, in order."""
+    migrations = []
     for entry in resources.files(__package__).iterdir():
         if match := _FILE.fullmatch(entry.name):
-            found.append(Migration(int(match[1]), match[2], entry.read_text(encoding="utf-8")))
-    return sorted(found, key=lambda m: m.number)
+            migrations.append(Migration(int(match[1]), match[2], entry.read_text(encoding="utf-8")))
+    return sorted(migrations, key=lambda m: m.number)
 
 
 def applied(conn: psycopg.Connection[Any]) -> list[int]:
-    """Numbers of the migrations that the database records, in order; empty for a new one."""
+    """Returns the numbers of the migrations that ran in a database, in order."""
     if conn.execute("select to_regclass('recsys.migrations')").fetchone() == (None,):
         return []
     return [row[0] for row in conn.execute("select number from recsys.migrations order by number")]
 
 
 def check_current(conn: psycopg.Connection[Any]) -> None:
-    """Raises unless the ledger's schema is the one that this code knows.
+    """Raises an error unless the ledger's schema is the one of this code.
 
     Raises:
         LedgerError: the schema is missing, older, or newer than the code.
@@ -60,8 +60,8 @@ def check_current(conn: psycopg.Connection[Any]) -> None:
         return
     if not done:
         raise LedgerError(
-            "this database holds no ledger",
-            hint="run the pipeline once, or `recsys recover`, which sets it up",
+            "this database contains no ledger",
+            hint="run the pipeline once, or `recsys recover`, which creates it",
         )
     _refuse_newer(done, known)
     raise LedgerError(
@@ -73,13 +73,13 @@ def check_current(conn: psycopg.Connection[Any]) -> None:
 
 
 def apply(conn: psycopg.Connection[Any]) -> list[int]:
-    """Brings the ledger's schema up to this code; returns the numbers that ran now.
+    """Runs the missing migrations; returns their numbers.
 
     Safe to call at any time and from several processes at once.
 
     Raises:
-        LedgerError: the database was set up by newer code.
-        LockedError: another process is migrating and does not finish.
+        LedgerError: newer code has migrated the database.
+        LockedError: another process is migrating and did not finish in time.
     """
     with conn.transaction():
         _lock(conn)
@@ -112,15 +112,15 @@ def _lock(conn: psycopg.Connection[Any]) -> None:
     try:
         conn.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
     except psycopg.errors.LockNotAvailable as error:
-        raise LockedError("another process is migrating the ledger", hint="try again") from error
+        raise LockedError("another process is migrating the ledger", hint="retry") from error
 
 
 def _refuse_newer(done: list[int], known: list[int]) -> None:
     unknown = sorted(set(done) - set(known))
     if unknown:
         raise LedgerError(
-            "the ledger was set up by newer code",
+            "the ledger was migrated by newer code",
             found=f"migration {unknown[-1]}",
             expected=f"at most {known[-1] if known else 0}",
-            hint="upgrade this installation of recsys; an older one must not write to the ledger",
+            hint="upgrade this installation of recsys: older code must not write to the ledger",
         )
