@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, task
 
 from recsys import experiments
+from recsys.dataset import needs_s3
 from recsys_dag import settings
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 
@@ -36,12 +37,14 @@ def plan_trials(**context: Any) -> list[dict[str, float]]:
 def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]:
     """Trains with these settings and measures on the inner split."""
     params = context["params"]
+    s3 = settings.services().s3 if needs_s3(params["source"]) else None
     return experiments.measure_trial(
         params["source"],
         experiments.Objective(params["objective"]),
         overrides,
         params["seed"],
         lambda line: print(line, flush=True),
+        s3,
     )
 
 

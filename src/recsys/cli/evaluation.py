@@ -8,20 +8,20 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
 import typer
 
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
-from recsys.cli.source import SourceOption, choose_source
+from recsys.cli.source import SourceOption, s3_of_source, source_of
 from recsys.contract import REPORT_FILE, TrainerSettings
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.errors import ArtifactError
 from recsys.experiments import Model, SplitName
+from recsys.scratch import scratch_folder
 
 _LOG_LINE: Final = re.compile(r"\S+ (?:INFO|WARNING|ERROR) (.+)")
 _SHOWN: Final = {
@@ -70,18 +70,22 @@ def evaluate(
     rmse and mae are in stars; the others rank all movies that a user has not rated in training,
     every held-out movie being relevant.
     """
-    from recsys.dataset import open_dataset
-    from recsys.experiments import compare_models, obtain_dataset, read_in_file_order
+    from recsys.dataset import obtain_dataset, open_dataset
+    from recsys.experiments import compare_models, read_in_file_order
 
     chosen = _models(models)
-    with doing("reading the dataset") as say, TemporaryDirectory(prefix="recsys-") as folder:
-        path, md5 = obtain_dataset(source_of(source), Path(folder), lambda done, total: None)
-        with open_dataset(path) as archive:
+    with doing("reading the dataset") as say, scratch_folder("evaluate") as folder:
+        chosen_source = source_of(source)
+        with s3_of_source(chosen_source) as s3:
+            dataset = obtain_dataset(
+                chosen_source, folder, s3=s3, progress=lambda done, total: None
+            )
+        with open_dataset(dataset.path) as archive:
             rows, movies = read_in_file_order(archive)
         result = compare_models(
             rows, movies, split, chosen, seed=seed, assignments=assignments or (), on_line=say
         )
-    result["dataset_md5"] = md5
+    result["dataset_md5"] = dataset.md5
     if as_json:
         output.print_json(result)
         return
@@ -130,20 +134,22 @@ def train(
     from recsys.experiments import check_features, make_local_features, train_locally
 
     home = Home()
-    with doing("reading the dataset") as say, TemporaryDirectory(prefix="recsys-") as folder:
+    with doing("reading the dataset") as say, scratch_folder("train") as folder:
         if features is None:
-            features = Path(folder, "features")
+            features = folder / "features"
             features.mkdir()
-            make_local_features(
-                source_of(source), features, FeatureSettings(), lambda done, total: None
-            )
+            chosen = source_of(source)
+            with s3_of_source(chosen) as s3:
+                make_local_features(
+                    chosen, features, FeatureSettings(), lambda done, total: None, s3
+                )
         check_features(features)
         trained = train_locally(
             features.resolve(),
             (out or home.folder("training") / "out").resolve(),
             seed=seed,
             assignments=assignments or (),
-            champion=_champion(home, champion, Path(folder)),
+            champion=_champion(home, champion, folder),
             refit=refit,
             on_line=say,
         )
@@ -191,11 +197,6 @@ def _models(text: str) -> list[Model]:
                 f"no model {name.strip()!r}; there are {', '.join(Model)}"
             ) from None
     return list(dict.fromkeys(chosen))
-
-
-def source_of(given: str | None) -> str:
-    """The dataset meant; unlike `choose_source`, one that is given is not remembered."""
-    return given or choose_source(Home(), None)
 
 
 def _champion(home: Home, given: str | None, folder: Path) -> Path | None:

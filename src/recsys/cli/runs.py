@@ -20,7 +20,7 @@ from recsys.cli.queries import print_movies
 from recsys.cli.releases import print_decision
 from recsys.cli.report import save
 from recsys.cli.source import SourceOption, choose_source
-from recsys.dataset import shown_sources
+from recsys.dataset import redact_sources
 from recsys.embedded import airflow, runs, stack
 from recsys.embedded.home import Home
 from recsys.errors import RecsysError, TransientError
@@ -176,7 +176,7 @@ def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
     environment = {"RECSYS_ACTOR": output.user_name()}
     if quiet:
         return runs.run_once(home, DAG_ID, conf, environment=environment)
-    console.print(f"running [bold]{DAG_ID}[/] on {output.safe(shown_sources(conf['source']))}")
+    console.print(f"running [bold]{DAG_ID}[/] on {output.safe(redact_sources(conf['source']))}")
     progress = _Progress()
     if console.is_terminal:
         with progress.live:

@@ -1,56 +1,88 @@
-"""Which dataset a command means: the one given, the one remembered, GroupLens', or a sample."""
+"""The option ``--source``: choosing the dataset of a command, and the settings that reach it."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from recsys import dataset
 from recsys.cli.output import errors
-from recsys.dataset import DEFAULT_SOURCE, split_sources
+from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, SECRET_ENV
+from recsys.dataset import DEFAULT_SOURCE, needs_s3, split_sources
+from recsys.embedded import stack
 from recsys.embedded.home import Home
 from recsys.errors import DatasetError, SourceUnreachableError
+from recsys.object_store import S3Settings
+
+_S3_VARIABLES: Final = (ENV_S3_BUCKET, ENV_S3_ENDPOINT, *SECRET_ENV, "AWS_PROFILE")
 
 SourceOption = Annotated[
     str | None,
     typer.Option(
         "--source",
         "-s",
-        help="Zip in MovieLens format: path, http(s):// or s3://; its md5 beside it as SOURCE.md5. "
-        "Mirrors may follow, after blanks; each is tried if those before it fail. "
-        "By default the one used last, else GroupLens' ml-latest-small.",
+        help="Zip in MovieLens format: path, http(s):// or s3:// URL, with its md5 in SOURCE.md5. "
+        "Several mirrors are separated by blanks and tried in order. "
+        "Default: the source used last, else GroupLens' ml-latest-small.",
     ),
 ]
 
 
 def choose_source(home: Home, given: str | None) -> str:
-    """The dataset to use; it is remembered for later commands and for the weekly runs.
+    """Chooses the dataset's source and stores it for later commands and for the weekly runs.
 
-    With nothing given or remembered it is GroupLens' small dataset, or, where that is out of
-    reach, a generated sample, and the user is told so.
+    Without a given or stored source this is GroupLens' small dataset. If that cannot be reached, it
+    is a generated sample, and a notice is printed.
     """
     if given:
         chosen = " ".join(map(_absolute, split_sources(given)))
     else:
-        chosen = home.source() or _within_reach(home)
+        chosen = home.source() or _reachable_default(home)
     home.remember_source(chosen)
     return chosen
+
+
+def source_of(given: str | None) -> str:
+    """Returns the dataset's source; unlike `choose_source`, a given one is not stored."""
+    return given or choose_source(Home(), None)
+
+
+@contextmanager
+def s3_of_source(source: str) -> Iterator[S3Settings | None]:
+    """Yields the S3 settings for reading a source, or None if none of its mirrors is in S3.
+
+    They come from the environment if it has any, else from the embedded S3 server. That server is
+    started if it is not running, and stopped again at the end.
+    """
+    if not needs_s3(source):
+        yield None
+    elif any(os.environ.get(name) for name in _S3_VARIABLES):
+        # The bucket is that of the source's URL, so the bucket of the artifacts need not be set.
+        bucket = os.environ.get(ENV_S3_BUCKET) or "unused"
+        yield S3Settings.from_environment({**os.environ, ENV_S3_BUCKET: bucket})
+    else:
+        home = Home()
+        with stack.object_store(home):
+            yield S3Settings.from_environment({**os.environ, **stack.s3_environment(home)})
 
 
 def _absolute(source: str) -> str:
     return source if "://" in source else str(Path(source).expanduser().resolve())
 
 
-def _within_reach(home: Home) -> str:
+def _reachable_default(home: Home) -> str:
     try:
         dataset.read_source_md5(DEFAULT_SOURCE)
     except (SourceUnreachableError, DatasetError) as error:
         path = home.folder("sample") / "sample.zip"
         errors.print(
-            f"[yellow]notice:[/] {DEFAULT_SOURCE} is out of reach;\nusing a generated sample "
-            "instead. `--source FILE.zip` takes a dataset of yours."
+            f"[yellow]notice:[/] {DEFAULT_SOURCE} cannot be reached;\nusing a generated sample "
+            "instead. Use your own dataset with `--source FILE.zip`."
         )
         errors.print(f"  {error.found or error.message}", style="dim", markup=False)
         if not path.with_name(path.name + ".md5").exists():

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
 from recsys.cli import output
-from recsys.cli.evaluation import SeedOption, doing, source_of
+from recsys.cli.evaluation import SeedOption, doing
 from recsys.cli.output import JsonOption, console
-from recsys.cli.source import SourceOption
+from recsys.cli.source import SourceOption, s3_of_source, source_of
 from recsys.contract import TrainerSettings
 from recsys.experiments import Objective
+from recsys.scratch import scratch_folder
 
 _SEED = TrainerSettings().seed
 
@@ -40,11 +39,10 @@ def tune(
     from recsys.experiments import make_local_features
     from recsys.experiments import tune as search
 
-    with doing("reading the dataset") as say, TemporaryDirectory(prefix="recsys-") as folder:
-        features = Path(folder)
-        make_local_features(
-            source_of(source), features, FeatureSettings(), lambda done, total: None
-        )
+    with doing("reading the dataset") as say, scratch_folder("tune") as features:
+        chosen = source_of(source)
+        with s3_of_source(chosen) as s3:
+            make_local_features(chosen, features, FeatureSettings(), lambda done, total: None, s3)
         found = search(features, objective, trials, seed, say)
     if as_json:
         output.print_json(found)

@@ -8,13 +8,12 @@ from .archive import (
     DatasetArchive,
     open_dataset,
 )
-from .download import Download
-from .fetch import FetchedDataset, fetch_dataset, read_source_md5
-from .mirrors import find_sources, first_that_works, shown_sources, split_sources
+from .fetch import FetchedDataset, LocalDataset, fetch_dataset, obtain_dataset, read_source_md5
+from .mirrors import needs_s3, redact_sources, split_sources
 from .progress import Progress
 from .settings import DEFAULT_SOURCE, FetchSettings
-from .sources import Source
 from .synthetic import write_sample
+from .zip_writer import write_dataset
 
 __all__ = [
     "DEFAULT_SOURCE",
@@ -25,17 +24,17 @@ __all__ = [
     "RATING_COLUMNS",
     "ArchiveLimits",
     "DatasetArchive",
-    "Download",
     "FetchSettings",
     "FetchedDataset",
+    "LocalDataset",
     "Progress",
-    "Source",
     "fetch_dataset",
-    "find_sources",
-    "first_that_works",
+    "needs_s3",
+    "obtain_dataset",
     "open_dataset",
     "read_source_md5",
-    "shown_sources",
+    "redact_sources",
     "split_sources",
+    "write_dataset",
     "write_sample",
 ]

@@ -1,4 +1,4 @@
-"""A zip on its way to a file: hashed as it comes, taken up again where a connection broke."""
+"""A resumable download to a file, hashed while it streams."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAX_WAIT_S: Final = 30.0
-_LEAST_GAIN: Final = 1 << 20
-_LEAST_SPEED: Final = 1000
-"""Bytes a second: a server that sends less is as good as one that sends nothing."""
+_MIN_GAIN: Final = 1 << 20
+"""New bytes that make a connection count as progress, if the size of the file is unknown."""
+_MIN_SPEED: Final = 1000
+"""Bytes per second; a slower server counts as stalled."""
 
 
 class Download:
-    """A zip on its way to a file, with what is known of it between two connections.
+    """A download of one file, over as many connections as it takes.
 
     Args:
-        source: where it comes from.
-        file: where it goes; what it holds is overwritten.
-        max_bytes: more than that is refused.
-        settings: patience.
-        progress: told the bytes done and in all.
+        source: the file at its source.
+        file: the destination; its content is overwritten.
+        max_bytes: maximum size of the file.
+        settings: timeouts and attempts.
+        progress: called with the bytes done and the total.
 
     Attributes:
-        size: bytes that came.
-        resumed: whether it is made of the parts that several connections brought.
+        size: bytes received.
+        resumed: whether the file consists of parts from several connections.
     """
 
     def __init__(
@@ -55,9 +56,9 @@ class Download:
         self._settings = settings
         self._progress = progress
         self._mark: str | None = None
-        self._furthest = 0
-        self._in_vain = 0
-        self._begin()
+        self._max_size = 0
+        self._failed_attempts = 0
+        self._start_over()
 
     @property
     def md5(self) -> str:
@@ -70,31 +71,31 @@ class Download:
         return self._sha256.hexdigest()
 
     def complete(self) -> None:
-        """Reads until the source has sent all, through as many connections as it takes.
+        """Downloads the whole file; reconnects after failures.
 
-        A connection counts as in vain unless it brought a hundredth of the whole that none before
-        it did; after so many in a row the source is given up.
+        A connection counts as a failed attempt unless it added one percent of the file to what
+        earlier ones had received. Too many failed attempts in a row end the download.
 
         Raises:
-            SourceUnreachableError: the source was given up.
+            SourceUnreachableError: too many attempts failed.
             DatasetError: there is no such file, or it is too large.
-            ConfigurationError: access was refused.
-            DiskFullError: it does not fit.
+            ConfigurationError: access was denied.
+            DiskFullError: the file does not fit on the disk.
         """
         for attempt in Retrying(
             retry=retry_if_exception_type(SourceUnreachableError),
-            stop=lambda state: self._in_vain >= self._settings.attempts,
+            stop=lambda state: self._failed_attempts >= self._settings.attempts,
             wait=lambda state: min(
-                self._settings.first_wait_s * 2 ** max(self._in_vain - 1, 0), _MAX_WAIT_S
+                self._settings.first_wait_s * 2 ** max(self._failed_attempts - 1, 0), _MAX_WAIT_S
             ),
-            before_sleep=self._warn,
+            before_sleep=self._log_retry,
             reraise=True,
         ):
             with attempt:
-                self._read()
+                self._connect_and_read()
         self._file.flush()
 
-    def _begin(self) -> None:
+    def _start_over(self) -> None:
         self.size = 0
         self.resumed = False
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -102,52 +103,52 @@ class Download:
         self._file.seek(0)
         self._file.truncate()
 
-    def _read(self) -> None:
-        before = self.size
-        least = _LEAST_GAIN
+    def _connect_and_read(self) -> None:
+        size_before = self.size
+        min_gain = _MIN_GAIN
         try:
             with self._source.open(self.size, self._mark) as part:
                 if part.total is not None:
-                    least = max(part.total // 100, 1)
+                    min_gain = max(part.total // 100, 1)
                 if part.start != self.size:
-                    self._begin()
+                    self._start_over()
                 self.resumed = part.start > 0
                 self._mark = part.mark
                 self._check_size(part.total or 0)
                 check_space(Path(self._file.name).parent, (part.total or 0) - self.size)
-                self._take(part)
+                self._read(part)
         except SourceUnreachableError:
-            if self.size == before:
-                # Going on from here brought nothing: the next attempt starts anew.
+            if self.size == size_before:
+                # Resuming added nothing: the next attempt starts at the first byte.
                 self._mark = None
-            self._in_vain = 0 if self.size >= self._furthest + least else self._in_vain + 1
-            self._furthest = max(self._furthest, self.size)
+            made_progress = self.size >= self._max_size + min_gain
+            self._failed_attempts = 0 if made_progress else self._failed_attempts + 1
+            self._max_size = max(self._max_size, self.size)
             raise
 
-    def _take(self, part: Part) -> None:
-        window = self._settings.read_timeout_s
-        since, had = time.monotonic(), self.size
+    def _read(self, part: Part) -> None:
+        """Reads the part to its end; raises an error if the server stalls or stops early."""
+        window_start, size_then = time.monotonic(), self.size
         for chunk in part.chunks:
             self._add(chunk, part.total)
-            seconds = time.monotonic() - since
-            if seconds > window:
-                if self.size - had < _LEAST_SPEED * seconds:
+            seconds = time.monotonic() - window_start
+            if seconds > self._settings.read_timeout_s:
+                if self.size - size_then < _MIN_SPEED * seconds:
                     raise unreachable(
-                        self._source.shown, f"{self.size - had} bytes in {seconds:.0f} s"
+                        self._source.shown, f"{self.size - size_then} bytes in {seconds:.0f} s"
                     )
-                since, had = time.monotonic(), self.size
+                window_start, size_then = time.monotonic(), self.size
         if part.total is not None and self.size != part.total:
             raise SourceUnreachableError(
                 f"{self._source.shown} ended early",
                 found=f"{self.size} bytes",
                 expected=f"{part.total} bytes",
-                hint="the run will be tried again",
+                hint="the download is retried; if it keeps failing, check the server",
             )
 
-    def _warn(self, state: RetryCallState) -> None:
-        """Says that the next attempt follows, and why."""
+    def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        log.warning("%s; %d bytes are here, going on", error, self.size)
+        log.warning("%s; retrying after %d bytes", error, self.size)
 
     def _add(self, chunk: bytes, total: int | None) -> None:
         self.size += len(chunk)

@@ -1,23 +1,24 @@
-"""The dataset's md5 and zip: read at the source, checked, and brought into the object store."""
+"""Fetching a dataset: the published md5, a verified local file, the copy in the object store."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from pydantic import ValidationError
 
 from recsys import contract
 from recsys.dataset.archive import ArchiveLimits, open_dataset
 from recsys.dataset.download import Download
-from recsys.dataset.mirrors import find_sources, first_that_works
+from recsys.dataset.md5_file import read_md5
+from recsys.dataset.mirrors import parse_sources, split_sources, try_sources
 from recsys.dataset.progress import LogProgress, Progress
 from recsys.dataset.settings import FetchSettings
 from recsys.dataset.sources import Source
-from recsys.errors import ConfigurationError, DatasetError, RecsysError
+from recsys.errors import ConfigurationError, DatasetError, RecsysError, first_invalid_field
 from recsys.object_store import ObjectStore
 from recsys.scratch import scratch_folder
 
@@ -26,25 +27,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_MD5_FILE_BYTES: Final = 4096
-
-_HEX: Final = "([0-9a-fA-F]{32})"
-_MD5_LINES: Final = (
-    re.compile(rf"MD5 ?\((?P<name>.+)\) ?= ?(?P<md5>{_HEX})"),
-    re.compile(rf"\\?(?P<md5>{_HEX})(?: [ *](?P<name>.+))?"),
-)
-
 
 @dataclass(frozen=True)
 class FetchedDataset:
     """A dataset's zip in the object store.
 
     Attributes:
-        md5: 32 hex digits, checked.
+        md5: 32 hex digits, verified.
         sha256: 64 hex digits.
         size: bytes.
-        key: where it is in the store.
-        fetched: False if it was there already.
+        key: its key in the store.
+        fetched: False if the store already contained it.
     """
 
     md5: str
@@ -54,61 +47,39 @@ class FetchedDataset:
     fetched: bool
 
 
+@dataclass(frozen=True)
+class LocalDataset:
+    """A dataset's zip as a local file.
+
+    Attributes:
+        path: the zip.
+        md5: 32 hex digits of its content.
+    """
+
+    path: Path
+    md5: str
+
+
 def read_source_md5(
     source: str, s3: S3Settings | None = None, settings: FetchSettings | None = None
 ) -> str:
     """Reads the md5 that the source publishes for its zip, in ``<source>.md5``.
 
     Args:
-        source: URL (http, https, s3, file) or path of the zip; of several, separated by blanks
-            or commas, the first that gives an md5 counts.
-        s3: endpoint and credentials for an s3 source; its bucket is the source's own.
-        settings: patience; from the environment if not given.
+        source: URL (http, https, s3, file) or path of the zip, or several mirrors, separated by
+            blanks or commas; the first mirror that returns an md5 decides.
+        s3: endpoint and credentials of an s3 source; the bucket is that of the URL.
+        settings: timeouts; from the environment if not given.
 
     Returns:
         32 lower-case hex digits.
 
     Raises:
-        DatasetError: there is no md5 file, or it holds no md5 for this zip.
-        SourceUnreachableError: the source does not answer; never taken for "unchanged".
-        ConfigurationError: the source makes no sense or refuses access.
+        DatasetError: the md5 file is missing, or contains no md5 for this zip.
+        SourceUnreachableError: the source does not answer; this never counts as "unchanged".
+        ConfigurationError: the source is invalid or denies access.
     """
-    found = find_sources(source, settings or _settings(), s3)
-    return first_that_works(
-        found, lambda one: parse_md5(_read_md5_file(one.md5_file()), one.file_name)
-    )
-
-
-def parse_md5(content: bytes, file_name: str) -> str:
-    """Finds the md5 of ``file_name`` in the content of an md5 file.
-
-    Lines are ``MD5 (name) = hex``, ``hex  name`` or ``hex``. A single line counts whatever its
-    name, because files are renamed when they are copied; of several the name decides.
-
-    Returns:
-        32 lower-case hex digits.
-
-    Raises:
-        DatasetError: too large, empty, not an md5 file, or several md5s that may be meant.
-    """
-    if len(content) > MAX_MD5_FILE_BYTES:
-        raise _not_md5(file_name, "a file of more than 4 KB")
-    text = content.decode("utf-8-sig", "replace")
-    lines = [s for line in text.splitlines() if (s := line.strip()) and not s.startswith("#")]
-    if not lines:
-        raise _not_md5(file_name, "an empty file")
-    listed: list[tuple[str | None, str]] = []
-    for line in lines:
-        match = next((m for form in _MD5_LINES if (m := form.fullmatch(line))), None)
-        if match is None:
-            raise _not_md5(file_name, "an HTML page" if line.startswith("<") else line)
-        name = match["name"]
-        listed.append((PurePosixPath(name).name if name else None, match["md5"].lower()))
-    named = {md5 for name, md5 in listed if name == file_name}
-    candidates = named or {md5 for _, md5 in listed}
-    if len(candidates) > 1:
-        raise _not_md5(file_name, f"{len(candidates)} md5s that may be meant")
-    return candidates.pop()
+    return try_sources(parse_sources(source, settings or _settings(), s3), read_md5)
 
 
 def fetch_dataset(
@@ -121,119 +92,161 @@ def fetch_dataset(
     settings: FetchSettings | None = None,
     limits: ArchiveLimits | None = None,
 ) -> FetchedDataset:
-    """Brings the source's zip into the store under its md5, unless it is there already.
+    """Copies the source's zip into the store under its md5, unless it is already there.
 
-    The zip is hashed while it streams to a temporary file, its directory is checked, and it
-    appears in the store whole or not at all. A connection that is cut is taken up again where it
-    broke, if the source can do that. Of several sources each is tried in turn until one gives
-    bytes with the md5.
+    The zip is downloaded to a temporary file and verified as by `obtain_dataset`. The object
+    appears in the store complete or not at all.
 
     Args:
-        source: URL (http, https, s3, file) or path of the zip, or several, separated by blanks or
-            commas.
-        md5: what the zip must have, as `read_source_md5` gave it.
-        store: where the zip goes.
-        s3: endpoint and credentials for an s3 source.
-        progress: told the bytes done and in all; lines of the log if not given.
-        settings: patience; from the environment if not given.
-        limits: bounds on the archive, its size among them; the usual ones if not given.
+        source: URL (http, https, s3, file) or path of the zip, or several mirrors, separated by
+            blanks or commas.
+        md5: the expected md5, as returned by `read_source_md5`.
+        store: the destination.
+        s3: endpoint and credentials of an s3 source.
+        progress: called with the bytes done and the total; by default progress is logged.
+        settings: timeouts and attempts; from the environment if not given.
+        limits: limits of the archive, including its size; the defaults if not given.
 
     Raises:
-        DatasetError: the zip does not have the md5, or its archive is refused.
-        SourceUnreachableError: the source did not answer in any attempt.
-        ConfigurationError: the source makes no sense or refuses access.
+        DatasetError: the zip has another md5, or its archive is invalid.
+        SourceUnreachableError: no attempt reached the source.
+        ConfigurationError: the source is invalid or denies access.
         DiskFullError: the disk for temporary files is full.
     """
     key = contract.dataset_key(md5, contract.DATASET_FILE)
     stored = store.head(key)
     if stored is not None and stored.metadata.get("md5") == md5 and "sha256" in stored.metadata:
         return FetchedDataset(md5, stored.metadata["sha256"], stored.size, key, fetched=False)
-    patience = settings or _settings()
-    bounds = limits or ArchiveLimits()
-    sources = find_sources(source, patience, s3)
+    settings = settings or _settings()
     with scratch_folder("fetch") as folder:
         path = folder / contract.DATASET_FILE
-        with path.open("wb") as file:
-            arrived = first_that_works(
-                sources,
-                lambda one: _obtain(
-                    one, md5, file, bounds, patience, progress or LogProgress("fetched")
-                ),
-            )
-        with open_dataset(path, bounds):
-            pass
-        log.info("%d bytes have the md5 %s; storing them", arrived.size, md5)
+        download = _download(source, md5, path, s3, progress, settings, limits)
+        log.info("%d bytes have the md5 %s; storing them", download.size, md5)
         store.put_file(
             key,
             path,
-            {"md5": md5, "sha256": arrived.sha256},
-            progress=LogProgress("stored").adding(arrived.size),
+            {"md5": md5, "sha256": download.sha256},
+            progress=LogProgress("stored").adding(download.size),
         )
-    return FetchedDataset(md5, arrived.sha256, arrived.size, key, fetched=True)
+    return FetchedDataset(md5, download.sha256, download.size, key, fetched=True)
+
+
+def obtain_dataset(
+    source: str,
+    folder: Path,
+    *,
+    s3: S3Settings | None = None,
+    progress: Progress | None = None,
+    settings: FetchSettings | None = None,
+) -> LocalDataset:
+    """Returns a dataset as a local file.
+
+    A path is used in place and needs no md5 file. Anything else is downloaded to ``folder`` and
+    verified: it is hashed while it streams to the file, it must have the md5 that the source
+    publishes, and the archive's directory must be valid. If a connection breaks, the download
+    resumes there if the server supports it. Mirrors are tried in order until one returns bytes
+    with the md5.
+
+    Args:
+        source: as for `fetch_dataset`.
+        folder: where a download goes.
+        s3: endpoint and credentials of an s3 source.
+        progress: called with the bytes done and the total; by default progress is logged.
+        settings: timeouts and attempts; from the environment if not given.
+
+    Raises:
+        DatasetError: there is no such file, it has another md5, or its archive is invalid.
+        SourceUnreachableError: no attempt reached the source.
+        ConfigurationError: the source is invalid or denies access.
+        DiskFullError: the download does not fit on the disk.
+    """
+    sources = split_sources(source)
+    if len(sources) == 1 and "://" not in source:
+        return _local_file(Path(sources[0]).expanduser())
+    settings = settings or _settings()
+    md5 = read_source_md5(source, s3, settings)
+    path = folder / contract.DATASET_FILE
+    _download(source, md5, path, s3, progress, settings)
+    return LocalDataset(path, md5)
+
+
+def _local_file(path: Path) -> LocalDataset:
+    if not path.is_file():
+        raise DatasetError(
+            f"there is no file {path}",
+            expected="a zip in MovieLens format",
+            hint="correct the path",
+        )
+    with path.open("rb") as file:
+        # The md5 identifies a dataset and detects accidents; it is no protection from attackers.
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+    return LocalDataset(path, digest.hexdigest())
 
 
 def _settings() -> FetchSettings:
     try:
         return FetchSettings()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
         raise ConfigurationError(
-            "RECSYS_FETCH_* makes no sense",
-            found=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            "RECSYS_FETCH_* is invalid",
+            found=str(first_invalid_field(error)),
             hint="correct the variable, or unset it",
         ) from error
 
 
-def _obtain(
+def _download(
+    source: str,
+    md5: str,
+    path: Path,
+    s3: S3Settings | None,
+    progress: Progress | None,
+    settings: FetchSettings,
+    limits: ArchiveLimits | None = None,
+) -> Download:
+    """Downloads from the first mirror whose bytes have the md5; checks the archive's directory."""
+    limits = limits or ArchiveLimits()
+    progress = progress or LogProgress("fetched")
+    sources = parse_sources(source, settings, s3)
+    with path.open("wb") as file:
+        download = try_sources(
+            sources,
+            lambda one: _download_one(one, md5, file, limits.max_archive_bytes, settings, progress),
+        )
+    with open_dataset(path, limits):
+        return download
+
+
+def _download_one(
     source: Source,
     md5: str,
     file: BinaryIO,
-    limits: ArchiveLimits,
+    max_bytes: int,
     settings: FetchSettings,
     progress: Progress,
 ) -> Download:
     log.info("fetching %s", source.shown)
-    download = Download(source, file, limits.max_archive_bytes, settings, progress)
+    download = Download(source, file, max_bytes, settings, progress)
     download.complete()
     if download.md5 != md5 and download.resumed:
-        log.warning("the parts of %s do not fit together; reading it anew", source.shown)
-        download = Download(source, file, limits.max_archive_bytes, settings, progress)
+        log.warning("the resumed download of %s has another md5; starting over", source.shown)
+        download = Download(source, file, max_bytes, settings, progress)
         download.complete()
     if download.md5 != md5:
-        raise _mismatch(source, md5, download.md5, download.size)
+        raise _mismatch(source, md5, download)
     return download
 
 
-def _read_md5_file(source: Source) -> bytes:
-    content = b""
-    with source.open() as part:
-        for chunk in part.chunks:
-            content += chunk
-            if len(content) > MAX_MD5_FILE_BYTES:
-                break
-    return content
-
-
-def _mismatch(source: Source, expected: str, found: str, size: int) -> DatasetError:
+def _mismatch(source: Source, expected: str, download: Download) -> DatasetError:
     hint = f"publish a matching pair: `md5sum {source.file_name} > {source.file_name}.md5`"
     try:
-        listed = parse_md5(_read_md5_file(source.md5_file()), source.file_name)
+        published_now = read_md5(source)
     except RecsysError:
-        listed = expected
-    if listed != expected:
-        hint = f"the source changed meanwhile and now says {listed}; start a new run"
+        published_now = expected
+    if published_now != expected:
+        hint = f"the source has changed and now publishes {published_now}; start a new run"
     return DatasetError(
-        f"{source.shown} does not have the md5 that was published for it",
-        found=f"md5 {found} ({size} bytes)",
+        f"{source.shown} does not have the published md5",
+        found=f"md5 {download.md5} ({download.size} bytes)",
         expected=f"md5 {expected}",
         hint=hint,
-    )
-
-
-def _not_md5(file_name: str, found: str) -> DatasetError:
-    return DatasetError(
-        f"the md5 file of {file_name} cannot be used",
-        found=found,
-        expected=f"'MD5 ({file_name}) = <32 hex digits>' or '<32 hex digits>  {file_name}'",
-        hint=f"make it with `md5sum {file_name} > {file_name}.md5`",
     )

@@ -1,4 +1,4 @@
-"""The ordered list of places that one dataset can come from, and how one after another is tried."""
+"""Mirrors: the ordered list of sources of one dataset, tried one after the other."""
 
 from __future__ import annotations
 
@@ -21,53 +21,59 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_AT_THE_ENDS: Final = re.compile(r"\A[\s,]+|[\s,]+\Z")
-# Paths may hold blanks and commas; only what looks like the beginning of a source ends one.
-_BETWEEN: Final = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://|/)")
+_S3: Final = "s3://"
+_ENDS: Final = re.compile(r"\A[\s,]+|[\s,]+\Z")
+# A path may contain blanks and commas: only what looks like the start of a source separates.
+_SEPARATOR: Final = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://|/)")
 
 
 def split_sources(source: str) -> list[str]:
-    """The sources that a setting names: URLs or paths, separated by blanks or commas.
+    """Splits a setting into its sources: URLs or paths, separated by blanks or commas.
 
-    Each but the first begins with a scheme (``https://``) or a slash. The order counts.
+    Each source but the first must start with a scheme (``https://``) or a slash.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: the setting contains no source.
     """
-    listed = _AT_THE_ENDS.sub("", source)
-    if not listed:
+    sources = _ENDS.sub("", source)
+    if not sources:
         raise ConfigurationError(
-            "no source of datasets is named",
+            "the dataset's source is empty",
             found=source,
             expected="a URL or a path, or several",
             hint="set the dataset's source",
         )
-    return _BETWEEN.split(listed)
+    return _SEPARATOR.split(sources)
 
 
-def shown_sources(source: str) -> str:
-    """The same as people may see it: without credentials and queries."""
-    return " ".join(map(_shown, split_sources(source)))
+def redact_sources(source: str) -> str:
+    """Returns the sources without credentials and queries, for messages."""
+    return " ".join(map(_redact, split_sources(source)))
 
 
-def find_sources(
+def needs_s3(source: str) -> bool:
+    """Returns whether one of the sources is an object in S3."""
+    return any(one.startswith(_S3) for one in split_sources(source))
+
+
+def parse_sources(
     source: str, settings: FetchSettings, s3: S3Settings | None = None
 ) -> list[Source]:
-    """The sources that a setting names (see `split_sources`); opens nothing yet.
+    """Creates the sources of a setting (see `split_sources`); opens no connection yet.
 
     Raises:
-        ConfigurationError: no such kind of source.
+        ConfigurationError: a source is malformed or has an unknown scheme.
     """
-    return [_find_source(one, settings, s3) for one in split_sources(source)]
+    return [_parse_source(one, settings, s3) for one in split_sources(source)]
 
 
-def first_that_works(sources: Sequence[Source], attempt: Callable[[Source], T]) -> T:
-    """What ``attempt`` returns for the first source where it raises nothing.
+def try_sources(sources: Sequence[Source], attempt: Callable[[Source], T]) -> T:
+    """Calls ``attempt`` for each source in turn; returns the first result.
 
     Raises:
-        SourceUnreachableError: all failed, and for one of them another try may help.
-        DatasetError: all failed for good.
-        ConfigurationError: all refused.
+        SourceUnreachableError: all sources failed, and a retry may help for one of them.
+        DatasetError: all sources failed permanently.
+        ConfigurationError: all sources denied access or are invalid.
     """
     failures: list[RecsysError] = []
     for source in sources:
@@ -80,18 +86,18 @@ def first_that_works(sources: Sequence[Source], attempt: Callable[[Source], T]) 
     if len(failures) == 1:
         raise failures[0]
     kinds = {type(e) for e in failures}
-    worst = next(
+    kind = next(
         kind for kind in (SourceUnreachableError, DatasetError, ConfigurationError) if kind in kinds
     )
-    raise worst(
-        f"none of the {len(failures)} sources gave what was asked for",
+    raise kind(
+        f"none of the {len(failures)} sources has the dataset",
         found="; ".join(e.message for e in failures),
-        expected="one that answers, with the md5 that was published",
-        hint="the warnings before this say what is wrong with each",
+        expected="a source that answers, with the published md5",
+        hint="see the warnings above for the error of each source",
     ) from failures[0]
 
 
-def _shown(source: str) -> str:
+def _redact(source: str) -> str:
     scheme, separator, _ = source.partition("://")
     try:
         return without_secrets(urlsplit(source)) if separator else source
@@ -99,34 +105,34 @@ def _shown(source: str) -> str:
         return f"{scheme}://..."
 
 
-def _find_source(source: str, settings: FetchSettings, s3: S3Settings | None) -> Source:
+def _parse_source(source: str, settings: FetchSettings, s3: S3Settings | None) -> Source:
     scheme, separator, _ = source.partition("://")
     if not separator:
         return FileSource(_path(source))
     try:
         url = urlsplit(source)
     except ValueError as error:
-        raise _no_source(f"{_shown(source)}: {error}") from error
+        raise _invalid_source(f"{_redact(source)}: {error}") from error
     if scheme in ("http", "https") and url.hostname:
         return WebSource(url, settings)
     if scheme == "file" and url.netloc in ("", "localhost"):
         return FileSource(_path(unquote(url.path)))
     if scheme == "s3" and url.netloc and "@" not in url.netloc and len(url.path) > 1:
-        settings_there = s3.model_copy(update={"bucket": url.netloc}) if s3 else None
-        return BucketSource(url.netloc, url.path[1:], settings_there)
-    raise _no_source(without_secrets(url))
+        bucket_settings = s3.model_copy(update={"bucket": url.netloc}) if s3 else None
+        return BucketSource(url.netloc, url.path[1:], bucket_settings)
+    raise _invalid_source(without_secrets(url))
 
 
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:  # ~nobody
-        raise _no_source(text) from error
+    except RuntimeError as error:  # The user in ~user does not exist.
+        raise _invalid_source(text) from error
 
 
-def _no_source(found: str) -> ConfigurationError:
+def _invalid_source(found: str) -> ConfigurationError:
     return ConfigurationError(
-        "not a source of datasets",
+        "the dataset's source is invalid",
         found=found,
         expected="https://host/name.zip, s3://bucket/key.zip, file:///path.zip or a path",
         hint="correct the dataset's source in the settings",

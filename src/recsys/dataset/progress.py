@@ -1,4 +1,4 @@
-"""How far something large has come, in lines of the log."""
+"""Progress logging for long operations."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes done and, where it is known, the bytes in all."""
+"""Called with the bytes done and the total, which is None if it is unknown."""
 
 _MB: Final = 1_000_000
 
 
 class LogProgress:
-    """A `Progress` that logs at most one line in so many seconds, and nothing for what is quick.
+    """A `Progress` that logs one line every few seconds; quick operations log nothing.
 
     Args:
-        done_is: what the bytes done are, first word of each line: "fetched".
+        verb: first word of each line, e.g. "fetched".
         every: seconds between two lines.
-        clock: seconds, never going back.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
-        self, done_is: str, every: float = 3.0, clock: Callable[[], float] = time.monotonic
+        self, verb: str, every: float = 3.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._done_is = done_is
+        self._verb = verb
         self._every = every
         self._clock = clock
         self._lock = threading.Lock()
-        self._said_at = clock()
-        self._said = 0
+        self._logged_at = clock()
+        self._logged = 0
         self._added = 0
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Logs a line if it is time for one; the speed is that since the line before."""
+        """Logs a line if it is due, with the speed since the previous line."""
         now = self._clock()
         with self._lock:
-            seconds, since = now - self._said_at, done - self._said
+            seconds, more = now - self._logged_at, done - self._logged
             if seconds < self._every:
                 return
-            self._said_at, self._said = now, done
+            self._logged_at, self._logged = now, done
         share = f" of {total / _MB:.0f} MB ({100 * done / total:.0f} %)" if total else " MB"
-        # A download that began anew has less than before.
-        speed = f", {since / seconds / _MB:.1f} MB/s" if since >= 0 else ", begun anew"
-        log.info("%s %.0f%s%s", self._done_is, done / _MB, share, speed)
+        # A download that started over has fewer bytes than before.
+        speed = f", {more / seconds / _MB:.1f} MB/s" if more >= 0 else ", started over"
+        log.info("%s %.0f%s%s", self._verb, done / _MB, share, speed)
 
     def adding(self, total: int) -> Callable[[int], None]:
-        """The same for a caller, on any thread, that tells how many bytes came since its last."""
+        """Returns a callback for any thread that takes the bytes done since its last call."""
 
         def add(more: int) -> None:
             with self._lock:

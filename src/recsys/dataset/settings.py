@@ -1,4 +1,4 @@
-"""Settings of the fetch: where the dataset is by default, and how often a download is retried."""
+"""Settings of the fetch: the default source, timeouts and attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT_SOURCE: Final = "https://files.grouplens.org/datasets/movielens/ml-lates
 
 
 class FetchSettings(BaseSettings):
-    """How patient a fetch of the dataset is; environment: ``RECSYS_FETCH_*``.
+    """Timeouts and attempts of a fetch; environment: ``RECSYS_FETCH_*``.
 
     Proxies are taken from ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``.
     """
@@ -22,13 +22,11 @@ class FetchSettings(BaseSettings):
         env_prefix="RECSYS_FETCH_", env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    attempts: int = Field(
-        default=6, ge=1, description="connections in a row that bring nothing new"
-    )
+    attempts: int = Field(default=6, ge=1, description="maximum attempts in a row without progress")
     first_wait_s: float = Field(
-        default=1.0, ge=0, description="before the second of them; doubled each time, at most 30"
+        default=1.0, ge=0, description="before the second attempt; doubles each time, up to 30"
     )
     connect_timeout_s: float = Field(default=10.0, gt=0)
     read_timeout_s: float = Field(
-        default=60.0, gt=0, description="without a byte, or with next to none"
+        default=60.0, gt=0, description="of a server that sends nothing, or nearly nothing"
     )

@@ -1,4 +1,4 @@
-"""Where a dataset comes from: S3 or a file; read in order, from any offset."""
+"""Sources of a dataset in S3 and in files, read sequentially from any offset."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _CHUNK: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Part:
-    """What a source sends.
+    """The bytes that a source sends over one connection.
 
     Attributes:
-        start: offset of the first byte; 0 if the source could not or would not go on from later.
-        total: bytes of the whole, None if the source does not say.
-        mark: tells whether the content is still the same; None if it cannot be told.
+        start: offset of the first byte; 0 if the source cannot resume.
+        total: size of the whole file in bytes; None if the source does not announce it.
+        mark: identifies the content's version (an ETag or a date); None if there is none.
         chunks: the bytes from ``start`` on.
     """
 
@@ -45,7 +45,7 @@ class Source(Protocol):
     """One file at a source.
 
     Attributes:
-        shown: how messages name it, without secrets.
+        shown: its name in messages, without secrets.
         file_name: last part of its path.
     """
 
@@ -53,22 +53,22 @@ class Source(Protocol):
     file_name: str
 
     def md5_file(self) -> Source:
-        """The file beside it that holds its md5."""
+        """Returns the source of its md5 file."""
         ...
 
     def open(self, start: int = 0, mark: str | None = None) -> AbstractContextManager[Part]:
-        """Starts reading, from ``start`` if ``mark`` still holds.
+        """Opens the file, at ``start`` if its mark is still ``mark``.
 
         Raises:
-            SourceUnreachableError: no answer, a server error, or a connection cut on the way.
+            SourceUnreachableError: no response, a server error, or a broken connection.
             DatasetError: there is no such file.
-            ConfigurationError: access was refused.
+            ConfigurationError: access was denied.
         """
         ...
 
 
 class BucketSource:
-    """An object in S3; without settings it can be named, but not read."""
+    """An object in S3; opening it without settings is an error."""
 
     def __init__(self, bucket: str, key: str, settings: S3Settings | None) -> None:
         self._bucket = bucket
@@ -86,7 +86,7 @@ class BucketSource:
         """See `Source`."""
         if self._settings is None:
             raise ConfigurationError(
-                "an s3 source needs the settings of S3", found=self.shown, hint="set RECSYS_S3_*"
+                "an s3 source needs the S3 settings", found=self.shown, hint="set RECSYS_S3_*"
             )
         try:
             store = ObjectStore.connect(self._settings)
@@ -94,7 +94,7 @@ class BucketSource:
             if stored is None:
                 raise missing(self.shown, "no such object")
             begin = start if mark and start < stored.size else 0
-            # Without a mark to compare: parts that do not fit together do not have the md5.
+            # S3 has no usable mark. If the object changed in between, the md5 will differ.
             yield Part(begin, stored.size, "same key", store.chunks(self._key, begin))
         except ServiceUnavailableError as error:
             raise unreachable(self.shown, str(error.found)) from error
@@ -103,7 +103,7 @@ class BucketSource:
 
 
 class FileSource:
-    """A file of this machine, or of one that is mounted."""
+    """A file on a local or mounted disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -124,15 +124,17 @@ class FileSource:
 
     def _opened(self) -> BinaryIO:
         try:
-            # A pipe would be waited for, a device never ends.
+            # Opening a pipe would block, and a device has no end.
             if not stat.S_ISREG(self._path.stat().st_mode):
-                raise missing(self.shown, "something that is no file")
+                raise missing(self.shown, "not a regular file")
             return self._path.open("rb")
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise missing(self.shown, "no such file") from error
         except PermissionError as error:
             raise ConfigurationError(
-                f"{self.shown} may not be read", found=str(error), hint="check who owns it"
+                f"{self.shown} cannot be read",
+                found=str(error),
+                hint="check the owner and the permissions of the file",
             ) from error
         except OSError as error:
             raise unreachable(self.shown, str(error)) from error
@@ -145,20 +147,20 @@ class FileSource:
 
 
 def unreachable(shown: str, found: str) -> SourceUnreachableError:
-    """The error of a source that does not answer, or not as it should."""
+    """Creates the error of a source that does not respond, or responds incorrectly."""
     return SourceUnreachableError(
-        f"{shown} does not answer as it should",
+        f"{shown} cannot be reached or sends invalid responses",
         found=found,
         expected="the dataset",
-        hint="check the address and the server; the run will be tried again",
+        hint="check the address and the server; the run will be retried",
     )
 
 
 def missing(shown: str, found: str) -> DatasetError:
-    """The error of a source where there is no such file."""
+    """Creates the error of a source that has no such file."""
     return DatasetError(
         f"{shown} does not exist",
         found=found,
-        expected="a zip and, beside it, its md5 in a file of the same name with .md5 added",
+        expected="a zip, and its md5 in a file of the same name with .md5 appended",
         hint="publish both: `md5sum x.zip > x.zip.md5`, or correct the source",
     )

@@ -1,16 +1,14 @@
-"""A made-up dataset in MovieLens format, of any size, with structure that models can learn.
+"""A synthetic dataset in MovieLens format, of any size, with structure that models can learn.
 
-A few movies are popular and most are not; users and movies have biases and latent factors; users
-belong to taste groups that prefer genres; they rate in sessions, and their taste moves from one
-group to another, so that recent ratings tell more than old ones.
+The popularity of movies has a long tail. Users and movies have biases and latent factors. Users
+belong to taste groups that prefer genres. They rate in sessions, and move from one group to another
+over time, so that recent ratings are more informative than old ones.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.dataset.archive import MOVIES_CSV, NO_GENRES, RATINGS_CSV
+from recsys.dataset.archive import NO_GENRES
+from recsys.dataset.zip_writer import write_dataset
 from recsys.errors import ConfigurationError
 
 GENRES: Final = (
@@ -60,15 +59,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SampleInfo:
-    """A sample that was written.
+    """Properties of a written sample.
 
     Attributes:
-        path: the zip; its md5 lies beside it, in a file of the same name with .md5 added.
+        path: the zip; its md5 file has the same name with .md5 appended.
         md5: 32 hex digits.
         size: bytes.
         ratings: rows of ratings.csv.
-        users: users, each with a rating.
-        movies: rows of movies.csv, not all of them rated.
+        users: users; each has at least one rating.
+        movies: rows of movies.csv; some may have no rating.
     """
 
     path: Path
@@ -88,60 +87,50 @@ def write_sample(
     movies: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> SampleInfo:
-    """Writes a sample and its md5; the same arguments give the same bytes.
+    """Writes a sample and its md5 file; the same arguments give the same bytes.
 
     Args:
-        path: the zip to make; its folder must exist.
+        path: the new zip; its folder must exist.
         ratings: rows of ratings.csv.
-        seed: of everything that is drawn.
-        users: None: one for 165 ratings as in MovieLens, but 30 even in small samples.
-        movies: None: as many as MovieLens has for so many ratings.
-        progress: told the ratings written, and all of them.
+        seed: of the random generator.
+        users: by default one per 165 ratings as in MovieLens, but at least 30 if there are enough
+            ratings.
+        movies: by default as many as MovieLens has for this number of ratings.
+        progress: called with the ratings written and their total.
 
     Raises:
-        ConfigurationError: there cannot be so many ratings of so few movies by so few users.
+        ConfigurationError: the number of ratings is smaller than that of users, or larger than the
+                number of pairs of users and movies.
     """
     users = users or max(round(ratings / 165), min(30, math.ceil(ratings / 20)))
-    # 9,742 movies at 100,000 ratings and 87,585 at 32 million lie on this curve.
+    # Fitted to MovieLens: 9,742 movies at 100,000 ratings, 87,585 at 32 million.
     usual = min(round(9742 * (ratings / 1e5) ** 0.38), ratings // 10)
     movies = movies or max(usual, 3 * math.ceil(ratings / users), 20)
     if not 1 <= users <= ratings <= users * movies:
         raise ConfigurationError(
-            "no such sample can be made",
+            "no sample of this size exists",
             found=f"{ratings} ratings, {users} users, {movies} movies",
             expected="users <= ratings <= users x movies, all positive",
         )
     world = _World(np.random.default_rng([seed, 0]), movies)
     counts = _counts(np.random.default_rng([seed, 1]), ratings, users, movies)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        # Entries made by name have the date 1980-01-01: no clock gets into the bytes.
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
-            with archive.open("ml-sample/" + MOVIES_CSV, "w") as file:
-                file.write(_csv(world.table(), header=True))
-            with archive.open("ml-sample/" + RATINGS_CSV, "w", force_zip64=True) as file:
-                done = 0
-                for chunk, first in enumerate(_chunk_starts(counts)):
-                    rng = np.random.default_rng([seed, 2, chunk])
-                    table = _rate(rng, world, counts[first], first.start + 1)
-                    file.write(_csv(table, header=chunk == 0))
-                    done += table.height
-                    if progress:
-                        progress(done, ratings)
-        with partial.open("rb") as zip_file:
-            md5 = hashlib.file_digest(zip_file, _md5).hexdigest()
-        md5_path = path.with_name(path.name + ".md5")
-        # In this order a crash leaves a zip without an md5, never with another's.
-        md5_path.unlink(missing_ok=True)
-        partial.replace(path)
-        md5_path.write_text(f"MD5 ({path.name}) = {md5}\n")
-    finally:
-        partial.unlink(missing_ok=True)
+
+    def parts() -> Iterator[bytes]:
+        done = 0
+        for chunk, rows in enumerate(_chunk_slices(counts)):
+            rng = np.random.default_rng([seed, 2, chunk])
+            table = _rate(rng, world, counts[rows], rows.start + 1)
+            yield _csv(table, header=chunk == 0)
+            done += table.height
+            if progress:
+                progress(done, ratings)
+
+    md5 = write_dataset(path, _csv(world.table(), header=True), parts(), folder="ml-sample/")
     return SampleInfo(path, md5, path.stat().st_size, ratings, users, movies)
 
 
 class _World:
-    """The movies and the taste groups."""
+    """Movies and taste groups."""
 
     def __init__(self, rng: np.random.Generator, movies: int) -> None:
         self.movie_ids = np.cumsum(rng.integers(1, 4, movies))
@@ -151,7 +140,7 @@ class _World:
         frequency = rng.permutation(frequency / frequency.sum())
         share = np.zeros((movies, len(GENRES)))
         for place in range(3):
-            # Every movie draws a first genre, some a second, few a third.
+            # Nearly every movie has one genre, some have a second, few a third.
             has = rng.random(movies) < (0.99, 0.65, 0.35)[place]
             share[has, rng.choice(len(GENRES), int(has.sum()), p=frequency)] = 1
         self._has_genre = share > 0
@@ -165,13 +154,13 @@ class _World:
         genre_factors = rng.normal(0, 1, (len(GENRES), _FACTORS))
         self.movie_factors = share @ genre_factors + rng.normal(0, 0.5, (movies, _FACTORS))
         self.group_factors = preference @ genre_factors / math.sqrt(len(GENRES))
-        # What many people see is better liked, a little.
+        # Popular movies are rated slightly higher.
         self.movie_bias = rng.normal(-0.1, 0.4, movies) + 0.15 * (
             np.log(popularity) - np.log(popularity).mean()
         )
 
     def table(self) -> pl.DataFrame:
-        """movies.csv."""
+        """Returns the rows of movies.csv."""
         genres = [
             "|".join(GENRES[i] for i in np.flatnonzero(row)) or NO_GENRES for row in self._has_genre
         ]
@@ -198,7 +187,7 @@ def _titles(rng: np.random.Generator, years: Ints) -> list[str]:
 
 
 def _counts(rng: np.random.Generator, ratings: int, users: int, movies: int) -> Ints:
-    """Ratings of each user: long-tailed, at least one, at most one per movie."""
+    """Draws the number of ratings of each user: long-tailed, at least 1, at most one per movie."""
     least = min(_LEAST_RATINGS, ratings // users, movies)
     most = min(movies, max(math.ceil(ratings / users), int(0.6 * movies)))
     weight = rng.lognormal(0, 1.1, users)
@@ -210,8 +199,8 @@ def _counts(rng: np.random.Generator, ratings: int, users: int, movies: int) -> 
     return counts
 
 
-def _chunk_starts(counts: Ints) -> Iterator[slice]:
-    """Runs of users with about ``_CHUNK_ROWS`` ratings together."""
+def _chunk_slices(counts: Ints) -> Iterator[slice]:
+    """Yields slices of consecutive users with about ``_CHUNK_ROWS`` ratings in total."""
     part = (np.cumsum(counts) - counts) // _CHUNK_ROWS
     starts = [*np.flatnonzero(np.diff(part, prepend=-1)).tolist(), len(counts)]
     for start, end in itertools.pairwise(starts):
@@ -219,12 +208,12 @@ def _chunk_starts(counts: Ints) -> Iterator[slice]:
 
 
 def _rate(rng: np.random.Generator, world: _World, counts: Ints, first_user: int) -> pl.DataFrame:
-    """The ratings of users ``first_user``, ``first_user + 1``, ...: rows of ratings.csv."""
+    """Returns rows of ratings.csv for users ``first_user``, ``first_user + 1``, ..."""
     users = len(counts)
     user = np.repeat(np.arange(users), counts)
     position = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
     time, session = _sessions(rng, counts, user, position)
-    # A session's taste is of one group; in the course of the ratings the user moves through some.
+    # A session follows the taste of one group; over time a user moves from group to group.
     groups = rng.integers(_GROUPS, size=(users, _GROUPS_OF_USER))
     now = _GROUPS_OF_USER * position // counts[user]
     strays = rng.random(len(user)) < 0.15
@@ -252,7 +241,7 @@ def _rate(rng: np.random.Generator, world: _World, counts: Ints, first_user: int
 def _sessions(
     rng: np.random.Generator, counts: Ints, user: Ints, position: Ints
 ) -> tuple[Ints, Ints]:
-    """Time of each rating, and the index of the rating that its session began with."""
+    """Returns the time of each rating, and the index of the first rating of its session."""
     begins = (rng.random(len(user)) < 1 / 25) | (position == 0)
     session = np.maximum.accumulate(np.where(begins, np.arange(len(user)), 0))
     gap = np.where(begins, rng.exponential(20 * _DAY, len(user)), rng.integers(5, 90, len(user)))
@@ -268,7 +257,7 @@ def _sessions(
 def _choose(
     rng: np.random.Generator, world: _World, counts: Ints, user: Ints, group: Ints, time: Ints
 ) -> Ints:
-    """Index of the movie of each rating: by the group's chances, never twice for one user."""
+    """Draws the movie of each rating from the group's distribution, without repeats per user."""
     movies = len(world.movie_ids)
     year = 1970 + time // _YEAR_SECONDS
     movie = np.full(len(user), -1)
@@ -280,7 +269,7 @@ def _choose(
             mine = group[rows] == g
             found = np.searchsorted(world.chance[g], draws[mine], side="right")
             movie[rows[mine]] = np.minimum(found, movies - 1)
-        # Settled rows come first, so a new draw never takes a movie from them.
+        # Settled rows come first, so a new draw cannot take their movie.
         of_users = is_open.view(np.uint8)
         of_users = np.repeat(np.maximum.reduceat(of_users, np.cumsum(counts) - counts), counts)
         rivals = np.concatenate([np.flatnonzero((of_users == 1) & ~is_open), rows])
@@ -292,7 +281,7 @@ def _choose(
             return movie
     starts = np.cumsum(counts) - counts
     for u in np.unique(user[is_open]):
-        # Users who have rated most of what their groups like: popular movies, then any.
+        # These users have rated most movies of their groups: they get popular movies, then any.
         rows = np.arange(starts[u], starts[u] + counts[u])
         rest = rows[is_open[rows]]
         chance = world.popularity * (world.years <= year[rest].min()) + 1e-9
@@ -303,7 +292,3 @@ def _choose(
 
 def _csv(table: pl.DataFrame, *, header: bool) -> bytes:
     return table.write_csv(include_header=header, float_precision=1).encode()
-
-
-def _md5() -> hashlib._Hash:
-    return hashlib.md5(usedforsecurity=False)

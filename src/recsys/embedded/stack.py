@@ -33,7 +33,7 @@ def start_data_services(home: Home) -> Addresses:
     Raises:
         ServiceUnavailableError: one of them did not start; what this call started is stopped.
     """
-    _start(home)
+    _start(home, _data_services(home))
     return Addresses(Postgres(home).address(), S3(home).address())
 
 
@@ -77,20 +77,30 @@ def data_services(home: Home) -> Iterator[Addresses]:
     Raises:
         ServiceUnavailableError: one of them did not start.
     """
-    started = _start(home)
-    try:
+    with _running(home, _data_services(home)):
         yield Addresses(Postgres(home).address(), S3(home).address())
-    finally:
-        with home.lock():
-            for service in reversed(started):
-                service.stop()
+
+
+@contextmanager
+def object_store(home: Home) -> Iterator[None]:
+    """Runs S3 alone for the time of a block; if it ran before, it is left running.
+
+    Raises:
+        ServiceUnavailableError: it did not start.
+    """
+    with _running(home, [S3(home)]):
+        yield
 
 
 def environment(home: Home) -> dict[str, str]:
-    """What clients of PostgreSQL and S3 need; holds secrets."""
+    """Returns the environment variables for clients of PostgreSQL and S3, including secrets."""
+    return {"RECSYS_PG_DSN": Postgres(home).dsn(), **s3_environment(home)}
+
+
+def s3_environment(home: Home) -> dict[str, str]:
+    """Returns the environment variables for clients of S3, including secrets."""
     store = S3(home)
     return {
-        "RECSYS_PG_DSN": Postgres(home).dsn(),
         "RECSYS_S3_ENDPOINT": store.address(),
         "RECSYS_S3_BUCKET": BUCKET,
         "RECSYS_S3_REGION": REGION,
@@ -102,12 +112,23 @@ def _data_services(home: Home) -> list[Service]:
     return [Postgres(home), S3(home)]
 
 
-def _start(home: Home) -> list[Service]:
-    """Starts what does not run and returns it; all or nothing."""
+@contextmanager
+def _running(home: Home, services: list[Service]) -> Iterator[None]:
+    started = _start(home, services)
+    try:
+        yield
+    finally:
+        with home.lock():
+            for service in reversed(started):
+                service.stop()
+
+
+def _start(home: Home, services: list[Service]) -> list[Service]:
+    """Starts the services that are not running and returns them; all or nothing."""
     started: list[Service] = []
     with home.lock():
         try:
-            for service in _data_services(home):
+            for service in services:
                 if service.start():
                     started.append(service)
         except BaseException:

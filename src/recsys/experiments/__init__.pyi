@@ -1,5 +1,5 @@
 from .comparison import Model, compare_models
-from .local import check_features, make_local_features, obtain_dataset, train_locally
+from .local import check_features, make_local_features, train_locally
 from .splits import SplitName, read_in_file_order
 from .tuning import Objective, choose_settings, measure_trial, plan_trials, tune
 
@@ -12,7 +12,6 @@ __all__ = [
     "compare_models",
     "make_local_features",
     "measure_trial",
-    "obtain_dataset",
     "plan_trials",
     "read_in_file_order",
     "train_locally",

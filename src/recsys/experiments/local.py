@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import recsys
 from recsys import contract
 from recsys.contract import FeatureSettings
-from recsys.dataset import (
-    ArchiveLimits,
-    Download,
-    FetchSettings,
-    Progress,
-    Source,
-    find_sources,
-    first_that_works,
-    open_dataset,
-    read_source_md5,
-)
+from recsys.dataset import Progress, obtain_dataset, open_dataset
 from recsys.errors import ArtifactError, DatasetError
 from recsys.features import make_features
 from recsys.trainer_process import LocalTrainer
+
+if TYPE_CHECKING:
+    from recsys.object_store import S3Settings
 
 FEATURES: Final = (contract.INTERACTIONS_FILE, contract.MOVIES_FILE)
 
@@ -61,53 +53,25 @@ def find_trainer() -> LocalTrainer:
     return LocalTrainer(python=Path(python), root=root)
 
 
-def obtain_dataset(source: str, folder: Path, progress: Progress) -> tuple[Path, str]:
-    """The zip of a dataset as a file, and its md5.
-
-    A path is read where it is, and needs no md5 beside it; anything else is fetched to ``folder``
-    and must have the md5 that its source publishes.
-
-    Raises:
-        DatasetError: there is no such file, or its md5 is another.
-        SourceUnreachableError: the source does not answer.
-    """
-    if "://" not in source:
-        path = Path(source).expanduser()
-        if not path.is_file():
-            raise DatasetError(
-                "there is no such dataset", found=source, expected="a zip in MovieLens format"
-            )
-        with path.open("rb") as file:
-            return path, hashlib.file_digest(file, _md5).hexdigest()
-    md5 = read_source_md5(source)
-    path = folder / contract.DATASET_FILE
-    settings = FetchSettings()
-
-    def fetch(one: Source) -> Download:
-        with path.open("wb") as file:
-            limit = ArchiveLimits().max_archive_bytes
-            download = Download(one, file, limit, settings, progress)
-            download.complete()
-        return download
-
-    found = first_that_works(find_sources(source, settings, None), fetch).md5
-    if found != md5:
-        raise DatasetError(
-            "the dataset does not have the md5 that was published for it",
-            found=found,
-            expected=md5,
-            hint="publish a matching pair",
-        )
-    return path, md5
-
-
 def make_local_features(
-    source: str, folder: Path, settings: FeatureSettings, progress: Progress
+    source: str,
+    folder: Path,
+    settings: FeatureSettings,
+    progress: Progress,
+    s3: S3Settings | None = None,
 ) -> None:
-    """Writes the features of a dataset to a folder, as the pipeline would make them."""
-    path, md5 = obtain_dataset(source, folder, progress)
-    with open_dataset(path) as archive:
-        make_features(archive, md5, settings, folder, progress)
+    """Writes the features of a dataset to a folder, as the pipeline makes them.
+
+    Args:
+        source: see `recsys.dataset.obtain_dataset`.
+        folder: gets the features, and the zip if it is downloaded.
+        settings: settings of the features.
+        progress: called with the bytes done and the total.
+        s3: endpoint and credentials of an s3 source.
+    """
+    dataset = obtain_dataset(source, folder, s3=s3, progress=progress)
+    with open_dataset(dataset.path) as archive:
+        make_features(archive, dataset.md5, settings, folder, progress)
 
 
 def check_features(folder: Path) -> None:
@@ -171,8 +135,3 @@ def read_trained(folder: Path) -> Trained:
                 f"{name} of the training cannot be read", found=str(error), expected=str(folder)
             ) from error
     return Trained(folder, *read)
-
-
-def _md5() -> Any:
-    # It names a dataset and guards against accidents, not against people.
-    return hashlib.md5(usedforsecurity=False)

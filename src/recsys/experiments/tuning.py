@@ -19,11 +19,14 @@ from recsys.contract import FeatureSettings
 from recsys.errors import ConfigurationError, TrainingError
 from recsys.experiments.local import make_local_features, train_locally
 from recsys.experiments.splits import SplitName, held_out, with_split
+from recsys.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
     from optuna.trial import TrialState
+
+    from recsys.object_store import S3Settings
 
 
 Trial = dict[str, Any]
@@ -116,17 +119,19 @@ def measure_trial(
     overrides: Mapping[str, float],
     seed: int,
     on_line: Callable[[str], None],
+    s3: S3Settings | None = None,
 ) -> Trial:
-    """One of the planned trials, from the dataset on, so that any machine can run it.
+    """Runs one planned trial, starting with the dataset, so that any machine can run it.
 
     Raises:
-        RecsysError: the dataset or the trainer cannot be had; that training fails is an answer.
+        RecsysError: the dataset or the trainer is unavailable. If training fails, the trial's
+            value is None instead.
     """
-    with TemporaryDirectory(prefix="recsys-tune-") as temporary:
-        features, inner = Path(temporary, "features"), Path(temporary, "inner")
+    with scratch_folder("tune") as temporary:
+        features, inner = temporary / "features", temporary / "inner"
         features.mkdir()
         inner.mkdir()
-        make_local_features(source, features, FeatureSettings(), lambda done, total: None)
+        make_local_features(source, features, FeatureSettings(), lambda done, total: None, s3)
         write_inner_split(features, inner)
         value = _value(inner, objective, overrides, seed, on_line)
     return {"value": value, "overrides": dict(overrides)}

@@ -1,17 +1,14 @@
-"""Quarantined rows after a fix: what comes in again, and the dataset that it makes.
+"""Replay of quarantined rows after a fix: validates them again and writes a new dataset.
 
-Features never change for the same dataset and settings, so rows come back in a new dataset: the
-valid rows of the old one and the mended rows, with an md5 of its own. It goes through the whole
-pipeline like any other.
+The features of a dataset never change for the same settings. So the rows come back as a new
+dataset with its own md5: the valid rows of the old dataset, and the repaired rows. The new dataset
+goes through the whole pipeline like any other.
 """
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -25,6 +22,7 @@ from recsys.dataset import (
     RATING_COLUMNS,
     RATINGS_CSV,
     DatasetArchive,
+    write_dataset,
 )
 from recsys.errors import DatasetError
 from recsys.features.csv_reader import read_movies, read_ratings
@@ -37,25 +35,25 @@ _SHOWN: Final = 3
 
 @dataclass
 class Replay:
-    """What a replay found.
+    """Result of a replay.
 
     Attributes:
-        before: rejected rows of each file by rule, as the quarantine told it.
-        after: the same under the present rules, with the mended movies known; duplicates among
-            ratings are left out, because the last one stands either way.
-        mended: mended rows by file.
-        rows: rows of the new dataset by file.
-        md5: of the new dataset; None if none was written.
+        before: rejected rows of each file by rule, as counted when they were quarantined.
+        after: rejected rows under the present rules and with the repaired movies; without
+            duplicate ratings, because the latest one is kept either way.
+        repaired: number of repaired rows by file.
+        rows: number of rows of the new dataset by file.
+        md5: md5 of the new dataset; None if none was written.
     """
 
     before: dict[str, dict[Rule, int]]
     after: dict[str, dict[Rule, int]] = field(default_factory=dict)
-    mended: dict[str, int] = field(default_factory=dict)
+    repaired: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     md5: str | None = None
 
-    def pass_now(self, file: str) -> dict[Rule, int]:
-        """Rows by the rule that held them back and holds them back no more."""
+    def now_valid(self, file: str) -> dict[Rule, int]:
+        """Counts rows that were rejected and are valid now, by the rule that rejected them."""
         after = self.after[file]
         return {
             rule: count - after.get(rule, 0)
@@ -68,68 +66,74 @@ def replay_quarantine(
     archive: DatasetArchive,
     before: dict[str, FileStats],
     *,
-    mended_ratings: Path | None = None,
-    mended_movies: Path | None = None,
+    repaired_ratings: Path | None = None,
+    repaired_movies: Path | None = None,
     out: Path | None = None,
 ) -> Replay:
-    """Judges a dataset's rows again, under the present rules and with mended rows besides.
+    """Validates a dataset's rows again, under the present rules and with repaired rows added.
 
     Args:
         archive: the dataset whose rows were quarantined.
-        before: its statistics from when they were.
-        mended_ratings: a CSV with the header of ratings.csv: rows to add, each the last word on
-            its user and movie where timestamps are equal.
-        mended_movies: likewise for movies.csv; a movie here replaces one of the same id.
-        out: the new dataset's zip, with its md5 beside it; None: only count.
+        before: statistics of its files at that time.
+        repaired_ratings: a CSV with the header of ratings.csv: rows to add. They replace ratings
+            of the same user, movie and timestamp.
+        repaired_movies: a CSV with the header of movies.csv: movies to add or replace, by id.
+        out: path of the new dataset's zip; its md5 is written next to it. None: only count.
 
     Raises:
-        DatasetError: a mended row breaks a rule itself, or a file has no usable row.
+        DatasetError: a repaired row is invalid, or a file has no valid row.
     """
-    found = Replay({file: dict(stats.quarantine) for file, stats in before.items()})
+    result = Replay({file: dict(stats.quarantine) for file, stats in before.items()})
     movies = read_movies(archive.chunks(MOVIES_CSV))
     table = movies.rows
-    if mended_movies is not None:
-        mended = read_movies(_chunks(mended_movies))
-        _refuse(mended_movies, mended.rejected)
-        table = pl.concat([table, mended.rows]).unique("movieId", keep="last").sort("movieId")
-        found.mended[MOVIES_CSV] = mended.rows.height
+    if repaired_movies is not None:
+        repaired = read_movies(_chunks(repaired_movies))
+        _check_repaired(repaired_movies, repaired.rejected)
+        table = pl.concat([table, repaired.rows]).unique("movieId", keep="last").sort("movieId")
+        result.repaired[MOVIES_CSV] = repaired.rows.height
     if not table.height:
         raise no_valid_rows_error(MOVIES_CSV)
-    found.after[MOVIES_CSV] = dict(movies.rejected.counts)
-    found.rows[MOVIES_CSV] = table.height
+    result.after[MOVIES_CSV] = dict(movies.rejected.counts)
+    result.rows[MOVIES_CSV] = table.height
     counts: Counter[Rule] = Counter()
 
     def ratings() -> Iterator[pl.DataFrame]:
         for batch in read_ratings(archive.chunks(RATINGS_CSV), table["movieId"]):
             counts.update(batch.rejected.counts)
             yield batch.rows.sort("line")
-        if mended_ratings is None:
+        if repaired_ratings is None:
             return
-        for batch in read_ratings(_chunks(mended_ratings), table["movieId"]):
-            _refuse(mended_ratings, batch.rejected)
-            found.mended[RATINGS_CSV] = found.mended.get(RATINGS_CSV, 0) + batch.rows.height
+        for batch in read_ratings(_chunks(repaired_ratings), table["movieId"]):
+            _check_repaired(repaired_ratings, batch.rejected)
+            result.repaired[RATINGS_CSV] = result.repaired.get(RATINGS_CSV, 0) + batch.rows.height
             yield batch.rows.sort("line")
 
+    def counted_ratings() -> Iterator[pl.DataFrame]:
+        result.rows[RATINGS_CSV] = 0
+        for rows in ratings():
+            result.rows[RATINGS_CSV] += rows.height
+            yield rows
+
     if out is None:
-        found.rows[RATINGS_CSV] = sum(rows.height for rows in ratings())
+        deque(counted_ratings(), maxlen=0)
     else:
-        found.rows[RATINGS_CSV] = _write_dataset(out, table, ratings())
-        found.md5 = _write_md5(out)
-    found.after[RATINGS_CSV] = dict(counts)
-    return found
+        result.md5 = write_dataset(out, _movies_csv(table), _ratings_csv(counted_ratings()))
+    result.after[RATINGS_CSV] = dict(counts)
+    return result
 
 
-def _refuse(path: Path, rejected: Rejected) -> None:
+def _check_repaired(path: Path, rejected: Rejected) -> None:
+    """Fails if there are rejected rows."""
     if rejected.rows:
         shown = "; ".join(
             f"line {number} {line[:40].decode('utf-8', 'backslashreplace')!r} ({rule})"
             for rule, _, number, line in rejected.rows[:_SHOWN]
         )
         raise DatasetError(
-            f"{rejected.counts.total()} rows of {path.name} break a rule themselves",
+            f"{rejected.counts.total()} repaired rows of {path.name} are invalid",
             found=shown,
-            expected="mended rows that keep every rule, of movies that are known",
-            hint="mend them, or leave them out",
+            expected="rows that violate no rule, ratings only of movies in movies.csv",
+            hint="repair these rows, or leave them out",
         )
 
 
@@ -139,30 +143,20 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _write_dataset(out: Path, movies: pl.DataFrame, ratings: Iterator[pl.DataFrame]) -> int:
-    """Writes a zip that appears whole or not at all; returns the rows of ratings.csv."""
-    partial = out.with_name(out.name + ".partial")
-    written = 0
-    try:
-        # Entries made by name have the date 1980-01-01: no clock gets into the bytes.
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
-            with archive.open(MOVIES_CSV, "w") as file:
-                file.write(_movies_csv(movies))
-            with archive.open(RATINGS_CSV, "w", force_zip64=True) as file:
-                file.write((",".join(RATING_COLUMNS) + "\n").encode())
-                for rows in ratings:
-                    text = rows.select(RATING_COLUMNS).write_csv(
-                        include_header=False, float_precision=1
-                    )
-                    file.write(text.encode())
-                    written += rows.height
-        if not written:
-            raise no_valid_rows_error(RATINGS_CSV)
-        partial.replace(out)
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()
-    return written
+def _ratings_csv(ratings: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+    """Yields ratings.csv in parts.
+
+    Raises:
+        DatasetError: there is no row.
+    """
+    yield (",".join(RATING_COLUMNS) + "\n").encode()
+    is_empty = True
+    for rows in ratings:
+        text = rows.select(RATING_COLUMNS).write_csv(include_header=False, float_precision=1)
+        yield text.encode()
+        is_empty = is_empty and rows.is_empty()
+    if is_empty:
+        raise no_valid_rows_error(RATINGS_CSV)
 
 
 def _movies_csv(movies: pl.DataFrame) -> bytes:
@@ -171,11 +165,3 @@ def _movies_csv(movies: pl.DataFrame) -> bytes:
         "movieId", "title", genres=pl.when(genres == "").then(pl.lit(NO_GENRES)).otherwise(genres)
     )
     return rows.select(MOVIE_COLUMNS).write_csv().encode()
-
-
-def _write_md5(path: Path) -> str:
-    """Writes the md5 beside the zip, last; returns it."""
-    with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    path.with_name(path.name + ".md5").write_text(f"{md5}  {path.name}\n")
-    return md5

@@ -121,7 +121,7 @@ def test_an_s3_source_that_is_missing_or_down_is_told_apart(s3_settings: S3Setti
 
 @pytest.mark.parametrize("source", ["ftp://host/ml.zip", "http:///ml.zip", "s3://bucket", "x://"])
 def test_a_source_that_makes_no_sense_is_a_matter_of_settings(source: str) -> None:
-    with pytest.raises(ConfigurationError, match="not a source"):
+    with pytest.raises(ConfigurationError, match="source is invalid"):
         read_source_md5(source)
 
 
@@ -217,7 +217,7 @@ def test_a_dataset_that_changes_between_check_and_download_is_told_as_such(
     other = make_zip(ratings=b"other", movies=b"other")
     web.answers["/ml.zip"].content = other
     web.answers["/ml.zip.md5"].content = md5_of(other).encode()
-    with pytest.raises(DatasetError, match="changed meanwhile"):
+    with pytest.raises(DatasetError, match="the source has changed"):
         fetch_dataset(source, md5, object_store, settings=QUICK)
     assert object_store.keys("") == []
 

@@ -59,9 +59,9 @@ def test_a_mirror_is_asked_only_when_those_before_it_fail(
 @pytest.mark.parametrize(
     ("first", "says"),
     [
-        (Answer(OTHER), "does not have the md5"),
-        (Answer(ZIP[:-1]), "does not have the md5"),
-        (Answer(ZIP, claims=len(ZIP) - 1), "does not have the md5"),
+        (Answer(OTHER), "does not have the published md5"),
+        (Answer(ZIP[:-1]), "does not have the published md5"),
+        (Answer(ZIP, claims=len(ZIP) - 1), "does not have the published md5"),
         (Answer(ZIP, claims=len(ZIP) + 1), "IncompleteRead"),
         (Answer(ZIP, claims=1 << 60), "too large"),
         (Answer(ZIP, encoding="gzip"), "sent compressed"),
@@ -100,7 +100,7 @@ def test_mirrors_may_be_of_any_kind(
     assert read_source_md5(source) == MD5
     assert fetch_dataset(source, MD5, object_store, settings=QUICK).fetched
     assert object_store.get_bytes(KEY) == ZIP
-    assert "needs the settings of S3" in caplog.text
+    assert "needs the S3 settings" in caplog.text
 
 
 @pytest.mark.parametrize(

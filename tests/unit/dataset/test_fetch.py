@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.dataset.fetch import MAX_MD5_FILE_BYTES, parse_md5
+from recsys.dataset.md5_file import MAX_MD5_FILE_BYTES, parse_md5
 from recsys.errors import DatasetError
 
 MD5 = "5ab199f406fdfb46d2b58cd410331731"
@@ -56,8 +56,8 @@ def test_a_single_md5_counts_whatever_its_name() -> None:
         (f"{MD5}0".encode(), f"{MD5}0"),
         (f"{MD5}\nand more".encode(), "and more"),
         (f"'; drop table releases; --{MD5}".encode(), "drop table"),
-        (f"{MD5}  a.zip\n{OTHER}  b.zip".encode(), "2 md5s"),
-        (f"{MD5}  x.zip\n{OTHER}  x.zip".encode(), "2 md5s"),
+        (f"{MD5}  a.zip\n{OTHER}  b.zip".encode(), "2 different md5s"),
+        (f"{MD5}  x.zip\n{OTHER}  x.zip".encode(), "2 different md5s"),
         (b"\xff\xfe\x00", "\N{REPLACEMENT CHARACTER}"),
     ],
 )

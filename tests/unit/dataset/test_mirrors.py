@@ -4,13 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.dataset import (
-    FetchSettings,
-    find_sources,
-    first_that_works,
-    shown_sources,
-    split_sources,
-)
+from recsys.dataset import FetchSettings, redact_sources, split_sources
+from recsys.dataset.mirrors import parse_sources, try_sources
 from recsys.errors import (
     ConfigurationError,
     DatasetError,
@@ -44,7 +39,7 @@ def test_what_was_joined_is_split_again_whatever_blanks_a_path_holds(
 @given(st.text() | st.from_regex(r"\A(https?|s3|file|ftp)://.{0,40}", fullmatch=False))
 def test_any_text_names_sources_or_is_a_matter_of_settings(text: str) -> None:
     try:
-        found = find_sources(text, PATIENCE)
+        found = parse_sources(text, PATIENCE)
     except ConfigurationError:
         return
     assert len(found) == len(split_sources(text))
@@ -57,16 +52,16 @@ class _Shown(Exception):
 @given(st.sampled_from(["http", "https", "s3", "ftp"]), st.sampled_from(["", "[", ":99999999"]))
 def test_no_secret_of_a_url_is_shown(scheme: str, odd: str) -> None:
     source = f"{scheme}://ann:s3cret@host{odd}/ml.zip?key=s3cret#s3cret"
-    assert "s3cret" not in shown_sources(source)
+    assert "s3cret" not in redact_sources(source)
     with pytest.raises((ConfigurationError, _Shown)) as caught:
-        raise _Shown(find_sources(source, PATIENCE)[0].shown)
+        raise _Shown(parse_sources(source, PATIENCE)[0].shown)
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("source", ["", " ", ",", "\n"])
 def test_no_source_at_all_is_said(source: str) -> None:
-    with pytest.raises(ConfigurationError, match="no source of datasets is named"):
-        find_sources(source, PATIENCE)
+    with pytest.raises(ConfigurationError, match="source is empty"):
+        parse_sources(source, PATIENCE)
 
 
 def test_one_source_fails_with_its_own_error() -> None:
@@ -76,7 +71,7 @@ def test_one_source_fails_with_its_own_error() -> None:
         raise error
 
     with pytest.raises(DatasetError) as caught:
-        first_that_works(find_sources("/x.zip", PATIENCE), fail)
+        try_sources(parse_sources("/x.zip", PATIENCE), fail)
     assert caught.value is error
 
 
@@ -89,7 +84,7 @@ def test_what_is_no_fault_of_a_source_is_not_tried_with_the_next(error: Exceptio
         raise error
 
     with pytest.raises(type(error)):
-        first_that_works(find_sources("/x.zip /y.zip", PATIENCE), fail)
+        try_sources(parse_sources("/x.zip /y.zip", PATIENCE), fail)
     assert len(asked) == 1
 
 
@@ -100,5 +95,5 @@ def test_another_try_is_worth_it_if_it_is_for_one_of_them() -> None:
         raise errors.pop()
 
     with pytest.raises(SourceUnreachableError, match="none of the 3") as caught:
-        first_that_works(find_sources("/x.zip /y.zip /z.zip", PATIENCE), fail)
+        try_sources(parse_sources("/x.zip /y.zip /z.zip", PATIENCE), fail)
     assert caught.value.found == "c; b; a"

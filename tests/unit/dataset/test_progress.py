@@ -46,7 +46,7 @@ def test_without_a_total_and_after_a_new_beginning_it_still_makes_sense(
         progress(done, total)
     assert lines.messages == [
         "fetched 9 MB, 4.5 MB/s",
-        "fetched 1 MB, begun anew",
+        "fetched 1 MB, started over",
         "fetched 3 MB, 1.0 MB/s",
     ]
 

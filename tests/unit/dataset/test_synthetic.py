@@ -74,7 +74,7 @@ def test_a_sample_has_what_models_learn_from(tmp_path: Path) -> None:
 
 
 def test_a_sample_of_more_ratings_than_pairs_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no such sample"):
+    with pytest.raises(ConfigurationError, match="no sample of this size"):
         write_sample(tmp_path / "sample.zip", ratings=100, users=9, movies=11)
     assert not list(tmp_path.iterdir())
 

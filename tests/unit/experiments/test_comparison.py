@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from recsys.cli.app import app
 from recsys.dataset import open_dataset, write_sample
-from recsys.errors import DatasetError, TrainingError
-from recsys.experiments import Model, SplitName, compare_models, obtain_dataset, read_in_file_order
+from recsys.errors import TrainingError
+from recsys.experiments import Model, SplitName, compare_models, read_in_file_order
 from recsys.experiments.splits import held_out, with_split
 
 # It answers with the mean of the training part as every metric, so that folds differ.
@@ -149,23 +149,3 @@ def test_a_dataset_that_is_tried_out_is_not_that_of_the_weekly_runs(
     )
 
     assert not (tmp_path / "home").exists()
-
-
-def test_a_fetched_dataset_must_have_the_md5_that_was_published(
-    sample: Path, tmp_path: Path
-) -> None:
-    copy = tmp_path / "copy.zip"
-    copy.write_bytes(sample.read_bytes())
-    copy.with_name("copy.zip.md5").write_text(f"{'0' * 32}  copy.zip\n")
-
-    with pytest.raises(DatasetError, match="md5"):
-        obtain_dataset(copy.as_uri(), tmp_path, lambda done, total: None)
-    copy.with_name("copy.zip.md5").write_text(sample.with_name("sample.zip.md5").read_text())
-    path, md5 = obtain_dataset(copy.as_uri(), tmp_path, lambda done, total: None)
-    assert path.read_bytes() == sample.read_bytes()
-    assert md5 == obtain_dataset(str(sample), tmp_path, lambda done, total: None)[1]
-
-
-def test_a_path_without_a_dataset_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="there is no such dataset"):
-        obtain_dataset(str(tmp_path / "none.zip"), tmp_path, lambda done, total: None)

@@ -12,7 +12,7 @@ from recsys.dataset import MOVIES_CSV, RATINGS_CSV, open_dataset
 from recsys.errors import DatasetError
 from recsys.features import Replay, Rule, Stats, make_features, replay_quarantine
 
-ALL_BORNE = FeatureSettings(
+ALL_TOLERATED = FeatureSettings(
     max_quarantine_share=1.0,
     max_rule_shares=RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0)),
 )
@@ -39,18 +39,18 @@ def dataset(tmp_path: Path) -> Path:
     return path
 
 
-def features(path: Path, folder: Path, settings: FeatureSettings = ALL_BORNE) -> Stats:
+def features(path: Path, folder: Path, settings: FeatureSettings = ALL_TOLERATED) -> Stats:
     folder.mkdir(exist_ok=True)
     with open_dataset(path) as archive:
         return make_features(archive, "0" * 32, settings, folder)
 
 
-def again(path: Path, stats: Stats, **mended: Path) -> Replay:
+def again(path: Path, stats: Stats, **repaired: Path) -> Replay:
     with open_dataset(path) as archive:
-        return replay_quarantine(archive, stats.files, **mended)
+        return replay_quarantine(archive, stats.files, **repaired)
 
 
-def test_with_nothing_mended_nothing_passes(dataset: Path, tmp_path: Path) -> None:
+def test_without_a_repair_no_row_becomes_valid(dataset: Path, tmp_path: Path) -> None:
     found = again(dataset, features(dataset, tmp_path / "f"))
     assert found.before[RATINGS_CSV] == {
         Rule.DUPLICATE: 1,
@@ -58,22 +58,24 @@ def test_with_nothing_mended_nothing_passes(dataset: Path, tmp_path: Path) -> No
         Rule.UNKNOWN_MOVIE: 1,
         Rule.WRONG_TYPE: 1,
     }
-    assert found.pass_now(RATINGS_CSV) == found.pass_now(MOVIES_CSV) == {}
+    assert found.now_valid(RATINGS_CSV) == found.now_valid(MOVIES_CSV) == {}
     assert found.md5 is None
 
 
-def test_mended_rows_and_what_they_let_in_make_a_new_dataset(dataset: Path, tmp_path: Path) -> None:
+def test_repaired_rows_and_rows_valid_through_them_make_a_new_dataset(
+    dataset: Path, tmp_path: Path
+) -> None:
     before = features(dataset, tmp_path / "before")
-    ratings, movies = tmp_path / "ratings-mended.csv", tmp_path / "movies-mended.csv"
+    ratings, movies = tmp_path / "ratings-repaired.csv", tmp_path / "movies-repaired.csv"
     ratings.write_text("userId,movieId,rating,timestamp\n1,2,4.5,11\n3,1,3.0,15\n")
     movies.write_text("movieId,title,genres\n9,Lost (1950),Drama\n2,Heat (1995),Crime\n")
     out = tmp_path / "new.zip"
-    found = again(dataset, before, mended_ratings=ratings, mended_movies=movies, out=out)
-    assert found.pass_now(RATINGS_CSV) == {Rule.UNKNOWN_MOVIE: 1}
-    assert found.mended == {RATINGS_CSV: 2, MOVIES_CSV: 2}
+    found = again(dataset, before, repaired_ratings=ratings, repaired_movies=movies, out=out)
+    assert found.now_valid(RATINGS_CSV) == {Rule.UNKNOWN_MOVIE: 1}
+    assert found.repaired == {RATINGS_CSV: 2, MOVIES_CSV: 2}
     assert found.rows == {RATINGS_CSV: 6, MOVIES_CSV: 3}
     assert found.md5 == hashlib.md5(out.read_bytes(), usedforsecurity=False).hexdigest()
-    assert out.with_name("new.zip.md5").read_text() == f"{found.md5}  new.zip\n"
+    assert out.with_name("new.zip.md5").read_text() == f"MD5 (new.zip) = {found.md5}\n"
 
     # One duplicate of six rows is within the default limits; nothing else is left in quarantine.
     stats = features(out, tmp_path / "after", FeatureSettings())
@@ -107,14 +109,16 @@ def test_replaying_a_whole_dataset_changes_no_interaction(
     assert after.sha256 == before.sha256
 
 
-def test_a_mended_row_that_is_still_broken_is_named_and_nothing_is_written(
+def test_an_invalid_repaired_row_is_shown_and_nothing_is_written(
     dataset: Path, tmp_path: Path
 ) -> None:
     stats = features(dataset, tmp_path / "f")
-    mended = tmp_path / "mended.csv"
-    mended.write_text("userId,movieId,rating,timestamp\n1,2,4.5,11\n3,8,3.0,15\n")
+    repaired = tmp_path / "repaired.csv"
+    repaired.write_text("userId,movieId,rating,timestamp\n1,2,4.5,11\n3,8,3.0,15\n")
     out = tmp_path / "new.zip"
-    with pytest.raises(DatasetError, match=r"1 rows of mended\.csv break a rule") as caught:
-        again(dataset, stats, mended_ratings=mended, out=out)
+    with pytest.raises(
+        DatasetError, match=r"1 repaired rows of repaired\.csv are invalid"
+    ) as caught:
+        again(dataset, stats, repaired_ratings=repaired, out=out)
     assert caught.value.found == "line 3 '3,8,3.0,15' (unknown_movie)"
-    assert {p.name for p in tmp_path.iterdir()} == {"old.zip", "f", "mended.csv"}
+    assert {p.name for p in tmp_path.iterdir()} == {"old.zip", "f", "repaired.csv"}
