@@ -1,12 +1,11 @@
-"""How a site reads releases: the exact pair of model and vectors, changed over without a restart.
+"""Reads releases: a matching pair of model and vectors, replaced without a restart.
 
 The consumer rule: read the one row of ``recsys.current_release``; load the model under the key that
-it names, and check its sha256; query the tables that it names; keep all of them until the next row.
-None of them ever changes under its name, so model and vectors are of one release by construction,
-whatever is promoted meanwhile. A release that was left behind stays for a while: retirement keeps
-the previous champion.
+it names, and check its sha256; query the tables that it names; use them until the row changes. The
+model under that key and those tables never change, so model and vectors always belong to the same
+release. The tables of the previous champion remain for a while: retirement keeps them.
 
-This module stands alone (psycopg, and any S3 client with ``get_object``): copy it.
+This module depends only on psycopg and an S3 client with ``get_object``: copy it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,13 +27,14 @@ from psycopg.rows import dict_row
 log = logging.getLogger(__name__)
 
 CHANNEL = "recsys_release"
+_TABLE_SUFFIX = "_table"
 _CHUNK = 1 << 20
 Model = TypeVar("Model")
 Connection = psycopg.Connection[Any]
 
 
 class TornModelError(Exception):
-    """The model in S3 is not the one that the database names."""
+    """The sha256 of the model in S3 differs from the one in the database."""
 
 
 @dataclass(frozen=True)
@@ -42,49 +42,61 @@ class CurrentRelease:
     """The row of ``recsys.current_release``.
 
     Attributes:
-        release_id: of model and vectors alike.
-        dataset_md5: of the dataset that the release was made of; its titles lie in S3 under
+        release_id: id of the release that the model and the vectors belong to.
+        dataset_md5: md5 of the dataset that the release was made from; its titles are in S3 under
             ``features/<dataset_md5>/movies.parquet``.
-        model_key: of the model in S3.
-        model_sha256: of the model's file, 64 hex digits.
-        movie_vectors: table to query for movies like one, by ``<=>`` (cosine distance).
-        user_towers: table with a user's vector and the movies that the user has rated.
-        movie_towers: table to query for movies for a user, by ``<#>`` (negative inner product).
-        promoted_at: when it became the champion.
+        model_key: S3 key of the model.
+        model_sha256: sha256 of the model's file, 64 hex digits.
+        tables: the release's table, with its schema, by public name.
+        promoted_at: time at which it became the champion.
     """
 
     release_id: str
     dataset_md5: str
     model_key: str
     model_sha256: str
-    movie_vectors: str
-    user_towers: str
-    movie_towers: str
+    tables: Mapping[str, str]
     promoted_at: datetime
+
+    @property
+    def movie_vectors(self) -> str:
+        """Table for similar movies, ordered by ``<=>`` (cosine distance)."""
+        return self.tables["movie_vectors"]
+
+    @property
+    def user_towers(self) -> str:
+        """Table with each user's vector and the movies that the user has rated."""
+        return self.tables["user_towers"]
+
+    @property
+    def movie_towers(self) -> str:
+        """Table for movies for a user, ordered by ``<#>`` (negative inner product)."""
+        return self.tables["movie_towers"]
 
 
 @dataclass(frozen=True)
 class LiveRelease(CurrentRelease, Generic[Model]):
-    """One release, whole: hold on to it for the length of a request.
+    """A release with its model; use the same object throughout a request.
 
     Attributes:
-        model: what ``load`` made of the model's file.
+        model: the value that ``load`` returned for the model's file.
     """
 
     model: Model
 
 
 class ReleaseReader(Generic[Model]):
-    """Keeps the live release at hand.
+    """Loads the current release and replaces it when another one is promoted.
 
     Args:
-        connect: opens a connection to the vector database; may log in as ``recsys_site``.
-        s3: a boto3 S3 client, or anything with its ``get_object``.
-        bucket: of the models.
-        folder: where this process keeps its models; files of earlier releases are removed.
-        load: makes a model of a file, for example
-            ``lambda path, release: keras.saving.load_model(path, safe_mode=True)``; it may read
-            more of the release, and what it returns changes over with the tables, as one.
+        connect: opens a connection to the vector database; its account needs the role
+            ``recsys_site``.
+        s3: a boto3 S3 client, or an object with the same ``get_object``.
+        bucket: the bucket of the models.
+        folder: folder for the model of this process; files of earlier releases are removed.
+        load: loads a model from a file, for example
+            ``lambda path, release: keras.saving.load_model(path, safe_mode=True)``. It may load
+            more of the release; its result is replaced together with the tables.
     """
 
     def __init__(
@@ -106,53 +118,57 @@ class ReleaseReader(Generic[Model]):
 
     @property
     def live(self) -> LiveRelease[Model]:
-        """The release to answer with; reads the database only the first time."""
+        """The release to use; only the first call reads the database.
+
+        Raises:
+            LookupError: no release has been promoted yet.
+        """
         if self._live is None:
             self.refresh()
         if self._live is None:
-            raise LookupError("no release was promoted yet")
+            raise LookupError("no release has been promoted yet")
         return self._live
 
     @property
-    def at_hand(self) -> LiveRelease[Model] | None:
-        """The release to answer with, if one was loaded; never waits."""
+    def loaded(self) -> LiveRelease[Model] | None:
+        """The release to use, or None if none has been loaded; returns immediately."""
         return self._live
 
     @property
     def problem(self) -> Exception | None:
-        """Why the last look for a new release failed; None while all is well."""
+        """Why the last check for a new release failed; None if it succeeded."""
         return self._problem
 
     def refresh(self) -> bool:
-        """Changes over to the current release; returns whether it is another one.
+        """Loads the current release if it is a new one; returns whether it was.
 
-        Until it returns, and if it raises, readers go on with the release before.
+        Until it returns, and if it raises, readers use the previous release.
 
         Raises:
-            TornModelError: the model's sha256 is not the one that the database names.
+            TornModelError: the model's sha256 differs from the one in the database.
         """
         with self._refreshing:
             try:
-                changed = self._change_over()
+                changed = self._load_current()
             except Exception as error:
                 self._problem = error
                 raise
             self._problem = None
             return changed
 
-    def _change_over(self) -> bool:
+    def _load_current(self) -> bool:
         release = self._read()
         live = self._live
         if release is None or (
             live is not None
-            # The same build made anew has the same id, and may have another model.
+            # A build that is trained again has the same id, but may have another model.
             and (live.release_id, live.model_sha256) == (release.release_id, release.model_sha256)
         ):
             return False
         model = self._load(self._fetch(release), release)
-        # One assignment: whoever reads `live` sees the release before or this one, whole.
+        # A single assignment: readers of `live` see either the previous or the new release.
         self._live = LiveRelease(**vars(release), model=model)
-        log.info("answering with release %s", release.release_id)
+        log.info("loaded release %s", release.release_id)
         return True
 
     def _read(self) -> CurrentRelease | None:
@@ -160,7 +176,7 @@ class ReleaseReader(Generic[Model]):
             try:
                 row = cur.execute("select * from recsys.current_release").fetchone()
             except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-                return None  # No run has been there yet.
+                return None  # A new database: no run has created the ledger yet.
         if row is None:
             return None
         return CurrentRelease(
@@ -168,18 +184,20 @@ class ReleaseReader(Generic[Model]):
             dataset_md5=row["dataset_md5"],
             model_key=row["model_key"],
             model_sha256=row["model_sha256"],
-            movie_vectors=row["movie_vectors_table"],
-            user_towers=row["user_towers_table"],
-            movie_towers=row["movie_towers_table"],
+            tables={
+                column.removesuffix(_TABLE_SUFFIX): row[column]
+                for column in row
+                if column.endswith(_TABLE_SUFFIX)
+            },
             promoted_at=row["promoted_at"],
         )
 
     def watch(self, stop: threading.Event, interval: float = 30.0) -> None:
-        """Keeps up until ``stop`` is set: at each promotion, and every ``interval`` seconds.
+        """Calls `refresh` at each promotion and every ``interval`` seconds, until ``stop`` is set.
 
-        Run it in a thread of its own. PostgreSQL announces a promotion at once (NOTIFY); the
-        interval is for what is missed while the connection is down. Errors are logged, and the
-        release at hand goes on answering.
+        Run it in a separate thread. PostgreSQL notifies at once of a promotion (NOTIFY); the
+        interval covers notifications that were missed while the connection was down. Errors are
+        logged, and the previous release stays in use.
         """
         while not stop.is_set():
             try:
@@ -191,18 +209,18 @@ class ReleaseReader(Generic[Model]):
                         self._wait(conn, stop, interval)
             except Exception as error:
                 self._problem = error
-                log.exception("could not look for a new release; trying again")
+                log.exception("checking for a new release failed; trying again")
                 stop.wait(min(interval, 5.0))
 
     def _wait(self, conn: Connection, stop: threading.Event, interval: float) -> None:
-        """Returns at an announcement, after ``interval`` seconds, or soon after ``stop``."""
+        """Returns at a notification, after ``interval`` seconds, or soon after ``stop`` is set."""
         end = time.monotonic() + interval
         while not stop.is_set() and (left := end - time.monotonic()) > 0:
             for _ in conn.notifies(timeout=min(left, 1.0), stop_after=1):
                 return
 
     def _fetch(self, release: CurrentRelease) -> Path:
-        """Downloads the model of a release, unless it is here already."""
+        """Downloads the model of a release unless the folder contains it; returns its path."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{release.model_sha256}.keras"
         if not path.exists():

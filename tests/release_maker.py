@@ -77,7 +77,7 @@ class Releases:
                 made = rng.normal(size=(rows, table.dimension)).astype(np.float32)
                 if table.metric == "cosine":
                     made /= np.linalg.norm(made, axis=1, keepdims=True)
-                extra = {name: [[1]] * rows for name, _ in table.extra_columns}
+                extra = {name: self.histories(rows) for name, _ in table.extra_columns}
                 loaded = vectors.load_vectors(
                     conn, table, release_id, np.arange(1, rows + 1, dtype=np.int32), made, extra
                 )
@@ -89,6 +89,10 @@ class Releases:
             self.services.store.put_bytes(release_key(release_id, MANIFEST_FILE), data)
             ledger.complete(conn, manifest, hashlib.sha256(data).hexdigest(), actor=an_actor())
         return release_id
+
+    def histories(self, users: int) -> list[list[int]]:
+        """The movies that each user has rated, newest first."""
+        return [[1]] * users
 
     def model_bytes(self, number: int) -> bytes:
         return f"model {number} ".encode() * self.MODEL_REPEATS

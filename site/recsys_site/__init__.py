@@ -1,1 +1,1 @@
-"""The reference site: how a web app answers with releases, and changes over between them."""
+"""The reference site: a web app that serves recommendations and switches between releases."""

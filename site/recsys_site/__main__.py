@@ -1,4 +1,4 @@
-"""``python -m recsys_site``: serves until it is told to end."""
+"""``python -m recsys_site``: runs the web server until it is stopped."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from recsys_site.settings import SiteSettings
 
 
 def main() -> None:
-    """Reads the environment and serves."""
-    # Before TensorFlow is imported: small models gain nothing by threads, and requests lose.
+    """Reads the settings from the environment and runs the web server."""
+    # Set before TensorFlow is imported. Threads do not speed up small models, and they slow down
+    # concurrent requests.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

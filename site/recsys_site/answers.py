@@ -1,8 +1,7 @@
-"""What the site asks a release: movies like one, movies for a user, movies for a newcomer.
+"""Queries on a release: similar movies, movies for a user, movies for a few ratings.
 
-Every statement names the release's own tables. They never change under their names, so an answer
-is of one release from beginning to end, whatever is promoted meanwhile, without a transaction
-around it.
+Every statement names the release's own tables, which never change. So an answer comes from one
+release, without a transaction, even if another release is promoted meanwhile.
 """
 
 from __future__ import annotations
@@ -17,18 +16,17 @@ from psycopg import sql
 
 from recsys_site.bundle import Live, table
 from recsys_site.catalog import Movie
-from recsys_site.cold_start import newcomer_vector
 from recsys_site.model import UNKNOWN_USER
 from release_reader import Connection
 
 MAX_RATINGS: Final = 100
 LIKED_STARS: Final = 3.5
-_REASONS_FROM: Final = 100
-"""Films rated last that a recommendation may be explained by."""
-_MIN_LIKENESS: Final = 0.1
-"""A movie less similar than this explains nothing."""
+_MAX_REASONS: Final = 100
+"""Newest movies of a user that a recommendation may be explained by."""
+_MIN_COSINE: Final = 0.1
+"""Least similarity of a movie that explains a recommendation."""
 SEARCH_WIDTH: Final = 400
-"""Candidates that a search keeps, unless it has to look past what somebody has seen."""
+"""hnsw.ef_search of every connection: candidates that a search keeps."""
 _MAX_SEARCH_WIDTH: Final = 1000
 
 _SIMILAR: Final[LiteralString] = """\
@@ -45,7 +43,7 @@ from {0}
 where movieid <> all(%(seen)s::integer[])
 order by vector <#> %(vector)s::real[]::halfvec
 limit %(k)s"""
-# Materialized, so that all pairs are compared instead of walking an index for each movie.
+# Materialized, so that PostgreSQL compares all pairs instead of walking an index for each movie.
 _REASONS: Final[LiteralString] = """\
 with liked as materialized (select movieid, vector from {0} where movieid = any(%(liked)s)),
      found as materialized (select movieid, vector from {0} where movieid = any(%(found)s))
@@ -56,16 +54,16 @@ order by found.movieid, found.vector <=> liked.vector, liked.movieid"""
 
 
 class UnknownUserError(LookupError):
-    """The release knows no such user."""
+    """The release has no tower of this user."""
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """A movie like the one asked about.
+class SimilarMovie:
+    """A movie similar to the one that was asked about.
 
     Attributes:
-        movie: it.
-        cosine: of both movies' vectors, at most 1.
+        movie: the similar movie.
+        cosine: similarity of both movies' vectors, at most 1.
     """
 
     movie: Movie
@@ -74,13 +72,13 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A movie for somebody.
+    """A recommended movie.
 
     Attributes:
-        movie: it.
-        score: inner product of the towers; the order of recommendations.
-        stars: what the Keras model expects the user to give.
-        because: the liked movie that is most similar, if any is.
+        movie: the movie.
+        score: inner product of the towers; recommendations are ordered by it.
+        stars: the Keras model's prediction for the user.
+        because: the most similar movie that the user liked, if one is similar enough.
     """
 
     movie: Movie
@@ -90,7 +88,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
-class ForUser:
+class UserRecommendations:
     """Recommendations for a user of the dataset.
 
     Attributes:
@@ -102,21 +100,21 @@ class ForUser:
     seen: tuple[int, ...]
 
 
-def similar(conn: Connection, live: Live, movie_id: int, k: int) -> list[Neighbour]:
-    """The ``k`` movies nearest to one, nearest first; none if nobody has rated it yet."""
+def similar_movies(conn: Connection, live: Live, movie_id: int, k: int) -> list[SimilarMovie]:
+    """Finds the ``k`` movies nearest to one, nearest first; none if nobody has rated it yet."""
     query = table(_SIMILAR, live.movie_vectors)
     rows = _search(conn, query, {"id": movie_id, "k": k})
-    return [Neighbour(live.model.catalog.movie(movie), cosine) for movie, cosine in rows]
+    return [SimilarMovie(live.model.catalog.movie(movie), cosine) for movie, cosine in rows]
 
 
-def similar_query(live: Live, movie_id: int, k: int) -> str:
-    """The statement of `similar` as psql takes it."""
+def similar_movies_query(live: Live, movie_id: int, k: int) -> str:
+    """Returns the statement of `similar_movies` in a form that psql accepts."""
     text = table(_SIMILAR, live.movie_vectors).as_string(None).replace('"', "")
     return text % {"id": movie_id, "k": k} + ";"
 
 
-def for_user(conn: Connection, live: Live, user_id: int, k: int) -> ForUser:
-    """The ``k`` best movies for a user, without those that the user has rated.
+def recommend_for_user(conn: Connection, live: Live, user_id: int, k: int) -> UserRecommendations:
+    """Finds the ``k`` best movies for a user, without those that the user has rated.
 
     Raises:
         UnknownUserError: the release has no tower of this user.
@@ -128,84 +126,85 @@ def for_user(conn: Connection, live: Live, user_id: int, k: int) -> ForUser:
     if row is None:
         raise UnknownUserError(user_id)
     vector, seen = row
-    recent = seen[:_REASONS_FROM]
-    found = _nearest(conn, live, vector, seen, k)
-    # The tables tell what was rated, not how: the model knows which of it was liked.
-    stars = live.model.stars.predict(user_id, [*(movie for movie, _ in found), *recent])
-    of_recent = stars[len(found) :]
-    liked = [m for m, s in zip(recent, of_recent, strict=True) if s >= np.median(of_recent)]
-    return ForUser(_explained(conn, live, found, stars[: len(found)], liked), tuple(seen))
+    recent = seen[:_MAX_REASONS]
+    best = _nearest(conn, live, vector, seen, k)
+    # The tables do not hold the stars that a user gave: the model predicts which movies were liked.
+    stars = live.model.stars.predict(user_id, [*(movie for movie, _ in best), *recent])
+    recent_stars = stars[len(best) :]
+    liked = [m for m, s in zip(recent, recent_stars, strict=True) if s >= np.median(recent_stars)]
+    return UserRecommendations(_explain(conn, live, best, stars[: len(best)], liked), tuple(seen))
 
 
-def for_newcomer(
+def recommend_for_ratings(
     conn: Connection, live: Live, ratings: Sequence[tuple[int, float]], k: int
 ) -> list[Recommendation]:
-    """The ``k`` best movies for somebody who has rated a few, without these.
+    """Finds the ``k`` best movies for a cold-start user, without the movies that they rated.
 
     Args:
         conn: a connection.
         live: the release that answers.
-        ratings: (movieId, stars), movies unique; unknown movies tell nothing.
+        ratings: (movieId, stars), oldest first, movies unique; unknown movies are ignored.
         k: number of movies.
     """
-    given = dict(ratings)
+    stars_by_movie = dict(ratings)
     rows = conn.execute(
         table("select movieid, vector::real[] from {} where movieid = any(%s)", live.movie_towers),
-        (list(given),),
+        (list(stars_by_movie),),
     ).fetchall()
-    vector = newcomer_vector(
-        live.model.audience,
-        np.array([vector for _, vector in rows], np.float32),
-        np.array([given[movie] for movie, _ in rows], np.float32),
+    towers = dict(rows)
+    usable = [movie for movie in stars_by_movie if movie in towers]
+    vector = live.model.cold_start.user_vector(
+        np.array([towers[movie] for movie in usable], np.float32),
+        np.array([stars_by_movie[movie] for movie in usable], np.float32),
     )
-    found = _nearest(conn, live, vector.tolist(), list(given), k)
-    stars = live.model.stars.predict(UNKNOWN_USER, [movie for movie, _ in found])
+    best = _nearest(conn, live, vector.tolist(), list(stars_by_movie), k)
+    stars = live.model.stars.predict(UNKNOWN_USER, [movie for movie, _ in best])
     liked = [movie for movie, value in ratings if value >= LIKED_STARS]
-    return _explained(conn, live, found, stars, liked)
+    return _explain(conn, live, best, stars, liked)
 
 
 def _nearest(
     conn: Connection, live: Live, vector: Sequence[float], seen: Sequence[int], k: int
 ) -> list[tuple[int, float]]:
     query = table(_FOR_VECTOR, live.movie_towers)
-    # What somebody has rated is mostly what scores highest: look past all of it at once.
+    # The movies that somebody has rated score highest: the search must look past all of them.
     width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + k + len(seen))
     return _search(conn, query, {"vector": list(vector), "seen": list(seen), "k": k}, width)
 
 
-def _explained(
+def _explain(
     conn: Connection,
     live: Live,
-    found: Sequence[tuple[int, float]],
+    best: Sequence[tuple[int, float]],
     stars: NDArray[np.float32],
     liked: Sequence[int],
 ) -> list[Recommendation]:
-    """Adds stars and reasons."""
+    """Adds predicted stars and reasons to (movieId, score)."""
     reasons = {}
-    if found and liked:
+    if best and liked:
         rows = conn.execute(
             table(_REASONS, live.movie_vectors),
-            {"found": [movie for movie, _ in found], "liked": list(liked)},
+            {"found": [movie for movie, _ in best], "liked": list(liked)},
         ).fetchall()
-        reasons = {movie: because for movie, because, cosine in rows if cosine >= _MIN_LIKENESS}
-    named = live.model.catalog.movie
+        reasons = {movie: because for movie, because, cosine in rows if cosine >= _MIN_COSINE}
+    movie_of = live.model.catalog.movie
     return [
         Recommendation(
-            movie=named(movie),
+            movie=movie_of(movie),
             score=score,
-            stars=float(expected),
-            because=named(reasons[movie]) if movie in reasons else None,
+            stars=float(predicted),
+            because=movie_of(reasons[movie]) if movie in reasons else None,
         )
-        for (movie, score), expected in zip(found, stars, strict=True)
+        for (movie, score), predicted in zip(best, stars, strict=True)
     ]
 
 
 def _search(
     conn: Connection, query: sql.Composed, parameters: dict[str, Any], width: int = SEARCH_WIDTH
 ) -> list[tuple[int, float]]:
-    """Runs a query that an HNSW index answers; ``width`` is how many candidates it keeps."""
+    """Runs a query on an HNSW index; ``width`` is the number of candidates that it keeps."""
     if width == SEARCH_WIDTH:
-        # As every connection is set up: one statement, one round trip.
+        # The setting of every connection: one statement, one round trip.
         rows = conn.execute(query, parameters).fetchall()
     else:
         with conn.transaction(), conn.pipeline():

@@ -12,11 +12,11 @@ from recsys_site import answers
 from recsys_site.answers import MAX_RATINGS
 from recsys_site.bundle import Live
 from recsys_site.catalog import Movie
-from recsys_site.parameters import MAX_ID, MAX_TEXT, Given
+from recsys_site.parameters import MAX_ID, MAX_TEXT, InjectedReleases
 
 MovieId = Annotated[int, Path(ge=1, le=MAX_ID, description="as in the dataset")]
 UserId = Annotated[int, Path(ge=1, le=MAX_ID, description="as in the dataset")]
-Count = Annotated[int, Query(ge=1, le=50, description="how many movies")]
+Count = Annotated[int, Query(ge=1, le=50, description="number of movies")]
 
 
 class MovieOut(BaseModel):
@@ -29,25 +29,25 @@ class MovieOut(BaseModel):
 
     @classmethod
     def of(cls, movie: Movie) -> MovieOut:
-        """The movie as the API shows it."""
+        """Converts a movie to its form in the API."""
         return cls(
             movie_id=movie.movie_id, title=movie.title, year=movie.year, genres=list(movie.genres)
         )
 
 
 class ReleaseOut(BaseModel):
-    """The release that answers now."""
+    """The release that the site uses now."""
 
     release_id: str
     dataset_md5: str
     model_sha256: str
     promoted_at: datetime
     answering_since: datetime
-    state: str = Field(description="ready, or degraded: the last good release answers")
+    state: str = Field(description="ready, or degraded: the site uses the last good release")
 
 
 class MoviesOut(BaseModel):
-    """Movies found, best match first."""
+    """Search results, best match first."""
 
     release_id: str
     movies: list[MovieOut]
@@ -61,14 +61,14 @@ class MovieAnswer(BaseModel):
 
 
 class SimilarOut(BaseModel):
-    """A movie like the one asked about."""
+    """A movie similar to the requested one."""
 
     movie: MovieOut
     cosine: float = Field(description="similarity of the movie vectors, at most 1")
 
 
 class SimilarAnswer(BaseModel):
-    """Movies like one, nearest first; none if nobody has rated it yet."""
+    """Similar movies, nearest first; empty if nobody has rated the movie yet."""
 
     release_id: str
     movie: MovieOut
@@ -76,23 +76,25 @@ class SimilarAnswer(BaseModel):
 
 
 class RecommendationOut(BaseModel):
-    """A movie for somebody."""
+    """A recommended movie."""
 
     movie: MovieOut
-    score: float = Field(description="inner product of the towers: the order")
-    stars: float = Field(description="what the model expects the user to give, 0.5 to 5")
-    because: MovieOut | None = Field(description="a liked movie that this one is similar to")
+    score: float = Field(description="inner product of the towers; the sort order")
+    stars: float = Field(description="stars that the model predicts for the user, 0.5 to 5")
+    because: MovieOut | None = Field(
+        description="a movie that the user liked and that this one is similar to"
+    )
 
 
 class RecommendationsAnswer(BaseModel):
-    """Movies for somebody, best first."""
+    """Recommendations, best first."""
 
     release_id: str
     recommendations: list[RecommendationOut]
 
 
 class RatingIn(BaseModel):
-    """What a newcomer gives one movie."""
+    """A rating of one movie."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -100,26 +102,26 @@ class RatingIn(BaseModel):
     stars: float = Field(ge=0.5, le=5, multiple_of=0.5)
 
 
-class NewcomerIn(BaseModel):
-    """What a newcomer has rated; of two ratings of one movie the later holds."""
+class RatingsIn(BaseModel):
+    """Ratings of a cold-start user; if a movie occurs twice, the later rating counts."""
 
     model_config = ConfigDict(extra="forbid")
 
     ratings: list[RatingIn] = Field(min_length=1, max_length=MAX_RATINGS)
-    count: int = Field(default=12, ge=1, le=50, description="how many movies")
+    count: int = Field(default=12, ge=1, le=50, description="number of movies")
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """Reason why the request failed."""
 
     detail: str
 
 
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problem, "description": "Nothing can answer now; try again soon."}
+    503: {"model": Problem, "description": "No release is available now; try again soon."}
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "The release does not know this id."}
+    404: {"model": Problem, "description": "The release has no such id."}
 }
 BAD_BODY: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body is not JSON."},
@@ -130,83 +132,88 @@ router = APIRouter(prefix="/api", responses=UNAVAILABLE)
 
 
 @router.get("/release", tags=["release"])
-def release(given: Given) -> ReleaseOut:
-    """The release that answers now."""
-    live = given.live
+def release(releases: InjectedReleases) -> ReleaseOut:
+    """Return the release that the site uses now."""
+    live = releases.live
     return ReleaseOut(
         release_id=live.release_id,
         dataset_md5=live.dataset_md5,
         model_sha256=live.model_sha256,
         promoted_at=live.promoted_at,
         answering_since=live.model.loaded_at,
-        state=given.state,
+        state=releases.state,
     )
 
 
 @router.get("/movies", tags=["movies"])
 def search(
-    given: Given,
-    q: Annotated[str, Query(max_length=MAX_TEXT, description="words of a title, a year")] = "",
+    releases: InjectedReleases,
+    q: Annotated[str, Query(max_length=MAX_TEXT, description="words of a title, or a year")] = "",
     count: Count = 12,
 ) -> MoviesOut:
-    """Movies by words; without any, the best known ones."""
-    live = given.live
+    """Search movies by title and year; without words, list the most rated ones."""
+    live = releases.live
     catalog = live.model.catalog
-    found = catalog.search(q, count) if q.strip() else catalog.best_known(count)
-    return MoviesOut(release_id=live.release_id, movies=[MovieOut.of(movie) for movie in found])
+    movies = catalog.search(q, count) if q.strip() else catalog.most_rated(count)
+    return MoviesOut(release_id=live.release_id, movies=[MovieOut.of(movie) for movie in movies])
 
 
 @router.get("/movies/{movie_id}", tags=["movies"], responses=NOT_FOUND)
-def movie(given: Given, movie_id: MovieId) -> MovieAnswer:
-    """One movie."""
-    live = given.live
-    return MovieAnswer(release_id=live.release_id, movie=MovieOut.of(_known(live, movie_id)))
+def movie(releases: InjectedReleases, movie_id: MovieId) -> MovieAnswer:
+    """Return one movie."""
+    live = releases.live
+    return MovieAnswer(release_id=live.release_id, movie=MovieOut.of(_find_movie(live, movie_id)))
 
 
 @router.get("/movies/{movie_id}/similar", tags=["movies"], responses=NOT_FOUND)
-def similar(given: Given, movie_id: MovieId, count: Count = 12) -> SimilarAnswer:
-    """Movies like one."""
-    live = given.live
-    asked = _known(live, movie_id)
-    with given.connection() as conn:
-        found = answers.similar(conn, live, movie_id, count)
+def similar(releases: InjectedReleases, movie_id: MovieId, count: Count = 12) -> SimilarAnswer:
+    """List the movies most similar to one."""
+    live = releases.live
+    requested = _find_movie(live, movie_id)
+    with releases.connection() as conn:
+        nearest = answers.similar_movies(conn, live, movie_id, count)
     return SimilarAnswer(
         release_id=live.release_id,
-        movie=MovieOut.of(asked),
-        similar=[SimilarOut(movie=MovieOut.of(near.movie), cosine=near.cosine) for near in found],
+        movie=MovieOut.of(requested),
+        similar=[SimilarOut(movie=MovieOut.of(near.movie), cosine=near.cosine) for near in nearest],
     )
 
 
 @router.get("/users/{user_id}/recommendations", tags=["recommendations"], responses=NOT_FOUND)
-def for_user(given: Given, user_id: UserId, count: Count = 12) -> RecommendationsAnswer:
-    """Movies for a user of the dataset."""
-    live = given.live
+def for_user(
+    releases: InjectedReleases, user_id: UserId, count: Count = 12
+) -> RecommendationsAnswer:
+    """Recommend movies for a user of the dataset."""
+    live = releases.live
     try:
-        with given.connection() as conn:
-            found = answers.for_user(conn, live, user_id, count)
+        with releases.connection() as conn:
+            answer = answers.recommend_for_user(conn, live, user_id, count)
     except answers.UnknownUserError:
         raise HTTPException(404, f"no user {user_id} in release {live.release_id}") from None
-    return _recommendations(live, found.recommendations)
+    return _recommendations(live, answer.recommendations)
 
 
 @router.post("/recommendations", tags=["recommendations"], responses=BAD_BODY)
-def for_newcomer(given: Given, newcomer: NewcomerIn) -> RecommendationsAnswer:
-    """Movies for somebody who has rated a few; ids that the release does not know tell nothing."""
-    live = given.live
-    ratings = {rating.movie_id: rating.stars for rating in newcomer.ratings}
-    with given.connection() as conn:
-        found = answers.for_newcomer(conn, live, list(ratings.items()), newcomer.count)
-    return _recommendations(live, found)
+def for_ratings(releases: InjectedReleases, body: RatingsIn) -> RecommendationsAnswer:
+    """Recommend movies for someone who is not in the dataset, from a few ratings.
+
+    Ids that the release does not contain are ignored.
+    """
+    live = releases.live
+    ratings = {rating.movie_id: rating.stars for rating in body.ratings}
+    with releases.connection() as conn:
+        best = answers.recommend_for_ratings(conn, live, list(ratings.items()), body.count)
+    return _recommendations(live, best)
 
 
-def _known(live: Live, movie_id: int) -> Movie:
-    found = live.model.catalog.get(movie_id)
-    if found is None:
+def _find_movie(live: Live, movie_id: int) -> Movie:
+    movie = live.model.catalog.get(movie_id)
+    if movie is None:
         raise HTTPException(404, f"no movie {movie_id} in release {live.release_id}")
-    return found
+    return movie
 
 
-def _recommendations(live: Live, found: list[answers.Recommendation]) -> RecommendationsAnswer:
+def _recommendations(live: Live, best: list[answers.Recommendation]) -> RecommendationsAnswer:
     return RecommendationsAnswer(
         release_id=live.release_id,
         recommendations=[
@@ -216,6 +223,6 @@ def _recommendations(live: Live, found: list[answers.Recommendation]) -> Recomme
                 stars=one.stars,
                 because=MovieOut.of(one.because) if one.because else None,
             )
-            for one in found
+            for one in best
         ],
     )

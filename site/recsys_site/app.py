@@ -1,4 +1,4 @@
-"""The app: routes, errors, the thread that changes over to new releases."""
+"""The app: routes, error handlers, and the thread that loads new releases."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException
 
 from recsys_site import api, pages
 from recsys_site.metrics import Metrics
-from recsys_site.middleware import HEADERS, Observed
-from recsys_site.parameters import Given
+from recsys_site.middleware import HEADERS, RequestMiddleware
+from recsys_site.parameters import InjectedReleases
 from recsys_site.releases import Releases, UnavailableError
 from recsys_site.settings import SiteSettings
 
@@ -29,10 +29,10 @@ _RETRY_AFTER = {"Retry-After": "5"}
 
 
 def create_app(settings: SiteSettings | None = None) -> FastAPI:
-    """Makes the app.
+    """Creates the app.
 
     Args:
-        settings: where the servers are; by default read from the environment.
+        settings: servers and credentials; read from the environment by default.
     """
     settings = settings or SiteSettings()
     metrics = Metrics()
@@ -48,10 +48,10 @@ def create_app(settings: SiteSettings | None = None) -> FastAPI:
     app = FastAPI(
         title="Second Reel",
         summary="The reference site of a movie recommender",
-        description="Every answer names the release that gave it, and is of that release alone.",
+        description="Every response names its release and contains data of that release only.",
         version="1",
         lifespan=lifespan,
-        # Their pages would load scripts from elsewhere.
+        # These pages would load scripts from another host.
         docs_url=None,
         redoc_url=None,
     )
@@ -60,46 +60,46 @@ def create_app(settings: SiteSettings | None = None) -> FastAPI:
     _add_health(app, metrics)
     _add_errors(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    app.add_middleware(Observed, metrics=metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics)
     return app
 
 
 def _add_health(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
-        """Whether the process lives."""
+        """Report that the process is alive."""
         return {"status": "alive"}
 
     @app.get("/readyz", tags=["health"], responses=api.UNAVAILABLE)
-    def readyz(given: Given) -> JSONResponse:
-        """Whether the site can answer.
+    def readyz(releases: InjectedReleases) -> JSONResponse:
+        """Report whether the site can serve requests.
 
-        ``degraded`` is ready still: every replica shares the server that is down, and the last
-        good release answers what it can.
+        ``degraded`` counts as ready: all replicas share the unavailable server, and the last good
+        release still serves what it can.
         """
-        said: dict[str, Any] = {"status": given.state}
-        if given.problem:
-            said["problem"] = given.problem
-        if given.at_hand is None:
+        body: dict[str, Any] = {"status": releases.state}
+        if releases.problem:
+            body["problem"] = releases.problem
+        if releases.loaded is None:
             return JSONResponse(
-                said | {"detail": "no release was loaded yet"}, 503, headers=_RETRY_AFTER
+                body | {"detail": "no release has been loaded yet"}, 503, headers=_RETRY_AFTER
             )
-        return JSONResponse(said | {"release_id": given.at_hand.release_id})
+        return JSONResponse(body | {"release_id": releases.loaded.release_id})
 
     @app.get("/metrics", include_in_schema=False)
-    def read_metrics(given: Given) -> PlainTextResponse:
-        """Figures for Prometheus."""
-        text = metrics.text(given.at_hand, degraded=given.state == "degraded")
+    def read_metrics(releases: InjectedReleases) -> PlainTextResponse:
+        """Return the metrics in Prometheus' text format."""
+        text = metrics.text(releases.loaded, degraded=releases.state == "degraded")
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
 def _add_errors(app: FastAPI) -> None:
-    # The framework types handlers by the widest error that there is.
+    # The framework types handlers as handlers of any Exception.
     handlers: dict[Any, Any] = {
         UnavailableError: _unavailable,
-        HTTPException: _refused,
-        RequestValidationError: _invalid,
-        Exception: _broken,
+        HTTPException: _http_error,
+        RequestValidationError: _invalid_request,
+        Exception: _internal_error,
     }
     for error, handler in handlers.items():
         app.add_exception_handler(error, handler)
@@ -115,23 +115,27 @@ async def _unavailable(request: Request, error: UnavailableError) -> Response:
     return pages.problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error), _RETRY_AFTER)
 
 
-async def _refused(request: Request, error: HTTPException) -> Response:
+async def _http_error(request: Request, error: HTTPException) -> Response:
     if _wants_json(request):
         return await http_exception_handler(request, error)
     return pages.problem(request, HTTPStatus(error.status_code), str(error.detail), error.headers)
 
 
-async def _invalid(request: Request, error: RequestValidationError) -> Response:
+async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
     if _wants_json(request):
         return await request_validation_exception_handler(request, error)
-    if any(found["loc"][0] == "path" for found in error.errors()):
-        return pages.problem(request, HTTPStatus.NOT_FOUND, "There is nothing at this address.")
-    return pages.problem(request, HTTPStatus.BAD_REQUEST, "That is more than we can read.")
+    if any(detail["loc"][0] == "path" for detail in error.errors()):
+        return pages.problem(request, HTTPStatus.NOT_FOUND, "There is no page at this address.")
+    return pages.problem(
+        request, HTTPStatus.BAD_REQUEST, "This search or list of ratings is too long."
+    )
 
 
-async def _broken(request: Request, error: Exception) -> Response:
-    # The server logs it; visitors learn nothing of what is inside. The framework answers this one
-    # outside of all middleware, so it brings its own headers.
+async def _internal_error(request: Request, error: Exception) -> Response:
+    # The server logs the error; visitors see no internals. The framework handles it outside of all
+    # middleware, so the security headers are added here.
     if _wants_json(request):
-        return JSONResponse({"detail": "This is our fault."}, 500, headers=HEADERS)
-    return pages.problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "This is our fault.", HEADERS)
+        return JSONResponse({"detail": "Something went wrong on our side."}, 500, headers=HEADERS)
+    return pages.problem(
+        request, HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on our side.", HEADERS
+    )

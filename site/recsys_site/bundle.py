@@ -1,4 +1,4 @@
-"""All that the site keeps of a release in memory: one immutable value, made in the background."""
+"""What the site keeps of a release in memory: one immutable object, made in the background."""
 
 from __future__ import annotations
 
@@ -11,39 +11,44 @@ from pathlib import Path
 from typing import Any, Final, LiteralString
 
 import numpy as np
-from psycopg import sql
+from psycopg import Cursor, sql
 
 from recsys_site.catalog import Catalog
-from recsys_site.cold_start import Audience
+from recsys_site.cold_start import HISTORY, USERS, ColdStartMap, mean_history
 from recsys_site.model import StarModel
 from release_reader import Connection, CurrentRelease, LiveRelease
 
-_AUDIENCE: Final = 20_000
-"""Users looked at for what all have in common: enough for 64 dimensions, quick at any size."""
+_COUNTED_USERS: Final = 20_000
+"""Users whose ratings are counted for the popularity of movies: quick at any size."""
 _EXAMPLES: Final = 6
-_USERS: Final = "select userid, vector::real[] from {} order by userid limit %s"
-_RATED: Final = (
+_USER_IDS: Final = "select userid from {} order by userid limit %s"
+_RATING_COUNTS: Final = (
     "select movie, count(*) from (select seen from {} order by userid limit %s) users, "
     "unnest(seen) movie group by movie"
 )
+_MAP_USERS: Final = (
+    "select vector::real[], seen[1:%s] from {} where seen <> '{{}}' "
+    "order by hashint4(userid) limit %s"
+)
+_MAP_MOVIES: Final = "select movieid, vector::real[] from {} where movieid = any(%s)"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What goes with a release's tables.
+    """Everything of a release besides its tables.
 
     Attributes:
         stars: the Keras model.
         catalog: the movies of the dataset.
-        audience: what newcomers are compared with.
+        cold_start: map from rated movies to a user vector.
         examples: ids of some users.
-        load_seconds: how long it took to make, without the download of the model.
+        load_seconds: time it took to make, without the download of the model.
         loaded_at: when it was ready.
     """
 
     stars: StarModel
     catalog: Catalog
-    audience: Audience
+    cold_start: ColdStartMap
     examples: tuple[int, ...]
     load_seconds: float
     loaded_at: datetime
@@ -53,12 +58,12 @@ Live = LiveRelease[Bundle]
 
 
 class BundleLoader:
-    """Makes the bundle of a release: `release_reader.ReleaseReader` calls it.
+    """Makes the bundle of a release; `release_reader.ReleaseReader` calls it.
 
     Args:
-        connect: borrows a connection to the vector database.
+        connect: opens a connection to the vector database.
         s3: a boto3 S3 client.
-        bucket: of the releases.
+        bucket: the bucket of the releases.
     """
 
     def __init__(
@@ -69,32 +74,47 @@ class BundleLoader:
         self._bucket = bucket
 
     def __call__(self, path: Path, release: CurrentRelease) -> Bundle:
-        """Loads it.
+        """Loads the bundle.
 
         Args:
-            path: the release's model, checked already.
-            release: whose tables and titles to read.
+            path: the release's model, its sha256 already checked.
+            release: the release whose tables and titles are read.
+
+        Raises:
+            LookupError: the table of user towers is empty.
         """
         began = time.monotonic()
         stars = StarModel(path)
         key = f"features/{release.dataset_md5}/movies.parquet"
         titles = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        limit = (_COUNTED_USERS,)
         with self._connect() as conn, conn.cursor(binary=True) as cur:
-            users = cur.execute(table(_USERS, release.user_towers), (_AUDIENCE,)).fetchall()
-            popularity = cur.execute(table(_RATED, release.user_towers), (_AUDIENCE,)).fetchall()
-        if not users:
-            raise LookupError(f"{release.user_towers} has no rows")
-        ids = [user for user, _ in users]
+            ids = [user for (user,) in cur.execute(table(_USER_IDS, release.user_towers), limit)]
+            popularity = cur.execute(table(_RATING_COUNTS, release.user_towers), limit).fetchall()
+            if not ids:
+                raise LookupError(f"{release.user_towers} has no rows")
+            cold_start = _learn_cold_start(cur, release)
         return Bundle(
             stars=stars,
             catalog=Catalog.from_parquet(titles, dict(popularity)),
-            audience=Audience.of(np.array([vector for _, vector in users], np.float32)),
+            cold_start=cold_start,
             examples=tuple(ids[:: max(1, len(ids) // _EXAMPLES)][:_EXAMPLES]),
             load_seconds=time.monotonic() - began,
             loaded_at=datetime.now(UTC),
         )
 
 
+def _learn_cold_start(cur: Cursor[Any], release: CurrentRelease) -> ColdStartMap:
+    users = cur.execute(table(_MAP_USERS, release.user_towers), (HISTORY, USERS)).fetchall()
+    rated = list({movie for _, seen in users for movie in seen})
+    rows = cur.execute(table(_MAP_MOVIES, release.movie_towers), (rated,)).fetchall()
+    towers = {movie: np.asarray(vector, np.float32) for movie, vector in rows}
+    return ColdStartMap.learn(
+        np.array([vector for vector, _ in users], np.float32),
+        np.array([mean_history(seen, towers) for _, seen in users], np.float32),
+    )
+
+
 def table(query: LiteralString, name: str) -> sql.Composed:
-    """Puts the name of a release's table, with its schema, into a statement."""
+    """Puts the schema-qualified name of a release's table into a statement."""
     return sql.SQL(query).format(sql.Identifier(*name.split(".")))

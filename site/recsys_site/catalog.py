@@ -1,4 +1,9 @@
-"""The movies of a release's dataset: titles as people write them, and a search among them."""
+"""The movies of a release's dataset, and a search by title.
+
+src/recsys/recommend/catalog.py also searches titles, but the site's image does not contain that
+package. They differ on purpose: the command needs the one movie that a text names, the site lists
+all matches. tests/site/test_same_as_pipeline.py compares them on the same titles.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +33,9 @@ class Movie:
 
     Attributes:
         movie_id: as in the dataset and in every table of the release.
-        title: as people write it: ``The Matrix``, not ``Matrix, The (1999)``.
-        year: of its first showing, if the dataset tells.
-        genres: as in the dataset, perhaps none.
+        title: in reading order: ``The Matrix``, not ``Matrix, The (1999)``.
+        year: year of release; None if the dataset does not contain it.
+        genres: as in the dataset; may be empty.
     """
 
     movie_id: int
@@ -40,28 +45,33 @@ class Movie:
 
 
 class Catalog:
-    """All movies of one dataset, by id and by words.
+    """All movies of one dataset, by id and by title.
 
     Args:
         movies: in any order, ids unique.
-        popularity: how many users have rated a movie; the better known comes first in answers.
+        popularity: number of users who rated each movie; more popular movies are listed first.
     """
 
     def __init__(self, movies: Iterable[Movie], popularity: Mapping[int, int]) -> None:
-        known = sorted(
+        ordered = sorted(
             movies, key=lambda movie: (-popularity.get(movie.movie_id, 0), movie.movie_id)
         )
-        self._by_id = {movie.movie_id: movie for movie in known}
-        self._searched = [(f" {_plain(movie.title)} {movie.year or ''} ", movie) for movie in known]
+        self._by_id = {movie.movie_id: movie for movie in ordered}
+        self._searched = [
+            (f" {_plain(movie.title)} {movie.year or ''} ", movie) for movie in ordered
+        ]
 
     @classmethod
     def from_parquet(cls, data: bytes, popularity: Mapping[int, int]) -> Catalog:
-        """Reads ``movies.parquet``: movieId, title, year and genres."""
+        """Reads ``movies.parquet`` (columns movieId, title, year, genres)."""
         rows = pl.read_parquet(io.BytesIO(data), columns=["movieId", "title", "year", "genres"])
         return cls(
             (
                 Movie(
-                    movie_id, _title(title), year, tuple(g for g in genres or () if g != _NO_GENRE)
+                    movie_id,
+                    readable_title(title),
+                    year,
+                    tuple(g for g in genres or () if g != _NO_GENRE),
                 )
                 for movie_id, title, year, genres in rows.iter_rows()
             ),
@@ -72,40 +82,42 @@ class Catalog:
         return len(self._by_id)
 
     def get(self, movie_id: int) -> Movie | None:
-        """The movie with this id, if there is one."""
+        """Returns the movie with this id, or None."""
         return self._by_id.get(movie_id)
 
     def movie(self, movie_id: int) -> Movie:
-        """The movie with this id; one that the dataset does not name is called by its number."""
+        """Returns the movie with this id; one that the dataset lacks gets its id as title."""
         return self._by_id.get(movie_id) or Movie(movie_id, f"Movie {movie_id}", None, ())
 
-    def best_known(self, count: int) -> list[Movie]:
-        """The movies that most users have rated."""
+    def most_rated(self, count: int) -> list[Movie]:
+        """Returns the ``count`` movies that most users have rated."""
         return [movie for _, movie in self._searched[:count]]
 
     def search(self, text: str, count: int) -> list[Movie]:
-        """Films whose title and year hold every word of ``text``, best match first.
+        """Finds movies whose title and year contain every word of ``text``, best match first.
 
-        A title that is the text comes before one that begins with it, that before one that has
-        its words, and that before one that has their beginnings; among equals the better known.
+        Matches are ranked: the whole title equals the text; the title begins with it; the title
+        contains its words; the title contains words that begin with them. Within a rank, the most
+        rated movie comes first.
         """
         wanted = _plain(text)
         words = wanted.split()
         if not words:
             return []
-        found: tuple[list[Movie], ...] = ([], [], [], [])
+        ranks: tuple[list[Movie], ...] = ([], [], [], [])
         for searched, movie in self._searched:
             if not all(f" {word}" in searched for word in words):
                 continue
             if searched.startswith(f" {wanted} "):
-                # The rest of it can only be the year, or more of the title.
-                found[0 if _plain(movie.title) == wanted else 1].append(movie)
+                # Only more words of the title, or the year, follow.
+                ranks[0 if _plain(movie.title) == wanted else 1].append(movie)
             else:
-                found[2 if all(f" {word} " in searched for word in words) else 3].append(movie)
-        return [movie for movies in found for movie in movies][:count]
+                ranks[2 if all(f" {word} " in searched for word in words) else 3].append(movie)
+        return [movie for movies in ranks for movie in movies][:count]
 
 
-def _title(text: str) -> str:
+def readable_title(text: str) -> str:
+    """Converts a title as stored, ``Matrix, The (1999)``, to ``The Matrix``."""
     name = _YEAR.sub("", text).strip()
     if match := _ARTICLE.match(name):
         article = match["article"]
@@ -115,10 +127,10 @@ def _title(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Lower case, without accents and punctuation: ``amelie`` finds ``Amélie``."""
-    bare = "".join(
+    """Removes case, accents and punctuation, so that ``amelie`` finds ``Amélie``."""
+    without_accents = "".join(
         letter
         for letter in unicodedata.normalize("NFKD", text.casefold())
         if not unicodedata.combining(letter)
     )
-    return _NOT_WORDS.sub(" ", _APOSTROPHE.sub("", bare)).strip()
+    return _NOT_WORDS.sub(" ", _APOSTROPHE.sub("", without_accents)).strip()

@@ -1,14 +1,13 @@
-"""A vector for somebody whom no release knows, from the few movies that they have rated.
+"""Cold start: a user vector for a visitor whom no release has a vector of, from a few ratings.
 
-The pipeline's own command `recsys recommend --rated` makes it otherwise: by a map learned to
-foretell what users rate next (docs/adr/0007-the-ranking-towers.md), for which a movie rated badly
-still is one that was chosen. A visitor of this page who gives one star wants less of it, so here
-the stars decide, with their sign.
-The two were not compared on the same users: measure before you take either for your own site.
+The code is a copy of src/recsys/recommend/cold_start.py, because the site's image does not contain
+that package. tests/site/test_same_as_pipeline.py checks that both give the same vectors.
+docs/adr/0011-cold-start.md compares this map with the others that were tried.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,62 +16,93 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-# Chosen on ml-latest-small: of the 20 movies recommended from 4 (10) ratings of a user, 33 % (35 %)
-# are ones that the user rates 4 stars or more elsewhere; the mean user's are so in 30 %.
+HISTORY: Final = 30
+"""Newest movies of a user that the map is learned from."""
+USERS: Final = 3000
+"""Users that the map is learned from."""
+_PENALTY: Final = 0.1
+"""Ridge penalty, as a share of the mean variance of a dimension."""
 NEUTRAL_STARS: Final = 2.5
-"""Stars that tell nothing; below the mean rating, for people rate what they chose to see."""
-_TASTE_PER_STAR: Final = 1.0
-"""Standard deviations, over users, by which one star moves the score of the movie rated."""
-_NOISE: Final = 2.0
-"""How far a rating is trusted: the variance of its error as a share of the score's own."""
+"""A rating above it attracts, one below repels. Less than the mean, because people mostly rate
+movies that they chose to see."""
+_RECENCY: Final = 20.0
+"""Ratings after which a rating's weight has fallen to 1/e."""
+_OLDEST_WEIGHT: Final = 0.1
+_SHRINKAGE: Final = 2.0
+"""Number of ratings at which the vector is halfway between the mean user and the map's result."""
+_LATENT: Final = slice(None, -2)
+"""Latent factors of a tower; the bias and the filler follow (trainer/ranking/towers.py)."""
+_BIAS: Final = -2
 
 
 @dataclass(frozen=True)
-class Audience:
-    """The users of a release as a normal distribution of vectors.
+class ColdStartMap:
+    """Linear map from the towers of rated movies to a user tower.
+
+    Ridge regression, learned on users who have a tower, from the mean tower of the movies that a
+    user rated last to the user's own tower.
 
     Attributes:
-        mean: shape (dim,).
-        covariance: shape (dim, dim).
+        weights: shape (latent dim, latent dim).
+        movie_mean: mean, over users, of their mean movie tower, shape (latent dim,).
+        user_mean: mean user tower, shape (latent dim,).
     """
 
-    mean: Floats
-    covariance: Floats
+    weights: Floats
+    movie_mean: Floats
+    user_mean: Floats
 
     @classmethod
-    def of(cls, users: Floats) -> Audience:
-        """Estimates it from user towers, shape (users, dim), at least one."""
-        centred = users.astype(np.float64)
-        mean = centred.mean(axis=0)
-        centred -= mean
-        covariance = centred.T @ centred / len(users)
-        return cls(mean.astype(np.float32), covariance.astype(np.float32))
+    def learn(cls, users: Floats, history_means: Floats) -> ColdStartMap:
+        """Learns the map.
+
+        Args:
+            users: user towers, shape (users, dim).
+            history_means: mean tower of the movies that each user rated last, same shape.
+        """
+        given = history_means[:, _LATENT].astype(np.float64)
+        wanted = users[:, _LATENT].astype(np.float64)
+        movie_mean, user_mean = given.mean(axis=0), wanted.mean(axis=0)
+        given -= movie_mean
+        wanted -= user_mean
+        gram = given.T @ given
+        # A few ratings say less than the 30 that the map is learned from: the penalty shrinks
+        # directions in which few users differ.
+        penalty = _PENALTY * max(np.trace(gram) / len(gram), 1e-9)
+        weights = np.linalg.solve(gram + penalty * np.eye(len(gram)), given.T @ wanted)
+        return cls(
+            weights.astype(np.float32), movie_mean.astype(np.float32), user_mean.astype(np.float32)
+        )
+
+    def user_vector(self, movies: Floats, stars: Floats) -> Floats:
+        """Computes the user vector of someone who gave these stars.
+
+        Args:
+            movies: towers of the rated movies, oldest rating first, shape (n, dim).
+            stars: shape (n,).
+
+        Returns:
+            Shape (dim,); the mean user's vector if there are no ratings.
+        """
+        vector = np.zeros(len(self.user_mean) + 2, np.float32)
+        vector[_LATENT] = self.user_mean
+        vector[_BIAS] = 1.0
+        age = np.arange(len(stars))[::-1]
+        weights = (np.exp(-age / _RECENCY) + _OLDEST_WEIGHT) * (stars - NEUTRAL_STARS)
+        total = np.abs(weights).sum()
+        if total > 0:
+            effective = total**2 / np.square(weights).sum()
+            profile = (weights / total) @ (movies[:, _LATENT] - self.movie_mean)
+            vector[_LATENT] += effective / (effective + _SHRINKAGE) * (profile @ self.weights)
+        return vector
 
 
-def newcomer_vector(audience: Audience, movies: Floats, stars: Floats) -> Floats:
-    """The most likely vector of a user who gave these stars.
-
-    Ridge regression whose penalty is the distance from the other users (the posterior mean of a
-    Gaussian process, Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006,
-    eq. 2.11). A star above neutral means that the movie scores so much higher for this user than
-    for the mean user, in standard deviations over all users. Dimensions in which all users agree,
-    such as that of the movies' biases, stay as they are.
+def mean_history(seen: Sequence[int], towers: Mapping[int, Floats]) -> Floats:
+    """Mean tower of the movies that a user rated last, shape (dim,).
 
     Args:
-        audience: whom the newcomer is compared with.
-        movies: towers of the movies rated, shape (n, dim).
-        stars: 0.5..5.0, shape (n,).
-
-    Returns:
-        Shape (dim,); the mean user's vector if nothing was rated.
+        seen: movieIds, newest first.
+        towers: movie towers by movieId.
     """
-    if not len(movies):
-        return audience.mean
-    rows = movies.astype(np.float64)
-    shared = rows @ audience.covariance.astype(np.float64)
-    between = shared @ rows.T
-    variance = np.maximum(np.diag(between), 1e-9)
-    surprise = np.sqrt(variance) * (stars - NEUTRAL_STARS) * _TASTE_PER_STAR
-    weights = np.linalg.solve(between + np.diag(_NOISE * variance), surprise)
-    moved: Floats = (audience.mean + weights @ shared).astype(np.float32)
-    return moved
+    mean: Floats = np.mean([towers[movie] for movie in seen[:HISTORY]], axis=0)
+    return mean

@@ -1,4 +1,4 @@
-"""What the site counts, in Prometheus' format."""
+"""Prometheus metrics of the site."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5)
 
 
 class Metrics:
-    """The figures of one app; each app has its own registry."""
+    """Metrics of one app; each app has its own registry."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own omission
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library does not type it
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "recsys_site_requests",
-            "Requests answered, by route, method and status.",
+            "Requests by route, method and status.",
             ["route", "method", "status"],
             registry=self.registry,
         )
         self.seconds = Histogram(
             "recsys_site_request_seconds",
-            "Time from a request's arrival to the end of its answer.",
+            "Time from the arrival of a request to the end of its response.",
             ["route"],
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.release = Gauge(
             "recsys_site_release_info",
-            "1 for the release that answers.",
+            "1 for the release that the site uses.",
             ["release_id", "dataset_md5"],
             registry=self.registry,
         )
         self.promoted = Gauge(
             "recsys_site_release_promoted_timestamp_seconds",
-            "When the release that answers became the champion.",
+            "Time at which the release that the site uses became the champion.",
             registry=self.registry,
         )
         self.load = Gauge(
             "recsys_site_model_load_seconds",
-            "Time that the bundle of the release that answers took to load.",
+            "Time that loading the release took.",
             registry=self.registry,
         )
         self.changeovers = Counter(
             "recsys_site_changeovers",
-            "Releases taken up since the start, the first one included.",
+            "Releases loaded since the start, including the first one.",
             registry=self.registry,
         )
         self.degraded = Gauge(
             "recsys_site_degraded",
-            "1 while the site answers with the last good release because something is down.",
+            "1 while the site uses the last good release because a server is unavailable.",
             registry=self.registry,
         )
 
     def text(self, live: Live | None, *, degraded: bool) -> bytes:
-        """The figures as Prometheus scrapes them, with those of the release that answers."""
+        """Renders the metrics in Prometheus' text format, with those of the given release."""
         self.degraded.set(degraded)
         if live is not None:
             self.release.clear()

@@ -1,4 +1,4 @@
-"""What happens around every request: times, counts, and the headers that keep a page to itself."""
+"""Middleware for every request: metrics, security headers, a limit on the body's size."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 MAX_BODY: Final = 64 * 1024
-"""Bytes; the longest list of ratings takes a tenth of it."""
+"""Bytes. The longest accepted list of ratings takes a tenth of it."""
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
-class Observed:
-    """An ASGI app that counts what another one answers and hardens its answers.
+class RequestMiddleware:
+    """ASGI middleware that counts requests and adds security headers to responses.
 
     Args:
-        app: the app.
-        metrics: where to count.
+        app: the wrapped app.
+        metrics: counts requests and their durations.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -50,27 +50,31 @@ class Observed:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Handles one request.
+
+        Raises:
+            HTTPException: the body is longer than `MAX_BODY`.
+        """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         status = 500
 
-        async def send_on(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                # Pages change with the release; what is static is asked for by its ETag.
+                # Pages change with the release. Static files are revalidated by ETag.
                 static = scope["path"].startswith("/static/")
                 headers.setdefault("Cache-Control", "no-cache" if static else "no-store")
             await send(message)
 
         received = 0
 
-        async def receive_some() -> Message:
+        async def receive_limited() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
@@ -80,9 +84,9 @@ class Observed:
 
         began = time.perf_counter()
         try:
-            await self._app(scope, receive_some, send_on)
+            await self._app(scope, receive_limited, send_with_headers)
         finally:
-            # Both labels come from a short list: a stranger cannot fill the memory with them.
+            # Both labels have few values, so clients cannot create an unbounded number of series.
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.requests.labels(route, method, status).inc()

@@ -1,4 +1,4 @@
-"""The Keras model of a release: stars for pairs of a user and a movie."""
+"""The Keras model of a release, which predicts stars for pairs of a user and a movie."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN_USER: Final = 0
-"""No user of a MovieLens dataset: the model answers with what it expects of a typical user."""
+"""An id that no MovieLens user has: the model predicts the stars of a typical user."""
 _BATCH: Final = 256
 
 
 class StarModel:
-    """Answers in milliseconds: one traced function of one shape, so nothing is compiled later.
+    """Predicts in milliseconds: one function is traced for one shape, so no request compiles.
 
     Args:
-        path: of a release's ``model.keras``; stock Keras loads it in safe mode.
+        path: a release's ``model.keras``; stock Keras loads it in safe mode.
     """
 
     def __init__(self, path: Path) -> None:
-        # TensorFlow takes seconds to import: whoever only draws pages never waits for it.
+        # TensorFlow takes seconds to import: only processes that load a model should wait for it.
         import keras
         import tensorflow as tf
 
@@ -36,7 +36,7 @@ class StarModel:
         self.predict(UNKNOWN_USER, [1])
 
     def predict(self, user_id: int, movie_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Stars, 0.5..5.0, that the user would give each movie, shape (len(movie_ids),)."""
+        """Predicts the stars (0.5..5.0) that a user would give movies, shape (len(movie_ids),)."""
         count = len(movie_ids)
         padded = np.zeros(-(-count // _BATCH) * _BATCH, np.int64)
         padded[:count] = movie_ids

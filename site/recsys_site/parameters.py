@@ -1,4 +1,4 @@
-"""What requests may carry, and what routes are given."""
+"""Request parameters and the dependencies of routes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from recsys_site.answers import MAX_RATINGS
 from recsys_site.releases import Releases
 
 MAX_ID: Final = 2**31 - 1
-"""The largest number that the id columns hold."""
+"""The largest value of the id columns."""
 MAX_TEXT: Final = 100
 _RATING: Final = re.compile(r"([1-9]\d{0,9})-([1-5])(?:\.([05]))?")
 
 
 def _releases(request: Request) -> Releases:
-    found: Releases = request.app.state.releases
-    return found
+    releases: Releases = request.app.state.releases
+    return releases
 
 
-Given = Annotated[Releases, Depends(_releases)]
-"""The site's releases: a route takes ``live`` from it once."""
+InjectedReleases = Annotated[Releases, Depends(_releases)]
+"""Dependency: the site's releases. A route reads ``live`` once per request."""
 
 
 def read_ratings(text: str) -> list[tuple[int, float]]:
-    """Reads ``1-4.5_50-3``: movie 1 got 4.5 stars, movie 50 got 3.
+    """Parses ``1-4.5_50-3``: movie 1 has 4.5 stars, movie 50 has 3.
 
-    What is not a rating is passed over, and of two ratings of one movie the later holds: the text
-    comes from an address that people may have edited.
+    The text comes from a URL that people may have edited, so malformed parts are ignored. If a
+    movie occurs twice, the later rating counts.
     """
     ratings: dict[int, float] = {}
     for part in text.split("_"):
@@ -42,5 +42,5 @@ def read_ratings(text: str) -> list[tuple[int, float]]:
 
 
 def write_ratings(ratings: list[tuple[int, float]]) -> str:
-    """The text that `read_ratings` reads."""
+    """Formats ratings as `read_ratings` parses them."""
     return "_".join(f"{movie}-{stars:g}" for movie, stars in ratings)

@@ -1,4 +1,4 @@
-"""Posters drawn from nothing but a movie's title, year and genres; the same ones every time."""
+"""Posters drawn from a movie's title, year and genres; a movie always gets the same poster."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from recsys_site.catalog import Movie
 WIDTH: Final = 200
 HEIGHT: Final = 300
 _ART: Final = 196
-"""Height of the drawing; the rest is the title's."""
+"""Height of the drawing; the title fills the rest."""
 _MARGIN: Final = 14
 _SIZES: Final = (35, 30, 26, 22, 19, 16.5, 14.5)
 _LETTER: Final = 0.45
-"""Mean width of a letter of the condensed face, in its size."""
+"""Mean width of a letter of the condensed font, as a share of the font size."""
 _NOTE: Final = 90
-"""Where the line with year and genre stands, from the top of the title's part."""
+"""Position of the line with year and genre, from the top of the title area."""
 _ROOM: Final = _NOTE - 14 - _MARGIN
 
 Palette = tuple[str, str, str, str]
-"""Ground, title, and two colours of the drawing."""
+"""Colors of the background, the title, and two of the drawing."""
 _PALETTES: Final[dict[str, Palette]] = {
     "cream": ("#f1e6d0", "#1d1b18", "#d8412f", "#1f4e5f"),
     "night": ("#15202e", "#f3e9d6", "#e8b23a", "#4b86b4"),
@@ -42,7 +42,7 @@ _PALETTES: Final[dict[str, Palette]] = {
 
 
 def poster(movie: Movie) -> Markup:
-    """The poster as an SVG element, hidden from screen readers: the title stands beside it."""
+    """Draws the poster as SVG, hidden from screen readers because the page shows the title too."""
     draw = Random(movie.movie_id)  # noqa: S311 - it draws pictures
     genre = next((name for name in _MOTIFS if name in movie.genres), "")
     motifs, palettes = _MOTIFS.get(genre, ((_halves,), ("cream", "steel")))
@@ -76,7 +76,7 @@ def _lettering(movie: Movie, top: float, ink: str) -> Markup:
 
 
 def _fit(title: str) -> tuple[float, list[str]]:
-    """The largest lettering that holds the title, and its lines."""
+    """Returns the largest font size at which the title fits, and its lines."""
     for size in _SIZES:
         lines = _wrap(title, int((WIDTH - 2 * _MARGIN) / (size * _LETTER)))
         if lines and len(lines) * size * 0.98 <= _ROOM:
@@ -90,7 +90,7 @@ def _fit(title: str) -> tuple[float, list[str]]:
 
 
 def _wrap(text: str, letters: int) -> list[str]:
-    """Lines of at most ``letters``; none where a word is longer."""
+    """Splits text into lines of at most ``letters``; returns none if a word is longer."""
     lines = [""]
     for word in text.split():
         if len(word) > letters:
@@ -119,7 +119,7 @@ def _shape(points: list[tuple[float, float]], fill: str) -> str:
 
 
 def _quarter(x: float, y: float, r: float, turn: int, fill: str) -> str:
-    """A quarter of a disc that fills a square of side ``r``, its centre in one of the corners."""
+    """A quarter of a disc in a square of side ``r``; its center is one of the corners."""
     corners = [(x, y), (x + r, y), (x + r, y + r), (x, y + r)]
     (cx, cy), (ax, ay), (bx, by) = (corners[(turn + k) % 4] for k in (0, 1, 3))
     return f'<path d="M{cx} {cy}L{ax} {ay}A{r} {r} 0 0 1 {bx} {by}Z" fill="{fill}"/>'
@@ -142,9 +142,9 @@ def _smiles(draw: Random, a: str, b: str, ground: str) -> list[str]:
         for column in range(3):
             x, y = 37 + 63 * column, 36 + 62 * row
             turn = draw.choice((0, 0, 180, 90, 270))
-            colour = a if draw.random() < 0.6 else b
+            color = a if draw.random() < 0.6 else b
             parts.append(
-                f'<path d="M{x - 27} {y - 12}A27 27 0 0 0 {x + 27} {y - 12}Z" fill="{colour}" '
+                f'<path d="M{x - 27} {y - 12}A27 27 0 0 0 {x + 27} {y - 12}Z" fill="{color}" '
                 f'transform="rotate({turn} {x} {y})"/>'
             )
     return parts
@@ -171,11 +171,11 @@ def _burst(draw: Random, a: str, b: str, ground: str) -> list[str]:
 def _peaks(draw: Random, a: str, b: str, ground: str) -> list[str]:
     sun = draw.uniform(45, 155)
     parts = [_circle(sun, draw.uniform(48, 70), 30, a)]
-    for colour, low, high in ((b, 70, 110), (a, 115, 140)):
+    for color, low, high in ((b, 70, 110), (a, 115, 140)):
         top = [(0.0, 196.0)] + [
             (40.0 * k - 20, draw.uniform(low, high) + (34 if k % 2 else 0)) for k in range(7)
         ]
-        parts.append(_shape([*top, (240, 196)], colour))
+        parts.append(_shape([*top, (240, 196)], color))
     return [*parts, _shape([(0, 196), (0, 172), (110, 150), (200, 182), (200, 196)], ground)]
 
 
@@ -246,11 +246,11 @@ def _blocks(draw: Random, a: str, b: str, ground: str) -> list[str]:
     parts = []
     for row in range(3):
         for column in range(3):
-            x, y, colour = 10 + 60 * column, 8 + 60 * row, draw.choice((a, b))
+            x, y, color = 10 + 60 * column, 8 + 60 * row, draw.choice((a, b))
             if draw.random() < 0.3:
-                parts.append(_circle(x + 30, y + 30, 30, colour))
+                parts.append(_circle(x + 30, y + 30, 30, color))
             else:
-                parts.append(_quarter(x, y, 60, draw.randrange(4), colour))
+                parts.append(_quarter(x, y, 60, draw.randrange(4), color))
     return parts
 
 
@@ -332,7 +332,7 @@ def _halftone(draw: Random, a: str, b: str, ground: str) -> list[str]:
 
 
 Motif = Callable[[Random, str, str, str], list[str]]
-# The rarer a genre, the more it says: the first that a movie has decides.
+# Ordered from rare to common genres: the first genre that a movie has decides.
 _MOTIFS: Final[dict[str, tuple[tuple[Motif, ...], tuple[str, ...]]]] = {
     "Film-Noir": ((_blinds,), ("ink", "steel")),
     "Western": ((_mesa,), ("sand", "sun")),

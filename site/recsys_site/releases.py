@@ -1,4 +1,4 @@
-"""Keeps the site's release up to date in a thread of its own."""
+"""Keeps the site's release up to date in a separate thread."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from release_reader import Connection, CurrentRelease, ReleaseReader, TornModelE
 log = logging.getLogger(__name__)
 
 State = Literal["ready", "degraded", "starting"]
-# A statement that takes this long would fail its request anyhow.
+# A statement that takes longer would make its request time out.
 _OPTIONS = (
     "-c default_transaction_read_only=on -c statement_timeout=5s "
     "-c idle_in_transaction_session_timeout=10s "
-    # Searches return exactly the order of distances, and go on until enough are found.
+    # Searches return rows in the exact order of distance, and continue until there are enough.
     f"-c hnsw.iterative_scan=strict_order -c hnsw.ef_search={SEARCH_WIDTH}"
 )
 _CONNECT_SECONDS = 3
@@ -36,15 +36,15 @@ _POOL_SECONDS = 2.0
 
 
 class UnavailableError(Exception):
-    """The site cannot answer now; the text may be shown to visitors."""
+    """No release or no database is available; the text may be shown to visitors."""
 
 
 class Releases:
-    """The live release, connections to its tables, and whether all is well.
+    """The live release, connections to its tables, and their state.
 
     Args:
-        settings: where the servers are.
-        metrics: told of every changeover.
+        settings: servers and credentials.
+        metrics: counts changes of release.
     """
 
     def __init__(self, settings: SiteSettings, metrics: Metrics) -> None:
@@ -63,9 +63,9 @@ class Releases:
             min_size=1,
             max_size=settings.connections,
             timeout=_POOL_SECONDS,
-            # Longer, and its growing pauses would outlast the database's absence.
+            # With a longer timeout, the growing pauses between attempts would outlast an outage.
             reconnect_timeout=5,
-            # A connection that the server has closed is replaced before a request meets it.
+            # Replaces a connection that the server has closed before a request gets it.
             check=ConnectionPool.check_connection,
             open=False,
         )
@@ -78,77 +78,78 @@ class Releases:
         self._thread = threading.Thread(target=self._watch, name="releases", daemon=True)
 
     def start(self) -> None:
-        """Begins to look for releases; returns at once."""
+        """Starts to check for releases; returns immediately."""
         self._pool.open(wait=False)
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread and closes all connections."""
+        """Stops the thread and closes all connections."""
         self._stop.set()
         self._thread.join(timeout=5)
         self._pool.close()
 
     @property
-    def at_hand(self) -> Live | None:
-        """The release that answers, if there is one."""
-        return self._reader.at_hand
+    def loaded(self) -> Live | None:
+        """The release in use, or None before the first one is loaded."""
+        return self._reader.loaded
 
     @property
     def live(self) -> Live:
-        """The release to answer with: take it once in a request.
+        """The release in use; read it once per request.
 
         Raises:
-            UnavailableError: none was loaded yet.
+            UnavailableError: no release has been loaded yet.
         """
-        live = self._reader.at_hand
+        live = self._reader.loaded
         if live is None:
             raise UnavailableError(
-                self.problem or "The first release is loading, or none was promoted yet."
+                self.problem or "The first release is loading, or none has been promoted yet."
             )
         return live
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Lends a connection for one request.
+        """Provides a connection for one request.
 
         Raises:
-            UnavailableError: the database does not answer, or has just dropped the release.
+            UnavailableError: the database is unavailable, or has just dropped the release's tables.
         """
         try:
             with self._pool.connection() as conn:
                 yield conn
         except psycopg.errors.UndefinedTable as error:
-            # Promotions came faster than this process could load them.
+            # Releases were promoted and retired faster than this process could load them.
             raise UnavailableError("This release was retired; the next one is loading.") from error
         except psycopg.OperationalError as error:
-            log.warning("the database does not answer: %s", type(error).__name__)
-            raise UnavailableError("The database does not answer.") from error
+            log.warning("the database is not available: %s", type(error).__name__)
+            raise UnavailableError("The database is not available.") from error
 
     @property
     def state(self) -> State:
-        """``ready``; ``degraded`` on the last good release; or ``starting`` without any."""
-        if self._reader.at_hand is None:
+        """``ready``, ``degraded`` (on the last good release), or ``starting`` (no release yet)."""
+        if self._reader.loaded is None:
             return "starting"
         return "degraded" if self._reader.problem else "ready"
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, in words that hold no address and no secret."""
+        """What is wrong, as a text without addresses and secrets; None if nothing is."""
         match self._reader.problem:
             case None:
                 return None
             case psycopg.OperationalError():
-                return "The database does not answer."
+                return "The database is not available."
             case TornModelError():
                 return "The model in the object store is not the one that the database names."
             case BotoCoreError() | ClientError():
-                return "The object store does not answer as expected."
+                return "The object store is not available or lacks a file."
             case other:
                 return f"A new release could not be loaded ({type(other).__name__})."
 
     @contextmanager
     def _connect(self) -> Iterator[Connection]:
-        # Not from the pool: one listens for ever, and loading may take longer than a request.
+        # Not from the pool: one connection listens permanently, and loading may take longer than a
+        # request.
         with psycopg.connect(self._dsn, **self._options) as conn:
             yield conn
 

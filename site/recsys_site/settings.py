@@ -1,4 +1,4 @@
-"""What the site is told, by its environment."""
+"""Settings of the site, read from environment variables."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class SiteSettings(BaseSettings):
-    """Environment: ``RECSYS_SITE_*``, and ``AWS_*`` for the secrets of the object store.
+    """Settings from ``RECSYS_SITE_*``, and from ``AWS_*`` for the object store's credentials.
 
-    The account of ``dsn`` should be a member of the role ``recsys_site``, which may read the
-    releases that were promoted and nothing else.
+    The account of ``dsn`` should be a member of the role ``recsys_site``, which can read only
+    releases that were promoted.
     """
 
-    # What is refused may be a secret, so errors do not repeat it.
+    # A rejected value may be a secret, so errors do not contain it.
     model_config = SettingsConfigDict(
         env_prefix="RECSYS_SITE_",
         env_ignore_empty=True,
@@ -24,7 +24,7 @@ class SiteSettings(BaseSettings):
         frozen=True,
     )
 
-    dsn: SecretStr = Field(description="the vector database, a libpq URI or string")
+    dsn: SecretStr = Field(description="the vector database, as a libpq URI or connection string")
     s3_bucket: str = Field(min_length=3)
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
@@ -33,9 +33,13 @@ class SiteSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     models: Path = Field(
-        default=Path("models"), description="folder of this process where it keeps the model"
+        default=Path("models"), description="folder for the model; no other process may use it"
     )
-    connections: int = Field(default=8, ge=1, le=100, description="to the database, at most")
+    connections: int = Field(
+        default=8, ge=1, le=100, description="maximum number of database connections"
+    )
     poll_seconds: float = Field(
-        default=15, gt=0, description="how often to look for a release that was not announced"
+        default=15,
+        gt=0,
+        description="seconds between checks for a release, in case a notification was missed",
     )

@@ -1,8 +1,8 @@
-"""Photographs the running product for the documentation.
+"""Takes screenshots of the running product for the documentation.
 
-``python -m tests.browser.take_screenshots [FOLDER]`` takes the site, the releases page in Airflow's
-UI and the champion's report, of the stack that ``recsys up`` left running (RECSYS_HOME): in every
-look to FOLDER, or those that the documents show to docs/pictures.
+``python -m tests.browser.take_screenshots [FOLDER]`` opens the site, the releases page in
+Airflow's UI and the champion's report, on the stack that ``recsys up`` started (RECSYS_HOME). It
+saves every page in every look to FOLDER, or to docs/pictures those that the documents show.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SITE_PAGES: Final = {
     "home": "/",
     "movie": "/movies/1",
     "user": "/users/1",
-    "newcomer": "/newcomer?r=1-5_50-2_260-4",
+    "cold-start": "/newcomer?r=1-5_50-2_260-4",
 }
 _SHOWN: Final = frozenset(
     {
@@ -49,10 +49,10 @@ _LOOKS: Final[dict[str, dict[str, Any]]] = {
 
 
 def take(home: Home, folder: Path) -> list[Path]:
-    """Writes ``<what>-<look>.png`` for every page and look; returns the files."""
+    """Writes ``<page>-<look>.png`` for every page and look; returns the files."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        raise SystemExit("no chromium here: apt-get install chromium")
+        raise SystemExit("chromium is not installed: apt-get install chromium")
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     with sync_playwright() as playwright:
@@ -98,7 +98,7 @@ def _report(home: Home, folder: Path) -> Path:
     with services.connect() as conn:
         champion = ledger.champion(conn)
     if champion is None:
-        raise SystemExit("nothing was promoted yet: recsys run")
+        raise SystemExit("no release has been promoted yet: run `recsys run`")
     return save(services, champion.release_id, folder / "report.html", again=False)
 
 

@@ -1,4 +1,4 @@
-"""The reference site as visitors use it: by mouse, by keyboard, on a phone, in the dark."""
+"""The reference site in a browser: with mouse, keyboard, phone size and dark colors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 class ModelsFromFiles(RealReleases):
-    """Releases whose models the site's environment made: this one has no Keras."""
+    """Releases with models made in the site's environment, because this one has no Keras."""
 
     folder: Path
 
@@ -43,7 +43,7 @@ class ModelsFromFiles(RealReleases):
 
 @dataclass
 class Served:
-    """A running site and the releases that it may be given."""
+    """A running site and the releases that can be promoted."""
 
     url: str
     releases: dict[int, str]
@@ -58,7 +58,7 @@ def site(
     browser: object,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
-    """The site as the one-machine stack runs it, answering with release 1."""
+    """The site as the one-machine stack runs it, with release 1."""
     server = Site(postgres_server.home, repository / "site")
     if not server.python.exists():
         pytest.skip("the site's environment is not set up: make setup")
@@ -94,10 +94,12 @@ def site(
 def page(site: Served, open_page: Any) -> Iterator[Page]:
     opened = open_page(base_url=site.url)
     yield opened.page
-    assert opened.hosts <= {urlsplit(site.url).netloc}, "something was fetched from elsewhere"
+    assert opened.hosts <= {urlsplit(site.url).netloc}, (
+        "the page loaded something from another host"
+    )
 
 
-def test_from_the_search_to_a_movie_and_on_to_one_like_it(page):
+def test_search_opens_a_movie_and_its_similar_movies(page):
     page.goto("/")
     page.get_by_label("Search movies by title").fill("movie 7")
     page.get_by_role("button", name="Search").click()
@@ -107,52 +109,52 @@ def test_from_the_search_to_a_movie_and_on_to_one_like_it(page):
     expect(similar).to_have_count(12)
     query = page.get_by_label("SQL")
     expect(query).to_be_hidden()
-    page.get_by_text("The query that found them").click()
+    page.get_by_text("Show the SQL query").click()
     expect(query).to_contain_text("order by vector <=> (select vector")
     name = similar.first.locator(".name").inner_text()
     similar.first.get_by_role("link").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
 
 
-def test_a_viewer_gets_a_programme_with_reasons(page):
+def test_a_user_gets_recommendations(page):
     page.goto("/")
     page.get_by_label(re.compile("number")).fill("3")
     page.get_by_role("button", name="Recommend").click()
     expect(page).to_have_url(re.compile("/users/3$"))
-    listed = page.get_by_role("region", name="Recommendations").get_by_role("listitem")
-    expect(listed).to_have_count(12)
-    expect(listed.first).to_contain_text("of 5 stars")
+    items = page.get_by_role("region", name="Recommendations").get_by_role("listitem")
+    expect(items).to_have_count(12)
+    expect(items.first).to_contain_text("of 5 stars")
 
 
-def test_a_newcomer_rates_gets_a_programme_and_takes_a_rating_back(page):
+def test_a_new_visitor_rates_movies_and_removes_a_rating(page):
     page.goto("/newcomer")
     rated = page.get_by_role("group", name="The Movie 3 of 1")
     rated.get_by_label("5 stars").click()
     expect(rated.get_by_label("5 stars")).to_be_checked()
     page.get_by_role("group", name="The Movie 4 of 1").get_by_label("1 star").click()
-    page.get_by_role("button", name="Show my programme").click()
+    page.get_by_role("button", name="Show my recommendations").click()
     expect(page).to_have_url(re.compile(r"r=3-5_4-1$"))
-    expect(page.get_by_role("heading", level=1)).to_have_text("Your programme")
-    listed = page.get_by_role("region", name="Recommendations").get_by_role("listitem")
-    expect(listed).to_have_count(12)
-    before = listed.all_inner_texts()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your recommendations")
+    items = page.get_by_role("region", name="Recommendations").get_by_role("listitem")
+    expect(items).to_have_count(12)
+    before = items.all_inner_texts()
     page.get_by_role("link", name="Remove your rating of The Movie 3 of 1").click()
     expect(page).to_have_url(re.compile(r"r=4-1$"))
-    assert listed.all_inner_texts() != before
+    assert items.all_inner_texts() != before
 
 
-def test_all_of_it_works_by_keyboard(page):
+def test_the_site_works_by_keyboard(page):
     page.goto("/movies/7")
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to the movies")
     expect(skip).to_be_focused()
-    assert skip.bounding_box()["y"] >= 0, "it shows while it has the focus"
+    assert skip.bounding_box()["y"] >= 0, "the link is visible while it has the focus"
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="I love it: what else?")).to_be_focused()
+    expect(page.get_by_role("link", name="I love it. What else is there?")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Your programme")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your recommendations")
     page.get_by_label("Find a movie to rate").focus()
     page.keyboard.type("movie 9")
     page.keyboard.press("Enter")
@@ -165,7 +167,7 @@ def test_all_of_it_works_by_keyboard(page):
     expect(page).to_have_url(re.compile(r"r=7-5_9-3$"))
 
 
-def test_the_focus_can_be_seen_wherever_it_is(page):
+def test_the_focus_is_always_visible(page):
     page.goto("/users/3")
     for _ in range(25):
         page.keyboard.press("Tab")
@@ -175,7 +177,7 @@ def test_the_focus_can_be_seen_wherever_it_is(page):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_nothing_stands_in_the_way_of_assistive_technology(site, open_page, look):
+def test_pages_are_accessible(site, open_page, look):
     opened = open_page(base_url=site.url, **LOOKS[look])
     for path in PATHS:
         opened.page.goto(path)
@@ -183,34 +185,34 @@ def test_nothing_stands_in_the_way_of_assistive_technology(site, open_page, look
         assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
 
 
-def test_a_page_that_is_not_there_is_accessible_too(site, open_page):
+def test_the_page_for_an_unknown_address_is_accessible(site, open_page):
     opened = open_page(base_url=site.url)
     opened.page.goto("/movies/99999")
-    expect(opened.page.get_by_role("heading", level=1)).to_have_text("Not on the reel")
+    expect(opened.page.get_by_role("heading", level=1)).to_have_text("Page not found")
     opened.accessible()
-    assert len(opened.complaints) == 1, "only the 404 itself"
+    assert len(opened.complaints) == 1, "only the 404 response itself"
     opened.complaints.clear()
 
 
-def test_the_site_is_whole_without_scripts(site, open_page):
+def test_the_site_works_without_javascript(site, open_page):
     page = open_page(base_url=site.url, java_script_enabled=False).page
     page.goto("/newcomer")
     page.get_by_role("group", name="The Movie 3 of 1").get_by_label("5 stars").click()
-    page.get_by_role("button", name="Show my programme").click()
+    page.get_by_role("button", name="Show my recommendations").click()
     expect(page.get_by_role("region", name="Recommendations")).to_be_visible()
 
 
-def test_an_open_page_tells_of_a_promotion_and_shows_the_new_release(site, open_page):
+def test_an_open_page_announces_a_promotion_and_shows_the_new_release(site, open_page):
     opened = open_page(base_url=site.url)
     page = opened.page
     page.goto("/movies/7")
     expect(page.locator("#release")).to_contain_text(site.releases[1])
     try:
         site.promote(2)
-        # Sooner than the page would look by itself: as when its tab is opened again.
+        # Triggers the check that runs when a tab becomes visible, instead of waiting for the timer.
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         news = page.get_by_role("status")
-        expect(news).to_contain_text(f"Release {site.releases[2]} has just taken over")
+        expect(news).to_contain_text(f"Release {site.releases[2]} is now in use")
         expect(page.get_by_role("heading", level=1)).to_have_text("The Movie 7 of 1")
         opened.accessible()
         news.get_by_role("link").click()

@@ -1,4 +1,4 @@
-"""Real servers, releases with a real Keras model, and the site as the account that it has."""
+"""Real servers, releases with a real Keras model, and the site with its own database account."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 @dataclass
 class Site:
-    """A running site with its servers."""
+    """A running site and its servers."""
 
     url: str
     client: HttpSession
@@ -53,7 +53,7 @@ class Site:
         return self.client.get(path, params=parameters or None)
 
     def promote(self, number: int) -> str:
-        """Makes a release the champion, without waiting for the site."""
+        """Promotes a release, without waiting until the site uses it."""
         release_id = next((r for r, n in self.numbers.items() if n == number), None)
         if release_id is None:
             release_id = self.releases.candidate(number)
@@ -69,13 +69,13 @@ class Site:
 def wait_for(done: Callable[[], bool], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, f"the condition was not met within {seconds} s"
         time.sleep(0.02)
 
 
 @contextmanager
 def running_site(postgres: Postgres, s3: S3, **changed: Any) -> Iterator[Site]:
-    """A site in a thread of this process, on a database and a bucket of its own."""
+    """Runs a site in a thread of this process, with its own database and bucket."""
     with (
         shared.fresh_database(postgres) as dsn,
         shared.fresh_bucket(s3) as s3_settings,
@@ -107,7 +107,7 @@ def running_site(postgres: Postgres, s3: S3, **changed: Any) -> Iterator[Site]:
 
 
 def site_dsn(dsn: str) -> SecretStr:
-    """The account that an administrator gives the site."""
+    """Creates the site's account as an administrator would; returns its DSN."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(
             "do $$ begin create role recsys_site nologin; "
@@ -123,7 +123,7 @@ def site_dsn(dsn: str) -> SecretStr:
 
 @pytest.fixture(scope="session")
 def site(postgres_server: Postgres, s3_server: S3) -> Iterator[Site]:
-    """A site that answers with release number 1; tests leave it as it is."""
+    """A site that uses release number 1; tests must not promote another one."""
     with running_site(postgres_server, s3_server) as running:
         release_id = running.promote(1)
         wait_for(lambda: running.answers_with(release_id))

@@ -1,4 +1,4 @@
-"""Releases with a real Keras model and titles, which all tell their number."""
+"""Releases with a real Keras model and real titles, all different for each release number."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ HOSTILE = '<script>alert("1")</script> & %s {{ 7 * 7 }}'
 
 
 class RealReleases(Releases):
-    """Releases whose titles, stars and vectors all tell their number."""
+    """Releases whose titles, stars and vectors depend on their number."""
 
     MOVIES = 60
     USERS = 12
     UNRATED = 61
-    """A movie of the catalog that has no vector."""
+    """A movie of the catalog without a vector."""
 
     def candidate(self, number: int) -> str:
         movies = range(1, self.MOVIES + 2)
@@ -45,18 +45,22 @@ class RealReleases(Releases):
         self.services.store.put_bytes(key, data.getvalue())
         return super().candidate(number)
 
+    def histories(self, users: int) -> list[list[int]]:
+        """Movie 1 and four others, different for each user: a map can be learned from them."""
+        return [[1, *(2 + 4 * user + place for place in range(4))] for user in range(users)]
+
     def model_bytes(self, number: int) -> bytes:
         return keras_model(number, self.MOVIES)
 
     @staticmethod
     def stars(number: int) -> float:
-        """What the model of a release gives movie 1; each further movie gets 0.01 more."""
+        """The model's prediction for movie 1; each further movie gets 0.01 more."""
         return 1.0 + 0.25 * number
 
 
 @functools.cache
 def keras_model(number: int, movies: int) -> bytes:
-    """A small model of stock layers, as a file; needs an environment that has Keras."""
+    """A small model of stock layers as file content; needs an environment with Keras."""
     import keras
 
     users = keras.Input((), dtype="int64", name="userId")

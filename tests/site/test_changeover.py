@@ -1,4 +1,4 @@
-"""The site through promotions, rollbacks, broken releases and servers that are away."""
+"""The site during promotions, rollbacks, broken releases and outages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.site.conftest import running_site, wait_for
 from tests.site.real_releases import RealReleases
 
 ASKED = ("/api/movies/7/similar", "/api/users/3/recommendations", "/movies/7", "/users/3")
-NEWCOMER = {"ratings": [{"movie_id": 5, "stars": 5}]}
+COLD_START = {"ratings": [{"movie_id": 5, "stars": 5}]}
 READERS = 4
 
 
@@ -33,7 +33,7 @@ def own_site(postgres_server, s3_server):
 
 
 class Reader(threading.Thread):
-    """Asks all the time; keeps what was answered, by release, and what went wrong."""
+    """Sends requests continuously; records responses by release, and errors."""
 
     def __init__(self, url: str, stop: threading.Event) -> None:
         super().__init__()
@@ -46,10 +46,10 @@ class Reader(threading.Thread):
         with HttpSession(self.url) as client:
             while not self.stop.is_set():
                 for path in ASKED:
-                    self.keep(path, client.get(path))
-                self.keep("newcomer", client.post("/api/recommendations", json=NEWCOMER))
+                    self.record(path, client.get(path))
+                self.record("cold start", client.post("/api/recommendations", json=COLD_START))
 
-    def keep(self, path: str, answer: requests.Response) -> None:
+    def record(self, path: str, answer: requests.Response) -> None:
         self.requests += 1
         if answer.status_code != 200:
             self.wrong.append(f"{path}: {answer.status_code} {answer.text[:200]}")
@@ -62,7 +62,7 @@ class Reader(threading.Thread):
         self.answers.setdefault((path, release), set()).add(answer.text)
 
 
-def test_promotions_under_readers_cause_no_error_and_mix_no_pair(own_site, record_property):
+def test_promotions_under_load_cause_no_error_and_no_mixed_pair(own_site, record_property):
     site = own_site
     first = site.promote(1)
     wait_for(lambda: site.answers_with(first))
@@ -88,7 +88,7 @@ def test_promotions_under_readers_cause_no_error_and_mix_no_pair(own_site, recor
     releases = {release for _, release in answers}
     assert releases == set(site.numbers)
     for (path, release), texts in answers.items():
-        # The time of promotion is the one thing that changes when a release comes back.
+        # Only the time of promotion changes when a release is promoted again.
         assert len({_without_time(text) for text in texts}) == 1, f"{path} of {release} varies"
         [text, *_] = texts
         number = site.numbers[release]
@@ -105,7 +105,7 @@ def _without_time(text: str) -> str:
     return before + after.partition("</time>")[2]
 
 
-def test_stars_and_vectors_are_of_the_release_that_is_named(own_site):
+def test_stars_and_vectors_belong_to_the_release_in_the_response(own_site):
     site = own_site
     for number in (1, 2):
         release_id = site.promote(number)
@@ -119,19 +119,19 @@ def test_stars_and_vectors_are_of_the_release_that_is_named(own_site):
             assert one["stars"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_before_the_first_release_the_site_says_so_and_then_takes_it_up(own_site):
+def test_the_site_is_unavailable_until_the_first_release_is_promoted(own_site):
     site = own_site
     for path, status in (("/", 503), ("/api/release", 503), ("/readyz", 503), ("/healthz", 200)):
         answer = site.get(path)
         assert answer.status_code == status, path
-    assert "Intermission" in site.get("/").text
+    assert "Back in a moment" in site.get("/").text
     assert site.get("/").headers["retry-after"] == "5"
     release_id = site.promote(1)
     wait_for(lambda: site.answers_with(release_id))
     assert site.get("/").status_code == 200
 
 
-def test_a_release_that_cannot_be_loaded_leaves_the_last_good_one_answering(own_site):
+def test_the_last_good_release_stays_in_use_if_the_next_cannot_be_loaded(own_site):
     site = own_site
     first = site.promote(1)
     wait_for(lambda: site.answers_with(first))
@@ -145,7 +145,7 @@ def test_a_release_that_cannot_be_loaded_leaves_the_last_good_one_answering(own_
     said = site.get("/readyz")
     assert said.status_code == 200
     assert said.json()["release_id"] == first
-    assert said.json()["problem"] == "The object store does not answer as expected."
+    assert said.json()["problem"] == "The object store is not available or lacks a file."
     assert site.get("/movies/7").status_code == 200
     assert "Degraded" in site.get("/release").text
     assert "recsys_site_degraded 1.0" in site.get("/metrics").text
@@ -154,15 +154,15 @@ def test_a_release_that_cannot_be_loaded_leaves_the_last_good_one_answering(own_
     assert site.get("/readyz").json()["status"] == "ready"
 
 
-def test_a_database_that_is_away_gives_clear_pages_and_comes_back(own_site, postgres_server):
+def test_a_database_outage_shows_a_clear_page_and_ends(own_site, postgres_server):
     site = own_site
     release_id = site.promote(1)
     wait_for(lambda: site.answers_with(release_id))
-    with away(postgres_server):
+    with outage(postgres_server):
         statuses = Counter(site.get(path).status_code for path in ASKED)
         assert statuses == {503: len(ASKED)}
         page = site.get("/movies/7").text
-        assert "The database does not answer." in page
+        assert "The database is not available." in page
         assert "127.0.0.1" not in page
         assert site.get("/search?q=movie").status_code == 200, "titles are in memory"
         wait_for(lambda: site.get("/readyz").json()["status"] == "degraded")
@@ -174,7 +174,7 @@ def test_a_database_that_is_away_gives_clear_pages_and_comes_back(own_site, post
 
 
 @contextmanager
-def away(server: Postgres) -> Iterator[None]:
+def outage(server: Postgres) -> Iterator[None]:
     with server.home.lock():
         server.stop()
     try:
@@ -184,12 +184,12 @@ def away(server: Postgres) -> Iterator[None]:
             server.start()
 
 
-def test_no_secret_is_shown_or_logged(own_site, caplog):
+def test_secrets_are_neither_shown_nor_logged(own_site, caplog):
     settings = SiteSettings(
         dsn="postgresql://u:hunter2@127.0.0.1:1/x",
         s3_bucket="abc",
         access_key="k",
-        secret_key="hunter2",  # noqa: S106 - the secret that must not show
+        secret_key="hunter2",  # noqa: S106 - the secret that must not appear
     )
     assert "hunter2" not in repr(settings)
     releases = SiteReleases(settings, Metrics())

@@ -1,4 +1,4 @@
-"""What the dashboard and the alert rules ask of the site is in its registry."""
+"""The dashboard and the alert rules use only metrics that the site has."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _MONITORING = Path(__file__).resolve().parents[2] / "docker" / "monitoring"
 _SELECTOR = re.compile(r"\b(recsys_site_[a-z0-9_]+)(?:\{([^}]*)\})?")
 
 
-def offered() -> dict[str, set[str]]:
-    """Names of samples, and the labels of each, as Prometheus will see them."""
+def exported_metrics() -> dict[str, set[str]]:
+    """Sample names as Prometheus sees them, with the labels of each."""
     found: dict[str, set[str]] = {}
     for collector in set(Metrics().registry._collector_to_names):
         for family in collector.describe():
@@ -23,20 +23,20 @@ def offered() -> dict[str, set[str]]:
     return found
 
 
-def test_every_metric_and_label_that_is_asked_for_is_offered():
-    offer = offered()
-    asked = [
+def test_every_metric_and_label_in_use_exists():
+    metrics = exported_metrics()
+    used = [
         match
         for file in ("rules/recsys.yaml", "grafana/dashboards/recsys.json")
         for match in _SELECTOR.findall((_MONITORING / file).read_text().replace('\\"', '"'))
     ]
-    assert asked
-    for name, selector in asked:
-        assert name in offer, name
-        assert set(re.findall(r"([a-z_]+)\s*[=!]", selector)) <= offer[name], name
+    assert used
+    for name, selector in used:
+        assert name in metrics, name
+        assert set(re.findall(r"([a-z_]+)\s*[=!]", selector)) <= metrics[name], name
 
 
-def test_every_metric_that_is_offered_is_shown_or_watched():
+def test_every_metric_is_in_a_dashboard_or_an_alert_rule():
     text = "".join(
         (_MONITORING / file).read_text()
         for file in ("rules/recsys.yaml", "grafana/dashboards/recsys.json")

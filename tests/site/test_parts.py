@@ -1,4 +1,4 @@
-"""The parts of the site that need no server: titles, search, addresses, posters, newcomers."""
+"""The parts of the site that need no server: titles, search, URLs, posters, cold start."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_site.catalog import Catalog, Movie, _title
-from recsys_site.cold_start import NEUTRAL_STARS, Audience, newcomer_vector
+from recsys_site.catalog import Catalog, Movie, readable_title
+from recsys_site.cold_start import NEUTRAL_STARS, ColdStartMap
 from recsys_site.parameters import MAX_ID, MAX_RATINGS, read_ratings, write_ratings
 from recsys_site.posters import poster
 
@@ -42,8 +42,8 @@ CATALOG = Catalog(MOVIES, {7: 9, 6: 1})
         ("", ""),
     ],
 )
-def test_titles_are_shown_as_people_write_them(stored, shown):
-    assert _title(stored) == shown
+def test_titles_are_shown_in_reading_order(stored, shown):
+    assert readable_title(stored) == shown
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_titles_are_shown_as_people_write_them(stored, shown):
         ("\0';--", []),
     ],
 )
-def test_search_finds_words_best_match_first(text, found):
+def test_search_ranks_the_best_match_first(text, found):
     assert [movie.movie_id for movie in CATALOG.search(text, 10)] == found
 
 
-def test_the_best_known_come_first():
-    assert [movie.movie_id for movie in CATALOG.best_known(2)] == [7, 6]
+def test_the_most_rated_movies_come_first():
+    assert [movie.movie_id for movie in CATALOG.most_rated(2)] == [7, 6]
 
 
 @given(st.text(max_size=120))
-def test_any_text_can_be_searched_for(text):
+def test_search_accepts_any_text(text):
     assert len(CATALOG.search(text, 3)) <= 3
 
 
@@ -78,12 +78,12 @@ def test_any_text_can_be_searched_for(text):
         st.integers(1, MAX_ID), st.integers(2, 10).map(lambda n: n / 2), max_size=MAX_RATINGS
     )
 )
-def test_ratings_survive_the_address(ratings):
+def test_ratings_survive_the_round_trip_through_the_url(ratings):
     assert read_ratings(write_ratings(list(ratings.items()))) == list(ratings.items())
 
 
 @given(st.text(alphabet="0123456789-._x", max_size=300))
-def test_an_edited_address_yields_only_ratings(text):
+def test_an_edited_url_yields_only_valid_ratings(text):
     ratings = read_ratings(text)
     assert len(ratings) <= MAX_RATINGS
     assert all(1 <= movie <= MAX_ID and 1 <= stars <= 5 for movie, stars in ratings)
@@ -96,18 +96,18 @@ def test_an_edited_address_yields_only_ratings(text):
     st.none() | st.integers(-5, 3000),
     st.lists(st.sampled_from(["Drama", "Sci-Fi", "War", "Horror", "<b>", "IMAX"]), max_size=3),
 )
-def test_any_movie_has_a_poster_that_is_well_formed_and_stays_the_same(number, title, year, genres):
+def test_every_movie_has_a_well_formed_deterministic_poster(number, title, year, genres):
     movie = Movie(number, title, year, tuple(genres))
     drawn = poster(movie)
     assert drawn == poster(movie)
     if all(letter.isprintable() or letter.isspace() for letter in title):
-        parsed = ET.fromstring(drawn)  # noqa: S314 - our own drawing
+        parsed = ET.fromstring(drawn)  # noqa: S314 - drawn by the code under test
         lines = [text.text or "" for text in parsed.iter("text")]
         assert len(drawn) < 12_000
         assert "".join("".join(lines[:-1]).split()).startswith("".join(title.split())[:1])
 
 
-def test_the_site_needs_nothing_of_the_pipeline_and_no_model_to_start():
+def test_the_site_starts_without_the_pipeline_and_without_keras():
     blocked = "import sys; sys.modules.update(recsys=None, keras=None, tensorflow=None)"
     folder = Path(__file__).resolve().parents[2] / "site"
     subprocess.run(
@@ -118,7 +118,7 @@ def test_the_site_needs_nothing_of_the_pipeline_and_no_model_to_start():
     )
 
 
-def test_every_genre_draws_another_picture():
+def test_every_genre_has_its_own_drawing():
     genres = ["Film-Noir", "Western", "Musical", "War", "Documentary", "Animation", "Horror",
               "Sci-Fi", "Mystery", "Fantasy", "Children", "Crime", "Thriller", "Adventure",
               "Romance", "Action", "Comedy", "Drama"]  # fmt: skip
@@ -128,42 +128,44 @@ def test_every_genre_draws_another_picture():
 
 @pytest.fixture(scope="module")
 def crowd():
+    """500 users with a taste in 3 dimensions, who rated their 30 best of 200 movies."""
     rng = np.random.default_rng(0)
     taste = rng.normal(size=(500, 3)).astype(np.float32)
     users = np.hstack([taste, np.ones((500, 1)), np.zeros((500, 1))]).astype(np.float32)
     movies = rng.normal(size=(200, 5)).astype(np.float32)
-    return Audience.of(users), users, movies
+    best = np.argsort(-(taste @ movies[:, :3].T), axis=1)[:, :30]
+    return ColdStartMap.learn(users, movies[best].mean(axis=1)), users, movies
 
 
-def test_nothing_rated_gives_the_mean_user(crowd):
-    audience, users, movies = crowd
-    vector = newcomer_vector(audience, movies[:0], np.zeros(0, np.float32))
+def test_no_ratings_give_the_mean_user(crowd):
+    learned, users, movies = crowd
+    vector = learned.user_vector(movies[:0], np.zeros(0, np.float32))
     assert vector == pytest.approx(users.mean(axis=0), abs=1e-5)
 
 
-def test_dimensions_that_all_users_share_are_kept(crowd):
-    audience, _, movies = crowd
-    vector = newcomer_vector(audience, movies[:4], np.array([5, 1, 5, 2], np.float32))
+def test_the_bias_and_the_filler_are_kept(crowd):
+    learned, _, movies = crowd
+    vector = learned.user_vector(movies[:4], np.array([5, 1, 5, 2], np.float32))
     assert vector[3:] == pytest.approx([1, 0], abs=1e-5)
 
 
 def test_a_liked_movie_scores_higher_and_a_disliked_one_lower_than_for_the_mean_user(crowd):
-    audience, _, movies = crowd
+    learned, users, movies = crowd
     for movie in movies[:20]:
-        usual = movie @ audience.mean
+        usual = movie @ users.mean(axis=0)
         for stars, sign in ((5.0, 1), (1.0, -1), (NEUTRAL_STARS, 0)):
-            vector = newcomer_vector(audience, movie[None], np.array([stars], np.float32))
+            vector = learned.user_vector(movie[None], np.array([stars], np.float32))
             moved = float(movie @ vector - usual)
             assert moved == pytest.approx(0, abs=1e-4) if sign == 0 else moved * sign > 0
 
 
-def test_ratings_recover_the_taste_that_gave_them(crowd):
-    audience, users, movies = crowd
-    hits = []
+def test_ratings_recover_the_taste_behind_them(crowd):
+    learned, users, movies = crowd
+    correlations = []
     for user in users[:40]:
         scores = movies @ user
-        usual, spread = movies @ audience.mean, np.sqrt((movies[:, :3] ** 2).sum(axis=1))
+        usual, spread = movies @ users.mean(axis=0), np.sqrt((movies[:, :3] ** 2).sum(axis=1))
         stars = np.clip(NEUTRAL_STARS + (scores - usual) / spread, 0.5, 5).astype(np.float32)
-        vector = newcomer_vector(audience, movies[:40], stars[:40])
-        hits.append(np.corrcoef(movies[40:] @ vector, scores[40:])[0, 1])
-    assert np.mean(hits) > 0.9
+        vector = learned.user_vector(movies[:40], stars[:40])
+        correlations.append(np.corrcoef(movies[40:] @ vector, scores[40:])[0, 1])
+    assert np.mean(correlations) > 0.9

@@ -1,11 +1,11 @@
-// Pages are whole without this. It tells an open page that another release answers now.
+// Optional: tells visitors with an open page that the site uses a new release.
 "use strict";
 
 const PAUSE_MS = 10000;
 const shown = document.getElementById("release")?.dataset.release;
 const news = document.getElementById("news");
 
-async function look() {
+async function checkRelease() {
   if (document.hidden) return;
   let answer;
   try {
@@ -13,21 +13,21 @@ async function look() {
     if (!answer.ok) return;
     answer = await answer.json();
   } catch {
-    return; // The next look may get through.
+    return; // The next check may succeed.
   }
   if (answer.release_id === shown || news.dataset.release === answer.release_id) return;
   news.dataset.release = answer.release_id;
   const link = document.createElement("a");
   link.href = location.href;
-  link.textContent = "Show what it recommends";
+  link.textContent = "Show the new recommendations";
   link.addEventListener("click", (event) => {
     event.preventDefault();
     location.reload();
   });
-  news.replaceChildren(`Release ${answer.release_id} has just taken over. `, link);
+  news.replaceChildren(`Release ${answer.release_id} is now in use. `, link);
 }
 
 if (shown) {
-  setInterval(look, PAUSE_MS);
-  document.addEventListener("visibilitychange", look);
+  setInterval(checkRelease, PAUSE_MS);
+  document.addEventListener("visibilitychange", checkRelease);
 }

@@ -1,4 +1,4 @@
-"""The site's reader, logged in as the site."""
+"""The release reader, with the role of the site."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import boto3
 import psycopg
 import pytest
 
-from recsys.contract import MODEL_FILE, release_key
+from recsys.contract import MODEL_FILE, PUBLIC_TABLES, release_key
 from recsys.releases import promote_release, roll_back
 from release_reader import ReleaseReader, TornModelError
 from tests.actors import an_actor
@@ -41,26 +41,27 @@ def promote(services, release_id: str) -> None:
     promote_release(services, release_id, actor=an_actor())
 
 
-def test_a_reader_before_the_first_promotion_says_so(services, releases, reader):
+def test_raises_before_the_first_promotion(services, releases, reader):
     releases.begin(1)
-    with pytest.raises(LookupError, match="no release was promoted yet"):
+    with pytest.raises(LookupError, match="no release has been promoted yet"):
         _ = reader.live
 
 
-def test_model_and_tables_are_of_one_release_and_change_together(services, releases, reader):
+def test_model_and_tables_belong_to_one_release_and_change_together(services, releases, reader):
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
-    held = reader.live
-    assert (held.release_id, held.model) == (first, releases.model_bytes(1))
+    before = reader.live
+    assert (before.release_id, before.model) == (first, releases.model_bytes(1))
     promote(services, second)
-    assert reader.live is held, "nothing changes but by refresh"
+    assert reader.live is before, "only refresh changes it"
     assert reader.refresh()
     assert not reader.refresh()
     assert (reader.live.release_id, reader.live.model) == (second, releases.model_bytes(2))
     with psycopg.connect(services.postgres.dsn.get_secret_value()) as conn:
         conn.execute("set role recsys_site")
-        for release in (held, reader.live):
-            for table in (release.movie_vectors, release.user_towers, release.movie_towers):
+        for release in (before, reader.live):
+            assert set(release.tables) == {table.name for table in PUBLIC_TABLES}
+            for table in release.tables.values():
                 assert conn.execute(f"select 1 from {table} limit 1").fetchone() == (1,)
 
 
@@ -71,18 +72,18 @@ def test_only_the_model_in_use_is_kept_on_disk(services, releases, reader, tmp_p
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [releases.model_bytes(3)]
 
 
-def test_a_torn_model_is_refused_and_the_release_before_goes_on(services, releases, reader):
+def test_rejects_a_damaged_model_and_keeps_the_previous_release(services, releases, reader):
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
     assert reader.refresh()
     promote(services, second)
-    services.store.put_bytes(release_key(second, MODEL_FILE), b"torn")
+    services.store.put_bytes(release_key(second, MODEL_FILE), b"damaged")
     with pytest.raises(TornModelError, match="expected"):
         reader.refresh()
     assert reader.live.release_id == first
 
 
-def test_a_watching_reader_hears_of_a_promotion_at_once(services, releases, reader):
+def test_watch_loads_a_promoted_release_at_once(services, releases, reader):
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
     stop = threading.Event()
@@ -96,15 +97,15 @@ def test_a_watching_reader_hears_of_a_promotion_at_once(services, releases, read
         _wait_for(reader, first)
     finally:
         stop.set()
-        # A last promotion wakes the watcher, whose interval would be a minute.
+        # A last promotion wakes the watcher, which would otherwise wait a minute.
         promote(services, second)
         watcher.join(timeout=30)
     assert not watcher.is_alive()
 
 
 def _wait_for(reader: ReleaseReader[bytes], release_id: str) -> None:
-    """Far sooner than the interval at which the reader would look by itself."""
+    """Waits much less than the interval of the watcher."""
     end = time.monotonic() + 20
     while reader.live.release_id != release_id:
-        assert time.monotonic() < end, "the announcement was not heard"
+        assert time.monotonic() < end, "the notification was not received"
         time.sleep(0.02)

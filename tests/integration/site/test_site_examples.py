@@ -1,4 +1,4 @@
-"""The code in docs/site-developer.md, run as it stands there against a release that is served."""
+"""Runs the code in docs/site-developer.md against a promoted release."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def blocks(repository: Path, language: str) -> list[str]:
     return found
 
 
-def test_the_queries_answer(services: Services, repository: Path) -> None:
+def test_the_queries_run(services: Services, repository: Path) -> None:
     statements = [
         statement
         for block in blocks(repository, "sql")
@@ -43,8 +43,8 @@ def test_the_queries_answer(services: Services, repository: Path) -> None:
     assert len(statements) == 3
     with services.connect() as conn:
         conn.execute("set search_path to default")
-        neighbours, recommended, current = (conn.execute(s).fetchall() for s in statements)
-    assert len(neighbours) == 10
+        neighbors, recommended, current = (conn.execute(s).fetchall() for s in statements)
+    assert len(neighbors) == 10
     assert len(recommended) == 10
     assert 1 not in {movie for movie, _ in recommended}, "user 1 has seen movie 1"
     scores = [score for _, score in recommended]
@@ -52,13 +52,13 @@ def test_the_queries_answer(services: Services, repository: Path) -> None:
     assert len(current) == 1
 
 
-def test_the_exact_pair_is_read_as_shown(services: Services, repository: Path) -> None:
+def test_the_code_for_the_matching_pair_runs(services: Services, repository: Path) -> None:
     [code] = blocks(repository, "python")
     s3 = services.s3
     assert s3.access_key is not None
     assert s3.secret_key is not None
     done = subprocess.run(
-        [sys.executable, "-c", code + "\nprint(release_id, len(neighbours), len(model))"],
+        [sys.executable, "-c", code + "\nprint(release_id, len(neighbors), len(model))"],
         env={
             "PATH": os.environ["PATH"],
             "RECSYS_PG_DSN": services.postgres.dsn.get_secret_value(),
@@ -73,7 +73,7 @@ def test_the_exact_pair_is_read_as_shown(services: Services, repository: Path) -
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    release_id, neighbours, size = done.stdout.split()
+    release_id, neighbors, size = done.stdout.split()
     releases = Releases(services)
     assert release_id == releases.build(1).release_id
-    assert (int(neighbours), int(size)) == (5, len(releases.model_bytes(1)))
+    assert (int(neighbors), int(size)) == (5, len(releases.model_bytes(1)))
