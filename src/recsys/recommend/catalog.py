@@ -1,10 +1,15 @@
-"""Titles of the movies that the live release knows, and search by title."""
+"""Titles of the movies of a release's dataset, and a search that finds the movie a text names.
+
+site/recsys_site/catalog.py also searches titles, but may not import this package; it says how the
+two differ. tests/site/test_same_as_pipeline.py compares them on the same titles.
+"""
 
 from __future__ import annotations
 
 import io
 import re
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 
@@ -12,20 +17,22 @@ from recsys import contract
 from recsys.errors import PermanentError
 from recsys.services import Services
 
-_YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
-_ID_DIGITS = 10
-_ARTICLE = re.compile(r"^(.*), (the|a|an|le|la|les|el|il|das|der|die)$")
+_YEAR: Final = re.compile(r"\s*\((\d{4})\)\s*$")
+_MAX_ID_DIGITS: Final = 10
+_ARTICLE: Final = re.compile(
+    r"^(.+), (the|a|an|le|la|les|l'|el|los|las|il|lo|das|der|die|den|det|un|une)$"
+)
 
 
 @dataclass(frozen=True)
 class ScoredMovie:
-    """One line of an answer.
+    """A movie, with a score if a query returned it.
 
     Attributes:
-        movie_id: the movie.
+        movie_id: id in the dataset.
         title: as in the dataset, with the year.
         genres: as in the dataset.
-        score: cosine similarity, or the inner product of the towers.
+        score: cosine similarity, inner product of the towers, or stars; None outside of a query.
     """
 
     movie_id: int
@@ -35,10 +42,10 @@ class ScoredMovie:
 
 
 class Catalog:
-    """Titles of the dataset that the current release was made of.
+    """Titles of the dataset that a release was made from.
 
     Args:
-        movies: columns movieId, title, genres as in ``movies.parquet``.
+        movies: columns movieId, title, genres, as in ``movies.parquet``.
     """
 
     def __init__(self, movies: pl.DataFrame) -> None:
@@ -49,7 +56,7 @@ class Catalog:
 
     @classmethod
     def of(cls, services: Services, dataset_md5: str) -> Catalog:
-        """Reads the movies of a dataset from the store."""
+        """Reads the movies of a dataset from the object store."""
         data = services.store.get_bytes(contract.features_key(dataset_md5, contract.MOVIES_FILE))
         return cls(pl.read_parquet(io.BytesIO(data)))
 
@@ -57,32 +64,34 @@ class Catalog:
         return len(self._movies)
 
     def movie(self, movie_id: int, score: float | None = None) -> ScoredMovie:
-        """The movie with this id, with a score if one is given."""
-        known = self._movies.get(movie_id)
-        if known is None:
+        """Returns the movie with this id; one that the dataset lacks gets its id as title."""
+        movie = self._movies.get(movie_id)
+        if movie is None:
             return ScoredMovie(movie_id, f"movie {movie_id}", (), score)
-        return ScoredMovie(known.movie_id, known.title, known.genres, score)
+        return ScoredMovie(movie.movie_id, movie.title, movie.genres, score)
 
     def find(self, text: str) -> ScoredMovie:
-        """The movie that a person means: an id, a title with or without year, or part of one.
+        """Finds the movie that a text names: a movieId, a title with or without year, or a part.
 
-        Of several the year given decides, then how much of the title was given.
+        Among several titles, the closest one is taken, then one of the year given, then the
+        shortest.
 
         Raises:
             PermanentError: no title contains the text.
         """
-        if text.isdecimal() and len(text) <= _ID_DIGITS and int(text) in self._movies:
+        if text.isdecimal() and len(text) <= _MAX_ID_DIGITS and int(text) in self._movies:
             return self._movies[int(text)]
-        wanted, written, year = _plain(text), _without_year(text), _year(text)
+        name, stored_name, year = _reading_order(text), _without_year(text), _year(text)
         ranked = sorted(
             (
-                _distance(wanted, movie.title),
+                _distance(name, movie.title),
                 year is not None and year != _year(movie.title),
                 len(movie.title),
                 movie.movie_id,
             )
             for movie in self._movies.values()
-            if written and (wanted in _plain(movie.title) or written in _without_year(movie.title))
+            if stored_name
+            and (name in _reading_order(movie.title) or stored_name in _without_year(movie.title))
         )
         if not ranked:
             raise PermanentError(
@@ -93,12 +102,13 @@ class Catalog:
         return self._movies[ranked[0][-1]]
 
 
-def _plain(title: str) -> str:
-    """``Matrix, The (1999)`` and ``the matrix`` become the same."""
-    name, aside, rest = _without_year(title).partition(" (")
+def _reading_order(title: str) -> str:
+    """Returns ``the matrix`` for ``Matrix, The (1999)`` and for ``The Matrix``."""
+    name, parenthesis, rest = _without_year(title).partition(" (")
     if match := _ARTICLE.match(name):
-        name = f"{match[2]} {match[1]}"
-    return name + aside + rest
+        gap = "" if match[2].endswith("'") else " "
+        name = f"{match[2]}{gap}{match[1]}"
+    return name + parenthesis + rest
 
 
 def _without_year(title: str) -> str:
@@ -110,10 +120,11 @@ def _year(title: str) -> str | None:
     return match[1] if match else None
 
 
-def _distance(wanted: str, title: str) -> int:
-    plain = _plain(title)
-    if wanted == plain:
+def _distance(name: str, title: str) -> int:
+    """How far a title is from a name: 0 equal, 1 equal but for a parenthesis, 2 begins with it."""
+    other = _reading_order(title)
+    if name == other:
         return 0
-    if wanted == plain.partition(" (")[0]:
+    if name == other.partition(" (")[0]:
         return 1
-    return 2 if plain.startswith(wanted) else 3
+    return 2 if other.startswith(name) else 3
