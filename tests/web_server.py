@@ -1,4 +1,4 @@
-"""A web server for datasets that misbehaves on demand; it is its own proxy, too."""
+"""A web server for datasets with configurable faults; it is also an HTTP proxy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_zip(**files: bytes) -> bytes:
     return out.getvalue()
 
 
-# Does not compress, so that it takes several chunks.
+# Random bytes do not compress, so the zip takes several chunks.
 NOISE = np.random.default_rng(1).integers(0, 256, 3 << 20, np.uint8).tobytes()
 ZIP = make_zip(ratings=NOISE, movies=b"movieId,title,genres\n")
 MD5 = md5_of(ZIP)
@@ -40,49 +40,49 @@ MD5 = md5_of(ZIP)
 
 @dataclass
 class Answer:
-    """How the web server answers for one path."""
+    """The response of the web server for one path."""
 
     content: bytes = b""
     status: int = 200
     ranges: bool = True
-    heeds_if_range: bool = True
+    supports_if_range: bool = True
     etag: str | None = '"one"'
-    says_length: bool = True
-    """Without, the end of the connection is the end of the file."""
+    sends_length: bool = True
+    """If false, the end of the connection is the end of the file."""
     encoding: str | None = None
-    """Compressed with gzip, whatever was asked for, and called so."""
+    """Content-Encoding; the body is compressed with gzip, even if the request forbids it."""
     location: str | None = None
     cut_after: int | None = None
-    """Bytes after which the connection ends."""
+    """Number of bytes after which the connection is closed."""
     cuts: int = 10**9
-    """How many times it is cut."""
+    """How many connections are closed early."""
     stalls_after: int | None = None
-    """Bytes after which nothing more comes, with the connection left open."""
+    """Number of bytes after which the server sends nothing, without closing the connection."""
     drips: bool = False
-    """From there on, a byte comes every now and then."""
-    claims: int | None = None
-    """Content-Length, where it is not the truth."""
+    """Whether a stalled server sends a single byte now and then."""
+    wrong_length: int | None = None
+    """Content-Length, if it differs from the true length."""
     content_range: str | None = None
     then: Callable[[Answer], None] = field(default=lambda answer: None)
-    """Called after each answer: the source changes."""
+    """Called after each response, to change the source."""
 
 
 @dataclass
 class Web:
-    """A web server that misbehaves on demand."""
+    """A running web server with configurable faults."""
 
     address: str
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """(path, Range header) of each request."""
     proxied: list[str] = field(default_factory=list)
-    """Hosts that it was asked for as a proxy."""
+    """Hosts of the requests that it received as a proxy."""
     proxy_login: str | None = None
-    """user:password that it wants as a proxy."""
+    """user:password that it requires as a proxy."""
     ended: threading.Event = field(default_factory=threading.Event)
 
     def publish(self, md5: str = MD5, name: str = "ml.zip", **how: Any) -> str:
-        """Serves a dataset and its md5; returns its URL."""
+        """Serves a dataset and its md5 file; returns the URL."""
         self.answers[f"/{name}"] = Answer(**{"content": ZIP, **how})
         self.answers[f"/{name}.md5"] = Answer(f"MD5 ({name}) = {md5}\n".encode())
         return f"{self.address}/{name}"
@@ -92,7 +92,7 @@ class _Server(ThreadingHTTPServer):
     site: Web
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients that have read enough hang up; that is no fault of the server.
+        # A client may close the connection before it has read everything.
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, answer: Answer) -> None:
         start, status = 0, answer.status
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        unchanged = self.headers.get("If-Range") == answer.etag or not answer.heeds_if_range
+        unchanged = self.headers.get("If-Range") == answer.etag or not answer.supports_if_range
         if answer.ranges and wanted and unchanged and status == 200:
             start, status = int(wanted[1]), 206
             if start >= len(answer.content):
@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             if value is not None:
                 self.send_header(name, value)
         self.end_headers()
-        self.close_connection = bool(answer.claims) or not answer.says_length
+        self.close_connection = bool(answer.wrong_length) or not answer.sends_length
         self._write(answer, body)
 
     def _headers(
@@ -159,7 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
             "Location": answer.location,
             "Content-Encoding": answer.encoding,
             "Content-Range": (answer.content_range or true_range) if status == 206 else None,
-            "Content-Length": str(answer.claims or len(body)) if answer.says_length else None,
+            "Content-Length": str(answer.wrong_length or len(body))
+            if answer.sends_length
+            else None,
         }
 
     def _write(self, answer: Answer, body: bytes) -> None:
@@ -180,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving() -> Iterator[Web]:
-    """A server on loopback while the context lasts."""
+    """Runs a server on loopback for the time of a ``with`` block."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     server.site = Web(f"http://127.0.0.1:{server.server_port}")

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, which holds the ledger and the vectors."""
+"""Connections to PostgreSQL, the database of the ledger and the vectors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LOCK_TIMEOUT: Final = "30s"
 
 
 class PostgresSettings(BaseSettings):
-    """Where the vector database is; environment: ``RECSYS_PG_DSN``, a libpq URI or string."""
+    """Address and credentials of the database: ``RECSYS_PG_DSN``, a libpq URI or string."""
 
-    # Compose and Kubernetes pass unset variables as empty strings; a rejected value may be secret.
+    # Compose and Kubernetes pass unset variables as empty strings. A rejected value may be secret.
     model_config = SettingsConfigDict(
         env_prefix="RECSYS_PG_", env_ignore_empty=True, hide_input_in_errors=True
     )
@@ -30,10 +30,10 @@ class PostgresSettings(BaseSettings):
 
 @contextmanager
 def connect(settings: PostgresSettings) -> Iterator[Connection]:
-    """A connection in autocommit mode; use ``conn.transaction()`` for more than one statement.
+    """Opens a connection in autocommit mode; use ``conn.transaction()`` for several statements.
 
     Raises:
-        ServiceUnavailableError: PostgreSQL does not answer, or the connection broke in use.
+        ServiceUnavailableError: PostgreSQL does not answer, or the connection broke.
     """
     try:
         conn = psycopg.connect(
@@ -48,7 +48,7 @@ def connect(settings: PostgresSettings) -> Iterator[Connection]:
         with conn:
             conn.execute("select set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
             yield conn
-    # The second is no kind of the first, though it too ends the session.
+    # The second error also ends the session, but is not a subclass of the first.
     except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
         raise _unavailable(error) from error
 
@@ -58,5 +58,5 @@ def _unavailable(error: psycopg.Error) -> ServiceUnavailableError:
         "PostgreSQL does not answer",
         found=(str(error).strip().splitlines() or [type(error).__name__])[-1],
         expected="an answer from the vector database",
-        hint="start it, or correct the connection; `recsys doctor` tells which server is down",
+        hint="start it, or correct the connection; `recsys doctor` shows which server is down",
     )

@@ -1,4 +1,4 @@
-"""Folders for temporary files: removed whatever happens, and a full disk says what to do."""
+"""Folders for temporary files: always removed, with clear errors if the disk is full."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from typing import Final
 from recsys.errors import DiskFullError
 
 _PREFIX: Final = "recsys-scratch-"
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
-_RUST: Final = f"(os error {errno.ENOSPC})"
+_DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+_RUST_DISK_FULL: Final = f"(os error {errno.ENOSPC})"
 
 
 @contextmanager
 def scratch_folder(purpose: str) -> Iterator[Path]:
-    """A folder of this process's own below the system's temporary folder (``TMPDIR``).
+    """Creates a private folder in the system's temporary folder (``TMPDIR``).
 
-    It is removed at the end. A process that was killed leaves its folder behind; the next one
-    that makes a folder removes it, and tells it from one in use by a lock on it.
+    The folder is removed at the end of the ``with`` block. If a process is killed, the next call
+    in any process removes its folder; a lock marks the folders that are in use.
 
     Args:
         purpose: part of the folder's name, for people.
 
     Raises:
-        DiskFullError: the disk was full when the folder, or a file in it, was written.
+        DiskFullError: the disk is full.
     """
     root = Path(tempfile.gettempdir())
-    with _full_disk(root):
-        _sweep(root)
+    with _translate_disk_full(root):
+        _remove_abandoned_folders(root)
         folder, lock = _locked_folder(root, f"{_PREFIX}{purpose}-")
         try:
             yield folder
@@ -44,10 +44,10 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
 
 
 def check_space(folder: Path, size: int) -> None:
-    """Raises unless ``size`` more bytes fit: a full disk harms all others that write to it.
+    """Checks that ``size`` bytes are free, before they are written: others use the disk, too.
 
     Raises:
-        DiskFullError: they do not fit.
+        DiskFullError: fewer bytes are free.
     """
     free = shutil.disk_usage(folder).free
     if size > free:
@@ -57,27 +57,27 @@ def check_space(folder: Path, size: int) -> None:
 def _locked_folder(root: Path, prefix: str) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
-        # Between the two lines another process may have taken it for a dead one's and removed it.
+        # Before the lock is taken, another process may remove the folder as abandoned.
         with suppress(FileNotFoundError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            if _take(lock) and folder.exists():
+            if _try_lock(lock) and folder.exists():
                 return folder, lock
             os.close(lock)
 
 
-def _sweep(root: Path) -> None:
+def _remove_abandoned_folders(root: Path) -> None:
     for folder in root.glob(f"{_PREFIX}*"):
-        # Gone meanwhile, a link, or another account's: not ours to remove.
+        # The folder is already gone, a link, or owned by another account.
         with suppress(OSError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                if os.fstat(lock).st_uid == os.geteuid() and _take(lock):
+                if os.fstat(lock).st_uid == os.geteuid() and _try_lock(lock):
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)
 
 
-def _take(lock: int) -> bool:
+def _try_lock(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -86,21 +86,25 @@ def _take(lock: int) -> bool:
 
 
 @contextmanager
-def _full_disk(root: Path) -> Iterator[None]:
+def _translate_disk_full(root: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # polars has no error of its own for it: Rust's text is all there is.
-        is_full = error.errno in _FULL if isinstance(error, OSError) else _RUST in str(error)
+        # polars has no error type for it, only the text of Rust's error.
+        is_full = (
+            error.errno in _DISK_FULL
+            if isinstance(error, OSError)
+            else _RUST_DISK_FULL in str(error)
+        )
         if not is_full:
             raise
-        raise _no_space(root, str(error), "room for temporary files") from error
+        raise _no_space(root, str(error), "space for temporary files") from error
 
 
 def _no_space(folder: Path, found: str, expected: str) -> DiskFullError:
     return DiskFullError(
-        f"the disk that holds {folder} is full",
+        f"the disk of {folder} is full",
         found=found,
         expected=expected,
-        hint="free space there, or point TMPDIR at a larger disk; nothing half-written was kept",
+        hint="free space there, or set TMPDIR to a larger disk; incomplete files were removed",
     )

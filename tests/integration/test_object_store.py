@@ -1,4 +1,4 @@
-"""The object store against a real S3 server, and against servers that fail."""
+"""The object store with a real S3 server, and with servers that fail."""
 
 from __future__ import annotations
 
@@ -36,40 +36,40 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-# --- what is stored ---
+# --- reading and writing ---
 
 
 @pytest.mark.parametrize("data", CONTENTS.values(), ids=CONTENTS)
-def test_what_is_written_is_read_back_by_every_way(
+def test_every_way_of_reading_returns_what_was_written(
     object_store: ObjectStore, tmp_path: Path, data: bytes
 ) -> None:
-    given, got = tmp_path / "given", tmp_path / "got"
-    given.write_bytes(data)
+    original, downloaded = tmp_path / "original", tmp_path / "downloaded"
+    original.write_bytes(data)
     object_store.put_bytes("bytes", data)
-    object_store.put_file("file", given)
+    object_store.put_file("file", original)
     for key in ("bytes", "file"):
         assert object_store.get_bytes(key) == data
         assert b"".join(object_store.chunks(key)) == data
         assert object_store.sha256(key) == sha256(data)
         assert object_store.head(key) == StoredObject(key, len(data), {})
-        object_store.download(key, got, sha256(data))
-        assert got.read_bytes() == data
-        assert file_sha256(got) == sha256(data)
+        object_store.download(key, downloaded, sha256(data))
+        assert downloaded.read_bytes() == data
+        assert file_sha256(downloaded) == sha256(data)
 
 
-def test_writing_again_replaces_all_of_it(object_store: ObjectStore) -> None:
+def test_writing_again_replaces_content_and_metadata(object_store: ObjectStore) -> None:
     object_store.put_bytes("key", b"longer than the next", {"release-id": "old", "sha256": "x"})
     object_store.put_bytes("key", b"short", {"release-id": "new"})
     assert object_store.get_bytes("key") == b"short"
     assert object_store.head("key") == StoredObject("key", 5, {"release-id": "new"})
 
 
-def test_reading_goes_on_from_an_offset(object_store: ObjectStore) -> None:
+def test_reading_can_start_at_an_offset(object_store: ObjectStore) -> None:
     object_store.put_bytes("key", b"0123456789")
     assert b"".join(object_store.chunks("key", 7)) == b"789"
 
 
-def test_a_copy_has_the_content_and_the_metadata_that_it_was_given(
+def test_a_copy_has_the_content_and_its_own_metadata(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     (tmp_path / "model").write_bytes(b"model")
@@ -81,7 +81,7 @@ def test_a_copy_has_the_content_and_the_metadata_that_it_was_given(
     assert before == StoredObject("releases/a/model", 5, {"release-id": "a", "more": "x"})
 
 
-def test_keys_are_those_below_a_prefix_in_order(object_store: ObjectStore) -> None:
+def test_keys_with_a_prefix_are_listed_in_order(object_store: ObjectStore) -> None:
     keys = ["a/2", "a/10", "a/1", "a/b/c", "a", "ab/1", "A/1"]
     for key in keys:
         object_store.put_bytes(key, b"x")
@@ -90,7 +90,9 @@ def test_keys_are_those_below_a_prefix_in_order(object_store: ObjectStore) -> No
     assert object_store.keys("none/") == []
 
 
-def test_only_what_is_named_is_deleted_and_twice_is_no_error(object_store: ObjectStore) -> None:
+def test_only_the_given_keys_are_deleted_and_missing_ones_are_ignored(
+    object_store: ObjectStore,
+) -> None:
     for key in ("a/1", "a/2", "a/20"):
         object_store.put_bytes(key, b"x")
     object_store.delete(["a/2", "a/none"])
@@ -100,11 +102,11 @@ def test_only_what_is_named_is_deleted_and_twice_is_no_error(object_store: Objec
     assert object_store.head("a/2") is None
 
 
-# --- what is not there, or not what it should be ---
+# --- missing or changed objects, and servers that fail ---
 
 
-@pytest.mark.parametrize("before", [None, b"of an earlier download"])
-def test_a_download_with_another_sha256_leaves_everything_as_it_was(
+@pytest.mark.parametrize("before", [None, b"earlier download"])
+def test_a_download_with_another_sha256_changes_no_file(
     object_store: ObjectStore, tmp_path: Path, before: bytes | None
 ) -> None:
     object_store.put_bytes("key", b"changed")
@@ -141,7 +143,7 @@ every_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 
 @pytest.mark.parametrize("operation", [*READS, "copy"])
-def test_an_object_that_is_not_there_is_named(
+def test_the_error_names_the_missing_object(
     object_store: ObjectStore, tmp_path: Path, operation: str
 ) -> None:
     with pytest.raises(ArtifactError, match=f"no key in the bucket {object_store.bucket}"):
@@ -151,14 +153,14 @@ def test_an_object_that_is_not_there_is_named(
 
 @pytest.fixture(scope="module")
 def any_bucket(s3_server: S3) -> Iterator[S3Settings]:
-    """A bucket for tests that never get to write to it."""
+    """A bucket for tests that cannot write to it."""
     with fresh_bucket(s3_server) as settings:
         yield settings
 
 
 @every_operation
 @pytest.mark.parametrize("wrong", ["access_key", "secret_key"])
-def test_wrong_credentials_are_permanent_and_say_what_to_check(
+def test_wrong_credentials_are_a_permanent_error_with_a_hint(
     any_bucket: S3Settings, tmp_path: Path, wrong: str, operation: str
 ) -> None:
     change = {wrong: SecretStr("wrong-hush"), "max_attempts": 1}
@@ -171,9 +173,9 @@ def test_wrong_credentials_are_permanent_and_say_what_to_check(
     assert list(tmp_path.iterdir()) == []
 
 
-# S3 answers a HEAD without saying which of the two is missing; a DELETE may be answered likewise.
+# The response to a HEAD does not tell whether bucket or object is missing; nor may a DELETE.
 @pytest.mark.parametrize("operation", sorted(set(OPERATIONS) - {"head", "delete"}))
-def test_a_bucket_that_is_missing_is_permanent_and_named(
+def test_the_error_names_the_missing_bucket(
     any_bucket: S3Settings, tmp_path: Path, operation: str
 ) -> None:
     change = {"bucket": "no-such-bucket", "max_attempts": 1}
@@ -186,19 +188,19 @@ def test_a_bucket_that_is_missing_is_permanent_and_named(
 
 @pytest.fixture
 def no_server() -> Iterator[str]:
-    """An endpoint that nobody listens at, though its port is taken."""
+    """An endpoint without a server; its port is reserved."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def store_at(endpoint: str = "http://127.0.0.1:9", **changes: Any) -> ObjectStore:
-    said = {"bucket": "bucket", "endpoint": endpoint, "access_key": "id", "secret_key": "hush"}
-    return ObjectStore.connect(S3Settings.model_validate({**said, "max_attempts": 1, **changes}))
+    values = {"bucket": "bucket", "endpoint": endpoint, "access_key": "id", "secret_key": "hush"}
+    return ObjectStore.connect(S3Settings.model_validate({**values, "max_attempts": 1, **changes}))
 
 
 @every_operation
-def test_a_server_that_is_down_is_transient_and_told_where_it_should_be(
+def test_an_unreachable_server_is_a_transient_error_with_its_address(
     no_server: str, tmp_path: Path, operation: str
 ) -> None:
     with pytest.raises(ServiceUnavailableError, match="S3 does not answer") as failure:
@@ -210,7 +212,7 @@ def test_a_server_that_is_down_is_transient_and_told_where_it_should_be(
 
 
 class CutShort(socketserver.StreamRequestHandler):
-    """Promises a hundred bytes, sends ten and hangs up."""
+    """Announces 100 bytes, sends 10 and closes the connection."""
 
     def handle(self) -> None:
         while self.rfile.readline().strip():
@@ -220,7 +222,7 @@ class CutShort(socketserver.StreamRequestHandler):
 
 @pytest.fixture
 def cut_short() -> Iterator[str]:
-    """The endpoint of a server whose answers end too early."""
+    """The endpoint of a server whose responses are incomplete."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), CutShort) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -228,9 +230,7 @@ def cut_short() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("operation", READS)
-def test_an_answer_cut_short_is_never_taken_for_the_whole(
-    cut_short: str, tmp_path: Path, operation: str
-) -> None:
+def test_an_incomplete_response_is_an_error(cut_short: str, tmp_path: Path, operation: str) -> None:
     with pytest.raises(ServiceUnavailableError):
         OPERATIONS[operation](store_at(cut_short), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -250,7 +250,7 @@ def test_an_answer_cut_short_is_never_taken_for_the_whole(
         ("MethodNotAllowed", 405, PermanentError),
     ],
 )
-def test_an_answer_says_whether_another_try_may_help(
+def test_error_codes_decide_whether_an_error_is_transient(
     code: str, status: int, kind: type[RecsysError]
 ) -> None:
     client = boto3.client("s3", region_name="us-east-1")
@@ -261,7 +261,7 @@ def test_an_answer_says_whether_another_try_may_help(
     assert type(failure.value) is kind
 
 
-# --- settings that make no sense ---
+# --- invalid settings ---
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_an_answer_says_whether_another_try_may_help(
         ({"secret_key": None}, "aws_secret_access_key"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_before_anything_is_asked(
+def test_invalid_settings_are_rejected_before_a_request_is_sent(
     monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], found: str
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -284,12 +284,12 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_asked(
     assert "hush" not in str(failure.value)
 
 
-def test_a_name_that_no_bucket_can_have_is_permanent() -> None:
+def test_an_invalid_bucket_name_is_a_permanent_error() -> None:
     with pytest.raises(ConfigurationError, match="bucket's name"):
         store_at(bucket="no bucket!").check()
 
 
-def test_no_credentials_at_all_are_asked_for_by_name(
+def test_missing_credentials_are_reported_with_their_variables(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):

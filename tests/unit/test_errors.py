@@ -1,4 +1,4 @@
-"""Errors say what was found, expected and what to do, in one safe line, and how to go on."""
+"""Errors state what was found, what was expected and what to do, in one printable line."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from recsys import errors
 from recsys.cli.output import exit_code
 from recsys.errors import PermanentError, RecsysError, TransientError
 
-law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
+no_deadline = hypothesis_settings(deadline=None)  # the machine may be loaded
 
 
-def kinds(base: type[RecsysError] = RecsysError) -> Iterator[type[RecsysError]]:
-    """All errors below ``base`` that the module defines."""
+def subclasses(base: type[RecsysError] = RecsysError) -> Iterator[type[RecsysError]]:
+    """Yields all subclasses of ``base`` in the module."""
     for kind in base.__subclasses__():
         if kind.__module__ == errors.__name__:
             yield kind
-            yield from kinds(kind)
+            yield from subclasses(kind)
 
 
-KINDS = sorted(set(kinds()), key=lambda kind: kind.__name__)
+KINDS = sorted(set(subclasses()), key=lambda kind: kind.__name__)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_error_is_either_permanent_or_transient_and_says_when_it_is_raised(
+def test_every_error_is_documented_and_either_permanent_or_transient(
     kind: type[RecsysError],
 ) -> None:
     assert issubclass(kind, PermanentError) != issubclass(kind, TransientError)
@@ -39,60 +39,60 @@ def test_every_error_is_either_permanent_or_transient_and_says_when_it_is_raised
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_command_ends_with_75_where_another_try_may_help(kind: type[RecsysError]) -> None:
+def test_the_exit_code_is_75_if_a_retry_may_succeed(kind: type[RecsysError]) -> None:
     assert exit_code(kind("it broke")) == (75 if issubclass(kind, TransientError) else 1)
 
 
 @pytest.mark.parametrize(
-    ("given_parts", "text"),
+    ("parts", "text"),
     [
         ({}, "it broke"),
         ({"found": 3}, "it broke; found: 3"),
         ({"found": 0}, "it broke; found: 0"),
         ({"found": ""}, "it broke; found: "),
         ({"expected": "four"}, "it broke; expected: four"),
-        ({"hint": "mend it"}, "it broke; what to do: mend it"),
+        ({"hint": "repair it"}, "it broke; what to do: repair it"),
         (
-            {"found": [3], "expected": 4, "hint": "mend it"},
-            "it broke; found: [3]; expected: 4; what to do: mend it",
+            {"found": [3], "expected": 4, "hint": "repair it"},
+            "it broke; found: [3]; expected: 4; what to do: repair it",
         ),
     ],
 )
-def test_an_error_says_what_is_known_and_nothing_else(
-    given_parts: dict[str, object], text: str
+def test_the_message_contains_only_the_parts_that_are_set(
+    parts: dict[str, object], text: str
 ) -> None:
-    assert str(RecsysError("it broke", **given_parts)) == text  # type: ignore[arg-type]  # by name
+    assert str(RecsysError("it broke", **parts)) == text  # type: ignore[arg-type]  # by name
 
 
-@law
+@no_deadline
 @given(st.text(max_size=400), st.text(max_size=400))
-def test_what_comes_from_outside_is_one_printable_line_of_bounded_length(
+def test_external_text_becomes_one_printable_line_of_bounded_length(
     found: str, expected: str
 ) -> None:
     error = RecsysError("it broke", found=found, expected=expected)
     assert str(error).isprintable()
-    for given_text, shown in ((found, error.found), (expected, error.expected)):
+    for original, shown in ((found, error.found), (expected, error.expected)):
         assert shown is not None
-        assert len(shown) == min(len(given_text), 200)
-        if len(given_text) <= 200 and given_text.isprintable():
-            assert shown == given_text
+        assert len(shown) == min(len(original), 200)
+        if len(original) <= 200 and original.isprintable():
+            assert shown == original
 
 
-def test_an_escape_sequence_does_not_reach_the_terminal() -> None:
+def test_escape_sequences_are_removed() -> None:
     assert "\x1b" not in str(RecsysError("it broke", found="\x1b[2J", expected="\x1b]0;title\x07"))
 
 
 def through_pickle(error: RecsysError) -> RecsysError:
-    read: RecsysError = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
+    read: RecsysError = pickle.loads(pickle.dumps(error))  # noqa: S301  trusted bytes
     return read
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("again", [copy.copy, through_pickle])
-def test_an_error_that_crosses_to_another_process_says_the_same(
+def test_an_error_keeps_its_message_when_it_is_copied_or_pickled(
     kind: type[RecsysError], again: Callable[[RecsysError], RecsysError]
 ) -> None:
-    error = kind("it broke", found="3", expected="4", hint="mend it")
+    error = kind("it broke", found="3", expected="4", hint="repair it")
     assert (type(again(error)), str(again(error))) == (kind, str(error))
 
 

@@ -43,7 +43,7 @@ def folder_of(child: subprocess.Popen[str]) -> Path:
     return Path(child.stdout.readline().strip())
 
 
-def use(error: BaseException | None = None) -> None:
+def use_folder(error: BaseException | None = None) -> None:
     with scratch_folder("x") as made:
         assert made.stat().st_mode & 0o777 == 0o700
         (made / "deep").mkdir()
@@ -52,20 +52,20 @@ def use(error: BaseException | None = None) -> None:
             raise error
 
 
-def test_the_folder_is_private_and_gone_at_the_end(root: Path) -> None:
-    use()
+def test_the_folder_is_private_and_removed_at_the_end(root: Path) -> None:
+    use_folder()
     assert list(root.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
-def test_the_folder_is_gone_after_an_error(root: Path, error: BaseException) -> None:
+def test_the_folder_is_removed_after_an_error(root: Path, error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
-        use(error)
+        use_folder(error)
     assert caught.value is error
     assert list(root.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(
+def test_the_folder_of_a_killed_process_is_removed_by_the_next_one(
     root: Path, child: subprocess.Popen[str]
 ) -> None:
     left = folder_of(child)
@@ -76,7 +76,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(
         assert list(root.iterdir()) == [made]
 
 
-def test_a_folder_in_use_is_left_alone(root: Path, child: subprocess.Popen[str]) -> None:
+def test_a_folder_in_use_is_not_removed(root: Path, child: subprocess.Popen[str]) -> None:
     used = folder_of(child)
     with scratch_folder("x"), scratch_folder("x"):
         assert (used / "file").read_text() == "left"
@@ -87,14 +87,14 @@ def test_a_folder_in_use_is_left_alone(root: Path, child: subprocess.Popen[str])
     assert list(root.iterdir()) == []
 
 
-def test_nothing_else_is_touched(root: Path) -> None:
-    (root / "of-others").mkdir()
-    (root / "recsys-scratch-link").symlink_to(root / "of-others")
+def test_other_files_and_folders_are_not_removed(root: Path) -> None:
+    (root / "other-program").mkdir()
+    (root / "recsys-scratch-link").symlink_to(root / "other-program")
     (root / "recsys-scratch-file").touch()
     with scratch_folder("x"):
         pass
     names = {path.name for path in root.iterdir()}
-    assert names == {"of-others", "recsys-scratch-link", "recsys-scratch-file"}
+    assert names == {"other-program", "recsys-scratch-link", "recsys-scratch-file"}
 
 
 def fill_by_write() -> None:
@@ -107,9 +107,9 @@ def fill_by_polars() -> None:
         pl.DataFrame({"a": [1]}).write_parquet("/dev/full")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("fill", [fill_by_write, fill_by_polars])
-def test_a_full_disk_is_transient_and_says_what_to_do(root: Path, fill: Callable[[], None]) -> None:
+def test_a_full_disk_is_a_transient_error_with_a_hint(root: Path, fill: Callable[[], None]) -> None:
     with pytest.raises(DiskFullError, match="TMPDIR") as caught:
         fill()
     assert isinstance(caught.value, TransientError)
@@ -118,13 +118,13 @@ def test_a_full_disk_is_transient_and_says_what_to_do(root: Path, fill: Callable
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), RuntimeError("odd")])
-def test_other_errors_stay_what_they_are(error: Exception) -> None:
+def test_other_errors_are_not_translated(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
-        use(error)
+        use_folder(error)
     assert caught.value is error
 
 
-def test_what_cannot_fit_is_refused_before_it_is_written(root: Path) -> None:
+def test_too_large_a_file_is_rejected_before_it_is_written(root: Path) -> None:
     check_space(root, 1)
     with pytest.raises(DiskFullError, match=r"free.*TMPDIR"):
         check_space(root, os.statvfs(root).f_blocks * os.statvfs(root).f_frsize + 1)

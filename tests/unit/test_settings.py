@@ -1,4 +1,4 @@
-"""Settings: what is said counts, then the environment, read only when settings are made."""
+"""Settings: explicit values take precedence over the environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsys.object_store import S3Settings
 from recsys.releases import RetentionSettings
 from recsys.services import Services
 
-PLACE = {
+VARIABLES = {
     "RECSYS_S3_BUCKET": "from-environment",
     "RECSYS_S3_ENDPOINT": "http://environment:9000",
     "RECSYS_S3_REGION": "eu-west-1",
@@ -31,13 +31,13 @@ PLACE = {
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in PLACE:
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, empty_environment: None) -> None:
-    for name, value in PLACE.items():
+    for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
 
 
@@ -45,11 +45,11 @@ def secret(value: SecretStr | None) -> str | None:
     return value.get_secret_value() if value else None
 
 
-def test_the_environment_is_read_when_settings_are_made_and_not_after(
+def test_the_environment_is_read_only_when_settings_are_created(
     environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3, postgres = S3Settings(), PostgresSettings()
-    for name in PLACE:
+    for name in VARIABLES:
         monkeypatch.delenv(name)
     assert s3.bucket == "from-environment"
     assert s3.endpoint == "http://environment:9000"
@@ -63,30 +63,32 @@ def test_the_environment_is_read_when_settings_are_made_and_not_after(
         S3Settings()
 
 
-@pytest.mark.parametrize("made", [lambda s: S3Settings(**s), S3Settings.model_validate])
-def test_what_is_said_wins_over_the_environment(environment: None, made: Any) -> None:
-    said = {
-        "bucket": "said",
-        "endpoint": "http://said:9000",
-        "region": "said-1",
-        "access_key": "id-said",
-        "secret_key": "hush-said",
+@pytest.mark.parametrize("create", [lambda s: S3Settings(**s), S3Settings.model_validate])
+def test_explicit_values_take_precedence_over_the_environment(
+    environment: None, create: Any
+) -> None:
+    values = {
+        "bucket": "explicit",
+        "endpoint": "http://explicit:9000",
+        "region": "explicit-1",
+        "access_key": "id-explicit",
+        "secret_key": "hush-explicit",
         "max_attempts": 1,
     }
-    s3 = made(said)
+    s3 = create(values)
     assert (s3.bucket, s3.endpoint, s3.region, s3.max_attempts) == (
-        *("said", "http://said:9000", "said-1"),
+        *("explicit", "http://explicit:9000", "explicit-1"),
         1,
     )
-    assert (secret(s3.access_key), secret(s3.secret_key)) == ("id-said", "hush-said")
+    assert (secret(s3.access_key), secret(s3.secret_key)) == ("id-explicit", "hush-explicit")
 
 
-def test_saying_that_there_is_no_endpoint_wins_too(environment: None) -> None:
+def test_an_explicit_none_takes_precedence_too(environment: None) -> None:
     assert S3Settings(endpoint=None).endpoint is None
 
 
-@pytest.mark.parametrize("name", sorted(PLACE))
-def test_an_empty_variable_is_one_that_is_not_set(
+@pytest.mark.parametrize("name", sorted(VARIABLES))
+def test_an_empty_variable_counts_as_unset(
     environment: None, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     # `FOO: ${FOO:-}` in a compose file.
@@ -100,7 +102,7 @@ def test_an_empty_variable_is_one_that_is_not_set(
     assert services == Services.from_environment()
 
 
-def test_what_is_missing_is_said_with_all_that_is_needed() -> None:
+def test_a_missing_variable_is_reported_with_all_required_ones() -> None:
     with pytest.raises(ConfigurationError) as refusal:
         Services.from_environment()
     for name in ("PostgresSettings.dsn", "RECSYS_PG_DSN", "RECSYS_S3_BUCKET", "AWS_"):
@@ -110,7 +112,7 @@ def test_what_is_missing_is_said_with_all_that_is_needed() -> None:
 SECRETS = {"access_key": "AKIDHUSH", "secret_key": "hush-hush"}
 
 
-def every_way_to_show(value: object) -> str:
+def all_representations(value: object) -> str:
     record = logging.LogRecord("x", logging.INFO, "x", 1, "%s %r", (value, value), None)
     shown = [str(value), repr(value), f"{value}", record.getMessage(), str([value])]
     if isinstance(value, BaseModel):
@@ -118,11 +120,11 @@ def every_way_to_show(value: object) -> str:
     return " ".join(shown)
 
 
-def test_no_secret_is_shown_by_settings_or_by_what_holds_them() -> None:
+def test_secrets_are_not_shown_by_settings_or_services() -> None:
     s3 = S3Settings.model_validate({"bucket": "bucket", **SECRETS})
     postgres = PostgresSettings(dsn=SecretStr("postgresql://u:hush-pg@h/x"))
-    for holder in (s3, postgres, Services(postgres, s3)):
-        shown = every_way_to_show(holder)
+    for value in (s3, postgres, Services(postgres, s3)):
+        shown = all_representations(value)
         assert not [text for text in (*SECRETS.values(), "hush-pg") if text in shown]
 
 
@@ -130,26 +132,26 @@ def test_no_secret_is_shown_by_settings_or_by_what_holds_them() -> None:
     "wrong",
     [{}, {"bucket": "ab"}, {"bucket": "bucket", "max_attempts": "many"}, {"secret_key": ["hush"]}],
 )
-def test_no_secret_is_shown_when_settings_are_refused(wrong: dict[str, Any]) -> None:
+def test_validation_errors_do_not_show_secrets(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as refusal:
         S3Settings.model_validate({**SECRETS, **wrong})
     assert "hush" not in str(refusal.value).lower()
     assert "AKID" not in str(refusal.value)
 
 
-def test_settings_survive_the_way_to_another_process() -> None:
+def test_settings_can_be_pickled() -> None:
     s3 = S3Settings.model_validate({"bucket": "bucket", **SECRETS})
-    assert pickle.loads(pickle.dumps(s3)) == s3  # noqa: S301  our own bytes
+    assert pickle.loads(pickle.dumps(s3)) == s3  # noqa: S301  trusted bytes
 
 
-PLAIN = [
+MODELS = [
     *(BuildSettings, FeatureSettings, GateSettings),
     *(RetentionSettings, TrainerSettings),
 ]
 
 
-@pytest.mark.parametrize("kind", PLAIN)
-def test_settings_are_frozen_and_know_no_other_names(kind: type[BaseModel]) -> None:
+@pytest.mark.parametrize("kind", MODELS)
+def test_settings_are_frozen_and_reject_unknown_names(kind: type[BaseModel]) -> None:
     with pytest.raises(ValidationError, match="not permitted"):
         kind.model_validate({"no_such_setting": 1})
     name = next(iter(kind.model_fields))
@@ -157,7 +159,7 @@ def test_settings_are_frozen_and_know_no_other_names(kind: type[BaseModel]) -> N
         setattr(kind(), name, 1)
 
 
-def test_settings_of_a_build_survive_json() -> None:
+def test_build_settings_can_be_serialized_as_json() -> None:
     settings = BuildSettings(
         features=FeatureSettings(holdout_share=0.2),
         trainer=TrainerSettings(seed=3, overrides={"rating": {"epochs": 2}}),
@@ -184,9 +186,7 @@ def test_settings_of_a_build_survive_json() -> None:
         (RetentionSettings, "abandon_after_hours", 0),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(
-    kind: type[BaseModel], name: str, value: float
-) -> None:
+def test_an_invalid_setting_is_rejected(kind: type[BaseModel], name: str, value: float) -> None:
     with pytest.raises(ValidationError, match=name):
         kind.model_validate({name: value})
 

@@ -15,7 +15,7 @@ from recsys.errors import ConfigurationError, DatasetError, SourceUnreachableErr
 from recsys.object_store import ObjectStore, S3Settings
 from tests.web_server import MD5, ZIP, Answer, Web, make_zip, md5_of
 
-QUICK = FetchSettings(attempts=4, first_wait_s=0.01)
+FAST = FetchSettings(attempts=4, first_wait_s=0.01)
 
 
 def key(md5: str = MD5) -> str:
@@ -28,7 +28,7 @@ def refused_port() -> int:
         return int(unused.getsockname()[1])
 
 
-def test_a_dataset_on_the_web_is_fetched_once(web: Web, object_store: ObjectStore) -> None:
+def test_a_dataset_on_a_web_server_is_fetched_once(web: Web, object_store: ObjectStore) -> None:
     source = web.publish()
     seen: list[tuple[int, int | None]] = []
     md5 = read_source_md5(source)
@@ -63,7 +63,7 @@ def test_a_dataset_in_a_file_is_fetched(
     assert object_store.get_bytes(key()) == ZIP
 
 
-def test_a_dataset_in_s3_is_fetched_with_the_settings_of_s3(
+def test_a_dataset_in_s3_is_fetched_with_the_s3_settings(
     s3_settings: S3Settings, object_store: ObjectStore
 ) -> None:
     object_store.put_bytes("dumps/ml.zip", ZIP)
@@ -95,7 +95,7 @@ def test_the_real_dataset_is_fetched(ml_latest_small: Path, object_store: Object
         (Answer(MD5.encode(), cut_after=10), SourceUnreachableError),
     ],
 )
-def test_an_md5_file_that_gives_no_md5_is_an_error_and_never_unchanged(
+def test_an_md5_file_without_an_md5_is_an_error_and_never_counts_as_unchanged(
     web: Web, answer: Answer, error: type[Exception]
 ) -> None:
     source = web.publish()
@@ -104,15 +104,17 @@ def test_an_md5_file_that_gives_no_md5_is_an_error_and_never_unchanged(
         read_source_md5(source)
 
 
-def test_a_source_that_cannot_be_reached_is_transient(object_store: ObjectStore) -> None:
+def test_an_unreachable_source_is_a_transient_error(object_store: ObjectStore) -> None:
     for host in (f"127.0.0.1:{refused_port()}", "no-such-host.invalid"):
         with pytest.raises(SourceUnreachableError):
             read_source_md5(f"http://{host}/ml.zip")
     with pytest.raises(SourceUnreachableError):
-        fetch_dataset(f"http://127.0.0.1:{refused_port()}/x.zip", MD5, object_store, settings=QUICK)
+        fetch_dataset(f"http://127.0.0.1:{refused_port()}/x.zip", MD5, object_store, settings=FAST)
 
 
-def test_an_s3_source_that_is_missing_or_down_is_told_apart(s3_settings: S3Settings) -> None:
+def test_a_missing_object_and_missing_settings_are_different_errors(
+    s3_settings: S3Settings,
+) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
         read_source_md5(f"s3://{s3_settings.bucket}/ml.zip", s3_settings)
     with pytest.raises(ConfigurationError, match="settings"):
@@ -120,19 +122,19 @@ def test_an_s3_source_that_is_missing_or_down_is_told_apart(s3_settings: S3Setti
 
 
 @pytest.mark.parametrize("source", ["ftp://host/ml.zip", "http:///ml.zip", "s3://bucket", "x://"])
-def test_a_source_that_makes_no_sense_is_a_matter_of_settings(source: str) -> None:
+def test_an_invalid_source_is_a_configuration_error(source: str) -> None:
     with pytest.raises(ConfigurationError, match="source is invalid"):
         read_source_md5(source)
 
 
-def test_a_missing_file_is_permanent(tmp_path: Path, object_store: ObjectStore) -> None:
+def test_a_missing_file_is_a_permanent_error(tmp_path: Path, object_store: ObjectStore) -> None:
     with pytest.raises(DatasetError, match=r"ml\.zip\.md5 does not exist"):
         read_source_md5(str(tmp_path / "ml.zip"))
     with pytest.raises(DatasetError, match=r"ml\.zip does not exist"):
         fetch_dataset(str(tmp_path / "ml.zip"), MD5, object_store)
 
 
-def test_secrets_in_a_url_reach_neither_messages_nor_logs(
+def test_secrets_in_a_url_appear_neither_in_messages_nor_in_logs(
     web: Web, object_store: ObjectStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -140,14 +142,14 @@ def test_secrets_in_a_url_reach_neither_messages_nor_logs(
     assert read_source_md5(source) == MD5
     web.answers["/ml.zip"].status = 500
     with pytest.raises(SourceUnreachableError) as caught:
-        fetch_dataset(source, MD5, object_store, settings=QUICK)
+        fetch_dataset(source, MD5, object_store, settings=FAST)
     assert "s3cret" not in str(caught.value) + caplog.text
     assert "/ml.zip" in str(caught.value)
 
 
-def test_a_cut_connection_is_taken_up_where_it_broke(web: Web, object_store: ObjectStore) -> None:
+def test_a_download_resumes_where_the_connection_broke(web: Web, object_store: ObjectStore) -> None:
     source = web.publish(cut_after=1_500_000, cuts=2)
-    assert fetch_dataset(source, MD5, object_store, settings=QUICK).fetched
+    assert fetch_dataset(source, MD5, object_store, settings=FAST).fetched
     assert object_store.get_bytes(key()) == ZIP
     assert [wanted for _, wanted in web.asked] == [None, "bytes=1500000-", "bytes=3000000-"]
 
@@ -156,52 +158,52 @@ def test_a_cut_connection_is_taken_up_where_it_broke(web: Web, object_store: Obj
     "how",
     [{"ranges": False}, {"etag": None}, {"etag": 'W/"weak"'}, {"content_range": "bytes 0-1/2"}],
 )
-def test_a_source_that_cannot_go_on_is_read_from_the_start(
+def test_a_source_that_cannot_resume_is_read_from_the_start(
     web: Web, object_store: ObjectStore, how: dict[str, Any]
 ) -> None:
     source = web.publish(cut_after=1_500_000, cuts=1, **how)
-    assert fetch_dataset(source, MD5, object_store, settings=QUICK).fetched
+    assert fetch_dataset(source, MD5, object_store, settings=FAST).fetched
     assert object_store.get_bytes(key()) == ZIP
 
 
-def test_what_changes_between_two_connections_is_not_mixed(
-    web: Web, object_store: ObjectStore
-) -> None:
+def test_two_versions_of_a_file_are_not_mixed(web: Web, object_store: ObjectStore) -> None:
     def change(answer: Answer) -> None:
         answer.content, answer.etag = ZIP, '"two"'
 
     source = web.publish(content=bytes(len(ZIP)), cut_after=1_500_000, cuts=1, then=change)
-    assert fetch_dataset(source, MD5, object_store, settings=QUICK).fetched
+    assert fetch_dataset(source, MD5, object_store, settings=FAST).fetched
     assert object_store.get_bytes(key()) == ZIP
 
 
-def test_a_source_that_is_always_cut_is_given_up(web: Web, object_store: ObjectStore) -> None:
+def test_a_source_that_always_disconnects_fails_after_the_maximum_attempts(
+    web: Web, object_store: ObjectStore
+) -> None:
     source = web.publish(cut_after=1000, ranges=False)
     with pytest.raises(SourceUnreachableError):
-        fetch_dataset(source, MD5, object_store, settings=QUICK)
-    assert len(web.asked) == QUICK.attempts
+        fetch_dataset(source, MD5, object_store, settings=FAST)
+    assert len(web.asked) == FAST.attempts
     assert object_store.keys("") == []
 
 
 @pytest.mark.parametrize(
-    ("claims", "error"),
+    ("wrong_length", "error"),
     [(len(ZIP) + 1000, SourceUnreachableError), (len(ZIP) - 1000, DatasetError)],
 )
-def test_a_server_that_lies_about_the_length_is_found_out(
-    web: Web, object_store: ObjectStore, claims: int, error: type[Exception]
+def test_a_wrong_content_length_is_detected(
+    web: Web, object_store: ObjectStore, wrong_length: int, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        fetch_dataset(web.publish(claims=claims), MD5, object_store, settings=QUICK)
+        fetch_dataset(web.publish(wrong_length=wrong_length), MD5, object_store, settings=FAST)
     assert object_store.keys("") == []
 
 
-def test_a_zip_with_another_md5_is_refused_and_leaves_nothing(
+def test_a_zip_with_another_md5_is_rejected_and_leaves_nothing(
     web: Web, object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     source = web.publish(md5="0" * 32)
     with pytest.raises(DatasetError, match="md5") as caught:
-        fetch_dataset(source, "0" * 32, object_store, settings=QUICK)
+        fetch_dataset(source, "0" * 32, object_store, settings=FAST)
     assert MD5 in str(caught.value.found)
     assert "0" * 32 in str(caught.value.expected)
     assert "publish a matching pair" in caught.value.hint
@@ -209,7 +211,7 @@ def test_a_zip_with_another_md5_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dataset_that_changes_between_check_and_download_is_told_as_such(
+def test_the_error_says_that_the_source_changed_after_its_md5_was_read(
     web: Web, object_store: ObjectStore
 ) -> None:
     source = web.publish()
@@ -218,7 +220,7 @@ def test_a_dataset_that_changes_between_check_and_download_is_told_as_such(
     web.answers["/ml.zip"].content = other
     web.answers["/ml.zip.md5"].content = md5_of(other).encode()
     with pytest.raises(DatasetError, match="the source has changed"):
-        fetch_dataset(source, md5, object_store, settings=QUICK)
+        fetch_dataset(source, md5, object_store, settings=FAST)
     assert object_store.keys("") == []
 
 
@@ -230,19 +232,19 @@ def test_a_dataset_that_changes_between_check_and_download_is_told_as_such(
         make_zip(movies=b"movieId,title,genres\n"),
         make_zip(ratings=bytes(32 << 20), movies=b"movieId,title,genres\n"),
     ],
-    ids=["truncated", "no zip", "no ratings", "bomb"],
+    ids=["truncated", "not a zip", "no ratings", "zip bomb"],
 )
-def test_an_archive_that_cannot_be_used_is_refused_though_its_md5_is_right(
+def test_an_invalid_archive_is_rejected_although_its_md5_is_right(
     web: Web, object_store: ObjectStore, content: bytes
 ) -> None:
     source = web.publish(content=content)
     with pytest.raises(DatasetError):
-        fetch_dataset(source, md5_of(content), object_store, settings=QUICK)
+        fetch_dataset(source, md5_of(content), object_store, settings=FAST)
     assert object_store.keys("") == []
 
 
-@pytest.mark.parametrize("how", [{}, {"claims": 10}])
-def test_a_zip_over_the_limit_is_refused(
+@pytest.mark.parametrize("how", [{}, {"wrong_length": 10}])
+def test_a_zip_over_the_size_limit_is_rejected(
     web: Web, object_store: ObjectStore, how: dict[str, Any]
 ) -> None:
     limits = ArchiveLimits(max_archive_bytes=5 if how else 1000)
@@ -251,7 +253,7 @@ def test_a_zip_over_the_limit_is_refused(
     assert object_store.keys("") == []
 
 
-def test_the_log_says_what_is_fetched_and_how_far_it_is(
+def test_source_and_progress_are_logged(
     web: Web,
     object_store: ObjectStore,
     caplog: pytest.LogCaptureFixture,
@@ -261,21 +263,19 @@ def test_the_log_says_what_is_fetched_and_how_far_it_is(
     monkeypatch.setattr("recsys.dataset.fetch.LogProgress", partial(LogProgress, every=0))
     source = web.publish()
     fetch_dataset(source, MD5, object_store)
-    said = "\n".join(caplog.messages)
-    assert f"fetching {source}" in said
-    assert "fetched 3 of 3 MB (100 %)" in said
-    assert f"{MD5}; storing them" in said
-    assert "stored 3 of 3 MB (100 %)" in said
+    log = "\n".join(caplog.messages)
+    assert f"fetching {source}" in log
+    assert "fetched 3 of 3 MB (100 %)" in log
+    assert f"{MD5}; storing them" in log
+    assert "stored 3 of 3 MB (100 %)" in log
 
 
-def test_an_object_of_other_origin_under_the_key_is_replaced(
-    web: Web, object_store: ObjectStore
-) -> None:
-    object_store.put_bytes(key(), b"left by someone else")
+def test_an_object_without_our_metadata_is_replaced(web: Web, object_store: ObjectStore) -> None:
+    object_store.put_bytes(key(), b"written by another program")
     assert fetch_dataset(web.publish(), MD5, object_store).fetched
     assert object_store.get_bytes(key()) == ZIP
 
 
-def test_a_hostile_md5_never_becomes_a_key(object_store: ObjectStore) -> None:
+def test_an_invalid_md5_never_becomes_a_key(object_store: ObjectStore) -> None:
     with pytest.raises(ValueError, match="not an md5"):
         fetch_dataset("x.zip", "../../etc", object_store)

@@ -1,4 +1,4 @@
-"""A fetch that fails half-way: full disks, a store that fails, a kill; nothing of it stays."""
+"""A fetch that fails midway (full disk, failing store, kill) leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recsys.errors import DiskFullError, ServiceUnavailableError, TransientError
 from recsys.object_store import ObjectStore, S3Settings
 from tests.web_server import MD5, NOISE, ZIP, Web, make_zip, md5_of
 
-QUICK = FetchSettings(attempts=2, first_wait_s=0)
+FAST = FetchSettings(attempts=2, first_wait_s=0)
 KEY = contract.dataset_key(MD5, contract.DATASET_FILE)
 PART = 8 << 20
 """boto3 uploads larger files in parts."""
@@ -36,17 +36,17 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def small_disk(temporary: Path) -> Iterator[Path]:
-    """The same on a disk of 2 MB."""
+    """An empty folder for temporary files, on a disk of 2 MB."""
     command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(temporary)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no disk of its own can be mounted: it takes root")
+        pytest.skip("mounting a small disk requires root")
     yield temporary
     subprocess.run(["umount", str(temporary)], check=True)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A dataset that takes six parts to upload, in a file."""
+    """A dataset in a file, large enough for an upload in six parts."""
     folder = tmp_path_factory.mktemp("large")
     path = folder / "ml.zip"
     path.write_bytes(make_zip(ratings=NOISE * 15, movies=b"movieId,title,genres\n"))
@@ -57,40 +57,40 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def uploads(store: ObjectStore) -> list[str]:
-    """Keys of multipart uploads that nobody finished or aborted."""
+    """Returns the keys of unfinished multipart uploads."""
     found = store._client.list_multipart_uploads(Bucket=store.bucket)
     return [upload["Key"] for upload in found.get("Uploads", [])]
 
 
-@pytest.mark.parametrize("says_length", [True, False], ids=["announced", "in the middle"])
-def test_a_full_disk_is_transient_and_says_what_to_do(
-    web: Web, object_store: ObjectStore, small_disk: Path, says_length: bool
+@pytest.mark.parametrize("sends_length", [True, False], ids=["known size", "unknown size"])
+def test_a_full_disk_is_a_transient_error_with_a_hint(
+    web: Web, object_store: ObjectStore, small_disk: Path, sends_length: bool
 ) -> None:
-    source = web.publish(says_length=says_length)
+    source = web.publish(sends_length=sends_length)
     with pytest.raises(DiskFullError, match=r"is full.*TMPDIR") as caught:
-        fetch_dataset(source, MD5, object_store, settings=QUICK)
+        fetch_dataset(source, MD5, object_store, settings=FAST)
     assert isinstance(caught.value, TransientError)
     assert str(small_disk) in str(caught.value)
-    # What is known not to fit is not begun: a full disk harms others.
-    assert ("bytes free" in str(caught.value.found)) == says_length
+    # If the size is known, nothing is written: a full disk harms other programs.
+    assert ("bytes free" in str(caught.value.found)) == sends_length
     assert list(small_disk.iterdir()) == []
     assert object_store.keys("") == []
-    # Nothing of it was kept that would be in the way of the next try.
+    # Nothing is left that would make the next attempt fail.
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
-    assert fetch_dataset(source, MD5, object_store, settings=QUICK).fetched
+    assert fetch_dataset(source, MD5, object_store, settings=FAST).fetched
 
 
-def test_a_full_disk_is_not_tried_again_with_the_next_mirror(
+def test_after_a_full_disk_the_next_mirror_is_not_tried(
     web: Web, object_store: ObjectStore, small_disk: Path
 ) -> None:
     source = f"{web.publish()} {web.publish(name='two.zip')}"
     with pytest.raises(DiskFullError):
-        fetch_dataset(source, MD5, object_store, settings=QUICK)
+        fetch_dataset(source, MD5, object_store, settings=FAST)
     assert web.asked == [("/ml.zip", None)]
 
 
-def failing(part: int) -> Callable[..., Any]:
-    """A handler that has one part of every upload fail."""
+def fail_part(part: int) -> Callable[..., Any]:
+    """Returns a handler that makes one part of every upload fail."""
 
     def handle(request: Any, **about: Any) -> AWSResponse | None:
         if f"partNumber={part}&" not in f"{request.url}&":
@@ -106,13 +106,13 @@ class _Raw:
 
 
 @pytest.mark.parametrize("part", [1, 5])
-def test_a_part_of_the_upload_that_fails_leaves_nothing_and_the_next_try_succeeds(
+def test_a_failed_upload_leaves_nothing_and_the_next_attempt_succeeds(
     s3_settings: S3Settings, large: str, temporary: Path, part: int
 ) -> None:
     store = ObjectStore.connect(s3_settings.model_copy(update={"max_attempts": 2}))
     md5 = read_source_md5(large)
     events = store._client.meta.events
-    handler = failing(part)
+    handler = fail_part(part)
     events.register("before-send.s3.UploadPart", handler)
     with pytest.raises(ServiceUnavailableError, match="InternalError"):
         fetch_dataset(large, md5, store)
@@ -124,16 +124,18 @@ def test_a_part_of_the_upload_that_fails_leaves_nothing_and_the_next_try_succeed
     assert store.sha256(fetched.key) == fetched.sha256
 
 
-def test_parts_that_a_killed_upload_left_behind_are_freed_by_the_next(
+def test_the_parts_of_a_killed_upload_are_deleted_by_the_next_one(
     object_store: ObjectStore, large: str
 ) -> None:
     md5 = read_source_md5(large)
     key = contract.dataset_key(md5, contract.DATASET_FILE)
-    for begun in (key, key + ".other"):
-        upload = object_store._client.create_multipart_upload(Bucket=object_store.bucket, Key=begun)
+    for upload_key in (key, key + ".other"):
+        upload = object_store._client.create_multipart_upload(
+            Bucket=object_store.bucket, Key=upload_key
+        )
         object_store._client.upload_part(
             Bucket=object_store.bucket,
-            Key=begun,
+            Key=upload_key,
             UploadId=upload["UploadId"],
             PartNumber=1,
             Body=b"left",
@@ -144,7 +146,7 @@ def test_parts_that_a_killed_upload_left_behind_are_freed_by_the_next(
     assert object_store.sha256(key) == fetched.sha256
 
 
-def test_an_account_that_may_not_list_uploads_may_fetch(
+def test_an_account_without_the_right_to_list_uploads_can_fetch(
     object_store: ObjectStore, large: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(request: Any, **about: Any) -> AWSResponse:
@@ -156,7 +158,7 @@ def test_an_account_that_may_not_list_uploads_may_fetch(
 
 
 def environment(s3: S3Settings) -> dict[str, str]:
-    """What leads a child to the store."""
+    """Returns the environment of a child process that uses the store."""
     assert s3.access_key
     assert s3.secret_key
     return {
@@ -174,7 +176,7 @@ from recsys.dataset import fetch_dataset, read_source_md5
 from recsys.object_store import ObjectStore, S3Settings
 
 def peak():
-    # Not getrusage: its peak is that of the process that started this one, if that was larger.
+    # getrusage would report the peak of the parent process if that was larger.
     return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
 
 store = ObjectStore.connect(S3Settings.from_environment())
@@ -187,13 +189,13 @@ print(peak() - before, peak())
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to measure with")
-def test_the_zip_is_never_held_in_memory(
+def test_the_zip_is_never_loaded_into_memory(
     s3_settings: S3Settings,
     web: Web,
     large: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    # What comes before a zip is no part of it, and so this is one, too.
+    # Bytes before a zip are ignored, so two zips in a row are a valid zip.
     content = Path(large).read_bytes() * 2
     source = web.publish(content=content, md5=md5_of(content))
     done = subprocess.run(
@@ -212,7 +214,7 @@ def test_the_zip_is_never_held_in_memory(
     assert peak <= 150
 
 
-def test_a_fetch_removes_what_a_killed_one_left(
+def test_a_fetch_removes_the_files_of_a_killed_one(
     web: Web, s3_settings: S3Settings, object_store: ObjectStore, temporary: Path
 ) -> None:
     source = web.publish(stalls_after=len(ZIP) // 2)

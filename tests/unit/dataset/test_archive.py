@@ -34,7 +34,7 @@ def link(name: str) -> zipfile.ZipInfo:
 
 
 @pytest.mark.parametrize("folder", ["", "ml-latest-small/", "a/b/"])
-def test_both_files_are_found_in_any_folder_and_others_are_ignored(
+def test_both_files_are_found_in_any_folder_and_other_files_are_ignored(
     tmp_path: Path, folder: str
 ) -> None:
     path = make_zip(tmp_path / "x.zip", *both(folder), ("tags.csv", b"x"), ("README.txt", b"x"))
@@ -55,7 +55,7 @@ def test_zip64_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "says"),
+    ("entries", "message"),
     [
         ([], "exactly one ratings.csv"),
         (both()[1:], "exactly one ratings.csv"),
@@ -72,16 +72,16 @@ def test_zip64_is_read(tmp_path: Path) -> None:
         ([*both(), *((f"{i}.txt", b"") for i in range(1000))], "too many files"),
     ],
 )
-def test_an_archive_without_the_files_or_with_a_hostile_entry_is_refused(
-    tmp_path: Path, entries: list[tuple[str | zipfile.ZipInfo, bytes]], says: str
+def test_an_archive_without_the_files_or_with_a_malicious_entry_is_rejected(
+    tmp_path: Path, entries: list[tuple[str | zipfile.ZipInfo, bytes]], message: str
 ) -> None:
     path = make_zip(tmp_path / "x.zip", *entries)
-    with pytest.raises(DatasetError, match=says) as caught:
+    with pytest.raises(DatasetError, match=message) as caught:
         open_dataset(path)
     assert caught.value.hint
 
 
-def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
+def test_an_encrypted_entry_is_rejected(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", *both())
     content = bytearray(path.read_bytes())
     content[content.find(b"PK\x01\x02") + 8] |= 1
@@ -90,7 +90,7 @@ def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
         open_dataset(path)
 
 
-def test_a_method_that_may_need_any_memory_is_refused(tmp_path: Path) -> None:
+def test_a_compression_method_without_a_memory_limit_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         for name, content in both():
@@ -100,7 +100,7 @@ def test_a_method_that_may_need_any_memory_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, -1, -30])
-def test_a_truncated_zip_is_refused(tmp_path: Path, keep: float) -> None:
+def test_a_truncated_zip_is_rejected(tmp_path: Path, keep: float) -> None:
     path = make_zip(tmp_path / "x.zip", *both())
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
@@ -108,14 +108,14 @@ def test_a_truncated_zip_is_refused(tmp_path: Path, keep: float) -> None:
         open_dataset(path)
 
 
-def test_a_page_instead_of_a_zip_is_refused(tmp_path: Path) -> None:
+def test_an_html_page_instead_of_a_zip_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes(b"<html>moved</html>" * 100)
     with pytest.raises(DatasetError, match="damaged or truncated"):
         open_dataset(path)
 
 
-def test_damage_inside_an_entry_is_found_while_reading(tmp_path: Path) -> None:
+def test_damage_inside_an_entry_is_detected_while_reading(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", *both())
     content = bytearray(path.read_bytes())
     content[len("ratings.csv") + 30 + 10] ^= 0xFF
@@ -124,14 +124,14 @@ def test_damage_inside_an_entry_is_found_while_reading(tmp_path: Path) -> None:
         list(archive.chunks(RATINGS_CSV))
 
 
-def test_an_honest_zip_bomb_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_zip_bomb_with_a_true_directory_is_rejected_before_it_is_read(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", ("ratings.csv", bytes(32 << 20)), *both()[1:])
     with pytest.raises(DatasetError, match="zip bomb"):
         open_dataset(path)
 
 
 @pytest.mark.parametrize(
-    ("limits", "says"),
+    ("limits", "message"),
     [
         (ArchiveLimits(max_archive_bytes=100), "archive is too large"),
         (ArchiveLimits(max_entry_bytes=100), r"ratings\.csv is too large"),
@@ -139,22 +139,24 @@ def test_an_honest_zip_bomb_is_refused_before_it_is_read(tmp_path: Path) -> None
         (ArchiveLimits(max_entries=1), "too many files"),
     ],
 )
-def test_limits_hold(tmp_path: Path, limits: ArchiveLimits, says: str) -> None:
-    with pytest.raises(DatasetError, match=says):
+def test_an_archive_over_a_limit_is_rejected(
+    tmp_path: Path, limits: ArchiveLimits, message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
         open_dataset(make_zip(tmp_path / "x.zip", *both()), limits)
 
 
-def set_claimed_size(size: int) -> Callable[[bytearray], None]:
+def set_size_in_directory(size: int) -> Callable[[bytearray], None]:
     def change(content: bytearray) -> None:
         struct.pack_into("<I", content, content.find(b"PK\x01\x02") + 24, size)
 
     return change
 
 
-def test_an_entry_that_holds_more_than_it_claims_is_cut_off_and_refused(tmp_path: Path) -> None:
+def test_an_entry_larger_than_the_directory_states_is_cut_off_and_rejected(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", ("ratings.csv", bytes(32 << 20)), *both()[1:])
     content = bytearray(path.read_bytes())
-    set_claimed_size(1000)(content)
+    set_size_in_directory(1000)(content)
     path.write_bytes(content)
     received: list[bytes] = []
     with open_dataset(path) as archive, pytest.raises(DatasetError, match="damaged"):
@@ -162,16 +164,16 @@ def test_an_entry_that_holds_more_than_it_claims_is_cut_off_and_refused(tmp_path
     assert len(b"".join(received)) <= 1000
 
 
-def test_an_entry_that_holds_less_than_it_claims_is_refused(tmp_path: Path) -> None:
+def test_an_entry_smaller_than_the_directory_states_is_rejected(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", *both())
     content = bytearray(path.read_bytes())
-    set_claimed_size(len(RATINGS) + 1000)(content)
+    set_size_in_directory(len(RATINGS) + 1000)(content)
     path.write_bytes(content)
     with open_dataset(path) as archive, pytest.raises(DatasetError, match=r"damaged|shorter"):
         list(archive.chunks(RATINGS_CSV))
 
 
-def test_a_directory_of_millions_of_entries_is_refused_unread(tmp_path: Path) -> None:
+def test_a_directory_of_millions_of_entries_is_rejected_without_reading_it(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     entry = io.BytesIO()
     with zipfile.ZipFile(entry, "w") as archive:

@@ -1,4 +1,4 @@
-"""Archives made to do harm: one clear error each, and memory bounded whatever they claim."""
+"""Malicious archives: each is rejected with a clear error and in bounded memory."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def read_all(path: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def at_most(megabytes: float) -> Iterator[None]:
-    """Python's memory, zlib's included, may not grow by more in this context."""
+def memory_limit(megabytes: float) -> Iterator[None]:
+    """Checks that Python's memory, including zlib's, grows by less than this."""
     tracemalloc.start()
     try:
         yield
@@ -54,7 +54,7 @@ def at_most(megabytes: float) -> Iterator[None]:
 
 WHOLE = [zip_of(*FILES), zip_of(*FILES, zip64=True), zip_of(*FILES, ("ml/ü.txt", b"x"))]
 bad_numbers = st.sampled_from([0, 1, 2**31, 2**32 - 1]).map(lambda n: struct.pack("<I", n))
-# Most of what can go wrong is in the directory at the end.
+# Most of what a reader depends on is in the directory, at the end.
 places = st.integers(0, 300).map(lambda back: -1 - back) | st.integers(0, 400)
 changes = st.lists(
     st.tuples(places, bad_numbers | st.binary(min_size=1, max_size=8)), min_size=1, max_size=8
@@ -63,7 +63,7 @@ changes = st.lists(
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(WHOLE), changes)
-def test_whatever_bytes_are_changed_it_is_a_dataset_or_an_error(
+def test_a_zip_with_random_changes_is_either_read_or_rejected(
     tmp_path: Path, whole: bytes, changed: list[tuple[int, bytes]]
 ) -> None:
     content = bytearray(whole)
@@ -81,7 +81,7 @@ def test_whatever_bytes_are_changed_it_is_a_dataset_or_an_error(
 
 @given(st.binary(max_size=300))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_bytes_that_are_no_zip_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_random_bytes_are_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes(content)
     with pytest.raises(DatasetError):
@@ -89,7 +89,7 @@ def test_bytes_that_are_no_zip_are_refused(tmp_path: Path, content: bytes) -> No
 
 
 def change(content: bytes, signature: bytes, offset: int, form: str, value: int) -> bytes:
-    """The same with another number in the first header of a kind."""
+    """Returns the zip with another number in the first header with this signature."""
     changed = bytearray(content)
     struct.pack_into(form, changed, content.find(signature) + offset, value)
     return bytes(changed)
@@ -100,7 +100,7 @@ def encrypted(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "says", "found"),
+    ("content", "message", "found"),
     [
         (zip_of(*FILES, FILES[0]), r"exactly one ratings\.csv", "ml/ratings.csv, ml/ratings.csv"),
         (zip_of(*FILES, FILES[1]), r"exactly one movies\.csv", "ml/movies.csv, ml/movies.csv"),
@@ -108,7 +108,7 @@ def encrypted(content: bytes) -> bytes:
         (zip_of(("ml.zip", WHOLE[0])), r"exactly one ratings\.csv", "ml.zip"),
         (encrypted(WHOLE[0]), "encrypted", "ml/ratings.csv"),
         (change(WHOLE[0], DIRECTORY, 8, "<H", 1), "encrypted", "ml/ratings.csv"),
-        (change(WHOLE[0], DIRECTORY, 10, "<H", 99), "way that is not read", "method 99"),
+        (change(WHOLE[0], DIRECTORY, 10, "<H", 99), "unsupported compression method", "method 99"),
         (change(WHOLE[0], DIRECTORY, 24, "<I", 2**32 - 2), "zip bomb", ":1"),
         (change(WHOLE[0], DIRECTORY, 42, "<I", 2**31), "damaged", None),
         (change(WHOLE[0], END, 16, "<I", 2**31), "damaged", None),
@@ -117,43 +117,43 @@ def encrypted(content: bytes) -> bytes:
         (WHOLE[0].replace(b"ml/movies.csv", b"ml/movies.cs\0"), "outside", None),
     ],
     ids=[
-        *("twice in one place", "movies twice", "two", "a zip in a zip", "encrypted"),
-        *("encrypted, says the directory", "AES", "4 GB, it claims", "entry beyond the end"),
-        *("directory beyond the end", "name of no length", "no name", "NUL in a name"),
+        *("same path twice", "movies twice", "two folders", "zip in a zip", "encrypted"),
+        *("encrypted flag in the directory", "AES", "4 GB stated", "entry beyond the end"),
+        *("directory beyond the end", "zero-length name", "no name", "NUL in a name"),
     ],
 )
-def test_each_is_refused_by_its_name(
-    tmp_path: Path, content: bytes, says: str, found: str | None
+def test_each_malicious_archive_is_rejected_with_its_reason(
+    tmp_path: Path, content: bytes, message: str, found: str | None
 ) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes(content)
-    with at_most(4), pytest.raises(DatasetError, match=says) as caught:
+    with memory_limit(4), pytest.raises(DatasetError, match=message) as caught:
         read_all(path)
-    assert "publish both" in caught.value.hint
+    assert "publish it with its .md5" in caught.value.hint
     assert (found or "") in str(caught.value.found)
 
 
-def claims_one_byte(content: bytes) -> bytes:
+def state_one_byte(content: bytes) -> bytes:
     return change(content, DIRECTORY, 24, "<I", 1)
 
 
-@pytest.mark.parametrize("lie", [bytes, claims_one_byte], ids=["honest", "lying"])
-def test_a_bomb_takes_no_memory(tmp_path: Path, lie: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize("forge", [bytes, state_one_byte], ids=["true size", "false size"])
+def test_a_zip_bomb_takes_no_memory(tmp_path: Path, forge: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "x.zip"
-    path.write_bytes(lie(zip_of(("ratings.csv", bytes(64 << 20)), FILES[1])))
-    with at_most(4), pytest.raises(DatasetError, match=r"zip bomb|damaged"):
+    path.write_bytes(forge(zip_of(("ratings.csv", bytes(64 << 20)), FILES[1])))
+    with memory_limit(4), pytest.raises(DatasetError, match=r"zip bomb|damaged"):
         read_all(path)
 
 
-def test_what_is_within_the_limits_is_read_in_small_chunks(tmp_path: Path) -> None:
+def test_large_files_within_the_limits_are_read_in_small_chunks(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes(zip_of(("ratings.csv", bytes(64 << 20)), FILES[1]))
-    with at_most(6), open_dataset(path, ArchiveLimits(max_ratio=2000)) as archive:
+    with memory_limit(6), open_dataset(path, ArchiveLimits(max_ratio=2000)) as archive:
         assert sum(map(len, archive.chunks(RATINGS_CSV))) == 64 << 20
 
 
-def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
-    """How a bomb gets round its ratio: many entries of the directory, one content."""
+def test_entries_that_share_their_bytes_are_rejected(tmp_path: Path) -> None:
+    """Overlapping entries let a zip bomb evade the limit on the ratio."""
     content = bytearray(WHOLE[0])
     struct.pack_into("<I", content, content.rfind(DIRECTORY) + 42, 0)
     path = tmp_path / "x.zip"

@@ -15,7 +15,7 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ()._-]{0,30}\.zip", fullmatch=True
 
 
 @given(hexes, names, st.sampled_from(["\n", "\r\n", ""]), st.sampled_from(["", "\ufeff"]))
-def test_every_usual_format_gives_the_same_md5(md5: str, name: str, end: str, bom: str) -> None:
+def test_every_common_format_is_parsed(md5: str, name: str, end: str, bom: str) -> None:
     for line in (
         f"MD5 ({name}) = {md5}",
         f"{md5}  {name}",
@@ -27,7 +27,7 @@ def test_every_usual_format_gives_the_same_md5(md5: str, name: str, end: str, bo
 
 
 @given(st.binary(max_size=200))
-def test_whatever_the_file_holds_it_is_an_md5_or_an_error(content: bytes) -> None:
+def test_any_content_is_either_an_md5_or_an_error(content: bytes) -> None:
     try:
         found = parse_md5(content, "x.zip")
     except DatasetError:
@@ -36,12 +36,12 @@ def test_whatever_the_file_holds_it_is_an_md5_or_an_error(content: bytes) -> Non
     assert set(found) <= set("0123456789abcdef")
 
 
-def test_of_several_files_the_name_decides() -> None:
+def test_among_several_lines_the_name_decides() -> None:
     content = f"# checksums\n{OTHER}  ml-25m.zip\n{MD5}  ml-latest-small.zip\n".encode()
     assert parse_md5(content, "ml-latest-small.zip") == MD5
 
 
-def test_a_single_md5_counts_whatever_its_name() -> None:
+def test_the_name_in_a_single_line_is_ignored() -> None:
     assert parse_md5(f"MD5 (ml-latest-small.zip) = {MD5}".encode(), "renamed.zip") == MD5
 
 
@@ -61,7 +61,9 @@ def test_a_single_md5_counts_whatever_its_name() -> None:
         (b"\xff\xfe\x00", "\N{REPLACEMENT CHARACTER}"),
     ],
 )
-def test_a_file_that_is_no_md5_is_refused_with_what_to_do(content: bytes, found: str) -> None:
+def test_an_invalid_md5_file_is_rejected_with_the_command_that_creates_one(
+    content: bytes, found: str
+) -> None:
     with pytest.raises(DatasetError) as caught:
         parse_md5(content, "x.zip")
     assert found in str(caught.value.found)

@@ -14,7 +14,7 @@ from recsys.errors import (
     SourceUnreachableError,
 )
 
-PATIENCE = FetchSettings()
+SETTINGS = FetchSettings()
 
 first_sources = st.sampled_from(
     ["https://a/ml.zip", "s3://b/k.zip", "/data/my films.zip", "my films, old.zip", "~/x.zip"]
@@ -29,7 +29,7 @@ further = st.sampled_from(
     st.lists(further, max_size=3),
     st.sampled_from([" ", "\n", ",", ", ", "\r\n", " ,\t"]),
 )
-def test_what_was_joined_is_split_again_whatever_blanks_a_path_holds(
+def test_sources_are_split_even_if_paths_contain_blanks(
     first: str, others: list[str], between: str
 ) -> None:
     assert split_sources(between.join([first, *others])) == [first, *others]
@@ -37,63 +37,67 @@ def test_what_was_joined_is_split_again_whatever_blanks_a_path_holds(
 
 
 @given(st.text() | st.from_regex(r"\A(https?|s3|file|ftp)://.{0,40}", fullmatch=False))
-def test_any_text_names_sources_or_is_a_matter_of_settings(text: str) -> None:
+def test_any_text_is_either_parsed_or_a_configuration_error(text: str) -> None:
     try:
-        found = parse_sources(text, PATIENCE)
+        found = parse_sources(text, SETTINGS)
     except ConfigurationError:
         return
     assert len(found) == len(split_sources(text))
 
 
 class _Shown(Exception):
-    """What is shown of a source that is one."""
+    """Carries the shown name of a valid source."""
 
 
 @given(st.sampled_from(["http", "https", "s3", "ftp"]), st.sampled_from(["", "[", ":99999999"]))
-def test_no_secret_of_a_url_is_shown(scheme: str, odd: str) -> None:
+def test_the_secrets_in_a_url_are_never_shown(scheme: str, odd: str) -> None:
     source = f"{scheme}://ann:s3cret@host{odd}/ml.zip?key=s3cret#s3cret"
     assert "s3cret" not in redact_sources(source)
     with pytest.raises((ConfigurationError, _Shown)) as caught:
-        raise _Shown(parse_sources(source, PATIENCE)[0].shown)
+        raise _Shown(parse_sources(source, SETTINGS)[0].shown)
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("source", ["", " ", ",", "\n"])
-def test_no_source_at_all_is_said(source: str) -> None:
+def test_an_empty_source_is_rejected(source: str) -> None:
     with pytest.raises(ConfigurationError, match="source is empty"):
-        parse_sources(source, PATIENCE)
+        parse_sources(source, SETTINGS)
 
 
-def test_one_source_fails_with_its_own_error() -> None:
-    error = DatasetError("of its own")
+def test_a_single_source_fails_with_its_own_error() -> None:
+    error = DatasetError("its own error")
 
     def fail(source: object) -> None:
         raise error
 
     with pytest.raises(DatasetError) as caught:
-        try_sources(parse_sources("/x.zip", PATIENCE), fail)
+        try_sources(parse_sources("/x.zip", SETTINGS), fail)
     assert caught.value is error
 
 
-@pytest.mark.parametrize("error", [DiskFullError("full"), PermanentError("ours"), OSError("ours")])
-def test_what_is_no_fault_of_a_source_is_not_tried_with_the_next(error: Exception) -> None:
-    asked: list[object] = []
+@pytest.mark.parametrize(
+    "error", [DiskFullError("full"), PermanentError("not the source"), OSError("not the source")]
+)
+def test_an_error_that_is_not_caused_by_the_source_is_not_tried_with_the_next(
+    error: Exception,
+) -> None:
+    attempts: list[object] = []
 
     def fail(source: object) -> None:
-        asked.append(source)
+        attempts.append(source)
         raise error
 
     with pytest.raises(type(error)):
-        try_sources(parse_sources("/x.zip /y.zip", PATIENCE), fail)
-    assert len(asked) == 1
+        try_sources(parse_sources("/x.zip /y.zip", SETTINGS), fail)
+    assert len(attempts) == 1
 
 
-def test_another_try_is_worth_it_if_it_is_for_one_of_them() -> None:
+def test_the_error_is_transient_if_one_of_the_sources_may_recover() -> None:
     errors = [ConfigurationError("a"), SourceUnreachableError("b"), DatasetError("c")]
 
     def fail(source: object) -> None:
         raise errors.pop()
 
     with pytest.raises(SourceUnreachableError, match="none of the 3") as caught:
-        try_sources(parse_sources("/x.zip /y.zip /z.zip", PATIENCE), fail)
+        try_sources(parse_sources("/x.zip /y.zip /z.zip", SETTINGS), fail)
     assert caught.value.found == "c; b; a"

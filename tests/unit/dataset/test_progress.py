@@ -15,7 +15,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_a_line_comes_every_few_seconds_and_says_how_far_it_is_and_how_fast(
+def test_progress_and_speed_are_logged_every_few_seconds(
     lines: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
@@ -29,14 +29,14 @@ def test_a_line_comes_every_few_seconds_and_says_how_far_it_is_and_how_fast(
     ]
 
 
-def test_what_is_quick_is_not_talked_about(lines: pytest.LogCaptureFixture) -> None:
+def test_quick_operations_log_nothing(lines: pytest.LogCaptureFixture) -> None:
     progress = LogProgress("fetched")
     for done in range(100):
         progress(done, 100)
     assert lines.messages == []
 
 
-def test_without_a_total_and_after_a_new_beginning_it_still_makes_sense(
+def test_the_total_may_be_unknown_and_the_operation_may_start_over(
     lines: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
@@ -51,7 +51,7 @@ def test_without_a_total_and_after_a_new_beginning_it_still_makes_sense(
     ]
 
 
-def test_what_threads_add_is_summed(lines: pytest.LogCaptureFixture) -> None:
+def test_the_bytes_of_several_threads_are_added_up(lines: pytest.LogCaptureFixture) -> None:
     now = 0.0
     add = LogProgress("stored", every=1, clock=lambda: now).adding(100 * MB)
     threads = [threading.Thread(target=add, args=(10 * MB,)) for _ in range(9)]

@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> FileSource:
     ("start", "mark", "begins"),
     [(0, None, 0), (4, "same file", 4), (4, None, 0), (10, "same file", 0), (99, "same file", 0)],
 )
-def test_a_file_is_read_from_where_it_was_left_if_that_is_still_in_it(
+def test_a_file_is_resumed_if_it_is_still_long_enough(
     file: FileSource, start: int, mark: str | None, begins: int
 ) -> None:
     with file.open(start, mark) as part:
@@ -30,7 +30,7 @@ def test_a_file_is_read_from_where_it_was_left_if_that_is_still_in_it(
         assert b"".join(part.chunks) == b"0123456789"[begins:]
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipes_devices_and_folders_are_rejected_without_blocking(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.zip"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path, Path("/dev/zero"), tmp_path / "a\0b", pipe / "x"):
@@ -38,21 +38,21 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
             pass
 
 
-def test_a_file_that_cannot_be_read_to_its_end_is_worth_another_try(tmp_path: Path) -> None:
+def test_an_error_of_the_file_system_is_transient(tmp_path: Path) -> None:
     link = tmp_path / "x.zip"
     link.symlink_to(link)
     with pytest.raises(SourceUnreachableError), FileSource(link).open():
         pass
 
 
-def test_an_error_of_the_reader_is_not_taken_for_one_of_the_file(file: FileSource) -> None:
-    error = PermissionError("of the disk that is written to")
+def test_an_error_of_the_caller_is_not_translated(file: FileSource) -> None:
+    error = PermissionError("raised by the caller")
     with pytest.raises(PermissionError) as caught, file.open():
         raise error
     assert caught.value is error
 
 
-def test_the_command_takes_mirrors_and_remembers_them(
+def test_mirrors_given_to_a_command_are_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

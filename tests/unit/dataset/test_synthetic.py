@@ -31,7 +31,7 @@ def read(path: Path) -> tuple[Batch, pl.DataFrame, int]:
         (2000, 4, 600),
     ],
 )
-def test_a_sample_is_a_valid_dataset_of_the_size_that_was_asked_for(
+def test_a_sample_is_a_valid_dataset_of_the_requested_size(
     tmp_path: Path, ratings: int, users: int | None, movies: int | None
 ) -> None:
     path = tmp_path / "sample.zip"
@@ -47,7 +47,7 @@ def test_a_sample_is_a_valid_dataset_of_the_size_that_was_asked_for(
     assert read_source_md5(str(path)) == info.md5
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+def test_the_bytes_depend_on_the_seed_only(tmp_path: Path) -> None:
     md5s = [
         write_sample(tmp_path / f"{i}.zip", ratings=2000, seed=seed).md5
         for i, seed in enumerate([5, 5, 6])
@@ -55,14 +55,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Pa
     assert md5s[0] == md5s[1] != md5s[2]
 
 
-def test_a_sample_has_what_models_learn_from(tmp_path: Path) -> None:
+def test_a_sample_has_structure_that_models_can_learn(tmp_path: Path) -> None:
     write_sample(tmp_path / "sample.zip", ratings=40_000)
     films, rows, _ = read(tmp_path / "sample.zip")
     by_movie = rows["movieId"].value_counts(sort=True)["count"]
     assert by_movie.head(by_movie.len() // 10).sum() > 0.3 * rows.height
     assert 3.2 < float(rows["rating"].mean()) < 3.8  # type: ignore[arg-type]  # a number
     assert 0.8 < float(rows["rating"].std()) < 1.2  # type: ignore[arg-type]  # a number
-    # Users and movies differ in more than noise: their means spread wider than chance allows.
+    # Means of users and movies vary more than noise alone would explain.
     for key in ("userId", "movieId"):
         means = rows.group_by(key).agg(mean=pl.col("rating").mean(), n=pl.len())
         often = means.filter(pl.col("n") >= 30)["mean"]
@@ -73,13 +73,13 @@ def test_a_sample_has_what_models_learn_from(tmp_path: Path) -> None:
     assert films.rows.filter(pl.col("title").str.contains(", The (", literal=True)).height > 0
 
 
-def test_a_sample_of_more_ratings_than_pairs_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+def test_more_ratings_than_pairs_are_rejected_and_no_file_is_left(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no sample of this size"):
         write_sample(tmp_path / "sample.zip", ratings=100, users=9, movies=11)
     assert not list(tmp_path.iterdir())
 
 
-def test_progress_reaches_all_ratings(tmp_path: Path) -> None:
+def test_progress_ends_at_the_number_of_ratings(tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     write_sample(
         tmp_path / "sample.zip", ratings=500, progress=lambda done, of: seen.append((done, of))
