@@ -92,17 +92,15 @@ def why(
     if found["data"]:
         console.print(f"\n[bold]dataset {found['data']['md5']}[/]")
         print_data(found["data"])
-    lines = output.table(
-        "when", "who", "from", "what", "why", title="\n[bold]history[/] (newest first)"
-    )
+    lines = output.table("when", "who", "what", "why", title="\n[bold]history[/] (newest first)")
+    lines.columns[2].no_wrap = True
     for line in found["history"][:12]:
         change = line["action"].replace("_", " ")
         if line["to_state"]:
             change = f"{line['from_state']} → {line['to_state']}"
         lines.add_row(
             f"{line['at']:%m-%d %H:%M:%S}",
-            output.safe(line["actor"]),
-            output.safe(line["origin"] or ""),
+            output.safe(", ".join(filter(None, (line["actor"], line["origin"])))),
             output.safe(change),
             output.safe(line["reason"]),
         )

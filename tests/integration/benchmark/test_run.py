@@ -62,7 +62,7 @@ def results(document: dict) -> dict[str, dict[str, Any]]:
 def test_a_run_in_a_process_prints_nothing_but_json_and_makes_the_same_again(
     document: dict,
 ) -> None:
-    program = "from recsys.cli import app; app()"
+    program = "from recsys.cli.app import app; app()"
     arguments = ["bench", "--ratings", "5000", "--no-reference", "--json"]
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True

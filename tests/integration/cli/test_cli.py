@@ -204,7 +204,7 @@ def id_of(world: World, number: int) -> str:
 HELP = """
 import json, sys
 from typer.testing import CliRunner
-from recsys.cli import app
+from recsys.cli.app import app
 asked = [[*command, "--help"] for command in json.loads(sys.argv[1])]
 answers = [CliRunner().invoke(app, arguments) for arguments in asked]
 print(json.dumps([[answer.exit_code, answer.output] for answer in answers]))
