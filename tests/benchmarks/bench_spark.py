@@ -1,11 +1,11 @@
-"""Features of one machine against features on Spark: seconds, CPU and memory of all processes.
+"""Compares features on one machine with features on Spark: time, CPU and memory.
 
-Each run is a process tree of its own that reads and writes a real S3 server::
+Each run is a separate process tree that reads and writes a real S3 server::
 
-    python -m tests.benchmarks.bench_spark out.json dataset.zip [further.zip ...]
+    python -m tests.benchmarks.bench_spark out.json dataset.zip [more.zip ...]
 
-Without a dataset it makes one of 100,000 ratings. What it prints stands in ``docs/spark.md``. On a
-shared machine CPU seconds tell more than wall seconds; the load average stands beside them.
+Without a dataset, one of 100,000 ratings is generated. ``docs/spark.md`` shows results. On a shared
+machine, CPU seconds are more reliable than wall seconds; the load average is printed too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def run_one(engine: str, what: str, md5: str) -> None:
-    """One engine, one half of the features, in this process or below it."""
+    """Computes one half of the features with one engine, in this process or its children."""
     s3 = S3Settings.from_environment()
     settings = FeatureSettings()
     if engine == "spark":
@@ -56,9 +56,9 @@ def run_one(engine: str, what: str, md5: str) -> None:
 
 
 def measure(engine: str, what: str, md5: str, s3: S3Settings) -> dict[str, float]:
-    """Wall and CPU seconds, load average, and the peak of memory that is the processes' alone."""
+    """Measures wall and CPU seconds, load average, and peak unshared memory of a process tree."""
     keys = (s3.access_key, s3.secret_key)
-    told = {
+    variables = {
         "RECSYS_S3_BUCKET": s3.bucket,
         "RECSYS_S3_ENDPOINT": s3.endpoint or "",
         "RECSYS_S3_REGION": s3.region,
@@ -66,7 +66,7 @@ def measure(engine: str, what: str, md5: str, s3: S3Settings) -> dict[str, float
     }
     began = time.perf_counter()
     command = [sys.executable, "-m", "tests.benchmarks.bench_spark", "--one", engine, what, md5]
-    process = subprocess.Popen(command, env=os.environ | told, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.DEVNULL)
     watched = Watched()
     threading.Thread(target=watched.watch, args=(process.pid,), daemon=True).start()
     if process.wait():
@@ -81,18 +81,18 @@ def measure(engine: str, what: str, md5: str, s3: S3Settings) -> dict[str, float
 
 @dataclass
 class Watched:
-    """What a tree of processes takes; seen often enough that little of a process is missed.
+    """Resources of a process tree, sampled often enough to miss little of any process.
 
     Attributes:
-        peak: of the memory that is theirs alone, in bytes.
-        cpu: seconds by process, user and system.
+        peak: peak unshared memory (USS), in bytes.
+        cpu: user and system seconds by process.
     """
 
     peak: float = 0
     cpu: dict[int, float] = field(default_factory=dict)
 
     def watch(self, pid: int) -> None:
-        """Looks until the root of the tree has ended."""
+        """Samples the tree until its root ends."""
         try:
             root = psutil.Process(pid)
             while root.is_running():
@@ -111,13 +111,13 @@ class Watched:
 
 
 def bench(path: Path, s3: S3Settings) -> dict[str, dict[str, float]]:
-    """Both engines on one dataset."""
+    """Measures both engines on one dataset."""
     store = ObjectStore.connect(s3)
     md5 = read_source_md5(str(path))
     fetch_dataset(str(path), md5, store)
     found = {}
     for engine in ("local", "spark"):
-        store.delete(store.keys(f"features/{md5}/"))
+        store.delete(store.keys(contract.features_prefix(md5)))
         for what in ("frames", "vectors"):
             found[f"{engine} {what}"] = measure(engine, what, md5, s3)
             print(f"| {path.name} | {engine} | {what} | {found[f'{engine} {what}']} |", flush=True)
@@ -125,9 +125,9 @@ def bench(path: Path, s3: S3Settings) -> dict[str, dict[str, float]]:
 
 
 def main(out: Path, datasets: list[Path]) -> None:
-    """Prints a table and writes JSON."""
+    """Prints a table and writes the results as JSON."""
     if not (ROOT / "spark/.venv/bin/spark-submit").exists():
-        print("notice: Spark's environment is not here (`make spark`); nothing is measured")
+        print("notice: Spark is not installed (`make spark`); nothing is measured")
         return
     with tempfile.TemporaryDirectory(prefix="recsys-bench-") as folder:
         home = Home(Path(folder) / "home")

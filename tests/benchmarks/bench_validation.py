@@ -1,12 +1,12 @@
-"""Compares ways to find the broken rows of ratings that are parsed already.
+"""Compares libraries that find invalid rows in parsed ratings.
 
-Each way runs in a process of its own; "found" is the number of broken rows that it counted.
-Run it in an environment that has the libraries::
+Each one runs in its own process; "found" is the number of invalid rows that it counted.
+Run it in an environment with the libraries::
 
     uv run --isolated --with 'pandera[polars]' --with patito --with pointblank \
         python -m tests.benchmarks.bench_validation 1000000
 
-What it prints stands in ``docs/adr/0005-validation-in-polars.md``.
+``docs/adr/0005-validation-in-polars.md`` shows results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-BROKEN_EVERY: Final = 50
+INVALID_EVERY: Final = 50
 MAX_TIMESTAMP: Final = 4_102_444_800
 MOVIES: Final = 87_585
 RULES: Final = {
@@ -36,7 +36,7 @@ RULES: Final = {
 
 
 def make_ratings(rows: int, path: Path) -> None:
-    """Ratings of which one in ``BROKEN_EVERY`` breaks exactly one rule."""
+    """Writes ratings; one in ``INVALID_EVERY`` violates exactly one rule."""
     rng = np.random.default_rng(1)
     frame = pl.DataFrame(
         {
@@ -46,12 +46,12 @@ def make_ratings(rows: int, path: Path) -> None:
             "timestamp": rng.integers(800_000_000, 1_700_000_000, rows),
         }
     )
-    broken = pl.int_range(pl.len()) // BROKEN_EVERY % 5
-    here = pl.int_range(pl.len()) % BROKEN_EVERY == 0
+    rule = pl.int_range(pl.len()) // INVALID_EVERY % 5
+    is_invalid = pl.int_range(pl.len()) % INVALID_EVERY == 0
 
-    def spoil(column: str, kind: int, value: float) -> pl.Expr:
+    def invalidate(column: str, number: int, value: float) -> pl.Expr:
         return (
-            pl.when(here & (broken == kind))
+            pl.when(is_invalid & (rule == number))
             .then(value)
             .otherwise(column)
             .cast(frame.schema[column])
@@ -59,32 +59,32 @@ def make_ratings(rows: int, path: Path) -> None:
         )
 
     frame.with_columns(
-        spoil("userId", 0, -3),
-        # A movie that no file names, or an id that is none: both are the second column's.
-        pl.when(here & (broken == 1))
+        invalidate("userId", 0, -3),
+        # Two rules concern this column: the range of ids, and unknown movies.
+        pl.when(is_invalid & (rule == 1))
         .then(-7)
-        .when(here & (broken == 4))
+        .when(is_invalid & (rule == 4))
         .then(MOVIES + 1)
         .otherwise("movieId")
         .cast(pl.Int32)
         .alias("movieId"),
-        spoil("rating", 2, 3.3),
-        spoil("timestamp", 3, -1),
+        invalidate("rating", 2, 3.3),
+        invalidate("timestamp", 3, -1),
     ).write_parquet(path)
 
 
 def expressions(frame: pl.DataFrame, known: pl.Series) -> dict[str, int]:
-    """What recsys does: one predicate for all; only rows that fail it are looked at again."""
+    """The way of recsys: one predicate for all rules; only rows that fail it are examined again."""
     rules = {**RULES, "unknown_movie": pl.col("movieId").is_in(known.implode())}
-    broken = frame.with_row_index().filter(~pl.all_horizontal(rules.values()))
-    named = broken.with_columns(
+    invalid = frame.with_row_index().filter(~pl.all_horizontal(rules.values()))
+    named = invalid.with_columns(
         rule=pl.coalesce(pl.when(~rule).then(pl.lit(name)) for name, rule in rules.items())
     )
     return dict(named["rule"].value_counts().iter_rows())
 
 
 def pandera(frame: pl.DataFrame, known: pl.Series) -> dict[str, int]:
-    """pandera's polars backend with the same expressions as checks, all failures collected."""
+    """pandera's polars backend with the same expressions as checks; collects all failures."""
     import pandera.polars as pa
     from pandera.errors import SchemaErrors
 
@@ -116,7 +116,7 @@ def pandera(frame: pl.DataFrame, known: pl.Series) -> dict[str, int]:
 
 
 def patito(frame: pl.DataFrame, known: pl.Series) -> dict[str, int]:
-    """patito with the same expressions as constraints; it counts, and cannot name the rows."""
+    """patito with the same expressions as constraints; it counts rows but cannot list them."""
     import patito as pt
 
     class Ratings(pt.Model):
@@ -159,7 +159,7 @@ WAYS: Final[dict[str, Callable[[pl.DataFrame, pl.Series], dict[str, int]]]] = {
 
 
 def measure(way: str, path: str) -> None:
-    """Runs one way in this process and prints what it took."""
+    """Runs one way in this process and prints its time and memory."""
     frame = pl.read_parquet(path)
     known = pl.Series(range(1, MOVIES + 1), dtype=pl.Int32)
     base, began = _resident_mb(), time.perf_counter()
@@ -182,7 +182,7 @@ def _resident_mb() -> float:
 
 
 class _Peak:
-    """The largest resident memory of this process meanwhile, looked at every 5 ms."""
+    """Peak resident memory of this process, sampled every 5 ms."""
 
     def __enter__(self) -> _Peak:
         self.mb = _resident_mb()
@@ -201,7 +201,7 @@ class _Peak:
 
 
 def main() -> None:
-    """Measures each way, or the one that is named."""
+    """Measures all ways, or the one given as argument."""
     if len(sys.argv) > 2:
         measure(sys.argv[1], sys.argv[2])
         return

@@ -1,8 +1,9 @@
-"""Ways to say which movies are alike: which one leads users to movies that they went on to like?
+"""Compares movie similarities: which one retrieves movies that users liked later?
 
 ``python -m tests.benchmarks.bench_vector_quality ML_LATEST_SMALL.zip [FILE.json]`` prints a table
-for each dataset (the real one; halves of it by users and by time and a generated one, less
-closely) and writes them as JSON. docs/adr/0004-movie-vectors.md was decided by it.
+for each dataset and writes the tables as JSON. All similarities are measured on the real dataset, a
+few also on its halves by users and by time and on a generated one. It is the base of the decision
+docs/adr/0004-movie-vectors.md.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from scipy.sparse.linalg import svds
 
 from recsys.dataset import write_sample
 from recsys.vectors import movie_vectors
-from recsys.vectors.quality import NEIGHBORS, RetrievalTask, hide_last_liked, raw_stars
+from recsys.vectors.quality import NEIGHBORS, RetrievalTask, raw_stars
 from recsys.vectors.svd import FeedbackMatrix, leading_axes
+from tests.neighbor_hit_rate import hide_last_liked
 
 DIM: Final = 128
 ALS_DIM: Final = 64
@@ -37,7 +39,7 @@ _SAMPLE_RATINGS: Final = 100_000
 
 Matrix = NDArray[np.float32]
 Similarity = Callable[[pl.DataFrame, pl.DataFrame, NDArray[np.int32]], Matrix]
-"""From training part, movies and ids to the similarity of all pairs, float32 (movies, movies)."""
+"""Maps training part, movies and ids to similarities of all pairs, float32 (movies, movies)."""
 
 
 def stars(train: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
@@ -56,7 +58,7 @@ def log_weights(matrix: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def idf_weights(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """Rated or not, times the inverse frequency of user and movie."""
+    """1 for each rating, times the inverse frequencies of user and movie."""
     made = matrix.copy()
     by_user, by_movie = np.diff(made.indptr), np.bincount(made.indices, minlength=made.shape[1])
     user = np.log((made.shape[1] + 1) / by_user)
@@ -66,7 +68,7 @@ def idf_weights(matrix: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def bm25_weights(matrix: sp.csr_matrix, k1: float = 100.0, b: float = 0.8) -> sp.csr_matrix:
-    """Okapi BM25 with users as documents, as the library `implicit` weighs."""
+    """Okapi BM25 with users as documents, as in the library `implicit`."""
     made = matrix.copy()
     lengths = np.asarray(made.sum(axis=1)).ravel()
     norms = np.repeat((1 - b) + b * lengths / lengths.mean(), np.diff(made.indptr))
@@ -76,8 +78,8 @@ def bm25_weights(matrix: sp.csr_matrix, k1: float = 100.0, b: float = 0.8) -> sp
     return made
 
 
-def centred(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """Stars less the user's mean."""
+def centered(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Stars minus the user's mean."""
     made = matrix.copy()
     counts = np.diff(made.indptr)
     means = np.asarray(made.sum(axis=1)).ravel() / counts
@@ -96,7 +98,7 @@ def cosines(rows: Any) -> Matrix:
 
 
 def exact(weigh: Callable[[sp.csr_matrix], sp.csr_matrix]) -> Similarity:
-    """Cosine of the weighted columns themselves."""
+    """Exact cosine of the weighted columns."""
     return lambda train, _, ids: cosines(weigh(stars(train, ids)).T.tocsr())
 
 
@@ -113,7 +115,7 @@ def svd(weigh: Callable[[sp.csr_matrix], sp.csr_matrix], exponent: float = 1.0) 
 
 
 def shrunk(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
-    """Cosine of who rated, times n / (n + 20) for n users in common (Bell and Koren, 2007)."""
+    """Cosine of implicit feedback, times n / (n + 20) for n common users (Bell and Koren, 2007)."""
     matrix = stars(train, ids)
     matrix.data[:] = 1
     common = (matrix.T @ matrix).toarray()
@@ -159,8 +161,8 @@ def ours(content: float = 10.0, exponent: float = 0.5) -> Similarity:
     """`compute_movie_vectors` with other weights."""
 
     def similarity(train: pl.DataFrame, movies: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
-        pattern = FeedbackMatrix.from_interactions(train)
-        weighted = movie_vectors.weigh(pattern, content * movie_vectors.content_rows(movies, ids))
+        feedback = FeedbackMatrix.from_interactions(train)
+        weighted = movie_vectors.weigh(feedback, content * movie_vectors.content_rows(movies, ids))
         axes, singular = leading_axes(weighted, DIM, seed=movie_vectors.SEED, rounds=3)
         made = movie_vectors.unit_rows(axes * singular**exponent, DIM)
         return made @ made.T
@@ -175,7 +177,7 @@ def chosen(train: pl.DataFrame, movies: pl.DataFrame, _: NDArray[np.int32]) -> M
 
 
 def popularity(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
-    """Every movie is as near as it is popular."""
+    """Scores every movie by its popularity."""
     counts = np.bincount(np.searchsorted(ids, train["movieId"].to_numpy()), minlength=len(ids))
     return np.broadcast_to(counts.astype(np.float32), (len(ids), len(ids)))
 
@@ -186,7 +188,7 @@ KINDS: Final[dict[str, Similarity]] = {
     "exact cosine, log stars": exact(log_weights),
     "exact cosine, IDF": exact(idf_weights),
     "exact cosine, BM25": exact(bm25_weights),
-    "exact cosine, mean-centred": exact(centred),
+    "exact cosine, mean-centered": exact(centered),
     "co-occurrence, shrunk": shrunk,
     "axes of shrunk neighbors": neighbor_axes,
     "random projection, IDF": random_projection,
@@ -196,7 +198,7 @@ KINDS: Final[dict[str, Similarity]] = {
     "SVD, IDF, root of values": svd(idf_weights, 0.5),
     "SVD, BM25": svd(bm25_weights),
     "SVD, BM25, root of values": svd(bm25_weights, 0.5),
-    "SVD, mean-centred": svd(centred),
+    "SVD, mean-centered": svd(centered),
     f"implicit ALS, d = {ALS_DIM}": als,
     "chosen, without content": ours(content=0.0),
     "chosen, content x 3": ours(content=3.0),
@@ -205,11 +207,11 @@ KINDS: Final[dict[str, Similarity]] = {
     "chosen": chosen,
 }
 REFERENCES: Final = ("popularity", "exact cosine, raw stars", "exact cosine, IDF", "chosen")
-"""Measured on every dataset; the others on the first only."""
+"""Measured on every dataset; the others only on the first."""
 
 
 def measure(name: str, train: pl.DataFrame, hidden: pl.DataFrame, movies: pl.DataFrame) -> Any:
-    """One row of the table."""
+    """Measures one row of the table."""
     ids = train["movieId"].unique().sort().to_numpy()
     start = time.perf_counter()
     similarity = KINDS[name](train, movies, ids)
@@ -233,7 +235,7 @@ def measure(name: str, train: pl.DataFrame, hidden: pl.DataFrame, movies: pl.Dat
 
 
 def agreement(made: Matrix, raw: Matrix) -> float:
-    """Share of 500 movies' 10 nearest that are as near by raw cosine as the 10 nearest there."""
+    """Mean over 500 movies: share of the 10 nearest that are as near by raw cosine as its 10."""
     asked = np.random.default_rng(0).permutation(len(raw))[:500]
     found, best = np.array(made[asked]), raw[asked].copy()
     rows = np.arange(len(asked))

@@ -214,7 +214,7 @@ def test_an_application_with_bad_data_fails_the_task_at_once_with_the_rights_it_
     )
     outcome = run(fetched, retries=1)
     assert outcome.state == "failed"
-    assert "Spark said: ERROR too many rows" in outcome.errors["spark_data_frames"]
+    assert "output: ERROR too many rows" in outcome.errors["spark_data_frames"]
     assert outcome.tries["spark_data_frames"] == 1
     assert cluster.refused == []
     assert cluster.objects["sparkapplications"] == {}

@@ -1,4 +1,4 @@
-"""Spark's own environment, for tests that start it as a task would."""
+"""Spark in its own environment, for tests that start it as a task does."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.submit import SparkSubmit
 from tests.conftest import fresh_bucket
 
-LEAST_JAVA = 17
+MIN_JAVA = 17
 
 
 def _java() -> int:
-    """The major number of the Java that Spark would take; 0: there is none."""
+    """Returns the major version of the Java that Spark would use; 0 if there is none."""
     home = os.environ.get("JAVA_HOME")
     program = str(Path(home, "bin", "java")) if home else shutil.which("java")
     if program is None:
         return 0
-    told = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)
-    found = re.search(r'version "(\d+)', told.stderr)
+    done = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(\d+)', done.stderr)
     return int(found[1]) if found else 0
 
 
 def spark_or_skip(repository: Path) -> SparkSubmit:
-    """Spark on two cores of this machine; the test is skipped where there is none."""
+    """Returns Spark on two cores of this machine; skips the test if it is not installed."""
     program = repository / "spark" / ".venv" / "bin" / "spark-submit"
     if not program.exists():
-        pytest.skip("Spark's environment is not here: `make spark` makes it")
-    if (java := _java()) < LEAST_JAVA:
-        pytest.skip(f"Spark needs Java {LEAST_JAVA} or newer, found {java or 'none'}")
+        pytest.skip("Spark is not installed: run `make spark`")
+    if (java := _java()) < MIN_JAVA:
+        pytest.skip(f"Spark needs Java {MIN_JAVA} or newer, found {java or 'none'}")
     return SparkSubmit(program, "local[2]")
 
 
@@ -48,7 +48,7 @@ def spark(repository: Path) -> SparkSubmit:
 
 @pytest.fixture(scope="module")
 def module_s3(s3_server: S3) -> Iterator[S3Settings]:
-    """Settings that lead to a bucket of this module's own."""
+    """Settings of a bucket of this test module."""
     with fresh_bucket(s3_server) as settings:
         yield settings
 

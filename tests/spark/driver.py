@@ -1,4 +1,4 @@
-"""A driver of the tests: many small blocks and ranges, so that a small dataset is shuffled, too."""
+"""A Spark driver with many small blocks and ranges, so that a small dataset is shuffled too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ blocks = 0
 
 
 def small_blocks(chunks: Iterable[bytes]) -> Iterator[csv_reader.RatingBlock]:
-    """Blocks of about so many bytes: an archive's own chunks are as large as the dataset."""
+    """Splits chunks first, because those of the archive are as large as the dataset."""
     global blocks
     pieces = (chunk[at : at + piece] for chunk in chunks for at in range(0, len(chunk), piece))
     for block in csv_reader.rating_blocks(pieces):

@@ -1,4 +1,4 @@
-"""The real dataset on Spark, started as a task starts it, held against one machine's features."""
+"""Compares the features of the real dataset by Spark with those of one machine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.submit import SparkSubmit
 from recsys.vectors import MovieVectors, stored_movie_vectors
 from recsys.vectors.movie_vectors import compute_movie_vectors, read_movies
-from recsys.vectors.quality import hide_last_liked, neighbor_hit_rate
+from tests.neighbor_hit_rate import hide_last_liked, neighbor_hit_rate
 
-# Java and Spark take long to start on a busy machine.
+# Java and Spark start slowly on a busy machine.
 pytestmark = pytest.mark.timeout(900)
 
 FILES = (contract.INTERACTIONS_FILE, contract.MOVIES_FILE, contract.QUARANTINE_FILE)
@@ -42,7 +42,7 @@ def both(
     module_store: ObjectStore,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Made]:
-    """The features of ml-latest-small by each engine, in one bucket, one after the other."""
+    """Features of ml-latest-small by each engine, made one after the other in one bucket."""
     store, settings = module_store, FeatureSettings()
     work = tmp_path_factory.mktemp("work")
     md5 = read_source_md5(str(ml_latest_small))
@@ -55,7 +55,7 @@ def both(
     assert vectors is not None
     made = {"spark": Made(on_spark, _files(store, md5), vectors)}
     assert store.keys(contract.features_key(md5, "spark") + "/") == []
-    # Spark's mark would be taken for the work done.
+    # With the statistics, the local engine would reuse the features of Spark.
     store.delete([contract.features_key(md5, contract.STATS_FILE)])
     local = generate_data_frames(md5, store, settings, work)
     files = _files(store, md5)
@@ -95,7 +95,7 @@ def test_movie_vectors_have_the_same_cosines_and_neighbors(
     }
     apart = float(np.abs(cosines["spark"] - cosines["local"]).max())
     nearest = {name: np.argsort(-found, kind="stable")[:, :11] for name, found in cosines.items()}
-    # A neighbor may be another one only where both are as near.
+    # Neighbors may only differ where both are equally near.
     rows = np.arange(len(chosen))[:, None]
     limit = cosines["local"][rows, nearest["local"]].min(axis=1, keepdims=True)
     assert apart <= 1e-3
@@ -116,5 +116,5 @@ def test_movie_vectors_have_the_same_hit_rate(both: dict[str, Made], tmp_path: P
     train, hidden = hide_last_liked(pl.read_parquet(path))
     rates = [neighbor_hit_rate(made.vectors, train, hidden) for made in both.values()]
     assert abs(rates[0] - rates[1]) <= 0.01
-    # Made with the hidden rows among them: better than chance by far, or nothing was compared.
+    # The hidden rows are part of these vectors, so the rates must be far above chance.
     assert min(rates) > 0.2

@@ -1,4 +1,4 @@
-"""Broken, doubled and unsorted rows, in many blocks and ranges, on Spark and on one machine."""
+"""Invalid, duplicate and unsorted rows in many blocks and ranges, on Spark and one machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.exchange import Exchange
 from recsys.spark.submit import SparkSubmit
 
-# Java and Spark take long to start on a busy machine.
+# Java and Spark start slowly on a busy machine.
 pytestmark = pytest.mark.timeout(900)
 
-ALL_BORNE = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
-TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_BORNE)
-BROKEN = [
+ALL_TOLERATED = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
+TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_TOLERATED)
+INVALID_ROWS = [
     "1,1,\xff,5",
     "1,2,3.0",
     "x,1,4.0,5",
@@ -65,7 +65,7 @@ def _rows() -> list[str]:
         for movie in chance.sample(range(1, 61), 20)
     ]
     again = [f"{row.rsplit(',', 2)[0]},1.5,{chance.randint(1, 2000)}" for row in rows[:300]]
-    rows += again + BROKEN * 10
+    rows += again + INVALID_ROWS * 10
     chance.shuffle(rows)
     return rows
 
@@ -77,7 +77,7 @@ def engines(
     module_store: ObjectStore,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """All stored features of one hostile dataset: on Spark in about 20 blocks and 9 ranges."""
+    """Stored features of one hostile dataset by both engines; Spark uses 20 blocks, 9 ranges."""
     md5 = _put(module_store, _rows())
     driver = Path(__file__).with_name("driver.py")
     conf = ["--conf", "spark.ui.enabled=false", "--conf", "spark.driver.host=127.0.0.1"]
@@ -98,11 +98,11 @@ def engines(
 
 
 def _features(store: ObjectStore, md5: str) -> dict[str, bytes]:
-    prefix = f"features/{md5}/"
+    prefix = contract.features_prefix(md5)
     return {key.removeprefix(prefix): store.get_bytes(key) for key in store.keys(prefix)}
 
 
-def test_many_blocks_and_ranges_make_the_features_of_one_machine(
+def test_many_blocks_and_ranges_give_the_features_of_one_machine(
     engines: tuple[dict[str, bytes], dict[str, bytes]],
 ) -> None:
     on_spark, local = engines
@@ -117,7 +117,7 @@ def test_many_blocks_and_ranges_make_the_features_of_one_machine(
     assert set(quarantined[0]["rule"]) == set(Rule) - {Rule.TITLE_LENGTH}
 
 
-def test_many_blocks_and_ranges_add_up_to_the_statistics_of_one_machine(
+def test_many_blocks_and_ranges_give_the_statistics_of_one_machine(
     module_store: ObjectStore,
     engines: tuple[dict[str, bytes], dict[str, bytes]],
 ) -> None:
@@ -126,27 +126,29 @@ def test_many_blocks_and_ranges_add_up_to_the_statistics_of_one_machine(
     assert on_spark.files[RATINGS_CSV].quarantine[Rule.DUPLICATE] == 300
 
 
-def test_a_dataset_of_broken_rows_fails_for_good_and_leaves_nothing(
+def test_a_dataset_of_invalid_rows_fails_permanently_and_leaves_nothing(
     spark: SparkSubmit, module_s3: S3Settings, module_store: ObjectStore
 ) -> None:
-    md5 = _put(module_store, _rows()[:100] + BROKEN * 40)
-    with pytest.raises(PermanentError, match=r"too many rows of ratings\.csv are broken"):
+    md5 = _put(module_store, _rows()[:100] + INVALID_ROWS * 40)
+    with pytest.raises(PermanentError, match=r"too many rows of ratings\.csv are invalid"):
         spark.run("frames", md5, FeatureSettings(), module_s3)
     assert read_stats(md5, module_store) is None
-    assert module_store.keys(f"features/{md5}/") == []
+    assert module_store.keys(contract.features_prefix(md5)) == []
 
 
-def test_a_job_removes_what_a_killed_one_left(object_store: ObjectStore) -> None:
+def test_a_job_deletes_the_objects_of_a_killed_job(object_store: ObjectStore) -> None:
     md5 = "0" * 32
     killed = Exchange(md5, object_store).__enter__()
     object_store.put_bytes(killed.key("blocks", 0), b"1,1,4.0,1\n")
     with Exchange(md5, object_store) as next_one:
-        assert object_store.keys(f"features/{md5}/") == []
+        assert object_store.keys(contract.features_prefix(md5)) == []
         object_store.put_bytes(next_one.key("blocks", 0), b"")
-    assert object_store.keys(f"features/{md5}/") == []
+    assert object_store.keys(contract.features_prefix(md5)) == []
 
 
-def test_a_missing_environment_is_named(tmp_path: Path, s3_settings: S3Settings) -> None:
+def test_a_missing_environment_is_a_configuration_error(
+    tmp_path: Path, s3_settings: S3Settings
+) -> None:
     spark = SparkSubmit(tmp_path / "spark-submit", "local[1]")
     with pytest.raises(ConfigurationError, match="make spark"):
         spark.run("frames", "0" * 32, FeatureSettings(), s3_settings)

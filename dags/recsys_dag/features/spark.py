@@ -1,4 +1,4 @@
-"""Features as a SparkApplication. Imported only where Kubernetes runs Spark: it costs a second."""
+"""Operator that computes features as a SparkApplication; its import takes a second."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from recsys_dag.features.settings import SparkPodSettings
 
 
 class FeaturesOnSpark(SparkKubernetesOperator):
-    """One subcommand of `recsys.spark.application` in a SparkApplication.
+    """Runs one subcommand of `recsys.spark.application` in a SparkApplication.
 
     Args:
         subcommand: ``frames`` or ``vectors``.
-        pod_settings: where and how.
-        kwargs: as any operator takes them.
+        pod_settings: settings of the SparkApplication.
+        kwargs: other arguments of the operator.
     """
 
     def __init__(self, *, subcommand: str, pod_settings: SparkPodSettings, **kwargs: Any) -> None:
@@ -33,7 +33,7 @@ class FeaturesOnSpark(SparkKubernetesOperator):
             name=f"recsys-{subcommand}",
             namespace=pod_settings.namespace,
             kubernetes_conn_id=pod_settings.conn_id,
-            # Filled in at run time; the operator refuses to have none.
+            # Set at run time; the base class requires a value.
             template_spec={},
             startup_timeout_seconds=pod_settings.startup_timeout_s,
             log_events_on_failure=True,
@@ -42,7 +42,7 @@ class FeaturesOnSpark(SparkKubernetesOperator):
         )
 
     def execute(self, context: Context) -> Any:
-        """Fills in the application for this run, and runs it."""
+        """Renders the SparkApplication of this run and runs it."""
         run = tasks.run_of(context)
         s3 = settings.services().s3
         self.template_spec = application(
@@ -61,7 +61,7 @@ class FeaturesOnSpark(SparkKubernetesOperator):
         try:
             return super().execute(context)
         except ApiException as error:
-            raise _refusal(error, self.pod_settings) from error
+            raise _api_error(error, self.pod_settings) from error
 
     def cleanup(
         self,
@@ -70,21 +70,21 @@ class FeaturesOnSpark(SparkKubernetesOperator):
         xcom_result: dict[str, Any] | None = None,
         context: Context | None = None,
     ) -> None:
-        """Deletes the application; a failed one is explained by its driver's exit code."""
+        """Deletes the application; raises the error for its driver's exit code if it failed."""
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:
-            raise _explained(remote_pod, self.subcommand) from error
+            raise _driver_error(remote_pod, self.subcommand) from error
 
 
-def _explained(driver: V1Pod, subcommand: str) -> PermanentError | TransientError:
+def _driver_error(driver: V1Pod, subcommand: str) -> PermanentError | TransientError:
     name = driver.metadata.name
     statuses = (driver.status and driver.status.container_statuses) or []
     ended = next((s.state.terminated for s in statuses if s.state and s.state.terminated), None)
     if ended is None:
         return TransientError(
-            f"the driver {name} ended, and nothing says how",
-            hint="was its node lost? the next try starts another one",
+            f"the driver {name} ended without an exit code",
+            hint="its node may be lost; the next try starts another driver",
         )
     if ended.reason == "OOMKilled":
         return TransientError(
@@ -95,36 +95,36 @@ def _explained(driver: V1Pod, subcommand: str) -> PermanentError | TransientErro
     return failure(subcommand, ended.exit_code, (ended.message or "").splitlines()[-20:])
 
 
-def _refusal(
+def _api_error(
     error: ApiException, pod_settings: SparkPodSettings
 ) -> ConfigurationError | TransientError:
     if error.status in (400, 401, 403, 404, 422):
         return ConfigurationError(
-            f"Kubernetes runs no SparkApplication in the namespace {pod_settings.namespace}",
+            f"Kubernetes cannot run a SparkApplication in the namespace {pod_settings.namespace}",
             found=f"{error.status}: {error.body or error.reason}",
-            expected="the Spark operator, and the rights to use it",
+            expected="the Spark operator, and permission to use it",
             hint="install the operator, and kubectl apply -k k8s/overlays/production-spark",
         )
     return TransientError(
         "the Kubernetes API failed",
         found=f"{error.status}: {error.reason}",
-        hint="the next try may find it well again",
+        hint="the next try may succeed",
     )
 
 
 def application(
     pod_settings: SparkPodSettings, arguments: list[str], environment: dict[str, str]
 ) -> dict[str, Any]:
-    """The SparkApplication of the template with what only the run knows.
+    """Renders the template of the SparkApplication for a run.
 
     Args:
-        pod_settings: template, image and size.
-        arguments: of the application.
-        environment: plain variables for driver and executors; secrets are in the template, by
-            reference.
+        pod_settings: template, image and number of executors.
+        arguments: arguments of the application.
+        environment: variables for driver and executors, without secrets; the template refers to
+            those by name.
 
     Raises:
-        ConfigurationError: the template cannot be read, or is no SparkApplication.
+        ConfigurationError: the template cannot be read, or is not a SparkApplication.
     """
     path = pod_settings.template
     try:
@@ -136,11 +136,11 @@ def application(
             "the template of the SparkApplication cannot be used",
             found=f"{path}: {error!r}",
             expected="a SparkApplication with spec.driver and spec.executor",
-            hint="correct RECSYS_SPARK_POD_TEMPLATE; k8s/spark-application.yaml is one",
+            hint="correct RECSYS_SPARK_POD_TEMPLATE; k8s/spark-application.yaml is an example",
         ) from error
     spec |= {"image": pod_settings.image, "arguments": arguments}
     spec["executor"]["instances"] = pod_settings.executors
-    told = [{"name": name, "value": value} for name, value in environment.items()]
+    variables = [{"name": name, "value": value} for name, value in environment.items()]
     for role in roles:
-        role["env"] = [*role.get("env", []), *told]
+        role["env"] = [*role.get("env", []), *variables]
     return {"spark": body}

@@ -1,7 +1,7 @@
-"""The tasks that compute features on Spark: one setting says whether there are any.
+"""Tasks that compute features on Spark; they exist only if the engine setting selects Spark.
 
-A Spark task comes before the task of the same purpose. It leaves its results in the store, where
-that task finds them and computes nothing itself: what comes after does not know the engine.
+A Spark task runs before the local task of the same purpose and writes its results to the store. The
+local task finds them there and does not compute them again. So no other task depends on the engine.
 """
 
 from __future__ import annotations
@@ -28,21 +28,24 @@ _SUBCOMMANDS: dict[TaskId, Literal["frames", "vectors"]] = {
 
 
 def features_task(task_id: TaskId, **kwargs: Any) -> list[BaseOperator | XComArg]:
-    """The Spark task for the engine that the environment names; none for the local one.
+    """Returns the Spark task of the configured engine; an empty list for the local engine.
 
     Args:
-        task_id: which task.
-        kwargs: as any operator takes them.
+        task_id: id of the task.
+        kwargs: other arguments of the operator.
 
     Raises:
-        ConfigurationError: a setting makes no sense.
+        ConfigurationError: a setting is invalid.
     """
     engine = features_settings.engine()
     if engine == Engine.LOCAL:
         return []
     if engine == Engine.SPARK:
-        shell = {"spark_data_frames": spark_data_frames, "spark_movie_vectors": spark_movie_vectors}
-        return [shell[task_id].override(**kwargs)()]
+        spark_tasks = {
+            "spark_data_frames": spark_data_frames,
+            "spark_movie_vectors": spark_movie_vectors,
+        }
+        return [spark_tasks[task_id].override(**kwargs)()]
     from recsys_dag.features.spark import FeaturesOnSpark
 
     return [
@@ -70,6 +73,6 @@ def spark_movie_vectors(**context: Any) -> None:
 def _submit(subcommand: Literal["frames", "vectors"], run: Run) -> None:
     from recsys.spark.submit import SparkSubmit
 
-    found: SparkSettings = environment.read(SparkSettings)
-    spark = SparkSubmit(found.submit, found.master, found.conf)
+    submit: SparkSettings = environment.read(SparkSettings)
+    spark = SparkSubmit(submit.submit, submit.master, submit.conf)
     spark.run(subcommand, run.build.dataset_md5, run.features, settings.services().s3)

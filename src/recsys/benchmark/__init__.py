@@ -1,1 +1,1 @@
-"""How long the data's way takes, and how near that comes to what the machine can do."""
+"""Benchmark of the data path: time and memory of each stage, relative to the machine's limits."""

@@ -1,4 +1,4 @@
-"""``python -m recsys.benchmark.child MODULE FUNCTION``: runs one stage and tells what it cost."""
+"""``python -m recsys.benchmark.child MODULE FUNCTION``: runs one stage and measures it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Reads the arguments as JSON on standard input; the last line of the output is the answer."""
+    """Reads arguments as JSON from standard input; prints measurements as the last line."""
     arguments = json.load(sys.stdin)
     work = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])
     imported, cpu, started = _peak_mb(), _cpu_s(), time.perf_counter()
     facts = work(**arguments)
-    told = {
+    measured = {
         "wall_s": time.perf_counter() - started,
         "cpu_s": _cpu_s() - cpu,
         "peak_rss_mb": _peak_mb(),
         "import_rss_mb": imported,
         "facts": facts,
     }
-    print(json.dumps(told))
+    print(json.dumps(measured))
 
 
 def _cpu_s() -> float:
@@ -35,10 +35,10 @@ def _cpu_s() -> float:
 
 
 def _peak_mb() -> float:
-    # Not ru_maxrss: a new process inherits it from the one that started it.
+    # Not ru_maxrss, which a process inherits from its parent.
     match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if match is None:
-        raise OSError("this system does not tell a process's peak memory (VmHWM)")
+        raise OSError("cannot read the peak memory: /proc/self/status has no VmHWM")
     return int(match[1]) * 1024 / 1e6
 
 

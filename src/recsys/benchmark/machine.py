@@ -1,4 +1,4 @@
-"""What this machine is, and how fast it does the few things that bound the pipeline."""
+"""Describes this machine and measures the speeds that bound the pipeline."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MATRIX: Final = 1536
 
 @dataclass(frozen=True)
 class Limits:
-    """The machine's speed, measured just before a benchmark on the load that there is.
+    """Speeds of the machine, measured just before a benchmark under the present load.
 
     Attributes:
-        md5_mb_s: hashing, one thread, megabytes (10^6 bytes) a second.
-        inflate_mb_s: zlib's output on the text of ratings, one thread.
-        copy_mb_s: memory copied, one thread.
-        write_mb_s: a file written and synced to disk.
-        gflop_s: float32 matrix product, all cores.
+        md5_mb_s: hashing on one thread, megabytes (10^6 bytes) per second.
+        inflate_mb_s: zlib decompression of ratings text on one thread, output megabytes per second.
+        copy_mb_s: memory copy on one thread.
+        write_mb_s: writing a file and fsync.
+        gflop_s: float32 matrix product on all cores.
     """
 
     md5_mb_s: float
@@ -42,10 +42,10 @@ class Limits:
 
 
 def measure_limits(folder: Path) -> Limits:
-    """Measures for about two seconds.
+    """Measures the speeds; takes about two seconds.
 
     Args:
-        folder: on the disk whose speed counts; a file of 64 MB is made there and removed.
+        folder: a folder on the disk to measure; a file of 64 MB is written there and removed.
     """
     rng = np.random.default_rng(1)
     block = rng.bytes(_BLOCK)
@@ -61,20 +61,20 @@ def measure_limits(folder: Path) -> Limits:
             os.fsync(file.fileno())
 
     try:
-        written = _best(write)
+        write_s = _best(write)
     finally:
         path.unlink(missing_ok=True)
     return Limits(
         md5_mb_s=_BLOCK / _MB / _best(lambda: hashlib.md5(block, usedforsecurity=False)),
         inflate_mb_s=len(text) / _MB / _best(lambda: zlib.decompress(packed)),
         copy_mb_s=_BLOCK / _MB / _best(lambda: np.copyto(target, source)),
-        write_mb_s=_BLOCK / _MB / written,
+        write_mb_s=_BLOCK / _MB / write_s,
         gflop_s=2 * _MATRIX**3 / 1e9 / _best(lambda: matrix @ matrix),
     )
 
 
 def describe_machine(limits: Limits) -> dict[str, Any]:
-    """Processor, cores, memory, software and measured speed, as JSON values."""
+    """Returns processor, cores, memory, software and measured speeds as JSON values."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -87,7 +87,7 @@ def describe_machine(limits: Limits) -> dict[str, Any]:
 
 
 def _best(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of some tries: what others do on the machine only adds."""
+    """Returns the shortest time of several runs, because other load only adds to it."""
     times = []
     for _ in range(_REPEATS):
         started = time.perf_counter()
@@ -97,7 +97,7 @@ def _best(work: Callable[[], object]) -> float:
 
 
 def _ratings_text(rng: np.random.Generator) -> bytes:
-    """Some megabytes like ratings.csv: what inflating costs depends on the text."""
+    """Returns text like ratings.csv: the speed of inflating depends on the content."""
     rows = 250_000
     user = np.sort(rng.integers(1, 2_000, rows))
     movie = rng.integers(1, 90_000, rows)

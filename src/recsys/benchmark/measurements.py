@@ -1,4 +1,4 @@
-"""What a benchmark found: one row a stage, with the plain way and the machine's limit beside it."""
+"""Results of a benchmark: one row per stage, with a naive reference and the machine's limit."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from recsys.benchmark.stage_process import Measured
 
 
 class Stage(BaseModel):
-    """One stage of the data's way.
+    """Measurements of one stage of the data path.
 
     Attributes:
-        stage: its name.
-        wall_s: seconds of the work, start of Python and imports left out.
-        cpu_s: processor seconds, the database server's for this stage included.
-        peak_rss_mb: most memory of its process (10^6 bytes), imports included.
-        import_rss_mb: what the imports alone hold.
-        server_peak_mb: most memory of the database server, where it does the work.
-        rows_per_s: rows of the stage's own kind a second.
-        reference_wall_s: the same work done the plain way; None: there is no such way, or it
-            cannot finish (see ``reference_note``).
-        reference_peak_rss_mb: its memory.
+        stage: name of the stage.
+        wall_s: wall seconds of the work, without starting Python and imports.
+        cpu_s: CPU seconds, including those of the database server.
+        peak_rss_mb: peak memory of the process (10^6 bytes), including imports.
+        import_rss_mb: memory after imports.
+        server_peak_mb: peak memory of the database server, if the stage uses it.
+        rows_per_s: rows per second; what a row is depends on the stage.
+        reference_wall_s: wall seconds of the naive reference; None if there is none or it cannot
+            finish (see ``reference_note``).
+        reference_peak_rss_mb: peak memory of the reference.
         reference_note: why there is no reference, or what it leaves out.
-        ratio: how many times faster than the reference.
-        floor_s: what the machine's measured limits allow at best.
-        times_floor: wall over floor.
-        facts: what the stage told of its work.
+        ratio: wall seconds of the reference / wall seconds.
+        floor_s: lower bound of the wall seconds by the machine's measured limits.
+        times_floor: wall seconds / lower bound.
+        facts: facts returned by the stage.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,11 +54,11 @@ class Measurements(BaseModel):
 
     Attributes:
         ratings: rows of ratings.csv.
-        machine: what it ran on, with measured limits.
-        total_wall_s: sum over the stages.
-        peak_rss_mb: most memory of any stage's process.
-        sample_s: seconds to generate the dataset; None: it was given.
-        stages: in order.
+        machine: description of the machine, with measured limits.
+        total_wall_s: sum of wall seconds over the stages.
+        peak_rss_mb: largest peak memory of any stage's process.
+        sample_s: seconds to generate the dataset; None if it was not generated.
+        stages: stages in order.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,16 +81,16 @@ def make_stage(
     reference: Measured | None = None,
     note: str | None = None,
 ) -> Stage:
-    """A row from what was measured.
+    """Makes a row from measurements.
 
     Args:
-        name: of the stage.
-        measured: its process.
-        rows: how many it worked on.
-        wall_s: its part of the process's time, if that did something else besides.
-        floor_s: the machine's limit.
-        reference: the process that did it the plain way.
-        note: why there is none, or what it leaves out.
+        name: name of the stage.
+        measured: measurements of its process.
+        rows: number of rows that it processed.
+        wall_s: wall seconds of the stage, if the process also did other work.
+        floor_s: lower bound of the wall seconds.
+        reference: measurements of the naive reference.
+        note: why there is no reference, or what it leaves out.
     """
     wall = measured.wall_s if wall_s is None else wall_s
     return Stage(
@@ -112,12 +112,12 @@ def make_stage(
 
 
 def fetch_floor(limits: Limits, zip_bytes: int) -> float:
-    """Hash every byte once, write it once, one after the other."""
+    """Lower bound of fetching: hash each byte once, then write it once."""
     return zip_bytes / 1e6 * (1 / limits.md5_mb_s + 1 / limits.write_mb_s)
 
 
 def preprocess_floor(limits: Limits, csv_bytes: int, parquet_bytes: int) -> float:
-    """Inflate the text, move it through memory once, write the tables."""
+    """Lower bound of preprocessing: inflate the text, copy it once, write the tables."""
     return (
         csv_bytes / 1e6 * (1 / limits.inflate_mb_s + 1 / limits.copy_mb_s)
         + parquet_bytes / 1e6 / limits.write_mb_s
@@ -125,18 +125,18 @@ def preprocess_floor(limits: Limits, csv_bytes: int, parquet_bytes: int) -> floa
 
 
 def vectors_floor(limits: Limits, interactions: int, dim: int) -> float:
-    """Two products with the sparse matrix, the least of any projection and back.
+    """Lower bound of the vectors: two products with the sparse matrix, which any SVD needs.
 
-    Each interaction moves one row of ``dim`` floats through memory.
+    Each interaction copies one row of ``dim`` floats.
     """
     return 2 * interactions * dim * 4 / 1e6 / limits.copy_mb_s
 
 
 def load_floor(limits: Limits, rows: int, dim: int) -> float:
-    """Write every vector once, two bytes a component."""
+    """Lower bound of loading: write every vector once, two bytes per component."""
     return rows * dim * 2 / 1e6 / limits.write_mb_s
 
 
 def index_floor(limits: Limits, rows: int, dim: int, candidates: int) -> float:
-    """Compare each vector with as many as the index keeps in sight (``ef_construction``)."""
+    """Lower bound of indexing: compare each vector with ``ef_construction`` candidates."""
     return rows * candidates * 2 * dim / 1e9 / limits.gflop_s

@@ -1,7 +1,7 @@
-"""The same work done the plain way that tutorials teach, for comparison in the same run.
+"""Naive reference implementations, as in tutorials, for comparison in the same benchmark.
 
-The zip is held in memory whole and extracted; ratings become one dense matrix with a column for
-each user; rows are inserted one by one. It is what this project's ancestor did.
+The zip is read into memory as a whole and extracted; ratings become one dense matrix with a column
+for each user; rows are inserted one by one. This project's ancestor worked this way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recsys.object_store import ObjectStore, S3Settings
 
 
 def fetch_whole(source: str, s3: dict[str, Any], work: str) -> dict[str, Any]:
-    """The zip whole in memory, extracted, its files stored."""
+    """Reads the zip into memory, extracts it and stores its files."""
     content = requests.get(source, timeout=600).content
     zipfile.ZipFile(io.BytesIO(content)).extractall(work)
     store = ObjectStore.connect(S3Settings.model_validate(s3))
@@ -30,7 +30,7 @@ def fetch_whole(source: str, s3: dict[str, Any], work: str) -> dict[str, Any]:
 
 
 def dense_pivot(zip_path: str, work: str) -> dict[str, Any]:
-    """Ratings to a matrix movies x users with zeros where there is no rating, kept as text."""
+    """Pivots ratings into a dense matrix movies x users, 0 where unrated; writes it as text."""
     with zipfile.ZipFile(zip_path) as archive:
         name = next(n for n in archive.namelist() if n.endswith("ratings.csv"))
         with archive.open(name) as file:
@@ -41,7 +41,7 @@ def dense_pivot(zip_path: str, work: str) -> dict[str, Any]:
 
 
 def insert_rows(dsn: str, work: str) -> dict[str, Any]:
-    """The vectors into a table without an index, a statement each."""
+    """Inserts the vectors into a table without an index, one statement each."""
     with np.load(Path(work) / "vectors.npz") as made:
         ids, vectors = made["ids"].tolist(), made["vectors"].tolist()
     with psycopg.connect(dsn) as conn:

@@ -1,4 +1,4 @@
-"""Runs the stages one after the other, each in a process of its own, on servers of its own."""
+"""Runs the stages of a benchmark in sequence, each in its own process, on its own servers."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _STAGES: Final = {
     "check": "database",
 }
 _REFERENCE: Final = "recsys.benchmark.reference"
-# pandas holds the dense matrix about three times: as a table, with zeros, and as text.
+# pandas needs about three copies of the dense matrix: pivoted, with zeros, and as text.
 _BYTES_PER_CELL: Final = 3 * 8
-_MOST_REFERENCE_CELLS: Final = 200_000_000
+_MAX_REFERENCE_CELLS: Final = 200_000_000
 _RELEASE: Final = "00000000-00000001"
 
-Say = Callable[[str], None]
+OnStep = Callable[[str], None]
 
 
 def run_benchmark(
@@ -49,37 +49,37 @@ def run_benchmark(
     ratings: int,
     source: Path | None = None,
     with_reference: bool = True,
-    say: Say = lambda text: None,
+    on_step: OnStep = lambda text: None,
 ) -> Measurements:
-    """Measures everything but training, from the zip to the checked index.
+    """Measures the data path without training, from the zip to the checked index.
 
-    Starts a PostgreSQL and an S3 server of its own in a temporary folder and stops them.
+    Starts its own PostgreSQL and S3 servers in a temporary folder and stops them afterwards.
 
     Args:
-        ratings: size of the dataset to generate.
-        source: a zip to take instead.
-        with_reference: whether to do the work the plain way besides, where that can finish.
-        say: told what is done now.
+        ratings: number of ratings of the dataset to generate.
+        source: path of a zip to use instead.
+        with_reference: whether to measure the naive reference too, where it can finish.
+        on_step: called with a description of each step when it starts.
 
     Raises:
         BenchmarkError: a stage failed.
-        RecsysError: the dataset or the servers are not to be had.
+        RecsysError: the dataset cannot be read, or a server does not start.
     """
     with TemporaryDirectory(prefix="recsys-bench-") as folder:
         work = Path(folder)
-        say("measuring the machine")
+        on_step("measuring the machine")
         limits = measure_limits(work)
         machine = describe_machine(limits)
         sample_s = None
         if source is None:
-            say(f"generating {ratings:,} ratings")
+            on_step(f"generating {ratings:,} ratings")
             started = time.perf_counter()
             source = dataset.write_sample(work / "sample.zip", ratings=ratings).path
             sample_s = round(time.perf_counter() - started, 2)
         md5 = dataset.read_source_md5(str(source))
         home = Home(work / "home")
         with stack.data_services(home):
-            bench = _Benchmark(work, home, source, md5, limits, with_reference, say)
+            bench = _Benchmark(work, home, source, md5, limits, with_reference, on_step)
             stages = list(bench.stages())
     return Measurements(
         ratings=bench.ratings,
@@ -99,7 +99,7 @@ class _Benchmark:
     md5: str
     limits: Limits
     with_reference: bool
-    say: Say
+    on_step: OnStep
     ratings: int = 0
 
     def stages(self) -> Iterator[Stage]:
@@ -113,9 +113,11 @@ class _Benchmark:
 
     def _fetch(self) -> Stage:
         size = self.source.stat().st_size
-        with _served(self.source) as url:
+        with _serve(self.source) as url:
             measured = self._run("fetch", source=url, md5=self.md5, s3=self._s3)
-            reference = self._plain("fetch_whole", source=url, s3=self._s3, work=self._plain_folder)
+            reference = self._reference(
+                "fetch_whole", source=url, s3=self._s3, work=self._reference_folder
+            )
         floor = measurements.fetch_floor(self.limits, size)
         return make_stage("fetch", measured, rows=size, floor_s=floor, reference=reference)
 
@@ -129,8 +131,8 @@ class _Benchmark:
         cells = facts["users"] * facts["rated_movies"]
         reference, note = None, "without validation and split"
         if self._pivot_fits(cells):
-            reference = self._plain(
-                "dense_pivot", zip_path=str(self.source), work=self._plain_folder
+            reference = self._reference(
+                "dense_pivot", zip_path=str(self.source), work=self._reference_folder
             )
         else:
             note = (
@@ -149,7 +151,7 @@ class _Benchmark:
     def _vectors(self, interactions: int) -> Stage:
         measured = self._run("vectors", md5=self.md5, s3=self._s3, work=str(self.work))
         floor = measurements.vectors_floor(self.limits, interactions, measured.facts["dim"])
-        note = "the rows of the dense matrix were the vectors: one dimension for each user"
+        note = "its vectors are the rows of the dense matrix, with one dimension for each user"
         return make_stage("vectors", measured, rows=interactions, floor_s=floor, note=note)
 
     def _load(self, rows: int, dim: int) -> Iterator[Stage]:
@@ -157,7 +159,7 @@ class _Benchmark:
             "load", server=True, dsn=self._dsn, release_id=_RELEASE, work=str(self.work)
         )
         index_s = measured.facts["index_s"]
-        reference = self._plain("insert_rows", dsn=self._dsn, work=str(self.work))
+        reference = self._reference("insert_rows", dsn=self._dsn, work=str(self.work))
         yield make_stage(
             "load",
             measured,
@@ -180,20 +182,20 @@ class _Benchmark:
         return make_stage("check", measured, rows=rows)
 
     def _run(self, name: str, *, server: bool = False, **arguments: Any) -> Measured:
-        self.say(name)
+        self.on_step(name)
         pid = Postgres(self.home).status().pid if server else None
         module = f"{_STAGE_MODULES}.{_STAGES[name]}"
         return run_stage(name, arguments, server=pid, module=module)
 
-    def _plain(self, name: str, **arguments: Any) -> Measured | None:
+    def _reference(self, name: str, **arguments: Any) -> Measured | None:
         if not self.with_reference:
             return None
-        self.say(f"{name} (the plain way)")
+        self.on_step(f"{name} (reference)")
         return run_stage(name, arguments, module=_REFERENCE)
 
     def _pivot_fits(self, cells: int) -> bool:
         free = psutil.virtual_memory().available
-        return cells <= _MOST_REFERENCE_CELLS and cells * _BYTES_PER_CELL < free / 2
+        return cells <= _MAX_REFERENCE_CELLS and cells * _BYTES_PER_CELL < free / 2
 
     def _stored_features(self) -> int:
         store = ObjectStore.connect(S3Settings.model_validate(self._s3))
@@ -204,8 +206,8 @@ class _Benchmark:
         return sum(head.size for head in heads if head)
 
     @property
-    def _plain_folder(self) -> str:
-        folder = self.work / "plain"
+    def _reference_folder(self) -> str:
+        folder = self.work / "reference"
         folder.mkdir(exist_ok=True)
         return str(folder)
 
@@ -215,19 +217,19 @@ class _Benchmark:
 
     @property
     def _s3(self) -> dict[str, str]:
-        given = stack.environment(self.home)
+        variables = stack.environment(self.home)
         return {
-            "bucket": given["RECSYS_S3_BUCKET"],
-            "endpoint": given["RECSYS_S3_ENDPOINT"],
-            "region": given["RECSYS_S3_REGION"],
-            "access_key": given["AWS_ACCESS_KEY_ID"],
-            "secret_key": given["AWS_SECRET_ACCESS_KEY"],
+            "bucket": variables["RECSYS_S3_BUCKET"],
+            "endpoint": variables["RECSYS_S3_ENDPOINT"],
+            "region": variables["RECSYS_S3_REGION"],
+            "access_key": variables["AWS_ACCESS_KEY_ID"],
+            "secret_key": variables["AWS_SECRET_ACCESS_KEY"],
         }
 
 
 @contextmanager
-def _served(path: Path) -> Iterator[str]:
-    """The file under a URL on loopback."""
+def _serve(path: Path) -> Iterator[str]:
+    """Serves a file over HTTP on loopback; yields its URL."""
     handler = functools.partial(_Quiet, directory=str(path.parent))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -241,4 +243,4 @@ def _served(path: Path) -> Iterator[str]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Says nothing: the benchmark's own lines are enough."""
+        """Logs nothing."""

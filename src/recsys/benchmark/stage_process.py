@@ -1,4 +1,4 @@
-"""One stage in a process of its own, so that its time and memory are its own."""
+"""Runs one stage in its own process, to measure its time and memory separately."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _SAMPLE_EVERY_S: Final = 0.05
 
 
 class BenchmarkError(RecsysError):
-    """A stage of a benchmark did not end well."""
+    """A stage of a benchmark failed."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a stage cost.
+    """Time and memory of a stage.
 
     Attributes:
-        wall_s: of the work alone; starting Python and importing are left out.
-        cpu_s: of its process, and of the database server's where it works for the stage.
-        peak_rss_mb: most memory that its process held (10^6 bytes), Python and imports included.
-        import_rss_mb: what it held when all was imported and nothing done.
-        server_peak_mb: most memory of the database server meanwhile; None: it has no part in it.
-        facts: what the stage told of its work.
+        wall_s: wall seconds of the work, without starting Python and imports.
+        cpu_s: CPU seconds of the process and, if the stage uses it, of the database server.
+        peak_rss_mb: peak memory of the process (10^6 bytes), including Python and imports.
+        import_rss_mb: memory after imports, before the work.
+        server_peak_mb: peak memory of the database server; None if the stage does not use it.
+        facts: facts returned by the stage.
     """
 
     wall_s: float
@@ -49,13 +49,13 @@ def run_stage(
     """Runs one function of a module of stages in a new process.
 
     Args:
-        name: the function; it takes the arguments by name and returns a mapping of facts.
-        arguments: JSON values; they travel on standard input, for they may hold secrets.
-        server: process id of the database server that works for the stage.
-        module: where the function is.
+        name: name of the function, which takes the arguments by name and returns facts.
+        arguments: JSON values; passed on standard input, because they may contain secrets.
+        server: process id of the database server, if the stage uses it.
+        module: name of the module.
 
     Raises:
-        BenchmarkError: the process failed; its last words are in the message.
+        BenchmarkError: the process failed; the message contains its last line of output.
     """
     watched = _Server(server) if server else None
     with watched or contextlib.nullcontext():
@@ -69,28 +69,28 @@ def run_stage(
     if done.returncode:
         raise BenchmarkError(
             f"the stage {name} failed",
-            found=_last_words(done.stderr) or f"exit code {done.returncode}",
+            found=_last_line(done.stderr) or f"exit code {done.returncode}",
             expected="exit code 0",
             hint="run it again with more free memory or disk, or with fewer --ratings",
         )
-    told = json.loads(done.stdout.splitlines()[-1])
+    measured = json.loads(done.stdout.splitlines()[-1])
     return Measured(
-        wall_s=told["wall_s"],
-        cpu_s=told["cpu_s"] + (watched.cpu_s if watched else 0.0),
-        peak_rss_mb=told["peak_rss_mb"],
-        import_rss_mb=told["import_rss_mb"],
+        wall_s=measured["wall_s"],
+        cpu_s=measured["cpu_s"] + (watched.cpu_s if watched else 0.0),
+        peak_rss_mb=measured["peak_rss_mb"],
+        import_rss_mb=measured["import_rss_mb"],
         server_peak_mb=watched.peak_mb if watched else None,
-        facts=told["facts"],
+        facts=measured["facts"],
     )
 
 
-def _last_words(text: str) -> str:
+def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else ""
 
 
 class _Server:
-    """Watches a server's processes: those of PostgreSQL share most of their memory."""
+    """Samples the processes of a server; those of PostgreSQL share most of their memory."""
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
@@ -120,7 +120,7 @@ class _Server:
             self.peak_mb = max(self.peak_mb, (own + shared) / 1e6)
 
     def _cpu(self) -> float:
-        """Seconds of all processes so far; those that ended are counted by their parent."""
+        """Returns CPU seconds of all processes; the parent's include those of ended processes."""
         root = self._root.cpu_times()
         total = root.children_user + root.children_system
         for process in self._processes():

@@ -53,7 +53,7 @@ def bench(
                 output.errors.print(f"  {text}")
 
         measurements = run_benchmark(
-            ratings=ratings, source=source, with_reference=reference, say=say
+            ratings=ratings, source=source, with_reference=reference, on_step=say
         )
     document = measurements.model_dump_json(indent=2)
     if out:

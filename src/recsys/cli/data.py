@@ -144,15 +144,15 @@ def replay_rows(
             alone = replay_quarantine(archive, {})
             before = {file: _file_stats(counts) for file, counts in alone.after.items()}
         found = replay_quarantine(
-            archive, before, mended_ratings=ratings, mended_movies=movies, out=out
+            archive, before, repaired_ratings=ratings, repaired_movies=movies, out=out
         )
     if as_json:
         output.print_json(
             {
                 "before": found.before,
                 "after": found.after,
-                "pass_now": {file: found.pass_now(file) for file in found.after},
-                "mended": found.mended,
+                "pass_now": {file: found.now_valid(file) for file in found.after},
+                "mended": found.repaired,
                 "rows": found.rows,
                 "path": str(out) if out else None,
                 "md5": found.md5,
@@ -277,7 +277,7 @@ def _print_stats(stats: Stats) -> None:
                 "", rule, f"{count:,}", f"[{colour}]{share:.3%}[/]", f"{limits[rule]:.1%}"
             )
         shown.add_row(
-            *("", "broken", f"{found.broken:,}", f"{found.broken_share:.3%}"),
+            *("", "broken", f"{found.invalid:,}", f"{found.invalid_share:.3%}"),
             f"{stats.settings.max_quarantine_share:.1%}",
         )
     console.print(shown)
@@ -297,7 +297,7 @@ def _print_examples(examples: list[dict[str, Any]]) -> None:
 def _print_replay(found: Replay) -> None:
     shown = output.table("file", "rule", " kept apart", " pass now", " still")
     for file, after in found.after.items():
-        passing = found.pass_now(file)
+        passing = found.now_valid(file)
         for rule in dict.fromkeys([*found.before.get(file, {}), *after]):
             if rule == "duplicate":
                 continue
@@ -310,4 +310,4 @@ def _print_replay(found: Replay) -> None:
             )
     console.print(shown if shown.row_count else "nothing was kept apart")
     for file, rows in found.rows.items():
-        console.print(f"{file}: {rows:,} rows, {found.mended.get(file, 0):,} of them mended")
+        console.print(f"{file}: {rows:,} rows, {found.repaired.get(file, 0):,} of them mended")

@@ -1,4 +1,4 @@
-"""Validated tables from a dataset: interactions, movies, quarantine, statistics, drift."""
+"""From a dataset to validated tables: interactions, movies, quarantine, statistics, drift."""
 
 import lazy_loader
 

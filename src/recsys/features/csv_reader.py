@@ -1,9 +1,9 @@
-"""The two CSV files of a dataset as frames, read once from start to end in bounded memory.
+"""Streams the two CSV files of a dataset into data frames, in bounded memory.
 
-Ratings are read in blocks at the speed of polars' CSV parser. The parser only ever sees lines
-made of digits, points and commas, where it and `validation.parse_rating` agree; whatever it
-cannot read or the ranges refuse is judged line by line. So the speed of a block depends on its
-broken rows, and the fate of a row never depends on its neighbors.
+Ratings are parsed in blocks by polars. Polars only gets lines of digits, points and commas, for
+which it and `validation.parse_rating` agree. A line that polars cannot parse, or whose values are
+out of range, is parsed again on its own by `parse_rating`. So invalid rows make a block slower,
+but whether a row is valid never depends on its neighbors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,9 +19,8 @@ import numpy.typing as npt
 import polars as pl
 
 from recsys.contract import MAX_STARS, MIN_STARS
-from recsys.dataset import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV, open_dataset
+from recsys.dataset import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
 from recsys.errors import DatasetError
-from recsys.features.interactions import resolve_duplicates
 from recsys.features.quarantine import Rejected
 from recsys.features.validation import (
     MAX_TIMESTAMP,
@@ -44,7 +42,7 @@ _NUMERIC: Final = b"0123456789.,\n"
 _IS_NUMERIC: Final = np.isin(np.arange(256), np.frombuffer(_NUMERIC, np.uint8))
 _LINE_FEED: Final = ord("\n")
 _COMMA: Final = ord(",")
-# Parsed as float64, as `parse_rating` does: in float32 3.50000001 would pass for 3.5.
+# float64, as in `parse_rating`: in float32, 3.50000001 would equal 3.5.
 _PARSED: Final = {
     "userId": pl.Int32(),
     "movieId": pl.Int32(),
@@ -65,9 +63,9 @@ class Batch:
     """Rows of a file or of a part of it.
 
     Attributes:
-        rows: the valid ones.
-        rejected: the others.
-        read: rows in the file or the part; blank lines are none.
+        rows: the valid rows.
+        rejected: the invalid rows.
+        read: number of rows read; blank lines do not count.
     """
 
     rows: pl.DataFrame
@@ -76,10 +74,10 @@ class Batch:
 
 
 def read_movies(chunks: Iterable[bytes]) -> Batch:
-    """Reads movies.csv whole (some megabytes); rows sorted by movieId, each id once.
+    """Reads all of movies.csv (a few megabytes). Rows are sorted by movieId, which is unique.
 
     Args:
-        chunks: the file, in pieces of any size.
+        chunks: the file in chunks of any size.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
@@ -96,19 +94,19 @@ def read_movies(chunks: Iterable[bytes]) -> Batch:
             if isinstance(movie, Rule):
                 rejected.add(movie, number, line)
                 continue
-            if loser := movies.get(movie.movie_id):
-                rejected.add(Rule.DUPLICATE, loser[0], loser[1])
+            if replaced := movies.get(movie.movie_id):
+                rejected.add(Rule.DUPLICATE, replaced[0], replaced[1])
             movies[movie.movie_id] = (number, line, movie)
     rows = pl.DataFrame([m for _, _, m in movies.values()], schema=MOVIE_SCHEMA, orient="row")
     return Batch(rows.sort("movieId"), rejected, read)
 
 
 def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batch]:
-    """Reads ratings.csv part by part; rows have ``RATING_SCHEMA`` and no set order in a part.
+    """Yields ratings.csv block by block, in ``RATING_SCHEMA``; a block's rows are in any order.
 
     Args:
-        chunks: the file, in pieces of any size; read in a thread of its own.
-        movie_ids: int32, the movies that may be rated.
+        chunks: the file in chunks of any size; consumed in a separate thread.
+        movie_ids: int32, the movies of movies.csv.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
@@ -120,12 +118,12 @@ def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batc
 
 @dataclass(frozen=True)
 class RatingBlock:
-    """Whole lines of ratings.csv, judged without knowing the others.
+    """Some complete lines of ratings.csv, which can be parsed without the rest of the file.
 
     Attributes:
-        header: of the file.
-        first_line: number of the first line in the file, 1 is the header's.
-        lines: each ended by a line feed alone.
+        header: header of the file.
+        first_line: line number of the first line; the header is line 1.
+        lines: the lines, each ended by LF.
     """
 
     header: Header
@@ -134,10 +132,10 @@ class RatingBlock:
 
 
 def rating_blocks(chunks: Iterable[bytes]) -> Iterator[RatingBlock]:
-    """Cuts ratings.csv into blocks of about `BLOCK_BYTES`.
+    """Splits ratings.csv into blocks of about `BLOCK_BYTES`.
 
     Args:
-        chunks: the file, in pieces of any size; read in a thread of its own.
+        chunks: the file in chunks of any size; consumed in a separate thread.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
@@ -147,10 +145,10 @@ def rating_blocks(chunks: Iterable[bytes]) -> Iterator[RatingBlock]:
 
 
 class RatingParser:
-    """Judges blocks of ratings.csv, each alone.
+    """Parses and validates blocks of ratings.csv independently of each other.
 
     Args:
-        movie_ids: int32, the movies that may be rated.
+        movie_ids: int32, the movies of movies.csv.
     """
 
     def __init__(self, movie_ids: pl.Series) -> None:
@@ -158,12 +156,12 @@ class RatingParser:
         self._valid = _IN_RANGE & pl.col("movieId").is_in(movie_ids.implode())
 
     def parse(self, block: RatingBlock) -> Batch:
-        """Valid rows (``RATING_SCHEMA``, no set order) and rejected ones."""
+        """Returns the valid rows (``RATING_SCHEMA``, in any order) and the rejected ones."""
         lines = _Lines(block.lines)
-        frame, doubtful = _parse_lines(lines, block.header, self._valid)
-        judged: list[tuple[int, int, float, int, int]] = []
+        frame, remaining = _parse_lines(lines, block.header, self._valid)
+        parsed: list[tuple[int, int, float, int, int]] = []
         rejected = Rejected(RATINGS_CSV)
-        for index in doubtful.tolist():
+        for index in remaining.tolist():
             line = lines[index]
             if not line:
                 continue
@@ -173,7 +171,7 @@ class RatingParser:
             if isinstance(rating, Rule):
                 rejected.add(rating, block.first_line + index, line)
             else:
-                judged.append((*rating, index))
+                parsed.append((*rating, index))
         rows = frame.select(
             "userId",
             "movieId",
@@ -181,37 +179,14 @@ class RatingParser:
             "timestamp",
             line=pl.col("index") + block.first_line,
         )
-        if judged:
-            late = pl.DataFrame(judged, schema=RATING_SCHEMA, orient="row")
-            rows = pl.concat([rows, late.with_columns(pl.col("line") + block.first_line)])
+        if parsed:
+            others = pl.DataFrame(parsed, schema=RATING_SCHEMA, orient="row")
+            rows = pl.concat([rows, others.with_columns(pl.col("line") + block.first_line)])
         return Batch(rows, rejected, rows.height + rejected.counts.total())
 
 
-def read_ratings_in_file_order(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Reads a dataset's zip whole into memory, for splits that go by the order of the file.
-
-    Args:
-        path: the zip.
-
-    Returns:
-        Ratings: columns ``row`` (uint32, 0-based, without a gap), userId, movieId, rating (stars)
-        and timestamp, as they stand in the file, without broken rows and without those that a
-        later row of the same user and movie replaces. And movies, ``validation.MOVIE_SCHEMA``.
-
-    Raises:
-        DatasetError: the archive or one of its files cannot be read.
-    """
-    with open_dataset(path) as archive:
-        movies = read_movies(archive.chunks(MOVIES_CSV)).rows
-        batches = read_ratings(archive.chunks(RATINGS_CSV), movies["movieId"])
-        empty = pl.DataFrame(schema=RATING_SCHEMA)
-        rows, _ = resolve_duplicates(pl.concat([empty, *(batch.rows for batch in batches)]))
-    ratings = rows.sort("line").select(RATING_COLUMNS).with_row_index("row")
-    return ratings, movies
-
-
 class _Lines:
-    """The lines of a block, found only when someone asks for one."""
+    """The lines of a block; line ends are searched at the first use."""
 
     def __init__(self, block: bytes) -> None:
         self.block = block
@@ -233,20 +208,20 @@ class _Lines:
         return self.block[self._starts[index] : self._ends[index]]
 
     def are_numeric(self, width: int) -> npt.NDArray[np.bool_]:
-        """Which lines are ``width`` fields of nothing but digits and points."""
+        """Mask of the lines that consist of ``width`` fields of digits and points."""
         foreign = np.add.reduceat(~_IS_NUMERIC[self._bytes], self._starts, dtype=np.int64)
         commas = np.add.reduceat(self._bytes == _COMMA, self._starts, dtype=np.int64)
         return np.equal(foreign, 0) & np.equal(commas, width - 1)
 
-    def only(self, mask: npt.NDArray[np.bool_]) -> bytes:
-        """The block with only the lines that ``mask`` names."""
+    def select(self, mask: npt.NDArray[np.bool_]) -> bytes:
+        """Returns the lines that ``mask`` selects, joined."""
         return self._bytes[np.repeat(mask, self._ends - self._starts + 1)].tobytes()
 
 
 def _parse_lines(
     lines: _Lines, header: Header, valid: pl.Expr
 ) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
-    """Parses what is surely numeric: valid rows with their ``index``, and all other indices."""
+    """Parses the numeric lines: valid rows with their ``index``, and the remaining indices."""
     frame = None
     if not lines.block.translate(None, _NUMERIC):
         frame = _parse(lines.block, lines.count, header)
@@ -254,22 +229,21 @@ def _parse_lines(
         frame = frame.with_row_index("index")
     else:
         numeric = lines.are_numeric(header.width)
-        frame = _parse(lines.only(numeric), int(numeric.sum()), header)
+        frame = _parse(lines.select(numeric), int(numeric.sum()), header)
         if frame is None:
             frame, numeric = pl.DataFrame(schema=_PARSED), np.zeros(lines.count, np.bool_)
         frame = frame.with_columns(index=pl.Series(np.flatnonzero(numeric), dtype=pl.UInt32))
     frame = frame.filter(valid)
     if frame.height == lines.count:
         return frame, np.empty(0, np.int64)
-    doubtful = np.ones(lines.count, np.bool_)
-    doubtful[frame["index"].to_numpy()] = False
-    return frame, np.flatnonzero(doubtful)
+    remaining = np.ones(lines.count, np.bool_)
+    remaining[frame["index"].to_numpy()] = False
+    return frame, np.flatnonzero(remaining)
 
 
 def _parse(block: bytes, rows: int, header: Header) -> pl.DataFrame | None:
-    """The block as columns, null where a value is none; None unless each line is one row."""
-    types: dict[str, pl.DataType] = {f"further {i}": pl.String() for i in range(header.width)}
-    names = list(types)
+    """Parses a block, with null for an invalid value; None unless each line gives one row."""
+    names = [f"unused {i}" for i in range(header.width)]
     for name, position in zip(RATING_COLUMNS, header.positions, strict=True):
         names[position] = name
     schema = {name: _PARSED.get(name, pl.String()) for name in names}
@@ -285,10 +259,10 @@ def _parse(block: bytes, rows: int, header: Header) -> pl.DataFrame | None:
 def _blocks(
     chunks: Iterable[bytes], file: str, columns: tuple[str, ...]
 ) -> Iterator[tuple[Header, int, bytes]]:
-    """Cuts a CSV at line breaks: its header, the number of a block's first line, the block."""
+    """Splits a CSV at line ends: yields its header, a block's first line number, the block."""
     header: Header | None = None
     line = 1
-    for block in _ahead(_whole_lines(chunks, file)):
+    for block in _prefetch(_complete_lines(chunks, file)):
         body = block
         if header is None:
             first, _, body = block.partition(b"\n")
@@ -302,44 +276,44 @@ def _blocks(
 
 
 def _count_lines(block: bytes) -> int:
-    # Three times as fast as bytes.count, which is made for rarer bytes.
+    # Three times as fast as bytes.count, which is optimized for rare bytes.
     return int(np.count_nonzero(np.frombuffer(block, np.uint8) == _LINE_FEED))
 
 
-def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same blocks, the next one inflated in a thread while the last one is parsed."""
+def _prefetch(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields the blocks; a thread inflates the next one while the caller parses the last one."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, blocks, b"")
-        while block := coming.result():
-            coming = pool.submit(next, blocks, b"")
+        future = pool.submit(next, blocks, b"")
+        while block := future.result():
+            future = pool.submit(next, blocks, b"")
             yield block
 
 
-def _whole_lines(chunks: Iterable[bytes], file: str) -> Iterator[bytes]:
-    """Blocks of whole lines, each line ended by a line feed alone."""
-    waiting: list[bytes] = []
-    size = unended = 0
+def _complete_lines(chunks: Iterable[bytes], file: str) -> Iterator[bytes]:
+    """Yields blocks of complete lines, each line ended by LF."""
+    pending: list[bytes] = []
+    size = incomplete = 0
     for chunk in chunks:
-        waiting.append(chunk)
+        pending.append(chunk)
         size += len(chunk)
         end = chunk.rfind(b"\n")
-        unended = unended + len(chunk) if end < 0 else len(chunk) - end - 1
-        if unended > MAX_LINE_BYTES:
+        incomplete = incomplete + len(chunk) if end < 0 else len(chunk) - end - 1
+        if incomplete > MAX_LINE_BYTES:
             raise DatasetError(
-                f"{file} has a line that does not end",
-                found=f"{unended} bytes without a line break",
+                f"{file} has a line that is too long",
+                found=f"{incomplete} bytes without a line break",
                 expected=f"lines of at most {MAX_LINE_BYTES} bytes, ended by LF or CRLF",
                 hint=f"write {file} as plain CSV",
             )
-        if size >= BLOCK_BYTES and unended < size:
-            block = b"".join(waiting)
-            cut = size - unended
-            waiting, size = [block[cut:]], unended
-            yield _line_feeds(block[:cut])
+        if size >= BLOCK_BYTES and incomplete < size:
+            block = b"".join(pending)
+            cut = size - incomplete
+            pending, size = [block[cut:]], incomplete
+            yield _with_lf(block[:cut])
     if size:
-        block = b"".join(waiting)
-        yield _line_feeds(block if block.endswith(b"\n") else block + b"\n")
+        block = b"".join(pending)
+        yield _with_lf(block if block.endswith(b"\n") else block + b"\n")
 
 
-def _line_feeds(block: bytes) -> bytes:
+def _with_lf(block: bytes) -> bytes:
     return block.replace(b"\r\n", b"\n") if b"\r" in block else block

@@ -1,7 +1,7 @@
-"""How far a dataset has moved from the champion's: distributions, ids, size.
+"""Drift of a dataset from the champion's dataset: distributions, ids, size.
 
-Drift is measured once for a pair of datasets and never changes; what of it is worth a warning or
-too much is asked of `DriftSettings` each time.
+The drift of a pair of datasets is measured once and stored. It is compared with the limits of
+`DriftSettings` whenever a run needs a decision.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from recsys.scratch import scratch_folder
 
 
 class DriftLimits(FrozenModel):
-    """What is worth a warning; `recsys.features.drift` says what each measure is."""
+    """Limits beyond which a measure of `Drift` is logged as a warning."""
 
     max_psi: float = Field(
         default=0.25, ge=0, description="population stability index of any distribution"
@@ -40,14 +40,16 @@ class DriftLimits(FrozenModel):
     max_row_growth: float = Field(
         default=1.0, ge=0, description="share of the champion's interactions"
     )
-    max_row_loss: float = Field(default=0.05, ge=0, le=1, description="likewise")
+    max_row_loss: float = Field(
+        default=0.05, ge=0, le=1, description="share of the champion's interactions"
+    )
     max_days_back: float = Field(
         default=0.0, ge=0, description="days by which the last rating is older than the champion's"
     )
 
 
 class HardDriftLimits(DriftLimits):
-    """What fails the run: another dataset, or half of one; a share of 1 never does."""
+    """Limits beyond which the run fails: another dataset, or half of one; 1 disables a share."""
 
     max_psi: float = Field(default=4.0, ge=0)
     max_vanished_users: float = Field(default=0.6, ge=0, le=1)
@@ -60,14 +62,15 @@ class HardDriftLimits(DriftLimits):
 
 
 class DriftSettings(FrozenModel):
-    """How far a dataset may move from the champion's.
+    """How far a dataset may drift from the champion's.
 
-    These limits change no outcome, only whether there is one, and so are no part of a build.
+    These limits only decide whether a run fails. They do not change what a run produces, so they
+    are not part of a build.
     """
 
     warn: DriftLimits = DriftLimits()
     hard: HardDriftLimits = HardDriftLimits()
-    accept: bool = Field(default=False, description="bear what is beyond a hard limit, knowingly")
+    accept: bool = Field(default=False, description="accept drift beyond the hard limits")
 
 
 log = logging.getLogger(__name__)
@@ -76,30 +79,30 @@ _DAY: Final = 86_400
 
 
 class Drift(BaseModel):
-    """What changed between the champion's dataset and another; see `measure_drift`."""
+    """Differences between a dataset and the champion's; see `measure_drift`."""
 
     model_config = ConfigDict(frozen=True)
 
     md5: contract.Md5
     champion_md5: contract.Md5
     sha256: tuple[contract.Sha256, contract.Sha256] = Field(
-        description="of the interactions that were compared: this dataset's, the champion's"
+        description="of the compared interactions: this dataset's, then the champion's"
     )
     psi: dict[str, float] = Field(
         description="population stability index of ratings, user_activity, movie_popularity, "
         "release_years and genres"
     )
-    vanished_users: float = Field(description="share of the champion's users who are gone")
-    new_users: float = Field(description="share of users whom the champion's dataset lacks")
-    vanished_movies: float = Field(description="share of the champion's rated movies, likewise")
-    new_movies: float = Field(description="share of rated movies, likewise")
+    vanished_users: float = Field(description="missing share of the champion's users")
+    new_users: float = Field(description="share of users who are not in the champion's dataset")
+    vanished_movies: float = Field(description="missing share of the champion's rated movies")
+    new_movies: float = Field(description="share of rated movies not in the champion's")
     row_growth: float = Field(description="interactions / the champion's interactions - 1")
     newest_days: float = Field(
         description="days by which the last rating is later than the champion's"
     )
 
     def measures(self) -> dict[str, float]:
-        """Every measure by its name."""
+        """Returns all measures by name."""
         names = ("vanished_users", "new_users", "vanished_movies", "new_movies", "row_growth")
         shares = {name: float(getattr(self, name)) for name in names}
         return {
@@ -109,50 +112,50 @@ class Drift(BaseModel):
         }
 
     def to_json(self) -> bytes:
-        """The measures as they are stored, UTF-8."""
+        """Serializes the drift for the store, UTF-8."""
         return self.model_dump_json(indent=2).encode()
 
 
 class Breach(BaseModel):
-    """A measure beyond a limit."""
+    """A measure of drift beyond its limit."""
 
     model_config = ConfigDict(frozen=True)
 
     measure: str
     value: float
     limit: float
-    hard: bool = Field(description="whether it fails the run, or is a warning")
+    hard: bool = Field(description="true: the run fails; false: a warning")
 
     def __str__(self) -> str:
         return f"{self.measure} is {self.value:.3g}, limit {self.limit:.3g}"
 
 
 def population_stability(now: Mapping[str, int], then: Mapping[str, int]) -> float:
-    """Population stability index of two histograms over the same kind of bins.
+    """Returns the population stability index (PSI) of two histograms with the same binning.
 
-    Sum over bins of (p - q) ln(p / q), p and q the shares of a bin (Siddiqi, Credit Risk
-    Scorecards, 2006: below 0.1 alike, above 0.25 another population). Half a count is added to each
-    bin: one that came or went weighs what the size of the histograms can tell, and never infinite.
-    It is symmetric, and zero for equal histograms.
+    The PSI is the sum over bins of (p - q) ln(p / q), where p and q are the shares of a bin
+    (Siddiqi, Credit Risk Scorecards, 2006: below 0.1 no significant change, above 0.25 another
+    population). Half a count is added to each bin, so an empty bin gives a finite value that
+    depends on the size of the histograms. The PSI is symmetric, and 0 for equal histograms.
     """
     names = sorted(now.keys() | then.keys())
-    of_now, of_then = (sum(bins.values()) + len(names) / 2 for bins in (now, then))
+    now_sum, then_sum = (sum(bins.values()) + len(names) / 2 for bins in (now, then))
     total = 0.0
     for name in names:
-        p, q = (now.get(name, 0) + 0.5) / of_now, (then.get(name, 0) + 0.5) / of_then
+        p, q = (now.get(name, 0) + 0.5) / now_sum, (then.get(name, 0) + 0.5) / then_sum
         total += (p - q) * math.log(p / q)
     return total
 
 
 def find_drift_breaches(drift: Drift, settings: DriftSettings) -> list[Breach]:
-    """Measures beyond the limits, hard ones first; a measure is named once."""
+    """Returns the measures beyond the limits, hard breaches first, each measure once."""
     hard, soft = (_beyond(drift, limits, is_hard) for limits, is_hard in _limits(settings))
     named = {breach.measure for breach in hard}
     return [*hard, *(breach for breach in soft if breach.measure not in named)]
 
 
 def check_drift(drift: Drift, settings: DriftSettings) -> None:
-    """Logs warnings, and fails at a hard limit unless the settings say to accept it.
+    """Logs a warning for each breach; fails at a hard one unless the settings accept it.
 
     Raises:
         DatasetError: a measure is beyond a hard limit.
@@ -165,32 +168,32 @@ def check_drift(drift: Drift, settings: DriftSettings) -> None:
         raise DatasetError(
             "the dataset has drifted too far from the champion's",
             found="; ".join(map(str, hard)),
-            expected=f"drift within the hard limits, held against dataset {drift.champion_md5}",
-            hint="look whether the dump is whole and the right one; if it is meant so, run once "
-            "with accept_drift (recsys run --accept-drift), or raise the limit in "
+            expected=f"drift from dataset {drift.champion_md5} within the hard limits",
+            hint="check that the dump is complete and the right one; if the change is intended, "
+            "run once with accept_drift (recsys run --accept-drift), or raise the limit in "
             "RECSYS_DRIFT_SETTINGS",
         )
 
 
 def read_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | None:
-    """The stored drift of a pair of datasets; None if it was not measured or cannot be read."""
+    """Reads the drift of a pair of datasets; None if it is not stored or cannot be read."""
     key = contract.drift_key(md5, champion_md5)
     if store.head(key) is None:
         return None
     try:
         return Drift.model_validate_json(store.get_bytes(key))
     except ValidationError as error:
-        log.warning("%s cannot be read, it will be measured again: %s", key, error)
+        log.warning("cannot read %s, so the drift is measured again: %s", key, error)
         return None
 
 
 def measure_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | None:
-    """Holds a dataset's features against the champion's, and stores what it finds.
+    """Compares the features of a dataset with the champion's and stores the result.
 
-    Measured once: what is stored stands as long as the interactions of both are the same.
+    The stored result is reused while the interactions of both datasets are unchanged.
 
     Returns:
-        None if one of the two has no features (any more).
+        None if the features of either dataset are missing.
     """
     stats, then = read_stats(md5, store), read_stats(champion_md5, store)
     if stats is None or then is None:
@@ -214,13 +217,13 @@ def measure_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | No
 def compute_drift(
     now: Stats, then: Stats, now_ids: Mapping[str, pl.Series], then_ids: Mapping[str, pl.Series]
 ) -> Drift:
-    """The drift between two datasets.
+    """Computes the drift between two datasets.
 
     Args:
         now: statistics of the dataset.
-        then: of the champion's.
+        then: statistics of the champion's dataset.
         now_ids: unique ``userId`` and ``movieId`` of the dataset's interactions.
-        then_ids: likewise of the champion's.
+        then_ids: unique ``userId`` and ``movieId`` of the champion's interactions.
     """
     names = ("ratings", "user_activity", "movie_popularity", "release_years", "genres")
     return Drift(

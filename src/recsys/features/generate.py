@@ -1,4 +1,4 @@
-"""From a dataset's zip to its features: interactions, movies, quarantine and their statistics."""
+"""Makes the features of a dataset's zip: interactions, movies, quarantine and statistics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from recsys.object_store import ObjectStore, file_sha256
 log = logging.getLogger(__name__)
 
 _FILES: Final = (contract.INTERACTIONS_FILE, contract.MOVIES_FILE, contract.QUARANTINE_FILE)
-_LEAST_ROW_BYTES: Final = len("1,1,1,1\n")
+_MIN_ROW_BYTES: Final = len("1,1,1,1\n")
 
 
 def generate_data_frames(
@@ -35,22 +35,22 @@ def generate_data_frames(
     work_dir: Path,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Stats:
-    """Makes interactions, movies and quarantine from a stored dataset; statistics come last.
+    """Makes interactions, movies and quarantine from a stored dataset; writes statistics last.
 
-    Features that were made with the same settings are left as they are. The same dataset and
-    settings give the same bytes.
+    Features that were made with the same settings are reused. The same dataset and settings give
+    the same bytes.
 
     Args:
         md5: the dataset.
         store: holds ``datasets/<md5>/dataset.zip``; the features go to ``features/<md5>/``.
-        settings: holdout and the shares of broken rows that are borne.
+        settings: share of the holdout, and largest shares of invalid rows tolerated, by rule.
         work_dir: an existing folder for temporary files, about 5 times the zip.
-        progress: told the bytes of ratings.csv that were read, and all of them.
+        progress: called with the bytes of ratings.csv read so far, and their total.
 
     Raises:
         DatasetError: the archive is damaged, columns are missing, no row is valid, or more rows
-            are broken than ``settings`` bear.
-        ArtifactError: the dataset is not in the store, or not what was put there.
+            are invalid than ``settings`` tolerate.
+        ArtifactError: the dataset is not in the store, or does not have its recorded sha256.
     """
     stats = read_stats(md5, store)
     if stats is not None and stats.settings == settings:
@@ -66,22 +66,22 @@ def generate_data_frames(
 
 
 def put_features(store: ObjectStore, stats: Stats, folder: Path) -> None:
-    """Stores the three files of ``folder``, and last the statistics, which say they are whole."""
-    mark = contract.features_key(stats.md5, contract.STATS_FILE)
-    # The old mark goes before the files change that it vouches for.
-    store.delete([mark])
+    """Stores the three files of ``folder``, then the statistics, which mark them as complete."""
+    stats_key = contract.features_key(stats.md5, contract.STATS_FILE)
+    # Deleted first: the old statistics must not mark a mix of old and new files as complete.
+    store.delete([stats_key])
     for name in _FILES:
         store.put_file(
             contract.features_key(stats.md5, name), folder / name, {"sha256": stats.sha256[name]}
         )
-    store.put_bytes(mark, stats.to_json())
+    store.put_bytes(stats_key, stats.to_json())
 
 
 def download_dataset(md5: str, store: ObjectStore, path: Path) -> None:
-    """Downloads a dataset's zip, checked.
+    """Downloads a dataset's zip and checks its sha256.
 
     Raises:
-        ArtifactError: the dataset is not in the store, or not what was put there.
+        ArtifactError: the dataset is not in the store, or does not have its recorded sha256.
     """
     key = contract.dataset_key(md5, contract.DATASET_FILE)
     stored = store.head(key)
@@ -89,7 +89,7 @@ def download_dataset(md5: str, store: ObjectStore, path: Path) -> None:
         raise ArtifactError(
             "the dataset is not in the store",
             expected=key,
-            hint="clear fetch_dataset to bring it there again",
+            hint="clear the task fetch_dataset to fetch it again",
         )
     store.download(key, path, stored.metadata["sha256"])
 
@@ -103,29 +103,29 @@ def make_features(
 ) -> Stats:
     """Makes interactions, movies and quarantine from an open dataset, in one pass over its rows.
 
-    The same dataset and settings give the same bytes, whatever the order of the rows.
+    The interactions are the same bytes for any order of the rows.
 
     Args:
         archive: the dataset.
-        md5: of the dataset.
-        settings: holdout and the shares of broken rows that are borne.
-        folder: an existing folder for the three files, and for temporary ones meanwhile.
-        progress: told the bytes of ratings.csv that were read, and all of them.
+        md5: md5 of the dataset.
+        settings: share of the holdout, and largest shares of invalid rows tolerated, by rule.
+        folder: an existing folder for the three files and for temporary files.
+        progress: called with the bytes of ratings.csv read so far, and their total.
 
     Raises:
         DatasetError: the archive is damaged, columns are missing, no row is valid, or more rows
-            are broken than ``settings`` bear.
+            are invalid than ``settings`` tolerate.
     """
     with TemporaryDirectory(prefix="rows-", dir=folder) as temporary:
-        waiting_folder, quarantine_folder = Path(temporary, "valid"), Path(temporary, "broken")
-        waiting_folder.mkdir()
+        spool_folder, quarantine_folder = Path(temporary, "valid"), Path(temporary, "rejected")
+        spool_folder.mkdir()
         quarantine_folder.mkdir()
         quarantine = Quarantine(quarantine_folder, (MOVIES_CSV, RATINGS_CSV))
         movies = read_valid_movies(archive, settings, quarantine)
         movies.write_parquet(folder / contract.MOVIES_FILE)
 
-        waiting = RowSpool(waiting_folder)
-        _read_ratings(archive, movies["movieId"], settings, quarantine, waiting, progress)
+        spool = RowSpool(spool_folder)
+        _read_ratings(archive, movies["movieId"], settings, quarantine, spool, progress)
         profiler = Profiler()
         splits: Counter[str] = Counter()
 
@@ -134,11 +134,11 @@ def make_features(
             profiler.add(rows)
 
         write_interactions(
-            waiting,
+            spool,
             folder / contract.INTERACTIONS_FILE,
             settings.holdout_share,
             on_rows=measure,
-            on_duplicates=lambda lost: quarantine.add_duplicates(RATINGS_CSV, lost),
+            on_duplicates=lambda replaced: quarantine.add_duplicates(RATINGS_CSV, replaced),
         )
         quarantine.check(RATINGS_CSV, settings)
         quarantine.write(folder / contract.QUARANTINE_FILE)
@@ -154,16 +154,16 @@ def make_stats(
     splits: Mapping[str, int],
     quarantine: Quarantine,
 ) -> Stats:
-    """The statistics of finished features.
+    """Computes the statistics of complete features.
 
     Args:
-        md5: of the dataset.
-        settings: what the features were made with.
-        folder: holds the three files.
+        md5: md5 of the dataset.
+        settings: settings that the features were made with.
+        folder: folder of the three files.
         movies: ``validation.MOVIE_SCHEMA``.
-        profiler: was given all interactions.
-        splits: interactions by split.
-        quarantine: was given all rejected rows.
+        profiler: profiler that all interactions were added to.
+        splits: number of interactions by split.
+        quarantine: quarantine that all rejected rows were added to.
     """
     profile = profiler.profile(movies)
     rated_movies = movies.height - profile.movie_popularity["0"]
@@ -189,10 +189,10 @@ def make_stats(
 def read_valid_movies(
     archive: DatasetArchive, settings: FeatureSettings, quarantine: Quarantine
 ) -> pl.DataFrame:
-    """Reads movies.csv; rejected rows go to ``quarantine``.
+    """Reads movies.csv; adds the rejected rows to ``quarantine``.
 
     Raises:
-        DatasetError: too many rows are broken, or none is valid.
+        DatasetError: too many rows are invalid, or no row is valid.
     """
     movies = read_movies(archive.chunks(MOVIES_CSV))
     quarantine.read(MOVIES_CSV, movies.read)
@@ -208,26 +208,26 @@ def _read_ratings(
     movie_ids: pl.Series,
     settings: FeatureSettings,
     quarantine: Quarantine,
-    waiting: RowSpool,
+    spool: RowSpool,
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
     size = archive.size(RATINGS_CSV)
     chunks = _Counted(archive.chunks(RATINGS_CSV))
     for batch in read_ratings(chunks, movie_ids):
-        waiting.add(batch.rows)
+        spool.add(batch.rows)
         quarantine.read(RATINGS_CSV, batch.read)
         quarantine.add(batch.rejected)
-        # However short the rest of the rows: so many broken ones are already too many.
-        quarantine.check(RATINGS_CSV, settings, at_least=size // _LEAST_ROW_BYTES)
+        # Fails early: even if all other rows had the minimum length, too many would be invalid.
+        quarantine.check(RATINGS_CSV, settings, at_least=size // _MIN_ROW_BYTES)
         if progress:
             progress(chunks.done, size)
     quarantine.check(RATINGS_CSV, settings)
-    if not waiting.rows:
+    if not spool.rows:
         raise no_valid_rows_error(RATINGS_CSV, quarantine.stats(RATINGS_CSV))
 
 
 class _Counted:
-    """Chunks that count their bytes."""
+    """Iterates over chunks and counts their bytes."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

@@ -1,8 +1,8 @@
-"""Valid ratings in any order become the interactions: each pair once, sorted, split.
+"""Turns valid ratings into the interactions: deduplicated, sorted, split.
 
-Rows wait on disk and come back in ranges of users, so memory is bounded by the range, not by the
-dataset. A file that is sorted by user, as MovieLens files are, is read back once in order; any
-other order gives the same table and reads more.
+Rows are spooled to disk and read back in ranges of users, so memory is bounded by a range, not by
+the dataset. A file sorted by user, as MovieLens files are, is read back once, sequentially. Any
+other order gives the same table, but reads more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recsys.errors import DatasetError
 
 RANGE_ROWS: Final = 2_000_000
 ROW_GROUP_ROWS: Final = 262_144
-"""A row group is the least that a reader of some users reads: 1 MB, 1,600 users of MovieLens."""
+"""A reader of a few users reads whole row groups: 1 MB each, 1,600 users of MovieLens."""
 MAX_USER_ROWS: Final = 8_000_000
 
 SPLIT: Final = pl.Enum(["train", "holdout"])
@@ -36,10 +36,10 @@ INTERACTION_SCHEMA: Final = pl.Schema(
 
 
 class RowSpool:
-    """Valid ratings on disk, waiting to be sorted.
+    """Spools valid ratings to disk until they can be sorted.
 
     Args:
-        folder: an empty folder for them.
+        folder: an empty folder for the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,32 +48,32 @@ class RowSpool:
         self.rows = 0
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Takes rows of ``validation.RATING_SCHEMA``."""
+        """Appends rows of ``validation.RATING_SCHEMA``."""
         if rows.height:
             rows.write_parquet(self._folder / f"{self._files:06}.parquet", compression="lz4")
             self._files += 1
             self.rows += rows.height
 
     def by_users(self, range_rows: int = RANGE_ROWS) -> Iterator[pl.DataFrame]:
-        """The rows in ranges of users, ascending, of about ``range_rows`` rows each.
+        """Yields the rows in ascending ranges of users, of about ``range_rows`` rows each.
 
         Raises:
-            DatasetError: a user has more than `MAX_USER_ROWS`, which are held in memory together.
+            DatasetError: a user has more than `MAX_USER_ROWS` rows, too many for memory.
         """
-        waiting = pl.scan_parquet(self._folder / "*.parquet")
-        for first, last in user_ranges(waiting.group_by("userId").len(), range_rows):
-            yield waiting.filter(pl.col("userId").is_between(first, last)).collect()
+        spooled = pl.scan_parquet(self._folder / "*.parquet")
+        for first, last in user_ranges(spooled.group_by("userId").len(), range_rows):
+            yield spooled.filter(pl.col("userId").is_between(first, last)).collect()
 
 
 def user_ranges(counts: pl.LazyFrame, range_rows: int = RANGE_ROWS) -> list[tuple[int, int]]:
-    """First and last userId of ranges of about ``range_rows`` rows each, ascending.
+    """Returns the first and last userId of ascending ranges of about ``range_rows`` rows each.
 
     Args:
-        counts: userId and len, the rows of each user.
-        range_rows: rows wanted in a range.
+        counts: userId and len (number of rows of the user).
+        range_rows: target number of rows of a range.
 
     Raises:
-        DatasetError: a user has more than `MAX_USER_ROWS`, which are held in memory together.
+        DatasetError: a user has more than `MAX_USER_ROWS` rows, too many for memory.
     """
     ranges = (
         counts.sort("userId")
@@ -93,82 +93,82 @@ def _check_users(ranges: pl.DataFrame) -> None:
             f"one user has too many rows in {RATINGS_CSV}",
             found=most,
             expected=f"at most {MAX_USER_ROWS}",
-            hint="a user rates a movie once: look for an id that stands for many people",
+            hint="a user rates a movie once: look for an id that is shared by many people",
         )
 
 
 def resolve_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Keeps one row per user and movie: the last by timestamp, then by line.
+    """Keeps one row per user and movie: the latest by timestamp, then by line.
 
     Args:
-        rows: ``validation.RATING_SCHEMA``, any order.
+        rows: ``validation.RATING_SCHEMA``, in any order.
 
     Returns:
-        The rows that win, and those that lose.
+        The rows kept, and the rows that they replace.
     """
     pair = pl.col("userId").cast(pl.Int64) * 2**32 + pl.col("movieId")
     if rows.select((pair.diff() > 0).all()).item():
         return rows, rows.clear()
     rows = rows.sort("userId", "movieId", "timestamp", "line")
-    wins = rows.select((pair != pair.shift(-1)).fill_null(True)).to_series()
-    return rows.filter(wins), rows.filter(~wins)
+    is_last = rows.select((pair != pair.shift(-1)).fill_null(True)).to_series()
+    return rows.filter(is_last), rows.filter(~is_last)
 
 
 def split_holdout(rows: pl.DataFrame, holdout_share: float) -> pl.DataFrame:
     """Sorts by (userId, timestamp, movieId) and marks each user's last rows as holdout.
 
-    The order is total, because a user has a movie once: of rows with the same timestamp the
-    greater movie ids count as later. So no row of the holdout is before a training row of its
-    user, and the split does not depend on the order in which rows came.
+    The order is total, because a user rates a movie once: among rows with the same timestamp,
+    greater movie ids count as later. So no holdout row is earlier than a training row of its
+    user, and the split does not depend on the order of the input.
 
-    Of n rows the last ``floor(n * holdout_share + 0.5)`` are holdout, but never all n: a user
-    with a single row has it in training.
+    The last ``floor(n * holdout_share + 0.5)`` of a user's n rows are the holdout, but never all
+    of them: a single row is a training row.
 
     Args:
-        rows: columns userId, movieId and timestamp, and any others; each user and movie once, all
-            rows of each user.
+        rows: columns userId, movieId and timestamp, and any others; each pair of user and movie
+            once, all rows of each user.
         holdout_share: between 0 and 1.
 
     Returns:
         The rows, sorted, with the column ``split``.
     """
     rows = rows.sort("userId", "timestamp", "movieId")
-    # The rows are sorted: runs are users, and cheaper than windows over them (3 s at 32 million).
+    # In sorted rows, runs are users; they cost less than window functions (3 s at 32 million).
     _, counts = np.unique_counts(rows["userId"].rle_id().to_numpy())
-    held = np.minimum(np.floor(counts * holdout_share + 0.5).astype(np.int64), counts - 1)
-    is_held = np.repeat(
-        np.tile([False, True], len(counts)), np.column_stack([counts - held, held]).ravel()
+    holdout = np.minimum(np.floor(counts * holdout_share + 0.5).astype(np.int64), counts - 1)
+    in_holdout = np.repeat(
+        np.tile([False, True], len(counts)), np.column_stack([counts - holdout, holdout]).ravel()
     )
     return rows.with_columns(
-        split=pl.when(pl.Series(is_held, dtype=pl.Boolean))
+        split=pl.when(pl.Series(in_holdout, dtype=pl.Boolean))
         .then(pl.lit("holdout", SPLIT))
         .otherwise(pl.lit("train", SPLIT))
     )
 
 
 def write_interactions(
-    waiting: RowSpool,
+    spool: RowSpool,
     path: Path,
     holdout_share: float,
     *,
     on_rows: Callable[[pl.DataFrame], None],
     on_duplicates: Callable[[pl.DataFrame], None],
 ) -> None:
-    """Writes the interactions as parquet; the same rows give the same bytes in any order.
+    """Writes the interactions as parquet; the same rows in any order give the same bytes.
 
     Args:
-        waiting: all valid rows.
-        path: the file to make.
+        spool: all valid rows.
+        path: the file to write.
         holdout_share: see `split_holdout`.
-        on_rows: told each part of the table as it is written.
-        on_duplicates: told the rows that lost (``validation.RATING_SCHEMA``).
+        on_rows: called with each part of the table as it is written.
+        on_duplicates: called with replaced rows (``validation.RATING_SCHEMA``).
     """
 
     def parts() -> Iterator[pl.DataFrame]:
-        for rows in waiting.by_users():
-            table, lost = make_part(rows, holdout_share)
-            if lost.height:
-                on_duplicates(lost)
+        for rows in spool.by_users():
+            table, replaced = make_part(rows, holdout_share)
+            if replaced.height:
+                on_duplicates(replaced)
             on_rows(table)
             yield table
 
@@ -176,22 +176,22 @@ def write_interactions(
 
 
 def make_part(rows: pl.DataFrame, holdout_share: float) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The interactions of some users, and the rows that lost against a later one.
+    """Makes the interactions of some users; also returns the rows replaced by later ones.
 
     Args:
-        rows: ``validation.RATING_SCHEMA``, all rows of each user, any order.
+        rows: ``validation.RATING_SCHEMA``, all rows of each user, in any order.
         holdout_share: see `split_holdout`.
     """
-    kept, lost = resolve_duplicates(rows)
-    return split_holdout(kept, holdout_share).select(INTERACTION_SCHEMA.names()), lost
+    rows, replaced = resolve_duplicates(rows)
+    return split_holdout(rows, holdout_share).select(INTERACTION_SCHEMA.names()), replaced
 
 
 def sink_parts(parts: Callable[[], Iterator[pl.DataFrame]], path: Path) -> None:
-    """Writes parts of the interactions, in their order, as one parquet in bounded memory.
+    """Writes parts of the interactions, in order, into one parquet, in bounded memory.
 
     Args:
-        parts: begins to yield them; the same parts give the same bytes.
-        path: the file to make.
+        parts: returns an iterator over the parts; the same parts give the same bytes.
+        path: the file to write.
     """
 
     def source(

@@ -1,7 +1,7 @@
-"""What a dataset looks like: distributions, growth and gaps, small enough for ``stats.json``.
+"""Profile of a dataset: distributions, growth and gaps, of bounded size, for ``stats.json``.
 
-Two profiles can be compared (`recsys.features.drift`), because their bins do not depend on the
-data: half stars, powers of two, quarters, decades, genres.
+The bins do not depend on the data (half stars, powers of two, quarters, decades, genres), so that
+`recsys.features.drift` can compare the profiles of two datasets.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.features.validation import MAX_TIMESTAMP
 
 MAX_GENRES: Final = 40
-"""Genres with a bin of their own, MovieLens has 19; what is rarer is counted as `OTHER`."""
+"""Number of genres with their own bin (MovieLens has 19); rarer ones are counted as `OTHER`."""
 MAX_GAPS: Final = 5
 OTHER: Final = "other"
 NONE: Final = "none"
 _MAX_NAME: Final = 40
 _DAY: Final = 86_400
 _DAYS: Final = MAX_TIMESTAMP // _DAY + 1
-_WAITING_TABLES: Final = 8
+_MAX_COUNT_TABLES: Final = 8
 
 Int64s = npt.NDArray[np.int64]
 
 
 class Gap(BaseModel):
-    """Days in a row without a rating."""
+    """Consecutive days without a rating."""
 
     model_config = ConfigDict(frozen=True)
 
-    after: str = Field(description="the last day with a rating before it, ISO 8601, UTC")
+    after: str = Field(description="last day with a rating before the gap, ISO 8601, UTC")
     days: int = Field(gt=0, description="days without a rating")
 
 
@@ -49,20 +49,22 @@ class Profile(BaseModel):
         description="users by their interactions: '1', '2-3', '4-7', doubling"
     )
     movie_popularity: dict[str, int] = Field(
-        description="rated movies by their interactions, likewise; '0': movies without any"
+        description="movies by their interactions, in the same bins; '0': unrated movies"
     )
-    growth: dict[str, int] = Field(description="interactions by quarter, '1996-Q2'; empty: none")
-    gaps: list[Gap] = Field(description="the longest, longest first, at most 5")
+    growth: dict[str, int] = Field(
+        description="interactions by quarter, '1996-Q2', without empty quarters"
+    )
+    gaps: list[Gap] = Field(description="the longest gaps, longest first, at most 5")
     release_years: dict[str, int] = Field(description="movies by decade, '1990s', or 'none'")
     genres: dict[str, int] = Field(
-        description="movies by genre, the 40 commonest, 'other', or 'none'; a movie has several"
+        description="movies by each of their genres: the 40 most common, 'other', or 'none'"
     )
-    user_ids: tuple[int, int] = Field(description="the least and the greatest")
-    movie_ids: tuple[int, int] = Field(description="likewise, of rated movies")
+    user_ids: tuple[int, int] = Field(description="smallest and largest")
+    movie_ids: tuple[int, int] = Field(description="smallest and largest of rated movies")
 
 
 class Profiler:
-    """Adds up a profile from the parts of the interactions as they pass by."""
+    """Accumulates a profile from the parts of the interactions."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -76,7 +78,10 @@ class Profiler:
         self._counts: list[pl.DataFrame] = []
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Takes a part of the interactions: whole users, sorted, ascending over all parts."""
+        """Adds a sorted part of the interactions, with all rows of its users.
+
+        The users of a part come after those of all earlier parts.
+        """
         self.rows += rows.height
         half_stars = (rows["rating"] * 2).cast(pl.UInt8).to_numpy()
         self._half_stars += np.bincount(half_stars, minlength=11)
@@ -91,11 +96,11 @@ class Profiler:
         days = np.bincount(times // _DAY)
         self._days[: len(days)] += days
         self._counts.append(rows.group_by("movieId").len())
-        if len(self._counts) > _WAITING_TABLES:
+        if len(self._counts) > _MAX_COUNT_TABLES:
             self._counts = [self.movie_counts()]
 
     def merge(self, later: Profiler) -> None:
-        """Takes what another one added up; its users come after all users of this one."""
+        """Adds what another profiler accumulated; its users come after all users of this one."""
         self.rows += later.rows
         self.users += later.users
         self.first_timestamp = min(self.first_timestamp, later.first_timestamp)
@@ -108,16 +113,16 @@ class Profiler:
         self._counts = [self.movie_counts()]
 
     def movie_counts(self) -> pl.DataFrame:
-        """Columns movieId and len (interactions) of each rated movie, by movieId."""
+        """Returns movieId and len (number of interactions) of each rated movie, by movieId."""
         counts = pl.concat(self._counts).group_by("movieId").agg(pl.col("len").sum())
         return counts.sort("movieId")
 
     def mean_rating(self) -> float:
-        """Mean of the ratings, stars."""
+        """Returns the mean rating, in stars."""
         return float(self._half_stars @ np.arange(11)) / 2 / self.rows
 
     def profile(self, movies: pl.DataFrame) -> Profile:
-        """The profile of all rows that were added; there must be one.
+        """Returns the profile of all rows added; there must be at least one.
 
         Args:
             movies: ``validation.MOVIE_SCHEMA``.
@@ -160,7 +165,7 @@ def _date(day: int) -> datetime:
 
 
 def _doublings(counts: Int64s) -> Int64s:
-    """Floor of the binary logarithm; counts are positive."""
+    """Returns the floor of the binary logarithm of positive counts."""
     return np.frexp(counts.astype(np.float64))[1].astype(np.int64) - 1
 
 
@@ -177,7 +182,7 @@ def _release_years(movies: pl.DataFrame) -> dict[str, int]:
 
 
 def _genres(movies: pl.DataFrame) -> dict[str, int]:
-    """Names come from the dataset: cut, and no more than `MAX_GENRES` of them."""
+    """Counts movies by genre. Names come from the dataset, so length and number are bounded."""
     counted = (
         movies.filter(pl.col("genres").list.len() > 0)
         .select(pl.col("genres").explode().str.slice(0, _MAX_NAME).alias("genre"))
@@ -185,10 +190,10 @@ def _genres(movies: pl.DataFrame) -> dict[str, int]:
         .len()
         .sort("len", "genre", descending=[True, False])
     )
-    found = dict(counted.head(MAX_GENRES).iter_rows())
+    bins = dict(counted.head(MAX_GENRES).iter_rows())
     rarer = int(counted[MAX_GENRES:]["len"].sum())
     without = movies.filter(pl.col("genres").list.len() == 0).height
     for name, count in ((OTHER, rarer), (NONE, without)):
         if count:
-            found[name] = found.get(name, 0) + count
-    return found
+            bins[name] = bins.get(name, 0) + count
+    return bins

@@ -1,7 +1,7 @@
-"""Quarantine: rejected rows on their way to a file, how many there are, and how many are borne.
+"""Quarantine of rejected rows: counts them, stores them, and fails a run that has too many.
 
-Every rejected row is counted. Rows themselves are stored up to a bound for each rule, in the order
-of the files, so that a dataset of nothing but broken rows costs neither memory nor disk.
+Every rejected row is counted, but for each rule only a bounded number of rows is stored, in the
+order of the files. So a dataset of only invalid rows takes little memory and disk.
 """
 
 from __future__ import annotations
@@ -20,46 +20,46 @@ from recsys.errors import DatasetError
 from recsys.features.validation import QUARANTINE_SCHEMA, Rule, quarantine_frame
 
 MAX_STORED: Final = 100_000
-"""Rows of one file under one rule that are stored; all others are only counted."""
+"""Maximum number of rows stored for one file and rule; further rows are only counted."""
 _EXAMPLES: Final = 3
 _BUFFERED_ROWS: Final = 50_000
 
 
 class FileStats(BaseModel):
-    """What was read of one CSV file; ``rows`` = rows kept + the sum of ``quarantine``."""
+    """Counts of one CSV file; ``rows`` = valid rows + the sum of ``quarantine``."""
 
     model_config = ConfigDict(frozen=True)
 
-    rows: int = Field(ge=0, description="rows read, header and blank lines left out")
-    quarantine: dict[Rule, int] = Field(description="rows kept apart, by the rule they broke")
+    rows: int = Field(ge=0, description="rows read, without header and blank lines")
+    quarantine: dict[Rule, int] = Field(description="rejected rows by the rule that they violate")
 
     @property
-    def broken(self) -> int:
-        """Rows that broke a rule; duplicates do not count, because the last one stands."""
+    def invalid(self) -> int:
+        """Number of invalid rows; duplicates do not count, because the latest row is kept."""
         return sum(count for rule, count in self.quarantine.items() if rule != Rule.DUPLICATE)
 
     def share(self, count: int) -> float:
-        """``count`` as a share of ``rows``."""
+        """Returns ``count`` as a share of ``rows``."""
         return count / self.rows if self.rows else 0.0
 
     @property
-    def broken_share(self) -> float:
-        """Share of ``broken`` in ``rows``."""
-        return self.share(self.broken)
+    def invalid_share(self) -> float:
+        """``invalid`` as a share of ``rows``."""
+        return self.share(self.invalid)
 
     @property
     def shares(self) -> dict[Rule, float]:
-        """Share of ``rows`` under each rule."""
+        """Rejected rows of each rule as a share of ``rows``."""
         return {rule: self.share(count) for rule, count in self.quarantine.items()}
 
 
 @dataclass
 class Rejected:
-    """Rejected rows of a part of a file: all counted, the first of each rule at hand.
+    """Rejected rows of a part of a file: counts, and the first rows of each rule.
 
     Attributes:
-        file: the file they are from.
-        counts: rows under each rule.
+        file: name of the file.
+        counts: number of rows by rule.
         rows: (rule, file, line number, line), at most ``MAX_STORED`` for each rule.
     """
 
@@ -68,23 +68,23 @@ class Rejected:
     rows: list[tuple[Rule, str, int, bytes]] = field(default_factory=list)
 
     def add(self, rule: Rule, number: int, line: bytes) -> None:
-        """Takes one rejected line."""
+        """Adds one rejected line."""
         self.counts[rule] += 1
         if self.counts[rule] <= MAX_STORED:
             self.rows.append((rule, self.file, number, line))
 
     @property
     def frame(self) -> pl.DataFrame:
-        """The rows at hand by line, ``QUARANTINE_SCHEMA``."""
+        """The stored rows by line, ``QUARANTINE_SCHEMA``."""
         return quarantine_frame(self.rows).sort("line")
 
 
 class Quarantine:
-    """Rejected rows of a dataset, streamed to disk in the order in which they come.
+    """Streams the rejected rows of a dataset to disk in the order in which they are added.
 
     Args:
-        folder: an empty folder for the rows while they come.
-        files: the names of the CSV files.
+        folder: an empty folder for temporary files.
+        files: names of the CSV files.
     """
 
     def __init__(self, folder: Path, files: Iterable[str]) -> None:
@@ -97,11 +97,11 @@ class Quarantine:
         self._parts: list[Path] = []
 
     def read(self, file: str, rows: int) -> None:
-        """Counts rows that were read, rejected or not."""
+        """Counts rows that were read, valid or rejected."""
         self._read[file] += rows
 
     def add(self, rejected: Rejected) -> None:
-        """Takes rows that broke a rule."""
+        """Adds rejected rows."""
         examples = self._examples[rejected.file]
         for rule, _, number, line in rejected.rows:
             if len(examples) == _EXAMPLES:
@@ -110,22 +110,22 @@ class Quarantine:
                 text = line[:40].decode("utf-8", "backslashreplace")
                 examples.append(f"line {number} {text!r} ({rule})")
         counts = self._counts[rejected.file].copy()
-        kept = []
+        stored = []
         for row in rejected.rows:
             counts[row[0]] += 1
             if counts[row[0]] <= MAX_STORED:
-                kept.append(row)
-        self._store(quarantine_frame(kept).sort("line"))
+                stored.append(row)
+        self._store(quarantine_frame(stored).sort("line"))
         self._counts[rejected.file].update(rejected.counts)
 
-    def add_duplicates(self, file: str, lost: pl.DataFrame) -> None:
-        """Takes ratings that lost against a later one (``validation.RATING_SCHEMA``).
+    def add_duplicates(self, file: str, replaced: pl.DataFrame) -> None:
+        """Adds ratings replaced by a later one (``validation.RATING_SCHEMA``).
 
-        Their lines are gone by now: the text is their values in the usual order of columns.
+        Their lines are no longer available, so the text is their values in the usual column order.
         """
         room = max(MAX_STORED - self._counts[file][Rule.DUPLICATE], 0)
         self._store(
-            lost.sort("line")
+            replaced.sort("line")
             .head(room)
             .select(
                 rule=pl.lit(Rule.DUPLICATE.value, QUARANTINE_SCHEMA["rule"]),
@@ -134,32 +134,32 @@ class Quarantine:
                 text=pl.concat_str("userId", "movieId", "rating", "timestamp", separator=","),
             )
         )
-        self._counts[file][Rule.DUPLICATE] += lost.height
+        self._counts[file][Rule.DUPLICATE] += replaced.height
 
     def stats(self, file: str) -> FileStats:
-        """What was read and rejected of one file so far."""
+        """Returns the counts of one file so far."""
         return FileStats(rows=self._read[file], quarantine=dict(sorted(self._counts[file].items())))
 
     def check(self, file: str, settings: FeatureSettings, at_least: int = 0) -> None:
-        """Fails when more rows are broken than the settings bear, overall or under one rule.
+        """Fails if more rows are invalid than the settings tolerate, in total or for one rule.
 
         Args:
-            file: the file to check.
-            settings: the shares that are borne.
-            at_least: rows that the file has, where it is not read to its end.
+            file: name of the file.
+            settings: largest shares of invalid rows tolerated.
+            at_least: upper bound of the file's rows, while it is not yet read to its end.
 
         Raises:
-            DatasetError: there are too many, or no row at all.
+            DatasetError: too many rows are invalid, or there is no row.
         """
-        found = self.stats(file)
-        found = found.model_copy(update={"rows": max(found.rows, at_least)})
-        check_shares(file, found, settings, self._examples[file], read=self._read[file])
+        stats = self.stats(file)
+        stats = stats.model_copy(update={"rows": max(stats.rows, at_least)})
+        check_shares(file, stats, settings, self._examples[file], read=self._read[file])
 
     def write(self, path: Path) -> None:
-        """Writes what is stored as parquet: movies.csv's rows, then ratings.csv's.
+        """Writes the stored rows as parquet: those of movies.csv, then those of ratings.csv.
 
-        The rows of a file come by line number, but for duplicates among ratings: they are found
-        last and come last, range of users by range of users.
+        The rows of a file are sorted by line number, except duplicate ratings. They are found last
+        and written last, one range of users after the other.
         """
         self._flush()
         if self._parts:
@@ -184,57 +184,58 @@ class Quarantine:
 
 def check_shares(
     file: str,
-    found: FileStats,
+    stats: FileStats,
     settings: FeatureSettings,
     examples: Iterable[str] = (),
     read: int | None = None,
 ) -> None:
-    """Fails when more rows of a file are broken than the settings bear.
+    """Fails if more rows of a file are invalid than the settings tolerate.
 
     Args:
-        file: its name, for the message.
-        found: rows and rejected rows.
+        file: name of the file, for the message.
+        stats: counts of the file.
         settings: ``max_quarantine_share`` for all rules but duplicates together, and
             ``max_rule_shares`` for each rule.
-        examples: rejected rows to show.
-        read: rows read so far, where ``found.rows`` is a bound; for the message.
+        examples: rejected rows to show in the message.
+        read: rows read so far, for the message, if ``stats.rows`` is an upper bound.
 
     Raises:
-        DatasetError: there are too many, or no row at all.
+        DatasetError: too many rows are invalid, or there is no row.
     """
-    if not found.rows:
+    if not stats.rows:
         raise no_valid_rows_error(file)
     limits = settings.max_rule_shares.model_dump()
-    over = [rule for rule, share in found.shares.items() if share > limits[rule]]
-    if found.broken_share <= settings.max_quarantine_share and not over:
+    over = [rule for rule, share in stats.shares.items() if share > limits[rule]]
+    if stats.invalid_share <= settings.max_quarantine_share and not over:
         return
-    rows = found.rows if read is None else read
-    counts = sorted(found.quarantine.items(), key=lambda item: -item[1])
+    rows = stats.rows if read is None else read
+    counts = sorted(stats.quarantine.items(), key=lambda item: -item[1])
     by_rule = ", ".join(f"{rule} {n}" for rule, n in counts)
     expected = [f"at most {settings.max_quarantine_share:.1%}"]
-    expected += [f"at most {limits[rule]:.1%} under {rule}" for rule in over]
+    expected += [f"at most {limits[rule]:.1%} for {rule}" for rule in over]
     if over == [Rule.DUPLICATE]:
         what = "repeat a movie" if file.startswith("movies") else "rate a movie again"
-        message, broken = f"too many rows of {file} {what}", found.quarantine[Rule.DUPLICATE]
+        message, count = f"too many rows of {file} {what}", stats.quarantine[Rule.DUPLICATE]
     else:
-        message, broken = f"too many rows of {file} are broken", found.broken
+        message, count = f"too many rows of {file} are invalid", stats.invalid
     shown = ", ".join(examples)
     raise DatasetError(
         message,
-        found=f"{broken} of {rows} rows read: {by_rule}",
+        found=f"{count} of {rows} rows read: {by_rule}",
         expected="; ".join(expected),
-        hint="mend the dataset and publish it with a new md5, or, if it is meant so, raise the "
-        "limits in the build settings" + (f"; first broken rows: {shown}" if shown else ""),
+        hint="repair the dataset and publish it with a new md5, or, if the rows are meant so, "
+        "raise the limits in the build settings"
+        + (f"; first invalid rows: {shown}" if shown else ""),
     )
 
 
-def no_valid_rows_error(file: str, found: FileStats | None = None) -> DatasetError:
-    """The error for a file in which nothing can be used."""
-    counts = found.quarantine.items() if found else ()
+def no_valid_rows_error(file: str, stats: FileStats | None = None) -> DatasetError:
+    """Returns the error for a file without a valid row."""
+    counts = stats.quarantine.items() if stats else ()
     by_rule = ", ".join(f"{rule} {count}" for rule, count in counts)
     return DatasetError(
-        f"{file} holds no valid row",
-        found=f"only broken rows: {by_rule}" if by_rule else "a header and no row below it",
+        f"{file} has no valid row",
+        found=f"only invalid rows: {by_rule}" if by_rule else "a header without rows",
         expected="one row per movie, one per rating",
-        hint="publish a whole dataset with its md5",
+        hint="publish a complete dataset with its md5",
     )

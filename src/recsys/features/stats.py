@@ -1,4 +1,4 @@
-"""Statistics of a dataset's features, stored beside them as ``stats.json``."""
+"""Statistics of a dataset's features, stored next to them as ``stats.json``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 class Stats(BaseModel):
-    """The features of a dataset in numbers: ``stats.json``, the mark that they are complete.
+    """Statistics of the features of a dataset: ``stats.json``, which marks them as complete.
 
-    Equal settings and md5 mean equal features, so it also says whether there is work to do.
+    Equal md5 and settings give equal features, so features with these statistics can be reused.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,7 +30,7 @@ class Stats(BaseModel):
     holdout: int = Field(ge=0)
     users: int = Field(gt=0)
     movies: int = Field(gt=0, description="rows of movies.parquet")
-    rated_movies: int = Field(gt=0, description="movies with an interaction")
+    rated_movies: int = Field(gt=0, description="movies with at least one interaction")
     density: float = Field(gt=0, le=1, description="interactions / (users x rated movies)")
     first_timestamp: int = Field(description="seconds since 1970, UTC")
     last_timestamp: int
@@ -40,19 +40,20 @@ class Stats(BaseModel):
     sha256: dict[str, contract.Sha256] = Field(description="of each parquet file, by name")
 
     def to_json(self) -> bytes:
-        """The statistics as they are stored, UTF-8."""
+        """Serializes the statistics for the store, UTF-8."""
         return self.model_dump_json(indent=2).encode()
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Stats:
-        """Reads stored statistics; raises pydantic.ValidationError if they are none."""
+        """Parses stored statistics; raises pydantic.ValidationError if they are invalid."""
         return cls.model_validate_json(data)
 
 
 def read_stats(md5: str, store: ObjectStore) -> Stats | None:
-    """The statistics of a dataset's features; None if there are no complete features.
+    """Reads the statistics of a dataset's features; None if the features are not complete.
 
-    Statistics that cannot be read were written by other code: their features do not count.
+    Statistics that cannot be parsed were written by another revision of the code. Their features
+    are treated as missing.
     """
     key = contract.features_key(md5, contract.STATS_FILE)
     if store.head(key) is None:
@@ -60,5 +61,5 @@ def read_stats(md5: str, store: ObjectStore) -> Stats | None:
     try:
         return Stats.from_json(store.get_bytes(key))
     except ValidationError as error:
-        log.warning("%s cannot be read, its features will be made again: %s", key, error)
+        log.warning("cannot read %s, so its features are made again: %s", key, error)
         return None

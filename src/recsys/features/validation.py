@@ -1,7 +1,7 @@
-"""The rules that every row of a dataset must keep.
+"""Validation rules for the rows of a dataset.
 
-A row is one line: a line break always ends it, even inside quotes, so one stray quote costs one
-row and not the rest of the file.
+A row is one line: a line break ends it even inside quotes. So a stray quote invalidates one row,
+not the rest of the file.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from recsys.errors import DatasetError
 
 MAX_ID: Final = 2**31 - 1
 MAX_TIMESTAMP: Final = 4_102_444_800
-"""2100-01-01 in seconds since 1970: milliseconds taken for seconds lie far beyond it."""
+"""2100-01-01 in seconds since 1970. Timestamps in milliseconds are far beyond it."""
 MAX_TITLE: Final = 500
 MAX_TEXT: Final = 300
-"""Characters of a broken row that are kept in quarantine."""
+"""Maximum number of characters of a rejected row that quarantine stores."""
 MAX_COLUMNS: Final = 100
-"""A header with more is not MovieLens: every column costs memory for each row of a block."""
+"""Maximum number of columns: each column takes memory for every row of a block."""
 
 
 class Rule(StrEnum):
-    """What a row can break; each broken row is counted under the first rule, in this order."""
+    """Rules that a row can violate; a row is counted under the first one, in this order."""
 
     ENCODING = "encoding"
     """Bytes that are not UTF-8, or control characters."""
     FIELD_COUNT = "field_count"
-    """Not as many fields as the header names, or quotes that do not close."""
+    """Another number of fields than the header has, or an unclosed quote."""
     WRONG_TYPE = "wrong_type"
-    """A number that is not one: ids and timestamps are whole, ratings decimal."""
+    """Not a number: ids and timestamps are integers, ratings are decimals."""
     USER_ID_RANGE = "user_id_range"
     """User ids are 1 to 2**31 - 1."""
     MOVIE_ID_RANGE = "movie_id_range"
@@ -48,9 +48,9 @@ class Rule(StrEnum):
     TITLE_LENGTH = "title_length"
     """Titles have 1 to 500 characters."""
     UNKNOWN_MOVIE = "unknown_movie"
-    """A rating of a movie that movies.csv does not hold."""
+    """A rating of a movie that is not in movies.csv."""
     DUPLICATE = "duplicate"
-    """The same movie again, or the same user and movie: the last one wins, the others lose."""
+    """An earlier row of the same movie, or of the same user and movie; the latest is kept."""
 
 
 QUARANTINE_SCHEMA: Final = pl.Schema(
@@ -100,11 +100,11 @@ class MovieRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """The first line of a CSV: how many fields rows have and where the needed ones are.
+    """Layout of a CSV, from its first line.
 
     Attributes:
-        width: fields in a row.
-        positions: index of each needed column, in the order they were asked for.
+        width: number of fields of a row.
+        positions: index of each required column, in the order of the `read_header` argument.
     """
 
     width: int
@@ -112,16 +112,16 @@ class Header:
 
 
 def read_header(line: bytes, file: str, columns: tuple[str, ...]) -> Header:
-    """Finds the needed columns in the first line of a CSV; further columns are ignored.
+    """Finds the required columns in the first line of a CSV; other columns are ignored.
 
     Raises:
-        DatasetError: a column is missing or named twice, or there are more than ``MAX_COLUMNS``.
+        DatasetError: a column is missing or occurs twice, or there are more than ``MAX_COLUMNS``.
     """
     if (columns_found := line.count(b",") + 1) > MAX_COLUMNS:
         raise DatasetError(
             f"{file} has too many columns",
             found=columns_found,
-            expected=f"at most {MAX_COLUMNS}, {','.join(columns)} among them",
+            expected=f"at most {MAX_COLUMNS}, including {','.join(columns)}",
             hint="publish the dataset in MovieLens format",
         )
     fields = _split(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")) or []
@@ -136,7 +136,7 @@ def read_header(line: bytes, file: str, columns: tuple[str, ...]) -> Header:
 
 
 def parse_rating(line: bytes, header: Header) -> RatingRow | Rule:
-    """Reads one line of ratings.csv, or names the rule that it breaks first."""
+    """Parses one line of ratings.csv; returns the first rule that it violates, if any."""
     fields = _fields(line, header)
     if isinstance(fields, Rule):
         return fields
@@ -157,7 +157,7 @@ def parse_rating(line: bytes, header: Header) -> RatingRow | Rule:
 
 
 def parse_movie(line: bytes, header: Header) -> MovieRow | Rule:
-    """Reads one line of movies.csv, or names the rule that it breaks first."""
+    """Parses one line of movies.csv; returns the first rule that it violates, if any."""
     fields = _fields(line, header)
     if isinstance(fields, Rule):
         return fields
@@ -175,10 +175,10 @@ def parse_movie(line: bytes, header: Header) -> MovieRow | Rule:
     )
 
 
-def quarantine_frame(broken: list[tuple[Rule, str, int, bytes]]) -> pl.DataFrame:
-    """Rows of quarantine.parquet from (rule, file, line number, line); text is cut to a bound."""
+def quarantine_frame(rejected: list[tuple[Rule, str, int, bytes]]) -> pl.DataFrame:
+    """Makes rows of quarantine.parquet from (rule, file, line number, line); truncates lines."""
     return pl.DataFrame(
-        [(rule, file, number, _text(line)) for rule, file, number, line in broken],
+        [(rule, file, number, _text(line)) for rule, file, number, line in rejected],
         schema=QUARANTINE_SCHEMA,
         orient="row",
     )
@@ -195,7 +195,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _whole(text: str) -> int:
-    # A number of a million digits is out of every range: not worth reading, and int() refuses.
+    # 20 digits are out of every range, and int() refuses numbers of more than 4,300 digits.
     sign = "-" if text.startswith("-") else ""
     return int(sign + (text.lstrip("-0")[:20] or "0"))
 

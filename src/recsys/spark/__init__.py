@@ -1,5 +1,5 @@
-"""Features computed by Spark: the same rules and formulas, on as many machines as there are.
+"""Computes features on Spark, with the same rules and formulas as on one machine.
 
-Driver and executors need this wheel and `S3Settings` in their environment. Nothing here is
-imported by the rest of the domain, and pyspark is imported only inside functions.
+Driver and executors need this wheel, and the variables of `S3Settings` in their environment. The
+rest of the domain imports nothing from here, and pyspark is imported only inside functions.
 """

@@ -1,7 +1,7 @@
-"""The application that ``spark-submit`` runs; it ends with an exit code of the contract.
+"""The application that ``spark-submit`` runs; its exit codes are those of the contract.
 
-As ``spark-submit application.py frames|vectors --md5 MD5 --settings JSON``, with `S3Settings` in
-the environment.
+Usage: ``spark-submit application.py frames|vectors --md5 MD5 --settings JSON``, with the variables
+of `S3Settings` in the environment.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ S3_ENV: Final = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
 )
-"""What driver and executors are told of the object store."""
+"""Variables of the object store that executors get."""
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
-    """Runs one subcommand; says in the log why it failed."""
+    """Runs one subcommand; logs the reason of a failure."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     parser = argparse.ArgumentParser(description="Computes features on Spark.")
     parser.add_argument("subcommand", choices=["frames", "vectors"])
-    parser.add_argument("--md5", required=True, help="the dataset")
+    parser.add_argument("--md5", required=True, help="md5 of the dataset")
     parser.add_argument("--settings", required=True, help="feature settings as JSON")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     from py4j.protocol import Py4JError
 
     try:
-        settings = FeatureSettings.model_validate_json(given.settings)
+        settings = FeatureSettings.model_validate_json(options.settings)
         store = ObjectStore.connect(S3Settings.from_environment())
         spark = _spark_context()
         try:
             with scratch_folder("spark") as work:
-                if given.subcommand == "frames":
-                    stats = spark_data_frames(spark, given.md5, store, settings, work)
+                if options.subcommand == "frames":
+                    stats = spark_data_frames(spark, options.md5, store, settings, work)
                     log.info("%d interactions of %d users", stats.interactions, stats.users)
                 else:
-                    made = spark_movie_vectors(spark, given.md5, store, settings, work)
-                    log.info("%d movie vectors", len(made.ids))
+                    vectors = spark_movie_vectors(spark, options.md5, store, settings, work)
+                    log.info("%d movie vectors", len(vectors.ids))
         finally:
             spark.stop()
     except (ConfigurationError, ValidationError) as error:
@@ -68,11 +68,11 @@ def main(arguments: Sequence[str]) -> ExitCode:
         log.error("%s", error)
         return ExitCode.BAD_DATA
     except (TransientError, Py4JError) as error:
-        # An executor's error, after Spark's own tries: lost machines, memory, S3 from there.
+        # Py4JError: an executor failed after Spark's own retries (lost node, memory, S3).
         log.error("%s", error)
         return ExitCode.UNAVAILABLE
     except Exception:
-        log.exception("a defect of the Spark application")
+        log.exception("unexpected error: a defect of the Spark application")
         return ExitCode.INTERNAL
     return ExitCode.OK
 
@@ -81,13 +81,13 @@ def _spark_context() -> SparkContext:
     from pyspark import SparkConf, SparkContext
 
     conf = SparkConf().setIfMissing("spark.app.name", "recsys features")
-    # Each core has a Python worker of its own; polars would start a thread for every core in each.
+    # Each core has its own Python worker; in each, polars would start a thread for every core.
     conf.setExecutorEnv("POLARS_MAX_THREADS", "1")
-    # By default "access_key" is not taken for a secret and is shown in the UI.
+    # By default Spark does not redact "access_key" in its UI.
     conf.set("spark.redaction.regex", "(?i)secret|password|token|access[._]?key|credential")
     master = conf.get("spark.master", "")
     if master.startswith(("spark:", "yarn")):
-        # Elsewhere they have it from this process, or from their pod.
+        # Other masters: executors inherit the environment of this process or of their pod.
         conf.setExecutorEnv(
             pairs=[(name, os.environ[name]) for name in S3_ENV if name in os.environ]
         )

@@ -1,6 +1,6 @@
-"""What the driver and the executors of a job hand to each other through the object store.
+"""Exchange of data between the driver and the executors of a job through the object store.
 
-They need no file system in common, and no connector of Hadoop's: each reads `S3Settings` from its
+They need no shared file system and no Hadoop connector. Each process reads `S3Settings` from its
 own environment.
 """
 
@@ -19,14 +19,14 @@ from recsys.object_store import ObjectStore, S3Settings
 
 
 class Exchange:
-    """A job's own corner of ``features/<md5>/``, emptied when the job ends; a context manager.
+    """A job's own prefix below ``features/<md5>/``; a context manager that deletes it at the end.
 
-    What a killed job left is removed by the next one for the same dataset, which thereby fails
-    one that was only thought dead: there is one writer of features.
+    A job first deletes what killed jobs for the same dataset have left. If such a job is still
+    running, it fails. So there is only one writer of features.
 
     Args:
-        md5: the dataset.
-        store: the driver's.
+        md5: md5 of the dataset.
+        store: the object store of the driver.
     """
 
     def __init__(self, md5: str, store: ObjectStore) -> None:
@@ -47,18 +47,18 @@ class Exchange:
         self._store.delete(self._store.keys(self._own))
 
     def key(self, kind: str, number: int) -> str:
-        """Key of the object of some kind with a number."""
+        """Returns the key of a numbered object of a kind."""
         return f"{self._own}{kind}/{number:06}"
 
 
 @functools.cache
 def executor_store() -> ObjectStore:
-    """The store as the environment of this process names it; one for each Python worker."""
+    """Connects to the store that the environment names; once for each Python worker."""
     return ObjectStore.connect(S3Settings.from_environment())
 
 
 def scan(key: str) -> pl.LazyFrame:
-    """A stored parquet of which only the columns and row groups that are asked for are read."""
+    """Scans a stored parquet file lazily: only required columns and row groups are read."""
     settings = S3Settings.from_environment()
     options: dict[str, Any] = {"aws_region": settings.region, "max_retries": settings.max_attempts}
     if settings.endpoint:
@@ -71,23 +71,23 @@ def scan(key: str) -> pl.LazyFrame:
 
 
 def pack(frame: pl.DataFrame) -> bytes:
-    """A frame as Spark carries it: one opaque value, not a row at a time."""
+    """Serializes a frame into one opaque value for Spark, instead of single rows."""
     out = io.BytesIO()
     frame.write_ipc(out, compression="lz4")
     return out.getvalue()
 
 
 def unpack(packed: bytes) -> pl.DataFrame:
-    """The frame that was packed."""
+    """Deserializes a packed frame."""
     return pl.read_ipc(packed)
 
 
 def count_by(frame: pl.DataFrame, column: str) -> bytes:
-    """Rows by the values of a column, packed: the column and ``len``."""
+    """Counts rows by the values of a column; returns the column and ``len``, packed."""
     return pack(frame.group_by(column).len())
 
 
 def add_counts(one: bytes, other: bytes) -> bytes:
-    """The sum of two results of `count_by` for the same column."""
+    """Adds two results of `count_by` for the same column."""
     counts = pl.concat([unpack(one), unpack(other)])
     return pack(counts.group_by(counts.columns[0]).agg(pl.col("len").sum()))

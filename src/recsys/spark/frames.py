@@ -1,10 +1,10 @@
-"""`recsys.features.generate_data_frames` on Spark: the same files, byte for byte.
+"""`recsys.features.generate_data_frames` on Spark: writes the same files, byte for byte.
 
-A zip cannot be read from the middle, so the driver inflates it once and puts blocks of whole lines
-into the store. Executors check each block by the rules of `recsys.features.csv_reader`. Valid rows
-are shuffled into ranges of users, and each range becomes its part of the interactions by
-`recsys.features.interactions.make_part`. The driver joins the parts into one file, because that is
-what readers of features read.
+A zip entry can only be read from its start, so the driver inflates it once and puts blocks of
+complete lines into the store. Executors parse each block with `recsys.features.csv_reader`. Valid
+rows are shuffled into ranges of users, and `recsys.features.interactions.make_part` makes each
+range's part of the interactions. The driver joins the parts into one file, which is what readers
+of features expect.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class _StoredBlock:
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """A block after judgement; ``rows`` packed."""
+class _Parsed:
+    """A parsed block; ``rows`` is packed."""
 
     rows: bytes
     rejected: Rejected
@@ -55,11 +55,11 @@ class _Judged:
 
 @dataclass(frozen=True)
 class _Part:
-    """What there is to say of a part of the interactions; ``lost`` packed."""
+    """Statistics of a part of the interactions; ``replaced`` is packed."""
 
     profiler: Profiler
     splits: dict[str, int]
-    lost: bytes
+    replaced: bytes
 
 
 def spark_data_frames(
@@ -70,19 +70,19 @@ def spark_data_frames(
     work_dir: Path,
     range_rows: int = RANGE_ROWS,
 ) -> Stats:
-    """Makes interactions, movies and quarantine from a stored dataset; statistics come last.
+    """Makes interactions, movies and quarantine from a stored dataset; writes statistics last.
 
     Args:
-        spark: where the work is done.
-        md5: the dataset.
+        spark: the Spark context.
+        md5: md5 of the dataset.
         store: holds ``datasets/<md5>/dataset.zip``; the features go to ``features/<md5>/``.
-        settings: holdout and the shares of broken rows that are borne.
-        work_dir: an existing folder of the driver's, about twice the zip.
-        range_rows: interactions of one task, which holds them in memory.
+        settings: share of the holdout, and largest shares of invalid rows tolerated, by rule.
+        work_dir: an existing folder on the driver, with space for about twice the zip.
+        range_rows: interactions of one task, which has them in memory.
 
     Raises:
-        DatasetError: as `recsys.features.generate_data_frames`.
-        ArtifactError: the dataset is not in the store, or not what was put there.
+        DatasetError: see `recsys.features.generate_data_frames`.
+        ArtifactError: the dataset is not in the store, or does not have its recorded sha256.
     """
     stats = read_stats(md5, store)
     if stats is not None and stats.settings == settings:
@@ -112,23 +112,23 @@ class _Job:
     def make_features(self, archive: DatasetArchive, md5: str, folder: Path) -> Stats:
         from pyspark import StorageLevel
 
-        broken = folder / "broken"
-        broken.mkdir()
-        quarantine = Quarantine(broken, (MOVIES_CSV, RATINGS_CSV))
+        rejected_folder = folder / "rejected"
+        rejected_folder.mkdir()
+        quarantine = Quarantine(rejected_folder, (MOVIES_CSV, RATINGS_CSV))
         movies = read_valid_movies(archive, self.settings, quarantine)
         movies.write_parquet(folder / contract.MOVIES_FILE)
         blocks = list(self._put_blocks(archive))
         if not blocks:
             raise no_valid_rows_error(RATINGS_CSV)
         movie_ids = self.spark.broadcast(pack(movies.select("movieId")))
-        # A lost executor's blocks are judged again; those of the others are on their disks.
-        judged = (
+        # Results are on the executors' disks; only those of a lost executor are computed again.
+        parsed = (
             self.spark.parallelize(blocks, len(blocks))
-            .map(partial(_judge, movie_ids=movie_ids))
+            .map(partial(_parse, movie_ids=movie_ids))
             .persist(StorageLevel.DISK_ONLY)
         )
-        users = unpack(judged.map(_count_users).treeReduce(add_counts))
-        for read, rejected in judged.map(_rejected).toLocalIterator():
+        users = unpack(parsed.map(_count_users).treeReduce(add_counts))
+        for read, rejected in parsed.map(_rejected).toLocalIterator():
             quarantine.read(RATINGS_CSV, read)
             quarantine.add(rejected)
         quarantine.check(RATINGS_CSV, self.settings)
@@ -140,29 +140,29 @@ class _Job:
         keys = [self.exchange.key("parts", number) for number in range(len(ranges))]
         share = self.settings.holdout_share
         parts = (
-            judged.flatMap(partial(_by_range, firsts=firsts))
+            parsed.flatMap(partial(_by_range, firsts=firsts))
             .partitionBy(len(ranges), int)
             .mapPartitionsWithIndex(partial(_make_part, keys=keys, holdout_share=share))
             .persist(StorageLevel.DISK_ONLY)
         )
-        # All at once; what follows takes their results one by one.
+        # Computes all parts in parallel; the loop below then fetches their results one by one.
         parts.count()
         profiler = Profiler()
         splits: Counter[str] = Counter()
         for part in parts.toLocalIterator():
             profiler.merge(part.profiler)
             splits.update(part.splits)
-            lost = unpack(part.lost)
-            if lost.height:
-                quarantine.add_duplicates(RATINGS_CSV, lost)
+            replaced = unpack(part.replaced)
+            if replaced.height:
+                quarantine.add_duplicates(RATINGS_CSV, replaced)
         quarantine.check(RATINGS_CSV, self.settings)
         quarantine.write(folder / contract.QUARANTINE_FILE)
         sink_parts(
             lambda: (unpack(self.store.get_bytes(key)) for key in keys),
             folder / contract.INTERACTIONS_FILE,
         )
-        for made in (judged, parts):
-            made.unpersist()
+        for persisted in (parsed, parts):
+            persisted.unpersist()
         return make_stats(md5, self.settings, folder, movies, profiler, splits, quarantine)
 
     def _put_blocks(self, archive: DatasetArchive) -> Iterator[_StoredBlock]:
@@ -172,41 +172,41 @@ class _Job:
             yield _StoredBlock(key, block.header, block.first_line)
 
 
-def _judge(block: _StoredBlock, movie_ids: Broadcast[bytes]) -> _Judged:
+def _parse(block: _StoredBlock, movie_ids: Broadcast[bytes]) -> _Parsed:
     parser = RatingParser(unpack(movie_ids.value)["movieId"])
     lines = executor_store().get_bytes(block.key)
     batch = parser.parse(RatingBlock(block.header, block.first_line, lines))
-    return _Judged(pack(batch.rows), batch.rejected, batch.read)
+    return _Parsed(pack(batch.rows), batch.rejected, batch.read)
 
 
-def _count_users(judged: _Judged) -> bytes:
-    return count_by(unpack(judged.rows), "userId")
+def _count_users(parsed: _Parsed) -> bytes:
+    return count_by(unpack(parsed.rows), "userId")
 
 
-def _rejected(judged: _Judged) -> tuple[int, Rejected]:
-    return judged.read, judged.rejected
+def _rejected(parsed: _Parsed) -> tuple[int, Rejected]:
+    return parsed.read, parsed.rejected
 
 
 def _by_range(
-    judged: _Judged, firsts: np.ndarray[tuple[int], np.dtype[np.int64]]
+    parsed: _Parsed, firsts: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> Iterator[tuple[int, bytes]]:
-    """Rows by the number of the range that holds their user."""
-    rows = unpack(judged.rows)
+    """Yields rows by the number of their user's range."""
+    rows = unpack(parsed.rows)
     number = np.searchsorted(firsts, rows["userId"].to_numpy(), side="right") - 1
-    for found, some in (
+    for (range_number,), range_rows in (
         rows.with_columns(range=number)
         .partition_by("range", as_dict=True, include_key=False)
         .items()
     ):
-        yield int(found[0]), pack(some)
+        yield int(range_number), pack(range_rows)
 
 
 def _make_part(
     number: int, packed: Iterable[tuple[int, bytes]], keys: list[str], holdout_share: float
 ) -> Iterator[_Part]:
-    table, lost = make_part(pl.concat([unpack(rows) for _, rows in packed]), holdout_share)
+    table, replaced = make_part(pl.concat([unpack(rows) for _, rows in packed]), holdout_share)
     executor_store().put_bytes(keys[number], pack(table))
     profiler = Profiler()
     profiler.add(table)
     splits = dict(table["split"].value_counts().iter_rows())
-    yield _Part(profiler, splits, pack(lost))
+    yield _Part(profiler, splits, pack(replaced))

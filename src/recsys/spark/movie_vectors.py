@@ -1,8 +1,9 @@
-"""`recsys.vectors` on Spark: the same algorithm from the same random start.
+"""Movie vectors on Spark: the algorithm of `recsys.vectors` from the same random start.
 
-Executors hold the pattern of their users; the driver holds matrices of movies x (dimension + 16)
-only (50 MB at 87,000 movies), broadcasts one for each round and gets A' A times it back as a tree
-of sums. Sums in another order round otherwise: cosines agree closely, not to the bit.
+Executors have the feedback matrix of their users. The driver has only matrices of movies x
+(dimension + 16), 50 MB at 87,000 movies. In each round it broadcasts one and collects its product
+with A' A by a tree reduction. Sums in another order round differently, so cosines agree closely
+with those of one machine, but not exactly.
 """
 
 from __future__ import annotations
@@ -34,47 +35,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SparkMatrix:
-    """`recsys.pattern.WeightedFeedbackMatrix` whose users are with the executors.
+    """A `recsys.vectors.svd.WeightedFeedbackMatrix` whose users are distributed over executors.
 
     Attributes:
-        spark: where the products are made.
-        patterns: of disjoint users, all over the same movies.
-        users: how many there are in all.
+        spark: the Spark context.
+        feedback: feedback matrices of disjoint users, over the same movies.
+        users: total number of users.
         movie_weight: float32 (movies,).
-        rows: further rows, float32 (m, movies).
+        rows: additional rows, float32 (m, movies).
     """
 
     spark: SparkContext
-    patterns: RDD[FeedbackMatrix]
+    feedback: RDD[FeedbackMatrix]
     users: int
     movie_weight: Floats
     rows: sp.csr_matrix
 
     @property
     def columns(self) -> int:
-        """Movies."""
+        """Number of movies."""
         return len(self.movie_weight)
 
     def gram(self, block: Floats) -> Floats:
-        """A' A X for X float32 (movies, k)."""
-        told = self.spark.broadcast((block, self.movie_weight))
-        made: Floats = self.patterns.map(partial(_gram, told=told)).treeReduce(np.add)
-        told.destroy()
-        made += self.rows.T @ (self.rows @ block)
-        return made
+        """Returns A' A X for X float32 (movies, k)."""
+        factors = self.spark.broadcast((block, self.movie_weight))
+        product: Floats = self.feedback.map(partial(_gram, factors=factors)).treeReduce(np.add)
+        factors.destroy()
+        product += self.rows.T @ (self.rows @ block)
+        return product
 
 
 def spark_movie_vectors(
     spark: SparkContext, md5: str, store: ObjectStore, settings: FeatureSettings, work_dir: Path
 ) -> MovieVectors:
-    """Makes the movie vectors of a dataset and stores them beside its features.
+    """Computes the movie vectors of a dataset and stores them next to its features.
 
     Args:
-        spark: where the work is done.
+        spark: the Spark context.
         md5: the dataset's md5.
         store: holds ``features/<md5>/``.
-        settings: say the dimension.
-        work_dir: an existing folder of the driver's for temporary files.
+        settings: settings with the dimension.
+        work_dir: an existing folder on the driver for temporary files.
 
     Raises:
         ArtifactError: there are no features.
@@ -84,9 +85,9 @@ def spark_movie_vectors(
     stats = read_stats(md5, store)
     if stats is None:
         raise ArtifactError(
-            "the features of this dataset are gone",
+            "the dataset has no features",
             expected=contract.features_key(md5, contract.STATS_FILE),
-            hint="clear generate_data_frames to make them again",
+            hint="clear the task generate_data_frames to make them again",
         )
     if stored := stored_movie_vectors(store, stats, work_dir):
         return stored
@@ -97,7 +98,7 @@ def spark_movie_vectors(
         movies_path,
         stats.sha256[contract.MOVIES_FILE],
     )
-    # Each core gets two tasks or more, and no task more than a block of the local algorithm's.
+    # At least two tasks for each core, and no task larger than a block on one machine.
     most = min(BLOCK_RATINGS, stats.interactions // (2 * spark.defaultParallelism) + 1)
     ranges = user_ranges(scan(interactions).group_by("userId").len(), most)
     pairs = (
@@ -107,18 +108,18 @@ def spark_movie_vectors(
     )
     counts = unpack(pairs.map(_count_movies).treeReduce(add_counts)).sort("movieId")
     ids: NDArray[np.int32] = counts["movieId"].to_numpy()
-    told = spark.broadcast(pack(counts.select("movieId")))
-    patterns = pairs.map(partial(_pattern, ids=told)).persist(StorageLevel.MEMORY_AND_DISK)
+    movie_ids = spark.broadcast(pack(counts.select("movieId")))
+    feedback = pairs.map(partial(_feedback, ids=movie_ids)).persist(StorageLevel.MEMORY_AND_DISK)
     matrix = SparkMatrix(
         spark,
-        patterns,
+        feedback,
         stats.users,
         rarity(stats.users, counts["len"].to_numpy().astype(np.int64)),
         weighted_content(read_movies(movies_path), ids),
     )
     made = vectors_of(matrix, ids, settings.vector_dim)
-    for held in (pairs, patterns):
-        held.unpersist()
+    for persisted in (pairs, feedback):
+        persisted.unpersist()
     put_movie_vectors(store, stats, made, work_dir)
     return made
 
@@ -132,15 +133,13 @@ def _count_movies(pairs: bytes) -> bytes:
     return count_by(unpack(pairs), "movieId")
 
 
-def _pattern(pairs: bytes, ids: Broadcast[bytes]) -> FeedbackMatrix:
+def _feedback(pairs: bytes, ids: Broadcast[bytes]) -> FeedbackMatrix:
     return FeedbackMatrix.from_interactions(unpack(pairs), unpack(ids.value)["movieId"])
 
 
-def _gram(pattern: FeedbackMatrix, told: Broadcast[tuple[Floats, Floats]]) -> Floats:
-    block, movie_weight = told.value
+def _gram(feedback: FeedbackMatrix, factors: Broadcast[tuple[Floats, Floats]]) -> Floats:
+    block, movie_weight = factors.value
     movies = len(movie_weight)
     no_rows = sp.csr_matrix(np.empty((0, movies), np.float32))
-    weighted = WeightedFeedbackMatrix(
-        pattern, rarity(movies, pattern.by_user), movie_weight, no_rows
-    )
-    return weighted.gram(block)
+    user_weight = rarity(movies, feedback.by_user)
+    return WeightedFeedbackMatrix(feedback, user_weight, movie_weight, no_rows).gram(block)

@@ -1,4 +1,4 @@
-"""Starting the Spark application from a task, as a process of its own environment."""
+"""Runs the Spark application from a task with ``spark-submit``, in its own environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final, Literal
 from recsys.contract import ExitCode, FeatureSettings, exit_is_transient
 from recsys.errors import ConfigurationError, PermanentError, TransientError
 from recsys.object_store import S3Settings
-from recsys.trainer_process import run_tied
+from recsys.trainer_process import run_child
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _PASSED_ON: Final = frozenset(
     "SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE JAVA_HOME SPARK_HOME SPARK_CONF_DIR "
     "HADOOP_CONF_DIR YARN_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON".split()
 )
-# On one machine: no page without a password, no port that others reach.
+# On one machine: no UI without a password, and no port beyond loopback.
 _LOCAL_CONF: Final = {
     "spark.ui.enabled": "false",
     "spark.driver.bindAddress": "127.0.0.1",
@@ -33,12 +33,12 @@ _LOCAL_CONF: Final = {
 
 @dataclass(frozen=True)
 class SparkSubmit:
-    """Where Spark is.
+    """A way to run the application.
 
     Attributes:
-        program: ``spark-submit`` of an environment that holds this wheel, too.
+        program: ``spark-submit`` of an environment with this wheel.
         master: ``local[4]``, ``spark://host:7077``, ``yarn`` or ``k8s://https://...``.
-        conf: further settings of Spark; no secrets, the command line shows them.
+        conf: other Spark properties; not secret, because they are on the command line.
     """
 
     program: Path
@@ -53,23 +53,23 @@ class SparkSubmit:
         s3: S3Settings,
         on_line: Callable[[str], None] = log.info,
     ) -> None:
-        """Runs the application to its end.
+        """Runs the application and waits for its end.
 
         Args:
-            subcommand: what to compute.
-            md5: the dataset.
-            settings: what features are made with.
-            s3: where they are; its secrets go into the environment only.
-            on_line: called with each line that Spark prints.
+            subcommand: subcommand of the application.
+            md5: md5 of the dataset.
+            settings: settings of the features.
+            s3: settings of the object store; secrets are passed in the environment only.
+            on_line: called with each line of Spark's output.
 
         Raises:
-            ConfigurationError: there is no such program, or a setting makes no sense.
-            PermanentError: the dataset or its features are not what they should be.
-            TransientError: Spark or S3 failed in a way that another try may mend.
+            ConfigurationError: the program does not exist, or a setting is invalid.
+            PermanentError: the dataset or its features are invalid.
+            TransientError: Spark or S3 failed, and a retry may succeed.
         """
         if not self.program.exists():
             raise ConfigurationError(
-                "Spark's environment is missing",
+                "spark-submit does not exist",
                 expected=str(self.program),
                 hint="run `make spark`, or set RECSYS_SPARK_SUBMIT",
             )
@@ -79,43 +79,43 @@ class SparkSubmit:
             command += ["--conf", f"{name}={value}"]
         command += [str(APPLICATION), subcommand, "--md5", md5]
         command += ["--settings", settings.model_dump_json()]
-        code, tail = run_tied(command, Path(tempfile.gettempdir()), self.environment(s3), on_line)
+        code, tail = run_child(command, Path(tempfile.gettempdir()), self.environment(s3), on_line)
         if code != ExitCode.OK:
             raise failure(subcommand, code, tail)
 
     def environment(self, s3: S3Settings) -> dict[str, str]:
-        """All variables of the process; the secrets of S3 are among them."""
+        """Returns all environment variables of the process, including the secrets of S3."""
         folder = self.program.parent
-        told = {k: v for k, v in os.environ.items() if k in _PASSED_ON}
-        # The program looks for its own Python and for Java by PATH.
-        told["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        variables = {k: v for k, v in os.environ.items() if k in _PASSED_ON}
+        # spark-submit finds its Python and Java by PATH.
+        variables["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         if (folder / "python").exists():
-            told.setdefault("PYSPARK_PYTHON", str(folder / "python"))
-        told |= {"RECSYS_S3_BUCKET": s3.bucket, "RECSYS_S3_REGION": s3.region}
+            variables.setdefault("PYSPARK_PYTHON", str(folder / "python"))
+        variables |= {"RECSYS_S3_BUCKET": s3.bucket, "RECSYS_S3_REGION": s3.region}
         if s3.endpoint:
-            told["RECSYS_S3_ENDPOINT"] = s3.endpoint
+            variables["RECSYS_S3_ENDPOINT"] = s3.endpoint
         if s3.access_key and s3.secret_key:
-            told["AWS_ACCESS_KEY_ID"] = s3.access_key.get_secret_value()
-            told["AWS_SECRET_ACCESS_KEY"] = s3.secret_key.get_secret_value()
-        return told
+            variables["AWS_ACCESS_KEY_ID"] = s3.access_key.get_secret_value()
+            variables["AWS_SECRET_ACCESS_KEY"] = s3.secret_key.get_secret_value()
+        return variables
 
 
 def failure(subcommand: str, code: int, tail: Sequence[str]) -> PermanentError | TransientError:
-    """The error that an exit code of the application stands for.
+    """Returns the error for an exit code of the application.
 
     Args:
-        subcommand: what was computed.
-        code: of the application; negative: the signal that killed it.
-        tail: the last lines that were printed.
+        subcommand: subcommand of the application.
+        code: exit code; negative: the number of the signal that killed it.
+        tail: last lines of the output.
     """
-    said = " | ".join(line for line in tail if line.startswith("ERROR ")) or " | ".join(tail)
-    kind: type[PermanentError | TransientError] = PermanentError
+    output = " | ".join(line for line in tail if line.startswith("ERROR ")) or " | ".join(tail)
+    error: type[PermanentError | TransientError] = PermanentError
     if code == ExitCode.BAD_CONFIG:
-        kind = ConfigurationError
+        error = ConfigurationError
     elif exit_is_transient(code):
-        kind = TransientError
-    return kind(
+        error = TransientError
+    return error(
         f"Spark's `{subcommand}` failed",
         found=f"exit code {code}",
-        hint=f"Spark said: {said}",
+        hint=f"Spark's output: {output}",
     )

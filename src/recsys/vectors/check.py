@@ -1,4 +1,4 @@
-"""Checks of a release's table of vectors: is it whole, does its index find what a scan finds."""
+"""Checks a release's table of vectors: its content, and the recall and latency of its index."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ _NEIGHBORS: Final = 10
 
 
 class VectorMeasurements(BaseModel):
-    """What `check_vectors` measured.
+    """Measurements of `check_vectors`.
 
     Attributes:
         table: name in the schema ``recsys``.
         rows: number of rows.
         dim: dimension of the vectors.
-        nulls: rows without a vector.
-        nans: vectors with a component that is no number.
-        zeros: vectors of length 0.
-        recall_at_10: share of the exact 10 nearest that the index finds; None without an index.
-        p50_ms: median time of such a query, in milliseconds; None without an index.
-        p99_ms: 99th percentile of it.
+        nulls: number of rows without a vector.
+        nans: number of vectors with a NaN component.
+        zeros: number of vectors of length 0.
+        recall_at_10: share of the exact 10 nearest neighbors that the index finds; None without
+            an index.
+        p50_ms: median latency of an indexed query, in milliseconds; None without an index.
+        p99_ms: 99th percentile of that latency.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,22 +63,22 @@ def check_vectors(
     sample: int = 200,
     min_recall: float = MIN_RECALL,
 ) -> VectorMeasurements:
-    """Checks that a release's table is whole and that its index answers well.
+    """Checks that a release's table is complete and that the recall of its index is sufficient.
 
-    Recall compares the index's 10 nearest with those of a scan of the whole table, by distance,
-    so that equal vectors may stand for each other. The queries are vectors that the site will
-    ask with: the table's own for cosine, the release's user towers for inner product.
+    Recall compares the distances of the index's 10 nearest neighbors with those of an exact scan,
+    so that equal vectors are interchangeable. The query vectors are those that the site will use:
+    the table's own for cosine, the release's user towers for inner product.
 
     Args:
         conn: a connection outside a transaction.
-        table: which of the public tables.
+        table: the public table.
         release_id: the release.
-        expected_rows: how many vectors there must be.
+        expected_rows: expected number of vectors.
         sample: number of queries.
-        min_recall: least mean share of the exact nearest that the index must find.
+        min_recall: minimum mean recall at 10.
 
     Raises:
-        VectorError: something is missing, wrong, or found too badly.
+        VectorError: the table is missing, its content is wrong, or the recall is too low.
     """
     name = contract.table_name(table.name, release_id)
     if not _exists(conn, name):
@@ -105,17 +106,19 @@ def check_vectors(
         faults.append("no valid index")
     if faults:
         raise VectorError(
-            f"recsys.{name} is not whole", found=", ".join(faults), hint="load the vectors again"
+            f"recsys.{name} is not as it was loaded",
+            found=", ".join(faults),
+            hint="load the vectors again",
         )
     recall = p50 = p99 = None
     if table.indexed:
         recall, p50, p99 = _measure_index(conn, table, release_id, sample)
         if recall < min_recall:
             raise VectorError(
-                f"the index of recsys.{name} misses too many neighbors",
+                f"the index of recsys.{name} has a low recall",
                 found=f"recall@{_NEIGHBORS} {recall:.3f}",
                 expected=f"at least {min_recall}",
-                hint="look at the vectors: many equal or very unequal in length defeat the index",
+                hint="look at the vectors: many equal ones, or very different lengths, spoil HNSW",
             )
     return VectorMeasurements(
         table=name,
@@ -149,18 +152,18 @@ def _index_is_valid(conn: Connection, name: str, table: PublicTable) -> bool:
 def _measure_index(
     conn: Connection, table: PublicTable, release_id: str, sample: int
 ) -> tuple[float, float, float]:
-    """Recall@10 against a scan of the whole table; p50 and p99 of the index's queries, in ms."""
+    """Returns recall@10 against an exact scan, and p50 and p99 latency of the index, in ms."""
     relation = sql.Identifier(contract.LEDGER_SCHEMA, contract.table_name(table.name, release_id))
-    asking = _asking_table(conn, table, release_id)
+    source = query_table(conn, table, release_id)
     queries = [
         row[0]
         for row in conn.execute(
-            # A sample that looks random and is the same each time.
+            # A pseudo-random sample that is the same each time.
             sql.SQL("select vector::text from {} order by hashint4({}) limit %s").format(
                 sql.Identifier(
-                    contract.LEDGER_SCHEMA, contract.table_name(asking.name, release_id)
+                    contract.LEDGER_SCHEMA, contract.table_name(source.name, release_id)
                 ),
-                sql.Identifier(asking.id_column),
+                sql.Identifier(source.id_column),
             ),
             (sample,),
         )
@@ -171,20 +174,20 @@ def _measure_index(
         op=sql.SQL(OPERATOR[table.metric]), type=sql.Identifier(COLUMN_TYPE), relation=relation
     )
 
-    def ask(query: str) -> list[float]:
+    def distances(query: str) -> list[float]:
         return [row[0] for row in conn.execute(nearest, (query, query, _NEIGHBORS))]
 
     with conn.transaction():
         conn.execute("select set_config('enable_indexscan', 'off', true)")
-        exact = [ask(query) for query in queries]
+        exact = [distances(query) for query in queries]
     recalls, seconds = [], []
     with conn.transaction():
         set_search_width(conn, SEARCH_WIDTH)
-        # A small table would be scanned whole, and its index never measured.
+        # The planner would scan a small table instead of using its index.
         conn.execute("select set_config('enable_seqscan', 'off', true)")
         for query, best in zip(queries, exact, strict=True):
             start = time.perf_counter()
-            found = ask(query)
+            found = distances(query)
             seconds.append(time.perf_counter() - start)
             limit = best[-1] + 1e-6 * max(1.0, abs(best[-1]))
             recalls.append(sum(distance <= limit for distance in found) / len(best))
@@ -192,8 +195,8 @@ def _measure_index(
     return float(np.mean(recalls)), float(p50), float(p99)
 
 
-def _asking_table(conn: Connection, table: PublicTable, release_id: str) -> PublicTable:
-    """The table whose vectors the site asks ``table`` with."""
+def query_table(conn: Connection, table: PublicTable, release_id: str) -> PublicTable:
+    """Returns the table whose vectors the site uses as queries against ``table``."""
     for other in PUBLIC_TABLES:
         if (
             not other.indexed

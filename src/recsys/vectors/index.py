@@ -1,4 +1,4 @@
-"""The HNSW index of a table of vectors, built in memory that is sized from the number of rows."""
+"""Builds the HNSW index of a table of vectors, in memory sized from the number of rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from recsys.errors import VectorError
 from recsys.vectors.search import OPERATOR_CLASS, Connection
 
 M: Final = 16
-"""hnsw.m: neighbors kept on each level, twice as many on the lowest."""
+"""hnsw.m: maximum connections of a row per level; twice as many on the lowest."""
 EF_CONSTRUCTION: Final = 100
-"""hnsw.ef_construction: candidates that the insertion of a row looks at."""
-# Two workers halve the build; below this many rows starting them takes longer than they save.
+"""hnsw.ef_construction: size of the candidate list when a row is inserted."""
+# Two workers halve the build; for fewer rows, starting them takes longer than they save.
 _PARALLEL_FROM_ROWS: Final = 20_000
 _WORKERS: Final = 2
 
@@ -27,22 +27,22 @@ def build_index(conn: Connection, relation: sql.Identifier, table: PublicTable, 
     Args:
         conn: inside a transaction.
         relation: the release's own table.
-        table: which of the public tables it is.
-        rows: rows that it holds.
+        table: the public table.
+        rows: number of its rows.
 
     Returns:
-        Seconds that it took.
+        Seconds taken.
 
     Raises:
         VectorError: the index did not fit into memory.
     """
     started = time.perf_counter()
     memory_mb = index_memory_mb(rows, table.dimension)
-    outgrown: list[str] = []
+    memory_notices: list[str] = []
 
-    def listen(notice: psycopg.errors.Diagnostic) -> None:
+    def on_notice(notice: psycopg.errors.Diagnostic) -> None:
         if "no longer fits" in (notice.message_primary or ""):
-            outgrown.append(notice.message_primary or "")
+            memory_notices.append(notice.message_primary or "")
 
     statement = sql.SQL(
         "create index on {} using hnsw (vector {}) with (m = {}, ef_construction = {})"
@@ -55,36 +55,37 @@ def build_index(conn: Connection, relation: sql.Identifier, table: PublicTable, 
     workers = _WORKERS if rows >= _PARALLEL_FROM_ROWS else 0
     conn.execute(
         "select set_config('maintenance_work_mem', %s, true), "
-        # The planner otherwise goes by the size of the heap, which says little about the work.
+        # Otherwise the planner chooses the workers by the size of the heap, not by the work.
         "set_config('min_parallel_table_scan_size', '0', true)",
         (f"{memory_mb}MB",),
     )
-    conn.add_notice_handler(listen)
+    conn.add_notice_handler(on_notice)
     try:
         try:
             _build(conn, statement, workers)
         except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory):
             if not workers:
                 raise
-            # Workers share the graph in /dev/shm, which containers often keep at 64 MB.
+            # Workers share the graph in /dev/shm, which is only 64 MB in many containers.
             _build(conn, statement, 0)
     finally:
-        conn.remove_notice_handler(listen)
-    if outgrown:
+        conn.remove_notice_handler(on_notice)
+    if memory_notices:
         raise VectorError(
-            "the index did not fit into memory while it was built",
-            found=outgrown[0],
-            expected=f"{memory_mb} MB to be enough",
-            hint="this is a fault of index_memory_mb; report it with the number of rows",
+            "the index did not fit into memory during its build",
+            found=memory_notices[0],
+            expected=f"{memory_mb} MB to suffice",
+            hint="this is a defect of index_memory_mb; report it with the number of rows",
         )
     return time.perf_counter() - started
 
 
 def index_memory_mb(rows: int, dim: int) -> int:
-    """Megabytes that building an HNSW index of `M` neighbors takes, generously.
+    """Returns an upper estimate of the memory for building an HNSW index, in megabytes.
 
-    Per row: the vector, an element of about 150 bytes, and 32 neighbors of 16 bytes on the lowest
-    level, a sixteenth of that above, rounded up by the allocator; twice that is asked for.
+    A row takes its vector, an element of about 150 bytes, and 32 neighbors (`M` x 2) of 16 bytes on
+    the lowest level, plus a sixteenth of that on higher levels, rounded up by the allocator. The
+    estimate is twice that.
     """
     return 64 + rows * 2 * (2 * dim + 150 + 700) // 2**20
 

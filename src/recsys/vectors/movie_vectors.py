@@ -1,16 +1,17 @@
-"""Movie vectors: which movies are alike, by who rated them.
+"""Computes movie vectors: similarity of movies by the users who rated them.
 
-A truncated SVD of the sparse user x movie matrix. Three choices take its hit rate on
-ml-latest-small (`recsys.vectors.quality`) to 0.297, above that of exact neighbors over all users
-(0.237 on raw stars, 0.275 at best); docs/adr/0004-movie-vectors.md compares the others:
+The vectors are a truncated SVD of the implicit-feedback matrix users x movies. Three choices raise
+its hit rate on ml-latest-small (`recsys.vectors.quality`) to 0.297. Exact nearest neighbors over
+all users reach 0.237 on raw stars and 0.275 at best. docs/adr/0004-movie-vectors.md compares other
+methods.
 
-- The stars do not count, only that someone chose to rate a movie; a rating counts more when its
-  user or its movie has few. Mean-centred stars are worse than popularity.
-- Axes are scaled by the square root of their singular values, not by the values themselves: less
-  weight for the axes that only say how popular a movie is.
-- Each genre and each decade acts as one more user who rated its movies, so that a movie with one
-  rating is not placed by that one user alone. (Blending rare movies towards what their genres
-  predict was tried instead: they all crowd the middle, and the hit rate falls to 0.19.)
+- Implicit feedback: only whether a user rated a movie counts, not the stars. A rating weighs more
+  if its user or its movie has few ratings. Mean-centered stars are worse than popularity.
+- Axes are scaled by the square root of their singular values instead of the values themselves,
+  which lowers the weight of the axes that reflect popularity.
+- Each genre and each decade is an additional user who rated its movies, so that the vector of a
+  movie with one rating does not depend on that user alone. (Shrinking rare movies toward a
+  prediction from their genres was tried: they all crowd together, and the hit rate falls to 0.19.)
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ _CONTENT_WEIGHT: Final = 10.0
 # 0.297 after 3 and after 4.
 _ROUNDS: Final = 3
 _DECADES: Final = np.arange(1920, 2030, 10)
-# Below this share of the longest vector a direction is rounding noise.
+# A vector shorter than this share of the longest one is rounding noise.
 _NOISE: Final = 1e-6
 
 
 @dataclass(frozen=True)
 class MovieVectors:
-    """Similarity vectors: the cosine of two says how alike the movies are.
+    """Similarity vectors: the cosine of two vectors is the similarity of the movies.
 
     Attributes:
         ids: movieIds, int32 (n,), ascending.
@@ -57,34 +58,35 @@ class MovieVectors:
 def compute_movie_vectors(
     interactions: pl.DataFrame, movies: pl.DataFrame, *, dim: int, seed: int = SEED
 ) -> MovieVectors:
-    """Makes a vector for every movie that has a rating.
+    """Computes a vector for every rated movie.
 
-    The same interactions and movies give the same vectors, in whatever order their rows come.
-    Memory is bounded by the sparse matrix: nothing of the size users x movies is made.
+    The same interactions and movies give the same vectors, in any order of the rows. Memory is
+    that of the sparse matrix; no dense matrix of users x movies is made.
 
     Args:
-        interactions: userId, movieId; every pair at most once.
-        movies: movieId, year (may be null), genres; a movie that is missing has no content.
-        dim: dimension; where there are fewer users or movies, the last components are 0.
-        seed: of the random block that the SVD starts from.
+        interactions: userId, movieId; each pair at most once.
+        movies: movieId, year (may be null), genres; a movie without a row has no content.
+        dim: dimension; if the matrix has a lower rank, the last components are 0.
+        seed: seed of the random start of the SVD.
 
     Raises:
         VectorError: there are no interactions.
     """
     if interactions.is_empty():
-        raise VectorError("there are no interactions to make movie vectors of")
-    pattern = FeedbackMatrix.from_interactions(interactions)
-    return vectors_of(weigh(pattern, weighted_content(movies, pattern.ids)), pattern.ids, dim, seed)
+        raise VectorError("there are no interactions to compute movie vectors from")
+    feedback = FeedbackMatrix.from_interactions(interactions)
+    weighted = weigh(feedback, weighted_content(movies, feedback.ids))
+    return vectors_of(weighted, feedback.ids, dim, seed)
 
 
 def vectors_of(matrix: Matrix, ids: NDArray[np.int32], dim: int, seed: int = SEED) -> MovieVectors:
-    """The vectors of a weighted matrix, wherever its products are made.
+    """Computes the vectors of a weighted matrix, on any engine.
 
     Args:
-        matrix: who rated what, weighted, and content (`weigh`).
+        matrix: weighted feedback and content (`weigh`).
         ids: movieIds of its columns, ascending.
         dim: dimension.
-        seed: of the random block that the SVD starts from.
+        seed: seed of the random start of the SVD.
     """
     axes, singular = leading_axes(matrix, dim, seed=seed, rounds=_ROUNDS)
     return MovieVectors(ids, unit_rows(axes * singular**_AXIS_EXPONENT, dim))
@@ -93,17 +95,17 @@ def vectors_of(matrix: Matrix, ids: NDArray[np.int32], dim: int, seed: int = SEE
 def make_movie_vectors(
     md5: str, store: ObjectStore, settings: FeatureSettings, work_dir: Path
 ) -> MovieVectors:
-    """Makes the movie vectors of a dataset whose features are in the store.
+    """Computes the movie vectors of a dataset whose features are in the store.
 
     Args:
         md5: the dataset's md5.
         store: holds ``features/<md5>/``.
-        settings: say the dimension.
-        work_dir: an existing folder for the downloaded tables, which stay there.
+        settings: settings with the dimension.
+        work_dir: an existing folder for the downloaded tables, which are not deleted.
 
     Raises:
-        ArtifactError: the features are not there.
-        VectorError: they hold no interactions.
+        ArtifactError: there are no features.
+        VectorError: the features have no interactions.
     """
     download_tables(md5, store, work_dir)
     interactions = work_dir / contract.INTERACTIONS_FILE
@@ -115,62 +117,62 @@ def make_movie_vectors(
 
 
 def download_tables(md5: str, store: ObjectStore, work_dir: Path) -> None:
-    """Downloads the interactions and movies of a dataset under their own names.
+    """Downloads the interactions and movies of a dataset to files of the same names.
 
     Raises:
-        ArtifactError: they are not there.
+        ArtifactError: they are not in the store.
     """
     for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE):
         store.download(contract.features_key(md5, name), work_dir / name)
 
 
 def read_movies(path: Path) -> pl.DataFrame:
-    """What `compute_movie_vectors` needs of a dataset's movies."""
+    """Reads the columns of movies that `compute_movie_vectors` needs."""
     return pl.read_parquet(path, columns=["movieId", "year", "genres"])
 
 
-def weigh(pattern: FeedbackMatrix, rows: sp.csr_matrix) -> WeightedFeedbackMatrix:
-    """Gives each rating its weight, and adds further rows to the matrix.
+def weigh(feedback: FeedbackMatrix, rows: sp.csr_matrix) -> WeightedFeedbackMatrix:
+    """Weights the ratings and appends rows to the matrix.
 
-    A rating by a user with n of all N movies, of a movie with m of all M users, has the value
-    log((N + 1) / n) * log((M + 1) / m): the inverse document frequency of Sparck Jones (Journal
-    of Documentation 28, 1972), on both sides and smoothed so that none is 0.
+    A rating by a user who rated n of N movies, of a movie that m of M users rated, has the value
+    log((N + 1) / n) * log((M + 1) / m). This is the inverse document frequency of Sparck Jones
+    (Journal of Documentation 28, 1972), of users and of movies, smoothed so that none is 0.
     """
     return WeightedFeedbackMatrix(
-        pattern,
-        rarity(len(pattern.by_movie), pattern.by_user),
-        rarity(len(pattern.by_user), pattern.by_movie),
+        feedback,
+        rarity(len(feedback.by_movie), feedback.by_user),
+        rarity(len(feedback.by_user), feedback.by_movie),
         rows,
     )
 
 
-def rarity(of: int, counts: NDArray[np.int64]) -> Floats:
-    """Smoothed inverse frequency of what occurs ``counts`` times among ``of``; see `weigh`."""
-    return np.log((of + 1) / counts).astype(np.float32)
+def rarity(total: int, counts: NDArray[np.int64]) -> Floats:
+    """Returns the smoothed inverse frequency of ``counts`` out of ``total``; see `weigh`."""
+    return np.log((total + 1) / counts).astype(np.float32)
 
 
 def weighted_content(movies: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
-    """`content_rows` with the weight that they have beside the ratings."""
+    """Returns `content_rows`, weighted relative to the ratings."""
     return _CONTENT_WEIGHT * content_rows(movies, ids)
 
 
 def unit_rows(rows: NDArray[np.floating], dim: int) -> NDArray[np.float32]:
-    """Rows brought to length 1 and filled up with zeros to (n, dim); none is 0."""
-    made = np.zeros((len(rows), dim), np.float32)
-    made[:, : rows.shape[1]] = rows
-    norms = np.linalg.norm(made, axis=1, keepdims=True)
-    lost = norms[:, 0] <= _NOISE * norms.max()
-    # What no axis holds is like nothing in particular: the direction of the most popular.
-    made[lost], norms[lost] = 0, 1
-    made[lost, 0] = 1
-    made /= norms
-    return made
+    """Scales rows to length 1 and pads them with zeros to (n, dim); no row is 0."""
+    scaled = np.zeros((len(rows), dim), np.float32)
+    scaled[:, : rows.shape[1]] = rows
+    norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+    is_zero = norms[:, 0] <= _NOISE * norms.max()
+    # A movie outside of all axes gets the first axis, the direction of the most popular movies.
+    scaled[is_zero], norms[is_zero] = 0, 1
+    scaled[is_zero, 0] = 1
+    scaled /= norms
+    return scaled
 
 
 def content_rows(movies: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
-    """Genres and decades as further rows of the matrix, shape (genres + decades, movies).
+    """Returns genres and decades as rows of the matrix, shape (genres + decades, movies).
 
-    The genres of a movie have length 1 together; its year is shared by the two nearest decades.
+    The genres of a movie have length 1 in total. A year is divided between the two nearest decades.
     """
     known = movies.filter(pl.col("movieId").is_in(ids)).unique("movieId", keep="first")
     known = known.sort("movieId")

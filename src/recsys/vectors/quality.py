@@ -1,4 +1,4 @@
-"""How good movie vectors are: would they have led users to movies that they went on to like?"""
+"""Quality of movie vectors: do they retrieve movies that users liked later?"""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from recsys.vectors.movie_vectors import MovieVectors, compute_movie_vectors, re
 LIKED_STARS: Final = 4.0
 NEIGHBORS: Final = 50
 SAMPLE_USERS: Final = 20_000
-"""Of more users only so many are looked at, chosen by a hash of their ids."""
-ASKED_USERS: Final = 1_000
-"""Of them so many, at most, are asked which hidden movies they liked."""
+"""Maximum number of users read, chosen by a hash of their ids."""
+QUERY_USERS: Final = 1_000
+"""Maximum number of these users whose hidden movies are searched."""
 _AGREEMENT: Final = 10
 _MOVIES_PER_BUCKET: Final = 100
 _BUCKETS: Final = ((0, "0"), (1, "1-9"), (10, "10-99"), (100, "100-999"), (1000, "1000+"))
 _USERS_AT_ONCE: Final = 128
 
 Scores = Callable[[sp.csr_matrix], NDArray[np.float32]]
-"""From liked movies, ones in (users, movies), to the nearness of each movie to each user."""
+"""Maps liked movies, ones in (users, movies), to the score of each movie for each user."""
 
 
 class Share(BaseModel):
-    """What one kind of similarity finds.
+    """Retrieval quality of one similarity.
 
     Attributes:
         hit_rate: share of the hidden movies among the 50 nearest.
-        ndcg: mean over the hidden movies of 1 / log2(1 + rank), 0 beyond 50: NDCG@50 where a
-            hidden movie is the only relevant one (Jarvelin and Kekalainen, ACM TOIS 20, 2002).
+        ndcg: mean over the hidden movies of 1 / log2(1 + rank), 0 beyond rank 50. This is NDCG@50
+            with the hidden movie as the only relevant one (Jarvelin and Kekalainen, ACM TOIS 20,
+            2002).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,83 +52,44 @@ class Bucket(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ratings: str = Field(description="how many, '10-99' for example")
+    ratings: str = Field(description="range of the number of ratings, for example '10-99'")
     movies: int
-    hidden: int = Field(description="hidden movies of this kind, once for each user")
+    hidden: int = Field(description="hidden movies with so many ratings, counted per user")
     agreement_at_10: float | None = Field(description="see VectorQuality; None if unknown")
-    found: dict[str, Share] = Field(description="by kind of similarity; empty if none is hidden")
+    found: dict[str, Share] = Field(description="by similarity; empty if no movie is hidden")
 
 
 class VectorQuality(BaseModel):
-    """The quality table of movie vectors, part of the facts of a release.
+    """Quality of the movie vectors of a release, stored in its facts.
 
-    ``found`` is by kind of similarity: ``movie_vectors``; ``raw_cosine``, exact cosine of the
-    columns of stars; ``popularity``, the same for everyone.
+    ``found`` is by similarity: ``movie_vectors``; ``raw_cosine``, the exact cosine of columns of
+    stars; ``popularity``, the same scores for every user.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    users: int = Field(description="users whose training part the measured vectors are made of")
-    asked: int = Field(description="users whose hidden movies are looked for")
-    hidden: int = Field(description="liked movies of the holdout, all asked users together")
+    users: int = Field(description="users whose training part the measured vectors are made from")
+    asked: int = Field(description="users whose hidden movies are searched")
+    hidden: int = Field(description="liked movies in the holdout of these users")
     found: dict[str, Share]
     agreement_at_10: float | None = Field(
-        description="share of a movie's 10 nearest by vectors that are as near by exact cosine on "
-        "raw stars as the 10 nearest by that; mean over movies"
+        description="mean over movies: share of the 10 nearest by vectors that are also among the "
+        "10 nearest by exact cosine on raw stars, or as near as those"
     )
     by_popularity: list[Bucket]
 
 
-def hide_last_liked(interactions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Hides the last movie that each user liked, for `neighbor_hit_rate`.
-
-    Users who liked fewer than two movies keep all: there would be nothing to find it by.
-
-    Args:
-        interactions: userId, movieId, rating (stars), timestamp.
-
-    Returns:
-        What is left, and what was hidden: one row for each of the other users.
-    """
-    liked = interactions.filter(pl.col("rating") >= LIKED_STARS).sort(
-        "userId", "timestamp", "movieId"
-    )
-    hidden = liked.filter(
-        (pl.int_range(pl.len()).over("userId") == pl.len().over("userId") - 1)
-        & (pl.len().over("userId") > 1)
-    )
-    return interactions.join(hidden, on=["userId", "movieId"], how="anti"), hidden
-
-
-def neighbor_hit_rate(
-    made: MovieVectors, train: pl.DataFrame, hidden: pl.DataFrame, *, k: int = NEIGHBORS
-) -> float:
-    """Hit rate: the share of hidden movies among the k neighbors of the user's liked ones.
-
-    A movie's nearness to a user is the sum of its cosines with the movies that the user liked (4
-    stars or more) in ``train``; movies rated there are left out. This is item-based
-    collaborative filtering (Sarwar et al., WWW 2001) with the vectors' similarities, judged by
-    the hit rate of Deshpande and Karypis (ACM TOIS 22, 2004). A hidden movie without a vector,
-    or of a user who liked nothing, is a miss.
-
-    Args:
-        made: vectors made from ``train``.
-        train: userId, movieId, rating (stars).
-        hidden: userId, movieId: hidden movies that their users liked; at least one row.
-        k: number of neighbors.
-    """
-    ranks = RetrievalTask.from_frames(hidden, train, made.ids).ranks(by_vectors(made))
-    return int(np.count_nonzero(ranks <= k)) / hidden.height
-
-
 def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
-    """Measures vectors made from the training part against the holdout.
+    """Measures how well vectors made from the training part retrieve liked holdout movies.
 
-    The work is bounded: at most `SAMPLE_USERS` users are read, and `ASKED_USERS` asked. The same
-    features give the same table.
+    A movie's score for a user is the sum of its similarities with the movies that the user liked
+    (4 stars or more) in training; movies rated there are left out. This is item-based collaborative
+    filtering (Sarwar et al., WWW 2001), measured by the hit rate of Deshpande and Karypis (ACM TOIS
+    22, 2004). At most `SAMPLE_USERS` users are read and `QUERY_USERS` of them queried. The same
+    features give the same result.
 
     Args:
-        folder: holds ``interactions.parquet`` (with ``split``) and ``movies.parquet``.
+        folder: folder of ``interactions.parquet`` (with ``split``) and ``movies.parquet``.
         dim: dimension of the vectors.
 
     Returns:
@@ -135,7 +97,7 @@ def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
     """
     table = pl.scan_parquet(folder / contract.INTERACTIONS_FILE)
     users = table.select(pl.col("userId").unique()).collect(engine="streaming")["userId"]
-    chosen = _some(users.to_numpy(), SAMPLE_USERS)
+    chosen = _sample(users.to_numpy(), SAMPLE_USERS)
     rows = (
         table.filter(pl.col("userId").is_in(pl.Series(chosen).implode()))
         .select("userId", "movieId", "rating", "split")
@@ -145,15 +107,15 @@ def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
 
 
 def quality_table(
-    interactions: pl.DataFrame, movies: pl.DataFrame, *, dim: int, asked: int = ASKED_USERS
+    interactions: pl.DataFrame, movies: pl.DataFrame, *, dim: int, asked: int = QUERY_USERS
 ) -> VectorQuality | None:
-    """The table of `measure_quality` for interactions in memory.
+    """Does the work of `measure_quality` for interactions in memory.
 
     Args:
         interactions: userId, movieId, rating (stars), split.
         movies: see `compute_movie_vectors`.
         dim: dimension of the vectors.
-        asked: at most so many users are asked.
+        asked: maximum number of users queried.
     """
     liked = pl.col("rating") >= LIKED_STARS
     train = interactions.filter(pl.col("split") == "train")
@@ -161,7 +123,7 @@ def quality_table(
     hidden = hidden.filter(pl.col("userId").is_in(train.filter(liked)["userId"].unique().implode()))
     if hidden.is_empty():
         return None
-    chosen = _some(hidden["userId"].unique().to_numpy(), asked)
+    chosen = _sample(hidden["userId"].unique().to_numpy(), asked)
     hidden = hidden.filter(pl.col("userId").is_in(pl.Series(chosen).implode()))
     made = compute_movie_vectors(train, movies, dim=dim)
     stars = raw_stars(train, made.ids)
@@ -190,13 +152,13 @@ def quality_table(
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """Hidden movies, and what is known of the users who liked them.
+    """Hidden movies, and the training ratings of the users who liked them.
 
     Attributes:
-        seen: ones where a user rated a movie in training, (users, movies).
-        liked: ones where the user liked it there.
-        users: row in ``seen`` of each hidden movie's user, int64 (hidden,).
-        places: column of each hidden movie; -1 if it is not among the movies.
+        seen: 1 where a user rated a movie in training, (users, movies).
+        liked: 1 where a user liked a movie in training, (users, movies).
+        users: row of each hidden movie's user, int64 (hidden,).
+        places: column of each hidden movie, int64 (hidden,); -1 if it has no vector.
     """
 
     seen: sp.csr_matrix
@@ -206,7 +168,7 @@ class RetrievalTask:
 
     @classmethod
     def from_frames(cls, hidden: pl.DataFrame, train: pl.DataFrame, ids: NDArray[np.int32]) -> Self:
-        """The task for ``hidden`` (userId, movieId) after ``train`` (also rating)."""
+        """Builds the task from ``hidden`` (userId, movieId) and ``train`` (also rating)."""
         users, row = np.unique(hidden["userId"].to_numpy(), return_inverse=True)
         rated = train.filter(
             pl.col("userId").is_in(pl.Series(users).implode())
@@ -219,39 +181,39 @@ class RetrievalTask:
         return cls(_pairs(rated, users, ids), _pairs(liked, users, ids), row, place)
 
     def ranks(self, scores_of: Scores) -> NDArray[np.float64]:
-        """The rank of each hidden movie, 1 first, among those its user has not rated.
+        """Ranks each hidden movie among those that its user has not rated; 1 is best.
 
-        Equal scores share their mean rank. It is infinite for a movie that is not among the
-        movies, and for users who liked nothing.
+        Equal scores get their mean rank. The rank is infinite if the movie has no vector or its
+        user liked nothing in training.
         """
         ranks = np.full(len(self.users), np.inf)
         for start in range(0, self.seen.shape[0], _USERS_AT_ONCE):
             rows = slice(start, start + _USERS_AT_ONCE)
             scores = scores_of(self.liked[rows])
             scores[self.seen[rows].nonzero()] = -np.inf
-            knows = np.diff(self.liked[rows].indptr) > 0
+            has_liked = np.diff(self.liked[rows].indptr) > 0
             inside = (self.users >= start) & (self.users < start + len(scores)) & (self.places >= 0)
             for at in np.flatnonzero(inside):
                 row = self.users[at] - start
                 own = scores[row, self.places[at]]
-                if knows[row] and np.isfinite(own):
+                if has_liked[row] and np.isfinite(own):
                     above = np.count_nonzero(scores[row] > own)
                     ranks[at] = above + (np.count_nonzero(scores[row] == own) + 1) / 2
         return ranks
 
 
 def by_vectors(made: MovieVectors) -> Scores:
-    """Nearness by the cosine of vectors."""
+    """Scores by the cosine of vectors."""
     return lambda liked: (liked @ made.vectors) @ made.vectors.T
 
 
 def by_raw_cosine(stars: sp.csr_matrix) -> Scores:
-    """Nearness by exact cosine of the columns of `raw_stars`."""
-    # By movies: their products read a few users' scores over and over, which stay in the cache.
+    """Scores by the exact cosine of the columns of `raw_stars`."""
+    # Row-major by movie: the product then reads the scores of few users, which stay in the cache.
     by_movie = stars.T.tocsr()
 
     def scores(liked: sp.csr_matrix) -> NDArray[np.float32]:
-        # Few liked movies: this product is sparse, and a tenth of the work of a dense one.
+        # With few liked movies, a sparse product takes a tenth of the time of a dense one.
         profiles = (stars @ liked.T.tocsr()).toarray()
         return np.ascontiguousarray((by_movie @ profiles).T)
 
@@ -259,12 +221,12 @@ def by_raw_cosine(stars: sp.csr_matrix) -> Scores:
 
 
 def by_popularity(ratings: NDArray[np.int64]) -> Scores:
-    """Nearness by the number of a movie's ratings."""
+    """Scores by the number of a movie's ratings."""
     return lambda liked: np.tile(ratings.astype(np.float32), (liked.shape[0], 1))
 
 
 def raw_stars(train: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
-    """The stars, float32 (users, movies), each column brought to length 1."""
+    """Returns the stars, float32 (users, movies), each column scaled to length 1."""
     users, user = np.unique(train["userId"].to_numpy(), return_inverse=True)
     movie = np.searchsorted(ids, train["movieId"].to_numpy())
     stars = train["rating"].to_numpy().astype(np.float32)
@@ -276,14 +238,14 @@ def raw_stars(train: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
 def agreement(
     stars: sp.csr_matrix, vectors: NDArray[np.float32], asked: NDArray[np.int64]
 ) -> float:
-    """Share of 10 nearest by vectors that are as near by `raw_stars` as the 10 nearest there.
+    """Returns ``agreement_at_10`` of `VectorQuality` for some movies.
 
     Args:
         stars: see `raw_stars`.
         vectors: float32 (movies, dim), each of length 1.
         asked: columns of the movies whose neighbors are compared.
     """
-    # The users of a movie, and all that these rated: sparse, where a dense product reads all users.
+    # A sparse product only reads the users of these movies; a dense one would read all users.
     exact = (stars[:, asked].T.tocsr() @ stars).toarray()
     found = vectors[asked] @ vectors.T
     rows = np.arange(len(asked))
@@ -305,7 +267,7 @@ def _bucket(
     least, name = _BUCKETS[at]
     end = _BUCKETS[at + 1][0] if at + 1 < len(_BUCKETS) else np.inf
     movies = np.flatnonzero((ratings >= least) & (ratings < end))
-    asked = np.sort(_some(movies, _MOVIES_PER_BUCKET))
+    asked = np.sort(_sample(movies, _MOVIES_PER_BUCKET))
     inside = (counts >= least) & (counts < end)
     return Bucket(
         ratings=name,
@@ -329,15 +291,15 @@ def _found(ranks: dict[str, NDArray[np.float64]]) -> dict[str, Share]:
     }
 
 
-def _some(ids: NDArray[np.integer], most: int) -> NDArray[np.integer]:
-    """At most so many ids, always the same ones, in no order that means something."""
+def _sample(ids: NDArray[np.integer], most: int) -> NDArray[np.integer]:
+    """Returns at most ``most`` ids, pseudo-random but always the same."""
     # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4).
     order = np.argsort((ids.astype(np.uint64) * 2654435761) % 2**32, kind="stable")
     return ids[order[:most]]
 
 
 def _pairs(frame: pl.DataFrame, users: NDArray[np.int32], ids: NDArray[np.int32]) -> sp.csr_matrix:
-    """Ones where a row of ``frame`` is, shape (users, movies)."""
+    """Returns a matrix (users, movies) with 1 for each row of ``frame``."""
     places = (
         np.searchsorted(users, frame["userId"].to_numpy()),
         np.searchsorted(ids, frame["movieId"].to_numpy()),

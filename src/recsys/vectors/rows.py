@@ -1,9 +1,9 @@
-"""Rows of a table of vectors: checked, digested, and written as PostgreSQL's binary COPY wants.
+"""Rows of a table of vectors: checks, digest, and encoding for PostgreSQL's binary COPY.
 
-Vectors are stored as ``halfvec``: measured on 9,724 and 84,432 vectors of 128 components it takes
-two thirds of the room of ``vector`` for table and index, costs less than 0.001 of recall, and its
-index answers parameters given as text, ``vector`` and ``halfvec`` alike (an index on ``vector``
-is not used for a ``halfvec`` parameter).
+Vectors are stored as ``halfvec``. Measured on 9,724 and 84,432 vectors of 128 components, it takes
+two thirds of the space of ``vector`` for table and index and costs less than 0.001 of recall. Its
+index serves parameters given as text, ``vector`` or ``halfvec``; an index on ``vector`` does not
+serve a ``halfvec`` parameter.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _ROWS_AT_ONCE: Final = 8192
 
 @dataclass(frozen=True)
 class VectorRows:
-    """Rows that may be loaded into ``table``.
+    """Checked rows that can be loaded into ``table``.
 
     Attributes:
-        table: what they are rows of.
+        table: the public table.
         ids: int32 (n,), unique.
         vectors: float16 (n, dim), finite, none of length 0.
-        lists: for each extra column the lists of all rows, one after the other, int32, and where
-            each row's list begins, int64 (n + 1,).
-        digest: sha256 of everything above, 64 hex digits.
+        lists: for each extra column, the concatenated lists of all rows, int32, and the start of
+            each row's list, int64 (n + 1,).
+        digest: sha256 of all of the above, 64 hex digits.
     """
 
     table: PublicTable
@@ -57,13 +57,13 @@ class VectorRows:
         vectors: NDArray[Any],
         extra: Mapping[str, Sequence[Any] | pl.Series] | None = None,
     ) -> VectorRows:
-        """Checks rows before anything is written.
+        """Checks rows and computes their digest.
 
         Args:
             table: the public table.
             ids: integers (n,).
             vectors: floats (n, dim).
-            extra: values of the table's extra columns, n each.
+            extra: n values for each extra column of the table.
 
         Raises:
             VectorError: a count, dimension or value is wrong.
@@ -81,7 +81,7 @@ class VectorRows:
             _flat_lists(table, name, sql_type, extra[name], len(ids))
             for name, sql_type in table.extra_columns
         )
-        # Without the dimension, which the number of bytes implies: digests of stored tables stay.
+        # Without the dimension, so that digests of stored tables stay valid; the shape implies it.
         described = table.model_dump(mode="json", exclude={"dimension"})
         shape = {"table": described, "type": COLUMN_TYPE, "n": len(ids)}
         digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
@@ -137,30 +137,30 @@ class VectorRows:
 def read_vectors(
     path: Path,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], dict[str, pl.Series]]:
-    """Reads a parquet of vectors (see ``contract.MOVIE_VECTORS_FILE``).
+    """Reads a parquet file of vectors (format: ``contract.MOVIE_VECTORS_FILE``).
 
     Returns:
-        ids int32 (n,), vectors float32 (n, dim), and the further columns by name.
+        ids int32 (n,), vectors float32 (n, dim), and all other columns by name.
 
     Raises:
-        ArtifactError: the file is no such parquet.
+        ArtifactError: the file does not have this format.
     """
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
-            f"{path.name} is no parquet of vectors", found=str(error), hint="train again"
+            f"{path.name} is not a parquet file of vectors", found=str(error), hint="train again"
         ) from error
-    kind = frame.schema.get("vector")
+    vector_type = frame.schema.get("vector")
     if (
         frame.schema.get("id") != pl.Int32
-        or not isinstance(kind, pl.Array)
-        or kind.inner != pl.Float32
+        or not isinstance(vector_type, pl.Array)
+        or vector_type.inner != pl.Float32
         or frame["id"].null_count()
         or frame["vector"].null_count()
     ):
         raise ArtifactError(
-            f"{path.name} is no parquet of vectors",
+            f"{path.name} is not a parquet file of vectors",
             found=str(dict(frame.schema)),
             expected="columns id int32 and vector array[float32, dim], without nulls",
         )
@@ -192,22 +192,22 @@ def _halves(table: PublicTable, ids: NDArray[Any], vectors: NDArray[Any]) -> NDA
             f"vectors of {table.name} have a wrong shape",
             found=f"{vectors.dtype} {vectors.shape}",
             expected=f"floats {expected}",
-            hint="dimensions are part of the contract; changing one is a migration",
+            hint="the contract sets the dimension; changing it takes a migration",
         )
     with np.errstate(over="ignore"):
         halves = vectors.astype(np.float16)
     bad = ~np.isfinite(halves).all(axis=1)
     if bad.any():
         raise VectorError(
-            f"vectors of {table.name} hold NaN, infinite or too large components",
-            found=f"{bad.sum()} vectors, among them that of id {ids[bad][0]}",
+            f"vectors of {table.name} have NaN, infinite or too large components",
+            found=f"{bad.sum()} vectors, for example of id {ids[bad][0]}",
             expected="finite numbers up to 65504",
         )
     zero = ~halves.any(axis=1)
     if zero.any():
         raise VectorError(
             f"vectors of {table.name} have length 0",
-            found=f"{zero.sum()} vectors, among them that of id {ids[zero][0]}",
+            found=f"{zero.sum()} vectors, for example of id {ids[zero][0]}",
         )
     return halves
 
@@ -222,7 +222,9 @@ def _flat_lists(
         series = pl.Series(name, column).cast(pl.List(pl.Int32))
     except (TypeError, pl.exceptions.PolarsError) as error:
         raise VectorError(
-            f"{where} holds no lists of integers", found=str(error), expected="list[int32]"
+            f"{where} is not a column of lists of integers",
+            found=str(error),
+            expected="list[int32]",
         ) from error
     if len(series) != n or series.null_count():
         raise VectorError(
@@ -233,13 +235,13 @@ def _flat_lists(
     lengths = series.list.len().to_numpy()
     values = series.filter(series.list.len() > 0).explode()
     if values.null_count():
-        raise VectorError(f"{where} holds nulls inside its lists")
+        raise VectorError(f"{where} has nulls inside its lists")
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     return values.to_numpy().astype(np.int32, copy=False), starts
 
 
 def _binary_list(values: NDArray[np.int32]) -> bytes:
-    """One field: an int4[] as array_recv reads it, its size before it."""
+    """Encodes one field: its size, then an int4[] in the format of array_recv."""
     if not len(values):
         return np.array([12, 0, 0, _INT4_OID], ">i4").tobytes()
     head = np.array([20 + 8 * len(values), 1, 0, _INT4_OID, len(values), 1], ">i4")

@@ -1,4 +1,4 @@
-"""Nearest neighbors in a release's tables: movies like a movie, movies for a user."""
+"""Nearest-neighbor queries on a release's tables: movies like a movie, movies for a user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPERATOR_CLASS: Final = {
     "inner_product": f"{COLUMN_TYPE}_ip_ops",
 }
 SEARCH_WIDTH: Final = 400
-"""hnsw.ef_search: candidates that a search keeps; pgvector's own default is 40.
+"""hnsw.ef_search: size of the candidate list of a search; pgvector's default is 40.
 
 Recall@10 on 87,084 noisy vectors of 32 M generated ratings: 0.982 with 200, 0.987 with 300, 0.993
 with 400 (docs/adr/0004-movie-vectors.md).
@@ -33,19 +33,19 @@ _RELATION: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?"
 def nearest_to_movie(
     conn: Connection, relation: str, movie_id: int, k: int
 ) -> list[tuple[int, float]]:
-    """The ``k`` movies nearest to one, by cosine.
+    """Finds the ``k`` movies nearest to a movie, by cosine.
 
     Args:
-        conn: a connection; one transaction is run on it.
+        conn: a connection; the search runs in one transaction.
         relation: a table or view of movie vectors, with or without its schema.
-        movie_id: the movie asked about, itself left out of the answer.
-        k: number of movies; fewer come back only where there are no more.
+        movie_id: the movie; it is not part of the result.
+        k: number of movies; the result is shorter only if there are no more.
 
     Returns:
         (movieId, cosine), nearest first.
 
     Raises:
-        UnknownIdError: the movie has no vector there.
+        UnknownIdError: the movie has no vector in the relation.
     """
     movies = relation_identifier(relation)
     query = sql.SQL(
@@ -67,24 +67,24 @@ def nearest_to_movie(
 def nearest_to_user(
     conn: Connection, user_relation: str, movie_relation: str, user_id: int, k: int
 ) -> list[tuple[int, float]]:
-    """The ``k`` best movies for a user by inner product of the towers, without those rated.
+    """Finds the ``k`` movies with the largest inner product for a user, without rated movies.
 
-    With public names a promotion may fall between the reading of what was rated and the search,
-    so the former can be of the release before; vectors are never mixed. The tables that
-    ``recsys.current_release`` names leave no such gap.
+    If the relations are public names, a promotion may happen between reading the rated movies and
+    the search. The rated movies may then be those of the previous release, but vectors of two
+    releases are never mixed. The tables named by ``recsys.current_release`` have no such gap.
 
     Args:
-        conn: a connection; one transaction is run on it.
+        conn: a connection; the search runs in one transaction.
         user_relation: a table or view of user towers.
         movie_relation: a table or view of movie towers.
         user_id: the user.
-        k: number of movies; fewer come back only where there are no more.
+        k: number of movies; the result is shorter only if there are no more.
 
     Returns:
         (movieId, inner product), best first.
 
     Raises:
-        UnknownIdError: the user has no tower there.
+        UnknownIdError: the user has no tower in the relation.
     """
     users, movies = relation_identifier(user_relation), relation_identifier(movie_relation)
     query = sql.SQL(
@@ -102,7 +102,7 @@ def nearest_to_user(
                 expected="a user with at least one rating",
             )
         seen = row[0]
-        # What a user has rated is mostly what scores highest: look past all of it at once.
+        # Movies that a user has rated mostly score highest; the candidates must exceed them.
         width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + k + len(seen))
         return _search(conn, query, {"id": user_id, "seen": seen, "k": k}, width)
 
@@ -110,14 +110,14 @@ def nearest_to_user(
 def nearest_to_vector(
     conn: Connection, movie_relation: str, vector: NDArray[Any], seen: Sequence[int], k: int
 ) -> list[tuple[int, float]]:
-    """The ``k`` best movies for a user vector, without those seen.
+    """Finds the ``k`` movies with the largest inner product with a user vector.
 
     Args:
-        conn: a connection; one transaction is run on it.
+        conn: a connection; the search runs in one transaction.
         movie_relation: a table or view of movie towers.
         vector: shape (dim,), e.g. `recsys.newcomers.FoldIn.newcomer_vector`.
         seen: movieIds to leave out.
-        k: number of movies; fewer come back only where there are no more.
+        k: number of movies; the result is shorter only if there are no more.
 
     Returns:
         (movieId, inner product), best first.
@@ -127,14 +127,14 @@ def nearest_to_vector(
         "where m.movieid <> all(%(seen)s::integer[]) "
         "order by m.vector <#> %(vector)s::{type} limit %(k)s"
     ).format(movies=relation_identifier(movie_relation), type=sql.SQL(COLUMN_TYPE))
-    written = "[" + ",".join(f"{value:.6g}" for value in vector) + "]"
+    literal = "[" + ",".join(f"{value:.6g}" for value in vector) + "]"
     width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + k + len(seen))
     with conn.transaction():
-        return _search(conn, query, {"vector": written, "seen": list(seen), "k": k}, width)
+        return _search(conn, query, {"vector": literal, "seen": list(seen), "k": k}, width)
 
 
 def set_search_width(conn: Connection, width: int) -> None:
-    """Sets how the current transaction searches: exact order, on until enough are found."""
+    """Sets up the current transaction: ef_search, and iterative scans in strict order."""
     conn.execute(
         "select set_config('hnsw.ef_search', %s, true), "
         "set_config('hnsw.iterative_scan', 'strict_order', true), "
@@ -149,14 +149,14 @@ def _search(
     set_search_width(conn, width)
     found = conn.execute(query, parameters).fetchall()
     if len(found) < parameters["k"]:
-        # A filtered walk through the graph can end early; a scan of the whole table cannot.
+        # A filtered index scan can end early; an exact scan of the table cannot.
         conn.execute("select set_config('enable_indexscan', 'off', true)")
         found = conn.execute(query, parameters).fetchall()
     return [(movie_id, float(score)) for movie_id, score in found]
 
 
 def relation_identifier(relation: str) -> sql.Identifier:
-    """A table's or view's name, with or without schema, as SQL; ValueError if it is none."""
+    """Quotes the name of a table or view, with or without schema; ValueError if it is invalid."""
     if not _RELATION.fullmatch(relation):
         raise ValueError(f"not the name of a table or view: {relation[:80]!r}")
     return sql.Identifier(*relation.split("."))

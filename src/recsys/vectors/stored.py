@@ -1,4 +1,4 @@
-"""Movie vectors that were made elsewhere, kept beside the features that they are made of."""
+"""Movie vectors in the object store, next to the features that they were made from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys.vectors.rows import read_vectors
 
 
 def put_movie_vectors(store: ObjectStore, stats: Stats, made: MovieVectors, work_dir: Path) -> None:
-    """Stores vectors, marked with the statistics of the features that they are made of."""
+    """Stores vectors with a digest of the statistics of their features as metadata."""
     path = work_dir / contract.MOVIE_VECTORS_FILE
     dim = made.vectors.shape[1]
     table = pl.DataFrame({"id": made.ids, "vector": made.vectors})
@@ -24,19 +24,19 @@ def put_movie_vectors(store: ObjectStore, stats: Stats, made: MovieVectors, work
     store.put_file(
         contract.features_key(stats.md5, contract.MOVIE_VECTORS_FILE),
         path,
-        {"sha256": file_sha256(path), "made-of": _mark(stats)},
+        {"sha256": file_sha256(path), "made-of": _digest(stats)},
     )
 
 
 def stored_movie_vectors(store: ObjectStore, stats: Stats, work_dir: Path) -> MovieVectors | None:
-    """The stored vectors; None if there are none, or none of exactly these features.
+    """Reads the stored vectors; None if there are none that were made from these features.
 
     Raises:
-        ArtifactError: they are not what was stored.
+        ArtifactError: the stored file does not have its recorded sha256.
     """
     key = contract.features_key(stats.md5, contract.MOVIE_VECTORS_FILE)
     stored = store.head(key)
-    if stored is None or stored.metadata.get("made-of") != _mark(stats):
+    if stored is None or stored.metadata.get("made-of") != _digest(stats):
         return None
     path = work_dir / contract.MOVIE_VECTORS_FILE
     store.download(key, path, stored.metadata["sha256"])
@@ -47,17 +47,17 @@ def stored_movie_vectors(store: ObjectStore, stats: Stats, work_dir: Path) -> Mo
 def obtain_movie_vectors(
     md5: str, store: ObjectStore, settings: FeatureSettings, work_dir: Path
 ) -> MovieVectors:
-    """The stored vectors of a dataset, or, where there are none, vectors made here and now.
+    """Returns the stored vectors of a dataset; computes them if there are none.
 
     Args:
         md5: the dataset's md5.
         store: holds ``features/<md5>/``.
-        settings: say the dimension.
-        work_dir: an existing folder for the downloaded tables, which stay there.
+        settings: settings with the dimension.
+        work_dir: an existing folder for the downloaded tables, which are not deleted.
 
     Raises:
-        ArtifactError: the features are not there, or the vectors are not what was stored.
-        VectorError: the features hold no interactions.
+        ArtifactError: there are no features, or the stored vectors do not have their sha256.
+        VectorError: the features have no interactions.
     """
     stats = read_stats(md5, store)
     stored = stored_movie_vectors(store, stats, work_dir) if stats else None
@@ -67,6 +67,6 @@ def obtain_movie_vectors(
     return stored
 
 
-def _mark(stats: Stats) -> str:
-    """Equal for equal settings and equal files, whoever made them."""
+def _digest(stats: Stats) -> str:
+    """Digest of the statistics: equal for equal settings and equal files, from any engine."""
     return hashlib.sha256(stats.to_json()).hexdigest()

@@ -1,10 +1,10 @@
-"""The leading axes of a large sparse pattern of zeros and ones with weighted rows and columns.
+"""Truncated SVD of a large implicit-feedback matrix with weighted rows and columns.
 
-One copy of the pattern, 4 bytes a rating, serves both products: users come in blocks, and of each
-block X -> A X and at once A X -> A' A X is made. What is gathered and scattered are rows of
-movies, the popular ones mostly, which stay in the cache; a transposed copy would gather rows of
-users, which do not. All of it runs on one core (SciPy keeps the interpreter's lock anyway), so
-the bits do not depend on the number of cores, and training may run beside it.
+One copy of the matrix, 4 bytes per rating, serves both products: for each block of users, A X and
+then A' A X are computed. They gather and scatter rows of movies, mostly popular ones, which stay
+in the cache; a transposed copy would gather rows of users, which do not. Everything runs on one
+core (SciPy holds the GIL anyway). So the result does not depend on the number of cores, and
+training can run at the same time.
 """
 
 from __future__ import annotations
@@ -20,25 +20,23 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 BLOCK_RATINGS: Final = 1 << 22
-"""Ratings of the users that are looked at together."""
+"""Maximum ratings of a block of users, unless a single user has more."""
 _OVERSAMPLE: Final = 16
 # Eigenvalues below this share of the largest are rounding noise in single precision.
 _NOISE: Final = 1e-6
 
 Floats = NDArray[np.float32]
-SAMPLE = 1
-FULL = 2
 
 
 @dataclass(frozen=True)
 class FeedbackMatrix:
-    """Which user rated which movie: 4 bytes for each rating.
+    """The implicit-feedback matrix users x movies: 1 for each rating, 4 bytes each.
 
     Attributes:
         ids: movieIds, int32 (movies,), ascending.
-        by_user: ratings of each user, int64 (users,), users ascending by id.
-        by_movie: ratings of each movie, int64 (movies,).
-        blocks: matrices of ones, stacked: float32 (users of the block, movies).
+        by_user: number of ratings of each user, int64 (users,), ascending by userId.
+        by_movie: number of ratings of each movie, int64 (movies,).
+        blocks: the matrix in blocks of rows, float32 (users of the block, movies).
     """
 
     ids: NDArray[np.int32]
@@ -48,11 +46,11 @@ class FeedbackMatrix:
 
     @classmethod
     def from_interactions(cls, interactions: pl.DataFrame, ids: pl.Series | None = None) -> Self:
-        """The pattern of interactions, whatever the order of their rows.
+        """Builds the matrix of interactions in any order.
 
         Args:
-            interactions: userId, movieId (positive, int32), every pair at most once; not empty.
-            ids: the movies, int32 ascending, where these are only a part of the interactions.
+            interactions: userId, movieId (positive, int32); each pair at most once; not empty.
+            ids: movieIds of the columns, int32 ascending; None: those of the interactions.
         """
         pairs = interactions["userId"].to_numpy().astype(np.int64)
         pairs <<= 32
@@ -84,76 +82,76 @@ class FeedbackMatrix:
 
 
 class Matrix(Protocol):
-    """A matrix A of which only products with A' A are asked."""
+    """A matrix A that is only used through products with A' A."""
 
     @property
     def columns(self) -> int:
-        """How many columns it has."""
+        """Number of columns."""
 
     def gram(self, block: Floats) -> Floats:
-        """A' A X for X float32 (columns, k)."""
+        """Returns A' A X for X float32 (columns, k)."""
 
 
 @dataclass(frozen=True)
 class WeightedFeedbackMatrix:
-    """A matrix that is never made: the weighted pattern, and a few rows more below it.
+    """The feedback matrix with weights and additional rows; it is never materialized.
 
     Attributes:
-        pattern: users x movies.
+        feedback: users x movies.
         user_weight: float32 (users,).
         movie_weight: float32 (movies,).
-        rows: further rows, float32 (m, movies).
+        rows: additional rows, float32 (m, movies).
     """
 
-    pattern: FeedbackMatrix
+    feedback: FeedbackMatrix
     user_weight: Floats
     movie_weight: Floats
     rows: sp.csr_matrix
 
     @property
     def columns(self) -> int:
-        """Movies."""
+        """Number of movies."""
         return len(self.movie_weight)
 
     def gram(self, block: Floats) -> Floats:
-        """A' A X for X float32 (movies, k)."""
+        """Returns A' A X for X float32 (movies, k)."""
         weighted = block * self.movie_weight[:, None]
-        made = np.zeros_like(block)
+        product = np.zeros_like(block)
         first = 0
-        for users in self.pattern.blocks:
+        for users in self.feedback.blocks:
             end = first + users.shape[0]
             profiles = users @ weighted
             profiles *= np.square(self.user_weight[first:end, None])
-            made += users.T @ profiles
+            product += users.T @ profiles
             first = end
-        made *= self.movie_weight[:, None]
-        made += self.rows.T @ (self.rows @ block)
-        return made
+        product *= self.movie_weight[:, None]
+        product += self.rows.T @ (self.rows @ block)
+        return product
 
 
 def leading_axes(
     matrix: Matrix, rank: int, *, seed: int, rounds: int
 ) -> tuple[Floats, NDArray[np.float64]]:
-    """The leading right singular vectors of a matrix, and its singular values, largest first.
+    """Computes the leading right singular vectors and singular values, largest first.
 
-    Subspace iteration from a random start (Halko, Martinsson and Tropp, SIAM Review 53, 2011),
-    and the Nystrom approximation of A' A at its end (Tropp, Yurtsever, Udell and Cevher, NeurIPS
-    2017), which is as good as another round at no product more. Memory: the pattern, and four
-    float32 matrices (movies, rank + 16).
+    Subspace iteration from a random start (Halko, Martinsson and Tropp, SIAM Review 53, 2011), then
+    the Nystrom approximation of A' A (Tropp, Yurtsever, Udell and Cevher, NeurIPS 2017), which
+    improves the result as much as another round without another product. Memory: the matrix, and
+    four float32 matrices (n, rank + 16).
 
     Args:
-        matrix: A, of n columns.
-        rank: how many are wanted; fewer come back where the matrix has fewer.
-        seed: of the random start.
-        rounds: products with A' A, at least 1.
+        matrix: A, with n columns.
+        rank: maximum number of axes; the result has fewer if the matrix has a lower rank.
+        seed: seed of the random start.
+        rounds: number of products with A' A, at least 1.
 
     Returns:
-        Axes float32 (n, found), orthonormal, and singular values float64 (found,).
+        Axes float32 (n, r), orthonormal, and singular values float64 (r,).
     """
     n = matrix.columns
     width = min(n, rank + _OVERSAMPLE)
     block = np.random.default_rng(seed).standard_normal((n, width), np.float32)
-    # BLAS rounds otherwise with another number of threads; the dense part is a tenth of the work.
+    # With another number of threads BLAS rounds differently; this is a tenth of the work.
     with threadpool_limits(1, "blas"):
         for _ in range(rounds):
             start = _orthonormal(block)
@@ -162,22 +160,22 @@ def leading_axes(
 
 
 def _orthonormal(block: Floats) -> Floats:
-    """An orthonormal basis of the columns of (n, k)."""
-    # NumPy's qr computes in double precision, column by column: four times as long.
+    """Returns an orthonormal basis of the columns of (n, k)."""
+    # NumPy's qr computes in double precision and takes four times as long.
     basis = scipy.linalg.qr(
         np.asfortranarray(block), mode="economic", overwrite_a=True, check_finite=False
     )[0]
-    # By rows again: the sparse products gather rows.
+    # Row-major again, because the sparse products gather rows.
     return np.ascontiguousarray(basis)
 
 
 def _nystrom(start: Floats, block: Floats, rank: int) -> tuple[Floats, NDArray[np.float64]]:
-    """Axes and singular values of A from an orthonormal Q and A' A Q."""
+    """Computes axes and singular values of A from an orthonormal Q and A' A Q."""
     core = (start.T @ block).astype(np.float64)
-    values, turns = np.linalg.eigh((core + core.T) / 2)
-    kept = values > _NOISE * max(values[-1], 0.0)
-    half = block @ (turns[:, kept] / np.sqrt(values[kept])).astype(np.float32)
-    squared, turns = np.linalg.eigh((half.T @ half).astype(np.float64))
+    values, rotation = np.linalg.eigh((core + core.T) / 2)
+    is_signal = values > _NOISE * max(values[-1], 0.0)
+    half = block @ (rotation[:, is_signal] / np.sqrt(values[is_signal])).astype(np.float32)
+    squared, rotation = np.linalg.eigh((half.T @ half).astype(np.float64))
     order = np.argsort(-squared)[: min(rank, int((squared > _NOISE * squared[-1]).sum()))]
     singular = np.sqrt(squared[order])
-    return half @ (turns[:, order] / singular).astype(np.float32), singular
+    return half @ (rotation[:, order] / singular).astype(np.float32), singular

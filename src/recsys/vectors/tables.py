@@ -1,4 +1,4 @@
-"""Vectors in PostgreSQL: a release's own tables, loaded and indexed whole or not at all."""
+"""Tables of vectors in PostgreSQL: loads and indexes a release's own tables atomically."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from recsys.vectors.index import build_index
 from recsys.vectors.rows import COLUMN_TYPE, VectorRows
 from recsys.vectors.search import Connection
 
-LEAST_PGVECTOR: Final = (0, 8, 4)
-"""Older ones have known faults in their indexes (pgvector's CHANGELOG)."""
+MIN_PGVECTOR: Final = (0, 8, 4)
+"""Oldest version accepted; older ones have known defects in HNSW (pgvector's CHANGELOG)."""
 _LOCK_TIMEOUT: Final = "10s"
-# Any constant serves; it must differ from the other advisory locks.
+# An arbitrary constant that differs from those of other advisory locks.
 _EXTENSION_LOCK: Final = 0x5EC5_0010
 
 
 @dataclass(frozen=True)
 class LoadedTable:
-    """What `load_vectors` left in the database.
+    """Result of `load_vectors`.
 
     Attributes:
         table: name in the schema ``recsys``.
         rows: number of vectors.
-        dim: their dimension.
+        dim: dimension of the vectors.
         digest: sha256 of the content, 64 hex digits.
-        loaded: False if the same content was there already.
-        index_s: seconds that building the index took; 0 if none was built.
+        loaded: False if the table already had this content.
+        index_s: seconds taken to build the index; 0 if none was built.
     """
 
     table: str
@@ -50,24 +50,24 @@ class LoadedTable:
 
 
 def enable_vector_extension(conn: Connection) -> None:
-    """Makes sure of the schema ``recsys`` and of pgvector 0.8.4 or newer.
+    """Ensures that the schema ``recsys`` and pgvector 0.8.4 or newer exist.
 
     Raises:
-        ConfigurationError: pgvector is missing or too old and cannot be brought up here.
+        ConfigurationError: pgvector is missing or too old, and cannot be installed or updated.
     """
-    expected = f"pgvector {'.'.join(map(str, LEAST_PGVECTOR))} or newer"
+    expected = f"pgvector {'.'.join(map(str, MIN_PGVECTOR))} or newer"
     try:
         with conn.transaction():
-            # "If not exists" alone still fails where two sessions create at once.
+            # "if not exists" alone fails if two sessions create at the same time.
             conn.execute("select pg_advisory_xact_lock(%s)", (_EXTENSION_LOCK,))
             conn.execute(
                 sql.SQL("create schema if not exists {}").format(
                     sql.Identifier(contract.LEDGER_SCHEMA)
                 )
             )
-            # Not into the first schema of the search path, which is renamed at every promotion.
+            # Not in the first schema of the search path, which is renamed at each promotion.
             conn.execute("create extension if not exists vector schema public")
-            if _pgvector(conn) < LEAST_PGVECTOR:
+            if _pgvector(conn) < MIN_PGVECTOR:
                 conn.execute("alter extension vector update")
             found = _pgvector(conn)
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
@@ -75,18 +75,18 @@ def enable_vector_extension(conn: Connection) -> None:
             "the PostgreSQL server has no pgvector",
             found=str(error).splitlines()[0],
             expected=expected,
-            hint="install pgvector on the server (the embedded stack brings it)",
+            hint="install pgvector on the server (the embedded stack includes it)",
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(
-            "this account may not enable pgvector",
+            "this role may not create the extension pgvector",
             found=str(error).splitlines()[0],
             expected=expected,
-            hint="let an administrator run: create extension vector schema public",
+            hint="ask an administrator to run: create extension vector schema public",
         ) from error
-    if found < LEAST_PGVECTOR:
+    if found < MIN_PGVECTOR:
         raise ConfigurationError(
-            "pgvector is too old: its indexes have known faults",
+            "pgvector is too old: its indexes have known defects",
             found=".".join(map(str, found)),
             expected=expected,
             hint="upgrade pgvector on the server, then run: alter extension vector update",
@@ -103,27 +103,27 @@ def load_vectors(
 ) -> LoadedTable:
     """Loads and indexes a release's own table, in one transaction.
 
-    A table with the same content is left as it is; another is replaced.
+    A table with the same content is left unchanged. A table with other content is replaced.
 
     Args:
         conn: a connection outside a transaction.
-        table: which of the public tables.
+        table: the public table.
         release_id: the release.
         ids: integers (n,), unique.
-        vectors: floats (n, dim), dim as the contract says.
-        extra: values of the table's extra columns, n each.
+        vectors: floats (n, ``table.dimension``).
+        extra: n values for each extra column of the table.
 
     Raises:
         VectorError: a count, dimension or value is wrong; the index did not fit into memory; or
-            the table is in use under the public names with other content.
-        LockedError: someone holds the table.
+            the public names use the table with other content.
+        LockedError: another session locks the table.
     """
     name = contract.table_name(table.name, release_id)
     rows = VectorRows.check(table, ids, vectors, extra)
     loaded = LoadedTable(name, len(rows.ids), table.dimension, rows.digest, True)
     relation = sql.Identifier(contract.LEDGER_SCHEMA, name)
-    with conn.transaction(), _locks(conn, name):
-        # Two runs may load the same release; the second then finds the content there.
+    with conn.transaction(), _lock_timeout(conn, name):
+        # Two runs may load the same release: the second one waits, then finds the content.
         conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
         if _facts(conn, name).get("digest") == rows.digest:
             return replace(loaded, loaded=False)
@@ -150,34 +150,36 @@ def load_vectors(
 
 
 def drop_vectors(conn: Connection, release_id: str) -> None:
-    """Drops all tables of a release, together; those that are gone already are no error.
+    """Drops all tables of a release in one transaction; missing tables are no error.
 
     Raises:
-        LockedError: someone reads one of them for too long.
-        VectorError: one is in use under the public names.
+        LockedError: another session has locked one of them for too long.
+        VectorError: the public names use one of them.
     """
     names = [contract.table_name(table.name, release_id) for table in PUBLIC_TABLES]
-    with conn.transaction(), _locks(conn, ", ".join(names)):
+    with conn.transaction(), _lock_timeout(conn, ", ".join(names)):
         for name in names:
             relation = sql.Identifier(contract.LEDGER_SCHEMA, name)
             conn.execute(sql.SQL("drop table if exists {}").format(relation))
 
 
 @contextmanager
-def _locks(conn: Connection, what: str) -> Iterator[None]:
-    """Bounds the waiting of the current transaction, and says in whose way it came."""
+def _lock_timeout(conn: Connection, what: str) -> Iterator[None]:
+    """Sets the lock timeout of the current transaction and translates its errors."""
     conn.execute("select set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
         raise LockedError(
-            f"recsys.{what} is in use", found=f"waited {_LOCK_TIMEOUT}", hint="try again"
+            f"recsys.{what} is locked by another session",
+            found=f"waited {_LOCK_TIMEOUT}",
+            hint="try again",
         ) from error
     except psycopg.errors.DependentObjectsStillExist as error:
         raise VectorError(
-            f"recsys.{what} is in use under the public names",
+            f"recsys.{what} is used by the public names",
             found=error.diag.message_detail,
-            hint="a release never changes; promote another one before this is dropped",
+            hint="a release never changes; promote another one before dropping this one",
         ) from error
 
 
@@ -187,7 +189,7 @@ def _pgvector(conn: Connection) -> tuple[int, ...]:
 
 
 def _facts(conn: Connection, name: str) -> dict[str, Any]:
-    """What the comment of a table says of its content; empty if there is none."""
+    """Reads the facts in the comment of a table; empty if there are none."""
     row = conn.execute(
         "select obj_description(to_regclass(%s), 'pg_class')", (f"{contract.LEDGER_SCHEMA}.{name}",)
     ).fetchone()
@@ -205,7 +207,7 @@ def _create(conn: Connection, relation: sql.Identifier, table: PublicTable) -> N
             sql.Identifier(COLUMN_TYPE), sql.Literal(table.dimension)
         ),
         *(
-            # VectorRows lets only the one SQL type through that it can write.
+            # `VectorRows.check` accepts no other SQL type.
             sql.SQL("{} integer[] not null").format(sql.Identifier(column))
             for column, _ in table.extra_columns
         ),

@@ -1,4 +1,4 @@
-"""`recsys bench`: a small run of everything, with real servers and the plain way beside it."""
+"""`recsys bench`: a small benchmark of all stages with real servers and the reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STAGE_KEYS = {
     *("reference_wall_s", "ratio", "floor_s", "times_floor"),
 }
 MEASURED = {"index_s", "recall_at_10", "p50_ms", "p99_ms"}
-"""Facts that depend on the machine and its load; a parallel build's graph differs each time."""
+"""Facts that depend on the machine and its load; a parallel index build varies."""
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +45,21 @@ def test_every_stage_is_measured_in_order(document: dict) -> None:
         assert stage["peak_rss_mb"] >= stage["import_rss_mb"] > 0
 
 
-def test_the_keys_are_those_that_others_read(document: dict) -> None:
+def test_the_document_has_the_documented_keys(document: dict) -> None:
     assert document.keys() >= KEYS
     for stage in document["stages"]:
         assert stage.keys() >= STAGE_KEYS
 
 
 def results(document: dict) -> dict[str, dict[str, Any]]:
-    """What the stages made, without what it cost."""
+    """Returns the results of the stages without their measurements."""
     return {
         stage["stage"]: {k: v for k, v in stage["facts"].items() if k not in MEASURED}
         for stage in document["stages"]
     }
 
 
-def test_a_run_in_a_process_prints_nothing_but_json_and_makes_the_same_again(
+def test_a_run_as_a_process_prints_only_json_and_gives_the_same_results(
     document: dict,
 ) -> None:
     program = "from recsys.cli.app import app; app()"
@@ -69,19 +69,19 @@ def test_a_run_in_a_process_prints_nothing_but_json_and_makes_the_same_again(
     )
     again = json.loads(done.stdout)
     assert "generating 5,000 ratings" in done.stderr, "progress belongs to the other stream"
-    # The content of the features and of the table of vectors is in there as digests.
+    # Facts include digests of the features and of the table of vectors.
     assert results(again) == results(document)
     assert results(again)["preprocess"]["sha256"].keys() >= {"interactions.parquet"}
     assert len(results(again)["load"]["digest"]) == 64
 
 
-def test_totals_are_those_of_the_stages(document: dict) -> None:
+def test_totals_add_up_over_stages(document: dict) -> None:
     walls = [stage["wall_s"] for stage in document["stages"]]
     assert document["total_wall_s"] == pytest.approx(sum(walls), abs=0.01)
     assert document["peak_rss_mb"] == max(stage["peak_rss_mb"] for stage in document["stages"])
 
 
-def test_the_plain_way_ran_in_the_same_run_where_there_is_one(document: dict) -> None:
+def test_stages_with_a_reference_measured_it(document: dict) -> None:
     by_name = {stage["stage"]: stage for stage in document["stages"]}
     for name in ("fetch", "preprocess", "load"):
         stage = by_name[name]
@@ -94,21 +94,21 @@ def test_the_plain_way_ran_in_the_same_run_where_there_is_one(document: dict) ->
         assert by_name[name]["reference_note"]
 
 
-def test_the_floor_comes_from_this_machines_measured_limits(document: dict) -> None:
+def test_the_lower_bound_is_computed_from_measured_limits(document: dict) -> None:
     assert all(value > 0 for value in document["machine"]["limits"].values())
     for stage in document["stages"][:-1]:
         assert stage["floor_s"] > 0
         assert stage["times_floor"] > 0
 
 
-def test_a_given_zip_is_measured_without_the_plain_way(ml_latest_small: Path) -> None:
+def test_a_zip_is_measured_without_the_reference(ml_latest_small: Path) -> None:
     done = run.run_benchmark(ratings=1, source=ml_latest_small, with_reference=False)
     assert done.ratings == 100_836
     assert done.sample_s is None
     assert all(stage.reference_wall_s is None for stage in done.stages)
 
 
-def test_a_dense_matrix_that_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dense_matrix_that_does_not_fit_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_MOST_REFERENCE_CELLS", 10)
     done = run.run_benchmark(ratings=2000)
     preprocess = done.stages[1]
@@ -116,13 +116,13 @@ def test_a_dense_matrix_that_does_not_fit_is_not_tried(monkeypatch: pytest.Monke
     assert "cells" in (preprocess.reference_note or "")
 
 
-def test_a_stage_that_fails_says_its_last_words() -> None:
+def test_a_failed_stage_raises_its_last_line_of_output() -> None:
     with pytest.raises(BenchmarkError) as caught:
         run_stage("fetch", {"source": "x"}, module="recsys.benchmark.stages.fetch")
     assert "missing" in str(caught.value)
 
 
-def test_memory_and_time_of_a_stage_are_its_own(
+def test_memory_and_time_are_measured_for_each_stage_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hungry.py").write_text(

@@ -1,4 +1,4 @@
-"""Drift of a run's dataset from the champion's, in the store and in the ledger's words."""
+"""Drift of a run's dataset from the champion's, in the store and in the answers of `why`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def champion(services: Services, releases: Releases, tmp_path: Path) -> str:
     return md5
 
 
-def test_users_and_movies_that_came_and_went_are_counted(
+def test_new_and_vanished_users_and_movies_are_counted(
     services: Services, releases: Releases, champion: str, tmp_path: Path
 ) -> None:
     md5 = releases.build(2).dataset_md5
@@ -74,7 +74,7 @@ def test_users_and_movies_that_came_and_went_are_counted(
     assert features.read_drift(md5, champion, services.store) == found
 
 
-def test_drift_is_measured_once_and_again_when_its_features_changed(
+def test_drift_is_measured_once_and_again_after_a_change_of_features(
     services: Services, releases: Releases, champion: str, tmp_path: Path
 ) -> None:
     md5 = releases.build(2).dataset_md5
@@ -94,7 +94,7 @@ def test_drift_is_measured_once_and_again_when_its_features_changed(
     assert features.measure_drift(md5, champion, services.store) == again
 
 
-def test_a_hard_limit_fails_the_run_for_good_and_can_be_overridden(
+def test_a_hard_breach_fails_the_run_permanently_unless_accepted(
     services: Services, releases: Releases, champion: str, tmp_path: Path
 ) -> None:
     md5 = releases.build(2).dataset_md5
@@ -148,7 +148,7 @@ def test_why_shows_quarantine_and_the_drift_from_the_champion_of_that_time(
     assert monitoring.why(services, one)["data"] is None
 
 
-def test_why_answers_while_s3_does_not(
+def test_why_answers_while_s3_is_down(
     services: Services, champion: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(self: ObjectStore, key: str) -> None:

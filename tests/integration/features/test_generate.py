@@ -25,15 +25,15 @@ HEADER = b"userId,movieId,rating,timestamp\n"
 ROWS = b"".join(
     f"{user},{movie},4.0,{user + movie}\n".encode() for user in range(1, 51) for movie in (1, 2)
 )
-ALL_BORNE = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
-TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_BORNE)
-OVERALL = FeatureSettings(max_rule_shares=ALL_BORNE)
+ALL_TOLERATED = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
+TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_TOLERATED)
+OVERALL = FeatureSettings(max_rule_shares=ALL_TOLERATED)
 
 
 def put(store: ObjectStore, ratings: bytes, movies: bytes = MOVIES) -> str:
     """Stores a dataset as `fetch_dataset` does; returns its md5."""
     out = io.BytesIO()
-    # ZipInfo without a date: the same content has the same md5.
+    # ZipInfo without a date, so that the same content has the same md5.
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo("ml/ratings.csv"), ratings)
         archive.writestr(zipfile.ZipInfo("ml/movies.csv"), movies)
@@ -51,7 +51,7 @@ def table(store: ObjectStore, md5: str, name: str) -> pl.DataFrame:
     return pl.read_parquet(store.get_bytes(contract.features_key(md5, name)))
 
 
-def test_the_real_dataset_becomes_features_without_a_broken_row(
+def test_the_real_dataset_has_no_invalid_row(
     ml_latest_small: Path, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = read_source_md5(str(ml_latest_small))
@@ -96,7 +96,7 @@ def test_the_real_dataset_becomes_features_without_a_broken_row(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_each_parquet_file_is_what_the_statistics_say(
+def test_each_parquet_file_matches_the_statistics(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + ROWS)
@@ -128,7 +128,7 @@ def test_features_are_made_once_and_again_for_other_settings(
     assert read_stats(md5, object_store) == other
 
 
-def test_features_without_statistics_do_not_exist_and_are_made_again(
+def test_features_without_statistics_are_made_again(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + ROWS)
@@ -140,7 +140,7 @@ def test_features_without_statistics_do_not_exist_and_are_made_again(
         assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == stats
 
 
-def test_broken_rows_go_to_quarantine_and_every_row_is_accounted_for(
+def test_invalid_rows_go_to_quarantine_and_every_row_is_counted(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     broken = [
@@ -179,11 +179,11 @@ def test_broken_rows_go_to_quarantine_and_every_row_is_accounted_for(
         counted = stats.files[file]
         assert counted.rows == kept + sum(counted.quarantine.values())
     assert stats.files[RATINGS_CSV].quarantine[Rule.DUPLICATE] == 3
-    assert stats.files[RATINGS_CSV].broken == len(broken)
+    assert stats.files[RATINGS_CSV].invalid == len(broken)
     assert stats.files[MOVIES_CSV].quarantine == {Rule.WRONG_TYPE: 1}
 
 
-def test_too_many_broken_rows_fail_with_the_rules_and_the_first_of_them(
+def test_too_many_invalid_rows_fail_with_the_rules_and_the_first_rows(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + b"1,1,9,5\n" * 4 + b"1,x,4.0,5\n" * 2 + ROWS)
@@ -195,7 +195,7 @@ def test_too_many_broken_rows_fail_with_the_rules_and_the_first_of_them(
     assert object_store.keys("features/") == []
 
 
-def test_a_file_of_broken_rows_is_given_up_before_its_end(
+def test_a_file_of_invalid_rows_fails_before_its_end(
     object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("recsys.features.csv_reader.BLOCK_BYTES", 1 << 16)
@@ -208,7 +208,7 @@ def test_a_file_of_broken_rows_is_given_up_before_its_end(
     assert int(match[1]) < rows
 
 
-def test_a_share_of_broken_rows_at_the_limit_is_borne(
+def test_a_share_of_invalid_rows_at_the_limit_is_tolerated(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + b"1,1,9,5\n" * 5 + ROWS[: ROWS.rfind(b"46,1,4.0")])
@@ -218,11 +218,11 @@ def test_a_share_of_broken_rows_at_the_limit_is_borne(
     assert generate_data_frames(md5, object_store, OVERALL, tmp_path).interactions == 100
 
 
-def test_each_rule_has_a_budget_of_its_own(object_store: ObjectStore, tmp_path: Path) -> None:
+def test_each_rule_has_its_own_limit(object_store: ObjectStore, tmp_path: Path) -> None:
     md5 = put(object_store, HEADER + b"1,1,9,5\n" * 3 + b"1,x,4.0,5\n" + ROWS)
     with pytest.raises(DatasetError, match="too many rows") as caught:
         generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
-    assert caught.value.expected == "at most 5.0%; at most 2.0% under rating_range"
+    assert caught.value.expected == "at most 5.0%; at most 2.0% for rating_range"
     lenient = FeatureSettings(max_rule_shares=RuleShares(rating_range=0.03))
     stats = generate_data_frames(md5, object_store, lenient, tmp_path)
     assert stats.files[RATINGS_CSV].shares[Rule.RATING_RANGE] == pytest.approx(3 / 104)
@@ -234,7 +234,7 @@ def test_too_many_duplicates_are_their_own_error(object_store: ObjectStore, tmp_
         generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
 
 
-def test_duplicates_are_resolved_and_not_counted_as_broken(
+def test_duplicates_are_resolved_and_not_counted_as_invalid(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + ROWS + ROWS)
@@ -245,36 +245,36 @@ def test_duplicates_are_resolved_and_not_counted_as_broken(
 
 
 @pytest.mark.parametrize(
-    ("ratings", "movies", "says"),
+    ("ratings", "movies", "message"),
     [
         (b"", MOVIES, "columns"),
-        (HEADER, MOVIES, r"ratings\.csv holds no valid row"),
+        (HEADER, MOVIES, r"ratings\.csv has no valid row"),
         (HEADER + ROWS, b"", "columns"),
-        (HEADER + ROWS, b"movieId,title,genres\n", r"movies\.csv holds no valid row"),
+        (HEADER + ROWS, b"movieId,title,genres\n", r"movies\.csv has no valid row"),
         (b"userId,movieId,rating\n1,1,4.0\n", MOVIES, "columns"),
         (HEADER + ROWS, b"movieId,genres\n1,Comedy\n", "columns"),
         (HEADER + b"1,1,9,5\n", MOVIES, "too many rows"),
         (HEADER + ROWS, b"movieId,title,genres\n9,Heat (1995),Crime\n", "too many rows"),
     ],
 )
-def test_a_dataset_that_cannot_be_used_fails_for_good(
-    object_store: ObjectStore, tmp_path: Path, ratings: bytes, movies: bytes, says: str
+def test_an_unusable_dataset_fails_permanently(
+    object_store: ObjectStore, tmp_path: Path, ratings: bytes, movies: bytes, message: str
 ) -> None:
     md5 = put(object_store, ratings, movies)
-    with pytest.raises(DatasetError, match=says):
+    with pytest.raises(DatasetError, match=message):
         generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
     assert object_store.keys("features/") == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_valid_is_an_error_even_where_every_broken_row_is_borne(
+def test_no_valid_row_is_an_error_even_if_all_invalid_rows_are_tolerated(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + b"1,1,9,5\n")
-    all_borne = FeatureSettings(max_quarantine_share=1, max_rule_shares=ALL_BORNE)
+    all_tolerated = FeatureSettings(max_quarantine_share=1, max_rule_shares=ALL_TOLERATED)
     with pytest.raises(DatasetError, match="no valid row") as caught:
-        generate_data_frames(md5, object_store, all_borne, tmp_path)
-    assert caught.value.found == "only broken rows: rating_range 1"
+        generate_data_frames(md5, object_store, all_tolerated, tmp_path)
+    assert caught.value.found == "only invalid rows: rating_range 1"
 
 
 def test_line_breaks_byte_order_marks_and_the_order_of_rows_change_nothing_but_the_hash(
@@ -308,13 +308,13 @@ def test_a_dataset_that_is_not_in_the_store_or_was_changed_there_is_an_error(
     stored = object_store.head(key)
     assert stored is not None
     object_store.put_bytes(key, b"changed", stored.metadata)
-    with pytest.raises(ArtifactError, match="not the file that was stored"):
+    with pytest.raises(ArtifactError, match="has changed since it was stored"):
         generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
 
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A disk of its own for temporary files; `resize` says how large."""
+    """A separate file system for temporary files; `resize` sets its size."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
@@ -334,7 +334,7 @@ def resize(disk: Path, kilobytes: int) -> None:
     [400, 1000, 1600, 2400],
     ids=["by the zip", "by the movies", "by rows that wait", "by the table"],
 )
-def test_a_disk_that_fills_up_in_the_middle_is_told_as_such_and_leaves_nothing(
+def test_a_full_disk_raises_its_own_error_and_leaves_no_file(
     object_store: ObjectStore, tmp_path: Path, disk: Path, kilobytes: int
 ) -> None:
     sample = write_sample(tmp_path / "ml.zip", ratings=100_000)

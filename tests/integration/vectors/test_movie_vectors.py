@@ -21,7 +21,7 @@ from tests.actors import an_actor
 MD5 = "0123456789abcdef" * 2
 
 
-def test_vectors_are_made_of_the_features_in_the_store(
+def test_vectors_are_made_from_the_stored_features(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def test_the_quality_of_the_vectors_is_part_of_the_facts_of_the_release(
         },
         orient="row",
     )
-    # Every second user rated in training what the others hide.
+    # Every second user rated in training what the others have in the holdout.
     interactions = interactions.with_columns(
         split=pl.when(pl.col("userId") % 2 == 0).then(pl.lit("train")).otherwise(pl.col("split"))
     )

@@ -1,4 +1,4 @@
-"""Vectors that another engine stored are taken up, if they are of exactly these features."""
+"""Vectors stored by another engine are reused if they were made from exactly these features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = FeatureSettings()
 
 @pytest.fixture
 def stats(object_store: ObjectStore, tmp_path: Path) -> Stats:
-    """Features of a small sample in the store."""
+    """Stores the features of a small sample; returns their statistics."""
     path = tmp_path / "sample.zip"
     write_sample(path, ratings=2000)
     content = path.read_bytes()
@@ -38,13 +38,13 @@ def stats(object_store: ObjectStore, tmp_path: Path) -> Stats:
 
 
 def _vectors(rows: int) -> MovieVectors:
-    """Recognizable ones."""
+    """Vectors that no computation would give."""
     vectors = np.zeros((rows, SETTINGS.vector_dim), np.float32)
     vectors[np.arange(rows), np.arange(rows) % SETTINGS.vector_dim] = 1
     return MovieVectors(np.arange(1, rows + 1, dtype=np.int32), vectors)
 
 
-def test_stored_vectors_are_taken_up_with_the_tables_beside_them(
+def test_stored_vectors_are_reused_and_the_tables_downloaded(
     object_store: ObjectStore, stats: Stats, tmp_path: Path
 ) -> None:
     put_movie_vectors(object_store, stats, _vectors(300), tmp_path)
@@ -57,7 +57,7 @@ def test_stored_vectors_are_taken_up_with_the_tables_beside_them(
     assert (work / contract.MOVIES_FILE).exists()
 
 
-def test_vectors_of_other_features_are_not_taken_up(
+def test_vectors_of_other_features_are_not_reused(
     object_store: ObjectStore, stats: Stats, tmp_path: Path
 ) -> None:
     put_movie_vectors(object_store, stats, _vectors(300), tmp_path)
@@ -69,7 +69,7 @@ def test_vectors_of_other_features_are_not_taken_up(
     assert len(made.ids) == again.rated_movies
 
 
-def test_vectors_that_were_changed_are_refused(
+def test_changed_vectors_are_refused(
     object_store: ObjectStore, stats: Stats, tmp_path: Path
 ) -> None:
     put_movie_vectors(object_store, stats, _vectors(300), tmp_path)
@@ -77,5 +77,5 @@ def test_vectors_that_were_changed_are_refused(
     stored = object_store.head(key)
     assert stored is not None
     object_store.put_bytes(key, b"something else", stored.metadata)
-    with pytest.raises(ArtifactError, match="not the file that was stored"):
+    with pytest.raises(ArtifactError, match="has changed since it was stored"):
         obtain_movie_vectors(stats.md5, object_store, SETTINGS, tmp_path)

@@ -53,7 +53,7 @@ def conn(postgres_dsn: str) -> Iterator[Connection]:
 
 
 def unit_vectors(n: int, dim: int = MOVIE_VECTOR_DIM, seed: int = 0) -> Any:
-    """Vectors in 40 loose clusters, as movies are."""
+    """Random unit vectors in 40 loose clusters."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(40, dim))
     made = centres[rng.integers(0, 40, n)] + rng.normal(size=(n, dim))
@@ -83,7 +83,9 @@ def scalar(conn: Connection, query: str, *parameters: Any) -> Any:
 
 
 class TestEnabling:
-    def test_the_extension_goes_to_public_whatever_the_search_path(self, postgres_dsn: str) -> None:
+    def test_the_extension_is_created_in_public_for_any_search_path(
+        self, postgres_dsn: str
+    ) -> None:
         with psycopg.connect(postgres_dsn, autocommit=True) as conn:
             conn.execute("create schema recsys_live")
             conn.execute("set search_path = recsys_live, public")
@@ -97,7 +99,7 @@ class TestEnabling:
             assert schema == "public"
             assert scalar(conn, "select to_regnamespace('recsys') is not null")
 
-    def test_many_may_enable_it_at_once(self, postgres_dsn: str) -> None:
+    def test_concurrent_sessions_may_enable_it(self, postgres_dsn: str) -> None:
         failures: list[Exception] = []
 
         def enable() -> None:
@@ -117,20 +119,22 @@ class TestEnabling:
     def test_an_older_pgvector_is_refused(
         self, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(tables, "LEAST_PGVECTOR", (99, 0, 0))
+        monkeypatch.setattr(tables, "MIN_PGVECTOR", (99, 0, 0))
         with (
             psycopg.connect(postgres_dsn, autocommit=True) as conn,
             pytest.raises(ConfigurationError, match="too old"),
         ):
             enable_vector_extension(conn)
 
-    def test_an_account_that_may_not_enable_it_is_told_so(self, postgres_dsn: str) -> None:
+    def test_a_role_without_the_privilege_gets_an_error_that_names_the_command(
+        self, postgres_dsn: str
+    ) -> None:
         with psycopg.connect(postgres_dsn, autocommit=True) as conn:
             name = f"weak_{scalar(conn, 'select current_database()')}"
             conn.execute(f"create role {name}")
             try:
                 conn.execute(f"set role {name}")
-                with pytest.raises(ConfigurationError, match="may not enable"):
+                with pytest.raises(ConfigurationError, match="may not create the extension"):
                     enable_vector_extension(conn)
             finally:
                 conn.execute("reset role")
@@ -138,7 +142,7 @@ class TestEnabling:
 
 
 class TestLoading:
-    def test_rows_arrive_as_they_were_given(self, conn: Connection) -> None:
+    def test_rows_are_stored_as_given(self, conn: Connection) -> None:
         ids = np.array([7, -3, 2**31 - 1, 0])
         vectors = unit_vectors(4)
         loaded = load_vectors(conn, MOVIE_VECTORS, RELEASE, ids, vectors)
@@ -153,7 +157,9 @@ class TestLoading:
             )
 
     @pytest.mark.parametrize("as_series", [False, True])
-    def test_lists_of_seen_movies_arrive_in_order(self, conn: Connection, as_series: bool) -> None:
+    def test_lists_of_seen_movies_are_stored_in_order(
+        self, conn: Connection, as_series: bool
+    ) -> None:
         rng = np.random.default_rng(4)
         seen = [rng.permutation(n).tolist() for n in (0, 3, 1, 2000, 0)]
         extra: Any = pl.Series(seen, dtype=pl.List(pl.Int32)) if as_series else seen
@@ -163,7 +169,7 @@ class TestLoading:
         stored = dict(conn.execute(f"select userid, seen from {USERS}").fetchall())
         assert stored == dict(enumerate(seen))
 
-    def test_more_rows_than_one_chunk_arrive_whole(self, conn: Connection) -> None:
+    def test_rows_of_several_chunks_are_all_stored(self, conn: Connection) -> None:
         n = 20_000
         load_vectors(
             conn,
@@ -175,7 +181,7 @@ class TestLoading:
         )
         assert scalar(conn, f"select count(*) from {USERS} where seen = array[userid]") == n
 
-    def test_the_same_content_is_left_as_it_is(self, conn: Connection) -> None:
+    def test_a_table_with_the_same_content_is_left_unchanged(self, conn: Connection) -> None:
         first = load(conn)
         oid = scalar(conn, "select %s::regclass::oid", TABLE)
         second = load(conn)
@@ -184,7 +190,7 @@ class TestLoading:
         assert first.digest == second.digest
         assert scalar(conn, "select %s::regclass::oid", TABLE) == oid
 
-    def test_other_content_replaces_it(self, conn: Connection) -> None:
+    def test_a_table_with_other_content_is_replaced(self, conn: Connection) -> None:
         first = load(conn, 300)
         second = load(conn, 200, seed=1)
 
@@ -192,7 +198,7 @@ class TestLoading:
         assert second.digest != first.digest
         check_vectors(conn, MOVIE_VECTORS, RELEASE, expected_rows=200)
 
-    def test_the_digest_tells_other_ids_vectors_and_lists(self, conn: Connection) -> None:
+    def test_the_digest_depends_on_ids_vectors_and_lists(self, conn: Connection) -> None:
         def digest(first_id: int, seed: int, seen: list[list[int]]) -> str:
             return load_vectors(
                 conn,
@@ -212,7 +218,7 @@ class TestLoading:
         ]
         assert len(set(digests)) == 5
 
-    def test_a_load_that_fails_leaves_the_old_table(
+    def test_a_failed_load_leaves_the_old_table(
         self, conn: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         load(conn, 300)
@@ -225,7 +231,7 @@ class TestLoading:
             load(conn, 200, seed=1)
         check_vectors(conn, MOVIE_VECTORS, RELEASE, expected_rows=300)
 
-    def test_a_foreign_table_under_the_name_is_replaced(self, conn: Connection) -> None:
+    def test_an_unrelated_table_of_the_same_name_is_replaced(self, conn: Connection) -> None:
         conn.execute(f"create table {TABLE} (x integer)")
         conn.execute(f"comment on table {TABLE} is 'no JSON'")
         assert load(conn).loaded
@@ -245,14 +251,14 @@ class TestLoading:
             thread.join()
         assert sorted(outcomes) == [False, False, True]
 
-    def test_a_table_behind_a_public_name_is_not_replaced(self, conn: Connection) -> None:
+    def test_a_table_used_by_a_public_name_is_not_replaced(self, conn: Connection) -> None:
         load(conn)
         conn.execute(f"create view public.movie_vectors as select * from {TABLE}")
-        with pytest.raises(VectorError, match="in use under the public names"):
+        with pytest.raises(VectorError, match="used by the public names"):
             load(conn, seed=1)
         assert not load(conn).loaded
 
-    def test_a_table_that_is_held_for_too_long_is_a_transient_error(
+    def test_a_table_locked_for_too_long_is_a_transient_error(
         self, conn: Connection, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         load(conn)
@@ -265,7 +271,7 @@ class TestLoading:
                 drop_vectors(conn, RELEASE)
         assert load(conn, seed=1).loaded
 
-    def test_an_index_that_outgrows_its_memory_is_an_error(
+    def test_an_index_that_does_not_fit_into_memory_is_an_error(
         self, conn: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(index, "index_memory_mb", lambda *_: 1)
@@ -273,11 +279,11 @@ class TestLoading:
             load(conn, 3000)
         assert scalar(conn, "select to_regclass(%s)", TABLE) is None
 
-    def test_the_index_is_built_without_workers_where_shared_memory_is_scarce(
+    def test_the_index_is_built_without_workers_if_shared_memory_is_short(
         self, conn: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(index, "_PARALLEL_FROM_ROWS", 1)
-        # No machine can reserve two terabytes for the workers, and one process never needs them.
+        # Workers would reserve two terabytes of shared memory, which fails; one process needs none.
         monkeypatch.setattr(index, "index_memory_mb", lambda *_: 2_000_000)
         load(conn, 1000)
         check_vectors(conn, MOVIE_VECTORS, RELEASE, expected_rows=1000)
@@ -301,11 +307,17 @@ class TestLoading:
             ({"table": USER_TOWERS, "extra": {"seen": [[1], [2]]}}, "wrong number of lists"),
             ({"table": USER_TOWERS, "extra": {"seen": [[1], None, [3]]}}, "wrong number of lists"),
             ({"table": USER_TOWERS, "extra": {"seen": [[1], [None], [3]]}}, "nulls inside"),
-            ({"table": USER_TOWERS, "extra": {"seen": [["x"], [], []]}}, "no lists of integers"),
-            ({"table": USER_TOWERS, "extra": {"seen": [[2**40], [], []]}}, "no lists of integers"),
+            (
+                {"table": USER_TOWERS, "extra": {"seen": [["x"], [], []]}},
+                "not a column of lists of integers",
+            ),
+            (
+                {"table": USER_TOWERS, "extra": {"seen": [[2**40], [], []]}},
+                "not a column of lists of integers",
+            ),
         ],
     )
-    def test_rows_that_are_wrong_are_refused_before_anything_is_written(
+    def test_wrong_rows_are_refused_before_anything_is_written(
         self, conn: Connection, change: dict[str, Any], message: str
     ) -> None:
         table = change.get("table", MOVIE_VECTORS)
@@ -319,7 +331,7 @@ class TestLoading:
         assert scalar(conn, "select count(*) from pg_tables where schemaname = 'recsys'") == 0
 
     @pytest.mark.parametrize("release_id", ["x", "0123abcd-4567cdef; drop table x", ""])
-    def test_a_release_id_of_another_form_never_reaches_sql(
+    def test_an_invalid_release_id_never_reaches_sql(
         self, conn: Connection, release_id: str
     ) -> None:
         with pytest.raises(ValueError, match="not a release id"):
@@ -327,7 +339,7 @@ class TestLoading:
 
 
 class TestChecking:
-    def test_a_good_table_is_reported(self, conn: Connection) -> None:
+    def test_a_correct_table_is_measured(self, conn: Connection) -> None:
         load(conn, 2000)
         report = check_vectors(conn, MOVIE_VECTORS, RELEASE, expected_rows=2000)
 
@@ -336,23 +348,23 @@ class TestChecking:
         assert report.recall_at_10 is not None
         assert report.recall_at_10 >= 0.95
 
-    def test_a_table_without_an_index_by_contract_is_checked_without_one(
+    def test_a_table_without_an_index_in_the_contract_is_checked_without_one(
         self, conn: Connection
     ) -> None:
         load_towers(conn, 100, [[1], [2]])
         report = check_vectors(conn, USER_TOWERS, RELEASE, expected_rows=2)
         assert report.recall_at_10 is None
 
-    def test_movie_towers_are_asked_with_user_towers(
+    def test_movie_towers_are_queried_with_user_towers(
         self, conn: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         load_towers(conn, 500, [[]] * 30)
-        assert check._asking_table(conn, MOVIE_TOWERS, RELEASE) == USER_TOWERS
-        assert check._asking_table(conn, MOVIE_VECTORS, RELEASE) == MOVIE_VECTORS
+        assert check.query_table(conn, MOVIE_TOWERS, RELEASE) == USER_TOWERS
+        assert check.query_table(conn, MOVIE_VECTORS, RELEASE) == MOVIE_VECTORS
         report = check_vectors(conn, MOVIE_TOWERS, RELEASE, expected_rows=500)
         assert report.recall_at_10 is not None
 
-    def test_many_equal_vectors_do_not_count_as_missed(self, conn: Connection) -> None:
+    def test_equal_vectors_are_interchangeable_in_recall(self, conn: Connection) -> None:
         vectors = unit_vectors(300)
         vectors[:40] = vectors[0]
         load_vectors(conn, MOVIE_VECTORS, RELEASE, np.arange(300), vectors)
@@ -395,7 +407,7 @@ class TestChecking:
         with pytest.raises(VectorError, match=message):
             check_vectors(conn, MOVIE_VECTORS, RELEASE, expected_rows=300)
 
-    def test_an_index_that_finds_too_little_is_refused(
+    def test_an_index_with_a_low_recall_is_refused(
         self, conn: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         rng = np.random.default_rng(0)
@@ -407,14 +419,12 @@ class TestChecking:
             " (vector halfvec_cosine_ops) with (m = 2, ef_construction = 4)"
         )
         monkeypatch.setattr(check, "SEARCH_WIDTH", 10)
-        with pytest.raises(VectorError, match="misses too many neighbors"):
+        with pytest.raises(VectorError, match="has a low recall"):
             check_vectors(conn, MOVIE_VECTORS, RELEASE, expected_rows=3000)
 
 
 class TestSearching:
-    def test_similar_gives_the_exact_nearest_without_the_movie_itself(
-        self, conn: Connection
-    ) -> None:
+    def test_nearest_to_movie_is_exact_and_leaves_out_the_movie(self, conn: Connection) -> None:
         vectors = unit_vectors(500)
         load_vectors(conn, MOVIE_VECTORS, RELEASE, np.arange(1, 501), vectors)
         found = nearest_to_movie(conn, TABLE, 17, 10)
@@ -425,18 +435,18 @@ class TestSearching:
         assert [movie for movie, _ in found] == (expected + 1).tolist()
         assert [score for _, score in found] == pytest.approx(cosines[expected], abs=2e-3)
 
-    def test_similar_gives_all_others_where_more_are_asked_for(self, conn: Connection) -> None:
+    def test_nearest_to_movie_returns_all_others_if_k_is_larger(self, conn: Connection) -> None:
         load(conn, 400)
         found = nearest_to_movie(conn, TABLE, 1, 1000)
         assert sorted(movie for movie, _ in found) == list(range(2, 401))
         assert nearest_to_movie(conn, TABLE, 1, 0) == []
 
-    def test_a_table_of_one_movie_has_no_similar_ones(self, conn: Connection) -> None:
+    def test_a_table_of_one_movie_has_no_neighbors(self, conn: Connection) -> None:
         load(conn, 1)
         assert nearest_to_movie(conn, TABLE, 1, 5) == []
 
     @pytest.mark.parametrize("share_seen", [0.0, 0.5, 0.99, 1.0])
-    def test_recommendations_are_the_exact_best_that_the_user_has_not_rated(
+    def test_nearest_to_user_is_exact_and_leaves_out_rated_movies(
         self, conn: Connection, share_seen: float
     ) -> None:
         n = 3000
@@ -444,7 +454,7 @@ class TestSearching:
         users = unit_vectors(1, TOWER_DIM)
         movies = unit_vectors(n, TOWER_DIM, 1)
         best_first = np.argsort(-(movies @ users[0])) + 1
-        # What scores highest has been rated: the hardest case for a walk through the graph.
+        # The user rated the best-scoring movies: the hardest case for a filtered index scan.
         seen = best_first[: int(n * share_seen)]
         load_vectors(
             conn, USER_TOWERS, RELEASE, np.array([1]), users, {"seen": [rng.permutation(seen)]}
@@ -460,7 +470,7 @@ class TestSearching:
         assert not {movie for movie, _ in found} & set(seen.tolist())
         assert len({movie for movie, _ in found} & set(left.tolist())) >= 0.9 * len(left)
 
-    def test_a_walk_that_ends_early_is_made_up_for_by_a_scan(
+    def test_a_short_index_scan_is_followed_by_an_exact_scan(
         self, conn: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         load_towers(conn, 3000, [list(range(1, 2991))])
@@ -472,7 +482,7 @@ class TestSearching:
         found = nearest_to_user(conn, USERS, MOVIES, 1, 10)
         assert sorted(movie for movie, _ in found) == list(range(2991, 3001))
 
-    def test_unknown_ids_are_named(self, conn: Connection) -> None:
+    def test_unknown_ids_are_in_the_error(self, conn: Connection) -> None:
         load(conn)
         load_towers(conn, 20, [[1]])
         with pytest.raises(UnknownIdError, match="movieId 999"):
@@ -481,13 +491,13 @@ class TestSearching:
             nearest_to_user(conn, USERS, MOVIES, 999, 5)
 
     @pytest.mark.parametrize("relation", ["a;b", 'a"b', "A", "a.b.c", "", "a.", "x" * 64])
-    def test_names_of_another_form_never_reach_sql(self, conn: Connection, relation: str) -> None:
+    def test_invalid_names_never_reach_sql(self, conn: Connection, relation: str) -> None:
         with pytest.raises(ValueError, match="not the name"):
             nearest_to_movie(conn, relation, 1, 5)
         with pytest.raises(ValueError, match="not the name"):
             nearest_to_user(conn, relation, relation, 1, 5)
 
-    def test_settings_of_a_search_end_with_it(self, conn: Connection) -> None:
+    def test_settings_of_a_search_end_with_its_transaction(self, conn: Connection) -> None:
         load(conn)
         before = scalar(conn, "show enable_indexscan"), scalar(conn, "show hnsw.ef_search")
         nearest_to_movie(conn, TABLE, 1, 1000)
@@ -497,7 +507,7 @@ class TestSearching:
         )
 
     @pytest.mark.parametrize("kind", ["text", "text parameter", "ndarray", "Vector", "HalfVector"])
-    def test_the_site_may_ask_through_a_view_with_every_kind_of_parameter(
+    def test_a_view_uses_the_index_for_every_parameter_type(
         self, conn: Connection, kind: str
     ) -> None:
         vectors = unit_vectors(2000)
@@ -524,7 +534,7 @@ class TestSearching:
 
 
 class TestDropping:
-    def test_all_tables_of_the_release_go_and_no_other(self, conn: Connection) -> None:
+    def test_all_tables_of_the_release_are_dropped_and_no_other(self, conn: Connection) -> None:
         load(conn)
         load_towers(conn, 20, [[1]])
         other = "ffffffff-00000000"
@@ -536,19 +546,17 @@ class TestDropping:
         left = conn.execute("select tablename from pg_tables where schemaname = 'recsys'")
         assert [row[0] for row in left] == [contract.table_name("movie_vectors", other)]
 
-    def test_a_table_behind_a_public_name_keeps_all_tables_of_the_release(
-        self, conn: Connection
-    ) -> None:
+    def test_no_table_of_a_release_with_public_names_is_dropped(self, conn: Connection) -> None:
         load(conn)
         load_towers(conn, 20, [[1]])
         conn.execute(f"create view public.movie_towers as select * from {MOVIES}")
-        with pytest.raises(VectorError, match="in use"):
+        with pytest.raises(VectorError, match="used by the public names"):
             drop_vectors(conn, RELEASE)
         assert scalar(conn, "select count(*) from pg_tables where schemaname = 'recsys'") == 3
 
 
 class TestReading:
-    def test_a_parquet_of_towers_is_read_as_it_was_written(self, tmp_path: Path) -> None:
+    def test_a_parquet_file_of_towers_is_read_as_written(self, tmp_path: Path) -> None:
         vectors = unit_vectors(3, TOWER_DIM)
         frame = pl.DataFrame(
             {
@@ -582,14 +590,14 @@ class TestReading:
             ),
         ],
     )
-    def test_a_parquet_of_another_form_is_refused(
+    def test_a_parquet_file_with_other_columns_is_refused(
         self, tmp_path: Path, frame: pl.DataFrame
     ) -> None:
         frame.write_parquet(tmp_path / "x.parquet")
-        with pytest.raises(ArtifactError, match="no parquet of vectors"):
+        with pytest.raises(ArtifactError, match="not a parquet file of vectors"):
             read_vectors(tmp_path / "x.parquet")
 
-    def test_a_file_that_is_no_parquet_is_refused(self, tmp_path: Path) -> None:
+    def test_a_file_of_another_format_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x.parquet").write_bytes(b"no parquet")
-        with pytest.raises(ArtifactError, match="no parquet of vectors"):
+        with pytest.raises(ArtifactError, match="not a parquet file of vectors"):
             read_vectors(tmp_path / "x.parquet")

@@ -71,10 +71,10 @@ def test_a_dataset_beyond_the_limits_is_told_to_the_end_and_refused(tmp_path: Pa
     path = write(tmp_path / "bad.zip", GOOD + "1,1,9,5\n" * 20 + "1,5,4.0,5\n" * 2)
     shown = recsys("validate", path)
     assert shown.exit_code == 1
-    assert "too many rows of ratings.csv are broken" in " ".join(shown.output.split())
+    assert "too many rows of ratings.csv are invalid" in " ".join(shown.output.split())
     document = json.loads(recsys("validate", path, "--json").stdout)
     assert document["accepted"] is False
-    assert "at most 2.0% under rating_range" in document["reason"]
+    assert "at most 2.0% for rating_range" in document["reason"]
     rules = document["files"]["ratings.csv"]["quarantine"]
     assert {rule: found["rows"] for rule, found in rules.items()} == {
         "rating_range": 20,

@@ -1,4 +1,4 @@
-"""Hostile and damaged CSV: one clear error or rows in quarantine, in bounded memory."""
+"""Hostile and damaged CSV ends in one clear error or in quarantine, in bounded memory."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ GOOD = b"".join(
     b"%d,%d,4.0,%d\n" % (user, movie, user) for user in range(1, 31) for movie in (1, 2)
 )
 KNOWN = pl.Series([1, 2], dtype=pl.Int32)
-ALL_BORNE = FeatureSettings(
+ALL_TOLERATED = FeatureSettings(
     max_quarantine_share=1.0,
     max_rule_shares=RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0)),
 )
-BROKEN = {
+INVALID_RATINGS = {
     Rule.ENCODING: b"1,1,4.0,\xff5",
     Rule.FIELD_COUNT: b"1,1,4.0",
     Rule.WRONG_TYPE: b"one,1,4.0,5",
@@ -41,7 +41,7 @@ BROKEN = {
     Rule.UNKNOWN_MOVIE: b"1,3,4.0,5",
     Rule.DUPLICATE: b"1,1,4.0,0",
 }
-BROKEN_MOVIES = {
+INVALID_MOVIES = {
     Rule.ENCODING: b"3,Caf\xe9 (1995),Drama",
     Rule.FIELD_COUNT: b"3,A,B,C,D",
     Rule.WRONG_TYPE: b"three,Heat (1995),Drama",
@@ -52,7 +52,7 @@ BROKEN_MOVIES = {
 
 
 def features(
-    ratings: bytes, movies: bytes = MOVIES, settings: FeatureSettings = ALL_BORNE
+    ratings: bytes, movies: bytes = MOVIES, settings: FeatureSettings = ALL_TOLERATED
 ) -> tuple[Stats, pl.DataFrame, pl.DataFrame]:
     """Statistics, interactions and quarantine."""
     with TemporaryDirectory() as name:
@@ -70,44 +70,46 @@ def rules_of(ratings: bytes) -> dict[Rule, int]:
     return features(HEADER + GOOD + ratings)[0].files[RATINGS_CSV].quarantine
 
 
-def test_the_examples_break_every_rule() -> None:
-    assert set(BROKEN) | set(BROKEN_MOVIES) == set(Rule)
+def test_the_examples_violate_every_rule() -> None:
+    assert set(INVALID_RATINGS) | set(INVALID_MOVIES) == set(Rule)
 
 
-@pytest.mark.parametrize("rule", BROKEN)
-def test_a_rule_broken_alone_costs_that_row(rule: Rule) -> None:
-    stats, interactions, quarantine = features(HEADER + BROKEN[rule] + b"\n" + GOOD)
+@pytest.mark.parametrize("rule", INVALID_RATINGS)
+def test_one_violation_rejects_that_row_only(rule: Rule) -> None:
+    stats, interactions, quarantine = features(HEADER + INVALID_RATINGS[rule] + b"\n" + GOOD)
     assert stats.files[RATINGS_CSV].quarantine == {rule: 1}
     assert quarantine.select("rule", "file", "line").rows() == [(rule.value, RATINGS_CSV, 2)]
     assert interactions.height == 60
 
 
-@pytest.mark.parametrize("rule", BROKEN_MOVIES)
-def test_a_rule_broken_in_movies_costs_that_movie(rule: Rule) -> None:
-    stats, _, quarantine = features(HEADER + GOOD, MOVIES + BROKEN_MOVIES[rule] + b"\n")
+@pytest.mark.parametrize("rule", INVALID_MOVIES)
+def test_one_violation_in_movies_rejects_that_movie_only(rule: Rule) -> None:
+    stats, _, quarantine = features(HEADER + GOOD, MOVIES + INVALID_MOVIES[rule] + b"\n")
     assert stats.files[MOVIES_CSV].quarantine == {rule: 1}
-    # Of a movie that comes twice the first one loses.
+    # The later row of a movie replaces the earlier one.
     line = 3 if rule is Rule.DUPLICATE else 4
     assert quarantine.select("rule", "file", "line").rows() == [(rule.value, MOVIES_CSV, line)]
     assert stats.movies == 2
 
 
-@given(st.permutations(list(BROKEN.values())), st.permutations(list(BROKEN_MOVIES.values())))
+@given(
+    st.permutations(list(INVALID_RATINGS.values())), st.permutations(list(INVALID_MOVIES.values()))
+)
 @settings(max_examples=15, deadline=None)
-def test_all_rules_broken_together_are_each_counted(
+def test_violations_of_all_rules_are_counted_by_rule(
     ratings: list[bytes], movies: list[bytes]
 ) -> None:
     stats, interactions, _ = features(
         HEADER + GOOD + b"\n".join(ratings), MOVIES + b"\n".join(movies)
     )
-    assert stats.files[RATINGS_CSV].quarantine == dict.fromkeys(sorted(BROKEN), 1)
-    assert stats.files[MOVIES_CSV].quarantine == dict.fromkeys(sorted(BROKEN_MOVIES), 1)
+    assert stats.files[RATINGS_CSV].quarantine == dict.fromkeys(sorted(INVALID_RATINGS), 1)
+    assert stats.files[MOVIES_CSV].quarantine == dict.fromkeys(sorted(INVALID_MOVIES), 1)
     assert interactions.height == 60
 
 
 @given(st.binary(max_size=400), st.binary(max_size=400))
 @settings(max_examples=60, deadline=None)
-def test_random_bytes_are_one_clear_error(ratings: bytes, movies: bytes) -> None:
+def test_random_bytes_raise_one_printable_error(ratings: bytes, movies: bytes) -> None:
     with pytest.raises(DatasetError) as caught:
         features(ratings, MOVIES)
     assert str(caught.value).isprintable()
@@ -117,7 +119,7 @@ def test_random_bytes_are_one_clear_error(ratings: bytes, movies: bytes) -> None
 
 @given(st.binary(max_size=600))
 @settings(max_examples=60, deadline=None)
-def test_random_bytes_below_a_header_never_cost_a_good_row(noise: bytes) -> None:
+def test_random_bytes_below_a_header_reject_no_valid_row(noise: bytes) -> None:
     stats, interactions, quarantine = features(HEADER + GOOD + noise)
     counted = stats.files[RATINGS_CSV]
     assert counted.rows == stats.interactions + sum(counted.quarantine.values())
@@ -125,14 +127,14 @@ def test_random_bytes_below_a_header_never_cost_a_good_row(noise: bytes) -> None
     assert interactions.filter(pl.col("userId") <= 30).height >= 60
 
 
-@pytest.mark.parametrize("rule", [rule for rule in BROKEN if rule is not Rule.DUPLICATE])
-def test_a_file_of_only_broken_rows_is_one_error(rule: Rule) -> None:
+@pytest.mark.parametrize("rule", [rule for rule in INVALID_RATINGS if rule is not Rule.DUPLICATE])
+def test_a_file_of_only_invalid_rows_raises_one_error(rule: Rule) -> None:
     with pytest.raises(DatasetError, match=r"too many rows of ratings\.csv") as caught:
-        features(HEADER + (BROKEN[rule] + b"\n") * 50, settings=FeatureSettings())
+        features(HEADER + (INVALID_RATINGS[rule] + b"\n") * 50, settings=FeatureSettings())
     assert f"{rule} 50" in str(caught.value.found)
 
 
-def test_too_many_columns_are_refused_before_they_cost_memory() -> None:
+def test_too_many_columns_are_refused_in_bounded_memory() -> None:
     def wide() -> Iterator[bytes]:
         yield HEADER.strip()
         for _ in range(10_000):
@@ -140,7 +142,7 @@ def test_too_many_columns_are_refused_before_they_cost_memory() -> None:
         yield b"\n" + GOOD
 
     tracemalloc.start()
-    with pytest.raises(DatasetError, match="line that does not end"):
+    with pytest.raises(DatasetError, match="line that is too long"):
         list(read_ratings(wide(), KNOWN))
     some = HEADER.strip() + b",x" * MAX_COLUMNS + b"\n" + GOOD
     with pytest.raises(DatasetError, match=r"ratings\.csv has too many columns") as caught:
@@ -153,7 +155,7 @@ def test_too_many_columns_are_refused_before_they_cost_memory() -> None:
     assert peak < 16 << 20
 
 
-def test_a_line_of_a_gigabyte_is_refused_when_a_thousandth_of_it_is_read(tmp_path: Path) -> None:
+def test_a_line_of_a_gigabyte_is_refused_after_a_thousandth_of_it(tmp_path: Path) -> None:
     path = tmp_path / "long.zip"
     piece = b"1" * (1 << 20)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -168,9 +170,9 @@ def test_a_line_of_a_gigabyte_is_refused_when_a_thousandth_of_it_is_read(tmp_pat
     tracemalloc.start()
     with (
         open_dataset(path, ArchiveLimits(max_ratio=2000)) as dataset,
-        pytest.raises(DatasetError, match=r"ratings\.csv has a line that does not end"),
+        pytest.raises(DatasetError, match=r"ratings\.csv has a line that is too long"),
     ):
-        make_features(dataset, "0" * 32, ALL_BORNE, tmp_path)
+        make_features(dataset, "0" * 32, ALL_TOLERATED, tmp_path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 24 << 20
@@ -200,7 +202,7 @@ def test_a_line_of_a_gigabyte_is_refused_when_a_thousandth_of_it_is_read(tmp_pat
         (HEADER.strip(), Rule.WRONG_TYPE),
     ],
 )
-def test_an_odd_row_goes_to_quarantine_under_its_rule(row: bytes, rule: Rule) -> None:
+def test_a_malformed_row_goes_to_quarantine_under_its_rule(row: bytes, rule: Rule) -> None:
     assert rules_of(row + b"\n") == {rule: 1}
 
 
@@ -215,7 +217,7 @@ def test_an_odd_row_goes_to_quarantine_under_its_rule(row: bytes, rule: Rule) ->
     ],
     ids=["byte order mark", "CRLF", "no last line break", "quoted", "blank lines"],
 )
-def test_harmless_oddities_change_nothing(ratings: bytes) -> None:
+def test_harmless_variants_of_csv_give_the_same_features(ratings: bytes) -> None:
     plain, odd = features(HEADER + GOOD), features(ratings)
     assert odd[0].sha256 == plain[0].sha256
     assert odd[0].files[RATINGS_CSV].quarantine == {}
@@ -233,20 +235,20 @@ def test_harmless_oddities_change_nothing(ratings: bytes) -> None:
         b"",
     ],
 )
-def test_a_header_that_names_other_columns_is_one_error(header: bytes) -> None:
+def test_a_header_with_other_columns_raises_one_error(header: bytes) -> None:
     with pytest.raises(DatasetError, match="columns of a MovieLens dataset") as caught:
         features(header + GOOD)
     assert caught.value.expected == "userId,movieId,rating,timestamp"
 
 
-def test_movies_in_latin_1_are_refused_as_such() -> None:
+def test_movies_in_latin_1_are_rejected_for_their_encoding() -> None:
     movies = MOVIES_HEADER + b"".join(b"%d,Caf\xe9 (1995),Drama\n" % i for i in range(1, 9))
     with pytest.raises(DatasetError, match=r"too many rows of movies\.csv") as caught:
         features(HEADER + GOOD, movies, FeatureSettings())
     assert "encoding 8" in str(caught.value.found)
 
 
-def test_a_user_with_more_rows_than_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_with_too_many_rows_for_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interactions, "MAX_USER_ROWS", 100)
     with pytest.raises(PermanentError, match="one user has too many rows") as caught:
         features(HEADER + GOOD + b"77,1,4.0,5\n" * 101)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from unittest import mock
 
 import polars as pl
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import DatasetError
 from recsys.features import Rule, csv_reader, read_movies, read_ratings
-from recsys.features.csv_reader import MAX_LINE_BYTES, read_ratings_in_file_order
+from recsys.features.csv_reader import MAX_LINE_BYTES
 from recsys.features.validation import Header, RatingRow, parse_rating
 
 HEADER = b"userId,movieId,rating,timestamp"
@@ -27,7 +25,7 @@ valid_lines = st.builds(
     st.integers(1, 10),
     st.integers(0, 4_102_444_799),
 )
-# Near misses: what a parser might read as a number, or as a line, when it should not.
+# Near misses: text that a parser might wrongly accept as a number or as a line.
 odd_lines = st.one_of(
     st.text('0123456789.,-+e "\tx\x00\ré', max_size=25).map(str.encode),
     st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")),
@@ -46,41 +44,41 @@ def in_pieces(content: bytes, size: int) -> Iterator[bytes]:
 
 def read(chunks: Iterable[bytes]) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]], int]:
     rows: list[tuple[object, ...]] = []
-    broken: list[tuple[object, ...]] = []
+    rejected: list[tuple[object, ...]] = []
     count = 0
     for batch in read_ratings(chunks, KNOWN):
         rows += batch.rows.sort("line").rows()
-        broken += batch.rejected.frame.select("rule", "line").rows()
+        rejected += batch.rejected.frame.select("rule", "line").rows()
         count += batch.read
-    return rows, broken, count
+    return rows, rejected, count
 
 
-def judged_one_by_one(
+def parsed_one_by_one(
     lines: list[bytes],
 ) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]], int]:
     rows: list[tuple[object, ...]] = []
-    broken: list[tuple[object, ...]] = []
+    rejected: list[tuple[object, ...]] = []
     for number, line in enumerate(lines, 2):
         if line.removesuffix(b"\r"):
             row = parse_rating(line.removesuffix(b"\r"), PLAIN)
             if isinstance(row, RatingRow) and row.movie_id not in KNOWN:
                 row = Rule.UNKNOWN_MOVIE
             if isinstance(row, Rule):
-                broken.append((row.value, number))
+                rejected.append((row.value, number))
             else:
                 rows.append((*row, number))
-    return rows, broken, len(rows) + len(broken)
+    return rows, rejected, len(rows) + len(rejected)
 
 
 @settings(max_examples=300)
 @given(files, st.integers(1, 60), st.integers(1, 200))
-def test_the_fate_of_a_row_depends_neither_on_its_neighbors_nor_on_the_blocks(
+def test_whether_a_row_is_valid_depends_neither_on_its_neighbors_nor_on_blocks(
     lines: list[bytes], piece: int, block: int
 ) -> None:
     content = b"\n".join([HEADER, *lines])
     with mock.patch.object(csv_reader, "BLOCK_BYTES", block):
         found = read(in_pieces(content, piece))
-    assert found == judged_one_by_one(lines)
+    assert found == parsed_one_by_one(lines)
     assert found == read([content])
 
 
@@ -90,18 +88,18 @@ def test_the_fate_of_a_row_depends_neither_on_its_neighbors_nor_on_the_blocks(
     st.booleans(),
     st.sampled_from([b"", b"\xef\xbb\xbf"]),
 )
-def test_valid_rows_survive_exactly(
+def test_valid_rows_are_read_exactly(
     lines: list[bytes], line_break: bytes, ends: bool, bom: bytes
 ) -> None:
     content = bom + line_break.join([HEADER, *lines]) + (line_break if ends else b"")
-    rows, broken, count = read([content])
-    assert not broken
+    rows, rejected, count = read([content])
+    assert not rejected
     assert count == len(lines)
     assert [f"{u},{m},{r},{t}".encode() for u, m, r, t, _ in rows] == lines
     assert [row[-1] for row in rows] == list(range(2, len(lines) + 2))
 
 
-def test_quarantine_keeps_the_raw_line_bounded_and_its_number() -> None:
+def test_quarantine_stores_the_truncated_line_and_its_number() -> None:
     lines = [b"1,1,4.0,10", b"1,2,9,11", b"", b"1,\xff,4.0,12", b"x" * 5000, b"1,77,4.0,13"]
     (batch,) = read_ratings([b"\r\n".join([HEADER, *lines])], KNOWN)
     assert batch.rejected.frame.rows() == [
@@ -113,11 +111,11 @@ def test_quarantine_keeps_the_raw_line_bounded_and_its_number() -> None:
     assert batch.read == 5
 
 
-def test_columns_in_another_order_and_further_columns_are_read() -> None:
+def test_columns_may_come_in_any_order_among_others() -> None:
     content = b"timestamp,comment,rating,movieId,userId\n10,fine,4.0,2,7\n11,12,0.5,1,8\n"
-    rows, broken, _ = read([content])
+    rows, rejected, _ = read([content])
     assert rows == [(7, 2, 4.0, 10, 2), (8, 1, 0.5, 11, 3)]
-    assert not broken
+    assert not rejected
 
 
 @pytest.mark.parametrize(
@@ -128,7 +126,7 @@ def test_a_file_without_the_columns_is_refused(content: bytes) -> None:
         list(read_ratings([content] if content else [], KNOWN))
 
 
-def test_a_line_that_does_not_end_is_refused_before_it_fills_memory() -> None:
+def test_an_endless_line_is_refused_before_it_fills_memory() -> None:
     taken = Counter[str]()
 
     def endless() -> Iterator[bytes]:
@@ -137,12 +135,12 @@ def test_a_line_that_does_not_end_is_refused_before_it_fills_memory() -> None:
             taken["pieces"] += 1
             yield b"1" * 65_536
 
-    with pytest.raises(DatasetError, match="does not end"):
+    with pytest.raises(DatasetError, match="a line that is too long"):
         list(read_ratings(endless(), KNOWN))
     assert taken["pieces"] <= MAX_LINE_BYTES // 65_536 + 1
 
 
-def test_movies_are_sorted_and_the_last_of_an_id_wins() -> None:
+def test_movies_are_sorted_and_the_last_row_of_an_id_is_kept() -> None:
     content = (
         b"movieId,title,genres\r\n"
         b'3,"American President, The (1995)",Comedy|Drama\r\n'
@@ -162,27 +160,8 @@ def test_movies_are_sorted_and_the_last_of_an_id_wins() -> None:
     assert batch.read == 4
 
 
-def test_a_stray_quote_costs_one_row_and_not_the_rest_of_the_file() -> None:
+def test_a_stray_quote_rejects_one_row_only() -> None:
     content = b'movieId,title,genres\n1,"Toy Story (1995),Comedy\n2,Jumanji (1995),Adventure\n'
     batch = read_movies([content])
     assert batch.rows["movieId"].to_list() == [2]
     assert batch.rejected.frame["rule"].to_list() == ["field_count"]
-
-
-def test_ratings_in_file_order_are_numbered_without_what_was_rejected(tmp_path: Path) -> None:
-    lines = ["9,2,4.0,10", "1,1,9,11", "3,1,2.5,12", "9,2,1.0,13", "2,77,4.0,14", "1,2,.5,15"]
-    path = tmp_path / "in.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("ratings.csv", "\n".join([HEADER.decode(), *lines]))
-        archive.writestr("movies.csv", "movieId,title,genres\n1,A (1990),\n2,B (1991),\n")
-    ratings, movies = read_ratings_in_file_order(path)
-    assert ratings.columns == ["row", "userId", "movieId", "rating", "timestamp"]
-    assert ratings.rows() == [(0, 3, 1, 2.5, 12), (1, 9, 2, 1.0, 13), (2, 1, 2, 0.5, 15)]
-    assert movies["movieId"].to_list() == [1, 2]
-
-
-def test_the_real_dataset_is_read_in_file_order(ml_latest_small: Path) -> None:
-    ratings, movies = read_ratings_in_file_order(ml_latest_small)
-    assert (ratings.height, movies.height) == (100_836, 9742)
-    assert ratings.row(2) == (2, 1, 6, 4.0, 964982224)
-    assert ratings.row(-1) == (100_835, 610, 170875, 3.0, 1493846415)

@@ -35,12 +35,12 @@ def test_the_index_is_symmetric_finite_and_never_negative(
     assert population_stability(now, now) == 0
 
 
-def test_the_index_grows_with_the_change() -> None:
+def test_the_index_grows_with_the_difference() -> None:
     then = {"1": 500, "2": 500}
     shifts = [{"1": 500 - d, "2": 500 + d} for d in (0, 50, 100, 300, 500)]
     indices = [population_stability(now, then) for now in shifts]
     assert indices == sorted(indices)
-    # By hand for 400 and 600 of 1000, half a count in each bin.
+    # Computed by hand for 400 and 600 of 1000, with half a count added to each bin.
     p, q = 400.5 / 1001, 500.5 / 1001
     by_hand = (p - q) * math.log(p / q) + (q - p) * math.log((1 - p) / (1 - q))
     assert indices[2] == pytest.approx(by_hand)
@@ -56,7 +56,7 @@ def test_the_index_grows_with_the_change() -> None:
         ("newest_days", -1.0, -4000.0),
     ],
 )
-def test_a_limit_warns_and_a_hard_one_fails_unless_drift_is_accepted(
+def test_a_breach_warns_and_a_hard_breach_fails_unless_drift_is_accepted(
     measure: str, warns: object, fails: object
 ) -> None:
     name = "psi_ratings" if measure == "psi" else measure

@@ -33,7 +33,7 @@ def frame(rows: list[Row]) -> pl.DataFrame:
 
 
 @given(rows_strategy)
-def test_of_duplicates_the_last_by_time_then_line_wins(rows: list[Row]) -> None:
+def test_the_latest_duplicate_by_time_then_line_is_kept(rows: list[Row]) -> None:
     table = frame(rows)
     winners: dict[tuple[int, int], tuple[int, int]] = {}
     for user, movie, _, time, line in table.iter_rows():
@@ -58,7 +58,7 @@ def test_holdout_is_the_rounded_share_of_the_last_rows_of_each_user(
 
 
 @given(rows_strategy)
-def test_the_split_keeps_every_row_as_it_was(rows: list[Row]) -> None:
+def test_the_split_changes_no_row(rows: list[Row]) -> None:
     kept, _ = resolve_duplicates(frame(rows))
     columns = ["userId", "movieId", "rating", "timestamp"]
     assert sorted(split_holdout(kept, 0.2).select(columns).rows()) == sorted(
@@ -83,7 +83,7 @@ def test_the_split_never_leaks(rows: list[Row], share: float) -> None:
             assert last_trained < first_held
 
 
-def test_ties_in_time_go_by_movie_and_columns_of_the_caller_stay() -> None:
+def test_ties_in_time_are_broken_by_movie_and_other_columns_are_kept() -> None:
     rows = pl.DataFrame({"timestamp": [5, 5, 5], "movieId": [9, 3, 7], "userId": [1, 1, 1]})
     assert split_holdout(rows, 0.4).rows() == [
         (5, 3, 1, "train"),
@@ -94,19 +94,19 @@ def test_ties_in_time_go_by_movie_and_columns_of_the_caller_stay() -> None:
 
 
 def write(folder: Path, parts: list[pl.DataFrame]) -> bytes:
-    waiting_folder = folder / "waiting"
-    waiting_folder.mkdir(parents=True)
-    waiting = RowSpool(waiting_folder)
+    spool_folder = folder / "spool"
+    spool_folder.mkdir(parents=True)
+    spool = RowSpool(spool_folder)
     for part in parts:
-        waiting.add(part)
+        spool.add(part)
     path = folder / "interactions.parquet"
     seen: list[pl.DataFrame] = []
-    write_interactions(waiting, path, 0.2, on_rows=seen.append, on_duplicates=lambda lost: None)
+    write_interactions(spool, path, 0.2, on_rows=seen.append, on_duplicates=lambda replaced: None)
     assert pl.concat(seen).equals(pl.read_parquet(path))
     return path.read_bytes()
 
 
-def test_the_order_of_the_file_does_not_change_a_byte(tmp_path: Path) -> None:
+def test_any_order_of_the_rows_gives_the_same_bytes(tmp_path: Path) -> None:
     rows = pl.DataFrame(
         {
             "userId": [1 + i // 40 for i in range(4000)],
@@ -123,14 +123,14 @@ def test_the_order_of_the_file_does_not_change_a_byte(tmp_path: Path) -> None:
     assert whole == in_parts
 
 
-def test_rows_come_back_in_ranges_of_whole_users(tmp_path: Path) -> None:
-    waiting = RowSpool(tmp_path)
+def test_the_spool_returns_ranges_with_all_rows_of_their_users(tmp_path: Path) -> None:
+    spool = RowSpool(tmp_path)
     table = frame([(1 + i % 50, 1 + i // 50, 3.0, i) for i in range(1000)])
     for start in range(0, 1000, 90):
-        waiting.add(table[start : start + 90])
-    parts = list(waiting.by_users(range_rows=100))
+        spool.add(table[start : start + 90])
+    parts = list(spool.by_users(range_rows=100))
     assert len(parts) > 5
-    assert sum(part.height for part in parts) == waiting.rows == 1000
+    assert sum(part.height for part in parts) == spool.rows == 1000
     users = [set(part["userId"]) for part in parts]
     for before, after in pairwise(users):
         assert max(before) < min(after)

@@ -67,12 +67,12 @@ def test_every_distribution_counts_everything_once(rows: list[Row]) -> None:
 
 
 @given(rows_strategy)
-def test_a_profile_does_not_depend_on_how_users_come_in_parts(rows: list[Row]) -> None:
+def test_a_profile_does_not_depend_on_the_parts(rows: list[Row]) -> None:
     table = interactions(rows)
     assert profile_of(table.partition_by("userId")) == profile_of([table])
 
 
-def test_growth_goes_by_quarter_and_the_longest_gaps_are_named() -> None:
+def test_growth_is_by_quarter_and_the_longest_gaps_are_listed() -> None:
     def at(year: int, month: int, day: int) -> int:
         return int(datetime(year, month, day, 12, tzinfo=UTC).timestamp())
 
@@ -82,7 +82,7 @@ def test_growth_goes_by_quarter_and_the_longest_gaps_are_named() -> None:
     assert profile.gaps == [Gap(after="2000-01-04", days=361), Gap(after="2000-01-01", days=2)]
 
 
-def test_a_profile_stays_small_whatever_the_dataset_says() -> None:
+def test_a_profile_is_of_bounded_size_for_any_dataset() -> None:
     movies = pl.DataFrame(
         [
             (i, f"Movie {i}", 1800 + i % 300, [f"{i % 500}" + "x" * 1000, f"genre {i}"])

@@ -24,11 +24,11 @@ def rejected(file: str, rules: list[Rule], first_line: int = 2) -> Rejected:
     return made
 
 
-def test_every_rule_has_a_share_that_is_borne() -> None:
+def test_every_rule_has_a_tolerated_share() -> None:
     assert set(RuleShares.model_fields) == {rule.value for rule in Rule}
 
 
-def test_rows_are_stored_up_to_a_bound_and_counted_beyond_it(
+def test_rows_beyond_a_bound_are_counted_but_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quarantine_module, "MAX_STORED", 5)
@@ -68,7 +68,7 @@ def test_rows_are_stored_up_to_a_bound_and_counted_beyond_it(
     assert of_ratings["line"].to_list()[-5:] == [30, 40, 50, 60, 70]
 
 
-def test_an_empty_quarantine_is_a_table_too(tmp_path: Path) -> None:
+def test_an_empty_quarantine_is_written_as_an_empty_table(tmp_path: Path) -> None:
     Quarantine(tmp_path, (MOVIES_CSV, RATINGS_CSV)).write(tmp_path / "q.parquet")
     assert pl.read_parquet(tmp_path / "q.parquet").schema == QUARANTINE_SCHEMA
 
@@ -93,4 +93,4 @@ def test_shares_are_checked_for_each_rule_and_for_all_together(
     with pytest.raises(DatasetError, match="too many rows") as caught:
         check_shares(RATINGS_CSV, stats, settings)
     for rule in over:
-        assert f"under {rule}" in str(caught.value.expected) or len(over) > 4
+        assert f"for {rule}" in str(caught.value.expected) or len(over) > 4

@@ -27,7 +27,7 @@ MOVIES = Header(3, (0, 1, 2))
         (b"007,0001,4.,1", RatingRow(7, 1, 4.0, 1)),
     ],
 )
-def test_a_valid_rating_is_read(line: bytes, row: RatingRow) -> None:
+def test_a_valid_rating_is_parsed(line: bytes, row: RatingRow) -> None:
     assert parse_rating(line, RATINGS) == row
 
 
@@ -68,7 +68,7 @@ def test_a_valid_rating_is_read(line: bytes, row: RatingRow) -> None:
         (b"1,2,3.5,99999999999999999999", Rule.TIMESTAMP_RANGE),
     ],
 )
-def test_a_broken_rating_is_named_by_the_first_rule_it_breaks(line: bytes, rule: Rule) -> None:
+def test_an_invalid_rating_gives_the_first_rule_that_it_violates(line: bytes, rule: Rule) -> None:
     assert parse_rating(line, RATINGS) is rule
 
 
@@ -95,7 +95,7 @@ def test_a_broken_rating_is_named_by_the_first_rule_it_breaks(line: bytes, rule:
         (b"8,2001 (0000),", MovieRow(8, "2001 (0000)", None, [])),
     ],
 )
-def test_a_valid_movie_is_read(line: bytes, row: MovieRow) -> None:
+def test_a_valid_movie_is_parsed(line: bytes, row: MovieRow) -> None:
     assert parse_movie(line, MOVIES) == row
 
 
@@ -111,11 +111,11 @@ def test_a_valid_movie_is_read(line: bytes, row: MovieRow) -> None:
         (b"1," + b"A" * 501 + b",Drama", Rule.TITLE_LENGTH),
     ],
 )
-def test_a_broken_movie_is_named_by_the_first_rule_it_breaks(line: bytes, rule: Rule) -> None:
+def test_an_invalid_movie_gives_the_first_rule_that_it_violates(line: bytes, rule: Rule) -> None:
     assert parse_movie(line, MOVIES) is rule
 
 
-def test_columns_are_found_by_name_behind_a_byte_order_mark() -> None:
+def test_columns_are_found_by_name_after_a_byte_order_mark() -> None:
     line = b"\xef\xbb\xbftimestamp,rating,comment,movieId,userId"
     assert read_header(line, "ratings.csv", RATING_COLUMNS) == Header(5, (4, 3, 1, 0))
 

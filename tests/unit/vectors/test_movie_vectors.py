@@ -1,4 +1,4 @@
-"""Movie vectors: laws for any interactions, and quality on the real dataset."""
+"""Movie vectors: properties for any interactions, and quality on the real dataset."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from recsys.errors import VectorError
 from recsys.vectors import MovieVectors
 from recsys.vectors.movie_vectors import compute_movie_vectors
-from recsys.vectors.quality import hide_last_liked, neighbor_hit_rate
+from tests.neighbor_hit_rate import hide_last_liked, neighbor_hit_rate
 
-law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
+law = hypothesis_settings(deadline=None)  # a loaded machine must not fail the test
 GENRES = ["Comedy", "Drama", "Horror"]
 
 
 @st.composite
 def datasets(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Interactions of 1 to 12 users, and movies of which some are not rated."""
+    """Interactions of 1 to 12 users, and movies, some of them unrated."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     users = rng.choice(10_000, draw(st.integers(1, 12)), replace=False)
     movies = rng.choice(10_000, draw(st.integers(1, 20)), replace=False)
@@ -131,7 +131,7 @@ def test_neighbors_are_movies_of_the_same_taste() -> None:
     assert same.mean() > 0.95
 
 
-def test_movies_rated_once_by_the_same_user_are_told_apart_by_their_content() -> None:
+def test_content_separates_movies_rated_once_by_the_same_user() -> None:
     interactions, movies = two_tastes()
     alone = compute_movie_vectors(interactions, movies.clear(), dim=16)
     with_content = compute_movie_vectors(interactions, movies, dim=16)
@@ -142,13 +142,13 @@ def test_movies_rated_once_by_the_same_user_are_told_apart_by_their_content() ->
 
 @law
 @given(datasets(), st.integers(1, 6))
-def test_neighbor_hit_rate_is_its_definition_restated_user_by_user(
+def test_the_hit_rate_equals_a_plain_computation_for_each_user(
     dataset: tuple[pl.DataFrame, pl.DataFrame], k: int
 ) -> None:
     train, hidden = hide_last_liked(dataset[0])
     if hidden.is_empty():
         return
-    # Random vectors: no two scores are equal, so the restatement needs no rule for ties.
+    # With random vectors no two scores are equal, so ties need no rule.
     ids = np.array(sorted(set(train["movieId"])), np.int32)
     vectors = np.random.default_rng(1).normal(size=(len(ids), 5)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -172,7 +172,7 @@ def test_neighbor_hit_rate_is_its_definition_restated_user_by_user(
 
 @law
 @given(datasets())
-def test_hiding_takes_only_the_last_liked_movie_of_users_who_liked_several(
+def test_only_the_last_liked_movie_of_users_who_liked_several_is_hidden(
     dataset: tuple[pl.DataFrame, pl.DataFrame],
 ) -> None:
     interactions, _ = dataset
@@ -201,7 +201,7 @@ def real(ml_latest_small: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
 
 
-def test_on_the_real_dataset_all_9724_rated_movies_get_a_vector_and_sequels_are_near(
+def test_all_9724_rated_movies_of_the_real_dataset_get_a_vector_near_their_sequels(
     real: tuple[pl.DataFrame, pl.DataFrame],
 ) -> None:
     made = compute_movie_vectors(*real, dim=128)

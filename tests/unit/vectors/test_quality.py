@@ -1,4 +1,4 @@
-"""The quality table of movie vectors: ranks, agreement, popularity, what it is bounded by."""
+"""Quality of movie vectors: ranks, agreement, popularity, and bounds of the work."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from recsys.vectors.quality import (
     raw_stars,
 )
 
-law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
+law = hypothesis_settings(deadline=None)  # a loaded machine must not fail the test
 
 
 def interactions(n_users: int = 120, n_movies: int = 60, seed: int = 5) -> pl.DataFrame:
-    """Two tastes, half of the movies each; a tenth of each user's ratings is holdout."""
+    """Users of two tastes, with half of the movies each; a tenth of their ratings is holdout."""
     rng = np.random.default_rng(seed)
     pairs = [
         (u + 1, m + 1)
@@ -54,7 +54,7 @@ def movies(n: int = 60) -> pl.DataFrame:
 
 @law
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(2, 12))
-def test_ranks_are_those_of_sorting_the_movies_that_the_user_has_not_rated(
+def test_ranks_equal_those_of_sorting_the_unrated_movies(
     seed: int, n_users: int, n_movies: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -99,7 +99,7 @@ def test_raw_cosine_is_the_sum_of_cosines_of_columns_of_stars() -> None:
     np.testing.assert_allclose(found, liked @ cosines, rtol=1e-4)
 
 
-def test_vectors_that_keep_every_cosine_agree_wholly_and_random_ones_hardly() -> None:
+def test_agreement_is_1_for_vectors_with_the_same_cosines_and_low_for_random_ones() -> None:
     train = interactions().filter(split="train")
     ids = train["movieId"].unique().sort().to_numpy()
     stars = raw_stars(train, ids)
@@ -111,13 +111,13 @@ def test_vectors_that_keep_every_cosine_agree_wholly_and_random_ones_hardly() ->
     assert agreement(stars, noise, asked) < 0.4
 
 
-def test_the_table_compares_vectors_with_exact_cosine_and_popularity() -> None:
+def test_quality_compares_vectors_with_exact_cosine_and_popularity() -> None:
     table = quality_table(interactions(), movies(), dim=16)
     assert table is not None
     assert set(table.found) == {"movie_vectors", "raw_cosine", "popularity"}
     assert table.users == 120
     assert table.hidden == sum(bucket.hidden for bucket in table.by_popularity)
-    # A user's taste is half of the 60 movies, of which half are rated: 50 neighbors find all.
+    # A user likes half of the 60 movies and rated half of those, so 50 neighbors include all.
     assert table.found["movie_vectors"].hit_rate > 0.9
     assert table.found["movie_vectors"].ndcg > table.found["popularity"].ndcg
     for kind, share in table.found.items():
@@ -125,7 +125,7 @@ def test_the_table_compares_vectors_with_exact_cosine_and_popularity() -> None:
         assert weighted / table.hidden == pytest.approx(share.ndcg)
 
 
-def test_hidden_movies_do_not_touch_the_vectors_that_are_measured() -> None:
+def test_hidden_movies_do_not_affect_the_measured_vectors() -> None:
     rows = interactions()
     holdout = pl.col("split") == "holdout"
     last = rows.filter(holdout).group_by("userId").last().select("userId", "movieId")
@@ -138,14 +138,14 @@ def test_hidden_movies_do_not_touch_the_vectors_that_are_measured() -> None:
     assert one.agreement_at_10 == two.agreement_at_10
 
 
-def test_without_liked_movies_in_the_holdout_there_is_no_table() -> None:
+def test_without_liked_movies_in_the_holdout_there_is_no_quality() -> None:
     rows = interactions().with_columns(
         rating=pl.when(pl.col("split") == "holdout").then(2.0).otherwise(pl.col("rating"))
     )
     assert quality_table(rows, movies(), dim=16) is None
 
 
-def test_of_many_users_a_bounded_number_is_read_and_asked_always_the_same(
+def test_a_bounded_and_reproducible_sample_of_users_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interactions().write_parquet(tmp_path / "interactions.parquet")
@@ -162,7 +162,7 @@ def test_of_many_users_a_bounded_number_is_read_and_asked_always_the_same(
     assert quality_table(interactions(), movies(), dim=16, asked=7).asked == 7  # type: ignore[union-attr]
 
 
-def test_popularity_is_the_same_for_everyone() -> None:
+def test_popularity_scores_are_the_same_for_every_user() -> None:
     ratings = np.array([3, 1, 2])
     found = by_popularity(ratings)(sp.csr_matrix(np.eye(3, dtype=np.float32)[:2]))
     np.testing.assert_array_equal(found, [ratings, ratings])

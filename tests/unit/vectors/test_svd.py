@@ -1,4 +1,4 @@
-"""The leading axes of a weighted pattern: those of the matrix that is never made."""
+"""The SVD of a weighted feedback matrix equals that of the materialized matrix."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from threadpoolctl import threadpool_limits
 from recsys.vectors import svd
 from recsys.vectors.svd import FeedbackMatrix, WeightedFeedbackMatrix, leading_axes
 
-law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
+law = hypothesis_settings(deadline=None)  # a loaded machine must not fail the test
 
 
 def random_pairs(seed: int, users: int, movies: int, share: float) -> pl.DataFrame:
-    """Pairs in no order, ids with gaps, at least one."""
+    """Random pairs in any order, at least one; ids have gaps."""
     rng = np.random.default_rng(seed)
     rated = rng.random((users, movies)) < share
     rated[0, 0] = True
@@ -32,7 +32,7 @@ def random_pairs(seed: int, users: int, movies: int, share: float) -> pl.DataFra
 
 
 def dense(frame: pl.DataFrame) -> np.ndarray:
-    """The pattern as a plain matrix, rows and columns by ascending id."""
+    """The feedback matrix as a dense matrix, rows and columns by ascending id."""
     users, user = np.unique(frame["userId"].to_numpy(), return_inverse=True)
     movies, movie = np.unique(frame["movieId"].to_numpy(), return_inverse=True)
     made = np.zeros((len(users), len(movies)), np.float32)
@@ -41,7 +41,7 @@ def dense(frame: pl.DataFrame) -> np.ndarray:
 
 
 def weighted(made: FeedbackMatrix, seed: int) -> tuple[WeightedFeedbackMatrix, np.ndarray]:
-    """The pattern with random weights and three further rows, and the same as a plain matrix."""
+    """The matrix with random weights and three additional rows; also as a dense matrix."""
     rng = np.random.default_rng(seed)
     n_users, n_movies = len(made.by_user), len(made.by_movie)
     user = rng.uniform(0.5, 2, n_users).astype(np.float32)
@@ -59,7 +59,7 @@ def weighted(made: FeedbackMatrix, seed: int) -> tuple[WeightedFeedbackMatrix, n
     st.sampled_from([0.05, 0.4, 1.0]),
     st.sampled_from([1, 7, 1 << 22]),
 )
-def test_blocks_hold_each_pair_once_whatever_the_order_and_the_size_of_a_block(
+def test_blocks_contain_each_pair_once_for_any_order_and_block_size(
     seed: int, users: int, movies: int, share: float, block: int
 ) -> None:
     frame = random_pairs(seed, users, movies, share)
@@ -79,7 +79,7 @@ def test_blocks_hold_each_pair_once_whatever_the_order_and_the_size_of_a_block(
 
 @law
 @given(st.integers(0, 2**32), st.integers(1, 25), st.integers(1, 25), st.sampled_from([3, 1 << 22]))
-def test_the_product_with_the_gram_matrix_is_that_of_the_plain_matrix(
+def test_the_product_with_the_gram_matrix_equals_that_of_the_dense_matrix(
     seed: int, users: int, movies: int, block: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +92,7 @@ def test_the_product_with_the_gram_matrix_is_that_of_the_plain_matrix(
 
 @law
 @given(st.integers(0, 2**32), st.integers(1, 25), st.integers(1, 25), st.integers(1, 30))
-def test_axes_and_singular_values_are_those_of_an_exact_decomposition(
+def test_axes_and_singular_values_equal_those_of_an_exact_svd(
     seed: int, users: int, movies: int, rank: int
 ) -> None:
     made = FeedbackMatrix.from_interactions(random_pairs(seed, users, movies, 0.4))
@@ -101,7 +101,7 @@ def test_axes_and_singular_values_are_those_of_an_exact_decomposition(
 
     exact = np.linalg.svd(plain, compute_uv=False)
     k = len(singular)
-    # So few columns fit the block whole; what is left out is rounding noise.
+    # All columns fit into the block; only rounding noise is left out.
     assert k == min(rank, np.count_nonzero(exact > 2e-3 * exact[0])) or (
         exact[min(k, len(exact) - 1)] < 5e-3 * exact[0]
     )
@@ -109,7 +109,7 @@ def test_axes_and_singular_values_are_those_of_an_exact_decomposition(
     np.testing.assert_allclose(axes.T @ axes, np.eye(k), atol=1e-2)
 
 
-def test_the_leading_axes_of_a_wide_matrix_are_found_from_a_narrow_block() -> None:
+def test_a_narrow_block_finds_the_leading_axes_of_a_wide_matrix() -> None:
     frame = random_pairs(3, 300, 400, 0.05)
     made = FeedbackMatrix.from_interactions(frame)
     matrix, plain = weighted(made, 3)
@@ -119,7 +119,7 @@ def test_the_leading_axes_of_a_wide_matrix_are_found_from_a_narrow_block() -> No
     assert np.square(singular).sum() >= 0.95 * np.square(exact).sum()
 
 
-def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
+def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
     matrix, _ = weighted(FeedbackMatrix.from_interactions(random_pairs(5, 400, 6000, 0.02)), 5)
     found = []
     for threads in (1, 2):

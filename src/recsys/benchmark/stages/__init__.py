@@ -1,5 +1,5 @@
-"""The data's way from zip to checked index, a module for each process.
+"""Stages of the data path from zip to checked index, one module for each process.
 
-A function takes JSON values and returns facts of its work. What it needs is imported with its
-module, before the clock starts, and nothing else, so that its memory is its own.
+A stage is a function of JSON values that returns facts about its work. Its module imports only what
+it needs, before the measurement starts, so that the memory measured is that of the stage.
 """

@@ -1,4 +1,4 @@
-"""Movie vectors into PostgreSQL, and the look at what came of it."""
+"""Loads movie vectors into PostgreSQL and checks the table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOVIE_VECTORS = contract.public_table("movie_vectors")
 
 
 def load(dsn: str, release_id: str, work: str) -> dict[str, Any]:
-    """Vectors into a fresh table by COPY, with key and HNSW index."""
+    """Loads vectors into a new table by COPY; adds the primary key and the HNSW index."""
     with np.load(Path(work) / "vectors.npz") as made, _connect(dsn) as conn:
         vectors.enable_vector_extension(conn)
         loaded = vectors.load_vectors(
@@ -29,7 +29,7 @@ def load(dsn: str, release_id: str, work: str) -> dict[str, Any]:
 
 
 def check(dsn: str, release_id: str, rows: int) -> dict[str, Any]:
-    """Counts, norms, recall of the index against exact search, time of a query."""
+    """Checks counts and norms; measures recall and latency of the index."""
     with _connect(dsn) as conn:
         report = vectors.check_vectors(conn, _MOVIE_VECTORS, release_id, expected_rows=rows)
     return dict(report.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""The zip into the store."""
+"""Fetches the zip into the store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from recsys.object_store import ObjectStore, S3Settings
 
 
 def fetch(source: str, md5: str, s3: dict[str, Any]) -> dict[str, Any]:
-    """Downloads the zip, hashing on the way, and stores it."""
+    """Downloads, hashes and stores the zip."""
     store = ObjectStore.connect(S3Settings.model_validate(s3))
     return {"bytes": dataset.fetch_dataset(source, md5, store).size}

@@ -1,4 +1,4 @@
-"""The zip to features."""
+"""Makes features from the zip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recsys.object_store import ObjectStore, S3Settings
 
 
 def preprocess(md5: str, s3: dict[str, Any], work: str) -> dict[str, Any]:
-    """Zip to validated, sorted, split parquet in the store."""
+    """Writes validated, sorted, split parquet files to the store."""
     store = ObjectStore.connect(S3Settings.model_validate(s3))
     stats = features.generate_data_frames(md5, store, FeatureSettings(), Path(work))
     return {

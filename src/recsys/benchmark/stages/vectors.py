@@ -1,4 +1,4 @@
-"""Features to movie vectors."""
+"""Computes movie vectors from features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys.vectors import make_movie_vectors
 
 
 def vectors(md5: str, s3: dict[str, Any], work: str) -> dict[str, Any]:
-    """Interactions in the store to movie vectors in a file."""
+    """Computes movie vectors from interactions in the store; writes them to a file."""
     store = ObjectStore.connect(S3Settings.model_validate(s3))
     made = make_movie_vectors(md5, store, FeatureSettings(), Path(work))
     np.savez(Path(work) / "vectors.npz", ids=made.ids, vectors=made.vectors)
