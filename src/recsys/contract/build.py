@@ -1,7 +1,7 @@
-"""What a release is made of: the build, its settings, and the scale of the ratings.
+"""The build of a release: dataset, trainer and settings; and the scale of the ratings.
 
-Settings that change the outcome are part of a build's fingerprint and live here, because pipeline
-and trainer both read them. All other settings live with the code that they steer.
+Settings that change the outcome are part of a build's fingerprint. They are defined here, because
+pipeline and trainer both read them. All other settings are defined next to the code that uses them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from recsys.contract.keys import Digest, FrozenModel, Md5
 from recsys.contract.tables import MOVIE_VECTOR_DIM
 
 FEATURES_REVISION: Final = 3
-"""Raise it when the same dataset and settings would give other interactions or vectors."""
+"""Raise it when the code makes other interactions, movies, quarantine or movie vectors from the
+same dataset and settings. ``tests/unit/features/test_features_revision.py`` fails if it is forgotten."""
 
 
 class Build(FrozenModel):
-    """What a release is made of: the same build always gives the same release id.
+    """The inputs of a release; the same build always gives the same release id.
 
     Args:
         dataset_md5: md5 of the dataset's zip.
@@ -38,7 +39,7 @@ class Build(FrozenModel):
     @field_validator("settings")
     @classmethod
     def _is_json(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        # Serialized leniently, NaN and infinity become null: the fingerprint of another build.
+        # By default NaN and infinity become null, which gives the fingerprint of another build.
         try:
             json.dumps(settings, allow_nan=False)
         except TypeError as error:
@@ -64,9 +65,9 @@ MAX_STARS: Final = 5.0
 
 
 class RuleShares(FrozenModel):
-    """The largest share of a file's rows that may break each rule of `recsys.features.Rule`.
+    """Largest share of invalid rows of a file tolerated, by rule (`recsys.features.Rule`).
 
-    What breaks one rule now and then is noise; a share beyond these is a change of format.
+    A few invalid rows are noise; a larger share means a change of format.
     """
 
     encoding: float = Field(default=0.02, ge=0, le=1)
@@ -82,7 +83,7 @@ class RuleShares(FrozenModel):
 
 
 class FeatureSettings(FrozenModel):
-    """What makes interactions and movie vectors what they are."""
+    """Settings that determine interactions and movie vectors."""
 
     revision: int = FEATURES_REVISION
     holdout_share: float = Field(
@@ -90,13 +91,13 @@ class FeatureSettings(FrozenModel):
     )
     vector_dim: Literal[128] = MOVIE_VECTOR_DIM
     max_quarantine_share: float = Field(
-        default=0.05, ge=0, le=1, description="more broken rows than this fail the run"
+        default=0.05, ge=0, le=1, description="the run fails if more rows are invalid"
     )
     max_rule_shares: RuleShares = RuleShares()
 
 
 class TrainerSettings(FrozenModel):
-    """What the trainer is told; its own defaults hold for what is not named here."""
+    """Settings for the trainer; it uses its own defaults for those that are not overridden."""
 
     seed: int = Field(default=20, ge=0)
     overrides: dict[str, Any] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Names in the object store: release ids, keys of objects, and the columns of stored files."""
+"""Names in the object store: release ids, keys of objects, and columns of stored files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PUBLIC_MODEL_KEY: Final = "latest_model.keras"
 PUBLIC_POINTER_KEY: Final = "latest.json"
 RELEASES_PREFIX: Final = "releases/"
 RELEASE_ID_TAG: Final = "release-id"
-"""S3 user metadata of the public model: the release that it is a copy of."""
+"""Name of the public model's S3 user metadata with the id of its release."""
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{8}$")]
@@ -49,7 +49,7 @@ def check_md5(text: str) -> str:
 
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"not a name of a stored file: {name[:80]!r}")
+        raise ValueError(f"not the name of a stored file: {name[:80]!r}")
     return name
 
 
@@ -106,10 +106,10 @@ MOVIES_FILE: Final = "movies.parquet"
 """Columns: movieId int32, title str, year int16 (null when unknown), genres list[str]."""
 QUARANTINE_FILE: Final = "quarantine.parquet"
 STATS_FILE: Final = "stats.json"
-"""Written last: features without it do not exist."""
+"""Written last: features without it are incomplete and not used."""
 MOVIE_VECTORS_FILE: Final = "movie_vectors.parquet"
-"""Like every parquet of vectors: id int32 (unique), vector array[float32, dim]; the user towers
-have ``seen`` list[int32] besides."""
+"""Columns, as in every parquet file of vectors: id int32 (unique), vector array[float32, dim]; user
+towers also have ``seen`` list[int32]."""
 USER_TOWERS_FILE: Final = "towers/user_towers.parquet"
 MOVIE_TOWERS_FILE: Final = "towers/movie_towers.parquet"
 MODEL_FILE: Final = "model.keras"
@@ -124,12 +124,12 @@ that the user has not rated in the training part, for every user of the holdout.
 GOLDEN_FILE: Final = "golden_predictions.json"
 TRAINER_LOG_FILE: Final = "trainer.log"
 REPORT_FILE: Final = "report.html"
-"""Beside a release's artifacts but none of them: made after the decision, anew at will."""
+"""Stored with a release but not an artifact: made after the decision, and again on request."""
 LINEAGE_FILE: Final = "lineage.json"
-"""Beside the artifacts of a training without a store; a release's lineage is in its manifest."""
+"""Written by a local training; the lineage of a release is in its manifest."""
 EVALUATED_MODEL_FILE: Final = "evaluated/model.keras"
-"""The model that the metrics are of, fitted to the training part alone: a later run asks it, as
-champion, about its own holdout. Releases of an older trainer have none."""
+"""The model that was evaluated, fitted to the training part only. When the release is the champion,
+later runs evaluate this model on their own holdout. Releases of older trainers do not have it."""
 EVALUATED_USER_TOWERS_FILE: Final = "evaluated/user_towers.parquet"
-"""Like ``towers/user_towers.parquet``; ``seen`` is the user's training part."""
+"""Like `USER_TOWERS_FILE`; ``seen`` is the user's training part."""
 EVALUATED_MOVIE_TOWERS_FILE: Final = "evaluated/movie_towers.parquet"

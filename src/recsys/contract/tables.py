@@ -1,4 +1,4 @@
-"""The public tables and the names in PostgreSQL that pipeline, trainer and site agree on."""
+"""Public tables and other names in PostgreSQL that pipeline, trainer and site share."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class PublicTable(FrozenModel):
     dimension: int = Field(gt=0)
     metric: Literal["cosine", "inner_product"]
     artifact: str | None
-    """Name of the release's artifact that the vectors come from; None: made by the pipeline."""
+    """Artifact of the release with these vectors; None if the pipeline computes them."""
     indexed: bool = True
-    """Whether an HNSW index serves nearest-neighbor queries; else rows are only read by id."""
+    """Whether the table has an HNSW index for nearest-neighbor queries; else it is read by id."""
     extra_columns: tuple[tuple[str, str], ...] = ()
-    """Further columns after the id and ``vector``: (name, SQL type)."""
+    """Columns after the id and ``vector``: (name, SQL type)."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -86,4 +86,4 @@ def table_name(table: str, release_id: str) -> str:
 LIVE_SCHEMA: Final = "recsys_live"
 SITE_ROLE: Final = "recsys_site"
 CHANNEL: Final = "recsys_release"
-"""NOTIFY channel: its payload is the id of the release that has just become champion."""
+"""NOTIFY channel; the payload is the id of the release that has become champion."""

@@ -172,7 +172,7 @@ names = st.text("ab0_.-/\\~% \n\x00ä", max_size=12) | st.text(max_size=12)
 def test_a_hostile_name_of_a_file_is_refused(
     key: Callable[[str, str], str], owner: str, prefix: str, name: str
 ) -> None:
-    with pytest.raises(ValueError, match="not a name of a stored file"):
+    with pytest.raises(ValueError, match="not the name of a stored file"):
         key(owner, name)
 
 
@@ -323,7 +323,7 @@ REFUSALS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "extra.txt lies outside": lambda m: {
         "artifacts": extra_artifact(m, key=f"releases/{m['release_id']}/model.keras")
     },
-    "not a name of a stored file": lambda m: {
+    "not the name of a stored file": lambda m: {
         "artifacts": extra_artifact(m, name="../../x", key=f"releases/{m['release_id']}/../../x")
     },
     r"size\n": lambda m: {"artifacts": extra_artifact(m, size=-1)},
