@@ -153,18 +153,18 @@ def _begin(conn: Connection, channel: str) -> datetime:
         "on conflict do nothing",
         (_BEGIN, channel),
     )
-    begun: datetime
-    [(begun,)] = conn.execute(
+    first_use: datetime
+    [(first_use,)] = conn.execute(
         "select greatest(claimed_at, clock_timestamp() - %s) from recsys.alerts "
         "where event = %s and channel = %s",
         (LOOK_BACK, _BEGIN, channel),
     ).fetchall()
-    return begun
+    return first_use
 
 
 def _send_once(conn: Connection, channel: Channel, alert: Alert) -> bool:
     """Claims and sends an alert; returns False if it was sent already, is claimed, or failed."""
-    claimed = conn.execute(
+    claim = conn.execute(
         "insert into recsys.alerts as a (event, channel, tries) values (%s, %s, 1) "
         "on conflict (event, channel) do update "
         "set tries = a.tries + 1, claimed_at = clock_timestamp(), error = null "
@@ -180,7 +180,7 @@ def _send_once(conn: Connection, channel: Channel, alert: Alert) -> bool:
             IMMEDIATE_ATTEMPTS,
         ),
     ).fetchone()
-    if claimed is None:
+    if claim is None:
         return False
     try:
         channel.send(alert)

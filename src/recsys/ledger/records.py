@@ -139,9 +139,10 @@ def last_decision(
 
 def last_decided_release(conn: Connection) -> str | None:
     """Returns the release of the newest decision of all; None before the first."""
-    row = conn.execute("select release_id from recsys.decisions order by id desc limit 1")
-    found = row.fetchone()
-    return None if found is None else found[0]
+    row = conn.execute(
+        "select release_id from recsys.decisions order by id desc limit 1"
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def last_decisions(conn: Connection) -> dict[str, Decision]:

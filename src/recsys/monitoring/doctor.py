@@ -14,20 +14,20 @@ from recsys.services import Services
 
 
 def problems(services: Services) -> list[str]:
-    """Returns every problem found, each with what to do about it; empty if there is none."""
-    found = []
+    """Returns a message for every problem found, with what to do about it."""
+    messages = []
     try:
         services.store.check()
     except RecsysError as error:
-        found.append(f"S3: {error}")
+        messages.append(f"S3: {error}")
     try:
         with services.connect() as conn:
-            found += _ledger_problems(conn)
-            if not found:
-                found += _release_problems(conn, services)
+            messages += _ledger_problems(conn)
+            if not messages:
+                messages += _release_problems(conn, services)
     except RecsysError as error:
-        found.append(f"PostgreSQL: {error}")
-    return found
+        messages.append(f"PostgreSQL: {error}")
+    return messages
 
 
 def _ledger_problems(conn: Connection) -> list[str]:
@@ -42,17 +42,17 @@ def _ledger_problems(conn: Connection) -> list[str]:
 def _release_problems(conn: Connection, services: Services) -> list[str]:
     if not ledger.applied(conn):
         return []
-    found = []
+    messages = []
     champion = ledger.champion(conn)
     if ledger.open_journals(conn):
-        found.append(
+        messages.append(
             "open journal: a promotion or rollback is in progress or was interrupted; "
             "run `recsys recover`"
         )
     elif not releases.public_copies_match(services.store, champion):
-        found.append("the public copies in S3 are not the champion's; run `recsys recover`")
+        messages.append("the public copies in S3 are not the champion's; run `recsys recover`")
     if not releases.search_path_is_set(conn):
-        found.append(
+        messages.append(
             "new sessions do not find the public tables by name: the database has lost its "
             "search_path, as after restoring a dump; run `recsys recover`"
         )
@@ -61,26 +61,26 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
         for table in PUBLIC_TABLES:
             expected = table_name(table.name, champion.release_id)
             if live.get(table.name) != expected:
-                found.append(
+                messages.append(
                     f"{table.name} is {live.get(table.name)} instead of the champion's "
                     f"{expected}: was the ledger restored from an older backup? Restore the "
                     "whole database from one backup, then run `recsys recover`"
                 )
-    found += _damaged_releases(conn, services)
-    found += _unknown_releases(conn, services)
-    return found
+    messages += _damaged_releases(conn, services)
+    messages += _unknown_releases(conn, services)
+    return messages
 
 
 def _damaged_releases(conn: Connection, services: Services) -> list[str]:
     """Returns the retained releases that cannot be promoted or rolled back to."""
-    found = []
+    messages = []
     for release in ledger.all_releases(conn):
         if release.state in ledger.SERVABLE:
             try:
                 releases.check_release(conn, services.store, release)
             except PermanentError as error:
-                found.append(f"release {release.release_id} ({release.state}): {error}")
-    return found
+                messages.append(f"release {release.release_id} ({release.state}): {error}")
+    return messages
 
 
 def _unknown_releases(conn: Connection, services: Services) -> list[str]:

@@ -55,19 +55,19 @@ def check_current(conn: psycopg.Connection[Any]) -> None:
     Raises:
         LedgerError: the schema is missing, older, or newer than the code.
     """
-    done, known = applied(conn), [m.number for m in available()]
-    if done == known:
+    present, expected = applied(conn), [m.number for m in available()]
+    if present == expected:
         return
-    if not done:
+    if not present:
         raise LedgerError(
             "this database contains no ledger",
             hint="run the pipeline once, or `recsys recover`, which creates it",
         )
-    _refuse_newer(done, known)
+    _refuse_newer(present, expected)
     raise LedgerError(
         "the ledger's schema is older than this code",
-        found=f"migrations up to {done[-1]}",
-        expected=f"up to {known[-1]}",
+        found=f"migrations up to {present[-1]}",
+        expected=f"up to {expected[-1]}",
         hint="run `recsys recover`, which upgrades it",
     )
 
@@ -89,22 +89,22 @@ def apply(conn: psycopg.Connection[Any]) -> list[int]:
             "name text not null, sha256 text not null, "
             "applied_at timestamptz not null default clock_timestamp())"
         )
-    known = available()
-    ran = []
-    for migration in known:
+    migrations = available()
+    executed = []
+    for migration in migrations:
         with conn.transaction():
             _lock(conn)
-            done = applied(conn)
-            _refuse_newer(done, [m.number for m in known])
-            if migration.number in done:
+            present = applied(conn)
+            _refuse_newer(present, [m.number for m in migrations])
+            if migration.number in present:
                 continue
             conn.execute(sql.SQL(migration.text))
             conn.execute(
                 "insert into recsys.migrations (number, name, sha256) values (%s, %s, %s)",
                 (migration.number, migration.name, migration.sha256),
             )
-            ran.append(migration.number)
-    return ran
+            executed.append(migration.number)
+    return executed
 
 
 def _lock(conn: psycopg.Connection[Any]) -> None:
@@ -115,12 +115,12 @@ def _lock(conn: psycopg.Connection[Any]) -> None:
         raise LockedError("another process is migrating the ledger", hint="retry") from error
 
 
-def _refuse_newer(done: list[int], known: list[int]) -> None:
-    unknown = sorted(set(done) - set(known))
+def _refuse_newer(present: list[int], expected: list[int]) -> None:
+    unknown = sorted(set(present) - set(expected))
     if unknown:
         raise LedgerError(
             "the ledger was migrated by newer code",
             found=f"migration {unknown[-1]}",
-            expected=f"at most {known[-1] if known else 0}",
+            expected=f"at most {expected[-1] if expected else 0}",
             hint="upgrade this installation of recsys: older code must not write to the ledger",
         )
