@@ -1,1 +1,1 @@
-"""What a newcomer may start from; none of it is part of a release."""
+"""Examples to start from; none of them is part of a release."""

@@ -1,4 +1,4 @@
-"""The trainer: makes one release's model and towers from interactions, and evaluates them.
+"""The trainer: fits, evaluates and exports the model and towers of one release.
 
-``python -m trainer --help`` says how it is run; `trainer.training` is its core, which needs no S3.
+See ``python -m trainer --help``. `trainer.training` is its core, which needs no S3.
 """

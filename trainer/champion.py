@@ -1,4 +1,4 @@
-"""The champion, asked about a candidate's holdout: its evaluated model and towers, loaded anew."""
+"""The champion's predictions and recommendations for a candidate's holdout, for comparison."""
 
 from __future__ import annotations
 
@@ -21,11 +21,6 @@ from trainer.rating.folded import predict
 
 log = logging.getLogger(__name__)
 
-_FILES: Final = (
-    contract.EVALUATED_MODEL_FILE,
-    contract.EVALUATED_USER_TOWERS_FILE,
-    contract.EVALUATED_MOVIE_TOWERS_FILE,
-)
 _PAIR: Final = ["userId", "movieId"]
 
 
@@ -37,13 +32,13 @@ class _Reader(Protocol):
 
 @dataclass(frozen=True)
 class Champion:
-    """What a release's metrics were measured of.
+    """The evaluated model and towers of the champion: those that its metrics were computed from.
 
     Attributes:
-        release_id: which release.
+        release_id: the champion's release id.
         model: predicts stars.
         towers: rank movies for users.
-        trained_on: userId, movieId: its training part, for the users that it has a vector for.
+        trained_on: userId, movieId: its training part, of users that have a tower.
     """
 
     release_id: str
@@ -54,15 +49,15 @@ class Champion:
     def answers(
         self, train: pl.DataFrame, holdout: pl.DataFrame, movies: pl.DataFrame
     ) -> ChampionAnswers | None:
-        """What it says of the holdout's pairs that it was not trained on; None if there are none.
+        """Predicts the holdout's pairs that it was not trained on; returns None if there are none.
 
         Args:
-            train: userId, movieId: what the candidate was fitted to; never recommended.
+            train: userId, movieId: the candidate's training part; never recommended.
             holdout: userId, movieId.
-            movies: movieId: all that may be recommended.
+            movies: movieId: all movies that may be recommended.
         """
-        asked = holdout.join(self.trained_on, on=_PAIR, how="anti").sort(_PAIR)
-        if asked.is_empty():
+        pairs = holdout.join(self.trained_on, on=_PAIR, how="anti").sort(_PAIR)
+        if pairs.is_empty():
             return None
         known = np.isin(self.towers.movie_ids, movies["movieId"].to_numpy())
         towers = Towers(
@@ -71,16 +66,16 @@ class Champion:
             self.towers.users,
             self.towers.movies[known],
         )
-        users = asked["userId"].unique().sort().to_numpy()
+        users = pairs["userId"].unique().sort().to_numpy()
         users = users[np.isin(users, towers.user_ids)]
         rated = pl.concat([train.select(_PAIR), self.trained_on]).unique()
         rated = rated.filter(pl.col("movieId").is_in(towers.movie_ids.tolist()))
         return ChampionAnswers(
             release_id=self.release_id,
-            predictions=asked.select(
+            predictions=pairs.select(
                 *_PAIR,
                 prediction=predict(
-                    self.model, asked["userId"].to_numpy(), asked["movieId"].to_numpy()
+                    self.model, pairs["userId"].to_numpy(), pairs["movieId"].to_numpy()
                 ),
             ),
             recommendations=recommend(towers, users, rated),
@@ -88,37 +83,35 @@ class Champion:
 
 
 def fetch_champion(store: _Reader, release_id: str, folder: Path) -> Champion | None:
-    """Loads the champion from the store; None, and a line in the log, if that cannot be done.
+    """Loads the champion from the store; returns None and logs a warning if that is impossible.
 
-    A release without evaluated artifacts, a retired one and a damaged one are no reason for a
-    candidate to fail: it is then judged without the comparison.
+    A champion that is retired, damaged or has no evaluated artifacts must not fail the candidate,
+    which is then evaluated without the comparison.
 
     Raises:
-        TransientError: the store does not answer.
+        TransientError: the store is unavailable.
     """
     try:
         key = contract.release_key(release_id, contract.MANIFEST_FILE)
         manifest = Manifest.from_json(store.get_bytes(key))
-        for name in _FILES:
-            artifact = manifest.artifact(name)
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            store.download(artifact.key, folder / name, artifact.sha256)
+        for artifact in manifest.evaluated_artifacts():
+            path = folder / artifact.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            store.download(artifact.key, path, artifact.sha256)
         return load_champion(folder, release_id)
     except TransientError:
         raise
-    except KeyError as error:
-        reason = f"it has no {error.args[0]}: an older trainer made it"
     except (RecsysError, ValidationError) as error:
         reason = str(error)
-    log.warning("the champion %s is not compared with: %s", release_id, reason)
+    log.warning("no comparison with the champion %s: %s", release_id, reason)
     return None
 
 
 def load_champion(folder: Path, release_id: str) -> Champion:
-    """Loads the evaluated model and towers below a folder.
+    """Loads the evaluated model and towers of a release from a folder.
 
     Raises:
-        ArtifactError: one is missing or does not load.
+        ArtifactError: a file is missing or does not load.
     """
     try:
         model = keras.saving.load_model(folder / contract.EVALUATED_MODEL_FILE, safe_mode=True)
@@ -128,14 +121,14 @@ def load_champion(folder: Path, release_id: str) -> Champion:
         trained_on = (
             users.select(userId="id", movieId="seen").explode("movieId").drop_nulls("movieId")
         )
-    # Keras raises what the broken part happens to raise, polars and numpy theirs: no common base.
+    # Errors of Keras, polars and numpy about damaged files have no common base class.
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
         raise ArtifactError(
             "the champion's evaluated model or towers do not load",
             found=f"{type(error).__name__}: {error}",
-            expected=", ".join(_FILES),
+            expected=", ".join(contract.EVALUATED_FILES),
         ) from error
     return Champion(release_id, model, towers, trained_on)
 

@@ -1,7 +1,7 @@
-"""What a killed training has already done, kept in S3 because pods have no disk of their own.
+"""Checkpoints of a training, stored in S3, because pods have no persistent disk.
 
-There is one object for each phase of a release, below the release's prefix. It is written whole,
-read only by the same build, and deleted when the manifest stands.
+Each phase of a training has one object below the release's prefix. It is written atomically, used
+only by the same build, and deleted after the manifest is written.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ PHASES: Final = (
     "served-towers",
 )
 _FACTS: Final = "facts"
-_LARGEST_SHARE_OF_TIME: Final = 0.05
+_MAX_SHARE_OF_TIME: Final = 0.05
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A phase's state.
+    """The state of a fit.
 
     Attributes:
-        arrays: by name.
-        facts: plain JSON values.
+        arrays: arrays by name.
+        facts: JSON values by name.
     """
 
     arrays: dict[str, NDArray[Any]]
     facts: dict[str, Any]
 
 
-class Keeper(Protocol):
-    """Where the state of a fit is kept."""
+class CheckpointStore(Protocol):
+    """Saves and loads the state of a fit."""
 
     def load(self, phase: str) -> Checkpoint | None:
-        """What was kept of a phase, if anything that can be used."""
+        """Returns the checkpoint of a phase, or None if there is no usable one."""
 
     def due(self) -> bool:
-        """Whether enough time has passed to keep the state again."""
+        """Returns whether enough time has passed since the last checkpoint."""
 
     def save(self, phase: str, checkpoint: Checkpoint) -> None:
-        """Keeps the state of a phase in place of what was kept of it before."""
+        """Saves the checkpoint of a phase, replacing an earlier one."""
 
 
-class _Nowhere:
+class _NoCheckpoints:
     def load(self, phase: str) -> Checkpoint | None:
         return None
 
@@ -71,8 +71,8 @@ class _Nowhere:
         pass
 
 
-NOWHERE: Final[Keeper] = _Nowhere()
-"""Keeps nothing: a training without a store begins anew."""
+NO_CHECKPOINTS: Final[CheckpointStore] = _NoCheckpoints()
+"""Saves nothing: a training without an object store cannot be resumed."""
 
 
 class _Store(Protocol):
@@ -84,15 +84,15 @@ class _Store(Protocol):
 
 
 class StoredCheckpoints:
-    """Checkpoints of one release.
+    """Checkpoints of one release in the object store.
 
-    Writing them takes a twentieth of the time at most: the longer a write takes, the longer the
-    pause after it. Nothing fails because a checkpoint cannot be written or read.
+    Writing takes at most a twentieth of the training time: the pause after a write is proportional
+    to its duration. A checkpoint that cannot be written or read does not fail the training.
 
     Args:
         store: the object store.
-        release_id: whose prefix holds them.
-        fingerprint: of the build; a checkpoint of another one is never used.
+        release_id: the release whose prefix contains the checkpoints.
+        fingerprint: the build's; a checkpoint of another build is never used.
     """
 
     def __init__(self, store: _Store, release_id: str, fingerprint: str) -> None:
@@ -102,7 +102,7 @@ class StoredCheckpoints:
         self._next = time.monotonic()
 
     def load(self, phase: str) -> Checkpoint | None:
-        """The checkpoint of a phase; None where there is none of this build that is whole."""
+        """Returns the checkpoint of a phase, or None if there is no intact one of this build."""
         with TemporaryDirectory(prefix="recsys-checkpoint-") as folder:
             path = Path(folder) / "checkpoint.npz"
             try:
@@ -114,16 +114,16 @@ class StoredCheckpoints:
                 log.warning("the checkpoint of %s cannot be used: %s", phase, error)
                 return None
         if found.facts.pop("fingerprint", None) != self._fingerprint:
-            log.warning("the checkpoint of %s is another build's: not used", phase)
+            log.warning("the checkpoint of %s is of another build: not used", phase)
             return None
         return found
 
     def due(self) -> bool:
-        """Whether the pause after the last write is over."""
+        """Returns whether the pause after the last write is over."""
         return time.monotonic() >= self._next
 
     def save(self, phase: str, checkpoint: Checkpoint) -> None:
-        """Stores a checkpoint whole; a store that does not answer costs the checkpoint only."""
+        """Stores a checkpoint; if the store is unavailable, logs a warning and goes on."""
         started = time.monotonic()
         facts = {**checkpoint.facts, "fingerprint": self._fingerprint}
         with TemporaryDirectory(prefix="recsys-checkpoint-") as folder:
@@ -133,28 +133,28 @@ class StoredCheckpoints:
                 self._store.put_file(self._keys[phase], path)
             except (OSError, TransientError) as error:
                 log.warning("no checkpoint was written: %s", error)
-        took = time.monotonic() - started
-        self._next = time.monotonic() + took / _LARGEST_SHARE_OF_TIME
+        duration = time.monotonic() - started
+        self._next = time.monotonic() + duration / _MAX_SHARE_OF_TIME
 
     def clear(self) -> None:
         """Deletes all checkpoints of the release."""
         self._store.delete(list(self._keys.values()))
 
 
-class ReadCheckpoints(StoredCheckpoints):
-    """Checkpoints as workers see them that are not the chief: they read what it keeps."""
+class ReadOnlyCheckpoints(StoredCheckpoints):
+    """Checkpoints of a worker that is not the chief: it reads those that the chief writes."""
 
     def due(self) -> bool:
-        """Never."""
+        """Returns False: only the chief saves."""
         return False
 
     def save(self, phase: str, checkpoint: Checkpoint) -> None:
-        """Leaves it to the chief."""
+        """Does nothing: only the chief saves."""
 
 
 def _write(path: Path, checkpoint: Checkpoint) -> None:
     facts = np.frombuffer(json.dumps(checkpoint.facts).encode(), np.uint8)
-    # mypy takes the keywords for the parameters of savez.
+    # mypy mistakes the keywords for parameters of savez.
     np.savez(path, **{_FACTS: facts}, **checkpoint.arrays)  # type: ignore[arg-type]
 
 

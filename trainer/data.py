@@ -1,4 +1,4 @@
-"""Interactions and movies as the arrays that training works on."""
+"""Converts interactions and movies to the arrays that the models are fitted to."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _MOVIES: Final[_Schema] = {"movieId": pl.Int32, "year": pl.Int16, "genres": pl.L
 
 @dataclass(frozen=True)
 class Ratings:
-    """Interactions as arrays, by user and within a user by time.
+    """Interactions as arrays, sorted by user and time.
 
-    A user or movie is named by its index in ``user_ids`` or ``movie_ids``, which are sorted.
+    ``user`` and ``movie`` are indices into ``user_ids`` and ``movie_ids``, which are sorted.
 
     Attributes:
-        user_ids: ids of the users who have an interaction, shape (users,).
-        movie_ids: ids of all movies, rated or not, shape (movies,).
-        content: what is known of a movie besides its ratings, 0 or 1, shape (movies, features).
+        user_ids: ids of the users with an interaction, shape (users,).
+        movie_ids: ids of all movies, rated or unrated, shape (movies,).
+        content: content features of the movies, 0 or 1, shape (movies, features).
         user: shape (n,), ascending.
         movie: shape (n,).
         stars: shape (n,).
@@ -59,28 +59,28 @@ class Ratings:
 
     @cached_property
     def user_start(self) -> NDArray[np.int64]:
-        """Where each user's interactions begin, and where the last user's end: (users + 1,)."""
+        """Index of each user's first interaction, and the number of all: shape (users + 1,)."""
         return np.searchsorted(self.user, np.arange(len(self.user_ids) + 1))
 
     @cached_property
     def user_count(self) -> NDArray[np.int64]:
-        """Number of each user's interactions, at least 1, shape (users,)."""
+        """Number of interactions of each user, at least 1, shape (users,)."""
         return np.diff(self.user_start)
 
-    def subset(self, kept: NDArray[np.bool_]) -> Ratings:
-        """The interactions where ``kept`` is true, with the same users and movies."""
-        return replace(self, user=self.user[kept], movie=self.movie[kept], stars=self.stars[kept])
+    def subset(self, mask: NDArray[np.bool_]) -> Ratings:
+        """Returns the interactions where ``mask`` is true, with the same users and movies."""
+        return replace(self, user=self.user[mask], movie=self.movie[mask], stars=self.stars[mask])
 
 
 def make_ratings(interactions: pl.DataFrame, movies: pl.DataFrame) -> Ratings:
-    """Interactions as arrays.
+    """Converts tables to arrays.
 
     Args:
         interactions: userId, movieId, rating (stars), timestamp (s).
-        movies: movieId (unique), year (null when unknown), genres; all movies that are rated and
+        movies: movieId (unique), year (null if unknown), genres of all movies: the rated ones and
             those that may be recommended.
     """
-    rows = _in_order(interactions)
+    rows = _sort(interactions)
     movies = movies.sort("movieId")
     user_ids = rows["userId"].unique().sort().to_numpy()
     movie_ids = movies["movieId"].to_numpy()
@@ -94,10 +94,10 @@ def make_ratings(interactions: pl.DataFrame, movies: pl.DataFrame) -> Ratings:
     )
 
 
-def _in_order(interactions: pl.DataFrame) -> pl.DataFrame:
-    """By user, time and movie: a stable order is what makes a seed repeatable.
+def _sort(interactions: pl.DataFrame) -> pl.DataFrame:
+    """Sorts by user, time and movie, so that the same seed gives the same result.
 
-    The features are in it already; looking is cheaper than sorting, in time and in memory.
+    The pipeline's features are already sorted; the check saves the time and memory of sorting.
     """
     user, time, movie = (
         interactions[column].to_numpy() for column in ("userId", "timestamp", "movieId")
@@ -109,9 +109,9 @@ def _in_order(interactions: pl.DataFrame) -> pl.DataFrame:
 
 
 def movie_content(movies: pl.DataFrame) -> Floats:
-    """Genres and the bucket of the year as zeros and ones, shape (movies, features).
+    """Encodes genres (multi-hot) and a quantile of the year (one-hot), shape (movies, features).
 
-    The buckets are equally full. A movie without genres or year has zeros there.
+    Unknown genres or an unknown year are encoded as zeros.
     """
     genres = movies["genres"].explode().drop_nulls().unique().sort()
     genres = genres.filter(genres != _NO_GENRE)
@@ -131,54 +131,54 @@ def movie_content(movies: pl.DataFrame) -> Floats:
 def check_tables(
     interactions: pl.DataFrame, movies: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The columns that training needs, in the contract's types.
+    """Validates both tables; returns the columns that training needs, in the contract's types.
 
     Raises:
-        DatasetError: a column is missing or of another type, there are too few interactions to
-            train or to evaluate on, or they name movies that are not in ``movies``.
+        DatasetError: a column is missing or has another type, there are too few interactions to
+            train or evaluate on, or an interaction's movie is not in ``movies``.
     """
     rows = _select("interactions", interactions, {**_INTERACTIONS, "split": pl.Categorical})
     movies = _select("movies", movies, _MOVIES)
     if movies["movieId"].is_duplicated().any():
-        raise DatasetError("a movie is listed twice", found=_duplicate(movies), expected="once")
+        raise DatasetError("a movieId occurs twice", found=_duplicate(movies), expected="once")
     for part in (TRAIN, HOLDOUT):
         if not (rows["split"] == part).any():
             raise DatasetError(
                 f"no interaction is marked {part!r} in the column split",
                 found=f"{rows.height} interactions",
                 expected="at least one",
-                hint="the dataset is too small to train and to evaluate on: bring a larger one",
+                hint="the dataset is too small to be trained and evaluated on: use a larger one",
             )
     in_train = rows["split"] == TRAIN
     for column in ("userId", "movieId", "rating"):
-        # Column by column: the whole part at once would be a copy of nearly all interactions.
+        # Filter one column at a time: a filtered table would copy nearly all interactions.
         values = rows[column].filter(in_train).unique()
         if len(values) < 2:
             raise DatasetError(
-                f"the training part holds a single {column}: nothing can be learned from it",
+                f"the training part has a single {column}: a model cannot be fitted to it",
                 found=values.to_list(),
                 expected="at least two values",
-                hint="is this the whole dataset?",
+                hint="check that the dataset is complete",
             )
     if not rows["rating"].is_between(MIN_STARS, MAX_STARS).all():
         raise DatasetError(
-            "a rating lies outside the range of stars",
+            "a rating is outside the range of stars",
             found=(rows["rating"].min(), rows["rating"].max()),
             expected=(MIN_STARS, MAX_STARS),
-            hint="make the features again: validation should have put it into quarantine",
+            hint="generate the features again: validation should have quarantined it",
         )
-    strangers = rows.join(movies, on="movieId", how="anti")
-    if strangers.height:
+    orphans = rows.join(movies, on="movieId", how="anti")
+    if orphans.height:
         raise DatasetError(
-            "interactions name movies that the table of movies does not have",
-            found=f"{strangers.height} interactions, among them movie {strangers['movieId'][0]}",
-            hint="make the features again: validation should have put them into quarantine",
+            "interactions have movies that are missing in the table of movies",
+            found=f"{orphans.height} interactions, e.g. of movie {orphans['movieId'][0]}",
+            hint="generate the features again: validation should have quarantined them",
         )
     return rows, movies
 
 
 def part(interactions: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The interactions whose column split says ``name``, without that column."""
+    """Returns the interactions with this value of the column split, without that column."""
     return interactions.filter(pl.col("split") == name).drop("split")
 
 
@@ -189,15 +189,18 @@ def _select(name: str, frame: pl.DataFrame, schema: _Schema) -> pl.DataFrame:
             f"the table of {name} lacks columns",
             found=", ".join(frame.columns),
             expected=", ".join(schema),
-            hint="were the features made by another revision of the pipeline?",
+            hint="generate the features again, with this revision of the pipeline",
         )
     try:
         frame = frame.select(pl.col(column).cast(kind) for column, kind in schema.items())
     except pl.exceptions.PolarsError as error:
         raise DatasetError(f"the table of {name} has a wrong type", found=str(error)) from error
-    must = [c for c in schema if c not in ("year", "genres")]
-    if frame.select(pl.any_horizontal(pl.col(must).is_null().any())).item():
-        raise DatasetError(f"the table of {name} holds nulls", expected="none but unknown years")
+    required = [c for c in schema if c not in ("year", "genres")]
+    if frame.select(pl.any_horizontal(pl.col(required).is_null().any())).item():
+        raise DatasetError(
+            f"the table of {name} contains nulls",
+            expected="nulls in the columns year and genres only",
+        )
     return frame
 
 

@@ -1,4 +1,4 @@
-"""A release's files: written to a folder, uploaded, and only then named by the manifest."""
+"""Writes the artifacts of a release to a folder, and uploads them."""
 
 from __future__ import annotations
 
@@ -15,49 +15,50 @@ import polars as pl
 from recsys import contract
 from recsys.contract import Artifact, GoldenPredictions
 from recsys.object_store import StoredObject, file_sha256
+from trainer.architecture import Fit, RatingModel
 from trainer.data import TRAIN
 from trainer.ranking.towers import Towers
 from trainer.rating.folded import predict
-from trainer.training import Evaluated, Fit, RatingModel
+from trainer.training import Evaluated
 
 _GOLDEN_PAIRS: Final = 64
 
 
 class Store(Protocol):
-    """What the trainer needs of `recsys.object_store.ObjectStore`."""
+    """The methods of `recsys.object_store.ObjectStore` that the trainer uses."""
 
     def put_bytes(self, key: str, data: bytes, metadata: dict[str, str] | None = None) -> None:
-        """Writes an object whole."""
+        """Writes an object atomically."""
 
     def put_file(self, key: str, path: Path, metadata: dict[str, str] | None = None) -> None:
-        """Uploads a file; it becomes visible whole or not at all."""
+        """Uploads a file atomically."""
 
     def get_bytes(self, key: str) -> bytes:
-        """Reads an object whole."""
+        """Reads an object."""
 
     def download(self, key: str, path: Path, sha256: str | None = None) -> None:
-        """Downloads to ``path``, checked."""
+        """Downloads to ``path``, verifying the sha256 if there is one."""
 
     def sha256(self, key: str) -> str:
-        """sha256 of an object's content."""
+        """Returns the sha256 of an object's content."""
 
     def head(self, key: str) -> StoredObject | None:
-        """What the store says of an object, or None if there is none."""
+        """Returns the metadata of an object, or None if it does not exist."""
 
     def delete(self, keys: list[str]) -> None:
-        """Deletes objects; one that is gone already is no error."""
+        """Deletes objects, ignoring those that do not exist."""
 
 
 def write_artifacts(
     folder: Path, evaluated: Evaluated, served: Fit, interactions: pl.DataFrame
 ) -> None:
-    """Writes every artifact but the manifest below ``folder``, under its name.
+    """Writes all artifacts except the manifest below ``folder``, under their names.
 
     Args:
-        folder: empty.
-        evaluated: the fit to the training part and what it was worth.
-        served: the fit to all interactions: the model and the towers are made from it.
-        interactions: all of them: userId, movieId, timestamp, split.
+        folder: an empty folder.
+        evaluated: the fit to the training part, with its evaluation.
+        served: the fit to all interactions, from which the public model and towers are made.
+        interactions: userId, movieId, timestamp, split of all interactions.
     """
     for name in ("towers", "evaluated"):
         (folder / name).mkdir()
@@ -79,7 +80,7 @@ def write_artifacts(
     (folder / contract.GOLDEN_FILE).write_text(golden.model_dump_json())
     user_towers(served.towers, interactions).write_parquet(folder / contract.USER_TOWERS_FILE)
     movie_towers(served.towers).write_parquet(folder / contract.MOVIE_TOWERS_FILE)
-    # What the metrics are of: a later run asks it, as champion, about its own holdout.
+    # If this release becomes champion, later candidates are compared with its evaluated models.
     fit, trained_on = evaluated.fit, interactions.filter(pl.col("split") == TRAIN)
     fit.rating.keras_model().save(folder / contract.EVALUATED_MODEL_FILE)
     user_towers(fit.towers, trained_on).write_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
@@ -87,7 +88,7 @@ def write_artifacts(
 
 
 def golden_predictions(model: keras.Model, rating: RatingModel) -> GoldenPredictions:
-    """What the model answers for some known pairs, an unknown user, an unknown movie, and both."""
+    """Records predictions for known pairs, an unknown user, an unknown movie, and for both."""
     rng = np.random.default_rng(0)
     users = rng.choice(rating.user_ids, _GOLDEN_PAIRS).astype(np.int64)
     movies = rng.choice(rating.movie_ids, _GOLDEN_PAIRS).astype(np.int64)
@@ -103,7 +104,7 @@ def golden_predictions(model: keras.Model, rating: RatingModel) -> GoldenPredict
 
 
 def user_towers(towers: Towers, interactions: pl.DataFrame) -> pl.DataFrame:
-    """Columns id, vector and ``seen``: the movies that the user has rated, newest first; by id."""
+    """Returns id, vector and ``seen`` (the user's rated movies, newest first), sorted by id."""
     seen = (
         interactions.sort(
             "userId", "timestamp", "movieId", descending=[False, True, False], maintain_order=True
@@ -118,12 +119,12 @@ def user_towers(towers: Towers, interactions: pl.DataFrame) -> pl.DataFrame:
 
 
 def movie_towers(towers: Towers) -> pl.DataFrame:
-    """Columns id and vector of all movies, by id."""
+    """Returns id and vector of all movies, sorted by id."""
     return _vectors(towers.movie_ids, towers.movies)
 
 
 def upload(store: Store, release_id: str, folder: Path) -> tuple[Artifact, ...]:
-    """Uploads all files below ``folder``; returns them as a manifest names them."""
+    """Uploads all files below ``folder``; returns their manifest entries."""
     artifacts = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
@@ -143,5 +144,5 @@ def _vectors(ids: Any, vectors: Any) -> pl.DataFrame:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a document that holds neither NaN nor infinity."""
+    """Writes JSON; raises ValueError if ``value`` contains NaN or infinity."""
     path.write_text(json.dumps(value, indent=1, allow_nan=False))

@@ -1,4 +1,4 @@
-"""A training without a store or a server: features in a folder, a release's files in another."""
+"""Local training without a server: reads features from a folder, writes artifacts to another."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ import polars as pl
 
 from recsys import contract
 from recsys.errors import ConfigurationError, DatasetError
+from trainer.architecture import FitModels
 from trainer.champion import load_champion
 from trainer.config import TrainingConfig
 from trainer.export import write_artifacts, write_json
-from trainer.lineage import lineage
-from trainer.training import FitModels, fit_and_evaluate, refit
+from trainer.provenance import provenance
+from trainer.training import fit_and_evaluate, refit
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """What `train_locally` is to do.
+    """Parameters of a local training.
 
     Attributes:
-        features: holds ``interactions.parquet`` (with the column split) and ``movies.parquet``.
-        out: gets the artifacts under their names, and ``lineage.json``.
-        config: how to train.
-        seed: of everything random.
-        champion: the ``out`` of an earlier training, measured on the same holdout.
-        refit: whether to fit again to all interactions; else what was evaluated is exported.
+        features: folder with ``interactions.parquet`` (with the column split), ``movies.parquet``.
+        out: folder for the artifacts, under their names, and ``lineage.json``.
+        config: hyper-parameters.
+        seed: seed of all random numbers.
+        champion: the ``out`` of an earlier training, evaluated on the same holdout.
+        refit: whether to refit to all interactions; else the evaluated models are exported.
     """
 
     features: Path
@@ -46,40 +47,43 @@ class LocalTraining:
 
 
 def train_locally(
-    given: LocalTraining, environ: Mapping[str, str], fit: FitModels | None = None
+    training: LocalTraining, environ: Mapping[str, str], fit: FitModels | None = None
 ) -> None:
-    """Trains, evaluates and writes a release's files; ``out`` holds all of them or is untouched.
+    """Trains, evaluates and writes a release's files; ``out`` is replaced atomically at the end.
 
     Raises:
-        ConfigurationError: ``out`` holds something else.
+        ConfigurationError: ``out`` contains files other than an earlier training's.
         DatasetError: the features are missing or cannot be trained on.
         ArtifactError: the champion does not load.
     """
     started = time.monotonic()
-    _check_out(given.out)
-    champion = load_champion(given.champion, given.champion.name) if given.champion else None
+    _check_out(training.out)
+    champion = (
+        load_champion(training.champion, training.champion.name) if training.champion else None
+    )
     interactions, movies = (
-        _read(given.features / name) for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE)
+        _read(training.features / name)
+        for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE)
     )
     log.info("loaded %d interactions and %d movies", len(interactions), len(movies))
     evaluated = fit_and_evaluate(
-        interactions, movies, given.config, given.seed, log.info, champion=champion, fit=fit
+        interactions, movies, training.config, training.seed, log.info, champion=champion, fit=fit
     )
     log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics["model"]))
     served = evaluated.fit
-    if given.refit:
-        log.info("fitting to all interactions, to be served")
+    if training.refit:
+        log.info("fitting to all interactions, for serving")
         served = refit(
-            interactions, movies, given.config, given.seed, evaluated.fit, log.info, fit=fit
+            interactions, movies, training.config, training.seed, evaluated.fit, log.info, fit=fit
         )
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place, so that it gets there by a rename.
-    work = Path(mkdtemp(prefix=f".{given.out.name}-", dir=given.out.parent))
+    training.out.parent.mkdir(parents=True, exist_ok=True)
+    # In the same parent folder, so that it can be renamed to ``out``.
+    work = Path(mkdtemp(prefix=f".{training.out.name}-", dir=training.out.parent))
     try:
         write_artifacts(work, evaluated, served, interactions)
-        facts = lineage(
-            given.config,
-            given.seed,
+        facts = provenance(
+            training.config,
+            training.seed,
             interactions,
             movies,
             evaluated.fit,
@@ -88,12 +92,12 @@ def train_locally(
         )
         write_json(work / contract.LINEAGE_FILE, facts)
         work.chmod(0o755)
-        if given.out.exists():
-            shutil.rmtree(given.out)
-        work.rename(given.out)
+        if training.out.exists():
+            shutil.rmtree(training.out)
+        work.rename(training.out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    log.info("wrote %s", given.out)
+    log.info("wrote %s", training.out)
 
 
 def _check_out(out: Path) -> None:
@@ -101,9 +105,10 @@ def _check_out(out: Path) -> None:
         return
     if not out.is_dir() or (any(out.iterdir()) and not (out / contract.METRICS_FILE).exists()):
         raise ConfigurationError(
-            "the output would replace something that is no earlier training",
+            "the output folder contains other files than an earlier training's",
             found=str(out),
-            expected="a folder that is empty, new, or of an earlier training",
+            expected="a folder that is new, empty, or the output of an earlier training",
+            hint="choose another --out",
         )
 
 
@@ -114,5 +119,5 @@ def _read(path: Path) -> pl.DataFrame:
         raise DatasetError(
             f"{path} cannot be read",
             found=str(error),
-            expected="a parquet file as the pipeline makes it",
+            expected="a parquet file that the pipeline's features step wrote",
         ) from error

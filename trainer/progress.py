@@ -1,4 +1,4 @@
-"""What is told of a training while it runs."""
+"""Progress of a training: one record for each epoch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class EpochRecord:
     """One epoch of one model.
 
     Attributes:
-        model: which one; a scout is a rating model of few members that finds out when to stop.
-        epoch: 1 is the first.
-        loss: mean cross entropy for ``ranking``, else mean squared error in stars.
-        validation_rmse: stars; None where nothing was kept from the training.
-        seconds: how long the epoch took.
+        model: a scout is a rating model with few members that determines the number of epochs.
+        epoch: from 1.
+        loss: mean cross entropy of ``ranking``, mean squared error (stars) of the others.
+        validation_rmse: in stars; None without validation.
+        seconds: duration of the epoch.
     """
 
     model: Literal["scout", "rating", "ranking"]

@@ -1,4 +1,4 @@
-"""SIGTERM as an exception: Kubernetes asks politely before it kills."""
+"""Turns SIGTERM, which Kubernetes sends before SIGKILL, into an exception."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from recsys.contract import ExitCode
 
 log = logging.getLogger(__name__)
 
-TOLD: Final = "told to stop by SIGTERM: no manifest was written by this run"
+TERMINATED_MESSAGE: Final = "terminated by SIGTERM: this run wrote no manifest"
 
 
 class Terminated(BaseException):
-    """The process was told to stop; no Exception, so that nothing swallows it on the way."""
+    """The process received SIGTERM; a BaseException, so that ``except Exception`` lets it pass."""
 
 
 class Termination:
-    """Within this block SIGTERM raises `Terminated` in the main thread.
+    """Raises `Terminated` in the main thread on SIGTERM, within this block.
 
     Attributes:
-        raised: whether it has. Code of a library may have made another exception of it.
+        raised: whether it was raised; a library may have replaced it by another exception.
     """
 
     def __init__(self) -> None:
@@ -46,31 +46,31 @@ class Termination:
             signal.set_wakeup_fd(-1)
             os.close(self._pipe)
 
-    def renew(self) -> None:
-        """Handles SIGTERM again after a library took it for itself."""
+    def reinstall(self) -> None:
+        """Installs the handler again after a library replaced it."""
         signal.signal(signal.SIGTERM, self._on_signal)
 
-    def insist(self, patience: float) -> None:
-        """From now on SIGTERM ends the process even if the main thread never comes to it.
+    def force_exit_after(self, grace_s: float) -> None:
+        """From now on, exits a while after SIGTERM even if the main thread is blocked.
 
-        Python handles a signal between two of its own instructions, and a thread that waits in
-        TensorFlow for another worker comes to none. A thread of its own then ends the process, as
-        abruptly as a kill would, but with the exit code of the contract.
+        Python runs signal handlers between bytecode instructions of the main thread, which executes
+        none while it waits in TensorFlow for another worker. In that case a watcher thread ends the
+        process without cleanup, but with the exit code of the contract.
 
         Args:
-            patience: seconds that the main thread is given.
+            grace_s: seconds that the main thread has to handle the signal.
         """
-        told, self._pipe = os.pipe()
+        signals, self._pipe = os.pipe()
         os.set_blocking(self._pipe, False)
         signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
-        Thread(target=self._watch, args=(told, patience), name="sigterm", daemon=True).start()
+        Thread(target=self._watch, args=(signals, grace_s), name="sigterm", daemon=True).start()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within this block SIGTERM is put off: what was begun is finished first.
+        """Ignores SIGTERM within this block, so that its writes are completed.
 
-        A process that was asked to stop in the meantime and has finished all its work ended well,
-        so nothing is raised afterwards.
+        Nothing is raised afterwards: the block contains the last work of the process, which thus
+        ends successfully.
         """
         self._deferring = True
         try:
@@ -79,17 +79,17 @@ class Termination:
             self._deferring = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Once is enough: a second signal must not break the tidying up.
+        # Raise only once: a second signal must not interrupt the cleanup.
         if not (self._deferring or self.raised):
             self.raised = True
             raise Terminated
 
-    def _watch(self, told: int, patience: float) -> None:
-        # What is read is the number of each signal, and nothing once the block is left.
-        while number := os.read(told, 1):
-            if number[0] != signal.SIGTERM or self._deferring or self._ended.wait(patience):
+    def _watch(self, signals: int, grace_s: float) -> None:
+        # The pipe delivers the number of each signal, and end-of-file after the block.
+        while number := os.read(signals, 1):
+            if number[0] != signal.SIGTERM or self._deferring or self._ended.wait(grace_s):
                 continue
-            log.error("%s; it waited for another worker", TOLD)
+            log.error("%s; it was blocked waiting for another worker", TERMINATED_MESSAGE)
             log.info("exit code %d (%s)", ExitCode.TERMINATED, ExitCode.TERMINATED.name)
             os._exit(ExitCode.TERMINATED)
-        os.close(told)
+        os.close(signals)

@@ -1,6 +1,6 @@
-"""Does the stored model load and answer as recorded? Asked in a fresh process, with stock Keras.
+"""Verifies a stored release in a fresh process: the model loads and reproduces its predictions.
 
-Nothing of the trainer's own model code is imported here: what loads must need none of it.
+Only stock Keras is imported here: the model must not need any of the trainer's code.
 """
 
 from __future__ import annotations
@@ -29,29 +29,24 @@ class _Reader(Protocol):
     def download(self, key: str, path: Path, sha256: str | None = None) -> None: ...
 
 
-def verify_release(store: _Reader, given: TrainerInput) -> Manifest:
-    """Loads the release's model by its manifest and compares its answers with the golden ones.
+def verify_release(store: _Reader, trainer_input: TrainerInput) -> Manifest:
+    """Loads the release's model and compares its predictions with the golden predictions.
 
     Raises:
         ArtifactError: the manifest is missing or another run's, a file is missing or changed, or
-            the model does not load or answers otherwise than recorded.
+            the model does not load or does not reproduce the golden predictions.
     """
-    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
     try:
         manifest = Manifest.from_json(store.get_bytes(key))
     except ValidationError as error:
-        raise ArtifactError(f"{key} is no manifest", found=str(error)) from error
-    for name, found, expected in (
-        ("build fingerprint", manifest.fingerprint, given.build.fingerprint),
-        ("run nonce", manifest.run_nonce, given.run_nonce),
-    ):
-        if found != expected:
-            raise ArtifactError(
-                f"the manifest has another {name}",
-                found=found,
-                expected=expected,
-                hint="another run wrote it: train again",
-            )
+        raise ArtifactError(f"{key} is not a valid manifest", found=str(error)) from error
+    contract.check_manifest(
+        manifest,
+        release_id=trainer_input.release_id,
+        fingerprint=trainer_input.build.fingerprint,
+        run_nonce=trainer_input.run_nonce,
+    )
     with TemporaryDirectory(prefix="recsys-verify-") as work:
         paths = {}
         for name in (contract.MODEL_FILE, contract.GOLDEN_FILE):
@@ -67,12 +62,12 @@ def verify_release(store: _Reader, given: TrainerInput) -> Manifest:
 
 
 def check_model(path: Path, golden: GoldenPredictions) -> None:
-    """Raises ArtifactError unless the model loads with stock Keras and answers as recorded."""
+    """Raises ArtifactError unless stock Keras loads the model and reproduces the predictions."""
     import keras
 
     try:
         model = keras.saving.load_model(path, safe_mode=True)
-    # Keras raises what the broken part happens to raise: there is no common base.
+    # Keras' errors about invalid models have no common base class.
     except Exception as error:
         raise ArtifactError(
             "the model does not load with stock Keras",
@@ -80,29 +75,29 @@ def check_model(path: Path, golden: GoldenPredictions) -> None:
             expected=f"a model that Keras {keras.__version__} loads with safe_mode=True",
             hint=f"it was saved by Keras {golden.keras_version}; a newer one may not be readable",
         ) from error
-    stars = _answer(model, golden.user_ids, golden.movie_ids)
-    furthest = float(np.max(np.abs(stars - np.array(golden.stars, np.float32))))
-    if not furthest <= contract.GOLDEN_TOLERANCE:
+    stars = _predict(model, golden.user_ids, golden.movie_ids)
+    max_difference = float(np.max(np.abs(stars - np.array(golden.stars, np.float32))))
+    if not max_difference <= contract.GOLDEN_TOLERANCE:
         raise ArtifactError(
             "the model does not reproduce its golden predictions",
-            found=f"a difference of {furthest:.6f} stars",
+            found=f"a difference of {max_difference:.6f} stars",
             expected=f"at most {contract.GOLDEN_TOLERANCE}",
-            hint="train again; if it happens again, this machine computes otherwise",
+            hint="train again; if it happens again, this machine's floating-point results differ",
         )
     known_user, known_movie = golden.user_ids[0], golden.movie_ids[0]
     users = [*_UNKNOWN_IDS, *[known_user] * len(_UNKNOWN_IDS), *_UNKNOWN_IDS]
     movies = [*[known_movie] * len(_UNKNOWN_IDS), *_UNKNOWN_IDS, *_UNKNOWN_IDS]
-    _answer(model, users, movies)
+    _predict(model, users, movies)
     log.info(
         "the model loads with stock Keras %s and reproduces %d golden predictions to %.1e stars",
         keras.__version__,
         len(golden.stars),
-        furthest,
+        max_difference,
     )
 
 
-def _answer(model: Any, user_ids: list[int], movie_ids: list[int]) -> NDArray[np.float32]:
-    """Stars, shape (n,); raises ArtifactError unless all are within the range of stars."""
+def _predict(model: Any, user_ids: list[int], movie_ids: list[int]) -> NDArray[np.float32]:
+    """Predicts stars, shape (n,); raises ArtifactError if one is outside the range of stars."""
     inputs = {
         "userId": np.array(user_ids, np.int64),
         "movieId": np.array(movie_ids, np.int64),
@@ -111,14 +106,14 @@ def _answer(model: Any, user_ids: list[int], movie_ids: list[int]) -> NDArray[np
         stars = np.asarray(model.predict(inputs, verbose=0)).reshape(-1)
     except Exception as error:  # as above
         raise ArtifactError(
-            "the model does not take raw ids",
+            "the model does not accept raw ids",
             found=f"{type(error).__name__}: {error}",
             expected="int64 arrays userId and movieId of shape (n,)",
         ) from error
     within = (stars >= contract.MIN_STARS) & (stars <= contract.MAX_STARS)
     if stars.shape != (len(user_ids),) or not within.all():
         raise ArtifactError(
-            "the model's answers are not stars",
+            "the model's predictions are not stars",
             found=stars[~within][:5].tolist() if stars.size == len(user_ids) else stars.shape,
             expected=f"{len(user_ids)} numbers from {contract.MIN_STARS} to {contract.MAX_STARS}",
         )

@@ -1,1 +1,1 @@
-"""A different architecture behind the same contract; docs/data-scientist.md ships it."""
+"""Another architecture for the trainer; docs/data-scientist.md describes how to release it."""

@@ -1,4 +1,4 @@
-"""The trainer's command line with this architecture: ``python -m examples.another_model``."""
+"""Runs the trainer with this architecture: ``python -m examples.another_model``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from trainer.__main__ import main
 
 if TYPE_CHECKING:
-    from trainer.training import FitModels
+    from trainer.architecture import FitModels
 
 
 def architecture() -> FitModels:
-    """Imported late, as TensorFlow is: bad settings are refused in an instant."""
+    """Imports the architecture late: invalid settings are refused before TensorFlow is loaded."""
     from examples.another_model.model import fit_models
 
     return fit_models

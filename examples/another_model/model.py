@@ -3,9 +3,9 @@
 stars = mean + user_bias + movie_bias + user_vector . movie_vector (Koren, Bell and Volinsky,
 "Matrix factorization techniques for recommender systems", Computer 42, 2009).
 
-Of the settings in ``rating`` it takes epochs, patience, learning_rate, factors, batch_size and
-validation_share. Evaluation, artifacts, golden predictions, manifest and exit codes are the
-trainer's own.
+Its hyper-parameters are the settings epochs, patience, learning_rate, factors, batch_size and
+validation_share of ``rating``. The trainer evaluates it and writes artifacts, golden predictions
+and manifest as for its default architecture.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import polars as pl
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from trainer.checkpoints import Keeper
+from trainer.architecture import Fit, Purpose
+from trainer.checkpoints import CheckpointStore
 from trainer.config import TrainingConfig
 from trainer.data import Floats, Ints, make_ratings
 from trainer.progress import EpochRecord, OnEpoch
-from trainer.ranking.model import fit_towers
-from trainer.rating.folded import cut_to_stars, predict
-from trainer.training import Fit, Purpose
+from trainer.ranking.fit import fit_towers
+from trainer.rating.folded import clip_to_star_range, predict
 
 _FACTORS: Final = 16
 _BATCH: Final = 512
@@ -36,12 +36,12 @@ _TABLES: Final = ("user_vector", "movie_vector", "user_bias", "movie_bias")
 
 @dataclass(frozen=True)
 class KerasRating:
-    """What the trainer asks of a model of stars (`trainer.training.RatingModel`).
+    """The fitted model, as a `trainer.architecture.RatingModel`.
 
     Attributes:
         user_ids: sorted, shape (users,).
         movie_ids: sorted, shape (movies,).
-        model: raw ids in, stars out.
+        model: predicts stars for raw ids.
     """
 
     user_ids: Ints
@@ -49,11 +49,11 @@ class KerasRating:
     model: keras.Model
 
     def predict(self, user_ids: NDArray[np.integer], movie_ids: NDArray[np.integer]) -> Floats:
-        """Stars for pairs of raw ids, shape (n,)."""
+        """Predicts stars for pairs of raw ids, shape (n,)."""
         return predict(self.model, user_ids, movie_ids)
 
     def keras_model(self) -> keras.Model:
-        """The model."""
+        """Returns the model."""
         return self.model
 
 
@@ -64,10 +64,10 @@ def fit_models(
     seed: int,
     on_epoch: OnEpoch,
     purpose: Purpose,
-    keeper: Keeper,
+    checkpoints: CheckpointStore,
     epochs: int | None = None,
 ) -> Fit:
-    """Fits both models; see `trainer.training.FitModels`. It keeps no state to continue from."""
+    """Fits both models; see `trainer.architecture.FitModels`. It saves no checkpoints."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     history: list[EpochRecord] = []
@@ -88,8 +88,8 @@ def fit_models(
     }
     hidden = for_split.random(len(ratings)) < config.rating.validation_share
     run = _train(fitted, inputs, ratings.stars, hidden, config, record, epochs)
-    _forget_unknown(fitted)
-    rating_took = time.monotonic()
+    _zero_unknown_rows(fitted)
+    rating_ended = time.monotonic()
     towers = fit_towers(ratings, config.ranking, for_towers, record)
     return Fit(
         rating=KerasRating(ratings.user_ids, ratings.movie_ids, served),
@@ -98,14 +98,14 @@ def fit_models(
         towers=towers,
         interactions=len(rows),
         history=tuple(history),
-        seconds={"rating": rating_took - started, "towers": time.monotonic() - rating_took},
+        seconds={"rating": rating_ended - started, "towers": time.monotonic() - rating_ended},
     )
 
 
 def _models(
     user_ids: Ints, movie_ids: Ints, mean: float, config: TrainingConfig
 ) -> tuple[keras.Model, keras.Model]:
-    """The model that is fitted, and the same cut to the range of stars; they share all tables."""
+    """Returns the model to fit, and one with the same weights, clipped to the range of stars."""
     user_id = keras.Input(shape=(), dtype="int64", name="userId")
     movie_id = keras.Input(shape=(), dtype="int64", name="movieId")
     factors = config.rating.factors or _FACTORS
@@ -130,7 +130,7 @@ def _models(
     stars = keras.layers.Rescaling(1.0, offset=mean, name="stars")(offset)
     inputs = {"userId": user_id, "movieId": movie_id}
     return keras.Model(inputs, stars), keras.Model(
-        inputs, cut_to_stars(stars), name="factorization"
+        inputs, clip_to_star_range(stars), name="factorization"
     )
 
 
@@ -154,17 +154,17 @@ def _train(
     record: OnEpoch,
     epochs: int | None,
 ) -> int:
-    """Trains; returns after how many epochs the model is as it now is."""
+    """Trains the model; returns the number of epochs of its current weights."""
     began = [time.monotonic()]
 
-    def tell(epoch: int, logs: dict[str, float]) -> None:
+    def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
         now = time.monotonic()
-        found = logs.get("val_mse")
-        rmse = None if found is None else float(np.sqrt(found))
+        val_mse = logs.get("val_mse")
+        rmse = None if val_mse is None else float(np.sqrt(val_mse))
         record(EpochRecord("rating", epoch + 1, float(logs["mse"]), rmse, now - began[0]))
         began[0] = now
 
-    callbacks: list[Any] = [keras.callbacks.LambdaCallback(on_epoch_end=tell)]
+    callbacks: list[Any] = [keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)]
     validation = None
     if epochs is None and hidden.any():
         validation = ({name: ids[hidden] for name, ids in inputs.items()}, stars[hidden])
@@ -188,8 +188,8 @@ def _train(
     return int(np.argmin(done.history["val_mse"])) + 1
 
 
-def _forget_unknown(model: keras.Model) -> None:
-    """Row 0 is for unknown ids and was never trained: to them only the other side speaks."""
+def _zero_unknown_rows(model: keras.Model) -> None:
+    """Zeroes row 0 of all tables, that of unknown ids, which is never trained."""
     for name in _TABLES:
         layer = model.get_layer(name)
         [table] = layer.get_weights()

@@ -1,4 +1,4 @@
-"""The trainer as a local process: started exactly as its image would start it."""
+"""Runs the trainer as a local process, with the same interface as its image."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from recsys.errors import ConfigurationError, TrainingError, TransientError
 log = logging.getLogger(__name__)
 
 SHARED_MODULES: Final = ("__init__.py", "contract", "errors.py", "evaluation", "object_store.py")
-"""Modules and packages of ``src/recsys`` that the trainer's image copies, and nothing else of it.
+"""The modules and packages of ``src/recsys`` that the trainer's image contains.
 
 docker/trainer/Dockerfile and the trainer's workflow repeat the list; a test compares them.
 """
-_PASSED_ON: Final = frozenset(
+_INHERITED_VARIABLES: Final = frozenset(
     "PATH HOME TMPDIR LANG LC_ALL TZ HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy "
     "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE RECSYS_CODE_REVISION "
     "RECSYS_SITE_KERAS".split()
 )
 _TAIL_LINES: Final = 20
 _GRACE_S: Final = 20
-# The trainer must not outlive the task that started it, not even when that is killed with -9.
-_TIED_TO_PARENT: Final = """
+# The trainer must not outlive the task that started it, even if the task is killed by SIGKILL.
+_DIE_WITH_PARENT: Final = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -45,18 +45,18 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @dataclass(frozen=True)
 class LocalTrainer:
-    """Where the trainer's environment and sources are on this machine.
+    """The trainer's virtual environment and sources on this machine.
 
     Attributes:
-        python: the interpreter of the trainer's own locked environment.
-        root: the folder that holds ``trainer/`` and ``src/recsys/``.
+        python: the interpreter of the trainer's locked environment.
+        root: the folder that contains ``trainer/`` and ``src/recsys/``.
     """
 
     python: Path
     root: Path
 
     def digest(self) -> str:
-        """Stands for the image's digest: a hash of all that would go into the image."""
+        """Returns a hash of all files that the image would contain, in place of its digest."""
         trainer = self.root / "trainer"
         files = [
             *(p for p in trainer.rglob("*.py") if ".venv" not in p.parts),
@@ -72,44 +72,47 @@ class LocalTrainer:
     def run(
         self,
         subcommand: str,
-        given: TrainerInput,
+        trainer_input: TrainerInput,
         secrets: Mapping[str, str],
         on_line: Callable[[str], None] = log.info,
     ) -> None:
-        """Runs ``python -m trainer <subcommand>`` to its end, passing its output on line by line.
+        """Runs ``python -m trainer <subcommand>`` and forwards its output line by line.
 
         Args:
             subcommand: ``train`` or ``verify``.
-            given: the trainer's input, passed as environment variables.
+            trainer_input: the trainer's input, passed as environment variables.
             secrets: values of `contract.SECRET_ENV`, passed in the environment only.
             on_line: called with each line that the trainer prints.
 
         Raises:
-            ConfigurationError: there is no such interpreter.
-            TrainingError: it ended with an exit code that another try will not mend.
-            TransientError: it ended with one that another try may mend, or was killed.
+            ConfigurationError: the interpreter does not exist.
+            TrainingError: it exited with a permanent error's code.
+            TransientError: it exited with a transient error's code, or was killed by a signal.
         """
-        told = {k: v for k, v in secrets.items() if k in contract.SECRET_ENV}
-        self.run_command([subcommand], given.to_environment() | told, on_line)
+        credentials = {k: v for k, v in secrets.items() if k in contract.SECRET_ENV}
+        self.run_command([subcommand], trainer_input.to_environment() | credentials, on_line)
 
     def run_command(
         self,
         arguments: Sequence[str],
-        told: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] = log.info,
     ) -> None:
-        """Runs ``python -m trainer <arguments>``; ``told`` are further environment variables."""
+        """Runs ``python -m trainer <arguments>`` with these environment variables, see `run`.
+
+        Of this process's own environment, the trainer inherits only `_INHERITED_VARIABLES`.
+        """
         if not self.python.exists():
             raise ConfigurationError(
                 "the trainer's environment is missing",
                 expected=str(self.python),
                 hint="run `make setup`, or set RECSYS_TRAINER_PYTHON",
             )
-        environment = {k: v for k, v in os.environ.items() if k in _PASSED_ON}
-        environment |= told or {}
-        environment |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
+        variables = {k: v for k, v in os.environ.items() if k in _INHERITED_VARIABLES}
+        variables |= environment or {}
+        variables |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
         command = [str(self.python), "-m", "trainer", *arguments]
-        code, tail = run_tied(command, self.root, environment, on_line)
+        code, tail = run_child(command, self.root, variables, on_line)
         if code != ExitCode.OK:
             raise failure(arguments[0], code, tail)
 
@@ -120,25 +123,25 @@ def _shared_files(package: Path) -> Iterator[Path]:
         yield from path.rglob("*.py") if path.is_dir() else (path,)
 
 
-def run_tied(
+def run_child(
     command: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
     on_line: Callable[[str], None],
 ) -> tuple[int, deque[str]]:
-    """Runs a command to its end; it and its children do not outlive this process.
+    """Runs a command and waits for it; it and its children do not outlive this process.
 
     Args:
-        command: of ours; nothing of it is input.
-        folder: where it runs.
-        environment: all of its variables.
-        on_line: called with each line that it prints.
+        command: program and arguments; must not contain user input.
+        folder: working directory.
+        environment: the complete environment.
+        on_line: called with each line that the command prints.
 
     Returns:
-        Its exit code, and the last lines.
+        The exit code (negative: the number of the signal), and the last lines.
     """
-    process = subprocess.Popen(  # noqa: S603  the command is ours; nothing of it is input
-        [sys.executable, "-c", _TIED_TO_PARENT, str(os.getpid()), *command],
+    process = subprocess.Popen(  # noqa: S603  the command contains no user input
+        [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command],
         cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
@@ -159,7 +162,7 @@ def run_tied(
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Ends the trainer and its children, if they still run: first politely."""
+    """Ends the process group if it still runs: SIGTERM first, SIGKILL after the grace period."""
     if process.poll() is not None:
         return
     for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
@@ -174,12 +177,12 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def failure(subcommand: str, code: int, tail: Iterable[str]) -> TrainingError | TransientError:
-    """What the trainer's exit code means, wherever it ran.
+    """Returns the exception for an exit code of the trainer, in whatever runtime it ran.
 
     Args:
-        subcommand: what it was told to do.
-        code: its exit code; negative: the signal that ended it.
-        tail: its last lines.
+        subcommand: the trainer's command: ``train`` or ``verify``.
+        code: the exit code; negative: the number of the signal that ended the process.
+        tail: the last lines of the output.
     """
     if code < 0:
         found = f"killed by signal {-code} ({signal.strsignal(-code)})"

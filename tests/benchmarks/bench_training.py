@@ -88,7 +88,7 @@ def ours(ratings: int) -> Facts:
         stars=stars,
     )
     # As for the largest MovieLens, however many ratings are generated.
-    config = RatingConfig().sized(32_000_000)
+    config = RatingConfig().resolve_size(32_000_000)
     members = RatingMembers(table, config, rng)
     done, first, started, cpu, loss = 0, 0, 0.0, 0.0, None
     for batch in epoch_batches(table, config, rng):
@@ -119,7 +119,7 @@ def serving(ratings: int) -> Facts:
     from trainer.config import RatingConfig
     from trainer.rating.folded import FoldedRating, build_model
 
-    config = RatingConfig().sized(32_000_000)
+    config = RatingConfig().resolve_size(32_000_000)
     dim = min(config.export_dim, (config.members or 1) * (config.factors or 1))
     rng = np.random.default_rng(0)
 

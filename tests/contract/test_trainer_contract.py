@@ -31,10 +31,10 @@ print(json.dumps(model.predict(asked, verbose=0).reshape(-1).tolist()))
 """
 
 
-def environment(bench: Bench, given: TrainerInput) -> dict[str, str]:
+def environment(bench: Bench, trainer_input: TrainerInput) -> dict[str, str]:
     """What a pod gets, and nothing of this machine."""
     return {
-        **given.to_environment(),
+        **trainer_input.to_environment(),
         **{name: bench.credentials[name] for name in contract.SECRET_ENV},
         "RECSYS_CODE_REVISION": REVISION,
         # Steps on small tables are too short to be shared among threads.
@@ -47,8 +47,8 @@ def ask(bench: Bench, md5: str, overrides: object = QUICK, **changed: object) ->
     return bench.input(overrides, md5=md5 * 32, xcom_dir="/airflow/xcom", **changed)
 
 
-def manifest_of(bench: Bench, given: TrainerInput) -> Manifest | None:
-    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+def manifest_of(bench: Bench, trainer_input: TrainerInput) -> Manifest | None:
+    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
     if bench.store.head(key) is None:
         return None
     return Manifest.from_json(bench.store.get_bytes(key))
@@ -60,8 +60,8 @@ def unanswered(trainer: Trainer, bench: Bench) -> Iterator[subprocess.Popen[str]
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        given = ask(bench, "5", s3_endpoint=endpoint)
-        process, _ = trainer.start(environment(bench, given), "train")
+        trainer_input = ask(bench, "5", s3_endpoint=endpoint)
+        process, _ = trainer.start(environment(bench, trainer_input), "train")
         with process:
             yield process
             process.kill()
@@ -73,19 +73,19 @@ def trained(
 ) -> tuple[TrainerInput, str]:
     """The input of a training that ended well, and what it said."""
     bench.put_features(*small, md5="1" * 32)
-    given = ask(bench, "1")
-    code, out = trainer.run(environment(bench, given), "train")
+    trainer_input = ask(bench, "1")
+    code, out = trainer.run(environment(bench, trainer_input), "train")
     assert code == ExitCode.OK, out
-    return given, out
+    return trainer_input, out
 
 
 def test_a_manifest_tells_what_was_made_for_whom(
     bench: Bench, trained: tuple[TrainerInput, str]
 ) -> None:
-    given, _ = trained
-    manifest = manifest_of(bench, given)
+    trainer_input, _ = trained
+    manifest = manifest_of(bench, trainer_input)
     assert manifest is not None
-    assert (manifest.run_nonce, manifest.build) == (given.run_nonce, given.build)
+    assert (manifest.run_nonce, manifest.build) == (trainer_input.run_nonce, trainer_input.build)
     assert {artifact.name for artifact in manifest.artifacts} >= contract.REQUIRED_ARTIFACTS
     for artifact in manifest.artifacts:
         assert bench.store.sha256(artifact.key) == artifact.sha256
@@ -94,8 +94,8 @@ def test_a_manifest_tells_what_was_made_for_whom(
 
 
 def test_what_it_says_holds_no_secret(bench: Bench, trained: tuple[TrainerInput, str]) -> None:
-    given, out = trained
-    key = contract.release_key(given.release_id, contract.TRAINER_LOG_FILE)
+    trainer_input, out = trained
+    key = contract.release_key(trainer_input.release_id, contract.TRAINER_LOG_FILE)
     stored = bench.store.get_bytes(key).decode()
     assert "exit code 0" in stored
     for name in contract.SECRET_ENV:
@@ -133,10 +133,10 @@ def test_stock_keras_loads_the_model_in_a_fresh_process_and_takes_any_id(
 def test_verify_accepts_what_train_made_and_no_other_run(
     trainer: Trainer, bench: Bench, trained: tuple[TrainerInput, str]
 ) -> None:
-    given, _ = trained
-    code, out = trainer.run(environment(bench, given), "verify")
+    trainer_input, _ = trained
+    code, out = trainer.run(environment(bench, trainer_input), "verify")
     assert code == ExitCode.OK, out
-    other = given.model_copy(update={"run_nonce": "another-run"})
+    other = trainer_input.model_copy(update={"run_nonce": "another-run"})
     code, out = trainer.run(environment(bench, other), "verify")
     assert code == ExitCode.BAD_DATA, out
 
@@ -146,8 +146,8 @@ def test_sigterm_in_the_middle_leaves_no_manifest(
 ) -> None:
     bench.put_features(*small, md5="2" * 32)
     endless = {"rating": {"epochs": 1000, "batch_size": 64}}
-    given = ask(bench, "2", endless)
-    process, name = trainer.start(environment(bench, given), "train")
+    trainer_input = ask(bench, "2", endless)
+    process, name = trainer.start(environment(bench, trainer_input), "train")
     with process:
         assert process.stdout is not None
         said = next((line for line in process.stdout if "epoch 2:" in line), None)
@@ -155,18 +155,18 @@ def test_sigterm_in_the_middle_leaves_no_manifest(
         trainer.terminate(process, name)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.TERMINATED, out
-    assert manifest_of(bench, given) is None
+    assert manifest_of(bench, trainer_input) is None
 
 
 def test_bad_data_is_told_by_the_exit_code(trainer: Trainer, bench: Bench, small: Tables) -> None:
     interactions, movies = small
     same = interactions.with_columns(rating=pl.lit(4.0, pl.Float32))
     bench.put_features(same, movies, md5="3" * 32)
-    given = ask(bench, "3")
-    code, out = trainer.run(environment(bench, given), "train")
+    trainer_input = ask(bench, "3")
+    code, out = trainer.run(environment(bench, trainer_input), "train")
     assert code == ExitCode.BAD_DATA, out
     assert "what to do:" in out
-    assert manifest_of(bench, given) is None
+    assert manifest_of(bench, trainer_input) is None
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_bad_data_is_told_by_the_exit_code(trainer: Trainer, bench: Bench, small
 def test_bad_config_is_told_by_the_exit_code(
     trainer: Trainer, bench: Bench, changed: dict[str, str], named: str
 ) -> None:
-    given = ask(bench, "4")
-    code, out = trainer.run(environment(bench, given) | changed, "train")
+    trainer_input = ask(bench, "4")
+    code, out = trainer.run(environment(bench, trainer_input) | changed, "train")
     assert code == ExitCode.BAD_CONFIG, out
     assert named in out
 

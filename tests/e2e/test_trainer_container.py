@@ -135,7 +135,7 @@ def test_a_missing_image_is_permanent_and_named(airflow_db, featured, docker, en
     engine.images.clear()
     outcome = run(featured, docker.url, retries=1)
     assert outcome.tries["train_container"] == 1
-    assert "image is not to be had" in outcome.errors["train_container"]
+    assert "image was not found" in outcome.errors["train_container"]
     assert DIGEST in outcome.errors["train_container"]
     assert "recsys_trainer_image" in outcome.errors["train_container"]
 
@@ -153,6 +153,6 @@ def test_what_the_pod_and_the_container_are_told_is_the_same(airflow_db, feature
     run(featured, docker.url)
     services, about = featured
     given = dict(variable.split("=", 1) for variable in docker.created[0]["Env"])
-    told = pipeline.trainer_input(services, about, about.run_nonce).to_environment()
+    told = pipeline.make_trainer_input(services, about, about.run_nonce).to_environment()
     assert given == told | pipeline.secrets(services)
     assert json.loads(given[contract.ENV_BUILD])["trainer_digest"] == DIGEST

@@ -148,7 +148,7 @@ def test_only_the_contract_and_the_allow_list_reach_it(
     }
     assert {name: found.get(name) for name in expected} == expected
     # LC_CTYPE is set by Python itself where the locale is C.
-    allowed = {*expected, *trainer_process._PASSED_ON, "PYTHONPATH", "LC_CTYPE"}
+    allowed = {*expected, *trainer_process._INHERITED_VARIABLES, "PYTHONPATH", "LC_CTYPE"}
     assert set(found) <= allowed
     assert TrainerInput.from_environment(found) == GIVEN
 

@@ -170,7 +170,7 @@ class Bench:
         }
         return TrainerInput(**(values | changed))
 
-    def environment(self, given: TrainerInput) -> dict[str, str]:
+    def environment(self, trainer_input: TrainerInput) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
@@ -178,22 +178,22 @@ class Bench:
             # Steps on small tables are too short to be shared among threads.
             "TF_NUM_INTRAOP_THREADS": "1",
             **self.credentials,
-            **given.to_environment(),
+            **trainer_input.to_environment(),
         }
 
-    def start(self, given: TrainerInput, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, trainer_input: TrainerInput, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "trainer", *arguments],
-            env=self.environment(given),
+            env=self.environment(trainer_input),
             cwd=self.xcom.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, given: TrainerInput, *arguments: str) -> tuple[int, str]:
+    def run(self, trainer_input: TrainerInput, *arguments: str) -> tuple[int, str]:
         """Exit code and what it printed on stdout."""
-        with self.start(given, *arguments) as process:
+        with self.start(trainer_input, *arguments) as process:
             out, _ = process.communicate(timeout=120)
         return process.returncode, out
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import make_interactions, with_split
 
 from recsys.errors import DatasetError
+from tests.trainer.conftest import make_interactions, with_split
 from trainer.config import training_config
 from trainer.data import make_ratings
 from trainer.rating.fit import fit_rating_model

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import QUICK, Bench, make_interactions, with_split
 
 from recsys import contract
 from recsys.contract import ExitCode, Manifest, TrainerInput
 from recsys.errors import ArtifactError
+from tests.trainer.conftest import QUICK, Bench, make_interactions, with_split
 from trainer.__main__ import main
 from trainer.champion import Champion, fetch_champion, load_champion
 
@@ -29,9 +29,9 @@ def old_tables() -> Tables:
 @pytest.fixture(scope="module")
 def old_release(bench: Bench, old_tables: Tables) -> TrainerInput:
     bench.put_features(*old_tables, md5=OLD)
-    given = bench.input(md5=OLD)
-    assert main([], bench.environment(given)) == ExitCode.OK
-    return given
+    trainer_input = bench.input(md5=OLD)
+    assert main([], bench.environment(trainer_input)) == ExitCode.OK
+    return trainer_input
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def champion(
     return found
 
 
-def _manifest(bench: Bench, given: TrainerInput) -> Manifest:
-    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+def _manifest(bench: Bench, trainer_input: TrainerInput) -> Manifest:
+    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
     return Manifest.from_json(bench.store.get_bytes(key))
 
 
@@ -107,11 +107,11 @@ def test_the_release_tells_how_the_champion_did_and_is_the_same_release_without(
 ) -> None:
     bench.put_features(*small, md5=NEW)
     alone = bench.input(md5=NEW)
-    given = bench.input(md5=NEW, champion=old_release.release_id)
-    assert given.release_id == alone.release_id
-    assert TrainerInput.from_environment(given.to_environment()) == given
-    assert main([], bench.environment(given)) == ExitCode.OK
-    metrics = _manifest(bench, given).metrics
+    trainer_input = bench.input(md5=NEW, champion=old_release.release_id)
+    assert trainer_input.release_id == alone.release_id
+    assert TrainerInput.from_environment(trainer_input.to_environment()) == trainer_input
+    assert main([], bench.environment(trainer_input)) == ExitCode.OK
+    metrics = _manifest(bench, trainer_input).metrics
     assert metrics["champion"]["release_id"] == old_release.release_id
     # All held-out pairs are newer than what the champion has seen, but it has learned something.
     assert metrics["champion"]["rows"] == metrics["holdout"]["rows"]
@@ -119,9 +119,9 @@ def test_the_release_tells_how_the_champion_did_and_is_the_same_release_without(
     assert metrics["champion"]["candidate"]["rmse"] == pytest.approx(metrics["model"]["rmse"])
 
 
-def _without(bench: Bench, given: TrainerInput, release_id: str, name: str | None) -> None:
+def _without(bench: Bench, trainer_input: TrainerInput, release_id: str, name: str | None) -> None:
     """A copy of a release, one artifact of which is damaged or (None) was never made."""
-    manifest = _manifest(bench, given)
+    manifest = _manifest(bench, trainer_input)
     artifacts = []
     for artifact in manifest.artifacts:
         if name is None and artifact.name.startswith("evaluated/"):
@@ -131,7 +131,7 @@ def _without(bench: Bench, given: TrainerInput, release_id: str, name: str | Non
         artifacts.append(artifact.model_copy(update={"key": key}))
         if artifact.name == name:
             bench.store.put_bytes(key, b"torn")
-    build = given.build.model_copy(update={"dataset_md5": release_id[:8].ljust(32, "0")})
+    build = trainer_input.build.model_copy(update={"dataset_md5": release_id[:8].ljust(32, "0")})
     changed = {
         "release_id": release_id,
         "build": build,
@@ -146,7 +146,7 @@ def _without(bench: Bench, given: TrainerInput, release_id: str, name: str | Non
 @pytest.mark.parametrize(
     ("md5", "damaged", "reason"),
     [
-        ("c3" * 16, None, "an older trainer made it"),
+        ("c3" * 16, None, "made by an older trainer"),
         ("d4000000" + "0" * 24, contract.EVALUATED_MODEL_FILE, "has changed since it was stored"),
         ("e5" * 16, "nothing", "there is no"),
     ],
@@ -175,10 +175,10 @@ def test_a_candidate_is_trained_though_its_champion_is_gone(
 ) -> None:
     bench.put_features(*small, md5="f6" * 16)
     quick = {**QUICK, "rating": {"members": 1, "epochs": 1}, "ranking": {"epochs": 1}}
-    given = bench.input(quick, md5="f6" * 16, champion="00000000-00000000")
-    assert main([], bench.environment(given)) == ExitCode.OK
-    assert _manifest(bench, given).metrics["champion"] is None
-    assert "the champion 00000000-00000000 is not compared with" in capsys.readouterr().out
+    trainer_input = bench.input(quick, md5="f6" * 16, champion="00000000-00000000")
+    assert main([], bench.environment(trainer_input)) == ExitCode.OK
+    assert _manifest(bench, trainer_input).metrics["champion"] is None
+    assert "no comparison with the champion 00000000-00000000" in capsys.readouterr().out
 
 
 def test_a_model_that_does_not_load_is_an_artifact_error(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from conftest import QUICK, Bench
 
 from recsys import contract
 from recsys.contract import ExitCode, Manifest, TrainerInput
 from recsys.errors import ServiceUnavailableError
+from tests.trainer.conftest import QUICK, Bench
 from trainer.__main__ import main
 from trainer.checkpoints import PHASES, Checkpoint, StoredCheckpoints
 from trainer.config import training_config
@@ -112,7 +112,7 @@ def test_a_fit_that_stopped_anywhere_ends_like_one_that_did_not(
     hidden = np.arange(len(ratings)) % 20 == 1
     validation = ratings.subset(hidden) if with_validation else None
 
-    def fit(keeper: InMemory, epochs: int | None = None) -> tuple[list[int], np.ndarray]:
+    def fit(checkpoints: InMemory, epochs: int | None = None) -> tuple[list[int], np.ndarray]:
         told: list[int] = []
         fitted = fit_rating_model(
             ratings.subset(~hidden),
@@ -121,23 +121,23 @@ def test_a_fit_that_stopped_anywhere_ends_like_one_that_did_not(
             lambda record: told.append(record.epoch),
             validation,
             epochs=epochs,
-            keeper=keeper,
+            checkpoints=checkpoints,
         )
         return told, np.hstack([fitted.folded.user_vectors, fitted.folded.user_bias[:, None]])
 
     whole, expected = fit(InMemory())
-    keeper = InMemory()
-    fit(keeper, epochs=5)
-    told, found = fit(keeper)
+    checkpoints = InMemory()
+    fit(checkpoints, epochs=5)
+    told, found = fit(checkpoints)
     # What was told before is told again, so that the history is complete.
     assert told == whole == list(range(1, config.epochs + 1))
     np.testing.assert_array_equal(found, expected)
 
 
-def _killed_at(bench: Bench, given: TrainerInput, where: tuple[str, str, str]) -> int:
+def _killed_at(bench: Bench, trainer_input: TrainerInput, where: tuple[str, str, str]) -> int:
     return subprocess.run(
         [sys.executable, "-c", KILLED_AT, *where],
-        env=bench.environment(given),
+        env=bench.environment(trainer_input),
         cwd=bench.xcom.parent,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -146,8 +146,8 @@ def _killed_at(bench: Bench, given: TrainerInput, where: tuple[str, str, str]) -
     ).returncode
 
 
-def _metrics(bench: Bench, given: TrainerInput) -> object:
-    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+def _metrics(bench: Bench, trainer_input: TrainerInput) -> object:
+    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
     return Manifest.from_json(bench.store.get_bytes(key)).metrics
 
 
@@ -155,18 +155,18 @@ def test_kills_in_three_phases_leave_no_manifest_and_do_not_change_the_metrics(
     bench: Bench, small: Tables, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, killed = bench.input(md5="1" * 32), bench.input(md5="2" * 32)
-    for given in (whole, killed):
-        bench.put_features(*small, md5=given.build.dataset_md5)
+    for trainer_input in (whole, killed):
+        bench.put_features(*small, md5=trainer_input.build.dataset_md5)
     manifest = contract.release_key(killed.release_id, contract.MANIFEST_FILE)
     for where in (
-        ("trainer.rating_fit", "epoch_batches", "7"),  # while fitting to the training part
-        ("trainer.rating_fit", "epoch_batches", "12"),  # then, continued, to all interactions
+        ("trainer.rating.fit", "epoch_batches", "7"),  # while fitting to the training part
+        ("trainer.rating.fit", "epoch_batches", "12"),  # then, continued, to all interactions
         ("trainer.export", "file_sha256", "4"),  # between two uploads
     ):
         assert _killed_at(bench, killed, where) == -signal.SIGKILL, where
         assert bench.store.head(manifest) is None
     assert main([], bench.environment(killed)) == ExitCode.OK
-    assert "continues after epoch" in capsys.readouterr().out
+    assert "resumes after epoch" in capsys.readouterr().out
     assert main([], bench.environment(whole)) == ExitCode.OK
     assert _metrics(bench, killed) == _metrics(bench, whole)
     left = bench.store.keys(contract.release_prefix(killed.release_id))

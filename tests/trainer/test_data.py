@@ -56,12 +56,12 @@ def test_movies_without_any_content_are_zeros() -> None:
         (lambda i, m: (i.with_columns(rating=pl.lit(4.0)), m), "a single rating"),
         (lambda i, m: (i.with_columns(rating=pl.col("rating") * 2), m), "the range of stars"),
         (lambda i, m: (i.with_columns(rating=pl.lit(float("nan"))), m), "rating"),
-        (lambda i, m: (i.with_columns(movieId=pl.lit(None)), m), "holds nulls"),
+        (lambda i, m: (i.with_columns(movieId=pl.lit(None)), m), "contains nulls"),
         (lambda i, m: (i.with_columns(userId=pl.lit("x")), m), "a wrong type"),
         (lambda i, m: (i.drop("timestamp"), m), "lacks columns"),
         (lambda i, m: (i, m.drop("genres")), "lacks columns"),
-        (lambda i, m: (i, m.head(100)), "movies that the table of movies does not have"),
-        (lambda i, m: (i, pl.concat([m, m.head(1)])), "a movie is listed twice"),
+        (lambda i, m: (i, m.head(100)), "movies that are missing in the table of movies"),
+        (lambda i, m: (i, pl.concat([m, m.head(1)])), "a movieId occurs twice"),
     ],
 )
 def test_tables_that_cannot_be_trained_on_are_refused(

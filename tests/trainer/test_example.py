@@ -5,11 +5,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import EVALUATED, Bench
 
 from examples.another_model.__main__ import architecture
 from recsys import contract
 from recsys.contract import ExitCode, Manifest, TrainerInput
+from tests.trainer.conftest import EVALUATED, Bench
 from trainer.__main__ import main
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
@@ -24,13 +24,13 @@ OVERRIDES = {
 def trained(bench: Bench, small: Tables) -> TrainerInput:
     """A release that the example made."""
     bench.put_features(*small, md5=MD5)
-    given = bench.input(OVERRIDES, MD5)
-    assert main([], bench.environment(given), architecture) == ExitCode.OK
-    return given
+    trainer_input = bench.input(OVERRIDES, MD5)
+    assert main([], bench.environment(trainer_input), architecture) == ExitCode.OK
+    return trainer_input
 
 
-def _manifest(bench: Bench, given: TrainerInput) -> Manifest:
-    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+def _manifest(bench: Bench, trainer_input: TrainerInput) -> Manifest:
+    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
     return Manifest.from_json(bench.store.get_bytes(key))
 
 
@@ -61,24 +61,24 @@ def test_its_release_is_verified_in_a_process_that_has_none_of_its_code(
 def test_a_later_candidate_is_compared_with_it(
     bench: Bench, trained: TrainerInput, small: Tables
 ) -> None:
-    given = bench.input(
+    trainer_input = bench.input(
         OVERRIDES | {"rating": OVERRIDES["rating"] | {"factors": 5}},
         MD5,
         champion=trained.release_id,
     )
-    assert main([], bench.environment(given), architecture) == ExitCode.OK
-    compared = _manifest(bench, given).metrics["champion"]
+    assert main([], bench.environment(trainer_input), architecture) == ExitCode.OK
+    compared = _manifest(bench, trainer_input).metrics["champion"]
     assert compared["release_id"] == trained.release_id
 
 
 def test_bad_settings_end_with_the_contracts_exit_code(bench: Bench) -> None:
-    given = bench.input({"rating": {"epochs": 0}}, MD5)
-    assert main([], bench.environment(given), architecture) == ExitCode.BAD_CONFIG
+    trainer_input = bench.input({"rating": {"epochs": 0}}, MD5)
+    assert main([], bench.environment(trainer_input), architecture) == ExitCode.BAD_CONFIG
 
 
 def test_features_that_are_missing_end_with_the_contracts_exit_code(bench: Bench) -> None:
-    given = bench.input(OVERRIDES, "f" * 32)
-    assert main([], bench.environment(given), architecture) == ExitCode.BAD_DATA
+    trainer_input = bench.input(OVERRIDES, "f" * 32)
+    assert main([], bench.environment(trainer_input), architecture) == ExitCode.BAD_DATA
 
 
 def test_it_trains_without_any_server(small: Tables, tmp_path: Path) -> None:

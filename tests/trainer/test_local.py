@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import EVALUATED
 
 from recsys import contract
 from recsys.contract import ExitCode
+from tests.trainer.conftest import EVALUATED
 from trainer.__main__ import main
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
@@ -87,7 +87,7 @@ def test_what_is_no_training_is_not_replaced(
     features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _train(features, features) == ExitCode.BAD_CONFIG
-    assert "is no earlier training" in capsys.readouterr().out
+    assert "contains other files than an earlier training's" in capsys.readouterr().out
     assert len(list(features.iterdir())) == 2
 
 
@@ -96,11 +96,11 @@ def test_what_is_no_training_is_not_replaced(
     [
         (["--set", "rating.learning_rate=NaN"], {}, "rating.learning_rate"),
         (["--set", "rating.epochs=twelve"], {}, "rating.epochs"),
-        (["--set", "epochs"], {}, "names no setting"),
-        (["--seed", "-1"], {}, "--seed is no seed"),
+        (["--set", "epochs"], {}, "does not name a setting"),
+        (["--seed", "-1"], {}, "--seed is negative"),
         (["--config", "/nowhere.toml"], {}, "cannot be read"),
         ([], {"RECSYS_TRAINER__RATING__LEARNING_RATE": "Infinity"}, "rating.learning_rate"),
-        ([], {"RECSYS_TRAINER__EPOCHS": "3"}, "RECSYS_TRAINER__EPOCHS names no setting"),
+        ([], {"RECSYS_TRAINER__EPOCHS": "3"}, "RECSYS_TRAINER__EPOCHS does not name a setting"),
     ],
 )
 def test_nonsense_is_refused_by_name_before_anything_is_read(

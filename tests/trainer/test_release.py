@@ -10,13 +10,14 @@ from typing import Any
 
 import polars as pl
 import pytest
-from conftest import EVALUATED, QUICK, Bench
 
 from recsys import contract
 from recsys.contract import ExitCode, GoldenPredictions, Manifest, TrainerInput
 from recsys.object_store import file_sha256
+from tests.trainer.conftest import EVALUATED, QUICK, Bench
 from trainer import release
-from trainer.__main__ import _exit_code, main
+from trainer.__main__ import main
+from trainer.exit_codes import exit_code
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 
@@ -25,25 +26,25 @@ Tables = tuple[pl.DataFrame, pl.DataFrame]
 def trained(bench: Bench, small: Tables) -> TrainerInput:
     """A release that the process made."""
     bench.put_features(*small, md5="a" * 32)
-    given = bench.input()
-    environment = bench.environment(given) | {"RECSYS_CODE_REVISION": "abc1234"}
+    trainer_input = bench.input()
+    environment = bench.environment(trainer_input) | {"RECSYS_CODE_REVISION": "abc1234"}
     # In this process: the one test that starts a process of its own is `verify`'s.
     assert main([], environment) == ExitCode.OK
-    return given
+    return trainer_input
 
 
-def _manifest(bench: Bench, given: TrainerInput) -> Manifest:
-    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+def _manifest(bench: Bench, trainer_input: TrainerInput) -> Manifest:
+    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
     return Manifest.from_json(bench.store.get_bytes(key))
 
 
-def _log(bench: Bench, given: TrainerInput) -> str:
-    key = contract.release_key(given.release_id, contract.TRAINER_LOG_FILE)
+def _log(bench: Bench, trainer_input: TrainerInput) -> str:
+    key = contract.release_key(trainer_input.release_id, contract.TRAINER_LOG_FILE)
     return bench.store.get_bytes(key).decode()
 
 
-def _has_manifest(bench: Bench, given: TrainerInput) -> bool:
-    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+def _has_manifest(bench: Bench, trainer_input: TrainerInput) -> bool:
+    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
     return bench.store.head(key) is not None
 
 
@@ -89,14 +90,14 @@ def test_a_complete_release_is_not_trained_again(bench: Bench, trained: TrainerI
 
 
 def test_a_release_with_a_changed_artifact_is_made_again(bench: Bench, small: Tables) -> None:
-    given = bench.input(md5="c" * 32)
+    trainer_input = bench.input(md5="c" * 32)
     bench.put_features(*small, md5="c" * 32)
-    assert main([], bench.environment(given)) == ExitCode.OK
-    key = contract.release_key(given.release_id, contract.MODEL_FILE)
+    assert main([], bench.environment(trainer_input)) == ExitCode.OK
+    key = contract.release_key(trainer_input.release_id, contract.MODEL_FILE)
     bench.store.put_bytes(key, b"torn")
-    first = _manifest(bench, given)
-    assert main([], bench.environment(given)) == ExitCode.OK
-    again = _manifest(bench, given)
+    first = _manifest(bench, trainer_input)
+    assert main([], bench.environment(trainer_input)) == ExitCode.OK
+    again = _manifest(bench, trainer_input)
     assert bench.store.sha256(key) == again.artifact(contract.MODEL_FILE).sha256
     assert again.metrics == first.metrics
 
@@ -110,34 +111,36 @@ def test_verify_accepts_the_release_in_a_fresh_process(bench: Bench, trained: Tr
 @pytest.fixture
 def copied(bench: Bench, trained: TrainerInput, tmp_path: Path) -> TrainerInput:
     """A release of its own with the same artifacts, to be damaged."""
-    given = bench.input(md5=tmp_path.name.encode().hex().ljust(32, "0")[-32:])
+    trainer_input = bench.input(md5=tmp_path.name.encode().hex().ljust(32, "0")[-32:])
     artifacts = []
     for artifact in _manifest(bench, trained).artifacts:
-        key = contract.release_key(given.release_id, artifact.name)
+        key = contract.release_key(trainer_input.release_id, artifact.name)
         bench.store.copy(artifact.key, key, {})
         artifacts.append(artifact.model_copy(update={"key": key}))
-    _put_manifest(bench, given, _manifest(bench, trained), artifacts=tuple(artifacts))
-    return given
+    _put_manifest(bench, trainer_input, _manifest(bench, trained), artifacts=tuple(artifacts))
+    return trainer_input
 
 
-def _put_manifest(bench: Bench, given: TrainerInput, manifest: Manifest, **changed: object) -> None:
+def _put_manifest(
+    bench: Bench, trainer_input: TrainerInput, manifest: Manifest, **changed: object
+) -> None:
     changed = {
-        "release_id": given.release_id,
-        "build": given.build,
-        "fingerprint": given.build.fingerprint,
+        "release_id": trainer_input.release_id,
+        "build": trainer_input.build,
+        "fingerprint": trainer_input.build.fingerprint,
         **changed,
     }
-    key = contract.release_key(given.release_id, contract.MANIFEST_FILE)
+    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
     bench.store.put_bytes(key, manifest.model_copy(update=changed).to_json())
 
 
 def _replace_artifact(
-    bench: Bench, given: TrainerInput, name: str, data: bytes, folder: Path
+    bench: Bench, trainer_input: TrainerInput, name: str, data: bytes, folder: Path
 ) -> None:
     """Stores other content and a manifest that vouches for it."""
     path = folder / "other"
     path.write_bytes(data)
-    manifest = _manifest(bench, given)
+    manifest = _manifest(bench, trainer_input)
     bench.store.put_bytes(manifest.artifact(name).key, data)
     artifacts = tuple(
         a.model_copy(update={"sha256": file_sha256(path), "size": len(data)})
@@ -145,13 +148,13 @@ def _replace_artifact(
         else a
         for a in manifest.artifacts
     )
-    _put_manifest(bench, given, manifest, artifacts=artifacts)
+    _put_manifest(bench, trainer_input, manifest, artifacts=artifacts)
 
 
 def _verify(
-    bench: Bench, given: TrainerInput, capsys: pytest.CaptureFixture[str]
+    bench: Bench, trainer_input: TrainerInput, capsys: pytest.CaptureFixture[str]
 ) -> tuple[ExitCode, str]:
-    code = main(["verify"], bench.environment(given))
+    code = main(["verify"], bench.environment(trainer_input))
     return code, capsys.readouterr().out
 
 
@@ -207,8 +210,8 @@ def test_verify_refuses_the_manifest_of_another_run_and_a_missing_one(
 
 def test_sigterm_ends_the_training_with_no_manifest(bench: Bench, small: Tables) -> None:
     bench.put_features(*small, md5="d" * 32)
-    given = bench.input({"rating": {"epochs": 1000, "batch_size": 64}}, md5="d" * 32)
-    with bench.start(given) as process:
+    trainer_input = bench.input({"rating": {"epochs": 1000, "batch_size": 64}}, md5="d" * 32)
+    with bench.start(trainer_input) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "epoch 2:" in line:
@@ -216,9 +219,9 @@ def test_sigterm_ends_the_training_with_no_manifest(bench: Bench, small: Tables)
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.TERMINATED
-    assert "told to stop by SIGTERM" in out
-    assert not _has_manifest(bench, given)
-    assert "told to stop by SIGTERM" in _log(bench, given)
+    assert "terminated by SIGTERM" in out
+    assert not _has_manifest(bench, trainer_input)
+    assert "terminated by SIGTERM" in _log(bench, trainer_input)
 
 
 @pytest.mark.parametrize(
@@ -231,10 +234,10 @@ def test_sigterm_ends_the_training_with_no_manifest(bench: Bench, small: Tables)
 def test_nonsense_settings_are_bad_config(
     bench: Bench, overrides: dict[str, object], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = bench.input(overrides, md5="e" * 32)
-    assert main([], bench.environment(given)) == ExitCode.BAD_CONFIG
+    trainer_input = bench.input(overrides, md5="e" * 32)
+    assert main([], bench.environment(trainer_input)) == ExitCode.BAD_CONFIG
     assert message in capsys.readouterr().out
-    assert message in _log(bench, given)
+    assert message in _log(bench, trainer_input)
 
 
 def test_a_broken_environment_is_bad_config(
@@ -272,26 +275,26 @@ def test_an_unknown_command_is_bad_config_and_help_teaches(
 def test_missing_broken_and_empty_features_are_bad_data(
     bench: Bench, small: Tables, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = bench.input(md5="f" * 32)
-    assert main([], bench.environment(given)) == ExitCode.BAD_DATA
+    trainer_input = bench.input(md5="f" * 32)
+    assert main([], bench.environment(trainer_input)) == ExitCode.BAD_DATA
     assert "the features lack interactions.parquet" in capsys.readouterr().out
     bench.put_features(small[0].head(0), small[1], md5="f" * 32)
-    assert main([], bench.environment(given)) == ExitCode.BAD_DATA
+    assert main([], bench.environment(trainer_input)) == ExitCode.BAD_DATA
     assert "no interaction is marked 'train'" in capsys.readouterr().out
     key = contract.features_key("f" * 32, contract.INTERACTIONS_FILE)
     bench.store.put_bytes(key, b"no parquet")
-    assert main([], bench.environment(given)) == ExitCode.BAD_DATA
-    assert "no parquet file" in capsys.readouterr().out
-    assert not _has_manifest(bench, given)
+    assert main([], bench.environment(trainer_input)) == ExitCode.BAD_DATA
+    assert "not a valid parquet file" in capsys.readouterr().out
+    assert not _has_manifest(bench, trainer_input)
 
 
 def test_a_training_that_diverges_is_bad_data(
     bench: Bench, trained: TrainerInput, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = bench.input({"rating": {"factor_penalty": 1e38}})
-    assert main([], bench.environment(given)) == ExitCode.BAD_DATA
+    trainer_input = bench.input({"rating": {"factor_penalty": 1e38}})
+    assert main([], bench.environment(trainer_input)) == ExitCode.BAD_DATA
     assert "training diverged in epoch" in capsys.readouterr().out
-    assert not _has_manifest(bench, given)
+    assert not _has_manifest(bench, trainer_input)
 
 
 @pytest.mark.parametrize(
@@ -317,16 +320,16 @@ def test_what_fails_on_the_way_leaves_no_manifest(
 
     monkeypatch.setattr(f"trainer.release.{where}", fail)
     rating, ranking = {"members": 1, "epochs": 1}, {"epochs": 1, "stride": 20}
-    given = bench.input({"rating": rating, "ranking": ranking})
-    assert main([], bench.environment(given)) == code
+    trainer_input = bench.input({"rating": rating, "ranking": ranking})
+    assert main([], bench.environment(trainer_input)) == code
     assert message in capsys.readouterr().out
-    assert message in _log(bench, given)
-    assert not _has_manifest(bench, given)
+    assert message in _log(bench, trainer_input)
+    assert not _has_manifest(bench, trainer_input)
 
 
 def test_an_s3_that_is_gone_is_unavailable(bench: Bench) -> None:
-    given = bench.input(s3_endpoint="http://127.0.0.1:9")
-    environment = bench.environment(given) | {"AWS_MAX_ATTEMPTS": "1"}
+    trainer_input = bench.input(s3_endpoint="http://127.0.0.1:9")
+    environment = bench.environment(trainer_input) | {"AWS_MAX_ATTEMPTS": "1"}
     assert main([], environment) == ExitCode.UNAVAILABLE
 
 
@@ -373,7 +376,7 @@ def test_an_s3_that_goes_away_at_the_upload_is_unavailable_and_the_next_try_ends
 ) -> None:
     bench.put_features(*small, md5="7" * 32)
     gate = _Gate(bench.endpoint)
-    given = bench.input(md5="7" * 32)
+    trainer_input = bench.input(md5="7" * 32)
     write = release.write_artifacts
 
     def write_and_lose(*arguments: Any) -> None:
@@ -382,15 +385,15 @@ def test_an_s3_that_goes_away_at_the_upload_is_unavailable_and_the_next_try_ends
 
     monkeypatch.setattr(release, "write_artifacts", write_and_lose)
     monkeypatch.setenv("RECSYS_S3_MAX_ATTEMPTS", "3")
-    through_gate = given.model_copy(update={"s3_endpoint": gate.endpoint})
+    through_gate = trainer_input.model_copy(update={"s3_endpoint": gate.endpoint})
     assert main([], bench.environment(through_gate)) == ExitCode.UNAVAILABLE
     assert "S3 does not answer" in capsys.readouterr().out
-    assert not _has_manifest(bench, given)
+    assert not _has_manifest(bench, trainer_input)
     monkeypatch.undo()
-    assert main([], bench.environment(given)) == ExitCode.OK
+    assert main([], bench.environment(trainer_input)) == ExitCode.OK
     # Nothing was fitted again: both fits had been kept.
-    assert "continues after epoch 12" in capsys.readouterr().out
-    assert _has_manifest(bench, given)
+    assert "resumes after epoch 12" in capsys.readouterr().out
+    assert _has_manifest(bench, trainer_input)
 
 
 def test_settings_in_the_environment_are_refused_because_the_build_does_not_name_them(
@@ -409,4 +412,4 @@ def test_settings_in_the_environment_are_refused_because_the_build_does_not_name
     ],
 )
 def test_a_full_disk_is_known_by_whatever_library_tells_it(error: Exception) -> None:
-    assert _exit_code(error) == ExitCode.UNAVAILABLE
+    assert exit_code(error) == ExitCode.UNAVAILABLE

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import QUICK, make_interactions, with_split
 
-from trainer.checkpoints import NOWHERE
+from tests.trainer.conftest import QUICK, make_interactions, with_split
+from trainer.checkpoints import NO_CHECKPOINTS
 from trainer.config import TrainingConfig, training_config
 from trainer.data import make_ratings
-from trainer.ranking import model
-from trainer.rating import fit
+from trainer.default_architecture import fit_models
+from trainer.ranking import fit as ranking_fit
+from trainer.rating import fit as rating_fit
 from trainer.rating.batches import epoch_batches
 from trainer.rating.fit import fit_rating_model
 from trainer.rating.folded import FoldedRating
-from trainer.training import Evaluated, fit_and_evaluate, fit_models, refit, shift_rmse
+from trainer.training import Evaluated, fit_and_evaluate, refit, shift_rmse
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 CONFIG = training_config(QUICK)
@@ -62,15 +63,15 @@ def test_no_variable_of_a_fit_outlives_it(small: Tables, monkeypatch: pytest.Mon
 
         monkeypatch.setattr(owner, name, make)
 
-    noted(fit, "RatingMembers")
-    noted(model, "_RankingModel")
+    noted(rating_fit, "RatingMembers")
+    noted(ranking_fit, "RankingModel")
     interactions, movies = small
     config = training_config({"rating": {"epochs": 1}, "ranking": {"epochs": 1}})
     # The collector must not come by chance.
     gc.disable()
     try:
         rows = interactions.drop("split")
-        fit_models(rows, movies, config, 3, lambda _: None, "evaluated", NOWHERE)
+        fit_models(rows, movies, config, 3, lambda _: None, "evaluated", NO_CHECKPOINTS)
         left = [model() for model in made if model() is not None]
     finally:
         gc.enable()
@@ -213,7 +214,7 @@ def test_compressing_to_the_rank_changes_nothing_and_below_it_little(small: Tabl
     rating = fit.folded
     users, movies = ratings.user_ids[ratings.user], ratings.movie_ids[ratings.movie]
     whole = rating.predict(users, movies)
-    narrow = rating.compressed(5)
+    narrow = rating.compress(5)
     assert narrow.user_vectors.shape == (len(ratings.user_ids), 5)
     assert np.sqrt(np.mean((narrow.predict(users, movies) - whole) ** 2)) < 0.1
     wide = FoldedRating(
@@ -224,7 +225,7 @@ def test_compressing_to_the_rank_changes_nothing_and_below_it_little(small: Tabl
         rating.user_bias,
         rating.movie_bias,
     )
-    same = wide.compressed(rating.user_vectors.shape[1])
+    same = wide.compress(rating.user_vectors.shape[1])
     np.testing.assert_allclose(same.predict(users, movies), whole, atol=1e-4)
 
 

@@ -1,1 +1,1 @@
-"""Training by several workers together."""
+"""Distributed training: resolving this worker's task, collective operations, running a worker."""

@@ -1,1 +1,1 @@
-"""The ranking model: training examples, towers, item-to-item transitions."""
+"""The ranking model: two towers plus an item-to-item transition model, exported as one pair."""

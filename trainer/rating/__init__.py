@@ -1,1 +1,1 @@
-"""The rating model: training, folding, and the Keras model that is served."""
+"""The rating model: an ensemble of factor models, folded into a Keras model for serving."""

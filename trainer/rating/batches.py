@@ -1,4 +1,4 @@
-"""How the rating model walks through the interactions: users in groups, targets in steps."""
+"""Batches of the rating model: users are split into groups, a group's interactions into steps."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _BATCH_LIMITS: Final = (64, 262_144)
 
 @dataclass(frozen=True)
 class Batch:
-    """One step: users, all their interactions, and those of them that are to be predicted.
+    """The data of one step: users, all their interactions, and those that are predicted.
 
     Attributes:
         users: indices of users, shape (users of the batch,).
-        rows: all interactions of these users, user by user.
-        row_user: for each of ``rows`` the place of its user in ``users``, ascending.
-        targets: places in ``rows`` of the interactions to be predicted.
-        target_user: for each of ``targets`` the place of its user in ``users``.
+        rows: indices of all interactions of these users, sorted by user.
+        row_user: for each of ``rows``, the index of its user in ``users``, ascending.
+        targets: indices in ``rows`` of the interactions to predict.
+        target_user: for each of ``targets``, the index of its user in ``users``.
     """
 
     users: Ints
@@ -39,16 +39,16 @@ class Batch:
 def epoch_batches(
     ratings: Ratings, config: RatingConfig, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """One epoch: every interaction is a target once.
+    """Yields the batches of one epoch, in which every interaction is a target once.
 
-    Users are dealt into groups whose interactions fit in memory; the targets of one step are
-    drawn from one group, whose histories need to be summed only once a step.
+    Users are randomly assigned to groups whose interactions fit in memory. The targets of a step
+    are drawn from one group, so that a step sums each history only once.
     """
     size = batch_size(len(ratings), config)
     users = rng.permutation(len(ratings.user_ids))
     for group in user_groups(users, ratings, config.group_size):
         order = rng.permutation(len(group.rows))
-        # Equal steps: a short last one would be all noise.
+        # Steps of equal size: the gradient of a small last one would be mostly noise.
         for chosen in np.array_split(order, -(-len(order) // size)):
             yield Batch(
                 users=group.users,
@@ -59,11 +59,11 @@ def epoch_batches(
             )
 
 
-def share(batch: Batch, index: int, count: int) -> Batch:
-    """The part of a step that one of ``count`` workers takes: every ``count``-th of its users."""
+def worker_share(batch: Batch, index: int, count: int) -> Batch:
+    """Returns the part of a step that one of ``count`` workers computes: every n-th user's."""
     mine = np.arange(len(batch.users)) % count == index
     rows, targets = mine[batch.row_user], mine[batch.target_user]
-    user_place, row_place = (np.cumsum(kept, dtype=np.int32) - 1 for kept in (mine, rows))
+    user_place, row_place = (np.cumsum(mask, dtype=np.int32) - 1 for mask in (mine, rows))
     return Batch(
         users=batch.users[mine],
         rows=batch.rows[rows],
@@ -74,7 +74,7 @@ def share(batch: Batch, index: int, count: int) -> Batch:
 
 
 def user_groups(users: NDArray[np.int64], ratings: Ratings, size: int) -> Iterator[Batch]:
-    """All interactions of these users, in groups of about ``size``, each a batch of its own."""
+    """Yields all interactions of these users in batches of about ``size`` interactions."""
     count = ratings.user_count[users]
     groups = -(-int(count.sum()) // size)
     group = (np.cumsum(count) - count) * groups // count.sum()
@@ -93,11 +93,11 @@ def user_groups(users: NDArray[np.int64], ratings: Ratings, size: int) -> Iterat
 
 
 def batch_size(rows: int, config: RatingConfig) -> int:
-    """Targets a step."""
+    """Returns the number of targets per step."""
     low, high = _BATCH_LIMITS
     return config.batch_size or min(max(-(-rows // _STEPS_PER_EPOCH), low), high)
 
 
 def steps_per_epoch(rows: int, config: RatingConfig) -> int:
-    """Steps of one epoch, to within the groups' remainders."""
+    """Returns the number of steps per epoch, except for rounding within groups."""
     return -(-rows // batch_size(rows, config))

@@ -1,4 +1,4 @@
-"""A rating model folded to what is served: a vector and a bias for each user and movie."""
+"""The rating model as it is served: one vector and one bias for each user and movie."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True)
 class FoldedRating:
-    """stars = user_bias + movie_bias + user_vector . movie_vector, cut to 0.5..5.0.
+    """Predicts user_bias + movie_bias + user_vector . movie_vector, clipped to 0.5..5.0 stars.
 
-    The mean is part of the users' biases. An unknown user or movie has the zero vector and the
-    median bias, so that the other side's bias decides: an unknown user gets the movie's estimate,
-    an unknown movie the user's own level, and both together the stars of a typical pair.
+    The global mean is part of the users' biases. An unknown user or movie has the zero vector and
+    the median bias. Thus the prediction for an unknown user is the movie's average for a typical
+    user, for an unknown movie the user's average, and for both the stars of a typical pair.
 
     Attributes:
         user_ids: sorted, shape (users,).
@@ -41,16 +41,16 @@ class FoldedRating:
 
     @property
     def unknown_user_bias(self) -> float:
-        """Stars."""
+        """Bias of an unknown user: the median, in stars."""
         return float(np.median(self.user_bias))
 
     @property
     def unknown_movie_bias(self) -> float:
-        """Stars."""
+        """Bias of an unknown movie: the median, in stars."""
         return float(np.median(self.movie_bias))
 
     def predict(self, user_ids: NDArray[np.integer], movie_ids: NDArray[np.integer]) -> Floats:
-        """Stars for pairs of raw ids, known or not, shape (n,)."""
+        """Predicts stars for pairs of raw ids, known or unknown, shape (n,)."""
         user, user_known = _places(self.user_ids, user_ids)
         movie, movie_known = _places(self.movie_ids, movie_ids)
         stars = np.where(user_known, self.user_bias[user], self.unknown_user_bias) + np.where(
@@ -61,19 +61,19 @@ class FoldedRating:
             stars[rows] += np.einsum(
                 "nd,nd->n", self.user_vectors[user[rows]], self.movie_vectors[movie[rows]]
             )
-        cut: Floats = np.clip(stars, MIN_STARS, MAX_STARS).astype(np.float32)
-        return cut
+        clipped: Floats = np.clip(stars, MIN_STARS, MAX_STARS).astype(np.float32)
+        return clipped
 
     def keras_model(self) -> keras.Model:
-        """Stock layers that answer likewise."""
+        """Returns a model of stock layers with the same predictions."""
         return build_model(self)
 
-    def compressed(self, dim: int) -> FoldedRating:
-        """The same with vectors of at most ``dim`` dimensions.
+    def compress(self, dim: int) -> FoldedRating:
+        """Returns the best approximation with vectors of at most ``dim`` dimensions.
 
-        The products of users' and movies' vectors are a matrix of low rank; its truncated singular
-        value decomposition is the nearest matrix of rank ``dim`` (Eckart and Young, Psychometrika
-        1, 1936). It is found from QR decompositions of both tables, without forming the matrix.
+        That is the truncated singular value decomposition of the matrix of all products of user and
+        movie vectors (Eckart and Young, Psychometrika 1, 1936). It is computed from QR
+        decompositions of both tables, without forming the matrix.
         """
         if self.user_vectors.shape[1] <= dim:
             return self
@@ -88,17 +88,17 @@ class FoldedRating:
         )
 
 
-def _places(ids: Ints, asked: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Index of each asked id in the sorted ``ids``, and whether it is there."""
-    place = np.minimum(np.searchsorted(ids, asked), len(ids) - 1)
-    return place, ids[place] == asked
+def _places(ids: Ints, wanted: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Returns the index of each wanted id in the sorted ``ids``, and whether it is among them."""
+    place = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return place, ids[place] == wanted
 
 
 def build_model(folded: FoldedRating) -> keras.Model:
-    """A Keras model that answers as `FoldedRating.predict` does.
+    """Builds a Keras model with the same predictions as `FoldedRating.predict`.
 
-    Inputs ``{"userId": int64 (n,), "movieId": int64 (n,)}``; output stars, float32 (n,). Unknown
-    ids are no error: see `FoldedRating` for what they get.
+    Its inputs are ``{"userId": int64 (n,), "movieId": int64 (n,)}``, its output is stars, float32
+    (n,). Unknown ids are valid input; see `FoldedRating`.
     """
     user_id = keras.Input(shape=(), dtype="int64", name="userId")
     movie_id = keras.Input(shape=(), dtype="int64", name="movieId")
@@ -115,12 +115,14 @@ def build_model(folded: FoldedRating) -> keras.Model:
             keras.layers.Dot(axes=1, name="interaction")([user_vector, movie_vector]),
         ]
     )
-    return keras.Model({"userId": user_id, "movieId": movie_id}, cut_to_stars(stars), name="recsys")
+    return keras.Model(
+        {"userId": user_id, "movieId": movie_id}, clip_to_star_range(stars), name="recsys"
+    )
 
 
-def cut_to_stars(stars: Any) -> Any:
-    """The end of a served model: (n, 1) of anything -> (n,) within the range of stars."""
-    # Clipping out of layers, because an operation of keras.ops is no layer: shift, cut, shift back.
+def clip_to_star_range(stars: Any) -> Any:
+    """Clips the output of a served model to the range of stars: (n, 1) -> (n,)."""
+    # There is no clipping layer, and keras.ops are not layers: shift, clip by ReLU, shift back.
     above = keras.layers.Rescaling(1.0, offset=-MIN_STARS, name="above_least")(stars)
     cut = keras.layers.ReLU(max_value=MAX_STARS - MIN_STARS, name="cut")(above)
     shifted = keras.layers.Rescaling(1.0, offset=MIN_STARS, name="within_range")(cut)
@@ -130,7 +132,7 @@ def cut_to_stars(stars: Any) -> Any:
 def predict(
     model: keras.Model, user_ids: NDArray[np.integer], movie_ids: NDArray[np.integer]
 ) -> Floats:
-    """Stars that a loaded model gives for pairs of raw ids, shape (n,)."""
+    """Predicts stars for pairs of raw ids with a Keras model, shape (n,)."""
     inputs = {
         "userId": np.asarray(user_ids, np.int64),
         "movieId": np.asarray(movie_ids, np.int64),
@@ -139,14 +141,14 @@ def predict(
 
 
 def _lookup(name: str, ids: Ints) -> Any:
-    """Raw id -> row of the tables; row 0 is for unknown ids."""
+    """Maps raw ids to rows of the tables; row 0 is for unknown ids."""
     return keras.layers.IntegerLookup(
         vocabulary=ids.astype(np.int64), num_oov_indices=1, name=f"{name}_row"
     )
 
 
 def _table(name: str, rows: Floats, unknown: float) -> Any:
-    """An embedding with these rows; the row of unknown ids, never trained, is set to a constant."""
+    """Returns an embedding of these rows, after a constant row 0 for unknown ids."""
     weights = np.vstack([np.full((1, rows.shape[1]), unknown, np.float32), rows])
     layer = keras.layers.Embedding(*weights.shape, name=name)
     layer.build((None,))

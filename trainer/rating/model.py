@@ -1,15 +1,16 @@
-"""The rating model: factors, biases, content and history; trained rich, folded for serving.
+"""The rating model: an ensemble of factor models with biases, content and history.
 
-For a user u who rated the movies N(u), n of them, a member of the model says
+For a user u who rated the n movies N(u), a member of the ensemble predicts
 
     stars = mean + b_u + b_i + w.c_i + p'_u . (q_i + W c_i)
     p'_u  = p_u + (sum over j in N(u) of y_j + e_uj x_j) / sqrt(n)
 
 with c_i the content of movie i and e_uj the residual of a plain bias model. y is the implicit
 feedback of SVD++ (Koren, "Factorization meets the neighborhood", KDD 2008, section 4), x its
-explicit part; the rating to be predicted is left out of both. Members differ by their random
-start only, and are averaged. The penalty is a constant for each row of a table, not for each
-occurrence.
+explicit counterpart; the rating to predict is excluded from both. Members differ only in their
+random initialization, and are averaged. The L2 penalty applies once to each row of a table,
+regardless of how often the row occurs. For serving, `RatingMembers.fold` reduces the ensemble to
+one vector and one bias for each user and movie, without a change of its predictions.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from numpy.typing import NDArray
 
 from trainer.config import RatingConfig
 from trainer.data import Floats, Ratings
-from trainer.distributed.workers import ALONE, Workers
-from trainer.rating.batches import Batch, share, steps_per_epoch, user_groups
+from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
+from trainer.rating.batches import Batch, steps_per_epoch, user_groups, worker_share
 from trainer.rating.folded import FoldedRating
 
 _INITIAL_SCALE: Final = 0.05
@@ -35,9 +36,9 @@ _BIAS_ROUNDS: Final = 8
 
 
 class RatingMembers:
-    """The variables of all members side by side, and the step that trains them.
+    """The variables of all members, and their training step.
 
-    Tables of factors have ``members x factors`` columns, those of biases one for each member.
+    Tables of factors have ``members * factors`` columns, tables of biases one for each member.
     """
 
     def __init__(
@@ -45,13 +46,13 @@ class RatingMembers:
         ratings: Ratings,
         config: RatingConfig,
         rng: np.random.Generator,
-        workers: Workers = ALONE,
+        workers: WorkerGroup = SINGLE_WORKER,
     ) -> None:
         self._ratings = ratings
         self._workers = workers
         self._config = config
         self._members, self._factors = config.size(len(ratings))
-        self._low = _product_type(config)
+        self._product_dtype = _product_type(config)
         users, movies = len(ratings.user_ids), len(ratings.movie_ids)
         features, wide = ratings.content.shape[1], self._members * self._factors
         self._mean, user_bias, movie_bias = _biases(ratings, config.bias_penalty)
@@ -65,12 +66,12 @@ class RatingMembers:
         self._weight = tf.constant(_weights(ratings, config.recency)[:, None])
         self._content = tf.constant(ratings.content)
 
-        def start(rows: int) -> Floats:
+        def initial(rows: int) -> Floats:
             return rng.normal(0.0, _INITIAL_SCALE, (rows, wide)).astype(np.float32)
 
         tables = {
-            "user": (start(users), config.factor_penalty),
-            "movie": (start(movies), config.factor_penalty),
+            "user": (initial(users), config.factor_penalty),
+            "movie": (initial(movies), config.factor_penalty),
             "content": (np.zeros((features, wide)), config.factor_penalty),
             "implicit": (np.zeros((movies, wide)), config.history_penalty),
             "explicit": (np.zeros((movies, wide)), config.history_penalty),
@@ -82,7 +83,7 @@ class RatingMembers:
             name: tf.Variable(value, dtype=tf.float32, name=name)
             for name, (value, _) in tables.items()
         }
-        # Each worker adds its part of the penalty, too: so all sum up the same.
+        # Each worker adds its share of the penalty; the gradients are then summed over workers.
         rows = len(ratings) * workers.count
         self._penalty = {name: penalty / rows for name, (_, penalty) in tables.items()}
         self._moments = {
@@ -95,9 +96,9 @@ class RatingMembers:
         self._step = tf.function(self._train, input_signature=[vector] * 5 + [number] * 3)
 
     def step(self, batch: Batch) -> tf.Tensor:
-        """One step of Adam; the mean squared error of the batch's targets before it."""
+        """Runs one step of Adam; returns the mean squared error of its targets before it."""
         if self._workers.count > 1:
-            batch = share(batch, self._workers.index, self._workers.count)
+            batch = worker_share(batch, self._workers.index, self._workers.count)
         progress = min(self._steps / self._last_step, 1.0)
         self._steps += 1
         return self._step(
@@ -123,10 +124,10 @@ class RatingMembers:
         beta_2_power: tf.Tensor,
     ) -> tf.Tensor:
         batch = (users, rows, row_user, targets, target_user)
-        error, *gradients = self._workers.each(self._slopes)(*batch)
+        error, *gradients = self._workers.replicate(self._gradients)(*batch)
         for name, gradient in zip(self._tables, gradients, strict=True):
             first, second = self._moments[name]
-            # Keras' Adam says the same in ten passes over each table; this takes one.
+            # The fused kernel passes over each table once; Keras' Adam takes ten passes.
             tf.raw_ops.ResourceApplyAdam(
                 var=self._tables[name].handle,
                 m=first.handle,
@@ -141,7 +142,7 @@ class RatingMembers:
             )
         return error
 
-    def _slopes(
+    def _gradients(
         self,
         users: tf.Tensor,
         rows: tf.Tensor,
@@ -149,68 +150,75 @@ class RatingMembers:
         targets: tf.Tensor,
         target_user: tf.Tensor,
     ) -> list[tf.Tensor]:
-        """The mean squared error, and the gradient of each table."""
+        """Returns the mean squared error, and the gradient of each table."""
         table = {name: variable.read_value() for name, variable in self._tables.items()}
         with tf.GradientTape() as tape:
             tape.watch(list(table.values()))
             of_row = self._of_row(table, rows)
-            sqrt = tf.math.rsqrt(tf.maximum(tf.gather(self._count, users) - 1.0, 1.0))
-            user = tf.gather(table["user"], users) + tf.math.segment_sum(of_row, row_user) * sqrt
+            inverse_sqrt = tf.math.rsqrt(tf.maximum(tf.gather(self._count, users) - 1.0, 1.0))
+            user = (
+                tf.gather(table["user"], users)
+                + tf.math.segment_sum(of_row, row_user) * inverse_sqrt
+            )
             user_vector = tf.gather(user, target_user)
-            # The rating that is to be predicted must not be part of the history.
-            user_vector -= tf.gather(of_row, targets) * tf.gather(sqrt, target_user)
+            # Exclude the rating to predict from the history.
+            user_vector -= tf.gather(of_row, targets) * tf.gather(inverse_sqrt, target_user)
 
             movie = tf.gather(tf.gather(self._movie, rows), targets)
             movie_vector = tf.gather(self._with_content(table, "movie", "content"), movie)
             stars = self._mean + tf.gather(tf.gather(table["user_bias"], users), target_user)
             stars += tf.gather(self._with_content(table, "movie_bias", "content_bias"), movie)
-            product = tf.cast(user_vector, self._low) * tf.cast(movie_vector, self._low)
+            product = tf.cast(user_vector, self._product_dtype) * tf.cast(
+                movie_vector, self._product_dtype
+            )
             stars += tf.reduce_sum(
                 tf.reshape(tf.cast(product, tf.float32), (-1, self._members, self._factors)),
                 axis=2,
             )
-            given = tf.gather(tf.gather(self._stars, rows), targets)
+            observed = tf.gather(tf.gather(self._stars, rows), targets)
             weight = tf.gather(tf.gather(self._weight, rows), targets)
-            error = self._workers.mean(weight * tf.square(stars - given[:, None]))
-            # Summed, not averaged, over the members: each is trained as if it were alone.
+            error = self._workers.global_mean(weight * tf.square(stars - observed[:, None]))
+            # Sum over the members: each one's gradient is that of training it alone.
             loss = tf.reduce_sum(error)
             for name, value in table.items():
                 loss += self._penalty[name] * tf.reduce_sum(tf.square(value))
         gradients = tape.gradient(loss, table)
         dense = [tf.convert_to_tensor(gradients[name]) for name in self._tables]
-        return self._workers.total([tf.reduce_mean(error), *dense])
+        return self._workers.all_reduce_sum([tf.reduce_mean(error), *dense])
 
     def _of_row(self, table: dict[str, Any], rows: tf.Tensor) -> tf.Tensor:
-        """y_j + e_uj x_j of these interactions, (rows, columns)."""
+        """Returns y_j + e_uj x_j for these interactions, (rows, columns)."""
         movie = tf.gather(self._movie, rows)
         explicit = tf.gather(table["explicit"], movie) * tf.gather(self._residual, rows)
         return tf.gather(table["implicit"], movie) + explicit
 
     def _with_content(self, table: dict[str, Any], own: str, by_content: str) -> tf.Tensor:
-        """Rows of all movies, each its own part and that of its content."""
-        content = tf.cast(self._content, self._low)
-        return table[own] + tf.cast(content @ tf.cast(table[by_content], self._low), tf.float32)
+        """Returns the rows of all movies: each one's own plus that of its content."""
+        content = tf.cast(self._content, self._product_dtype)
+        return table[own] + tf.cast(
+            content @ tf.cast(table[by_content], self._product_dtype), tf.float32
+        )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All variables, Adam's moments too, by name."""
+        """Returns all variables by name, Adam's moments included."""
         return {name: variable.numpy() for name, variable in self._variables().items()} | {
             "steps": np.array(self._steps)
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Sets all variables to what `arrays` said."""
+        """Sets all variables to what `arrays` returned."""
         for name, variable in self._variables().items():
             variable.assign(arrays[name])
         self._steps = int(arrays["steps"])
 
     def _variables(self) -> dict[str, tf.Variable]:
-        found = {f"table/{name}": variable for name, variable in self._tables.items()}
+        variables = {f"table/{name}": variable for name, variable in self._tables.items()}
         for name, (first, second) in self._moments.items():
-            found |= {f"first/{name}": first, f"second/{name}": second}
-        return found
+            variables |= {f"first/{name}": first, f"second/{name}": second}
+        return variables
 
-    def folded(self) -> FoldedRating:
-        """The average of the members as one vector and one bias for each user and movie."""
+    def fold(self) -> FoldedRating:
+        """Folds the average of the members into one vector and bias for each user and movie."""
         table = {name: variable.read_value() for name, variable in self._tables.items()}
         ratings, members = self._ratings, self._members
         user_vectors = table["user"].numpy()
@@ -233,13 +241,13 @@ class RatingMembers:
 
 
 def _product_type(config: RatingConfig) -> tf.DType:
-    """What products are computed in."""
+    """Returns the data type that products are computed in."""
     on_gpu = config.precision == "auto" and tf.config.list_physical_devices("GPU")
     return tf.bfloat16 if on_gpu or config.precision == "bfloat16" else tf.float32
 
 
 def _biases(ratings: Ratings, penalty: float) -> tuple[float, Floats, Floats]:
-    """Mean and biases of users and movies by alternating ridge regressions (closed form).
+    """Computes the mean and the biases by alternating ridge regressions in closed form.
 
     Koren, "Factor in the neighbors", ACM TKDD 4, 2010, section 2.1.
     """
@@ -257,7 +265,7 @@ def _biases(ratings: Ratings, penalty: float) -> tuple[float, Floats, Floats]:
 
 
 def _weights(ratings: Ratings, recency: float) -> Floats:
-    """What each rating weighs in the loss, 1 on average: tastes of today count most."""
+    """Returns each rating's weight in the loss, larger for a user's newer ones; the mean is 1."""
     place = np.arange(1, len(ratings) + 1) - ratings.user_start[ratings.user]
     weight = np.exp(recency * (place / ratings.user_count[ratings.user] - 1)).astype(np.float32)
     weight /= weight.mean(dtype=np.float64)

@@ -1,7 +1,7 @@
-"""The tasks that need the trainer's environment: one setting says who starts it.
+"""Makes the tasks that run the trainer, with the operator for the configured launcher.
 
-Whoever does, the trainer is given the same input (`recsys.pipeline.trainer_input`) and judged by
-the manifest that it writes.
+All launchers pass the same input (`recsys.pipeline.make_trainer_input`), and the result is the
+manifest that the trainer writes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _SUBCOMMANDS = {"train_dl_model": "train", "verify_candidate": "verify"}
 def trainer_task(
     task_id: Literal["train_dl_model", "verify_candidate"], **kwargs: Any
 ) -> BaseOperator | XComArg:
-    """The task for the launcher that the environment names.
+    """Makes the task for the configured launcher.
 
-    The libraries of Kubernetes and Docker are imported only where they are used: every task
+    Kubernetes and Docker libraries are imported only if the launcher needs them: every task
     process parses its DAG file.
 
     Args:
-        task_id: which task.
-        kwargs: as any operator takes them.
+        task_id: the task.
+        kwargs: other arguments of the operator.
 
     Raises:
-        ConfigurationError: a setting makes no sense.
+        ConfigurationError: a setting is invalid.
     """
     launcher, workers = settings.launcher(), settings.workers()
     if launcher == Launcher.LOCAL:

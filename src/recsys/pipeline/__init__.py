@@ -1,53 +1,10 @@
-"""The steps of one run, each a plain function that a task calls and a test calls without Airflow.
+"""The steps of one run. Each is a plain function, which a task calls and a test calls directly.
 
-Every step can be repeated at any time with the same result: it looks first whether its work is
-there already. A release that is complete never changes; a forced run judges it again.
+Every step is idempotent: it first checks whether its result already exists. A complete release
+never changes; a forced run only judges it again.
 """
 
-from recsys.pipeline.decision import (
-    gate_candidate,
-    reject_candidate,
-    update_internal_hash,
-    write_report,
-)
-from recsys.pipeline.features import (
-    check_vectors,
-    enable_vector_extension,
-    fetch_dataset,
-    generate_data_frames,
-    load_movie_vectors,
-    measure_drift,
-)
-from recsys.pipeline.run import Run, Verdict, data_is_new
-from recsys.pipeline.training import (
-    begin_training,
-    check_candidate,
-    load_towers,
-    secrets,
-    train_dl_model,
-    trainer_input,
-    verify_candidate,
-)
+import lazy_loader
 
-__all__ = [
-    "Run",
-    "Verdict",
-    "begin_training",
-    "check_candidate",
-    "check_vectors",
-    "data_is_new",
-    "enable_vector_extension",
-    "fetch_dataset",
-    "gate_candidate",
-    "generate_data_frames",
-    "load_movie_vectors",
-    "load_towers",
-    "measure_drift",
-    "reject_candidate",
-    "secrets",
-    "train_dl_model",
-    "trainer_input",
-    "update_internal_hash",
-    "verify_candidate",
-    "write_report",
-]
+# The public face is listed in __init__.pyi; a module is imported when one of its names is used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

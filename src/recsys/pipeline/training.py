@@ -1,6 +1,6 @@
-"""Training, and what becomes of it: a verified model and towers in tables of their own.
+"""The steps of the training branch: train, verify the candidate, load its towers into tables.
 
-The trainer runs elsewhere: in a pod, a container or a process. What it is told is made here.
+The trainer runs in a pod, a container or a process; its input is made here for all of them.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ def train_dl_model(
     trainer: LocalTrainer,
     on_line: Callable[[str], None] = log.info,
 ) -> bool:
-    """Trains in a process of its own; returns False if the release was trained already.
+    """Trains in a local process; returns False if the release was already trained.
 
     Raises:
-        TrainingError: the trainer failed for good.
-        TransientError: it was killed, or could not reach S3.
+        TrainingError: the trainer failed permanently.
+        TransientError: the trainer was killed, or could not reach S3.
     """
-    given = begin_training(services, run)
-    if given is None:
+    trainer_input = begin_training(services, run)
+    if trainer_input is None:
         return False
-    trainer.run("train", given, secrets(services), on_line)
+    trainer.run("train", trainer_input, secrets(services), on_line)
     return True
 
 
 def begin_training(services: Services, run: Run) -> TrainerInput | None:
-    """What the trainer is to be told; None if the release was trained already.
+    """Returns the trainer's input, or None if the release was already trained.
 
-    Whatever an earlier run's trainer writes from now on is not accepted any more.
+    Records the run's nonce: from now on, a manifest of an earlier run's trainer is not accepted.
     """
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
         if _is_trained(services, release):
             return None
         ledger.set_nonce(conn, run.release_id, run.run_nonce)
-    return trainer_input(services, run, run.run_nonce)
+    return make_trainer_input(services, run, run.run_nonce)
 
 
 def _is_trained(services: Services, release: ledger.Release) -> bool:
     try:
         manifest, _ = releases.read_manifest(services.store, release.release_id)
-        releases.check_manifest(manifest, release)
+        releases.check_run_manifest(manifest, release)
     except ArtifactError:
-        # A complete release is never trained again: its broken manifest is verify's to report.
+        # A complete release is not trained again: verify_candidate reports its invalid manifest.
         return release.completed_at is not None
     return True
 
@@ -72,37 +72,37 @@ def verify_candidate(
     trainer: LocalTrainer,
     on_line: Callable[[str], None] = log.info,
 ) -> None:
-    """Accepts only a release of this build and run whose files are whole and whose model loads.
+    """Verifies that the release is of this build and run, its files are intact and its model loads.
 
     The model is loaded in a fresh process with stock Keras and must reproduce its golden
     predictions.
 
     Raises:
-        ArtifactError: the manifest or an artifact is missing or is not what it should be.
-        TrainingError: the model does not load or answers otherwise than recorded.
+        ArtifactError: the manifest or an artifact is missing or invalid.
+        TrainingError: the model does not load or does not reproduce its golden predictions.
     """
     trainer.run("verify", check_candidate(services, run), secrets(services), on_line)
 
 
 def check_candidate(services: Services, run: Run) -> TrainerInput:
-    """Checks manifest and files; returns what the process is to be told that loads the model.
+    """Checks manifest and files; returns the input of the trainer's ``verify`` command.
 
     Raises:
-        ArtifactError: the manifest or an artifact is missing or is not what it should be.
+        ArtifactError: the manifest or an artifact is missing or invalid.
     """
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
     manifest, _ = releases.read_manifest(services.store, run.release_id)
-    releases.check_manifest(manifest, release)
+    releases.check_run_manifest(manifest, release)
     releases.check_artifacts(services.store, manifest)
-    return trainer_input(services, run, release.run_nonce)
+    return make_trainer_input(services, run, release.run_nonce)
 
 
 def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
     """Loads the trainer's user and movie towers into the release's own tables, and checks them.
 
     Returns:
-        Facts of each table: rows, digest.
+        By table: number of rows, digest.
     """
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
@@ -125,14 +125,14 @@ def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
     return loaded
 
 
-def trainer_input(services: Services, run: Run, nonce: str) -> TrainerInput:
-    """What the trainer is told, wherever it runs."""
+def make_trainer_input(services: Services, run: Run, nonce: str) -> TrainerInput:
+    """Returns the trainer's input, which is the same in every runtime."""
     with services.connect() as conn:
         champion = ledger.champion(conn)
-    # A forced run may train the champion's own build, which has nothing to be compared with.
+    # A forced run may train the champion's own build: there is no other release to compare with.
     other = champion is not None and champion.release_id != run.release_id
     return TrainerInput(
-        champion=champion.release_id if champion and other else None,
+        champion=champion.release_id if champion and is_other else None,
         build=run.build,
         run_nonce=nonce,
         s3_bucket=services.s3.bucket,
@@ -142,7 +142,7 @@ def trainer_input(services: Services, run: Run, nonce: str) -> TrainerInput:
 
 
 def secrets(services: Services) -> dict[str, str]:
-    """The values of `contract.SECRET_ENV` that are set."""
+    """Returns those variables of `contract.SECRET_ENV` that have a value."""
     values = (services.s3.access_key, services.s3.secret_key)
     return {
         name: value.get_secret_value()

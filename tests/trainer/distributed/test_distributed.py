@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK, ROOT, Bench, make_interactions
 
 from recsys import contract
 from recsys.contract import ExitCode, Manifest
 from recsys.errors import ConfigurationError
+from tests.trainer.conftest import QUICK, ROOT, Bench, make_interactions
 from trainer.__main__ import main
 from trainer.config import RankingConfig, RatingConfig
 from trainer.data import make_ratings
-from trainer.distributed.cluster import place
-from trainer.rating.batches import epoch_batches, share
+from trainer.distributed.resolver import resolve_worker_task
+from trainer.rating.batches import epoch_batches, worker_share
 
 TOLERANCE = {"rmse": 1e-3, "mae": 1e-3, "ndcg@10": 5e-3}
 BRIEF: dict[str, Any] = {
@@ -45,7 +45,7 @@ TRAIN = ["-m", "trainer"]
 # A worker that is there but, in the third epoch, takes no part any more.
 LOST = """
 import os, sys, time
-from trainer import rating_fit
+from trainer.rating import fit as rating_fit
 original, begun = rating_fit.epoch_batches, []
 def epoch_batches(*arguments):
     begun.append(1)
@@ -60,7 +60,7 @@ sys.exit(main(["train"], os.environ))
 
 
 def test_an_indexed_job_tells_each_pod_its_place() -> None:
-    found = place(INDEXED)
+    found = resolve_worker_task(INDEXED)
     assert found is not None
     assert (found.index, found.count) == (1, 3)
     assert json.loads(found.tf_config) == {
@@ -71,7 +71,7 @@ def test_an_indexed_job_tells_each_pod_its_place() -> None:
 
 @pytest.mark.parametrize("alone", [{}, {"RECSYS_WORKERS": "1"}, {"TF_CONFIG": ""}])
 def test_nothing_told_means_alone(alone: dict[str, str]) -> None:
-    assert place(alone) is None
+    assert resolve_worker_task(alone) is None
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_nothing_told_means_alone(alone: dict[str, str]) -> None:
 )
 def test_a_place_that_makes_no_sense_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
-        place({**INDEXED, **change})
+        resolve_worker_task({**INDEXED, **change})
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_shares_of_a_step_are_the_whole_step(small, count: int) -> None:
     ratings = make_ratings(*small)
     for batch in epoch_batches(ratings, RatingConfig(batch_size=256), np.random.default_rng(1)):
-        shares = [share(batch, index, count) for index in range(count)]
+        shares = [worker_share(batch, index, count) for index in range(count)]
         for name in ("users", "rows"):
             parts = np.concatenate([getattr(s, name) for s in shares])
             assert sorted(parts) == sorted(getattr(batch, name))
@@ -167,8 +167,8 @@ class Workers:
 def together(bench: Bench):
     started: list[Workers] = []
 
-    def start(given: Any, commands: Sequence[list[str]] = (TRAIN, TRAIN)) -> Workers:
-        started.append(Workers(commands, bench.environment(given)))
+    def start(trainer_input: Any, commands: Sequence[list[str]] = (TRAIN, TRAIN)) -> Workers:
+        started.append(Workers(commands, bench.environment(trainer_input)))
         return started[-1]
 
     yield start
@@ -184,8 +184,8 @@ def manifest_of(bench: Bench, release_id: str) -> Manifest:
 @pytest.mark.timeout(500)
 def test_two_workers_make_a_release_as_good_as_one_workers(bench: Bench, small, together) -> None:
     alone, shared = (bench.input(BRIEF, md5=digit * 32) for digit in "12")
-    for given in (alone, shared):
-        bench.put_features(*small, given.build.dataset_md5)
+    for trainer_input in (alone, shared):
+        bench.put_features(*small, trainer_input.build.dataset_md5)
     workers = together(shared)
     codes = workers.wait()
     assert codes == [0, 0], workers.said(0) + workers.said(1)
@@ -205,7 +205,7 @@ def sampled_towers(workers: Any) -> Any:
     """Towers of the small interactions under a sampled softmax."""
     import tensorflow as tf
 
-    from trainer.ranking.model import fit_towers
+    from trainer.ranking.fit import fit_towers
 
     tf.config.experimental.enable_op_determinism()
     config = RankingConfig(epochs=2, batch_size=512, full_softmax_movies=100, negatives=64)
@@ -216,17 +216,17 @@ def sampled_towers(workers: Any) -> Any:
 
 def save_sampled_towers(folder: str) -> None:
     """What each of two processes of the test below does."""
-    from trainer.distributed.workers import Cluster
+    from trainer.distributed.collectives import MultiWorkerGroup
 
-    found = place(os.environ)
+    found = resolve_worker_task(os.environ)
     assert found is not None
-    towers = sampled_towers(Cluster(found.index, found.count))
+    towers = sampled_towers(MultiWorkerGroup(found.index, found.count))
     np.savez(Path(folder) / f"{found.index}.npz", users=towers.users, movies=towers.movies)
 
 
 @pytest.mark.timeout(500)
 def test_a_sampled_softmax_gives_several_workers_the_towers_of_one(tmp_path: Path) -> None:
-    from trainer.distributed.workers import ALONE
+    from trainer.distributed.collectives import SINGLE_WORKER
 
     code = f"import test_distributed as t; t.save_sampled_towers({str(tmp_path)!r})"
     here = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
@@ -239,7 +239,7 @@ def test_a_sampled_softmax_gives_several_workers_the_towers_of_one(tmp_path: Pat
     first, second = (dict(np.load(tmp_path / f"{index}.npz")) for index in (0, 1))
     for name, table in first.items():
         np.testing.assert_array_equal(table, second[name])
-    alone = sampled_towers(ALONE)
+    alone = sampled_towers(SINGLE_WORKER)
     # Axes may be turned; what the towers are for is their inner product.
     scores = first["users"] @ first["movies"].T
     expected = alone.users @ alone.movies.T
@@ -251,15 +251,17 @@ def train_endlessly(
     bench: Bench, tables: Any, together, lost: int | None = None
 ) -> tuple[Workers, str]:
     """Two workers in the middle of a training, or one that waits for the one that is lost."""
-    given = bench.input(ENDLESS, md5=uuid.uuid4().hex)
-    bench.put_features(*tables, given.build.dataset_md5)
-    workers = together(given, [TRAIN if index != lost else ["-c", LOST] for index in (0, 1)])
+    trainer_input = bench.input(ENDLESS, md5=uuid.uuid4().hex)
+    bench.put_features(*tables, trainer_input.build.dataset_md5)
+    workers = together(
+        trainer_input, [TRAIN if index != lost else ["-c", LOST] for index in (0, 1)]
+    )
     deadline = time.monotonic() + 300
     sign = ["rating model epoch 2" if index != lost else "takes no part" for index in (0, 1)]
     while not all(sign[i] in workers.said(i) for i in (0, 1)):
         assert time.monotonic() < deadline, workers.said(0) + workers.said(1)
         time.sleep(0.1)
-    return workers, given.release_id
+    return workers, trainer_input.release_id
 
 
 def assert_no_manifest(bench: Bench, release_id: str) -> None:
@@ -303,8 +305,8 @@ def test_a_worker_that_waits_for_another_stops_when_it_is_told(
     chief = workers.processes[0]
     chief.terminate()
     assert chief.wait(60) == 143, workers.said(0)
-    assert "told to stop by SIGTERM" in workers.said(0)
-    assert "it waited for another worker" in workers.said(0)
+    assert "terminated by SIGTERM" in workers.said(0)
+    assert "it was blocked waiting for another worker" in workers.said(0)
     assert_no_manifest(bench, release_id)
 
 
@@ -322,7 +324,7 @@ def test_sigterm_is_told_whatever_a_library_makes_of_it(
         return True
 
     monkeypatch.setattr("trainer.release.make_release", make_release)
-    given = bench.input(md5=uuid.uuid4().hex)
-    bench.put_features(*small, given.build.dataset_md5)
-    assert main(["train"], bench.environment(given)) == ExitCode.TERMINATED
-    assert "told to stop by SIGTERM" in capsys.readouterr().out
+    trainer_input = bench.input(md5=uuid.uuid4().hex)
+    bench.put_features(*small, trainer_input.build.dataset_md5)
+    assert main(["train"], bench.environment(trainer_input)) == ExitCode.TERMINATED
+    assert "terminated by SIGTERM" in capsys.readouterr().out

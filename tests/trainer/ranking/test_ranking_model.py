@@ -10,9 +10,9 @@ from scipy.linalg import solve
 from recsys.errors import TrainingError
 from trainer.config import RankingConfig
 from trainer.data import make_ratings
-from trainer.ranking.model import fit_towers
-from trainer.ranking.moments import moments, newest_moments, starts
-from trainer.ranking.transitions import fit_transitions, history_weights
+from trainer.ranking.examples import examples_before, newest_examples, sample_rows
+from trainer.ranking.fit import fit_towers
+from trainer.ranking.item_transitions import fit_item_transitions, history_weights
 
 CONFIG = RankingConfig(epochs=2, batch_size=64, history=8, horizon=4)
 
@@ -47,37 +47,39 @@ def quiet(record):
 
 def test_a_moment_knows_what_came_before_newest_first_and_what_comes_next(tiny):
     config = RankingConfig(history=3, horizon=2, decay=0.0, liked_weight=3.0)
-    at = moments(tiny, np.array([2, 4]), config)
-    assert at.user.tolist() == [0, 1]
-    assert at.history.tolist() == [[1, 0, 4], [4, 4, 4]]
-    assert at.known.tolist() == [[True, True, False], [False] * 3]
-    assert at.liked.tolist() == [[False, True, False], [False] * 3]
-    assert at.next[0].tolist() == [2, 3]
-    assert at.weight.tolist() == [[0.75, 0.25], [1.0, 0.0]]
+    examples = examples_before(tiny, np.array([2, 4]), config)
+    assert examples.user.tolist() == [0, 1]
+    assert examples.history.tolist() == [[1, 0, 4], [4, 4, 4]]
+    assert examples.known.tolist() == [[True, True, False], [False] * 3]
+    assert examples.liked.tolist() == [[False, True, False], [False] * 3]
+    assert examples.next[0].tolist() == [2, 3]
+    assert examples.weight.tolist() == [[0.75, 0.25], [1.0, 0.0]]
 
 
 def test_after_the_newest_interaction_nothing_comes_next(tiny):
-    at = newest_moments(tiny, np.array([0, 1], np.int32), RankingConfig(history=2, horizon=2))
-    assert at.history.tolist() == [[3, 2], [1, 4]]
-    assert not at.weight.any()
+    examples = newest_examples(
+        tiny, np.array([0, 1], np.int32), RankingConfig(history=2, horizon=2)
+    )
+    assert examples.history.tolist() == [[3, 2], [1, 4]]
+    assert not examples.weight.any()
 
 
 @pytest.mark.parametrize("stride", [1, 3, 100])
 def test_every_user_has_a_moment_of_training_however_long_the_stride(ratings, stride):
-    begins = starts(ratings, stride, np.random.default_rng(0))
+    begins = sample_rows(ratings, stride, np.random.default_rng(0))
     assert len(np.unique(ratings.user[begins])) == len(ratings.user_ids)
 
 
 def test_transitions_are_the_ridge_regression_where_every_dimension_is_kept(ratings):
     config = CONFIG.model_copy(update={"transition_dim": 150})
-    made = fit_transitions(ratings, config, np.random.default_rng(0))
+    made = fit_item_transitions(ratings, config, np.random.default_rng(0))
 
     rows = np.flatnonzero(np.arange(len(ratings)) > ratings.user_start[ratings.user])
-    at = moments(ratings, rows, config)
+    examples = examples_before(ratings, rows, config)
     movies = len(ratings.movie_ids)
     before, after = np.zeros((len(rows), movies + 1)), np.zeros((len(rows), movies))
-    np.add.at(before, (np.arange(len(rows))[:, None], at.history), history_weights(at))
-    np.add.at(after, (np.arange(len(rows))[:, None], at.next), at.weight)
+    np.add.at(before, (np.arange(len(rows))[:, None], examples.history), history_weights(examples))
+    np.add.at(after, (np.arange(len(rows))[:, None], examples.next), examples.weight)
     kept = np.bincount(ratings.movie, minlength=movies) > 1
     before, after = before[:, :-1][:, kept], after[:, kept]
     gram = before.T @ before + config.transition_penalty * np.eye(kept.sum())

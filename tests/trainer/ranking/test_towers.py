@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.contract import TOWER_DIM
-from trainer.ranking.towers import BIAS, SPARE_DIMS, augment_to_equal_norm, joined
+from trainer.ranking.towers import BIAS, SPARE_DIMS, augment_to_equal_norm, project_to_tower_dim
 
 
 @given(seed=st.integers(0, 2**32 - 1), movies=st.integers(2, 60), dim=st.integers(2, 12))
@@ -42,7 +42,7 @@ def test_joined_towers_rank_as_the_wide_ones_where_all_dimensions_fit(seed, user
     vectors = rng.normal(size=(movies, dim)).astype(np.float32)
     bias = rng.normal(size=movies).astype(np.float32)
 
-    made_users, made_movies = joined(wide, vectors, bias)
+    made_users, made_movies = project_to_tower_dim(wide, vectors, bias)
 
     assert made_users.shape == (users, TOWER_DIM)
     assert made_movies.shape == (movies, TOWER_DIM)
@@ -58,7 +58,7 @@ def test_joined_towers_keep_the_best_part_of_a_space_too_wide_and_are_spread_eve
     movies = rng.normal(size=(300, 150)).astype(np.float32)
     movies *= (0.9 ** np.arange(150)).astype(np.float32)
 
-    made_users, made_movies = joined(users, movies, np.zeros(300, np.float32))
+    made_users, made_movies = project_to_tower_dim(users, movies, np.zeros(300, np.float32))
 
     def centred(scores):
         return scores - scores.mean(axis=1, keepdims=True)

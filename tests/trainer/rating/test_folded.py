@@ -7,13 +7,14 @@ import keras
 import numpy as np
 import polars as pl
 import pytest
-from conftest import EVALUATED, QUICK
 
 from recsys import contract
+from tests.trainer.conftest import EVALUATED, QUICK
+from trainer.architecture import Fit
 from trainer.config import training_config
 from trainer.export import golden_predictions, user_towers, write_artifacts
 from trainer.rating.folded import FoldedRating, build_model, predict
-from trainer.training import Evaluated, Fit, fit_and_evaluate, refit
+from trainer.training import Evaluated, fit_and_evaluate, refit
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 UNKNOWN = 987_654_321

@@ -1,4 +1,4 @@
-"""The trainer's log: lines on stdout, and a copy to be stored beside the release."""
+"""Logging of the trainer: to stdout, and to memory, so that the log is stored with the release."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class KeptLog:
-    """What was logged so far."""
+class CapturedLog:
+    """The log so far, in memory."""
 
     def __init__(self) -> None:
         self._stream = io.StringIO()
         self.handler = logging.StreamHandler(self._stream)
 
     def text(self) -> str:
-        """All lines."""
+        """Returns all lines."""
         return self._stream.getvalue()
 
 
 @contextmanager
-def keep_log() -> Iterator[KeptLog]:
-    """Sends the trainer's log to stdout and keeps it, until the end of the block."""
-    kept = KeptLog()
+def capture_log() -> Iterator[CapturedLog]:
+    """Logs to stdout and to memory, within this block."""
+    captured = CapturedLog()
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     logger = logging.getLogger("trainer")
-    handlers: list[logging.Handler] = [kept.handler, logging.StreamHandler(sys.stdout)]
+    handlers: list[logging.Handler] = [captured.handler, logging.StreamHandler(sys.stdout)]
     level, logger.propagate = logger.level, False
     logger.setLevel(logging.INFO)
     for handler in handlers:
         handler.setFormatter(formatter)
         logger.addHandler(handler)
     try:
-        yield kept
+        yield captured
     finally:
         for handler in handlers:
             logger.removeHandler(handler)

@@ -1,4 +1,4 @@
-"""Moments of users' histories: what a user had rated by then, and what came next."""
+"""Training examples of the ranking model: a user's history at one point, and what came next."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ STAR_LEVELS: Final = 10
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Moments of users' histories.
+class TrainingExamples:
+    """A batch of n examples; movies and users are indices into those of `Ratings`.
 
     Attributes:
         user: shape (n,).
-        history: movies before it, newest first; the number of movies where there are none left,
-            shape (n, history).
-        level: stars of these in half stars less one, 0..9, shape (n, history).
-        known: whether there is a movie, shape (n, history).
-        liked: whether it was liked, shape (n, history).
-        next: movies after it, shape (n, horizon).
-        weight: of each of ``next``, 0 where there is none, summing to 1 where there is any,
-            shape (n, horizon).
+        history: movies rated before, newest first, padded with the number of movies; shape
+            (n, history).
+        level: stars of these movies in half stars, minus one: 0..9; shape (n, history).
+        known: False for padding, shape (n, history).
+        liked: whether the movie got at least ``liked_stars``, shape (n, history).
+        next: movies rated next (the targets), shape (n, horizon).
+        weight: weight of each target, 0 for padding; sums to 1 if there is a target; shape
+            (n, horizon).
     """
 
     user: Ints
@@ -39,18 +39,20 @@ class Moments:
     weight: Floats
 
 
-def moments(ratings: Ratings, rows: NDArray[np.int64], config: RankingConfig) -> Moments:
-    """The moments just before these interactions."""
-    return _moments(ratings, ratings.user[rows], rows, config)
+def examples_before(
+    ratings: Ratings, rows: NDArray[np.int64], config: RankingConfig
+) -> TrainingExamples:
+    """Returns one example for each of these interactions, which is its first target."""
+    return _examples(ratings, ratings.user[rows], rows, config)
 
 
-def newest_moments(ratings: Ratings, users: Ints, config: RankingConfig) -> Moments:
-    """The moments after all interactions of these users: nothing comes next."""
-    return _moments(ratings, users, ratings.user_start[users + 1], config)
+def newest_examples(ratings: Ratings, users: Ints, config: RankingConfig) -> TrainingExamples:
+    """Returns one example for each user, after all of the user's interactions: without targets."""
+    return _examples(ratings, users, ratings.user_start[users + 1], config)
 
 
-def starts(ratings: Ratings, stride: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Interactions at which moments begin: each user's every ``stride``-th, from a random one on.
+def sample_rows(ratings: Ratings, stride: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Samples every ``stride``-th interaction of each user, from a random offset.
 
     Every user has at least one.
     """
@@ -59,21 +61,21 @@ def starts(ratings: Ratings, stride: int, rng: np.random.Generator) -> NDArray[n
     return np.flatnonzero((place - offset[ratings.user]) % stride == 0)
 
 
-def _moments(
+def _examples(
     ratings: Ratings, user: Ints, before: NDArray[np.int64], config: RankingConfig
-) -> Moments:
+) -> TrainingExamples:
     rows = before[:, None] - 1 - np.arange(config.history)
     known = rows >= ratings.user_start[user][:, None]
     rows = np.maximum(rows, 0)
     movie = np.where(known, ratings.movie[rows], len(ratings.movie_ids))
     level = np.clip(np.rint(ratings.stars[rows] * 2) - 1, 0, STAR_LEVELS - 1)
     ahead = before[:, None] + np.arange(config.horizon)
-    there = ahead < ratings.user_start[user + 1][:, None]
+    is_target = ahead < ratings.user_start[user + 1][:, None]
     ahead = np.minimum(ahead, len(ratings) - 1)
     weight = np.where(ratings.stars[ahead] >= config.liked_stars, config.liked_weight, 1.0)
-    weight = np.where(there, weight * np.exp(-config.decay * np.arange(config.horizon)), 0.0)
+    weight = np.where(is_target, weight * np.exp(-config.decay * np.arange(config.horizon)), 0.0)
     weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
-    return Moments(
+    return TrainingExamples(
         user=user,
         history=movie.astype(np.int32),
         level=level.astype(np.int32),

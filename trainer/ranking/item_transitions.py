@@ -1,11 +1,11 @@
-"""What is rated after what: a ridge regression from a history to the movies rated next.
+"""Item-to-item transition model: ridge regression from a history to the movies rated next.
 
-With a row of H for each moment, the recency-weighted history before it, and the same row of Y,
-the movies rated next, the regression W minimises |H W - Y|^2 + penalty |W|^2 (the linear
-transition model of Choe et al., "Session-aware linear item-item models for session-based
-recommendation", WWW 2021; closed-form item models: Steck, "Embarrassingly shallow autoencoders for
-sparse data", WWW 2019). W is never made: with the Cholesky factor L of H'H + penalty, the leading
-singular vectors of L'W = L^-1 H'Y are what keeps most of its scores over all histories.
+Each training example gives one row of H, its recency-weighted history, and one row of Y, the
+movies rated next. The regression W minimizes |H W - Y|^2 + penalty |W|^2 (the linear transition
+model of Choe et al., "Session-aware linear item-item models for session-based recommendation",
+WWW 2021; closed-form item models: Steck, "Embarrassingly shallow autoencoders for sparse data",
+WWW 2019). W is never materialized: with the Cholesky factor L of H'H + penalty, the truncated SVD
+of L'W = L^-1 H'Y is the low-rank approximation that best preserves the scores of all histories.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.linalg import cholesky, solve_triangular
 
 from trainer.config import RankingConfig
 from trainer.data import Floats, Ratings
-from trainer.ranking.moments import Moments, moments
+from trainer.ranking.examples import TrainingExamples, examples_before
 
 _LIKED_WEIGHT: Final = 1.5
 _RECENCY_SCALE: Final = 7.0
@@ -30,8 +30,8 @@ _ITERATIONS: Final = 3
 
 
 @dataclass(frozen=True)
-class Transitions:
-    """W as a product of two thin tables; movies too rare to tell anything have zeros.
+class ItemTransitionModel:
+    """A low-rank factorization of W; movies with too few ratings to be fitted have zeros.
 
     Attributes:
         before: shape (movies, dim).
@@ -41,58 +41,58 @@ class Transitions:
     before: Floats
     after: Floats
 
-    def users(self, at: Moments) -> Floats:
-        """Vectors of histories, shape (n, dim): their inner product with ``after`` is the score."""
-        weight = history_weights(at)
+    def users(self, examples: TrainingExamples) -> Floats:
+        """Returns vectors of histories, (n, dim), to be multiplied with ``after`` for scores."""
+        weight = history_weights(examples)
         padded = np.vstack([self.before, np.zeros((1, self.before.shape[1]), np.float32)])
         result = np.zeros((len(weight), self.before.shape[1]), np.float32)
         for k in range(weight.shape[1]):
-            result += weight[:, k, None] * padded[at.history[:, k]]
+            result += weight[:, k, None] * padded[examples.history[:, k]]
         return result
 
 
-def history_weights(at: Moments) -> Floats:
-    """Weights of a history's movies by recency and liking, summing to 1, shape (n, history)."""
-    recency = np.exp(-np.arange(at.history.shape[1]) / _RECENCY_SCALE) + _OLDEST_WEIGHT
-    weight = np.where(at.known, recency * np.where(at.liked, _LIKED_WEIGHT, 1.0), 0.0)
+def history_weights(examples: TrainingExamples) -> Floats:
+    """Weights a history's movies by recency and liking; rows sum to 1, shape (n, history)."""
+    recency = np.exp(-np.arange(examples.history.shape[1]) / _RECENCY_SCALE) + _OLDEST_WEIGHT
+    weight = np.where(examples.known, recency * np.where(examples.liked, _LIKED_WEIGHT, 1.0), 0.0)
     weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
     return weight.astype(np.float32)
 
 
-def fit_transitions(
+def fit_item_transitions(
     ratings: Ratings, config: RankingConfig, rng: np.random.Generator
-) -> Transitions:
-    """Fits to at most ``config.transition_moments`` moments, for the best-known movies.
+) -> ItemTransitionModel:
+    """Fits to at most ``config.transition_moments`` examples, for the most rated movies.
 
     Args:
-        ratings: what it is fitted to.
-        config: the fields whose names begin with ``transition``, and those of a moment.
+        ratings: the interactions to fit to.
+        config: the fields whose names begin with ``transition``, and those of an example.
         rng: the same state gives the same tables on the same machine.
     """
     count = np.bincount(ratings.movie, minlength=len(ratings.movie_ids))
-    # A movie rated once is followed by what followed it once.
-    kept = np.argsort(-count, kind="stable")[: config.transition_movies]
-    kept = np.sort(kept[count[kept] > 1])
+    # A movie that was rated once would only repeat what followed it then.
+    covered = np.argsort(-count, kind="stable")[: config.transition_movies]
+    covered = np.sort(covered[count[covered] > 1])
     rows = np.flatnonzero(np.arange(len(ratings)) > ratings.user_start[ratings.user])
     if len(rows) > config.transition_moments:
         rows = np.sort(rng.choice(rows, config.transition_moments, replace=False))
     before = np.zeros((len(count), config.transition_dim), np.float32)
     after = np.zeros_like(before)
-    dim = min(config.transition_dim, len(kept))
+    dim = min(config.transition_dim, len(covered))
     if not dim or not len(rows):
-        return Transitions(before, after)
+        return ItemTransitionModel(before, after)
     place = np.full(len(count) + 1, -1, np.int32)
-    place[kept] = np.arange(len(kept), dtype=np.int32)
-    at = moments(ratings, rows, config)
-    histories = _sparse(place[at.history], history_weights(at), len(kept))
-    following = _sparse(place[at.next], at.weight, len(kept))
+    place[covered] = np.arange(len(covered), dtype=np.int32)
+    examples = examples_before(ratings, rows, config)
+    histories = _sparse(place[examples.history], history_weights(examples), len(covered))
+    following = _sparse(place[examples.next], examples.weight, len(covered))
     gram = (histories.T @ histories).toarray()
     gram[np.diag_indices_from(gram)] += config.transition_penalty
     factor = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
     left, scale, right = _leading(factor, (histories.T @ following).tocsr(), dim, rng)
-    before[kept, :dim] = solve_triangular(factor, left, lower=True, trans="T") * np.sqrt(scale)
-    after[kept, :dim] = right * np.sqrt(scale)
-    return Transitions(before, after)
+    before[covered, :dim] = solve_triangular(factor, left, lower=True, trans="T") * np.sqrt(scale)
+    after[covered, :dim] = right * np.sqrt(scale)
+    return ItemTransitionModel(before, after)
 
 
 def _sparse(column: NDArray[np.int32], value: Floats, columns: int) -> sp.csr_matrix:
@@ -105,7 +105,7 @@ def _sparse(column: NDArray[np.int32], value: Floats, columns: int) -> sp.csr_ma
 def _leading(
     factor: Floats, product: sp.csr_matrix, dim: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
-    """Leading singular triplets of factor^-1 product, by subspace iteration.
+    """Returns the leading singular triplets of factor^-1 product, by subspace iteration.
 
     Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53, 2011.
     """

@@ -1,0 +1,138 @@
+"""The trainer's own architecture: the factor models of `trainer.rating`, `trainer.ranking`."""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import asdict
+
+import numpy as np
+import polars as pl
+import tensorflow as tf
+
+from recsys.errors import TransientError
+from trainer.architecture import Fit, Purpose
+from trainer.checkpoints import Checkpoint, CheckpointStore
+from trainer.config import TrainingConfig
+from trainer.data import Ratings, make_ratings
+from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
+from trainer.progress import EpochRecord, OnEpoch
+from trainer.ranking.fit import fit_towers
+from trainer.ranking.towers import Towers
+from trainer.rating.fit import fit_rating_model
+
+
+def fit_models(
+    rows: pl.DataFrame,
+    movies: pl.DataFrame,
+    config: TrainingConfig,
+    seed: int,
+    on_epoch: OnEpoch,
+    purpose: Purpose,
+    checkpoints: CheckpointStore,
+    epochs: int | None = None,
+    workers: WorkerGroup = SINGLE_WORKER,
+) -> Fit:
+    """Fits the factor model that predicts stars, and the towers; see `FitModels`."""
+    tf.config.experimental.enable_op_determinism()
+    history: list[EpochRecord] = []
+
+    def record(epoch: EpochRecord) -> None:
+        history.append(epoch)
+        on_epoch(epoch)
+
+    started = time.monotonic()
+    for_split, for_rating, for_towers = np.random.default_rng(seed).spawn(3)
+    ratings = make_ratings(rows, movies)
+    sized = config.rating.resolve_size(len(ratings))
+    hidden = for_split.random(len(ratings)) < sized.validation_share
+    # A user's first interaction is never hidden: every user keeps at least one.
+    hidden[ratings.user_start[:-1]] = False
+    validation = ratings.subset(hidden) if hidden.any() else None
+    fitted = ratings.subset(~hidden) if validation else ratings
+    scout = sized.scout_config() if validation else None
+    if scout:
+        scouted = fit_rating_model(
+            fitted,
+            scout,
+            for_rating,
+            record,
+            validation,
+            checkpoints=checkpoints,
+            phase="scout",
+            workers=workers,
+        )
+        epochs, fitted, validation = scouted.epochs, ratings, None
+        _free_variables()
+    rating = fit_rating_model(
+        fitted,
+        sized,
+        for_rating,
+        record,
+        validation,
+        epochs=epochs,
+        checkpoints=checkpoints,
+        phase=f"{purpose}-rating",
+        workers=workers,
+    )
+    # Free memory before the towers are fitted.
+    del fitted, validation, hidden
+    _free_variables()
+    rating_ended = time.monotonic()
+    towers = _fit_towers(ratings, config, for_towers, record, purpose, checkpoints, workers)
+    _free_variables()
+    seconds = {"rating": rating_ended - started, "towers": time.monotonic() - rating_ended}
+    return Fit(rating.folded, sized, rating.epochs, towers, len(rows), tuple(history), seconds)
+
+
+def _free_variables() -> None:
+    """Frees the variables of a finished fit.
+
+    A ``tf.function`` of a bound method and its object reference each other, so the tables, Adam's
+    moments and the copies of all interactions stay in memory until the garbage collector runs.
+    """
+    gc.collect()
+
+
+def _fit_towers(
+    ratings: Ratings,
+    config: TrainingConfig,
+    rng: np.random.Generator,
+    on_epoch: OnEpoch,
+    purpose: Purpose,
+    checkpoints: CheckpointStore,
+    workers: WorkerGroup,
+) -> Towers:
+    """Fits the towers, or loads them from a checkpoint of their finished fit."""
+    phase = f"{purpose}-towers"
+    checkpoint = checkpoints.load(phase)
+    is_found = bool(checkpoint and checkpoint.facts["rows"] == len(ratings))
+    if workers.all_reduce_mean(is_found) != is_found:
+        raise TransientError(
+            f"the workers did not read the same checkpoint of {phase}",
+            hint="no action is needed: the next attempt reads it again",
+        )
+    if checkpoint and is_found:
+        for record in checkpoint.facts["records"]:
+            on_epoch(EpochRecord(**record))
+        return Towers(
+            ratings.user_ids,
+            ratings.movie_ids,
+            checkpoint.arrays["users"],
+            checkpoint.arrays["movies"],
+        )
+    records: list[EpochRecord] = []
+
+    def record_epoch(record: EpochRecord) -> None:
+        records.append(record)
+        on_epoch(record)
+
+    towers = fit_towers(ratings, config.ranking, rng, record_epoch, workers)
+    checkpoints.save(
+        phase,
+        Checkpoint(
+            {"users": towers.users, "movies": towers.movies},
+            {"rows": len(ratings), "records": [asdict(record) for record in records]},
+        ),
+    )
+    return towers

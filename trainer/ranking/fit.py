@@ -1,0 +1,93 @@
+"""Fits the ranking model and exports it as towers of all users and movies."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import numpy as np
+import tensorflow as tf
+
+from recsys.errors import TrainingError
+from trainer.config import RankingConfig
+from trainer.data import Floats, Ratings
+from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
+from trainer.progress import EpochRecord, OnEpoch
+from trainer.ranking.examples import examples_before, newest_examples, sample_rows
+from trainer.ranking.item_transitions import ItemTransitionModel, fit_item_transitions
+from trainer.ranking.model import RankingModel
+from trainer.ranking.towers import Towers, project_to_tower_dim
+
+_CHUNK: Final = 8192
+_BATCHES: Final = 100
+_BATCH_SIZES: Final = (256, 4096)
+_SPREAD_USERS: Final = 500
+_TINY: Final = 1e-9
+
+
+def fit_towers(
+    ratings: Ratings,
+    config: RankingConfig,
+    rng: np.random.Generator,
+    on_epoch: OnEpoch,
+    workers: WorkerGroup = SINGLE_WORKER,
+) -> Towers:
+    """Trains the ranking model and exports it as towers of all users and movies.
+
+    Args:
+        ratings: the interactions to fit to.
+        config: hyper-parameters.
+        rng: the same state gives the same towers on the same machine.
+        on_epoch: called after each epoch.
+        workers: the workers that train together; each calls this with the same arguments.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    for_transitions, rng = rng.spawn(2)
+    transitions = fit_item_transitions(ratings, config, for_transitions)
+    sampled = sample_rows(ratings, config.stride, rng)
+    per_epoch = min(len(sampled), config.moments)
+    batch = config.batch_size or int(np.clip(per_epoch // _BATCHES, *_BATCH_SIZES))
+    steps = -(-per_epoch // batch)
+    model = RankingModel(ratings, config, rng, steps, workers)
+    for epoch in range(1, config.epochs + 1):
+        started = time.monotonic()
+        order = rng.permutation(sampled)[:per_epoch]
+        losses = [
+            model.step(examples_before(ratings, rows[workers.index :: workers.count], config), rng)
+            for rows in np.array_split(order, steps)
+        ]
+        loss = float(tf.reduce_mean(tf.stack(losses)))
+        if not np.isfinite(loss):
+            raise TrainingError(
+                f"training diverged in epoch {epoch} of the ranking model",
+                found=f"loss {loss}",
+                hint="lower ranking.learning_rate",
+            )
+        on_epoch(EpochRecord("ranking", epoch, loss, None, time.monotonic() - started))
+    return _towers(ratings, config, model, transitions)
+
+
+def _towers(
+    ratings: Ratings, config: RankingConfig, model: RankingModel, transitions: ItemTransitionModel
+) -> Towers:
+    """Joins both models' towers in one space; a user's is computed from the newest history."""
+    movies, bias = model.movies()
+    wide = np.zeros((len(ratings.user_ids), movies.shape[1] + config.transition_dim), np.float32)
+    neural, linear = wide[:, : movies.shape[1]], wide[:, movies.shape[1] :]
+    for chosen in np.array_split(np.arange(len(wide), dtype=np.int32), len(wide) // _CHUNK + 1):
+        examples = newest_examples(ratings, chosen, config)
+        neural[chosen] = model.users(examples)
+        linear[chosen] = transitions.users(examples)
+    spread = _spread(neural, movies, bias)
+    scale = config.transition_weight * spread / max(_spread(linear, transitions.after), _TINY)
+    users, movies = project_to_tower_dim(wide, np.hstack([movies, scale * transitions.after]), bias)
+    return Towers(ratings.user_ids, ratings.movie_ids, users, movies)
+
+
+def _spread(users: Floats, movies: Floats, bias: Floats | None = None) -> float:
+    """Returns the standard deviation of a user's scores, averaged over a sample of users."""
+    sample = users[:: len(users) // _SPREAD_USERS + 1]
+    scores = sample @ movies.T + (0 if bias is None else bias)
+    return float(np.mean(scores.std(axis=1)))
