@@ -160,7 +160,7 @@ SIDES = {
     "trainer": Side(
         TRAINER_PYTHON,
         imports=("trainer", *sorted(domain_modules_named_by_the_trainer())),
-        without=("airflow", "recsys_dag", "psycopg", "httpx", "typer"),
+        without=("airflow", "recsys_dag", "psycopg", "tenacity", "typer"),
         expects=frozenset({"trainer.__main__", "trainer.release", "trainer.verify"}),
     ),
 }
