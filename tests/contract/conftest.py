@@ -1,4 +1,4 @@
-"""The trainer that is held to the contract: this environment's, or an image's (`IMAGE=`)."""
+"""Fixtures: the trainer under test, of this environment or of an image (`IMAGE=`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["bench", "s3_server", "small"]
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The only folder that a local trainer may write."""
+    """The only folder that a local trainer can write to."""
     return tmp_path_factory.mktemp("scratch")
 
 
@@ -34,5 +34,5 @@ def trainer(scratch: Path) -> Trainer:
 @pytest.fixture(scope="session")
 def image(trainer: Trainer) -> ImageTrainer:
     if not isinstance(trainer, ImageTrainer):
-        pytest.skip("no image was named: make contract IMAGE=name")
+        pytest.skip("no image to test: run make contract IMAGE=name")
     return trainer

@@ -1,4 +1,4 @@
-"""Runs the trainer as Airflow's launchers do: environment variables in, an exit code out."""
+"""Runs the trainer as Airflow's launchers do: input by environment variables, then an exit code."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _READ_ONLY = (
 
 
 class Trainer:
-    """One trainer; each run is a process of its own.
+    """A trainer, of which each run is a new process.
 
     Attributes:
-        read_only: whether it can write nothing but its folder for temporary files.
+        read_only: whether everything but its folder for temporary files is read-only.
     """
 
     read_only: bool
@@ -31,19 +31,19 @@ class Trainer:
     def start(
         self, environment: Mapping[str, str], *arguments: str
     ) -> tuple[subprocess.Popen[str], str]:
-        """The process with its output as text, and the name that `terminate` wants."""
+        """Starts the process; returns it and the name to pass to `terminate`."""
         raise NotImplementedError
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
-        """Runs code with the trainer's interpreter, as confined as the trainer."""
+        """Runs code with the trainer's interpreter, with the same confinement."""
         raise NotImplementedError
 
     def terminate(self, process: subprocess.Popen[str], name: str) -> None:
-        """Says SIGTERM, as Kubernetes does."""
+        """Sends SIGTERM, as Kubernetes does."""
         raise NotImplementedError
 
     def run(self, environment: Mapping[str, str], *arguments: str) -> tuple[int, str]:
-        """Exit code and output."""
+        """Runs the trainer; returns its exit code and output."""
         process, _ = self.start(environment, *arguments)
         with process:
             out, _ = process.communicate(timeout=200)
@@ -52,7 +52,7 @@ class Trainer:
 
 @dataclass
 class LocalTrainer(Trainer):
-    """The environment that runs the tests; the root is read-only where namespaces are allowed."""
+    """The trainer in the tests' environment; with a read-only root if namespaces are allowed."""
 
     scratch: Path
 
@@ -74,9 +74,9 @@ class LocalTrainer(Trainer):
     def start(
         self, environment: Mapping[str, str], *arguments: str
     ) -> tuple[subprocess.Popen[str], str]:
-        places = {"HOME": str(self.scratch), "TMPDIR": str(self.scratch)}
-        told = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **places, **environment}
-        return _popen(self._command("-m", "trainer", *arguments), told), ""
+        folders = {"HOME": str(self.scratch), "TMPDIR": str(self.scratch)}
+        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **folders, **environment}
+        return _popen(self._command("-m", "trainer", *arguments), variables), ""
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
         command = self._command("-c", code)
@@ -88,7 +88,7 @@ class LocalTrainer(Trainer):
 
 @dataclass
 class ImageTrainer(Trainer):
-    """A container of the image, with no more rights than trainer-pod.yaml gives the pod."""
+    """A container of the image, with the rights that trainer-pod.yaml gives the pod."""
 
     engine: str
     image: str
@@ -105,9 +105,9 @@ class ImageTrainer(Trainer):
         self, environment: Mapping[str, str], *arguments: str
     ) -> tuple[subprocess.Popen[str], str]:
         name = f"recsys-contract-{uuid.uuid4().hex[:12]}"
-        # By name only: a value in the argument list could be read by anyone on the machine.
-        told = [f"--env={variable}" for variable in environment]
-        command = self._command(*arguments, options=[f"--name={name}", *told])
+        # Pass names only: values in the argument list are visible to all users of the machine.
+        variables = [f"--env={variable}" for variable in environment]
+        command = self._command(*arguments, options=[f"--name={name}", *variables])
         return _popen(command, {**os.environ, **environment}), name
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
@@ -119,7 +119,7 @@ class ImageTrainer(Trainer):
         subprocess.run(command, check=True, capture_output=True)
 
     def config(self) -> str:
-        """The image's own settings as JSON."""
+        """Returns the image's configuration as JSON."""
         command = [self.engine, "image", "inspect", "--format", "{{json .Config}}", self.image]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

@@ -1,4 +1,4 @@
-"""What the pipeline counts on in every trainer, whoever built it; see recsys.contract."""
+"""The contract that every trainer must fulfill for the pipeline; see recsys.contract."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.trainer.conftest import QUICK, Bench
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 
 REVISION = "0123abc"
-_ASK = """
+_PREDICT = """
 import json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras, numpy
@@ -32,18 +32,20 @@ print(json.dumps(model.predict(asked, verbose=0).reshape(-1).tolist()))
 
 
 def environment(bench: Bench, trainer_input: TrainerInput) -> dict[str, str]:
-    """What a pod gets, and nothing of this machine."""
+    """Returns the variables that a pod gets, and none of this machine's."""
     return {
         **trainer_input.to_environment(),
         **{name: bench.credentials[name] for name in contract.SECRET_ENV},
         "RECSYS_CODE_REVISION": REVISION,
-        # Steps on small tables are too short to be shared among threads.
+        # Steps on small tables are too short for several threads.
         "TF_NUM_INTRAOP_THREADS": "1",
     }
 
 
-def ask(bench: Bench, md5: str, overrides: object = QUICK, **changed: object) -> TrainerInput:
-    """An input as a pod's, where the folder for XCom is not there."""
+def make_input(
+    bench: Bench, md5: str, overrides: object = QUICK, **changed: object
+) -> TrainerInput:
+    """Returns the input of a pod without the folder for XCom."""
     return bench.input(overrides, md5=md5 * 32, xcom_dir="/airflow/xcom", **changed)
 
 
@@ -55,12 +57,12 @@ def manifest_of(bench: Bench, trainer_input: TrainerInput) -> Manifest | None:
 
 
 @pytest.fixture(scope="module")
-def unanswered(trainer: Trainer, bench: Bench) -> Iterator[subprocess.Popen[str]]:
-    """A trainer whose S3 is gone: begun before the others, because it asks more than once."""
+def without_s3(trainer: Trainer, bench: Bench) -> Iterator[subprocess.Popen[str]]:
+    """A trainer with an unreachable S3; it starts first, because its retries take long."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        trainer_input = ask(bench, "5", s3_endpoint=endpoint)
+        trainer_input = make_input(bench, "5", s3_endpoint=endpoint)
         process, _ = trainer.start(environment(bench, trainer_input), "train")
         with process:
             yield process
@@ -69,17 +71,17 @@ def unanswered(trainer: Trainer, bench: Bench) -> Iterator[subprocess.Popen[str]
 
 @pytest.fixture(scope="module")
 def trained(
-    trainer: Trainer, bench: Bench, small: Tables, unanswered: object
+    trainer: Trainer, bench: Bench, small: Tables, without_s3: object
 ) -> tuple[TrainerInput, str]:
-    """The input of a training that ended well, and what it said."""
+    """Input and output of a successful training."""
     bench.put_features(*small, md5="1" * 32)
-    trainer_input = ask(bench, "1")
+    trainer_input = make_input(bench, "1")
     code, out = trainer.run(environment(bench, trainer_input), "train")
     assert code == ExitCode.OK, out
     return trainer_input, out
 
 
-def test_a_manifest_tells_what_was_made_for_whom(
+def test_the_manifest_names_the_build_the_run_and_all_artifacts(
     bench: Bench, trained: tuple[TrainerInput, str]
 ) -> None:
     trainer_input, _ = trained
@@ -93,7 +95,7 @@ def test_a_manifest_tells_what_was_made_for_whom(
     assert manifest.lineage["code_revision"] == REVISION
 
 
-def test_what_it_says_holds_no_secret(bench: Bench, trained: tuple[TrainerInput, str]) -> None:
+def test_output_and_log_contain_no_secret(bench: Bench, trained: tuple[TrainerInput, str]) -> None:
     trainer_input, out = trained
     key = contract.release_key(trainer_input.release_id, contract.TRAINER_LOG_FILE)
     stored = bench.store.get_bytes(key).decode()
@@ -102,7 +104,7 @@ def test_what_it_says_holds_no_secret(bench: Bench, trained: tuple[TrainerInput,
         assert bench.credentials[name] not in out + stored
 
 
-def test_stock_keras_loads_the_model_in_a_fresh_process_and_takes_any_id(
+def test_stock_keras_loads_the_model_in_a_fresh_process_and_predicts_for_any_id(
     bench: Bench, trained: tuple[TrainerInput, str], tmp_path: Path
 ) -> None:
     manifest = manifest_of(bench, trained[0])
@@ -111,13 +113,13 @@ def test_stock_keras_loads_the_model_in_a_fresh_process_and_takes_any_id(
     bench.store.download(manifest.artifact(contract.MODEL_FILE).key, path)
     stored = bench.store.get_bytes(manifest.artifact(contract.GOLDEN_FILE).key)
     golden = GoldenPredictions.model_validate_json(stored)
-    strangers = [0, -1, 2**31, 2**63 - 1]
+    unknown_ids = [0, -1, 2**31, 2**63 - 1]
     asked = {
-        "userId": golden.user_ids + strangers,
-        "movieId": golden.movie_ids + strangers,
+        "userId": golden.user_ids + unknown_ids,
+        "movieId": golden.movie_ids + unknown_ids,
     }
     done = subprocess.run(
-        [sys.executable, "-I", "-c", _ASK, str(path), json.dumps(asked)],
+        [sys.executable, "-I", "-c", _PREDICT, str(path), json.dumps(asked)],
         capture_output=True,
         text=True,
         check=False,
@@ -126,11 +128,11 @@ def test_stock_keras_loads_the_model_in_a_fresh_process_and_takes_any_id(
     stars = json.loads(done.stdout.splitlines()[-1])
     count = len(golden.stars)
     assert stars[:count] == pytest.approx(golden.stars, abs=contract.GOLDEN_TOLERANCE)
-    assert len(stars) == count + len(strangers)
+    assert len(stars) == count + len(unknown_ids)
     assert all(contract.MIN_STARS <= s <= contract.MAX_STARS for s in stars)
 
 
-def test_verify_accepts_what_train_made_and_no_other_run(
+def test_verify_accepts_the_release_and_refuses_another_run(
     trainer: Trainer, bench: Bench, trained: tuple[TrainerInput, str]
 ) -> None:
     trainer_input, _ = trained
@@ -141,28 +143,28 @@ def test_verify_accepts_what_train_made_and_no_other_run(
     assert code == ExitCode.BAD_DATA, out
 
 
-def test_sigterm_in_the_middle_leaves_no_manifest(
+def test_sigterm_during_training_leaves_no_manifest(
     trainer: Trainer, bench: Bench, small: Tables
 ) -> None:
     bench.put_features(*small, md5="2" * 32)
     endless = {"rating": {"epochs": 1000, "batch_size": 64}}
-    trainer_input = ask(bench, "2", endless)
+    trainer_input = make_input(bench, "2", endless)
     process, name = trainer.start(environment(bench, trainer_input), "train")
     with process:
         assert process.stdout is not None
         said = next((line for line in process.stdout if "epoch 2:" in line), None)
-        assert said, "it ended before it was told to"
+        assert said, "it exited before SIGTERM"
         trainer.terminate(process, name)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.TERMINATED, out
     assert manifest_of(bench, trainer_input) is None
 
 
-def test_bad_data_is_told_by_the_exit_code(trainer: Trainer, bench: Bench, small: Tables) -> None:
+def test_bad_data_has_its_exit_code(trainer: Trainer, bench: Bench, small: Tables) -> None:
     interactions, movies = small
     same = interactions.with_columns(rating=pl.lit(4.0, pl.Float32))
     bench.put_features(same, movies, md5="3" * 32)
-    trainer_input = ask(bench, "3")
+    trainer_input = make_input(bench, "3")
     code, out = trainer.run(environment(bench, trainer_input), "train")
     assert code == ExitCode.BAD_DATA, out
     assert "what to do:" in out
@@ -177,35 +179,37 @@ def test_bad_data_is_told_by_the_exit_code(trainer: Trainer, bench: Bench, small
         ({contract.ENV_S3_BUCKET: "no-such-bucket"}, "no-such-bucket"),
     ],
 )
-def test_bad_config_is_told_by_the_exit_code(
+def test_bad_config_has_its_exit_code(
     trainer: Trainer, bench: Bench, changed: dict[str, str], named: str
 ) -> None:
-    trainer_input = ask(bench, "4")
+    trainer_input = make_input(bench, "4")
     code, out = trainer.run(environment(bench, trainer_input) | changed, "train")
     assert code == ExitCode.BAD_CONFIG, out
     assert named in out
 
 
-def test_s3_that_is_gone_is_worth_another_try(
-    unanswered: subprocess.Popen[str], trained: object
+def test_an_unreachable_s3_is_a_transient_failure(
+    without_s3: subprocess.Popen[str], trained: object
 ) -> None:
-    out, _ = unanswered.communicate(timeout=200)
-    assert unanswered.returncode == ExitCode.UNAVAILABLE, out
-    assert contract.exit_is_transient(unanswered.returncode)
+    out, _ = without_s3.communicate(timeout=200)
+    assert without_s3.returncode == ExitCode.UNAVAILABLE, out
+    assert contract.exit_is_transient(without_s3.returncode)
 
 
-def test_it_needs_no_writable_place_but_that_for_temporary_files(
+def test_it_writes_only_to_the_folder_for_temporary_files(
     trainer: Trainer, scratch: Path, trained: object
 ) -> None:
     if not trainer.read_only:
-        pytest.skip("this machine allows no mount namespace: the root could not be read-only")
+        pytest.skip(
+            "this machine does not allow mount namespaces: the root cannot be made read-only"
+        )
     done = trainer.python("open('/probe', 'w')")
     assert "Read-only file system" in done.stderr, done.stderr
     if isinstance(trainer, LocalTrainer):
         assert not list(scratch.glob("recsys-trainer-*")), "temporary files are left behind"
 
 
-def test_the_image_runs_as_nobody_in_particular_and_names_its_revision(
+def test_the_image_runs_as_an_unprivileged_user_and_has_a_revision(
     image: ImageTrainer,
 ) -> None:
     config = json.loads(image.config())
@@ -214,7 +218,7 @@ def test_the_image_runs_as_nobody_in_particular_and_names_its_revision(
     assert config["Labels"]["org.opencontainers.image.revision"] != "unknown"
 
 
-def test_the_image_holds_no_compiler_no_airflow_and_no_password(image: ImageTrainer) -> None:
+def test_the_image_contains_no_compiler_no_airflow_and_no_password(image: ImageTrainer) -> None:
     done = image.python(
         "import importlib.util, os, shutil; "
         "print([shutil.which(c) for c in ('cc', 'gcc', 'make')], "

@@ -1,4 +1,4 @@
-"""The trainer as a local process: what reaches it, how it ends, and that it never stays behind."""
+"""The trainer as a local process: its environment, its exit code, and that it never outlives us."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ StandIn = Callable[[str], LocalTrainer]
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> StandIn:
-    """Makes a trainer whose interpreter is a shell script; it runs in ``tmp_path``."""
+    """Returns a function that makes a trainer whose interpreter is a shell script."""
 
     def make(script: str) -> LocalTrainer:
         python = tmp_path / "python"
@@ -43,7 +43,7 @@ def stand_in(tmp_path: Path) -> StandIn:
 
 
 def run(trainer: LocalTrainer, subcommand: str = "train") -> list[str]:
-    """Runs it with the secrets; returns the lines that it printed."""
+    """Runs the trainer with the secrets; returns the lines that it printed."""
     lines: list[str] = []
     trainer.run(subcommand, GIVEN, SECRETS, lines.append)
     return lines
@@ -63,7 +63,7 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-# --- how it ends ---
+# --- exit codes ---
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def has_ended(pid: int) -> bool:
         ("exit 137", TransientError, "exit code 137 (not in the contract)"),
         ("kill -KILL $$", TransientError, "killed by signal 9 (Killed)"),
         ("kill -SEGV $$", TransientError, "killed by signal 11 (Segmentation fault)"),
-        # A signal that has no name of its own.
+        # A signal without a name.
         ("kill -40 $$", TransientError, "killed by signal 40"),
     ],
 )
 @pytest.mark.parametrize("subcommand", ["train", "verify"])
-def test_how_it_ends_says_whether_another_try_may_help(
+def test_the_exit_code_determines_whether_the_error_is_transient(
     stand_in: StandIn, end: str, kind: type[RecsysError], found: str, subcommand: str
 ) -> None:
     with pytest.raises(kind) as failure:
@@ -93,15 +93,15 @@ def test_how_it_ends_says_whether_another_try_may_help(
     assert failure.value.hint == "its last lines: some words"
 
 
-def test_an_error_tells_the_last_lines_only(stand_in: StandIn) -> None:
+def test_an_error_quotes_only_the_last_lines(stand_in: StandIn) -> None:
     with pytest.raises(TrainingError) as failure:
         run(stand_in("i=0; while [ $i -lt 500 ]; do i=$((i + 1)); echo line $i; done; exit 70"))
     assert "line 500" in failure.value.hint
     assert "line 400 " not in failure.value.hint
 
 
-def test_what_it_prints_is_passed_on_line_by_line_on_both_streams(stand_in: StandIn) -> None:
-    # The script goes on only when the first line has arrived: nothing waits for the end.
+def test_stdout_and_stderr_are_forwarded_line_by_line(stand_in: StandIn) -> None:
+    # The script continues only after its first line was received: lines are not buffered.
     trainer = stand_in(
         "echo first; while [ ! -e go ]; do sleep 0.02; done; echo second >&2; printf '\\377third'"
     )
@@ -115,21 +115,21 @@ def test_what_it_prints_is_passed_on_line_by_line_on_both_streams(stand_in: Stan
     assert lines == ["first", "second", "\N{REPLACEMENT CHARACTER}third"]
 
 
-def test_an_interpreter_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_interpreter_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="make setup") as failure:
         run(LocalTrainer(python=tmp_path / "none", root=tmp_path))
     assert failure.value.expected == str(tmp_path / "none")
 
 
-# --- what reaches it ---
+# --- its environment ---
 
 
-def test_it_is_started_as_its_image_would_start_it(stand_in: StandIn) -> None:
+def test_its_command_is_that_of_the_image(stand_in: StandIn) -> None:
     trainer = stand_in('echo "$0 $*"; pwd')
     assert run(trainer, "verify") == [f"{trainer.python} -m trainer verify", str(trainer.root)]
 
 
-def test_only_the_contract_and_the_allow_list_reach_it(
+def test_it_gets_only_the_contracts_and_the_allowed_variables(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strays = ("AIRFLOW_CONN_X", "AIRFLOW__CORE__FERNET_KEY", "RECSYS_PG_DSN", "AWS_SESSION_TOKEN")
@@ -147,13 +147,13 @@ def test_only_the_contract_and_the_allow_list_reach_it(
         "PYTHONUNBUFFERED": "1",
     }
     assert {name: found.get(name) for name in expected} == expected
-    # LC_CTYPE is set by Python itself where the locale is C.
+    # Python sets LC_CTYPE if the locale is C.
     allowed = {*expected, *trainer_process._INHERITED_VARIABLES, "PYTHONPATH", "LC_CTYPE"}
     assert set(found) <= allowed
     assert TrainerInput.from_environment(found) == GIVEN
 
 
-def test_of_the_secrets_only_those_of_the_contract_are_passed(stand_in: StandIn) -> None:
+def test_only_the_contracts_secrets_are_passed(stand_in: StandIn) -> None:
     trainer = stand_in('echo "${AWS_SECRET_ACCESS_KEY-none} ${RECSYS_PG_DSN-none}"')
     lines: list[str] = []
     trainer.run("train", GIVEN, {**SECRETS, "RECSYS_PG_DSN": "hush"}, lines.append)
@@ -176,16 +176,16 @@ def test_no_secret_is_on_a_command_line(stand_in: StandIn) -> None:
     assert not [argument for argument in seen for secret in SECRETS.values() if secret in argument]
 
 
-def test_it_has_nothing_to_read_from(stand_in: StandIn) -> None:
+def test_its_stdin_is_empty(stand_in: StandIn) -> None:
     assert run(stand_in("read answer; echo read $?")) == ["read 1"]
 
 
-# --- it never stays behind ---
+# --- it never outlives its parent ---
 
 SLEEPER = "echo $$; exec sleep 300"
 
 
-def test_it_ends_when_whoever_started_it_is_killed(stand_in: StandIn) -> None:
+def test_it_ends_when_its_parent_is_killed(stand_in: StandIn) -> None:
     trainer = stand_in(SLEEPER)
     program = (
         "import sys; from pathlib import Path; from recsys.contract import TrainerInput;"
@@ -208,7 +208,7 @@ def test_it_ends_when_whoever_started_it_is_killed(stand_in: StandIn) -> None:
 
 
 class Interrupted(BaseException):
-    """As when a task is told to stop while the trainer runs."""
+    """Raised while the trainer runs, as when Airflow terminates a task."""
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
@@ -244,19 +244,21 @@ def test_its_children_end_with_it(stand_in: StandIn, monkeypatch: pytest.MonkeyP
     wait_for(lambda: all(has_ended(pid) for pid in pids))
 
 
-# --- what stands for its image ---
+# --- the digest in place of an image's ---
 
 
 @pytest.fixture
 def copied(tmp_path: Path, repository: Path) -> LocalTrainer:
-    """The sources that go into the trainer's image, as a copy to change."""
+    """A copy of the sources that the trainer's image contains."""
     skip = shutil.ignore_patterns(".venv", "__pycache__")
     shutil.copytree(repository / "trainer", tmp_path / "trainer", ignore=skip)
     shutil.copytree(repository / "src" / "recsys", tmp_path / "src" / "recsys", ignore=skip)
     return LocalTrainer(python=Path(sys.executable), root=tmp_path)
 
 
-def test_a_copy_elsewhere_has_the_same_digest(copied: LocalTrainer, repository: Path) -> None:
+def test_a_copy_in_another_folder_has_the_same_digest(
+    copied: LocalTrainer, repository: Path
+) -> None:
     digest = copied.digest()
     assert digest == LocalTrainer(python=Path("any"), root=repository).digest()
     build = Build(dataset_md5="0" * 32, trainer_digest=digest, settings={})
@@ -274,9 +276,7 @@ def test_a_copy_elsewhere_has_the_same_digest(copied: LocalTrainer, repository: 
         ),
     ],
 )
-def test_a_change_of_what_goes_into_the_image_changes_the_digest(
-    copied: LocalTrainer, path: str
-) -> None:
+def test_a_changed_file_of_the_image_changes_the_digest(copied: LocalTrainer, path: str) -> None:
     before = copied.digest()
     with (copied.root / path).open("a") as file:
         file.write("\n")
@@ -284,7 +284,9 @@ def test_a_change_of_what_goes_into_the_image_changes_the_digest(
 
 
 @pytest.mark.parametrize("change", ["added", "renamed", "removed"])
-def test_another_set_of_files_has_another_digest(copied: LocalTrainer, change: str) -> None:
+def test_an_added_renamed_or_removed_file_changes_the_digest(
+    copied: LocalTrainer, change: str
+) -> None:
     before, trainer = copied.digest(), copied.root / "trainer"
     if change == "added":
         (trainer / "deeper").mkdir()
@@ -304,7 +306,7 @@ def test_another_set_of_files_has_another_digest(copied: LocalTrainer, change: s
         *("src/recsys/database.py", "src/recsys/features/drift.py", "src/recsys/new.py"),
     ],
 )
-def test_what_does_not_go_into_the_image_leaves_the_digest_alone(
+def test_a_file_outside_of_the_image_does_not_change_the_digest(
     copied: LocalTrainer, path: str
 ) -> None:
     before = copied.digest()

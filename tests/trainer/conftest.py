@@ -1,4 +1,4 @@
-"""A real S3 server, small interactions with structure, and the trainer as a process."""
+"""Fixtures: a real S3 server, small structured interactions, and the trainer as a process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUICK: dict[str, Any] = {
     "rating": {"members": 2, "epochs": 12, "patience": 12},
     "ranking": {"epochs": 3, "batch_size": 128},
 }
-"""Overrides that make a training of the small interactions take about a second."""
+"""Overrides with which a training on the small interactions takes about a second."""
 
 EVALUATED = {
     contract.EVALUATED_MODEL_FILE,
@@ -42,9 +42,9 @@ EVALUATED = {
 def make_interactions(
     seed: int = 0, users: int = 120, movies: int = 150, each: int = 30
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Interactions and movies in which tastes are real: users have a favourite genre.
+    """Makes interactions of users who prefer one genre each, and movies.
 
-    The last tenth of each user is the holdout. The last five movies are never rated.
+    The last tenth of each user's interactions is the holdout. The last five movies are unrated.
     """
     rng = np.random.default_rng(seed)
     movie_ids = np.sort(rng.choice(np.arange(1, 100_000), movies, replace=False)).astype(np.int32)
@@ -53,9 +53,9 @@ def make_interactions(
     chance = 1 / np.arange(1, movies - 4)
     rows = []
     for user in range(users):
-        favourite = user % len(GENRES)
-        likes = np.where(genre == favourite, 1.0, -0.6)
-        appeal = chance * np.where(genre[: movies - 5] == favourite, 6.0, 1.0)
+        favorite = user % len(GENRES)
+        likes = np.where(genre == favorite, 1.0, -0.6)
+        appeal = chance * np.where(genre[: movies - 5] == favorite, 6.0, 1.0)
         chosen = rng.choice(movies - 5, each, replace=False, p=appeal / appeal.sum())
         stars = 3.2 + likes[chosen] + quality[chosen] + rng.normal(0, 0.4, each)
         rows.append(
@@ -91,7 +91,7 @@ def with_split(interactions: pl.DataFrame, share: float) -> pl.DataFrame:
 
 
 def read_movielens(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Interactions (unsplit) and movies of a MovieLens zip, in the contract's columns."""
+    """Reads interactions (unsplit) and movies of a MovieLens zip, in the contract's columns."""
     with zipfile.ZipFile(path) as archive:
         names = {Path(name).name: name for name in archive.namelist()}
         ratings = pl.read_csv(archive.read(names["ratings.csv"]))
@@ -109,7 +109,7 @@ def read_movielens(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Steps on small tables are too short to be shared among threads."""
+    """Uses one thread: steps on small tables are too short for several."""
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 
@@ -122,7 +122,7 @@ def small() -> tuple[pl.DataFrame, pl.DataFrame]:
 def ml_latest_small() -> tuple[pl.DataFrame, pl.DataFrame]:
     path = ROOT.parent / "shared" / "data" / "ml-latest-small.zip"
     if not path.exists():
-        pytest.skip("the real dataset is not here: ../shared/data/ml-latest-small.zip")
+        pytest.skip("the real dataset is missing: ../shared/data/ml-latest-small.zip")
     return read_movielens(path)
 
 
@@ -139,7 +139,7 @@ def s3_server() -> Iterator[S3]:
 
 @dataclass
 class Bench:
-    """A bucket with features in it, and the trainer as its image would run it."""
+    """A bucket for features and releases, and the trainer as a process."""
 
     store: ObjectStore
     credentials: dict[str, str]
@@ -175,7 +175,7 @@ class Bench:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
-            # Steps on small tables are too short to be shared among threads.
+            # Steps on small tables are too short for several threads.
             "TF_NUM_INTRAOP_THREADS": "1",
             **self.credentials,
             **trainer_input.to_environment(),
@@ -192,7 +192,7 @@ class Bench:
         )
 
     def run(self, trainer_input: TrainerInput, *arguments: str) -> tuple[int, str]:
-        """Exit code and what it printed on stdout."""
+        """Runs the trainer; returns its exit code and stdout."""
         with self.start(trainer_input, *arguments) as process:
             out, _ = process.communicate(timeout=120)
         return process.returncode, out
@@ -200,7 +200,7 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def bench(s3_server: S3, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """A bucket of its own; what a test changes must lie under a release id of its own."""
+    """A new bucket for the session; each test must use release ids of its own."""
     bucket = f"test-{uuid.uuid4().hex}"
     s3_server.client().create_bucket(Bucket=bucket)
     secrets = s3_server.home.secrets()

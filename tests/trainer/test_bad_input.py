@@ -1,4 +1,4 @@
-"""Interactions at the edge: refused with a reason, or trained on and answered sanely."""
+"""Edge cases of the interactions: refused with a reason, or trained on with valid predictions."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def _is_sane(evaluated: Evaluated) -> bool:
     return bool(stars.is_between(0.5, 5).all() and np.isfinite(evaluated.metrics["model"]["rmse"]))
 
 
-def test_one_rating_for_each_user_is_enough() -> None:
+def test_one_rating_per_user_is_enough() -> None:
     _, movies = make_interactions(users=2)
     ids = movies["movieId"].to_numpy()
     rows = _rated(np.arange(1, 61), ids[np.arange(60) % 20], np.arange(60) % 9 / 2 + 0.5)
@@ -52,7 +52,7 @@ def test_one_rating_for_each_user_is_enough() -> None:
     assert _is_sane(_fit(split, movies))
 
 
-def test_one_rating_for_each_user_with_the_pipelines_split_has_no_holdout() -> None:
+def test_one_rating_per_user_with_the_pipelines_split_has_no_holdout() -> None:
     _, movies = make_interactions(users=2)
     rows = _rated(
         np.arange(1, 21), movies["movieId"].head(20).to_numpy(), np.arange(20) % 9 / 2 + 1
@@ -69,7 +69,7 @@ def test_one_rating_for_each_user_with_the_pipelines_split_has_no_holdout() -> N
         (pl.col("rating") == 4.0, "a single rating"),
     ],
 )
-def test_nothing_one_user_and_equal_ratings_are_refused(
+def test_no_interactions_a_single_user_and_equal_ratings_are_refused(
     small: Tables, keep: pl.Expr, message: str
 ) -> None:
     interactions, movies = small
@@ -77,7 +77,7 @@ def test_nothing_one_user_and_equal_ratings_are_refused(
         _fit(interactions.filter(keep), movies)
 
 
-def test_a_user_with_more_ratings_than_fit_into_a_group_is_learned_like_others() -> None:
+def test_a_user_with_more_ratings_than_the_group_size_is_fitted() -> None:
     interactions, movies = make_interactions(users=20)
     count = 30_000
     more = pl.DataFrame(
@@ -99,7 +99,9 @@ def test_a_user_with_more_ratings_than_fit_into_a_group_is_learned_like_others()
     assert ((others >= 0.5) & (others <= 5)).all()
 
 
-def test_ids_that_do_not_fit_are_refused_and_at_prediction_unknown(small: Tables) -> None:
+def test_ids_beyond_32_bits_are_refused_in_training_and_unknown_in_prediction(
+    small: Tables,
+) -> None:
     interactions, movies = small
     wide = interactions.with_columns(userId=pl.col("userId").cast(pl.Int64) + 2**31)
     with pytest.raises(DatasetError, match="a wrong type"):
@@ -107,7 +109,7 @@ def test_ids_that_do_not_fit_are_refused_and_at_prediction_unknown(small: Tables
     ratings = make_ratings(*small)
     fitted = fit_rating_model(ratings, CONFIG.rating, np.random.default_rng(0), lambda record: None)
     model = build_model(fitted.folded)
-    # The first would be a known user if it were cut to 32 bits.
+    # Truncated to 32 bits, the first would be a known user.
     huge = np.array([2**32 + 7, 2**31, 2**63 - 1, -(2**63)])
     movie = np.full(4, int(ratings.movie_ids[0]))
     assert len(set(predict(model, huge, movie).tolist())) == 1
@@ -116,7 +118,7 @@ def test_ids_that_do_not_fit_are_refused_and_at_prediction_unknown(small: Tables
     )
 
 
-def test_products_in_half_precision_learn_nearly_the_same(small: Tables) -> None:
+def test_half_precision_products_give_nearly_the_same_error(small: Tables) -> None:
     def rmse(precision: str) -> float:
         rating = {"members": 1, "epochs": 6, "precision": precision}
         config = training_config({"rating": rating, "ranking": {"epochs": 1}})
@@ -126,20 +128,20 @@ def test_products_in_half_precision_learn_nearly_the_same(small: Tables) -> None
     assert rmse("bfloat16") == pytest.approx(rmse("float32"), abs=0.02)
 
 
-def test_training_stops_when_the_validation_gains_nothing_more(small: Tables) -> None:
+def test_training_stops_early_without_a_better_validation_error(small: Tables) -> None:
     ratings = make_ratings(*small)
-    # Without penalties and with a large step the training part is soon learned by heart.
+    # Small penalties and a large learning rate overfit the training part quickly.
     rating = {"epochs": 60, "patience": 3, "members": 1, "learning_rate": 0.05}
     penalties = {"factor_penalty": 0.1, "history_penalty": 0.1}
     config = training_config({"rating": {**rating, **penalties}}).rating
     hidden = np.arange(len(ratings)) % 10 == 1
-    told: list[float] = []
+    rmses: list[float] = []
     fitted = fit_rating_model(
         ratings.subset(~hidden),
         config,
         np.random.default_rng(0),
-        lambda record: told.append(record.validation_rmse or 0.0),
+        lambda record: rmses.append(record.validation_rmse or 0.0),
         ratings.subset(hidden),
     )
-    assert len(told) == fitted.epochs + 3 < 60
-    assert fitted.epochs == 1 + int(np.argmin(told))
+    assert len(rmses) == fitted.epochs + 3 < 60
+    assert fitted.epochs == 1 + int(np.argmin(rmses))

@@ -1,4 +1,4 @@
-"""The champion is asked only about what it was not trained on, and never stops a candidate."""
+"""The champion is evaluated only on pairs outside its training part, and never fails a candidate."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ OLD, NEW = "a1" * 16, "b2" * 16
 
 @pytest.fixture(scope="module")
 def old_tables() -> Tables:
-    """The dataset of last week: each user's first two thirds, and not all movies."""
+    """An older dataset: each user's first two thirds, without the newest movies."""
     interactions, movies = make_interactions()
     place = pl.int_range(pl.len()).over("userId")
     rows = interactions.filter(place < 20)
@@ -49,12 +49,12 @@ def _manifest(bench: Bench, trainer_input: TrainerInput) -> Manifest:
     return Manifest.from_json(bench.store.get_bytes(key))
 
 
-def test_a_champion_knows_what_it_was_trained_on(champion: Champion, old_tables: Tables) -> None:
+def test_the_champions_training_part_is_loaded(champion: Champion, old_tables: Tables) -> None:
     train = old_tables[0].filter(pl.col("split") == "train").select(PAIR).sort(PAIR)
     assert champion.trained_on.select(PAIR).sort(PAIR).equals(train)
 
 
-def test_pairs_that_it_was_trained_on_are_neither_asked_nor_recommended(
+def test_its_training_pairs_are_neither_predicted_nor_recommended(
     champion: Champion, old_tables: Tables
 ) -> None:
     interactions, movies = make_interactions()
@@ -80,14 +80,14 @@ def test_pairs_that_it_was_trained_on_are_neither_asked_nor_recommended(
     assert recommended["movieId"].is_in(old_tables[1]["movieId"].to_list()).all()
 
 
-def test_movies_that_are_gone_are_not_recommended_and_strangers_are_asked(
+def test_removed_movies_are_not_recommended_and_unknown_users_are_predicted(
     champion: Champion,
 ) -> None:
     interactions, movies = make_interactions()
     left = movies.head(40)
     rows = interactions.filter(pl.col("movieId").is_in(left["movieId"].to_list()))
-    stranger = rows.head(1).with_columns(userId=pl.lit(9_999, pl.Int32))
-    holdout = pl.concat([rows.filter(pl.col("split") == "holdout"), stranger])
+    unknown_user = rows.head(1).with_columns(userId=pl.lit(9_999, pl.Int32))
+    holdout = pl.concat([rows.filter(pl.col("split") == "holdout"), unknown_user])
     answers = champion.answers(rows.filter(pl.col("split") == "train"), holdout, left)
     assert answers is not None
     assert answers.recommendations["movieId"].is_in(left["movieId"].to_list()).all()
@@ -95,14 +95,14 @@ def test_movies_that_are_gone_are_not_recommended_and_strangers_are_asked(
     assert 9_999 not in answers.recommendations["userId"]
 
 
-def test_a_holdout_that_it_knows_wholly_gives_no_comparison(champion: Champion) -> None:
+def test_a_holdout_within_its_training_part_gives_no_comparison(champion: Champion) -> None:
     interactions, movies = make_interactions()
     holdout = interactions.join(champion.trained_on, on=PAIR, how="semi")
     train = interactions.join(champion.trained_on, on=PAIR, how="anti")
     assert champion.answers(train, holdout, movies) is None
 
 
-def test_the_release_tells_how_the_champion_did_and_is_the_same_release_without(
+def test_metrics_include_the_champions_and_the_release_id_does_not_depend_on_it(
     bench: Bench, small: Tables, old_release: TrainerInput
 ) -> None:
     bench.put_features(*small, md5=NEW)
@@ -113,14 +113,14 @@ def test_the_release_tells_how_the_champion_did_and_is_the_same_release_without(
     assert main([], bench.environment(trainer_input)) == ExitCode.OK
     metrics = _manifest(bench, trainer_input).metrics
     assert metrics["champion"]["release_id"] == old_release.release_id
-    # All held-out pairs are newer than what the champion has seen, but it has learned something.
+    # All holdout pairs are newer than the champion's training part; it beats the mean nevertheless.
     assert metrics["champion"]["rows"] == metrics["holdout"]["rows"]
     assert metrics["champion"]["rmse"] < metrics["baselines"]["global_mean"]["rmse"]
     assert metrics["champion"]["candidate"]["rmse"] == pytest.approx(metrics["model"]["rmse"])
 
 
 def _without(bench: Bench, trainer_input: TrainerInput, release_id: str, name: str | None) -> None:
-    """A copy of a release, one artifact of which is damaged or (None) was never made."""
+    """Copies a release with one artifact damaged or, for None, without evaluated artifacts."""
     manifest = _manifest(bench, trainer_input)
     artifacts = []
     for artifact in manifest.artifacts:
@@ -151,7 +151,7 @@ def _without(bench: Bench, trainer_input: TrainerInput, release_id: str, name: s
         ("e5" * 16, "nothing", "there is no"),
     ],
 )
-def test_a_champion_that_cannot_be_asked_is_left_out_with_the_reason(
+def test_an_unusable_champion_is_skipped_and_the_reason_is_logged(
     bench: Bench,
     old_release: TrainerInput,
     tmp_path_factory: pytest.TempPathFactory,
@@ -170,7 +170,7 @@ def test_a_champion_that_cannot_be_asked_is_left_out_with_the_reason(
     assert reason in caplog.text
 
 
-def test_a_candidate_is_trained_though_its_champion_is_gone(
+def test_a_candidate_is_trained_although_its_champion_is_missing(
     bench: Bench, small: Tables, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.put_features(*small, md5="f6" * 16)

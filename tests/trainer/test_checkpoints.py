@@ -1,4 +1,4 @@
-"""What was kept is used again by the same build only, and a kill costs nothing but time."""
+"""Checkpoints are used by the same build only; a killed training resumes with the same result."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ RELEASE = "0123abcd-4567ef89"
 PHASE = PHASES[0]
 FOUND = Checkpoint({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}, {"epoch": 3})
 
-# Runs the trainer until the n-th call of a function, where the process kills itself.
+# Runs the trainer; the process kills itself at the n-th call of a function.
 KILLED_AT = """
 import importlib, os, signal, sys
 module, name, calls = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -43,26 +43,26 @@ sys.exit(main(["train"], os.environ))
 
 
 class InMemory:
-    """Remembers checkpoints, and fails in the epoch that it is told to."""
+    """Keeps checkpoints in memory; one is always due."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, Checkpoint] = {}
+        self.saved: dict[str, Checkpoint] = {}
 
     def load(self, phase: str) -> Checkpoint | None:
-        return self.kept.get(phase)
+        return self.saved.get(phase)
 
     def due(self) -> bool:
         return True
 
     def save(self, phase: str, checkpoint: Checkpoint) -> None:
-        self.kept[phase] = checkpoint
+        self.saved[phase] = checkpoint
 
 
 def _checkpoints(bench: Bench, fingerprint: str = "f" * 64) -> StoredCheckpoints:
     return StoredCheckpoints(bench.store, RELEASE, fingerprint)
 
 
-def test_what_was_kept_comes_back_whole(bench: Bench) -> None:
+def test_a_saved_checkpoint_is_loaded(bench: Bench) -> None:
     _checkpoints(bench).save(PHASE, FOUND)
     found = _checkpoints(bench).load(PHASE)
     assert found is not None
@@ -71,20 +71,20 @@ def test_what_was_kept_comes_back_whole(bench: Bench) -> None:
     assert _checkpoints(bench).load(PHASES[1]) is None
 
 
-def test_another_build_does_not_use_it(bench: Bench) -> None:
+def test_another_build_does_not_load_it(bench: Bench) -> None:
     _checkpoints(bench).save(PHASE, FOUND)
     assert _checkpoints(bench, "e" * 64).load(PHASE) is None
 
 
 @pytest.mark.parametrize("keep", [0, 40, -30])
-def test_a_torn_one_is_not_used(bench: Bench, keep: int) -> None:
+def test_a_truncated_checkpoint_is_not_loaded(bench: Bench, keep: int) -> None:
     _checkpoints(bench).save(PHASE, FOUND)
     key = contract.checkpoint_key(RELEASE, PHASE)
     bench.store.put_bytes(key, bench.store.get_bytes(key)[:keep])
     assert _checkpoints(bench).load(PHASE) is None
 
 
-def test_a_pause_follows_a_write_and_clearing_leaves_none(bench: Bench) -> None:
+def test_none_is_due_after_a_write_and_clear_deletes_all(bench: Bench) -> None:
     checkpoints = _checkpoints(bench)
     assert checkpoints.due()
     checkpoints.save(PHASE, FOUND)
@@ -93,7 +93,7 @@ def test_a_pause_follows_a_write_and_clearing_leaves_none(bench: Bench) -> None:
     assert bench.store.keys(contract.release_prefix(RELEASE)) == []
 
 
-def test_a_store_that_does_not_answer_costs_the_checkpoint_only(
+def test_an_unavailable_store_does_not_fail_the_training(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:
@@ -104,7 +104,7 @@ def test_a_store_that_does_not_answer_costs_the_checkpoint_only(
 
 
 @pytest.mark.parametrize("with_validation", [False, True])
-def test_a_fit_that_stopped_anywhere_ends_like_one_that_did_not(
+def test_a_resumed_fit_has_the_result_of_an_uninterrupted_one(
     small: Tables, with_validation: bool
 ) -> None:
     ratings = make_ratings(*small)
@@ -113,24 +113,26 @@ def test_a_fit_that_stopped_anywhere_ends_like_one_that_did_not(
     validation = ratings.subset(hidden) if with_validation else None
 
     def fit(checkpoints: InMemory, epochs: int | None = None) -> tuple[list[int], np.ndarray]:
-        told: list[int] = []
+        epochs_seen: list[int] = []
         fitted = fit_rating_model(
             ratings.subset(~hidden),
             config,
             np.random.default_rng(0),
-            lambda record: told.append(record.epoch),
+            lambda record: epochs_seen.append(record.epoch),
             validation,
             epochs=epochs,
             checkpoints=checkpoints,
         )
-        return told, np.hstack([fitted.folded.user_vectors, fitted.folded.user_bias[:, None]])
+        return epochs_seen, np.hstack(
+            [fitted.folded.user_vectors, fitted.folded.user_bias[:, None]]
+        )
 
     whole, expected = fit(InMemory())
     checkpoints = InMemory()
     fit(checkpoints, epochs=5)
-    told, found = fit(checkpoints)
-    # What was told before is told again, so that the history is complete.
-    assert told == whole == list(range(1, config.epochs + 1))
+    epochs_seen, found = fit(checkpoints)
+    # Epochs before the checkpoint are reported again, so that the history is complete.
+    assert epochs_seen == whole == list(range(1, config.epochs + 1))
     np.testing.assert_array_equal(found, expected)
 
 
@@ -173,7 +175,7 @@ def test_kills_in_three_phases_leave_no_manifest_and_do_not_change_the_metrics(
     assert not [key for key in left if "checkpoints" in key]
 
 
-def test_a_checkpoint_that_cannot_be_written_down_is_done_without(
+def test_a_checkpoint_that_cannot_be_written_does_not_fail_the_training(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainer.checkpoints.TemporaryDirectory", lambda prefix: _Gone(tmp_path))
@@ -182,7 +184,7 @@ def test_a_checkpoint_that_cannot_be_written_down_is_done_without(
 
 
 class _Gone:
-    """A folder that has vanished."""
+    """A temporary folder that does not exist."""
 
     def __init__(self, folder: Path) -> None:
         self._name = os.fspath(folder / "gone" / "away")

@@ -4,11 +4,11 @@ from recsys.errors import ConfigurationError
 from trainer.config import RatingConfig, TrainingConfig, build_settings, training_config
 
 
-def test_without_overrides_the_defaults_hold() -> None:
+def test_without_overrides_the_defaults_apply() -> None:
     assert training_config({}) == TrainingConfig()
 
 
-def test_an_override_changes_its_field_alone() -> None:
+def test_an_override_changes_only_its_field() -> None:
     config = training_config({"rating": {"epochs": 3}})
     assert config.rating == RatingConfig(epochs=3)
     assert config.ranking == TrainingConfig().ranking
@@ -30,9 +30,7 @@ def test_an_override_changes_its_field_alone() -> None:
         ({"ranking": []}, "ranking"),
     ],
 )
-def test_an_override_that_makes_no_sense_is_refused_by_name(
-    overrides: dict[str, object], field: str
-) -> None:
+def test_an_invalid_override_is_refused_by_name(overrides: dict[str, object], field: str) -> None:
     with pytest.raises(ConfigurationError, match=rf": {field}: "):
         training_config(overrides)
 

@@ -8,7 +8,7 @@ from trainer.data import check_tables, make_ratings, movie_content
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 
 
-def test_interactions_stand_by_user_and_time_whatever_their_order(small: Tables) -> None:
+def test_interactions_are_sorted_by_user_and_time(small: Tables) -> None:
     interactions, movies = small
     ratings = make_ratings(interactions, movies)
     shuffled = make_ratings(
@@ -23,7 +23,7 @@ def test_interactions_stand_by_user_and_time_whatever_their_order(small: Tables)
     assert ratings.user_count.sum() == len(ratings)
 
 
-def test_content_is_genres_and_one_bucket_of_the_year() -> None:
+def test_content_is_genres_and_a_quantile_of_the_year() -> None:
     movies = pl.DataFrame(
         {
             "movieId": [1, 2, 3, 4],
@@ -64,9 +64,7 @@ def test_movies_without_any_content_are_zeros() -> None:
         (lambda i, m: (i, pl.concat([m, m.head(1)])), "a movieId occurs twice"),
     ],
 )
-def test_tables_that_cannot_be_trained_on_are_refused(
-    small: Tables, change: object, message: str
-) -> None:
+def test_invalid_tables_are_refused(small: Tables, change: object, message: str) -> None:
     assert callable(change)
     with pytest.raises(DatasetError, match=message):
         check_tables(*change(*small))

@@ -1,4 +1,4 @@
-"""examples/another_model: a different architecture that keeps the same contract."""
+"""examples/another_model: another architecture that fulfills the same contract."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ OVERRIDES = {
 
 @pytest.fixture(scope="module")
 def trained(bench: Bench, small: Tables) -> TrainerInput:
-    """A release that the example made."""
+    """Input of a successful training with the example."""
     bench.put_features(*small, md5=MD5)
     trainer_input = bench.input(OVERRIDES, MD5)
     assert main([], bench.environment(trainer_input), architecture) == ExitCode.OK
@@ -45,12 +45,12 @@ def test_it_stores_every_artifact_of_the_contract(
     assert {record["model"] for record in history["served"]} == {"rating", "ranking"}
 
 
-def test_its_model_learned_something(bench: Bench, trained: TrainerInput) -> None:
+def test_its_model_beats_the_global_mean(bench: Bench, trained: TrainerInput) -> None:
     metrics = _manifest(bench, trained).metrics
     assert metrics["model"]["rmse"] < metrics["baselines"]["global_mean"]["rmse"]
 
 
-def test_its_release_is_verified_in_a_process_that_has_none_of_its_code(
+def test_its_release_is_verified_in_a_process_without_its_code(
     bench: Bench, trained: TrainerInput
 ) -> None:
     code, out = bench.run(trained, "verify")

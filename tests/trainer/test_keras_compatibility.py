@@ -8,7 +8,7 @@ from trainer.keras_compatibility import check_site_keras
 
 
 @pytest.mark.parametrize("site", ["", "3.99.0", "4.0.1", version("keras")])
-def test_a_site_whose_keras_is_unknown_the_same_or_newer_is_served(site: str) -> None:
+def test_an_unknown_equal_or_newer_keras_of_the_site_is_accepted(site: str) -> None:
     check_site_keras({contract.ENV_SITE_KERAS: site})
 
 
@@ -21,8 +21,6 @@ def test_a_site_whose_keras_is_unknown_the_same_or_newer_is_served(site: str) ->
         ("3", "is not a version of Keras"),
     ],
 )
-def test_a_site_that_could_not_load_the_model_is_told_before_training(
-    site: str, message: str
-) -> None:
+def test_an_older_or_invalid_keras_of_the_site_is_refused(site: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         check_site_keras({contract.ENV_SITE_KERAS: site})

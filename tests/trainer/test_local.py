@@ -1,4 +1,4 @@
-"""Training without a store: the same files, from a folder to a folder."""
+"""Local training: features from a folder, the files of a release to another folder."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def _json(folder: Path, name: str) -> dict[str, object]:
     return found
 
 
-def test_a_folder_gets_all_files_of_a_release_and_its_lineage(
+def test_local_training_writes_all_artifacts_and_the_lineage(
     features: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "deep" / "out"
@@ -49,7 +49,7 @@ def test_a_folder_gets_all_files_of_a_release_and_its_lineage(
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_settings_come_from_file_environment_and_command_line_the_later_wins(
+def test_the_command_line_overrides_the_environment_which_overrides_the_file(
     features: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.toml"
@@ -68,7 +68,7 @@ def test_settings_come_from_file_environment_and_command_line_the_later_wins(
     assert (rating["learning_rate"], rating["patience"], rating["factors"]) == (0.02, 6, 5)
 
 
-def test_an_earlier_training_is_the_champion_and_is_replaced_whole(
+def test_an_earlier_training_can_be_the_champion_and_can_be_replaced(
     features: Path, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
@@ -83,7 +83,7 @@ def test_an_earlier_training_is_the_champion_and_is_replaced_whole(
     assert not (first / "leftover").exists()
 
 
-def test_what_is_no_training_is_not_replaced(
+def test_a_folder_with_other_files_is_not_replaced(
     features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _train(features, features) == ExitCode.BAD_CONFIG
@@ -103,7 +103,7 @@ def test_what_is_no_training_is_not_replaced(
         ([], {"RECSYS_TRAINER__EPOCHS": "3"}, "RECSYS_TRAINER__EPOCHS does not name a setting"),
     ],
 )
-def test_nonsense_is_refused_by_name_before_anything_is_read(
+def test_invalid_settings_are_refused_by_name_before_anything_is_read(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
@@ -115,7 +115,7 @@ def test_nonsense_is_refused_by_name_before_anything_is_read(
     assert message in capsys.readouterr().out
 
 
-def test_missing_features_are_bad_data_and_leave_nothing(
+def test_missing_features_are_bad_data_and_leave_no_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _train(tmp_path / "nowhere", tmp_path / "out") == ExitCode.BAD_DATA

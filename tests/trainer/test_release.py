@@ -1,4 +1,4 @@
-"""The trainer as a process against a real S3 server: what it stores, and how it can fail."""
+"""The trainer with a real S3 server: stored artifacts, log, and exit codes of failures."""
 
 import contextlib
 import json
@@ -24,11 +24,11 @@ Tables = tuple[pl.DataFrame, pl.DataFrame]
 
 @pytest.fixture(scope="module")
 def trained(bench: Bench, small: Tables) -> TrainerInput:
-    """A release that the process made."""
+    """Input of a successful training."""
     bench.put_features(*small, md5="a" * 32)
     trainer_input = bench.input()
     environment = bench.environment(trainer_input) | {"RECSYS_CODE_REVISION": "abc1234"}
-    # In this process: the one test that starts a process of its own is `verify`'s.
+    # In this process, to save time; `verify` is tested in a new one.
     assert main([], environment) == ExitCode.OK
     return trainer_input
 
@@ -48,7 +48,7 @@ def _has_manifest(bench: Bench, trainer_input: TrainerInput) -> bool:
     return bench.store.head(key) is not None
 
 
-def test_a_release_is_stored_whole_with_its_lineage(
+def test_a_release_is_stored_with_all_artifacts_and_its_lineage(
     bench: Bench, trained: TrainerInput, small: Tables
 ) -> None:
     manifest = _manifest(bench, trained)
@@ -69,7 +69,9 @@ def test_a_release_is_stored_whole_with_its_lineage(
     assert answer == {"manifest_key": key}
 
 
-def test_the_log_is_stored_and_tells_of_every_epoch(bench: Bench, trained: TrainerInput) -> None:
+def test_the_log_is_stored_with_every_epoch_and_without_secrets(
+    bench: Bench, trained: TrainerInput
+) -> None:
     log = _log(bench, trained)
     assert "rating model epoch 12: loss" in log
     assert "validation rmse" in log
@@ -89,7 +91,7 @@ def test_a_complete_release_is_not_trained_again(bench: Bench, trained: TrainerI
     assert _manifest(bench, trained) == before
 
 
-def test_a_release_with_a_changed_artifact_is_made_again(bench: Bench, small: Tables) -> None:
+def test_a_release_with_a_changed_artifact_is_trained_again(bench: Bench, small: Tables) -> None:
     trainer_input = bench.input(md5="c" * 32)
     bench.put_features(*small, md5="c" * 32)
     assert main([], bench.environment(trainer_input)) == ExitCode.OK
@@ -110,7 +112,7 @@ def test_verify_accepts_the_release_in_a_fresh_process(bench: Bench, trained: Tr
 
 @pytest.fixture
 def copied(bench: Bench, trained: TrainerInput, tmp_path: Path) -> TrainerInput:
-    """A release of its own with the same artifacts, to be damaged."""
+    """Another release with the same artifacts, for tests that damage it."""
     trainer_input = bench.input(md5=tmp_path.name.encode().hex().ljust(32, "0")[-32:])
     artifacts = []
     for artifact in _manifest(bench, trained).artifacts:
@@ -137,7 +139,7 @@ def _put_manifest(
 def _replace_artifact(
     bench: Bench, trainer_input: TrainerInput, name: str, data: bytes, folder: Path
 ) -> None:
-    """Stores other content and a manifest that vouches for it."""
+    """Replaces an artifact and updates its sha256 in the manifest."""
     path = folder / "other"
     path.write_bytes(data)
     manifest = _manifest(bench, trainer_input)
@@ -180,7 +182,7 @@ def test_verify_refuses_a_model_that_does_not_load(
 
 
 @pytest.mark.parametrize("off", [0.01, -3.0])
-def test_verify_refuses_a_model_that_answers_otherwise(
+def test_verify_refuses_a_model_with_other_predictions(
     bench: Bench,
     copied: TrainerInput,
     capsys: pytest.CaptureFixture[str],
@@ -208,7 +210,7 @@ def test_verify_refuses_the_manifest_of_another_run_and_a_missing_one(
     assert _verify(bench, nothing, capsys)[0] == ExitCode.BAD_DATA
 
 
-def test_sigterm_ends_the_training_with_no_manifest(bench: Bench, small: Tables) -> None:
+def test_sigterm_ends_the_training_without_a_manifest(bench: Bench, small: Tables) -> None:
     bench.put_features(*small, md5="d" * 32)
     trainer_input = bench.input({"rating": {"epochs": 1000, "batch_size": 64}}, md5="d" * 32)
     with bench.start(trainer_input) as process:
@@ -231,7 +233,7 @@ def test_sigterm_ends_the_training_with_no_manifest(bench: Bench, small: Tables)
         ({"rating": {"learning_rate": -1}}, "rating.learning_rate"),
     ],
 )
-def test_nonsense_settings_are_bad_config(
+def test_invalid_settings_are_bad_config(
     bench: Bench, overrides: dict[str, object], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer_input = bench.input(overrides, md5="e" * 32)
@@ -240,7 +242,7 @@ def test_nonsense_settings_are_bad_config(
     assert message in _log(bench, trainer_input)
 
 
-def test_a_broken_environment_is_bad_config(
+def test_an_invalid_environment_is_bad_config(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = bench.environment(bench.input())
@@ -258,7 +260,7 @@ def test_a_broken_environment_is_bad_config(
         assert message in capsys.readouterr().out
 
 
-def test_an_unknown_command_is_bad_config_and_help_teaches(
+def test_an_unknown_command_is_bad_config_and_help_lists_exit_codes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as error:
@@ -272,7 +274,7 @@ def test_an_unknown_command_is_bad_config_and_help_teaches(
     assert contract.ENV_BUILD in text
 
 
-def test_missing_broken_and_empty_features_are_bad_data(
+def test_missing_invalid_and_empty_features_are_bad_data(
     bench: Bench, small: Tables, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer_input = bench.input(md5="f" * 32)
@@ -288,7 +290,7 @@ def test_missing_broken_and_empty_features_are_bad_data(
     assert not _has_manifest(bench, trainer_input)
 
 
-def test_a_training_that_diverges_is_bad_data(
+def test_a_diverging_training_is_bad_data(
     bench: Bench, trained: TrainerInput, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer_input = bench.input({"rating": {"factor_penalty": 1e38}})
@@ -305,7 +307,7 @@ def test_a_training_that_diverges_is_bad_data(
         ("fit_and_evaluate", RuntimeError("a defect"), ExitCode.INTERNAL, "Traceback"),
     ],
 )
-def test_what_fails_on_the_way_leaves_no_manifest(
+def test_a_failed_training_leaves_no_manifest(
     bench: Bench,
     trained: TrainerInput,
     monkeypatch: pytest.MonkeyPatch,
@@ -327,14 +329,14 @@ def test_what_fails_on_the_way_leaves_no_manifest(
     assert not _has_manifest(bench, trainer_input)
 
 
-def test_an_s3_that_is_gone_is_unavailable(bench: Bench) -> None:
+def test_an_unreachable_s3_is_unavailable(bench: Bench) -> None:
     trainer_input = bench.input(s3_endpoint="http://127.0.0.1:9")
     environment = bench.environment(trainer_input) | {"AWS_MAX_ATTEMPTS": "1"}
     assert main([], environment) == ExitCode.UNAVAILABLE
 
 
 class _Gate:
-    """A door to the S3 server that can be shut: refuses what comes and cuts what is there."""
+    """A TCP proxy to the S3 server; shutting it drops all connections and refuses new ones."""
 
     def __init__(self, endpoint: str) -> None:
         host, port = endpoint.removeprefix("http://").split(":")
@@ -346,7 +348,7 @@ class _Gate:
 
     def shut(self) -> None:
         for end in [self._door, *self._open]:
-            # Closing alone would not wake who waits in accept or recv.
+            # Closing alone would not interrupt threads blocked in accept or recv.
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
@@ -368,7 +370,7 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def test_an_s3_that_goes_away_at_the_upload_is_unavailable_and_the_next_try_ends_well(
+def test_an_outage_of_s3_during_the_upload_is_unavailable_and_the_next_attempt_succeeds(
     bench: Bench,
     small: Tables,
     monkeypatch: pytest.MonkeyPatch,
@@ -391,12 +393,12 @@ def test_an_s3_that_goes_away_at_the_upload_is_unavailable_and_the_next_try_ends
     assert not _has_manifest(bench, trainer_input)
     monkeypatch.undo()
     assert main([], bench.environment(trainer_input)) == ExitCode.OK
-    # Nothing was fitted again: both fits had been kept.
+    # Both fits were resumed from checkpoints, not repeated.
     assert "resumes after epoch 12" in capsys.readouterr().out
     assert _has_manifest(bench, trainer_input)
 
 
-def test_settings_in_the_environment_are_refused_because_the_build_does_not_name_them(
+def test_settings_in_the_environment_are_refused_because_they_are_not_in_the_build(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment = bench.environment(bench.input()) | {"RECSYS_TRAINER__RATING__EPOCHS": "3"}
@@ -411,5 +413,5 @@ def test_settings_in_the_environment_are_refused_because_the_build_does_not_name
         pl.exceptions.ComputeError("No space left on device (os error 28)"),
     ],
 )
-def test_a_full_disk_is_known_by_whatever_library_tells_it(error: Exception) -> None:
+def test_a_full_disk_is_detected_in_the_errors_of_all_libraries(error: Exception) -> None:
     assert exit_code(error) == ExitCode.UNAVAILABLE

@@ -1,4 +1,4 @@
-"""The core on tables: quality, determinism, and that the holdout stays hidden."""
+"""Training on tables: quality, determinism, and no leak of the holdout."""
 
 import gc
 import weakref
@@ -36,7 +36,7 @@ def evaluated(small: Tables) -> Evaluated:
     return fit_and_evaluate(*small, CONFIG, seed=3)
 
 
-def test_structured_tastes_are_found(evaluated: Evaluated) -> None:
+def test_the_models_beat_the_baselines_on_structured_tastes(evaluated: Evaluated) -> None:
     model, baselines = evaluated.metrics["model"], evaluated.metrics["baselines"]
     assert model["rmse"] < 0.65 * baselines["movie_mean"]["rmse"]
     assert model["rmse"] < 0.65 * baselines["bias"]["rmse"]
@@ -67,7 +67,7 @@ def test_no_variable_of_a_fit_outlives_it(small: Tables, monkeypatch: pytest.Mon
     noted(ranking_fit, "RankingModel")
     interactions, movies = small
     config = training_config({"rating": {"epochs": 1}, "ranking": {"epochs": 1}})
-    # The collector must not come by chance.
+    # Exclude automatic garbage collection.
     gc.disable()
     try:
         rows = interactions.drop("split")
@@ -89,7 +89,7 @@ def test_another_seed_gives_another_model(small: Tables) -> None:
     assert not _same(one, other)
 
 
-def test_nothing_of_the_holdout_reaches_the_evaluated_models(
+def test_the_evaluated_models_do_not_depend_on_the_holdout(
     small: Tables, evaluated: Evaluated
 ) -> None:
     interactions, movies = small
@@ -108,7 +108,9 @@ def test_nothing_of_the_holdout_reaches_the_evaluated_models(
     assert other.fit.history[0].loss == evaluated.fit.history[0].loss
 
 
-def test_what_is_served_knows_the_holdout(small: Tables, evaluated: Evaluated) -> None:
+def test_the_served_models_are_fitted_to_the_holdout_too(
+    small: Tables, evaluated: Evaluated
+) -> None:
     served = refit(*small, CONFIG, 3, evaluated.fit)
     assert evaluated.fit.interactions == (small[0]["split"] == "train").sum()
     assert served.interactions == len(small[0])
@@ -119,12 +121,12 @@ def test_what_is_served_knows_the_holdout(small: Tables, evaluated: Evaluated) -
     assert 0 < shift_rmse(held, served) < 1
 
 
-def test_a_user_and_a_movie_of_the_holdout_alone_are_predicted_and_served() -> None:
+def test_a_user_and_a_movie_that_are_only_in_the_holdout_are_predicted_and_served() -> None:
     interactions, movies = make_interactions(users=30)
-    stranger, unrated = 9_999, movies["movieId"][-1]
+    new_user, unrated = 9_999, movies["movieId"][-1]
     alone = pl.DataFrame(
         {
-            "userId": [stranger],
+            "userId": [new_user],
             "movieId": [unrated],
             "rating": [4.0],
             "timestamp": [1],
@@ -134,11 +136,11 @@ def test_a_user_and_a_movie_of_the_holdout_alone_are_predicted_and_served() -> N
     )
     interactions = pl.concat([interactions, alone])
     evaluated = fit_and_evaluate(interactions, movies, CONFIG, seed=0)
-    assert stranger not in evaluated.fit.towers.user_ids
-    assert evaluated.recommendations.filter(pl.col("userId") == stranger).height == 100
+    assert new_user not in evaluated.fit.towers.user_ids
+    assert evaluated.recommendations.filter(pl.col("userId") == new_user).height == 100
     served = refit(interactions, movies, CONFIG, 0, evaluated.fit)
-    assert stranger in served.towers.user_ids
-    assert stranger in served.rating.user_ids
+    assert new_user in served.towers.user_ids
+    assert new_user in served.rating.user_ids
 
 
 def test_recommendations_are_ranked_unseen_movies(small: Tables, evaluated: Evaluated) -> None:
@@ -150,7 +152,7 @@ def test_recommendations_are_ranked_unseen_movies(small: Tables, evaluated: Eval
     user = found.filter(pl.col("userId") == found["userId"][0])
     assert user["rank"].to_list() == list(range(1, 101))
     assert user["score"].is_sorted(descending=True)
-    # By brute force: the inner products of all movies, the user's own left out.
+    # Compare with the inner products of all movies except those that the user rated.
     towers = evaluated.fit.towers
     scores = towers.movies @ towers.users[towers.user_ids == user["userId"][0]][0]
     seen = train.filter(pl.col("userId") == user["userId"][0])["movieId"].to_numpy()
@@ -158,16 +160,16 @@ def test_recommendations_are_ranked_unseen_movies(small: Tables, evaluated: Eval
     assert user["movieId"].to_list() == towers.movie_ids[np.argsort(-scores)[:100]].tolist()
 
 
-def test_a_scout_finds_the_epochs_and_the_fit_knows_the_whole_training_part(
+def test_a_scout_determines_the_epochs_of_a_fit_to_the_whole_training_part(
     small: Tables,
 ) -> None:
     rating = {"members": 8, "factors": 2, "epochs": 4, "patience": 4}
     config = training_config({"rating": rating, "ranking": {"epochs": 1}})
     fit = fit_and_evaluate(*small, config, seed=0).fit
-    told = {model: [r for r in fit.history if r.model == model] for model in ("scout", "rating")}
-    assert all(record.validation_rmse for record in told["scout"])
-    assert not any(record.validation_rmse for record in told["rating"])
-    assert len(told["rating"]) == fit.rating_epochs <= len(told["scout"]) == 4
+    records = {model: [r for r in fit.history if r.model == model] for model in ("scout", "rating")}
+    assert all(record.validation_rmse for record in records["scout"])
+    assert not any(record.validation_rmse for record in records["rating"])
+    assert len(records["rating"]) == fit.rating_epochs <= len(records["scout"]) == 4
 
 
 def test_every_interaction_is_a_target_once_an_epoch(small: Tables) -> None:
@@ -179,7 +181,7 @@ def test_every_interaction_is_a_target_once_an_epoch(small: Tables) -> None:
     for batch in batches:
         assert (ratings.user[batch.rows] == batch.users[batch.row_user]).all()
         assert (ratings.user[batch.rows[batch.targets]] == batch.users[batch.target_user]).all()
-        # The whole history of each of its users is there.
+        # The batch has the complete history of each of its users.
         assert len(batch.rows) == ratings.user_count[batch.users].sum()
 
 
@@ -201,14 +203,14 @@ def test_unusual_settings_still_beat_the_mean(small: Tables, rating: dict[str, A
     assert metrics["model"]["rmse"] < metrics["baselines"]["movie_mean"]["rmse"]
 
 
-def test_the_sampled_softmax_learns_too(small: Tables, evaluated: Evaluated) -> None:
+def test_the_sampled_softmax_ranks_nearly_as_well(small: Tables, evaluated: Evaluated) -> None:
     ranking = {**QUICK["ranking"], "full_softmax_movies": 1, "negatives": 50}
     config = training_config({**QUICK, "ranking": ranking})
     found = fit_and_evaluate(*small, config, seed=3).metrics["model"]["ndcg@10"]
     assert found > 0.8 * evaluated.metrics["model"]["ndcg@10"]
 
 
-def test_compressing_to_the_rank_changes_nothing_and_below_it_little(small: Tables) -> None:
+def test_compressing_to_the_rank_is_exact_and_below_it_approximate(small: Tables) -> None:
     ratings = make_ratings(*small)
     fit = fit_rating_model(ratings, CONFIG.rating, np.random.default_rng(0), lambda _: None)
     rating = fit.folded
@@ -229,10 +231,10 @@ def test_compressing_to_the_rank_changes_nothing_and_below_it_little(small: Tabl
     np.testing.assert_allclose(same.predict(users, movies), whole, atol=1e-4)
 
 
-def test_on_ml_latest_small_both_models_beat_what_is_simple(ml_latest_small: Tables) -> None:
+def test_on_ml_latest_small_both_models_beat_the_baselines(ml_latest_small: Tables) -> None:
     interactions, movies = ml_latest_small
     split = with_split(interactions, 0.2)
-    # A third of the moments and one member: enough to see that it works on the real thing.
+    # One member and half of the epochs: enough for a smoke test on real data.
     config = TrainingConfig.model_validate(
         {"rating": {"members": 1, "epochs": 6}, "ranking": {"epochs": 2}}
     )

@@ -1,4 +1,4 @@
-"""Two workers train one release together, as processes of their own; and one of them dies."""
+"""Distributed training: two worker processes make one release; one of them is killed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ INDEXED = {
     "RECSYS_WORKER_SERVICE": "recsys-trainer",
 }
 TRAIN = ["-m", "trainer"]
-# A worker that is there but, in the third epoch, takes no part any more.
+# A worker that stops responding in the third epoch, without exiting.
 LOST = """
 import os, sys, time
 from trainer.rating import fit as rating_fit
@@ -50,7 +50,7 @@ original, begun = rating_fit.epoch_batches, []
 def epoch_batches(*arguments):
     begun.append(1)
     if len(begun) == 3:
-        print("takes no part", flush=True)
+        print("stops responding", flush=True)
         time.sleep(600)
     return original(*arguments)
 rating_fit.epoch_batches = epoch_batches
@@ -59,7 +59,7 @@ sys.exit(main(["train"], os.environ))
 """
 
 
-def test_an_indexed_job_tells_each_pod_its_place() -> None:
+def test_a_pod_of_an_indexed_job_resolves_its_task() -> None:
     found = resolve_worker_task(INDEXED)
     assert found is not None
     assert (found.index, found.count) == (1, 3)
@@ -70,7 +70,7 @@ def test_an_indexed_job_tells_each_pod_its_place() -> None:
 
 
 @pytest.mark.parametrize("alone", [{}, {"RECSYS_WORKERS": "1"}, {"TF_CONFIG": ""}])
-def test_nothing_told_means_alone(alone: dict[str, str]) -> None:
+def test_without_a_cluster_the_process_is_the_only_worker(alone: dict[str, str]) -> None:
     assert resolve_worker_task(alone) is None
 
 
@@ -89,13 +89,13 @@ def test_nothing_told_means_alone(alone: dict[str, str]) -> None:
         {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'},
     ],
 )
-def test_a_place_that_makes_no_sense_is_refused(change: dict[str, str]) -> None:
+def test_an_invalid_cluster_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
         resolve_worker_task({**INDEXED, **change})
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_shares_of_a_step_are_the_whole_step(small, count: int) -> None:
+def test_the_workers_shares_partition_a_step(small, count: int) -> None:
     ratings = make_ratings(*small)
     for batch in epoch_batches(ratings, RatingConfig(batch_size=256), np.random.default_rng(1)):
         shares = [worker_share(batch, index, count) for index in range(count)]
@@ -105,7 +105,7 @@ def test_shares_of_a_step_are_the_whole_step(small, count: int) -> None:
         targets = np.concatenate([s.rows[s.targets] for s in shares])
         assert sorted(targets) == sorted(batch.rows[batch.targets])
         for s in shares:
-            # What belongs together still does, in the order that segment sums need.
+            # Rows and targets still belong to their users; segment sums need ascending users.
             assert (s.users[s.row_user] == ratings.user[s.rows]).all()
             assert (s.users[s.target_user] == ratings.user[s.rows[s.targets]]).all()
             assert (np.diff(s.row_user) >= 0).all()
@@ -120,7 +120,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Workers:
-    """The processes of one distributed training: what each runs, and in which environment."""
+    """The worker processes of one distributed training, with their output."""
 
     def __init__(self, commands: Sequence[list[str]], environment: dict[str, str]) -> None:
         hosts = [f"127.0.0.1:{port}" for port in free_ports(len(commands))]
@@ -153,7 +153,7 @@ class Workers:
             reader.join(10)
         return codes
 
-    def said(self, index: int) -> str:
+    def output(self, index: int) -> str:
         return "\n".join(self.lines[index])
 
     def end(self) -> None:
@@ -188,15 +188,15 @@ def test_two_workers_make_a_release_as_good_as_one_workers(bench: Bench, small, 
         bench.put_features(*small, trainer_input.build.dataset_md5)
     workers = together(shared)
     codes = workers.wait()
-    assert codes == [0, 0], workers.said(0) + workers.said(1)
+    assert codes == [0, 0], workers.output(0) + workers.output(1)
     code, out = bench.run(alone)
     assert code == 0, out
     ours, theirs = (manifest_of(bench, g.release_id).metrics["model"] for g in (shared, alone))
     for name, tolerance in TOLERANCE.items():
         print(f"{name}: two workers {ours[name]:.5f}, one {theirs[name]:.5f}")
         assert ours[name] == pytest.approx(theirs[name], abs=tolerance)
-    assert "wrote releases/" in workers.said(0)
-    assert "wrote releases/" not in workers.said(1), "the chief alone writes"
+    assert "wrote releases/" in workers.output(0)
+    assert "wrote releases/" not in workers.output(1), "only the chief writes"
     code, out = bench.run(shared, "verify")
     assert code == 0, out
 
@@ -215,7 +215,7 @@ def sampled_towers(workers: Any) -> Any:
 
 
 def save_sampled_towers(folder: str) -> None:
-    """What each of two processes of the test below does."""
+    """Runs in both processes of the test below."""
     from trainer.distributed.collectives import MultiWorkerGroup
 
     found = resolve_worker_task(os.environ)
@@ -233,14 +233,14 @@ def test_a_sampled_softmax_gives_several_workers_the_towers_of_one(tmp_path: Pat
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": here, "TF_NUM_INTRAOP_THREADS": "1"}
     workers = Workers([["-c", code]] * 2, environment)
     try:
-        assert workers.wait() == [0, 0], workers.said(0) + workers.said(1)
+        assert workers.wait() == [0, 0], workers.output(0) + workers.output(1)
     finally:
         workers.end()
     first, second = (dict(np.load(tmp_path / f"{index}.npz")) for index in (0, 1))
     for name, table in first.items():
         np.testing.assert_array_equal(table, second[name])
     alone = sampled_towers(SINGLE_WORKER)
-    # Axes may be turned; what the towers are for is their inner product.
+    # The axes may be rotated: compare the inner products.
     scores = first["users"] @ first["movies"].T
     expected = alone.users @ alone.movies.T
     print(f"towers: scores differ by at most {np.abs(scores - expected).max():.1e}")
@@ -250,16 +250,16 @@ def test_a_sampled_softmax_gives_several_workers_the_towers_of_one(tmp_path: Pat
 def train_endlessly(
     bench: Bench, tables: Any, together, lost: int | None = None
 ) -> tuple[Workers, str]:
-    """Two workers in the middle of a training, or one that waits for the one that is lost."""
+    """Starts two workers; returns in the middle of the training, or once one stops responding."""
     trainer_input = bench.input(ENDLESS, md5=uuid.uuid4().hex)
     bench.put_features(*tables, trainer_input.build.dataset_md5)
     workers = together(
         trainer_input, [TRAIN if index != lost else ["-c", LOST] for index in (0, 1)]
     )
     deadline = time.monotonic() + 300
-    sign = ["rating model epoch 2" if index != lost else "takes no part" for index in (0, 1)]
-    while not all(sign[i] in workers.said(i) for i in (0, 1)):
-        assert time.monotonic() < deadline, workers.said(0) + workers.said(1)
+    sign = ["rating model epoch 2" if index != lost else "stops responding" for index in (0, 1)]
+    while not all(sign[i] in workers.output(i) for i in (0, 1)):
+        assert time.monotonic() < deadline, workers.output(0) + workers.output(1)
         time.sleep(0.1)
     return workers, trainer_input.release_id
 
@@ -278,42 +278,42 @@ def test_a_workers_death_ends_the_others_without_a_manifest(
     os.kill(workers.processes[victim].pid, signal.SIGKILL)
     codes = workers.wait()
     assert codes[victim] == -signal.SIGKILL
-    assert codes[1 - victim] == 75, workers.said(1 - victim)
-    assert "another worker of this training was lost" in workers.said(1 - victim)
+    assert codes[1 - victim] == 75, workers.output(1 - victim)
+    assert "another worker of this training was lost" in workers.output(1 - victim)
     assert_no_manifest(bench, release_id)
 
 
 @pytest.mark.timeout(500)
-def test_workers_that_are_told_to_stop_do(bench: Bench, small, together) -> None:
-    """As Kubernetes tells all pods of a Job that is deleted."""
+def test_sigterm_to_all_workers_ends_them(bench: Bench, small, together) -> None:
+    """Kubernetes sends SIGTERM to all pods of a deleted Job."""
     workers, release_id = train_endlessly(bench, small, together)
     for process in workers.processes:
         process.terminate()
     codes = workers.wait()
-    assert 143 in codes, workers.said(0) + workers.said(1)
-    # The one that lost the other before it was told itself says so.
-    assert set(codes) <= {143, 75}, workers.said(0) + workers.said(1)
+    assert 143 in codes, workers.output(0) + workers.output(1)
+    # A worker that loses the other one before it gets SIGTERM itself exits with 75.
+    assert set(codes) <= {143, 75}, workers.output(0) + workers.output(1)
     assert_no_manifest(bench, release_id)
 
 
 @pytest.mark.timeout(500)
-def test_a_worker_that_waits_for_another_stops_when_it_is_told(
+def test_sigterm_ends_a_worker_that_is_blocked_waiting_for_another(
     bench: Bench, small, together
 ) -> None:
-    """TensorFlow would wait for ever, and Python handles no signal while it does."""
+    """TensorFlow would wait forever, and Python runs no signal handler meanwhile."""
     workers, release_id = train_endlessly(bench, small, together, lost=1)
     chief = workers.processes[0]
     chief.terminate()
-    assert chief.wait(60) == 143, workers.said(0)
-    assert "terminated by SIGTERM" in workers.said(0)
-    assert "it was blocked waiting for another worker" in workers.said(0)
+    assert chief.wait(60) == 143, workers.output(0)
+    assert "terminated by SIGTERM" in workers.output(0)
+    assert "it was blocked waiting for another worker" in workers.output(0)
     assert_no_manifest(bench, release_id)
 
 
-def test_sigterm_is_told_whatever_a_library_makes_of_it(
+def test_sigterm_is_reported_even_if_a_library_replaces_the_exception(
     bench: Bench, small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As TensorFlow did where the signal came while it raised that the other worker was lost."""
+    """TensorFlow did so when the signal arrived while it raised an error about a lost worker."""
 
     def make_release(*_: Any) -> bool:
         try:

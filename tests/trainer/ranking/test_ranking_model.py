@@ -1,4 +1,4 @@
-"""The ranking model and the transitions that it is joined with."""
+"""The two-tower model, the item-to-item transition model, and their joint towers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ratings(small):
 
 @pytest.fixture(scope="module")
 def tiny():
-    """One user of four interactions, another of one."""
+    """A user with four interactions and one with a single interaction."""
     rows = pl.DataFrame(
         {
             "userId": [1, 1, 1, 1, 2],
@@ -45,7 +45,7 @@ def quiet(record):
     pass
 
 
-def test_a_moment_knows_what_came_before_newest_first_and_what_comes_next(tiny):
+def test_an_example_has_the_history_newest_first_and_the_targets(tiny):
     config = RankingConfig(history=3, horizon=2, decay=0.0, liked_weight=3.0)
     examples = examples_before(tiny, np.array([2, 4]), config)
     assert examples.user.tolist() == [0, 1]
@@ -56,7 +56,7 @@ def test_a_moment_knows_what_came_before_newest_first_and_what_comes_next(tiny):
     assert examples.weight.tolist() == [[0.75, 0.25], [1.0, 0.0]]
 
 
-def test_after_the_newest_interaction_nothing_comes_next(tiny):
+def test_newest_examples_have_no_targets(tiny):
     examples = newest_examples(
         tiny, np.array([0, 1], np.int32), RankingConfig(history=2, horizon=2)
     )
@@ -65,12 +65,12 @@ def test_after_the_newest_interaction_nothing_comes_next(tiny):
 
 
 @pytest.mark.parametrize("stride", [1, 3, 100])
-def test_every_user_has_a_moment_of_training_however_long_the_stride(ratings, stride):
-    begins = sample_rows(ratings, stride, np.random.default_rng(0))
-    assert len(np.unique(ratings.user[begins])) == len(ratings.user_ids)
+def test_every_user_has_an_example_with_any_stride(ratings, stride):
+    sampled = sample_rows(ratings, stride, np.random.default_rng(0))
+    assert len(np.unique(ratings.user[sampled])) == len(ratings.user_ids)
 
 
-def test_transitions_are_the_ridge_regression_where_every_dimension_is_kept(ratings):
+def test_the_transition_model_of_full_rank_is_the_ridge_regression(ratings):
     config = CONFIG.model_copy(update={"transition_dim": 150})
     made = fit_item_transitions(ratings, config, np.random.default_rng(0))
 
@@ -92,7 +92,7 @@ def test_transitions_are_the_ridge_regression_where_every_dimension_is_kept(rati
     assert not made.after[~kept].any()
 
 
-def test_the_towers_of_a_seed_are_the_same_again_and_rank_a_users_genre_first(small, ratings):
+def test_the_same_seed_gives_the_same_towers_which_rank_a_users_genre_first(small, ratings):
     first, again = (fit_towers(ratings, CONFIG, np.random.default_rng(5), quiet) for _ in range(2))
     assert np.array_equal(first.users, again.users)
     assert np.array_equal(first.movies, again.movies)
@@ -120,13 +120,13 @@ def test_a_sampled_softmax_ranks_nearly_as_well_as_the_full_one(ratings):
     assert sampled < 0.8 * chance
 
 
-def test_a_loss_that_is_no_number_ends_the_training_with_the_setting_to_lower(ratings):
+def test_an_infinite_loss_ends_the_training_and_names_the_setting_to_lower(ratings):
     wild = CONFIG.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(TrainingError, match=r"ranking\.learning_rate"):
         fit_towers(ratings, wild, np.random.default_rng(0), quiet)
 
 
-def test_two_users_with_one_rating_each_still_get_towers(tiny):
+def test_two_users_with_one_rating_each_get_towers(tiny):
     kept = tiny.subset(np.array([True, False, False, False, True]))
     made = fit_towers(kept, CONFIG, np.random.default_rng(0), quiet)
     assert np.isfinite(made.users).all()

@@ -1,4 +1,4 @@
-"""Towers as an index needs them."""
+"""Augmentation of towers for an index, and their projection to the contract's dimension."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.ranking.towers import BIAS, SPARE_DIMS, augment_to_equal_norm, proj
 
 @given(seed=st.integers(0, 2**32 - 1), movies=st.integers(2, 60), dim=st.integers(2, 12))
 @settings(max_examples=60, deadline=None)
-def test_augmented_movies_have_one_norm_and_rank_as_before(seed, movies, dim):
+def test_augmented_movies_have_equal_norms_and_the_same_ranking(seed, movies, dim):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(movies, dim)).astype(np.float32)
     vectors *= rng.lognormal(size=(movies, 1)).astype(np.float32)
@@ -36,7 +36,7 @@ def test_augmented_movies_have_one_norm_and_rank_as_before(seed, movies, dim):
     dim=st.integers(1, 40),
 )
 @settings(max_examples=40, deadline=None)
-def test_joined_towers_rank_as_the_wide_ones_where_all_dimensions_fit(seed, users, movies, dim):
+def test_projection_keeps_the_ranking_if_all_dimensions_fit(seed, users, movies, dim):
     rng = np.random.default_rng(seed)
     wide = rng.normal(size=(users, dim)).astype(np.float32)
     vectors = rng.normal(size=(movies, dim)).astype(np.float32)
@@ -52,7 +52,7 @@ def test_joined_towers_rank_as_the_wide_ones_where_all_dimensions_fit(seed, user
     assert np.allclose(moved, moved.mean(axis=1, keepdims=True), atol=1e-2)
 
 
-def test_joined_towers_keep_the_best_part_of_a_space_too_wide_and_are_spread_evenly():
+def test_projection_is_the_truncated_svd_with_unit_variance_if_not_all_dimensions_fit():
     rng = np.random.default_rng(1)
     users = rng.normal(size=(400, 150)).astype(np.float32)
     movies = rng.normal(size=(300, 150)).astype(np.float32)

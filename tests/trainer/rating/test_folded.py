@@ -1,4 +1,4 @@
-"""The exported model and towers say what training said."""
+"""The exported model and towers have the predictions of the fitted ones."""
 
 import json
 from pathlib import Path
@@ -52,14 +52,14 @@ def test_the_loaded_model_predicts_what_training_predicted(
     users, movies = (small[0][c].to_numpy() for c in ("userId", "movieId"))
     stars = predict(loaded, users, movies)
     np.testing.assert_allclose(stars, served.predict(users, movies), atol=1e-5)
-    # In each way that Keras may be asked.
+    # With each of Keras' ways to predict.
     inputs = {"userId": users[:5].astype(np.int64), "movieId": movies[:5].astype(np.int64)}
     assert loaded.predict(inputs, verbose=0).shape == (5,)
     np.testing.assert_allclose(np.asarray(loaded(inputs)), stars[:5], atol=1e-6)
     np.testing.assert_allclose(loaded.predict_on_batch(inputs), stars[:5], atol=1e-6)
 
 
-def test_unknown_ids_get_the_other_sides_bias(loaded: keras.Model, served: FoldedRating) -> None:
+def test_unknown_ids_get_the_median_bias(loaded: keras.Model, served: FoldedRating) -> None:
     user, movie = int(served.user_ids[3]), int(served.movie_ids[5])
     stars = predict(
         loaded,
@@ -75,7 +75,7 @@ def test_unknown_ids_get_the_other_sides_bias(loaded: keras.Model, served: Folde
     )
 
 
-def test_answers_never_leave_the_range_of_stars() -> None:
+def test_predictions_are_clipped_to_the_range_of_stars() -> None:
     extreme = FoldedRating(
         user_ids=np.array([1, 2], np.int32),
         movie_ids=np.array([1, 2], np.int32),
@@ -94,7 +94,7 @@ def test_the_model_is_made_of_stock_layers_only(loaded: keras.Model) -> None:
     assert {tensor.dtype for tensor in loaded.input.values()} == {"int64"}
 
 
-def test_golden_predictions_hold_unknown_ids_of_each_kind(
+def test_golden_predictions_cover_unknown_users_and_movies(
     loaded: keras.Model, served: FoldedRating
 ) -> None:
     golden = golden_predictions(loaded, served)
@@ -105,7 +105,7 @@ def test_golden_predictions_hold_unknown_ids_of_each_kind(
     assert known == {(True, True), (True, False), (False, True), (False, False)}
 
 
-def test_towers_hold_everyone_in_the_contracts_columns(
+def test_towers_contain_all_users_and_movies_in_the_contracts_columns(
     small: Tables, folder: Path, fits: tuple[Evaluated, Fit]
 ) -> None:
     interactions, movies = small
@@ -120,12 +120,11 @@ def test_towers_hold_everyone_in_the_contracts_columns(
         vectors = frame["vector"].to_numpy()
         assert np.isfinite(vectors).all()
         assert (np.linalg.norm(vectors, axis=1) > 0).all()
-    # The inner product is the whole score: the order of recommendations is the order of vectors.
     first = fits[1].towers
     np.testing.assert_array_equal(users["vector"].to_numpy(), first.users)
 
 
-def test_seen_is_all_that_a_user_rated_newest_first(
+def test_seen_is_all_rated_movies_of_a_user_newest_first(
     small: Tables, fits: tuple[Evaluated, Fit]
 ) -> None:
     interactions = small[0].sample(fraction=1, shuffle=True, seed=5)
@@ -136,7 +135,7 @@ def test_seen_is_all_that_a_user_rated_newest_first(
         assert [times[movie] for movie in seen] == of_user["timestamp"].to_list()
 
 
-def test_the_other_artifacts_have_the_contracts_form(small: Tables, folder: Path) -> None:
+def test_the_other_artifacts_have_the_contracts_schemas(small: Tables, folder: Path) -> None:
     predictions = pl.read_parquet(folder / contract.HOLDOUT_PREDICTIONS_FILE)
     assert predictions.schema == {
         "userId": pl.Int32,
@@ -155,7 +154,7 @@ def test_the_other_artifacts_have_the_contracts_form(small: Tables, folder: Path
     history = json.loads((folder / contract.HISTORY_FILE).read_text())
     assert {record["model"] for record in history["evaluated"]} == {"rating", "ranking"}
     assert history["evaluated"][0]["validation_rmse"] > 0
-    # Nothing is kept from the training of what is served.
+    # The served fit has no validation set.
     assert history["served"][0]["validation_rmse"] is None
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert names == contract.REQUIRED_ARTIFACTS | EVALUATED
