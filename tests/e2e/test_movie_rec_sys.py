@@ -257,7 +257,7 @@ def test_an_artifact_changed_by_one_byte_never_becomes_a_candidate(
     outcome = served.run(changed_dataset)
     assert outcome.state == "failed"
     assert list(outcome.errors) == ["verify_candidate"]
-    assert "is not the file that its manifest names" in outcome.errors["verify_candidate"]
+    assert "differs from its manifest" in outcome.errors["verify_candidate"]
     assert_untouched(served, champion)
 
 

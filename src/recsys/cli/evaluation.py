@@ -201,14 +201,14 @@ def _models(text: str) -> list[Model]:
 
 def _champion(home: Home, given: str | None, folder: Path) -> Path | None:
     """The folder of what to compare with; None where nothing was asked for and nothing is live."""
-    from recsys.releases import fetch_evaluated, live_release
+    from recsys.releases import fetch_evaluated, champion_id
 
     if given is not None and Path(given).is_dir():
         return Path(given).resolve()
     if given is None and not _stack_is_up(home):
         return None
     with output.services() as services:
-        release_id = live_release(services) if given in (None, LIVE) else given
+        release_id = champion_id(services) if given in (None, LIVE) else given
         if release_id is None:
             return None
         try:

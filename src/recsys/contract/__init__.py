@@ -58,6 +58,7 @@ from recsys.contract.keys import (
     spark_prefix,
 )
 from recsys.contract.manifest import (
+    EVALUATED_FILES,
     GOLDEN_TOLERANCE,
     MANIFEST_SCHEMA,
     REQUIRED_ARTIFACTS,
@@ -66,6 +67,7 @@ from recsys.contract.manifest import (
     GoldenPredictions,
     Manifest,
     Serving,
+    check_manifest,
 )
 from recsys.contract.tables import (
     CHANNEL,
@@ -112,6 +114,7 @@ __all__ = [
     "ENV_WORKERS",
     "ENV_WORKER_SERVICE",
     "ENV_XCOM_DIR",
+    "EVALUATED_FILES",
     "EVALUATED_MODEL_FILE",
     "EVALUATED_MOVIE_TOWERS_FILE",
     "EVALUATED_USER_TOWERS_FILE",
@@ -168,6 +171,7 @@ __all__ = [
     "Sha256",
     "TrainerInput",
     "TrainerSettings",
+    "check_manifest",
     "check_md5",
     "check_release_id",
     "checkpoint_key",

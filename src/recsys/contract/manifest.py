@@ -12,6 +12,9 @@ from pydantic import (
 
 from recsys.contract.build import Build
 from recsys.contract.keys import (
+    EVALUATED_MODEL_FILE,
+    EVALUATED_MOVIE_TOWERS_FILE,
+    EVALUATED_USER_TOWERS_FILE,
     GOLDEN_FILE,
     HISTORY_FILE,
     HOLDOUT_PREDICTIONS_FILE,
@@ -24,10 +27,17 @@ from recsys.contract.keys import (
     release_key,
 )
 from recsys.contract.tables import PUBLIC_TABLES
+from recsys.errors import ArtifactError
 
 MANIFEST_SCHEMA: Final = 1
 GOLDEN_TOLERANCE: Final = 1e-3
 """Stars by which a golden prediction may differ in another process on another machine."""
+EVALUATED_FILES: Final = (
+    EVALUATED_MODEL_FILE,
+    EVALUATED_USER_TOWERS_FILE,
+    EVALUATED_MOVIE_TOWERS_FILE,
+)
+"""Artifacts that a later candidate is compared with; releases of older trainers lack them."""
 
 
 class Artifact(FrozenModel):
@@ -101,6 +111,21 @@ class Manifest(FrozenModel):
                 return artifact
         raise KeyError(name)
 
+    def evaluated_artifacts(self) -> tuple[Artifact, ...]:
+        """The artifacts that a later candidate is compared with.
+
+        Raises:
+            ArtifactError: the release was made by an older trainer and lacks one of them.
+        """
+        missing = set(EVALUATED_FILES) - {artifact.name for artifact in self.artifacts}
+        if missing:
+            raise ArtifactError(
+                f"no comparison with release {self.release_id}: it was made by an older trainer",
+                found=f"no {', '.join(sorted(missing))}",
+                expected=", ".join(EVALUATED_FILES),
+            )
+        return tuple(self.artifact(name) for name in EVALUATED_FILES)
+
     def to_json(self) -> bytes:
         """The manifest as it is stored, UTF-8."""
         return self.model_dump_json(indent=2).encode()
@@ -122,6 +147,24 @@ REQUIRED_ARTIFACTS: Final = frozenset(
         *(t.artifact for t in PUBLIC_TABLES if t.artifact),
     }
 )
+
+
+def check_manifest(
+    manifest: Manifest, *, release_id: str, fingerprint: str, run_nonce: str
+) -> None:
+    """Raises ArtifactError unless a manifest belongs to this release, this build and this run."""
+    for name, found, expected in (
+        ("release id", manifest.release_id, release_id),
+        ("build fingerprint", manifest.fingerprint, fingerprint),
+        ("run nonce", manifest.run_nonce, run_nonce),
+    ):
+        if found != expected:
+            raise ArtifactError(
+                f"the manifest of release {release_id} has another {name}",
+                found=found,
+                expected=expected,
+                hint="another run wrote it: clear train_dl_model to train again",
+            )
 
 
 class GoldenPredictions(FrozenModel):

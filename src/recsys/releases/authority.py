@@ -1,4 +1,4 @@
-"""What entitles a release to be promoted: the gate's decision, or a person's override."""
+"""Checks whether a release may be promoted: by the gate's decision, or by a person's override."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from recsys.gate import overridden
 from recsys.ledger import Action, Actor, Release, State
 
 BY_HAND: Final = "by hand"
-"""Stands for the run in the record of an override."""
+"""Stored in place of the run id in the decision of an override."""
 
-# Accounts and roles that say nothing of who it was.
-_NOBODY: Final = frozenset(
+# Accounts and roles that do not identify a person.
+_IMPERSONAL: Final = frozenset(
     "admin administrator airflow anonymous bot ci default me nobody none null operator postgres "
     "recsys robot root runner scheduler service somebody someone sudo superuser system test ubuntu "
     "unknown user".split()
@@ -23,24 +23,24 @@ _NOBODY: Final = frozenset(
 
 
 def check_person(name: str) -> None:
-    """Raises LedgerError unless ``name`` begins with somebody's name.
+    """Raises LedgerError unless ``name`` begins with the name of a person.
 
-    What follows the name in brackets or after "by" (``ada (recsys)``, ``ada by manual__2026``)
-    says how the person came, not who it is.
+    Text in parentheses or after "by" (``ada (recsys)``, ``ada by manual__2026``) is ignored: it
+    says through which interface the person acted.
     """
     person = re.split(r" \(| by ", name.strip(), maxsplit=1)[0].strip()
     account = re.split(r"[@\s]", person.casefold(), maxsplit=1)[0]
-    if len(re.findall(r"[^\W\d_]", person)) < 2 or account.strip("._-0123456789") in _NOBODY:
+    if len(re.findall(r"[^\W\d_]", person)) < 2 or account.strip("._-0123456789") in _IMPERSONAL:
         raise LedgerError(
             "only a named person may override the gate",
             found=repr(name[:60]),
-            expected="your own name, not an account that many share",
-            hint='say who you are: RECSYS_ACTOR="Ada Lovelace" recsys promote ...',
+            expected="your own name, not a shared account",
+            hint='set your name: RECSYS_ACTOR="Ada Lovelace" recsys promote ...',
         )
 
 
 def check_servable(release: Release) -> None:
-    """Raises LedgerError unless the release's state lets it become the champion."""
+    """Raises LedgerError unless the release's state allows it to become the champion."""
     if release.state not in ledger.SERVABLE:
         allowed = ", ".join(sorted(ledger.SERVABLE))
         raise LedgerError(
@@ -52,14 +52,14 @@ def check_servable(release: Release) -> None:
 
 
 def check_accepted(conn: Connection, release: Release) -> None:
-    """Raises LedgerError unless the newest decision about this very release accepts it."""
+    """Raises LedgerError unless the newest decision about this release accepts it."""
     decision = ledger.standing_decision(conn, release.release_id)
     if decision is None or not decision.accepted:
         raise LedgerError(
             f"the gate has not accepted release {release.release_id}",
             found=decision.reason if decision else "no decision",
             expected="an accepting decision",
-            hint="run the pipeline again, or promote it in your own name with --override",
+            hint="run the pipeline again, or override the gate in your own name with --override",
         )
 
 
@@ -68,15 +68,15 @@ def override_gate(
 ) -> Release:
     """Records a person's decision to promote a complete release that the gate has not accepted.
 
-    A rejected release becomes a candidate again in the same transaction. One that the gate does
-    accept needs no override, and none is recorded.
+    A rejected release becomes a candidate again in the same transaction. If the gate has accepted
+    the release, nothing is recorded.
 
     Returns:
-        The release as it is now.
+        The updated release.
     """
-    found = ledger.standing_decision(conn, release.release_id)
+    decision = ledger.standing_decision(conn, release.release_id)
     complete = release.state in ledger.SERVABLE or release.state == State.REJECTED
-    if not complete or (found is not None and found.accepted):
+    if not complete or (decision is not None and decision.accepted):
         return release
     with ledger.acting(conn, actor):
         ledger.record_decision(
@@ -84,7 +84,7 @@ def override_gate(
             release.release_id,
             champion.release_id if champion else None,
             BY_HAND,
-            overridden(found, actor=actor.name, reason=actor.reason),
+            overridden(decision, actor=actor.name, reason=actor.reason),
             None,
         )
         ledger.note(
@@ -92,7 +92,7 @@ def override_gate(
             Action.GATE_OVERRIDDEN,
             actor=actor,
             release_id=release.release_id,
-            found=found.reason if found else None,
+            found=decision.reason if decision else None,
         )
         if release.state == State.REJECTED:
             ledger.move(

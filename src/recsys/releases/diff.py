@@ -1,4 +1,4 @@
-"""What the site would notice if one release took another's place."""
+"""Differences that the site would see if one release replaced another."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pydantic import BaseModel, ConfigDict
 
 from recsys import contract, vectors
 from recsys.database import Connection
+from recsys.releases.public_names import release_table
 
 SENTINELS: Final = 50
 TOP_K: Final = 10
-_NAMED: Final = 20
+_LISTED_IDS: Final = 20
 
 
 class IdChanges(BaseModel):
-    """How a set of ids differs: sizes, and the first few ids that went and came."""
+    """How a set of ids changed: sizes, and the first few ids removed and added."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,19 +32,20 @@ class IdChanges(BaseModel):
 
 
 class ReleaseDiff(BaseModel):
-    """A release held against the one that it would replace.
+    """Comparison of a release with the champion that it would replace.
 
     Attributes:
-        champion: the release that is served.
-        candidate: the one that would be.
-        movies: with movie vectors.
-        users: with towers.
-        neighbour_overlap: mean share of the `TOP_K` nearest movies that stay, over sentinel movies.
-        recommendation_overlap: the same of recommendations, over sentinel users.
-        recommended_before: share of the champion's movies that sentinel users are recommended.
-        recommended_after: share of the candidate's.
-        sentinel_movies: how many movies were asked about.
-        sentinel_users: how many users.
+        champion: id of the current release.
+        candidate: id of the release that would replace it.
+        movies: changes of the movies with a movie vector.
+        users: changes of the users with a tower.
+        neighbour_overlap: mean share of the `TOP_K` nearest movies that both releases have in
+            common, over sentinel movies. The ledger stores this name.
+        recommendation_overlap: the same for recommendations, over sentinel users.
+        recommended_before: share of the champion's movies that are recommended to sentinel users.
+        recommended_after: the same for the candidate.
+        sentinel_movies: number of sentinel movies.
+        sentinel_users: number of sentinel users.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,27 +63,27 @@ class ReleaseDiff(BaseModel):
 
 
 def compare_releases(conn: Connection, champion: str, candidate: str) -> ReleaseDiff:
-    """Asks both releases' tables the same questions; changes nothing.
+    """Runs the same queries on the tables of both releases.
 
-    Sentinels are users and movies that both know, chosen by a hash of their id: the same ones
-    every week.
+    Sentinels are movies and users that both releases contain, chosen by a hash of their id, so
+    that they stay the same from week to week.
     """
     movies = table_ids(conn, champion, "movie_vectors"), table_ids(conn, candidate, "movie_vectors")
     users = table_ids(conn, champion, "user_towers"), table_ids(conn, candidate, "user_towers")
     sentinel_movies, sentinel_users = choose_sentinels(*movies), choose_sentinels(*users)
 
-    def neighbours(release: str, movie: int) -> set[int]:
-        found = vectors.nearest_to_movie(
+    def neighbors(release: str, movie: int) -> set[int]:
+        nearest = vectors.nearest_to_movie(
             conn, release_table("movie_vectors", release), movie, TOP_K
         )
-        return {other for other, _ in found}
+        return {other for other, _ in nearest}
 
     def recommendations(release: str, user: int) -> set[int]:
         relations = release_table("user_towers", release), release_table("movie_towers", release)
         return {movie for movie, _ in vectors.nearest_to_user(conn, *relations, user, TOP_K)}
 
-    near = _asked(neighbours, champion, candidate, sentinel_movies)
-    best = _asked(recommendations, champion, candidate, sentinel_users)
+    near = _results(neighbors, champion, candidate, sentinel_movies)
+    best = _results(recommendations, champion, candidate, sentinel_users)
     return ReleaseDiff(
         champion=champion,
         candidate=candidate,
@@ -96,19 +98,14 @@ def compare_releases(conn: Connection, champion: str, candidate: str) -> Release
     )
 
 
-Answers = list[tuple[set[int], set[int]]]
-
-
-def release_table(table: str, release: str) -> str:
-    """A release's own table, with its schema."""
-    return f"{contract.LEDGER_SCHEMA}.{contract.table_name(table, release)}"
+ResultPairs = list[tuple[set[int], set[int]]]
+"""Results of the champion and of the candidate for each sentinel."""
 
 
 def table_ids(conn: Connection, release: str, table: str) -> set[int]:
-    """All ids that a release's table has a vector of."""
-    column = next(t.id_column for t in contract.PUBLIC_TABLES if t.name == table)
+    """All ids in a release's table."""
     query = sql.SQL("select {} from {}.{}").format(
-        sql.Identifier(column),
+        sql.Identifier(contract.public_table(table).id_column),
         sql.Identifier(contract.LEDGER_SCHEMA),
         sql.Identifier(contract.table_name(table, release)),
     )
@@ -116,12 +113,12 @@ def table_ids(conn: Connection, release: str, table: str) -> set[int]:
 
 
 def choose_sentinels(before: set[int], after: set[int]) -> list[int]:
-    """Up to `SENTINELS` ids that both know, in an order that is the same every week."""
+    """Chooses up to `SENTINELS` ids that both sets contain, by a hash of the id."""
 
-    def place(number: int) -> bytes:
+    def id_hash(number: int) -> bytes:
         return hashlib.sha256(str(number).encode()).digest()
 
-    return sorted(before & after, key=place)[:SENTINELS]
+    return sorted(before & after, key=id_hash)[:SENTINELS]
 
 
 def _id_changes(before: set[int], after: set[int]) -> IdChanges:
@@ -131,21 +128,21 @@ def _id_changes(before: set[int], after: set[int]) -> IdChanges:
         after=len(after),
         vanished=len(vanished),
         appeared=len(appeared),
-        first_vanished=tuple(vanished[:_NAMED]),
-        first_appeared=tuple(appeared[:_NAMED]),
+        first_vanished=tuple(vanished[:_LISTED_IDS]),
+        first_appeared=tuple(appeared[:_LISTED_IDS]),
     )
 
 
-def _asked(
-    ask: Callable[[str, int], set[int]], champion: str, candidate: str, about: Sequence[int]
-) -> Answers:
-    return [(ask(champion, one), ask(candidate, one)) for one in about]
+def _results(
+    query: Callable[[str, int], set[int]], champion: str, candidate: str, sentinels: Sequence[int]
+) -> ResultPairs:
+    return [(query(champion, one), query(candidate, one)) for one in sentinels]
 
 
-def _overlap(answers: Answers) -> float | None:
-    shares = [len(before & after) / max(len(before), 1) for before, after in answers]
+def _overlap(results: ResultPairs) -> float | None:
+    shares = [len(before & after) / max(len(before), 1) for before, after in results]
     return sum(shares) / len(shares) if shares else None
 
 
-def _coverage(answers: list[set[int]], movies: int) -> float | None:
-    return len(set().union(*answers)) / movies if answers and movies else None
+def _coverage(results: list[set[int]], movies: int) -> float | None:
+    return len(set().union(*results)) / movies if results and movies else None

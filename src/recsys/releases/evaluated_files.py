@@ -1,57 +1,43 @@
-"""What a later training needs of a release, to compare itself with it: brought to a folder."""
+"""Downloads the evaluated model and towers of a release, which a candidate is compared with.
+
+trainer/champion.py downloads the same files in the trainer's image, where this package does not
+exist. `Manifest.evaluated_artifacts` lists them for both.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
-
-from pydantic import ValidationError
 
 from recsys import contract, ledger
-from recsys.contract import Manifest
-from recsys.errors import ArtifactError, LedgerError
+from recsys.errors import LedgerError
+from recsys.releases.verification import read_manifest
 from recsys.services import Services
 
-_FILES: Final = (
-    contract.EVALUATED_MODEL_FILE,
-    contract.EVALUATED_USER_TOWERS_FILE,
-    contract.EVALUATED_MOVIE_TOWERS_FILE,
-)
 
-
-def live_release(services: Services) -> str | None:
-    """The champion's release id; None where nothing is live."""
+def champion_id(services: Services) -> str | None:
+    """Returns the champion's release id, or None if there is no champion."""
     with services.connect() as conn:
-        live = ledger.champion(conn)
-    return None if live is None else live.release_id
+        champion = ledger.champion(conn)
+    return None if champion is None else champion.release_id
 
 
 def fetch_evaluated(services: Services, release_id: str, folder: Path) -> Path:
-    """Downloads a release's evaluated model and towers to a folder of its name, and returns that.
+    """Downloads a release's evaluated model and towers to ``folder/<release_id>``; returns it.
 
     Raises:
-        LedgerError: that is no release id.
-        ArtifactError: the release or one of the files is not in the store, or is damaged.
+        LedgerError: ``release_id`` does not have the form of a release id.
+        ArtifactError: the manifest or one of the files is missing or damaged.
     """
     try:
-        key = contract.release_key(release_id, contract.MANIFEST_FILE)
+        contract.check_release_id(release_id)
     except ValueError as error:
         raise LedgerError(
             "there is neither such a folder nor such a release", found=release_id, hint=str(error)
         ) from error
-    store = services.store
-    into = folder / release_id
-    try:
-        manifest = Manifest.from_json(store.get_bytes(key))
-        for name in _FILES:
-            artifact = manifest.artifact(name)
-            (into / name).parent.mkdir(parents=True, exist_ok=True)
-            store.download(artifact.key, into / name, artifact.sha256)
-    except KeyError as error:
-        raise ArtifactError(
-            "the release cannot be compared with: an older trainer made it",
-            found=f"no {error.args[0]} in {release_id}",
-        ) from error
-    except ValidationError as error:
-        raise ArtifactError("the release's manifest cannot be read", found=str(error)) from error
-    return into
+    manifest, _ = read_manifest(services.store, release_id)
+    release_folder = folder / release_id
+    for artifact in manifest.evaluated_artifacts():
+        path = release_folder / artifact.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        services.store.download(artifact.key, path, artifact.sha256)
+    return release_folder

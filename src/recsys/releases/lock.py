@@ -1,4 +1,4 @@
-"""The promotion lock: one promoter in the world, whose session is also the one that commits."""
+"""The promotion lock: an advisory lock of the PostgreSQL session that commits the switch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from recsys.services import Services
 
 _LOCK: Final = 0x5EC5_0002
 LOCK_WAIT_S: Final = 10.0
-# A promoter that hangs, between statements or in a transaction, or whose machine is gone, loses
-# its session, and with it the lock and the right to commit.
+# PostgreSQL ends the session of a promoter that hangs or whose machine is gone. The promoter then
+# has no lock and cannot commit.
 _SESSION: Final = {
     "idle_session_timeout": "10min",
     "idle_in_transaction_session_timeout": "1min",
@@ -26,13 +26,12 @@ _SESSION: Final = {
 
 @contextmanager
 def promotion_lock(services: Services, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
-    """The session that holds the promotion lock: one promoter in the world.
+    """Acquires the promotion lock, which only one process can hold; yields its session.
 
-    The lock belongs to the session that also commits the switch, so whoever loses the lock has
-    lost the right to commit as well.
+    The switch is committed in the same session, so a process that loses the lock cannot commit.
 
     Raises:
-        LockedError: somebody else still holds the lock after ``wait_s`` seconds.
+        LockedError: another process still holds the lock after ``wait_s`` seconds.
     """
     with services.connect() as conn:
         for setting in _SESSION.items():
@@ -41,20 +40,20 @@ def promotion_lock(services: Services, wait_s: float = LOCK_WAIT_S) -> Iterator[
         while conn.execute("select pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
             if time.monotonic() >= deadline:
                 raise LockedError(
-                    "another promotion, rollback or retirement is at work",
+                    "another promotion, rollback or retirement is running",
                     found=_lock_holder(conn),
-                    hint="wait for it, or look at it with `recsys status`",
+                    hint="wait until it has finished; `recsys status` shows it",
                 )
             time.sleep(0.1)
-        # Closing the session gives the lock back, whatever has happened inside.
+        # Closing the session releases the lock, whatever happened meanwhile.
         yield conn
 
 
 def check_lock(conn: Connection) -> None:
-    """Raises psycopg.OperationalError if the session, and so the promotion lock, is lost.
+    """Raises psycopg.OperationalError if the session, and with it the promotion lock, is lost.
 
-    Asked before S3 is changed, which knows of no lock: a promoter that was given up long ago must
-    not touch what others have made since.
+    Call it before each change in S3, which has no lock: a promoter that was disconnected must not
+    change objects that another one has written since.
     """
     conn.execute("select")
 
@@ -68,5 +67,7 @@ def _lock_holder(conn: Connection) -> str:
         (_LOCK,),
     ).fetchone()
     return (
-        "nobody any more" if row is None else f"session {row[0]} ({row[1]}) since {row[2]:%H:%M:%S}"
+        "no session anymore"
+        if row is None
+        else f"session {row[0]} ({row[1]}) since {row[2]:%H:%M:%S}"
     )

@@ -1,10 +1,10 @@
-"""Promotion and rollback: a model in S3 and vectors in PostgreSQL change as one pair.
+"""Promotion and rollback: the model in S3 and the vectors in PostgreSQL change together.
 
 The champion's row in the ledger is the commit point. The journal is opened before anything public
 changes and closed by the transaction that switches the tables and moves the champion; so an open
-journal always means that the commit did not happen, and everything public in S3 can be made again
-from the champion. Nothing here relies on being able to clean up: a kill -9 between any two lines
-leaves a state that `recovery` mends.
+journal always means that the commit did not happen, and everything public in S3 can be copied again
+from the champion. Nothing relies on cleanup code: after a kill -9 between any two lines, `recovery`
+restores a consistent state.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from recsys.services import Services
 log = logging.getLogger(__name__)
 
 _SWITCH_LOCK_TIMEOUT: Final = "50ms"
-_SWITCH_TRIES: Final = 30
+_MAX_SWITCH_ATTEMPTS: Final = 30
 
 
 class ChangeKind(StrEnum):
-    """Why the champion changes."""
+    """Operation that changes the champion."""
 
     PROMOTION = "promotion"
     ROLLBACK = "rollback"
@@ -42,13 +42,13 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True)
 class ChampionChange:
-    """What a promotion or a rollback did."""
+    """Result of a promotion or a rollback."""
 
     kind: ChangeKind
     from_release: str | None
     to_release: str
     changed: bool
-    """False: the release was the champion already."""
+    """False if the release was the champion already."""
 
 
 def promote_release(
@@ -59,22 +59,22 @@ def promote_release(
     override: bool = False,
     trace: Trace = ignore_step,
 ) -> ChampionChange:
-    """Makes an accepted candidate the champion: model and vectors as one pair.
+    """Makes an accepted candidate the champion: its model and its vectors together.
 
     Args:
-        services: where.
+        services: the servers.
         release_id: the candidate.
         actor: who promotes it, and why.
-        override: promote it although the gate has not accepted it. Only a person may: the actor's
-            name must be a person's, and the override is stored as a decision of its own.
-        trace: told of every step.
+        override: promote it although the gate has not accepted it. The actor's name must be that
+            of a person, and the override is stored as a separate decision.
+        trace: called with the name of each step.
 
     Raises:
-        LedgerError: the release is unknown, its state does not allow it, the gate has not
-            accepted it, or nobody's name stands for an override.
-        ArtifactError, VectorError: an artifact or a table is not what its manifest says.
-        LockedError: another promotion, rollback or retirement is at work.
-        ServiceUnavailableError: a server failed; production is as it was, or `recover` makes it so.
+        LedgerError: the release is unknown, its state does not allow a promotion, the gate has not
+            accepted it, or the actor of an override is not a person.
+        ArtifactError, VectorError: an artifact or a table does not match the manifest.
+        LockedError: another promotion, rollback or retirement is running.
+        ServiceUnavailableError: a server failed; production is unchanged, or `recover` restores it.
     """
     if override:
         authority.check_person(actor.name)
@@ -84,13 +84,14 @@ def promote_release(
 def preview_promotion(
     services: Services, release_id: str, *, override: bool = False
 ) -> ReleaseDiff | None:
-    """Makes every check of a promotion and changes nothing.
+    """Runs every check of a promotion without changing anything.
 
     Returns:
-        What the site would notice; None when nothing is served yet, or this release is.
+        The differences that the site would see; None if there is no champion, or if this release
+        is the champion.
 
     Raises:
-        LedgerError, ArtifactError, VectorError: the promotion would be refused for this.
+        LedgerError, ArtifactError, VectorError: the promotion would fail with the same error.
     """
     with services.connect() as conn:
         ledger.check_current(conn)
@@ -112,18 +113,18 @@ def roll_back(
     actor: Actor,
     trace: Trace = ignore_step,
 ) -> ChampionChange:
-    """Makes an earlier release the champion again; by default the one before it.
+    """Makes an earlier release the champion again; the previous champion by default.
 
-    The release left behind becomes ``rolled_back`` and is not promoted again by itself.
-    Raises what `promote_release` raises.
+    The replaced release gets the state ``rolled_back`` and is not promoted again automatically.
+    Raises the same errors as `promote_release`.
     """
     if release_id is None:
         with services.connect() as conn:
             target = ledger.rollback_target(conn)
         if target is None:
             raise LedgerError(
-                "there is no earlier champion to go back to",
-                hint="`recsys releases` lists what is retained; `--to` takes one by name",
+                "there is no earlier champion",
+                hint="`recsys releases` lists the retained releases; `--to` selects one of them",
             )
         release_id = target.release_id
     return _change_champion(services, release_id, ChangeKind.ROLLBACK, actor, trace)
@@ -182,14 +183,14 @@ def _commit(
     release: Release,
     actor: Actor,
 ) -> None:
-    """The one short transaction: tables, champion and journal change together or not at all."""
-    left = State.ROLLED_BACK if kind is ChangeKind.ROLLBACK else State.SUPERSEDED
+    """Changes the tables, the champion and the journal in one short transaction."""
+    replaced = State.ROLLED_BACK if kind is ChangeKind.ROLLBACK else State.SUPERSEDED
     retrying = Retrying(
         retry=retry_if_exception_type(
             (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure)
         ),
         wait=wait_random_exponential(multiplier=0.02, max=1.0),
-        stop=stop_after_attempt(_SWITCH_TRIES),
+        stop=stop_after_attempt(_MAX_SWITCH_ATTEMPTS),
         reraise=True,
     )
     for attempt in retrying:
@@ -197,13 +198,13 @@ def _commit(
             conn.execute("select set_config('lock_timeout', %s, true)", (_SWITCH_LOCK_TIMEOUT,))
             if not ledger.close_journal(conn, journal_id, "committed"):
                 raise LockedError(
-                    "this promotion was undone by someone else while it was at work",
+                    "another process undid this promotion while it was running",
                     hint="run it again",
                 )
             if champion is not None:
                 conn.execute(
                     "update recsys.releases set state = %s where release_id = %s",
-                    (left.value, champion.release_id),
+                    (replaced.value, champion.release_id),
                 )
             conn.execute(
                 "update recsys.releases set state = %s, promoted_at = clock_timestamp() "
@@ -218,10 +219,10 @@ def _commit(
 def _settle(
     services: Services, conn: Connection, journal_id: int, actor: Actor, error: Exception
 ) -> bool:
-    """After a failure: True if the commit happened all the same, else everything is undone.
+    """Handles a failure: returns True if the commit happened nevertheless, else undoes everything.
 
-    A connection that breaks during COMMIT leaves the outcome unknown; only the journal knows it.
-    If settling fails too, the journal stays open and recovery finishes the work.
+    If the connection breaks during COMMIT, only the journal shows whether it happened. If this
+    function fails too, the journal stays open and recovery finishes the work.
     """
     actor = actor.because(f"failed: {type(error).__name__}")
     try:
@@ -238,7 +239,7 @@ def _settle(
 
 
 def _publish_pointer(services: Services, conn: Connection) -> None:
-    """Brings ``latest.json`` up to date; the champion is committed, so failing is no failure."""
+    """Updates ``latest.json``; errors are only logged, because the champion is committed."""
     try:
         champion = ledger.champion(conn)
         if champion is not None:

@@ -1,4 +1,4 @@
-"""What S3 shows to the public: copies of the champion that can be made again at any time."""
+"""The public copies of the champion in S3, which can be written again at any time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from recsys.contract import PUBLIC_MODEL_KEY, PUBLIC_POINTER_KEY, RELEASE_ID_TAG
 from recsys.errors import ArtifactError
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore
+from recsys.releases.public_names import release_table
 
 _SHA256_TAG = "sha256"
 
 
 def publish_model(store: ObjectStore, release: Release) -> None:
-    """Copies the release's model to the public key, tagged with the release id.
+    """Copies the release's model to the public key, with the release id as metadata.
 
     Raises:
-        ArtifactError: the copy is not what was asked for.
+        ArtifactError: the copy does not match the release afterwards.
     """
     model = release.complete_manifest.artifact(contract.MODEL_FILE)
     store.copy(
@@ -27,14 +28,14 @@ def publish_model(store: ObjectStore, release: Release) -> None:
     )
     if not model_is_of(store, release):
         raise ArtifactError(
-            f"{PUBLIC_MODEL_KEY} is not the copy that was just made",
+            f"{PUBLIC_MODEL_KEY} differs from the copy that was just written",
             expected=f"the model of release {release.release_id}",
-            hint="does something else write to this key? run `recsys recover`",
+            hint="check whether something else writes to this key, then run `recsys recover`",
         )
 
 
 def model_is_of(store: ObjectStore, release: Release) -> bool:
-    """Whether the public model carries the release's id, sha256 and size."""
+    """Whether the public model has the release's id, sha256 and size."""
     model = release.complete_manifest.artifact(contract.MODEL_FILE)
     head = store.head(PUBLIC_MODEL_KEY)
     return (
@@ -46,12 +47,12 @@ def model_is_of(store: ObjectStore, release: Release) -> bool:
 
 
 def publish_pointer(store: ObjectStore, release: Release) -> None:
-    """Writes ``latest.json``, which says the same as `recsys.current_release`."""
+    """Writes ``latest.json``, which has the same content as ``recsys.current_release``."""
     store.put_bytes(PUBLIC_POINTER_KEY, _pointer(release))
 
 
 def public_copies_match(store: ObjectStore, champion: Release | None) -> bool:
-    """Whether both public copies are the champion's (or absent, when there is none)."""
+    """Whether both public copies match the champion, or are absent if there is none."""
     if champion is None:
         return store.head(PUBLIC_MODEL_KEY) is None and store.head(PUBLIC_POINTER_KEY) is None
     if not model_is_of(store, champion) or store.head(PUBLIC_POINTER_KEY) is None:
@@ -60,7 +61,7 @@ def public_copies_match(store: ObjectStore, champion: Release | None) -> bool:
 
 
 def restore(store: ObjectStore, champion: Release | None) -> None:
-    """Makes the public copies equal the champion; deletes them when there is none."""
+    """Writes the public copies from the champion; deletes them if there is none."""
     if champion is None:
         store.delete([PUBLIC_POINTER_KEY, PUBLIC_MODEL_KEY])
         return
@@ -79,8 +80,8 @@ def _pointer(release: Release) -> bytes:
         "model_sha256": model.sha256,
         "dims": manifest.dims.model_dump(),
         "tables": {
-            t.name: f"{contract.LEDGER_SCHEMA}.{contract.table_name(t.name, release.release_id)}"
-            for t in contract.PUBLIC_TABLES
+            table.name: release_table(table.name, release.release_id)
+            for table in contract.PUBLIC_TABLES
         },
         "promoted_at": promoted,
     }

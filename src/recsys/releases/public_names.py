@@ -1,10 +1,9 @@
-"""The public names of the vectors, and how all of them change over in one instant.
+"""The public names of the vectors, and how all of them are switched at once.
 
-Each release's tables keep their own names for life (``recsys.movie_vectors_<id>``). A schema of
-views per release gives them their public names, and the schema of the champion is called
-``recsys_live``, which is on every session's search path. Renaming two schemas switches all names
-at once and takes no lock that a reader of the tables holds, so neither waits for the other
-(docs/adr/0002-switching-by-schema-rename.md has the measurements).
+The tables of a release keep their own names (``recsys.movie_vectors_<id>``). A schema of views per
+release gives them their public names. The champion's schema is called ``recsys_live``, which is on
+every session's search path. Renaming two schemas switches all names at once. It takes no lock that
+conflicts with readers of the tables (docs/adr/0002-switching-by-schema-rename.md has measurements).
 """
 
 from __future__ import annotations
@@ -19,8 +18,13 @@ from recsys.contract import CHANNEL, LIVE_SCHEMA, PUBLIC_TABLES, SITE_ROLE
 from recsys.database import Connection
 from recsys.errors import LockedError
 
-# Whoever drops holds the promotion lock meanwhile, and promotions wait for it.
+# The caller holds the promotion lock, so promotions wait for as long.
 _DROP_LOCK_TIMEOUT: Final = "10s"
+
+
+def release_table(table: str, release: str) -> str:
+    """Name of a release's own table, with its schema."""
+    return f"{contract.LEDGER_SCHEMA}.{contract.table_name(table, release)}"
 
 
 def views_schema(release_id: str) -> str:
@@ -29,10 +33,10 @@ def views_schema(release_id: str) -> str:
 
 
 def create_views(conn: Connection, release_id: str) -> None:
-    """Makes the release's schema of views; its tables must exist.
+    """Creates the release's schema of views; its tables must exist.
 
-    A schema that is there is left as it is: replacing a view would wait for a reader who has held
-    it since the release was last the champion. Must not be called for the champion, whose schema
+    An existing schema stays unchanged: replacing a view would wait for readers that still use it
+    from the time when the release was the champion. Do not call it for the champion, whose schema
     is the live one.
     """
     schema = sql.Identifier(views_schema(release_id))
@@ -46,7 +50,7 @@ def create_views(conn: Connection, release_id: str) -> None:
                 sql.SQL("grant select on all tables in schema {} to {}").format(schema, site)
             )
             for table in PUBLIC_TABLES:
-                # Readers by the consumer rule use the release's own tables.
+                # Readers that follow the consumer rule query the release's own tables.
                 conn.execute(
                     sql.SQL("grant select on {}.{} to {}").format(
                         sql.Identifier(contract.LEDGER_SCHEMA),
@@ -88,10 +92,10 @@ def switch_tables(conn: Connection, from_release: str | None, to_release: str) -
 
 
 def drop_views(conn: Connection, release_id: str) -> None:
-    """Drops a release's schema of views; the live one has another name and cannot be hit.
+    """Drops a release's schema of views; the live schema has another name and is not affected.
 
     Raises:
-        LockedError: a reader that began before the switch still holds one of them.
+        LockedError: a reader that started before the switch still uses one of the views.
     """
     schema = views_schema(release_id)
     try:
@@ -105,7 +109,7 @@ def drop_views(conn: Connection, release_id: str) -> None:
 
 
 def live_tables(conn: Connection) -> dict[str, str]:
-    """Which relation of the schema ``recsys`` stands behind each public name."""
+    """The table of the schema ``recsys`` behind each public name."""
     return dict(
         conn.execute(
             "select view_name, table_name from information_schema.view_table_usage "
@@ -116,7 +120,7 @@ def live_tables(conn: Connection) -> dict[str, str]:
 
 
 def search_path_is_set(conn: Connection) -> bool:
-    """Whether every new session of the database finds the public names without being told where."""
+    """Whether the database's default search path contains the schema of the public names."""
     row = conn.execute(
         "select from pg_db_role_setting s, unnest(s.setconfig) as setting "
         "where s.setrole = 0 and setting like %s "
@@ -127,9 +131,9 @@ def search_path_is_set(conn: Connection) -> bool:
 
 
 def ensure_search_path(conn: Connection) -> None:
-    """Puts the schema of the public names on the database's search path, if it is not there.
+    """Adds the schema of the public names to the database's default search path if necessary.
 
-    A setting of the database, which a restored dump of its content does not bring along.
+    This is a setting of the database: restoring a dump of its contents does not restore it.
     """
     if not search_path_is_set(conn):
         [(name,)] = conn.execute("select current_database()").fetchall()

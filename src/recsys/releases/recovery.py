@@ -1,7 +1,7 @@
-"""Recovery: undoing what an interrupted promotion or rollback has left behind.
+"""Recovery: undoes an interrupted promotion or rollback.
 
-An open journal always means that the commit did not happen; everything public in S3 can be made
-again from the champion. So recovery needs nothing but the ledger, and can be run at any time.
+An open journal always means that the commit did not happen, and everything public in S3 can be
+copied again from the champion. So recovery needs only the ledger and can run at any time.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from recsys.services import Services
 log = logging.getLogger(__name__)
 
 Trace = Callable[[str], None]
-"""Called with the name of each step as it is reached; the crash tests kill the process there."""
+"""Called with the name of each step when it is reached; crash tests kill the process there."""
 
 
 def ignore_step(step: str) -> None:
-    """Does nothing; see `Trace`."""
+    """A `Trace` that does nothing."""
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What recovery found and did."""
+    """Result of a recovery."""
 
     undone: str | None
     """The release whose interrupted promotion was undone."""
@@ -37,14 +37,14 @@ class Recovery:
 
     @property
     def needed(self) -> bool:
-        """Whether anything was out of order."""
+        """Whether there was anything to recover."""
         return self.undone is not None or self.copies_restored
 
 
 def recover_promotion(services: Services, *, actor: Actor, trace: Trace = ignore_step) -> Recovery:
     """Undoes an interrupted promotion and makes the public copies equal the champion.
 
-    Idempotent; the first thing that every run does, a DAG of its own, and a command.
+    Idempotent. Every run does it first; it is also a DAG and a command.
     """
     with services.connect() as conn:
         ledger.prepare(conn)
@@ -56,7 +56,7 @@ def recover_promotion(services: Services, *, actor: Actor, trace: Trace = ignore
 def recover_locked(
     conn: Connection, services: Services, *, actor: Actor, trace: Trace = ignore_step
 ) -> Recovery:
-    """`recover_promotion` for a session that holds the promotion lock already."""
+    """Does the work of `recover_promotion` in a session that holds the promotion lock."""
     trace("recovery begun")
     champion = ledger.champion(conn)
     journals = ledger.open_journals(conn)

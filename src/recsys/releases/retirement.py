@@ -1,4 +1,4 @@
-"""Retirement: drops what old releases hold, and never what is live, kept, or named by a journal."""
+"""Retirement: deletes tables and objects of old releases, except those that must be kept."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from recsys.database import Connection
 from recsys.ledger import Actor, Release, State
 from recsys.releases import public_names
 from recsys.releases.lock import check_lock, promotion_lock
-from recsys.releases.recovery import Trace, recover_locked
+from recsys.releases.recovery import Trace, ignore_step, recover_locked
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
 
 
 class RetentionSettings(FrozenModel):
-    """What retirement keeps besides the champion and the previous champion."""
+    """Releases that retirement keeps besides the champion and the previous champion."""
 
-    keep_releases: int = Field(default=5, ge=0, description="newest complete releases kept")
+    keep_releases: int = Field(default=5, ge=0, description="newest complete releases to keep")
     abandon_after_hours: float = Field(
-        default=24, gt=0, description="a release still building after this was abandoned"
+        default=24, gt=0, description="age at which a release that is still building is abandoned"
     )
     forget_after_hours: float = Field(
         default=7 * 24,
         gt=0,
-        description="a candidate that nobody promoted or rejected by then was abandoned; longer "
-        "than a person may take to approve",
+        description="age at which a candidate that was neither promoted nor rejected is abandoned; "
+        "longer than an approval may take",
     )
 
 
 def releases_to_keep(
     releases: Iterable[Release], settings: RetentionSettings, named: frozenset[str] = frozenset()
 ) -> set[str]:
-    """Ids of the releases that stay, and why nothing else has to.
+    """Returns the ids of the releases that must not be retired.
 
-    The champion, the previous champion and where a rollback would go (the same, unless the
-    previous one was rolled back itself), the newest ``keep_releases`` complete ones, all that are
-    not in a terminal state, and all in ``named`` (by an open journal).
+    These are the champion, the previous champion, the target of a rollback (another one if the
+    previous champion was rolled back itself), the newest ``keep_releases`` complete releases, all
+    releases that are not in a terminal state, and all in ``named`` (by an open journal).
     """
     releases = list(releases)
-    stay = {r.release_id for r in releases if r.state not in ledger.TERMINAL} | named
-    stay -= {r.release_id for r in releases if r.state in (State.RETIRING, State.RETIRED)}
-    for left in ({State.SUPERSEDED, State.ROLLED_BACK}, {State.SUPERSEDED}):
-        served = [r for r in releases if r.promoted_at and r.state in left]
+    keep = {r.release_id for r in releases if r.state not in ledger.TERMINAL} | named
+    keep -= {r.release_id for r in releases if r.state in (State.RETIRING, State.RETIRED)}
+    for states in ({State.SUPERSEDED, State.ROLLED_BACK}, {State.SUPERSEDED}):
+        served = [r for r in releases if r.promoted_at and r.state in states]
         if served:
-            stay.add(max(served, key=lambda r: r.promoted_at or r.created_at).release_id)
+            keep.add(max(served, key=lambda r: r.promoted_at or r.created_at).release_id)
     complete = [
         r for r in releases if r.completed_at and r.state not in (State.RETIRING, State.RETIRED)
     ]
     complete.sort(key=lambda r: r.completed_at or r.created_at, reverse=True)
-    stay.update(r.release_id for r in complete[: settings.keep_releases])
-    return stay
+    keep.update(r.release_id for r in complete[: settings.keep_releases])
+    return keep
 
 
 def retire_old_releases(
@@ -64,23 +64,23 @@ def retire_old_releases(
     settings: RetentionSettings,
     *,
     actor: Actor,
-    trace: Trace = lambda step: None,
+    trace: Trace = ignore_step,
 ) -> list[str]:
-    """Retires all releases that `releases_to_keep` does not name; returns their ids.
+    """Retires all releases except `releases_to_keep`; returns their ids.
 
-    Killed at any point, the next call goes on where this one stopped.
+    If the process is killed at any point, the next call continues from there.
 
     Raises:
-        LockedError: a promotion, rollback or retirement is at work.
+        LockedError: a promotion, rollback or retirement is running.
     """
     retired = []
     with promotion_lock(services) as conn:
         recover_locked(conn, services, actor=actor.because("before retirement"), trace=trace)
         _abandon(conn, settings, actor)
         releases = ledger.all_releases(conn)
-        stay = releases_to_keep(releases, settings, _named(conn))
+        keep = releases_to_keep(releases, settings, _journal_releases(conn))
         for release in reversed(releases):
-            if release.release_id in stay or release.state == State.RETIRED:
+            if release.release_id in keep or release.state == State.RETIRED:
                 continue
             if release.state != State.RETIRING:
                 ledger.move(conn, release.release_id, State.RETIRING, actor=actor)
@@ -100,7 +100,7 @@ def retire_old_releases(
 
 
 def _abandon(conn: Connection, settings: RetentionSettings, actor: Actor) -> None:
-    """Gives up releases whose run ended long ago without completing or judging them."""
+    """Abandons releases that were neither completed nor promoted or rejected in time."""
     hours = {
         State.BUILDING: settings.abandon_after_hours,
         State.CANDIDATE: settings.forget_after_hours,
@@ -117,7 +117,7 @@ def _abandon(conn: Connection, settings: RetentionSettings, actor: Actor) -> Non
             )
 
 
-def _named(conn: Connection) -> frozenset[str]:
+def _journal_releases(conn: Connection) -> frozenset[str]:
     return frozenset(
         release_id
         for journal in ledger.open_journals(conn)
@@ -127,13 +127,13 @@ def _named(conn: Connection) -> frozenset[str]:
 
 
 def _drop_objects(conn: Connection, services: Services, release_id: str) -> None:
-    """Deletes a release's objects, its manifest first: without it the release does not exist."""
+    """Deletes a release's objects, the manifest first: a release without one does not exist."""
     _delete(conn, services, [contract.release_key(release_id, contract.MANIFEST_FILE)])
     _delete(conn, services, services.store.keys(contract.release_prefix(release_id)))
 
 
 def _drop_datasets(conn: Connection, services: Services, trace: Trace) -> None:
-    """Deletes raw files and features of datasets that only retired releases were made of."""
+    """Deletes raw files and features of datasets that only retired releases were made from."""
     releases = ledger.all_releases(conn)
     needed = {r.dataset_md5 for r in releases if r.state != State.RETIRED}
     for md5 in {r.dataset_md5 for r in releases} - needed:

@@ -1,4 +1,4 @@
-"""Is a release what it claims to be? Asked of a candidate, and again before every switch."""
+"""Verifies a release: a candidate after training, and every release before it is promoted."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from recsys.errors import ArtifactError, VectorError, first_invalid_field
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore
 
-# Queries asked of an index before a switch; when it was loaded it was asked more.
-_SAMPLE: Final = 50
+# Sample queries on an index before a promotion; loading the table has already run more.
+_SAMPLE_QUERIES: Final = 50
 
 
 def read_manifest(store: ObjectStore, release_id: str) -> tuple[Manifest, str]:
-    """A release's manifest and the sha256 of its bytes.
+    """Returns a release's manifest and the sha256 of its bytes.
 
     Raises:
-        ArtifactError: there is none, or it is not a manifest of this schema.
+        ArtifactError: the manifest is missing or does not have this schema.
     """
     key = contract.release_key(release_id, contract.MANIFEST_FILE)
     try:
@@ -37,53 +37,47 @@ def read_manifest(store: ObjectStore, release_id: str) -> tuple[Manifest, str]:
         manifest = Manifest.from_json(data)
     except ValidationError as error:
         raise ArtifactError(
-            f"{key} is not a manifest that this code understands",
+            f"{key} is not a valid manifest",
             found=str(first_invalid_field(error)),
             expected=f"manifest schema {contract.MANIFEST_SCHEMA}",
-            hint="was it written by another revision of the trainer? build its image again",
+            hint="it may come from another revision of the trainer: build its image again",
         ) from error
     return manifest, hashlib.sha256(data).hexdigest()
 
 
-def check_manifest(manifest: Manifest, release: Release) -> None:
-    """Raises ArtifactError unless the manifest is of this release, this build and this run."""
-    for name, found, expected in (
-        ("release id", manifest.release_id, release.release_id),
-        ("build fingerprint", manifest.fingerprint, release.fingerprint),
-        ("run nonce", manifest.run_nonce, release.run_nonce),
-    ):
-        if found != expected:
-            raise ArtifactError(
-                f"the manifest of release {release.release_id} has another {name}",
-                found=found,
-                expected=expected,
-                hint="another trainer wrote it: clear train_dl_model to train again",
-            )
+def check_run_manifest(manifest: Manifest, release: Release) -> None:
+    """Raises ArtifactError unless the manifest was written by the run that the ledger expects."""
+    contract.check_manifest(
+        manifest,
+        release_id=release.release_id,
+        fingerprint=release.fingerprint,
+        run_nonce=release.run_nonce,
+    )
 
 
 def check_artifacts(store: ObjectStore, manifest: Manifest) -> None:
-    """Reads every artifact; raises ArtifactError where one is gone or its sha256 differs."""
+    """Reads every artifact; raises ArtifactError if one is missing or its sha256 differs."""
     for artifact in manifest.artifacts:
-        found = store.sha256(artifact.key)
-        if found != artifact.sha256:
+        sha256 = store.sha256(artifact.key)
+        if sha256 != artifact.sha256:
             raise ArtifactError(
-                f"{artifact.key} is not the file that its manifest names",
-                found=f"sha256 {found}",
+                f"{artifact.key} differs from its manifest",
+                found=f"sha256 {sha256}",
                 expected=f"sha256 {artifact.sha256}",
-                hint="it was changed or damaged: restore it, or use another release",
+                hint="the file was changed or damaged: restore it, or use another release",
             )
 
 
 def check_release(conn: Connection, store: ObjectStore, release: Release) -> None:
-    """Checks a complete release before it is switched to: manifest, artifacts, tables.
+    """Checks manifest, artifacts and tables of a complete release before it is promoted.
 
-    The bytes of the model are those that `verify_candidate` loaded in a fresh process, because
-    their sha256 is; so the model is not loaded again, and a rollback takes no longer than reading.
+    The model is not loaded again: its sha256 shows that it is the file that `verify_candidate`
+    loaded in a fresh process. So a rollback takes only as long as reading the files.
 
     Raises:
         LedgerError: the release is not complete.
-        ArtifactError: its manifest or an artifact is gone or changed.
-        VectorError: a table is gone, lacks a row, or its index does not answer.
+        ArtifactError: the manifest or an artifact is missing or was changed.
+        VectorError: a table or a row is missing, or an index finds too few neighbors.
     """
     manifest = release.complete_manifest
     _, sha256 = read_manifest(store, release.release_id)
@@ -99,24 +93,24 @@ def check_release(conn: Connection, store: ObjectStore, release: Release) -> Non
 
 
 def check_tables(conn: Connection, release: Release) -> dict[str, vectors.VectorMeasurements]:
-    """Checks that all of a release's tables are there, whole, and answer by their index.
+    """Checks that all tables of a release exist, are complete, and have working indexes.
 
     Raises:
-        VectorError: one is not.
+        VectorError: a table or a row is missing, or an index finds too few neighbors.
     """
-    reports = {}
+    measurements = {}
     for table in contract.PUBLIC_TABLES:
-        facts = release.tables.get(table.name)
-        if facts is None:
+        recorded = release.tables.get(table.name)
+        if recorded is None:
             raise VectorError(
                 f"{table.name} of release {release.release_id} was never loaded",
                 hint="run the pipeline again",
             )
-        reports[table.name] = vectors.check_vectors(
+        measurements[table.name] = vectors.check_vectors(
             conn,
             table,
             release.release_id,
-            expected_rows=facts["rows"],
-            sample=_SAMPLE,
+            expected_rows=recorded["rows"],
+            sample=_SAMPLE_QUERIES,
         )
-    return reports
+    return measurements

@@ -441,7 +441,7 @@ def interrupt(services, release_id):
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (damage_model, "is not the file that its manifest names"),
+        (damage_model, "differs from its manifest"),
         (lose_model, "there is no"),
         (damage_manifest, "was changed"),
         (age_manifest, "manifest"),
