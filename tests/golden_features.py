@@ -1,4 +1,4 @@
-"""The recorded features of two small datasets, to notice a change of what the code makes of them.
+"""Recorded features of two small datasets, to detect that the code makes other features of them.
 
 ``python -m tests.golden_features`` records them again. It refuses while `FEATURES_REVISION` is the
 recorded one, because features in the store are only made again when the revision changes.
@@ -34,7 +34,7 @@ _SETTINGS: Final = FeatureSettings(
 _TABLES: Final = (contract.INTERACTIONS_FILE, contract.MOVIES_FILE, contract.QUARANTINE_FILE)
 
 _GENRES: Final = ("Drama", "Comedy|Romance", "Action|Sci-Fi", "(no genres listed)", "Film-Noir")
-# One row for each rule, quoted titles, commas and quotes in them, years and none.
+# Rows that violate each rule, quoted titles, titles with and without a year.
 _MOVIES: Final = (
     '1,"Matrix, The (1999)",Action|Sci-Fi\n'
     '2,"""Great Performances"" Cats (1998)",Musical\n'
@@ -72,7 +72,7 @@ _RATINGS: Final = (
 
 
 def compute() -> dict[str, Any]:
-    """Digests of the tables, and cosines of movie vectors, of each dataset by its name."""
+    """Returns digests of the tables, and cosines of movie vectors, by name of the dataset."""
     with tempfile.TemporaryDirectory() as folder:
         generated, edges = Path(folder, "generated.zip"), Path(folder, "edges.zip")
         write_sample(generated, ratings=6_000, users=300, movies=260, seed=20)
@@ -81,13 +81,13 @@ def compute() -> dict[str, Any]:
 
 
 def read_record() -> dict[str, Any]:
-    """What was recorded: ``revision`` and ``datasets``."""
+    """Reads the record: ``revision`` and ``datasets``."""
     record: dict[str, Any] = json.loads(RECORD.read_text())
     return record
 
 
 def differences(recorded: dict[str, Any], computed: dict[str, Any]) -> list[str]:
-    """The parts of the features that are not as recorded, for the datasets that are."""
+    """Lists changed parts of the features, for datasets whose input is as recorded."""
     found = []
     for name, now in computed.items():
         then = recorded[name]
@@ -107,12 +107,12 @@ def differences(recorded: dict[str, Any], computed: dict[str, Any]) -> list[str]
 
 
 def other_inputs(recorded: dict[str, Any], computed: dict[str, Any]) -> list[str]:
-    """Names of the datasets that are not as recorded themselves."""
+    """Lists datasets whose input is not as recorded."""
     return [name for name, now in computed.items() if now["input"] != recorded[name]["input"]]
 
 
 def main() -> int:
-    """Records the features as they are made now."""
+    """Records the present features."""
     computed = compute()
     if RECORD.exists():
         record = read_record()
@@ -138,7 +138,7 @@ def _features(path: Path) -> dict[str, Any]:
         )
         digests = {table: _digest(pl.read_parquet(folder / table)) for table in _TABLES}
     digests["ids of movie vectors"] = hashlib.sha256(str(made.ids.tolist()).encode()).hexdigest()
-    # Vectors are the same up to rotation and reflection, which BLAS may choose: compare cosines.
+    # BLAS may flip the sign of an axis, so cosines are compared, not vectors.
     places = np.linspace(0, len(made.ids) - 1, _COMPARED_MOVIES).round().astype(int)
     chosen = made.vectors[np.unique(places)].astype(np.float64)
     upper = np.triu_indices(len(chosen), 1)
@@ -150,12 +150,12 @@ def _features(path: Path) -> dict[str, Any]:
 
 
 def _digest(table: pl.DataFrame) -> str:
-    """sha256 of the names and values of a table, whatever the parquet's bytes."""
+    """Returns the sha256 of a table's column names and values."""
     return hashlib.sha256(json.dumps([table.columns, table.rows()]).encode()).hexdigest()
 
 
 def _write_edges(path: Path) -> None:
-    """A dataset of rows that a reader gets wrong, among plain ones from plain arithmetic."""
+    """Writes a dataset with invalid, quoted and duplicate rows among plain ones."""
     movies = "".join(
         f"{i},Movie {i} ({1920 + i % 110}),{_GENRES[i % len(_GENRES)]}\n" for i in range(10, 60)
     )

@@ -236,10 +236,10 @@ def measure(name: str, train: pl.DataFrame, hidden: pl.DataFrame, movies: pl.Dat
 
 def agreement(made: Matrix, raw: Matrix) -> float:
     """Mean over 500 movies: share of the 10 nearest that are as near by raw cosine as its 10."""
-    asked = np.random.default_rng(0).permutation(len(raw))[:500]
-    found, best = np.array(made[asked]), raw[asked].copy()
-    rows = np.arange(len(asked))
-    found[rows, asked] = best[rows, asked] = -np.inf
+    columns = np.random.default_rng(0).permutation(len(raw))[:500]
+    found, best = np.array(made[columns]), raw[columns].copy()
+    rows = np.arange(len(columns))
+    found[rows, columns] = best[rows, columns] = -np.inf
     nearest = np.argpartition(-found, _AGREEMENT - 1, axis=1)[:, :_AGREEMENT]
     limit = -np.partition(-best, _AGREEMENT - 1, axis=1)[:, _AGREEMENT - 1 :][:, :1]
     return float((best[rows[:, None], nearest] >= limit - 1e-6).mean())

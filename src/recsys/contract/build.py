@@ -20,7 +20,7 @@ from recsys.contract.tables import MOVIE_VECTOR_DIM
 
 FEATURES_REVISION: Final = 3
 """Raise it when the code makes other interactions, movies, quarantine or movie vectors from the
-same dataset and settings; ``tests/unit/features/test_features_revision.py`` reminds you."""
+same dataset and settings; ``tests/unit/features/test_features_revision.py`` checks it."""
 
 
 class Build(FrozenModel):

@@ -107,7 +107,7 @@ def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
 
 
 def quality_table(
-    interactions: pl.DataFrame, movies: pl.DataFrame, *, dim: int, asked: int = QUERY_USERS
+    interactions: pl.DataFrame, movies: pl.DataFrame, *, dim: int, query_users: int = QUERY_USERS
 ) -> VectorQuality | None:
     """Does the work of `measure_quality` for interactions in memory.
 
@@ -115,7 +115,7 @@ def quality_table(
         interactions: userId, movieId, rating (stars), split.
         movies: see `compute_movie_vectors`.
         dim: dimension of the vectors.
-        asked: maximum number of users queried.
+        query_users: maximum number of users queried.
     """
     liked = pl.col("rating") >= LIKED_STARS
     train = interactions.filter(pl.col("split") == "train")
@@ -123,7 +123,7 @@ def quality_table(
     hidden = hidden.filter(pl.col("userId").is_in(train.filter(liked)["userId"].unique().implode()))
     if hidden.is_empty():
         return None
-    chosen = _sample(hidden["userId"].unique().to_numpy(), asked)
+    chosen = _sample(hidden["userId"].unique().to_numpy(), query_users)
     hidden = hidden.filter(pl.col("userId").is_in(pl.Series(chosen).implode()))
     made = compute_movie_vectors(train, movies, dim=dim)
     stars = raw_stars(train, made.ids)
@@ -236,20 +236,20 @@ def raw_stars(train: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
 
 
 def agreement(
-    stars: sp.csr_matrix, vectors: NDArray[np.float32], asked: NDArray[np.int64]
+    stars: sp.csr_matrix, vectors: NDArray[np.float32], columns: NDArray[np.int64]
 ) -> float:
     """Returns ``agreement_at_10`` of `VectorQuality` for some movies.
 
     Args:
         stars: see `raw_stars`.
         vectors: float32 (movies, dim), each of length 1.
-        asked: columns of the movies whose neighbors are compared.
+        columns: columns of the movies whose neighbors are compared.
     """
     # A sparse product only reads the users of these movies; a dense one would read all users.
-    exact = (stars[:, asked].T.tocsr() @ stars).toarray()
-    found = vectors[asked] @ vectors.T
-    rows = np.arange(len(asked))
-    exact[rows, asked] = found[rows, asked] = -np.inf
+    exact = (stars[:, columns].T.tocsr() @ stars).toarray()
+    found = vectors[columns] @ vectors.T
+    rows = np.arange(len(columns))
+    exact[rows, columns] = found[rows, columns] = -np.inf
     k = min(_AGREEMENT, len(vectors) - 1)
     nearest = np.argpartition(-found, k - 1, axis=1)[:, :k]
     limit = -np.partition(-exact, k - 1, axis=1)[:, k - 1 : k]
@@ -267,14 +267,14 @@ def _bucket(
     least, name = _BUCKETS[at]
     end = _BUCKETS[at + 1][0] if at + 1 < len(_BUCKETS) else np.inf
     movies = np.flatnonzero((ratings >= least) & (ratings < end))
-    asked = np.sort(_sample(movies, _MOVIES_PER_BUCKET))
+    columns = np.sort(_sample(movies, _MOVIES_PER_BUCKET))
     inside = (counts >= least) & (counts < end)
     return Bucket(
         ratings=name,
         movies=len(movies),
         hidden=int(inside.sum()),
         agreement_at_10=(
-            agreement(stars, vectors, asked) if len(asked) and len(vectors) > 1 else None
+            agreement(stars, vectors, columns) if len(columns) and len(vectors) > 1 else None
         ),
         found=_found({kind: rank[inside] for kind, rank in ranks.items()}),
     )

@@ -115,7 +115,7 @@ def nearest_to_vector(
     Args:
         conn: a connection; the search runs in one transaction.
         movie_relation: a table or view of movie towers.
-        vector: shape (dim,), e.g. `recsys.newcomers.FoldIn.newcomer_vector`.
+        vector: shape (dim,), e.g. the vector of a cold-start user.
         seen: movieIds to leave out.
         k: number of movies; the result is shorter only if there are no more.
 

@@ -175,9 +175,9 @@ def test_invalid_rows_go_to_quarantine_and_every_row_is_counted(
         (1, 4.0),
         (2, 1.0),
     ]
-    for file, kept in ((RATINGS_CSV, stats.interactions), (MOVIES_CSV, stats.movies)):
+    for file, valid in ((RATINGS_CSV, stats.interactions), (MOVIES_CSV, stats.movies)):
         counted = stats.files[file]
-        assert counted.rows == kept + sum(counted.quarantine.values())
+        assert counted.rows == valid + sum(counted.quarantine.values())
     assert stats.files[RATINGS_CSV].quarantine[Rule.DUPLICATE] == 3
     assert stats.files[RATINGS_CSV].invalid == len(broken)
     assert stats.files[MOVIES_CSV].quarantine == {Rule.WRONG_TYPE: 1}

@@ -38,49 +38,49 @@ def test_the_latest_duplicate_by_time_then_line_is_kept(rows: list[Row]) -> None
     winners: dict[tuple[int, int], tuple[int, int]] = {}
     for user, movie, _, time, line in table.iter_rows():
         winners[user, movie] = max(winners.get((user, movie), (-1, -1)), (time, line))
-    kept, lost = resolve_duplicates(table.sample(fraction=1, shuffle=True, seed=1))
-    assert sorted(kept["line"]) == sorted(line for _, line in winners.values())
-    assert kept.height + lost.height == table.height
-    assert set(lost["line"]).isdisjoint(kept["line"])
+    latest, replaced = resolve_duplicates(table.sample(fraction=1, shuffle=True, seed=1))
+    assert sorted(latest["line"]) == sorted(line for _, line in winners.values())
+    assert latest.height + replaced.height == table.height
+    assert set(replaced["line"]).isdisjoint(latest["line"])
 
 
 @given(rows_strategy, shares)
 def test_holdout_is_the_rounded_share_of_the_last_rows_of_each_user(
     rows: list[Row], share: float
 ) -> None:
-    kept, _ = resolve_duplicates(frame(rows))
-    table = split_holdout(kept, share).rows(named=True)
+    latest, _ = resolve_duplicates(frame(rows))
+    table = split_holdout(latest, share).rows(named=True)
     assert table == sorted(table, key=lambda r: (r["userId"], r["timestamp"], r["movieId"]))
     for _, group in groupby(table, key=lambda r: r["userId"]):
         splits = [row["split"] for row in group]
-        held = min(len(splits) - 1, math.floor(len(splits) * share + 0.5))
-        assert splits == ["train"] * (len(splits) - held) + ["holdout"] * held
+        size = min(len(splits) - 1, math.floor(len(splits) * share + 0.5))
+        assert splits == ["train"] * (len(splits) - size) + ["holdout"] * size
 
 
 @given(rows_strategy)
 def test_the_split_changes_no_row(rows: list[Row]) -> None:
-    kept, _ = resolve_duplicates(frame(rows))
+    latest, _ = resolve_duplicates(frame(rows))
     columns = ["userId", "movieId", "rating", "timestamp"]
-    assert sorted(split_holdout(kept, 0.2).select(columns).rows()) == sorted(
-        kept.select(columns).rows()
+    assert sorted(split_holdout(latest, 0.2).select(columns).rows()) == sorted(
+        latest.select(columns).rows()
     )
 
 
 @given(rows_strategy, shares)
 def test_the_split_never_leaks(rows: list[Row], share: float) -> None:
-    kept, _ = resolve_duplicates(frame(rows))
-    shuffled = kept.sample(fraction=1, shuffle=True, seed=2).with_columns(note=pl.lit("kept"))
+    latest, _ = resolve_duplicates(frame(rows))
+    shuffled = latest.sample(fraction=1, shuffle=True, seed=2).with_columns(note=pl.lit("any"))
     table = split_holdout(shuffled, share)
     assert table.equals(
-        split_holdout(kept.with_columns(note=pl.lit("kept")), share).select(table.columns)
+        split_holdout(latest.with_columns(note=pl.lit("any")), share).select(table.columns)
     )
     for (_,), user in table.group_by("userId"):
-        held, trained = (user.filter(pl.col("split") == s) for s in ("holdout", "train"))
+        holdout, trained = (user.filter(pl.col("split") == s) for s in ("holdout", "train"))
         assert trained.height >= 1, "a user with one rating has it in training"
-        if held.height:
-            first_held = held.select("timestamp", "movieId").rows()[0]
+        if holdout.height:
+            first_holdout = holdout.select("timestamp", "movieId").rows()[0]
             last_trained = trained.select("timestamp", "movieId").rows()[-1]
-            assert last_trained < first_held
+            assert last_trained < first_holdout
 
 
 def test_ties_in_time_are_broken_by_movie_and_other_columns_are_kept() -> None:

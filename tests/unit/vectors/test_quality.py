@@ -78,8 +78,8 @@ def test_ranks_equal_those_of_sorting_the_unrated_movies(
 
     for (user, movie), rank in zip(hidden.iter_rows(), ranks, strict=True):
         seen = set(train.filter(userId=user)["movieId"])
-        knows = train.filter(pl.col("rating") >= 4, userId=user).height > 0
-        if movie not in ids or movie in seen or not knows:
+        has_liked = train.filter(pl.col("rating") >= 4, userId=user).height > 0
+        if movie not in ids or movie in seen or not has_liked:
             assert rank == np.inf
             continue
         others = [scores[user, i] for i, m in enumerate(ids) if m not in seen and m != movie]
@@ -106,9 +106,9 @@ def test_agreement_is_1_for_vectors_with_the_same_cosines_and_low_for_random_one
     whole = stars.toarray().T
     noise = np.random.default_rng(0).normal(size=whole.shape).astype(np.float32)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    asked = np.arange(len(ids))
-    assert agreement(stars, whole, asked) == 1
-    assert agreement(stars, noise, asked) < 0.4
+    columns = np.arange(len(ids))
+    assert agreement(stars, whole, columns) == 1
+    assert agreement(stars, noise, columns) < 0.4
 
 
 def test_quality_compares_vectors_with_exact_cosine_and_popularity() -> None:
@@ -159,7 +159,7 @@ def test_a_bounded_and_reproducible_sample_of_users_is_read(
     assert first.users == 50
     assert first == second
     json.dumps(first.model_dump(mode="json"), allow_nan=False)
-    assert quality_table(interactions(), movies(), dim=16, asked=7).asked == 7  # type: ignore[union-attr]
+    assert quality_table(interactions(), movies(), dim=16, query_users=7).asked == 7  # type: ignore[union-attr]
 
 
 def test_popularity_scores_are_the_same_for_every_user() -> None:
