@@ -28,12 +28,7 @@ from recsys.ledger.records import (
     standing_decision,
 )
 from recsys.ledger.releases import (
-    MOVES,
-    NEW,
-    SERVABLE,
-    TERMINAL,
     Release,
-    State,
     acting,
     all_releases,
     begin_build,
@@ -49,6 +44,7 @@ from recsys.ledger.releases import (
     set_nonce,
     state_counts,
 )
+from recsys.ledger.states import MOVES, NEW, SERVABLE, TERMINAL, State
 
 __all__ = [
     "MOVES",
