@@ -1,4 +1,4 @@
-"""The champion is evaluated only on pairs outside its training part, and never fails a candidate."""
+"""The champion is evaluated only on pairs it was not trained on, and never fails a candidate."""
 
 from pathlib import Path
 

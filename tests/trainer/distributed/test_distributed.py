@@ -46,10 +46,10 @@ TRAIN = ["-m", "trainer"]
 LOST = """
 import os, sys, time
 from trainer.rating import fit as rating_fit
-original, begun = rating_fit.epoch_batches, []
+original, epochs = rating_fit.epoch_batches, []
 def epoch_batches(*arguments):
-    begun.append(1)
-    if len(begun) == 3:
+    epochs.append(1)
+    if len(epochs) == 3:
         print("stops responding", flush=True)
         time.sleep(600)
     return original(*arguments)
