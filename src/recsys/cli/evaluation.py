@@ -201,7 +201,7 @@ def _models(text: str) -> list[Model]:
 
 def _champion(home: Home, given: str | None, folder: Path) -> Path | None:
     """The folder of what to compare with; None where nothing was asked for and nothing is live."""
-    from recsys.releases import fetch_evaluated, champion_id
+    from recsys.releases import champion_id, fetch_evaluated
 
     if given is not None and Path(given).is_dir():
         return Path(given).resolve()

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from pydantic import ValidationError
-
 from recsys import contract
 from recsys.dataset.archive import ArchiveLimits, open_dataset
 from recsys.dataset.download import Download
@@ -18,7 +16,7 @@ from recsys.dataset.mirrors import parse_sources, split_sources, try_sources
 from recsys.dataset.progress import LogProgress, Progress
 from recsys.dataset.settings import FetchSettings
 from recsys.dataset.sources import Source
-from recsys.errors import ConfigurationError, DatasetError, RecsysError, first_invalid_field
+from recsys.errors import DatasetError, RecsysError
 from recsys.object_store import ObjectStore
 from recsys.scratch import scratch_folder
 
@@ -79,7 +77,9 @@ def read_source_md5(
         SourceUnreachableError: the source does not answer; this never counts as "unchanged".
         ConfigurationError: the source is invalid or denies access.
     """
-    return try_sources(parse_sources(source, settings or _settings(), s3), read_md5)
+    return try_sources(
+        parse_sources(source, settings or FetchSettings.from_environment(), s3), read_md5
+    )
 
 
 def fetch_dataset(
@@ -117,7 +117,7 @@ def fetch_dataset(
     stored = store.head(key)
     if stored is not None and stored.metadata.get("md5") == md5 and "sha256" in stored.metadata:
         return FetchedDataset(md5, stored.metadata["sha256"], stored.size, key, fetched=False)
-    settings = settings or _settings()
+    settings = settings or FetchSettings.from_environment()
     with scratch_folder("fetch") as folder:
         path = folder / contract.DATASET_FILE
         download = _download(source, md5, path, s3, progress, settings, limits)
@@ -163,7 +163,7 @@ def obtain_dataset(
     sources = split_sources(source)
     if len(sources) == 1 and "://" not in source:
         return _local_file(Path(sources[0]).expanduser())
-    settings = settings or _settings()
+    settings = settings or FetchSettings.from_environment()
     md5 = read_source_md5(source, s3, settings)
     path = folder / contract.DATASET_FILE
     _download(source, md5, path, s3, progress, settings)
@@ -181,17 +181,6 @@ def _local_file(path: Path) -> LocalDataset:
         # The md5 identifies a dataset and detects accidents; it is no protection from attackers.
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
     return LocalDataset(path, digest.hexdigest())
-
-
-def _settings() -> FetchSettings:
-    try:
-        return FetchSettings()
-    except ValidationError as error:
-        raise ConfigurationError(
-            "RECSYS_FETCH_* is invalid",
-            found=str(first_invalid_field(error)),
-            hint="correct the variable, or unset it",
-        ) from error
 
 
 def _download(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from recsys.errors import ConfigurationError, first_invalid_field
 
 DEFAULT_SOURCE: Final = "https://files.grouplens.org/datasets/movielens/ml-latest-small.zip"
 """GroupLens' small dataset: 100,836 ratings."""
@@ -30,3 +32,19 @@ class FetchSettings(BaseSettings):
     read_timeout_s: float = Field(
         default=60.0, gt=0, description="of a server that sends nothing, or nearly nothing"
     )
+
+    @classmethod
+    def from_environment(cls) -> FetchSettings:
+        """Reads the settings from environment variables.
+
+        Raises:
+            ConfigurationError: a variable is invalid.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise ConfigurationError(
+                "RECSYS_FETCH_* is invalid",
+                found=str(first_invalid_field(error)),
+                hint="correct the variable, or unset it",
+            ) from error
