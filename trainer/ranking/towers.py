@@ -103,16 +103,16 @@ def project_to_tower_dim(users: Floats, movies: Floats, bias: Floats) -> tuple[F
         Users (users, `TOWER_DIM`) and movies (movies, `TOWER_DIM`), see `Towers`.
     """
     mean = users.mean(axis=0, dtype=np.float64)
-    centred = users - mean.astype(np.float32)
+    centered = users - mean.astype(np.float32)
     movies = movies - movies.mean(axis=0, dtype=np.float32)
-    root, inverse = _roots(centred)
+    root, inverse = _roots(centered)
     dim = min(TOWER_DIM - SPARE_DIMS, users.shape[1])
     # eigh returns the eigenvectors in ascending order of the eigenvalues.
     axes = np.linalg.eigh(root @ _gram(movies) @ root)[1][:, -dim:]
     tower_users = np.zeros((len(users), TOWER_DIM), np.float32)
     tower_movies = np.zeros((len(movies), TOWER_DIM), np.float32)
     spread = np.sqrt(len(users))
-    tower_users[:, :dim] = centred @ (inverse @ axes * spread).astype(np.float32)
+    tower_users[:, :dim] = centered @ (inverse @ axes * spread).astype(np.float32)
     tower_users[:, BIAS] = 1.0
     tower_movies[:, :dim] = movies @ (root @ axes / spread).astype(np.float32)
     tower_movies[:, BIAS] = bias + movies @ mean.astype(np.float32)

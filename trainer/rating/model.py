@@ -253,13 +253,13 @@ def _biases(ratings: Ratings, penalty: float) -> tuple[float, Floats, Floats]:
     """
     mean = float(ratings.stars.mean())
     users, movies = len(ratings.user_ids), len(ratings.movie_ids)
-    centred = ratings.stars.astype(np.float64) - mean
+    centered = ratings.stars.astype(np.float64) - mean
     user_bias, movie_bias = np.zeros(users), np.zeros(movies)
     movie_count = np.bincount(ratings.movie, minlength=movies)
     for _ in range(_BIAS_ROUNDS):
-        rest = np.bincount(ratings.movie, centred - user_bias[ratings.user], movies)
+        rest = np.bincount(ratings.movie, centered - user_bias[ratings.user], movies)
         movie_bias = rest / np.maximum(movie_count + penalty, 1)
-        rest = np.bincount(ratings.user, centred - movie_bias[ratings.movie], users)
+        rest = np.bincount(ratings.user, centered - movie_bias[ratings.movie], users)
         user_bias = rest / (ratings.user_count + penalty)
     return mean, user_bias.astype(np.float32), movie_bias.astype(np.float32)
 

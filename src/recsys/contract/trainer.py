@@ -1,4 +1,4 @@
-"""How the pipeline calls the trainer: environment variables in, an exit code out."""
+"""The interface of the trainer: its input as environment variables, and its exit codes."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from recsys.contract.keys import FrozenModel, ReleaseId
 
 
 class ExitCode(IntEnum):
-    """How the trainer ends; the numbers follow sysexits.h where it has one."""
+    """Exit codes of the trainer; those of sysexits.h where it has one."""
 
     OK = 0
     BAD_DATA = 65
-    """Permanent: the interactions cannot be trained on."""
+    """Permanent: the interactions cannot be trained on, or the stored release is invalid."""
     INTERNAL = 70
     """Permanent: a defect of the trainer."""
     UNAVAILABLE = 75
-    """Transient: S3 does not answer, disk is full."""
+    """Transient: S3 is unavailable, or disk or memory ran out."""
     BAD_CONFIG = 78
-    """Permanent: a setting is missing or makes no sense."""
+    """Permanent: a setting is missing or invalid."""
     TERMINATED = 143
-    """Transient: SIGTERM; no manifest was written."""
+    """Transient: terminated by SIGTERM; no manifest was written."""
 
     @property
     def is_transient(self) -> bool:
-        """Whether another try may succeed."""
+        """Whether a retry may succeed."""
         return self in (ExitCode.UNAVAILABLE, ExitCode.TERMINATED)
 
 
 def exit_is_transient(code: int) -> bool:
-    """Whether a process that ended with ``code`` is worth another try.
+    """Returns whether a process that exited with ``code`` should be retried.
 
-    Death by a signal (negative, or 128 + n as shells and Kubernetes say it: out of memory, a
-    lost node) is transient; a code that is not in the contract is a defect, thus permanent.
+    Death by a signal is transient: out of memory, a lost node. Its code is negative, or 128 + n in
+    shells and Kubernetes. A code that is not in the contract is a defect, and thus permanent.
     """
     if code < 0 or code > 128:
         return True
@@ -50,10 +50,10 @@ def exit_is_transient(code: int) -> bool:
 
 
 class TrainerInput(FrozenModel):
-    """What the trainer is told, through environment variables only; secrets travel apart.
+    """The complete input of the trainer, except secrets, passed as environment variables.
 
-    The S3 credentials are ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, given by
-    reference (a Kubernetes secret, a connection), never through this class.
+    The S3 credentials, ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, are passed by reference
+    (a Kubernetes secret, a connection), never through this class.
     """
 
     build: Build
@@ -63,15 +63,15 @@ class TrainerInput(FrozenModel):
     s3_region: str = "us-east-1"
     xcom_dir: str = "/airflow/xcom"
     champion: ReleaseId | None = None
-    """Asked about the candidate's holdout, for comparison; it changes nothing that is made."""
+    """Release that the candidate is compared with on its holdout; it does not affect artifacts."""
 
     @property
     def release_id(self) -> str:
-        """The release that the trainer is to make."""
+        """Id of the release to make."""
         return self.build.release_id
 
     def to_environment(self) -> dict[str, str]:
-        """Environment variables that say the same; ``from_environment`` reads them back."""
+        """Returns this input as environment variables, which ``from_environment`` reads."""
         variables = {
             ENV_BUILD: self.build.model_dump_json(),
             ENV_RELEASE_ID: self.release_id,
@@ -88,11 +88,11 @@ class TrainerInput(FrozenModel):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> TrainerInput:
-        """Reads what ``to_environment`` wrote.
+        """Reads the variables that ``to_environment`` returns.
 
         Raises:
             KeyError: a variable is missing.
-            ValueError: a variable has no valid value, or the release id is not the build's.
+            ValueError: a variable is invalid, or the release id is not the build's.
         """
         parsed = cls(
             build=Build.model_validate_json(environ[ENV_BUILD]),
@@ -116,12 +116,12 @@ ENV_S3_ENDPOINT: Final = "RECSYS_S3_ENDPOINT"
 ENV_S3_REGION: Final = "RECSYS_S3_REGION"
 ENV_XCOM_DIR: Final = "RECSYS_XCOM_DIR"
 XCOM_FILE: Final = "return.json"
-"""The file in that folder which Airflow's sidecar returns as the task's XCom."""
+"""File in that folder that Airflow's sidecar returns as the task's XCom."""
 ENV_CHAMPION: Final = "RECSYS_CHAMPION"
 ENV_SITE_KERAS: Final = "RECSYS_SITE_KERAS"
-"""The Keras that the site has, e.g. 3.15.0: a trainer with a newer one refuses to train."""
+"""The site's version of Keras, e.g. 3.15.0; a trainer with a newer one refuses to train."""
 ENV_WORKERS: Final = "RECSYS_WORKERS"
-"""How many pods of an Indexed Job train together; absent: one trains alone."""
+"""Number of pods of the Indexed Job that train together; default 1."""
 ENV_WORKER_SERVICE: Final = "RECSYS_WORKER_SERVICE"
-"""The headless service by which they find each other."""
+"""Headless Service through which these pods resolve each other."""
 SECRET_ENV: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

@@ -60,12 +60,12 @@ def test_projection_is_the_truncated_svd_with_unit_variance_if_not_all_dimension
 
     made_users, made_movies = project_to_tower_dim(users, movies, np.zeros(300, np.float32))
 
-    def centred(scores):
+    def centered(scores):
         return scores - scores.mean(axis=1, keepdims=True)
 
-    wanted = centred(users @ movies.T)
+    wanted = centered(users @ movies.T)
     latent = TOWER_DIM - SPARE_DIMS
-    lost = np.linalg.norm(wanted - centred(made_users @ made_movies.T))
+    lost = np.linalg.norm(wanted - centered(made_users @ made_movies.T))
     values = np.linalg.svd(wanted - wanted.mean(axis=0), compute_uv=False)
     assert lost == pytest.approx(np.linalg.norm(values[latent:]), rel=1e-3)
     assert np.allclose(np.square(made_users[:, :latent]).mean(axis=0), 1, rtol=1e-3)
