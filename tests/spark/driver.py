@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 from pyspark import SparkConf, SparkContext
 
 from recsys.contract import FeatureSettings
-from recsys.features import csv_reader
+from recsys.features import csv_blocks, csv_reader
 from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark import frames
 
 md5, settings, block_bytes, range_rows = sys.argv[1:]
-csv_reader.BLOCK_BYTES = piece = int(block_bytes)
+csv_blocks.BLOCK_BYTES = piece = int(block_bytes)
 blocks = 0
 
 

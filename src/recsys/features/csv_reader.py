@@ -9,7 +9,6 @@ but whether a row is valid never depends on its neighbors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -20,7 +19,7 @@ import polars as pl
 
 from recsys.contract import MAX_STARS, MIN_STARS
 from recsys.dataset import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
-from recsys.errors import DatasetError
+from recsys.features.csv_blocks import LINE_FEED, count_lines, csv_blocks
 from recsys.features.quarantine import Rejected
 from recsys.features.validation import (
     MAX_TIMESTAMP,
@@ -32,15 +31,10 @@ from recsys.features.validation import (
     Rule,
     parse_movie,
     parse_rating,
-    read_header,
 )
-
-BLOCK_BYTES: Final = 16 << 20
-MAX_LINE_BYTES: Final = 1 << 20
 
 _NUMERIC: Final = b"0123456789.,\n"
 _IS_NUMERIC: Final = np.isin(np.arange(256), np.frombuffer(_NUMERIC, np.uint8))
-_LINE_FEED: Final = ord("\n")
 _COMMA: Final = ord(",")
 # float64, as in `parse_rating`: in float32, 3.50000001 would equal 3.5.
 _PARSED: Final = {
@@ -85,7 +79,7 @@ def read_movies(chunks: Iterable[bytes]) -> Batch:
     movies: dict[int, tuple[int, bytes, MovieRow]] = {}
     rejected = Rejected(MOVIES_CSV)
     read = 0
-    for header, first_line, block in _blocks(chunks, MOVIES_CSV, MOVIE_COLUMNS):
+    for header, first_line, block in csv_blocks(chunks, MOVIES_CSV, MOVIE_COLUMNS):
         for number, line in enumerate(block.split(b"\n"), first_line):
             if not line:
                 continue
@@ -132,7 +126,7 @@ class RatingBlock:
 
 
 def rating_blocks(chunks: Iterable[bytes]) -> Iterator[RatingBlock]:
-    """Splits ratings.csv into blocks of about `BLOCK_BYTES`.
+    """Splits ratings.csv into blocks of about `csv_blocks.BLOCK_BYTES`.
 
     Args:
         chunks: the file in chunks of any size; consumed in a separate thread.
@@ -140,7 +134,7 @@ def rating_blocks(chunks: Iterable[bytes]) -> Iterator[RatingBlock]:
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
-    for header, first_line, lines in _blocks(chunks, RATINGS_CSV, RATING_COLUMNS):
+    for header, first_line, lines in csv_blocks(chunks, RATINGS_CSV, RATING_COLUMNS):
         yield RatingBlock(header, first_line, lines)
 
 
@@ -190,7 +184,7 @@ class _Lines:
 
     def __init__(self, block: bytes) -> None:
         self.block = block
-        self.count = _count_lines(block)
+        self.count = count_lines(block)
 
     @cached_property
     def _bytes(self) -> npt.NDArray[np.uint8]:
@@ -198,7 +192,7 @@ class _Lines:
 
     @cached_property
     def _ends(self) -> npt.NDArray[np.int64]:
-        return np.flatnonzero(self._bytes == _LINE_FEED)
+        return np.flatnonzero(self._bytes == LINE_FEED)
 
     @cached_property
     def _starts(self) -> npt.NDArray[np.int64]:
@@ -254,66 +248,3 @@ def _parse(block: bytes, rows: int, header: Header) -> pl.DataFrame | None:
     except pl.exceptions.PolarsError:
         return None
     return frame.select(RATING_COLUMNS) if frame.height == rows else None
-
-
-def _blocks(
-    chunks: Iterable[bytes], file: str, columns: tuple[str, ...]
-) -> Iterator[tuple[Header, int, bytes]]:
-    """Splits a CSV at line ends: yields its header, a block's first line number, the block."""
-    header: Header | None = None
-    line = 1
-    for block in _prefetch(_complete_lines(chunks, file)):
-        body = block
-        if header is None:
-            first, _, body = block.partition(b"\n")
-            header = read_header(first, file, columns)
-            line = 2
-        if body:
-            yield header, line, body
-            line += _count_lines(body)
-    if header is None:
-        read_header(b"", file, columns)
-
-
-def _count_lines(block: bytes) -> int:
-    # Three times as fast as bytes.count, which is optimized for rare bytes.
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == _LINE_FEED))
-
-
-def _prefetch(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields the blocks; a thread inflates the next one while the caller parses the last one."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(next, blocks, b"")
-        while block := future.result():
-            future = pool.submit(next, blocks, b"")
-            yield block
-
-
-def _complete_lines(chunks: Iterable[bytes], file: str) -> Iterator[bytes]:
-    """Yields blocks of complete lines, each line ended by LF."""
-    pending: list[bytes] = []
-    size = incomplete = 0
-    for chunk in chunks:
-        pending.append(chunk)
-        size += len(chunk)
-        end = chunk.rfind(b"\n")
-        incomplete = incomplete + len(chunk) if end < 0 else len(chunk) - end - 1
-        if incomplete > MAX_LINE_BYTES:
-            raise DatasetError(
-                f"{file} has a line that is too long",
-                found=f"{incomplete} bytes without a line break",
-                expected=f"lines of at most {MAX_LINE_BYTES} bytes, ended by LF or CRLF",
-                hint=f"write {file} as plain CSV",
-            )
-        if size >= BLOCK_BYTES and incomplete < size:
-            block = b"".join(pending)
-            cut = size - incomplete
-            pending, size = [block[cut:]], incomplete
-            yield _with_lf(block[:cut])
-    if size:
-        block = b"".join(pending)
-        yield _with_lf(block if block.endswith(b"\n") else block + b"\n")
-
-
-def _with_lf(block: bytes) -> bytes:
-    return block.replace(b"\r\n", b"\n") if b"\r" in block else block

@@ -198,7 +198,7 @@ def test_too_many_invalid_rows_fail_with_the_rules_and_the_first_rows(
 def test_a_file_of_invalid_rows_fails_before_its_end(
     object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recsys.features.csv_reader.BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("recsys.features.csv_blocks.BLOCK_BYTES", 1 << 16)
     rows = 4 * (1 << 20) // 8
     md5 = put(object_store, HEADER + b"1,1,9,5\n" * rows)
     with pytest.raises(DatasetError, match="too many rows") as caught:

@@ -154,7 +154,7 @@ def test_the_operator_hands_the_application_of_this_run_to_kubernetes(
         (V1ContainerStateTerminated(exit_code=78), ConfigurationError, "exit code 78"),
         (V1ContainerStateTerminated(exit_code=75), TransientError, "exit code 75"),
         (V1ContainerStateTerminated(exit_code=137, reason="OOMKilled"), TransientError, "Overhead"),
-        (None, TransientError, "nothing says how"),
+        (None, TransientError, "ended without an exit code"),
     ],
 )
 def test_a_failed_driver_is_explained_by_how_it_ended(

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import DatasetError
-from recsys.features import Rule, csv_reader, read_movies, read_ratings
-from recsys.features.csv_reader import MAX_LINE_BYTES
+from recsys.features import Rule, csv_blocks, read_movies, read_ratings
+from recsys.features.csv_blocks import MAX_LINE_BYTES
 from recsys.features.validation import Header, RatingRow, parse_rating
 
 HEADER = b"userId,movieId,rating,timestamp"
@@ -76,7 +76,7 @@ def test_whether_a_row_is_valid_depends_neither_on_its_neighbors_nor_on_blocks(
     lines: list[bytes], piece: int, block: int
 ) -> None:
     content = b"\n".join([HEADER, *lines])
-    with mock.patch.object(csv_reader, "BLOCK_BYTES", block):
+    with mock.patch.object(csv_blocks, "BLOCK_BYTES", block):
         found = read(in_pieces(content, piece))
     assert found == parsed_one_by_one(lines)
     assert found == read([content])
