@@ -20,7 +20,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reference spark spark-for-tests demo up down env test contract lint lock fmt bench clean
+.PHONY: help setup reference spark spark-for-tests demo up down env test check contract lint lock fmt bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,10 +84,10 @@ env: ## write .env with random passwords for docker-compose.yaml
 
 test: setup reference spark-for-tests ## every test: unit, integration, end to end
 	@sh tests/browser/install_chromium.sh
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_FLAGS) tests
-	@$(TRAINER_PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS) --rootdir trainer tests/trainer
-	@$(SITE_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir site tests/site
-	@$(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/contract
+	@PYTEST_FLAGS="$(PYTEST_FLAGS)" TEST_PROCESSES="$(TEST_PROCESSES)" $(BIN)/python -m tests.run_suites test
+
+check: setup ## formatting, ruff, types, import rules and unit tests: the quick check of a change
+	@PYTEST_FLAGS="$(PYTEST_FLAGS)" $(BIN)/python -m tests.run_suites check
 
 contract: setup ## hold the trainer to its contract: here, or an image with IMAGE=name
 	@IMAGE="$(IMAGE)" $(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/contract

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 from pydantic import SecretStr
 
@@ -18,6 +19,52 @@ from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import REGION, S3
 from recsys.object_store import ObjectStore, S3Settings
+from tests import watchdog
+
+# Before any conftest or test makes a temporary folder.
+watchdog.start()
+
+# No example fails for its time alone, however loaded the machine is.
+hypothesis_settings.register_profile("recsys", deadline=None)
+# For `make check`: fewer examples than `make test` tries.
+hypothesis_settings.register_profile("check", deadline=None, max_examples=20)
+hypothesis_settings.load_profile("recsys")
+
+LONGEST = (
+    "tests/e2e/test_standalone.py",
+    "tests/e2e/test_movie_rec_sys.py",
+    "tests/e2e/test_kubernetes_standalone.py",
+    "tests/e2e/test_demo.py",
+    "tests/chaos/test_faults.py",
+    "tests/e2e/test_features_on_spark.py",
+    "tests/e2e/test_observability.py",
+    "tests/integration/embedded/test_airflow.py",
+    "tests/browser/test_releases_in_airflow.py",
+    "tests/chaos/test_crashes.py",
+    "tests/integration/cli/",
+    "tests/spark/",
+    "tests/integration/benchmark/",
+    "tests/e2e/",
+    "tests/chaos/",
+    "tests/browser/",
+    "tests/integration/experiments/",
+    "tests/integration/embedded/",
+)
+"""Files and folders with the longest tests, longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs the longest files first, so that all processes end at about the same time.
+
+    pytest-xdist keeps this order with ``--no-loadscope-reorder``. By default it runs the files
+    with the fewest tests last, and those are the longest ones here.
+    """
+
+    def position(item: pytest.Item) -> int:
+        path = item.nodeid.partition("::")[0]
+        return next((i for i, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST))
+
+    items.sort(key=position)
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +104,11 @@ def postgres_server(session_home: Home) -> Iterator[Postgres]:
     server = Postgres(session_home)
     with session_home.lock():
         server.start()
+    with server.connect("postgres", autocommit=True) as connection:
+        # Its data need not survive a crash of the machine.
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
+        connection.execute("SELECT pg_reload_conf()")
     yield server
     with session_home.lock():
         server.stop()

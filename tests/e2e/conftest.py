@@ -31,7 +31,20 @@ from tests.e2e.fake_kubernetes import FakeKubernetes, World
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-# Airflow reads these when it is first imported, which no test may do before.
+# Overrides for a short training, for tests that do not depend on the quality of the model.
+BRIEF = {"rating": {"members": 2, "epochs": 4}, "ranking": {"epochs": 2}}
+
+
+def brief_settings(**trainer: Any) -> str:
+    """A value of ``RECSYS_BUILD_SETTINGS`` for a short training.
+
+    Args:
+        trainer: further fields of the trainer's settings, such as the seed.
+    """
+    return json.dumps({"trainer": {"overrides": BRIEF, **trainer}})
+
+
+# Airflow reads these when it is first imported, so they are set before any test imports it.
 _AIRFLOW = Path(tempfile.mkdtemp(prefix="recsys-airflow-"))
 _REPOSITORY = Path(__file__).resolve().parents[2]
 os.environ.update(
@@ -45,6 +58,7 @@ os.environ.update(
     AIRFLOW__WORKERS__API_RETRY_WAIT_MIN="0.1",
     AIRFLOW__WORKERS__API_RETRY_WAIT_MAX="0.2",
     RECSYS_RETRY_DELAY_S="0.1",
+    RECSYS_BUILD_SETTINGS=brief_settings(),
     RECSYS_TRAINER_PYTHON=os.environ.get(
         "RECSYS_TRAINER_PYTHON", str(_REPOSITORY / "trainer/.venv/bin/python")
     ),
@@ -65,10 +79,8 @@ class Outcome:
         return self.tasks.get(task_id) == "success"
 
 
-# A training for tests of who starts it.
-BRIEF = {"rating": {"members": 2, "epochs": 4}, "ranking": {"epochs": 2}}
-# A dataset that trains in seconds is too small to rank better than popularity by; the gate's
-# verdict on merit is shown by the demo on real data.
+# A model of so small a dataset ranks no better than popularity; tests/e2e/test_demo.py covers the
+# gate with its default thresholds.
 LENIENT = {
     "gate_max_rmse_over_bias": 5,
     "gate_min_ndcg_over_popularity": -1,

@@ -27,7 +27,7 @@ from tests.e2e.conftest import BRIEF, DEFAULTS, connections
 from tests.spark.conftest import spark_or_skip
 
 # Java and Spark take long to start on a busy machine.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 FEATURES = (
     contract.INTERACTIONS_FILE,

@@ -34,7 +34,7 @@ from tests.e2e.test_standalone import DAG_ID, EAGER, task_states, wait
 from tests.e2e.test_trainer_job import local_cluster
 from tests.e2e.trainer_dags import IMAGE, ROOT, serialize
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 Running = tuple[Home, Services, FakeKubernetes]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import shutil
 import stat
 import zipfile
@@ -17,6 +16,7 @@ from recsys.ledger import State
 from recsys.releases import promotion
 from recsys.trainer_process import LocalTrainer
 from tests.actors import an_actor
+from tests.e2e.conftest import brief_settings
 
 
 def live(pipeline) -> str | None:
@@ -93,7 +93,7 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     assert after.reason == "this build was rolled back"
     assert_untouched(pipeline, one)
 
-    monkeypatch.setenv("RECSYS_BUILD_SETTINGS", '{"trainer": {"seed": 21}}')
+    monkeypatch.setenv("RECSYS_BUILD_SETTINGS", brief_settings(seed=21))
     retrained = pipeline.run(small_dataset)
     assert retrained.ran("train_dl_model"), retrained.errors
     assert live(pipeline) not in (None, one, two)
@@ -123,8 +123,7 @@ def rewrite_md5(source: Path) -> None:
 @pytest.fixture
 def untried_build(monkeypatch) -> None:
     """Settings that no run has had before, so that the trainer has something to do."""
-    settings = {"trainer": {"seed": next(_SEEDS)}}
-    monkeypatch.setenv("RECSYS_BUILD_SETTINGS", json.dumps(settings))
+    monkeypatch.setenv("RECSYS_BUILD_SETTINGS", brief_settings(seed=next(_SEEDS)))
 
 
 _SEEDS = itertools.count(1000)

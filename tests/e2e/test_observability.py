@@ -26,7 +26,7 @@ from tests.e2e.receivers import StatsD, Webhook
 DAG = "movie_rec_sys"
 RECOVER = "movie_rec_sys_recover"
 # The fixture runs seven DAG runs, two of them with a training.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @dataclass

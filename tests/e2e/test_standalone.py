@@ -4,7 +4,6 @@ the middle of one, and who is told of late and failed runs by the real DAG proce
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -25,7 +24,7 @@ from recsys.embedded import airflow, stack
 from recsys.embedded.airflow_client import AirflowClient
 from recsys.embedded.home import Home
 from recsys.services import Services
-from tests.e2e.conftest import BRIEF, DEFAULTS
+from tests.e2e.conftest import DEFAULTS, brief_settings
 from tests.e2e.receivers import Webhook
 from tests.http_session import HttpSession
 
@@ -34,10 +33,10 @@ EAGER = {
     # With nothing to do the scheduler looks again at once.
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
     "RECSYS_POLL_INTERVAL_S": "1",
-    "RECSYS_BUILD_SETTINGS": json.dumps({"trainer": {"overrides": BRIEF}}),
+    "RECSYS_BUILD_SETTINGS": brief_settings(),
 }
 """What makes a stack wait less, and train a shorter time."""
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

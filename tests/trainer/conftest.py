@@ -23,6 +23,9 @@ from recsys.contract import Build, TrainerInput
 from recsys.embedded.home import Home
 from recsys.embedded.s3 import REGION, S3
 from recsys.object_store import ObjectStore, S3Settings
+from tests import watchdog
+
+watchdog.start()
 
 ROOT = Path(__file__).resolve().parents[2]
 GENRES = ("Action", "Comedy", "Drama", "Horror")
