@@ -1,4 +1,4 @@
-"""What all DAGs of this product have in common."""
+"""Arguments that all DAGs share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ TAGS: Final = ["recsys", "movies"]
 
 
 def task_defaults() -> dict[str, Any]:
-    """Owner, time limit, and retries: with backoff for what may pass, none for what cannot."""
+    """Default arguments: owner, timeout, placement, and retries with backoff.
+
+    A permanent error fails the task at once, without a retry.
+    """
     return {
         "owner": "recsys",
         "retries": 3,
@@ -28,7 +31,7 @@ def task_defaults() -> dict[str, Any]:
                 RetryRule(
                     exception=PermanentError,
                     action=RetryAction.FAIL,
-                    reason="another try cannot mend it",
+                    reason="a retry cannot fix a permanent error",
                 )
             ]
         ),

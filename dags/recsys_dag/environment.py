@@ -1,10 +1,10 @@
-"""Settings that are read from the environment of Airflow's processes; nonsense is named."""
+"""Reads settings from environment variables; an invalid value raises an error with its name."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, SettingsError
@@ -12,19 +12,20 @@ from pydantic_settings import BaseSettings, SettingsError
 from recsys.errors import ConfigurationError, first_invalid_field
 
 Model = TypeVar("Model", bound=BaseModel)
+Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def read(
-    settings: type[BaseSettings], hint: str = "docs/deployment.md lists the settings of the trainer"
-) -> Any:
-    """Makes settings of the variables that begin with their prefix.
+    settings: type[Settings], hint: str = "docs/deployment.md lists the settings of the trainer"
+) -> Settings:
+    """Makes settings from the variables that begin with their prefix.
 
     Args:
-        settings: which.
-        hint: where they are listed.
+        settings: the class of the settings.
+        hint: where the variables are documented.
 
     Raises:
-        ConfigurationError: a variable makes no sense; it is named.
+        ConfigurationError: a variable has an invalid value; the message names it.
     """
     prefix = settings.model_config.get("env_prefix", "")
     try:
@@ -44,15 +45,15 @@ def read(
 
 
 def read_json(model: type[Model], variable: str, expected: str) -> Model:
-    """Makes a model of the JSON document in one variable; unset or empty: of its defaults.
+    """Makes a model from the JSON document in one variable; the defaults if it is unset or empty.
 
     Args:
-        model: which.
-        variable: its name.
-        expected: what the document should be, in words.
+        model: the class of the model.
+        variable: name of the variable.
+        expected: description of the document, for the error.
 
     Raises:
-        ConfigurationError: it is no such document; what is wrong with it is told.
+        ConfigurationError: the document is invalid; the message names the first invalid field.
     """
     try:
         return model.model_validate_json(os.environ.get(variable) or "{}")

@@ -1,4 +1,4 @@
-"""Measurements of the domain -> Airflow's own metrics: StatsD or OpenTelemetry, as it is set up."""
+"""Sends measurements through Airflow's metrics client (StatsD or OpenTelemetry)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from recsys.monitoring import Measurement, MetricType
 
 
 def emit(measurements: Iterable[Measurement]) -> None:
-    """Sends them; does nothing where Airflow's metrics are off."""
+    """Sends the measurements; does nothing if Airflow's metrics are off."""
     for measurement in measurements:
         name, value = measurement.metric.name, measurement.value
-        # StatsD's tags take a few characters only, and a metric like ndcg@10 has others.
+        # StatsD tags allow few characters; a metric name such as ndcg@10 needs normalizing.
         tags = {
             tag: stats.normalize_name_for_stats(text, log_warning=False)
             for tag, text in measurement.tags.items()

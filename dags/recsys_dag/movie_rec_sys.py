@@ -1,4 +1,4 @@
-"""The weekly DAG: wiring only."""
+"""The weekly DAG: from a new dataset to a promoted release. Wiring only."""
 
 from __future__ import annotations
 
@@ -31,24 +31,27 @@ from recsys_dag.triggers import DatasetMd5Trigger
 DOC = """
 # Movie recommender: from a new dataset to a promoted release
 
-Runs every week, and whenever the md5 beside the dataset changes.
+Runs every Monday at 04:00 UTC, and whenever the md5 file of the dataset changes.
 
-1. **recover_promotion** mends what an interrupted promotion left behind.
-2. **data_is_new** compares dataset, trainer and settings with what was judged before.
-3. **fetch_dataset**, **generate_data_frames**: the zip, verified; interactions and quarantine.
-4. In parallel: **movie vectors** into pgvector; the **trainer** makes model and towers.
-5. **gate_candidate** judges the candidate against baselines and the champion.
-6. **promote_release** switches model and vectors as one pair; or **reject_candidate** records why
-   not, and production stays as it is: a rejection is a successful run. Either way
-   **write_report** explains the release in one HTML page.
+1. **recover_promotion** repairs what an interrupted promotion left behind.
+2. **data_is_new** compares the dataset, the trainer and the settings with earlier builds. If this
+   build was judged before, the run ends at **do_nothing**.
+3. **fetch_dataset** downloads the zip and checks its md5; **generate_data_frames** validates its
+   rows and puts invalid ones into quarantine.
+4. In parallel, movie vectors are loaded into pgvector (**load_movie_vectors**), and the trainer
+   makes the model and the towers (**train_dl_model**).
+5. **gate_candidate** compares the candidate with baselines and the champion.
+6. **promote_release** switches model and vectors as one pair. If the gate rejects the candidate,
+   **reject_candidate** records why and production does not change; such a run is a success.
+   In both cases **write_report** writes one HTML page about the release.
 
-Trigger it with *force* to judge a build again, with *require_approval* to be asked before the
-switch. What is live and why: `recsys status`, `recsys why`.
+Trigger the DAG with *force* to judge a build again, or with *require_approval* to approve the
+promotion yourself. `recsys status` shows what is live; `recsys why` shows why.
 """
 
 
 def _gate_params() -> dict[str, Param]:
-    """One Param for each limit of the gate, with the limit's own schema."""
+    """Makes one Param for each field of `GateSettings`, with the field's JSON schema."""
     schema = GateSettings.model_json_schema()["properties"]
     return {
         settings.GATE_PREFIX + name: Param(
@@ -58,7 +61,7 @@ def _gate_params() -> dict[str, Param]:
     }
 
 
-# No URI: for its scheme, Airflow would import every provider that has one.
+# No URI: to resolve its scheme, Airflow would import all providers that register one.
 dataset_md5 = Asset(
     name="movie_dataset_md5",
     watchers=[
@@ -71,7 +74,7 @@ dataset_md5 = Asset(
 
 with DAG(
     dag_id="movie_rec_sys",
-    description="Retrains the movie recommender and promotes model and vectors as one pair",
+    description="Retrains the movie recommender; promotes model and vectors as one pair",
     doc_md=DOC,
     schedule=AssetOrTimeSchedule(
         timetable=CronTriggerTimetable("0 4 * * 1", timezone="UTC"), assets=dataset_md5
@@ -95,8 +98,8 @@ with DAG(
             minLength=1,
             title="Dataset",
             description="Zip in MovieLens format: http(s)://, s3:// or a path; "
-            "its md5 lies beside it as <source>.md5. Mirrors may follow after blanks; each is "
-            "tried if those before it fail",
+            "its md5 is read from <source>.md5. To add mirrors, separate them by blanks; they are "
+            "tried in order",
         ),
         "force": Param(
             False,
@@ -108,13 +111,13 @@ with DAG(
             False,
             type="boolean",
             title="Accept drift",
-            description="Go on although the dataset is far from the champion's",
+            description="Continue even if the dataset drifted beyond the hard limits",
         ),
         "require_approval": Param(
             False,
             type="boolean",
-            title="Ask before the switch",
-            description="A person must approve the accepted candidate",
+            title="Require approval",
+            description="A person must approve the accepted candidate before its promotion",
         ),
         **_gate_params(),
     },
@@ -151,7 +154,7 @@ with DAG(
     join = EmptyOperator(task_id="join_no_op")
     gate = tasks.gate_candidate()
     approve = ReleaseApproval(task_id="approve_release")
-    # Reached from the gate or from a person, never from both.
+    # Reached from the gate or from approve_release, never from both.
     promote = tasks.promote_release.override(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         on_failure_callback=tasks.recover_at_once,

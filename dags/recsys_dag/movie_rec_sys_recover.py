@@ -1,4 +1,4 @@
-"""The small, frequent DAG: heals, retires, and watches that runs succeed."""
+"""The DAG that runs every five minutes: recovery, retirement, alerts, metrics."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from recsys_dag import tasks
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 
 DOC = """
-# Heals what a crash left behind
+# Recovery and housekeeping, every five minutes
 
-Every five minutes: undoes an interrupted promotion (**recover_promotion**), drops what old releases
-hold (**retire_old_releases**), and fails when no run has succeeded for too long
-(**check_freshness**; `RECSYS_MAX_AGE_DAYS`, by default 15). `recsys recover` does the first without
-Airflow. **send_alerts** tells what happened, each event once; **send_heartbeat** says that all is
-well, so that its silence is an alarm when Airflow is dead. **measure_ledger** feeds the dashboard.
+- **recover_promotion** undoes an interrupted promotion. `recsys recover` does the same without
+  Airflow.
+- **retire_old_releases** drops tables and objects of old releases.
+- **check_freshness** fails if no run has succeeded for `RECSYS_MAX_AGE_DAYS` (15 by default).
+- **send_heartbeat** pings the heartbeat URL if the tasks above succeeded. Its monitor raises the
+  alarm if the pings stop, for instance because Airflow is down.
+- **send_alerts** sends each event of the history once.
+- **measure_ledger** sends the metrics of the dashboard.
 """
 
 with DAG(
     dag_id="movie_rec_sys_recover",
-    description="Heals interrupted promotions and retires old releases",
+    description="Recovers from interrupted promotions and retires old releases",
     doc_md=DOC,
     schedule=CronTriggerTimetable("*/5 * * * *", timezone="UTC"),
     start_date=START_DATE,
@@ -31,7 +34,7 @@ with DAG(
     tags=TAGS,
     default_args={**task_defaults(), "retries": 1},
 ) as dag:
-    watched = [tasks.recover_promotion(), tasks.retire_old_releases(), tasks.check_freshness()]
-    chain(*watched, tasks.send_heartbeat())
-    for told in (tasks.send_alerts, tasks.measure_ledger):
-        watched >> told.override(trigger_rule=TriggerRule.ALL_DONE)()
+    checks = [tasks.recover_promotion(), tasks.retire_old_releases(), tasks.check_freshness()]
+    chain(*checks, tasks.send_heartbeat())
+    for publish in (tasks.send_alerts, tasks.measure_ledger):
+        checks >> publish.override(trigger_rule=TriggerRule.ALL_DONE)()

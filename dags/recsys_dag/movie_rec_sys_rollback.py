@@ -1,4 +1,4 @@
-"""The operator's DAG: champion back to a chosen release."""
+"""The DAG for operators: makes an earlier release the champion again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from recsys_dag import tasks
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 
 DOC = """
-# Back to an earlier release
+# Roll back to an earlier release
 
-Makes an earlier release the champion again, model and vectors as one pair, without computing
-anything anew. Leave *release* empty for the one before the champion. A release that is not
-retained, or whose files or tables are not what they were, is refused and nothing changes. The
-release left behind is not promoted again by itself. `recsys rollback` does the same without
-Airflow.
+Makes an earlier release the champion again: model and vectors as one pair, without recomputing
+anything. Leave *release* empty to go back to the previous champion. Nothing changes if the release
+is not retained, or if its files or tables have changed since. The release that is rolled back is
+not promoted again automatically. `recsys rollback` does the same without Airflow.
 """
 
 with DAG(
@@ -36,14 +35,14 @@ with DAG(
             type=["null", "string"],
             pattern="^[0-9a-f]{8}-[0-9a-f]{8}$",
             title="Release",
-            description="A retained release; empty: the one before the champion",
+            description="Id of a retained release; empty: the previous champion",
         ),
         "reason": Param(
             None,
             type=["null", "string"],
             minLength=3,
             title="Reason",
-            description="Required; kept in the ledger's history",
+            description="Required; recorded in the ledger's history",
         ),
     },
 ) as dag:

@@ -1,7 +1,8 @@
-"""The data scientist's DAG: a search for better settings of the trainer, trials side by side."""
+"""The DAG for data scientists: random search for better trainer settings, trials in parallel."""
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -15,19 +16,22 @@ from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 DOC = """
 # Better settings for the trainer
 
-Draws settings at random (**plan_trials**), trains with each on an inner split that never sees the
-holdout (**measure_trial**, mapped; at most `TRIALS_AT_ONCE` run together), and prints the best
-(**choose_settings**) as a value for `RECSYS_BUILD_SETTINGS`. Nothing is promoted by it: with that
-value the weekly run makes another build, and the gate judges it. Workers need the trainer's
-environment (`RECSYS_TRAINER_PYTHON`) and the extra `tune`. `recsys tune` does the same without
-Airflow, one trial after the other, each chosen by what came of those before.
+1. **plan_trials** draws settings at random.
+2. **measure_trial** trains with each of them on an inner split without the holdout; two trials
+   run in parallel.
+3. **choose_settings** prints the best settings as a value for `RECSYS_BUILD_SETTINGS`.
+
+This DAG promotes nothing. Set `RECSYS_BUILD_SETTINGS` to the value, and the weekly run makes a new
+build, which the gate judges. Workers need the trainer's environment (`RECSYS_TRAINER_PYTHON`) and
+the extra `tune`. `recsys tune` searches without Airflow: each trial is chosen from the results so
+far.
 """
 TRIALS_AT_ONCE = 2
 
 
 @task
 def plan_trials(**context: Any) -> list[dict[str, float]]:
-    """The settings to try; the first are the trainer's own."""
+    """Draws the settings to try; the first trial has the trainer's defaults."""
     params = context["params"]
     objective = experiments.Objective(params["objective"])
     return experiments.plan_trials(objective, params["trials"], params["seed"])
@@ -35,7 +39,7 @@ def plan_trials(**context: Any) -> list[dict[str, float]]:
 
 @task(max_active_tis_per_dagrun=TRIALS_AT_ONCE, execution_timeout=timedelta(hours=2))
 def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]:
-    """Trains with these settings and measures on the inner split."""
+    """Trains with the settings and measures the objective on the inner split."""
     params = context["params"]
     s3 = settings.services().s3 if needs_s3(params["source"]) else None
     return experiments.measure_trial(
@@ -50,21 +54,19 @@ def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]
 
 @task
 def choose_settings(trials: list[dict[str, Any]], **context: Any) -> dict[str, Any]:
-    """Prints the best settings; none where the trainer's own are best."""
-    import json
-
+    """Prints the best settings; empty if the trainer's defaults are best."""
     found = experiments.choose_settings(
         experiments.Objective(context["params"]["objective"]), trials
     )
-    print(f"{found['objective']}: {found['defaults']:.4f} with the trainer's own settings")
-    print(f"{found['objective']}: {found['best']:.4f} with the best")
+    print(f"{found['objective']}: {found['defaults']:.4f} with the trainer's default settings")
+    print(f"{found['objective']}: {found['best']:.4f} with the best settings")
     print(f"RECSYS_BUILD_SETTINGS='{json.dumps(found['build_settings'])}'")
     return found
 
 
 with DAG(
     dag_id="movie_rec_sys_tune",
-    description="Searches better settings for the trainer; changes nothing by itself",
+    description="Searches for better trainer settings; promotes nothing",
     doc_md=DOC,
     schedule=None,
     start_date=START_DATE,
@@ -77,12 +79,12 @@ with DAG(
             settings.default_source(),
             type="string",
             minLength=1,
-            description="zip in MovieLens format, as in movie_rec_sys",
+            description="Zip in MovieLens format, as in movie_rec_sys",
         ),
-        "objective": Param("rmse", enum=["rmse", "ndcg@10"], description="what to better"),
+        "objective": Param("rmse", enum=["rmse", "ndcg@10"], description="Metric to optimize"),
         "trials": Param(10, type="integer", minimum=1, maximum=200),
         "seed": Param(20, type="integer", minimum=0),
     },
 ) as dag:
     measured = measure_trial.expand(overrides=plan_trials())
-    choose_settings(measured)  # type: ignore[arg-type]  # what Airflow hands over is the list
+    choose_settings(measured)  # type: ignore[arg-type]  # at run time it is the list

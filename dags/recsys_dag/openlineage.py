@@ -1,6 +1,6 @@
-"""Tells OpenLineage what the tasks read and write, where Airflow is set up to emit events.
+"""OpenLineage extractor: inputs and outputs of the weekly DAG's tasks.
 
-Nothing imports this module but Airflow's OpenLineage provider, named by
+Only Airflow's OpenLineage provider imports this module, because of the setting
 ``AIRFLOW__OPENLINEAGE__EXTRACTORS=recsys_dag.openlineage.StepExtractor``.
 """
 
@@ -20,11 +20,11 @@ DAG_ID = "movie_rec_sys"
 
 
 class StepExtractor(BaseExtractor):
-    """Inputs and outputs of the steps of the weekly DAG; other tasks keep what they say."""
+    """Extracts inputs and outputs of the weekly DAG's tasks; returns nothing for other DAGs."""
 
     @classmethod
     def get_operator_classnames(cls) -> list[str]:
-        """The operators that the weekly DAG is made of."""
+        """Names the operator classes that the weekly DAG uses."""
         return [
             "_PythonDecoratedOperator",
             "_BranchPythonDecoratedOperator",
@@ -33,17 +33,17 @@ class StepExtractor(BaseExtractor):
         ]
 
     def _execute_extraction(self) -> OperatorLineage[Any, Any] | None:
-        """Before a step has run, nothing is known of it."""
+        """Returns None: inputs and outputs are only known after the task has run."""
         return None
 
     def extract_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
-        """What the step has read and written."""
+        """Returns what the task read and wrote."""
         if self.operator.dag_id != DAG_ID:
             return None
-        known = task_instance.xcom_pull(task_ids="data_is_new", key="run")
-        if known is None:
+        run = task_instance.xcom_pull(task_ids="data_is_new", key="run")
+        if run is None:
             return None
-        found = step_lineage(settings.services(), Run.model_validate(known), self.operator.task_id)
+        found = step_lineage(settings.services(), Run.model_validate(run), self.operator.task_id)
         if found is None:
             return None
         return OperatorLineage(
@@ -52,7 +52,7 @@ class StepExtractor(BaseExtractor):
         )
 
     def extract_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
-        """A step that failed has written nothing that counts."""
+        """Returns the inputs only: outputs of a failed task are not valid."""
         found = self.extract_on_complete(task_instance)
         return found and OperatorLineage(inputs=found.inputs)
 

@@ -1,6 +1,6 @@
-"""Where a task runs among the workers of Airflow: pool, queue, memory.
+"""Placement of tasks on Airflow's workers: pool, queue, memory.
 
-Read from the environment when a DAG file is parsed: a task's shape is fixed then.
+The settings are read when a DAG file is parsed, because operators are constructed then.
 """
 
 from __future__ import annotations
@@ -14,36 +14,38 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from recsys_dag import environment
 
 Weight = Literal["light", "features"]
-"""Tasks that compute on all interactions or vectors, and all the others."""
+"""``features``: tasks that process all interactions or vectors; ``light``: all others."""
 
 _QUANTITY = r"^[1-9][0-9]*(Mi|Gi)$"
 
 
 class PlacementSettings(BaseSettings):
-    """Share of the workers that these tasks get; environment: ``RECSYS_*``."""
+    """Pool, queues and memory of the tasks; environment: ``RECSYS_*``."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_", env_ignore_empty=True)
 
     pool: str = Field(
         default="default_pool",
-        description="Airflow pool of all tasks; one for each tenant bounds what it takes of all",
+        description="Airflow pool of all tasks; a pool per tenant limits its share of the slots",
     )
-    queue_light: str | None = Field(default=None, description="Celery queue; None: Airflow's own")
+    queue_light: str | None = Field(
+        default=None, description="Celery queue; None: Airflow's default queue"
+    )
     queue_features: str | None = None
     memory_light: str = Field(default="1Gi", pattern=_QUANTITY)
     memory_features: str = Field(default="4Gi", pattern=_QUANTITY)
 
 
 def placement(weight: Weight) -> dict[str, Any]:
-    """Arguments for any operator.
+    """Returns the operator arguments that place a task.
 
-    Memory is asked for where each task has a pod of its own, that is under the
-    KubernetesExecutor; others ignore it or refuse it.
+    Memory is requested only with the KubernetesExecutor, where each task has its own pod; other
+    executors ignore or reject it.
 
     Raises:
-        ConfigurationError: a setting makes no sense.
+        ConfigurationError: a setting is invalid.
     """
-    settings: PlacementSettings = environment.read(PlacementSettings)
+    settings = environment.read(PlacementSettings)
     light = weight == "light"
     queue = settings.queue_light if light else settings.queue_features
     chosen: dict[str, Any] = {"pool": settings.pool}
@@ -56,9 +58,9 @@ def placement(weight: Weight) -> dict[str, Any]:
 
 
 def _pod(memory: str) -> Any:
-    # Costs a second, so only where it is used.
+    # The import takes a second.
     from kubernetes.client import V1Container, V1Pod, V1PodSpec, V1ResourceRequirements
 
-    # Equal, so that a node never promises memory that it does not have.
+    # Request and limit are equal, so that a node is never overcommitted.
     resources = V1ResourceRequirements(requests={"memory": memory}, limits={"memory": memory})
     return V1Pod(spec=V1PodSpec(containers=[V1Container(name="base", resources=resources)]))

@@ -1,8 +1,8 @@
 """Runs one DAG in this process, without a scheduler: ``python -m recsys_dag.run_dag DAG``.
 
-The whole DAG, with its branches, retries and trigger rules, as `dag.test` runs it: what the demo
-and the end-to-end tests need. Progress goes as JSON lines to a file descriptor, one event a line:
-``{"event": "task", "task_id": .., "state": ..}``, ``{"event": "log", "text": ..}``, and at last
+`dag.test` runs the whole DAG with its branches, retries and trigger rules; `recsys demo` and the
+end-to-end tests use it. Progress is written to a file descriptor as JSON lines, one event each:
+``{"event": "task", "task_id": .., "state": ..}``, ``{"event": "log", "text": ..}``, and finally
 ``{"event": "end", "run_id": .., "state": .., "reason": ..}``.
 """
 
@@ -23,19 +23,19 @@ DAG_IDS = ("movie_rec_sys", "movie_rec_sys_recover", "movie_rec_sys_rollback")
 
 
 class Events:
-    """Writes events; also an Airflow listener for the states of tasks and a handler for logs."""
+    """Writes events as JSON lines; also an Airflow listener for task states."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, event: str, **fields: Any) -> None:
-        """Writes one event at once."""
+        """Writes one event and flushes the stream."""
         self._stream.write(json.dumps({"event": event, **fields}, default=str) + "\n")
         self._stream.flush()
 
     @hookimpl
     def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
-        """A task begins a try."""
+        """Writes that a try of a task started."""
         self.write(
             "task",
             task_id=task_instance.task_id,
@@ -45,62 +45,64 @@ class Events:
 
     @hookimpl
     def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
-        """A task is done."""
+        """Writes that a task succeeded."""
         self.write("task", task_id=task_instance.task_id, state="success")
 
     @hookimpl
     def on_task_instance_failed(
         self, previous_state: Any, task_instance: Any, error: str | BaseException | None
     ) -> None:
-        """A try of a task failed."""
+        """Writes that a try of a task failed."""
         self.write("task", task_id=task_instance.task_id, state="failed", error=str(error))
 
 
 class _LogEvents(logging.Handler):
-    """Passes the domain's log lines on as events."""
+    """Logging handler that writes log lines as events."""
 
     def __init__(self, events: Events) -> None:
         super().__init__(level=logging.INFO)
         self._events = events
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one line."""
+        """Writes one log line."""
         self._events.write("log", logger=record.name, text=record.getMessage())
 
 
 def run(dag: DAG, conf: dict[str, Any], events: Events) -> str:
-    """Runs the DAG once to its end; returns the state of the run.
+    """Runs the DAG once and returns the final state of the run.
 
     Args:
         dag: the DAG.
         conf: values for its Params.
-        events: where progress goes.
+        events: receives the progress.
     """
     from airflow.sdk.listener import get_listener_manager
 
-    # Only a scheduler watches deadlines; the run's end looks for them in a table that only a DAG
-    # processor fills, and fails.
+    # Only a scheduler checks deadlines. `dag.test` would fail at the end, because it reads the
+    # deadline from a table that only the DAG processor fills.
     deadline, dag.deadline = dag.deadline, None
     listeners = get_listener_manager()
     listeners.add_listener(events)  # type: ignore[no-untyped-call]  # Airflow's has no types
     handler = _LogEvents(events)
-    domain = logging.getLogger("recsys")
-    domain.addHandler(handler)
-    domain.setLevel(logging.INFO)
+    logger = logging.getLogger("recsys")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
         dag_run = dag.test(run_conf=conf)
     finally:
-        domain.removeHandler(handler)
+        logger.removeHandler(handler)
         listeners.pm.unregister(events)
         dag.deadline = deadline
     instances = {ti.task_id: ti for ti in dag_run.get_task_instances()}
     for task_id, instance in instances.items():
         events.write("task", task_id=task_id, state=str(instance.state))
-    decided = next(
+    deciding_task = next(
         (t for t in ("gate_candidate", "data_is_new") if str(_state(instances, t)) == "success"),
         None,
     )
-    reason = instances[decided].xcom_pull(task_ids=decided, key="reason") if decided else None
+    reason = None
+    if deciding_task:
+        reason = instances[deciding_task].xcom_pull(task_ids=deciding_task, key="reason")
     events.write("end", run_id=dag_run.run_id, state=str(dag_run.state), reason=reason)
     return str(dag_run.state)
 
@@ -110,15 +112,15 @@ def _state(instances: dict[str, Any], task_id: str) -> Any:
 
 
 def main() -> None:
-    """The command; exits with 0 when the run succeeded, else with 1."""
+    """Runs the command; exits with 0 if the run succeeded, else with 1."""
     parser = argparse.ArgumentParser(prog="recsys_dag.run_dag", description=__doc__)
     parser.add_argument("dag_id", choices=DAG_IDS, help="the DAG to run")
     parser.add_argument("--conf", default="{}", help="values for its Params, as JSON")
     parser.add_argument("--events", type=int, default=1, help="file descriptor for the events")
-    given = parser.parse_args()
-    dag: DAG = importlib.import_module(f"recsys_dag.{given.dag_id}").dag
-    with os.fdopen(given.events, "w", encoding="utf-8") as stream:
-        state = run(dag, json.loads(given.conf), Events(stream))
+    arguments = parser.parse_args()
+    dag: DAG = importlib.import_module(f"recsys_dag.{arguments.dag_id}").dag
+    with os.fdopen(arguments.events, "w", encoding="utf-8") as stream:
+        state = run(dag, json.loads(arguments.conf), Events(stream))
     sys.exit(0 if state == "success" else 1)
 
 

@@ -1,7 +1,8 @@
-"""Airflow's Connections, Params and the environment of its processes -> settings of the domain.
+"""Makes the settings of the domain from Airflow's Connections, Params and environment variables.
 
-The functions under "when the DAG file is parsed" read environment variables only; those under
-"when a task runs" read Connections. No heavy import at module level: every task process pays it.
+Functions that run when the DAG file is parsed read environment variables only; those that run in a
+task also read Connections. Heavy modules are imported in functions: every task process imports
+this module.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from recsys import alerts
 from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, ENV_S3_REGION, BuildSettings
 from recsys.database import PostgresSettings
 from recsys.dataset import DEFAULT_SOURCE
+from recsys.errors import ConfigurationError
 from recsys.features import DriftSettings
 from recsys.gate import GateSettings
 from recsys.object_store import S3Settings
+from recsys_dag.environment import read, read_json
 from recsys_dag.trainer import settings as trainer_settings
 
 if TYPE_CHECKING:
-    from recsys.alerts import AlertSettings
     from recsys.services import Services
     from recsys.trainer_process import LocalTrainer
 
@@ -33,22 +36,22 @@ GATE_PREFIX: Final = "gate_"
 
 
 def default_source() -> str:
-    """The dataset's zip, its md5 beside it (``<source>.md5``); mirrors may follow after blanks."""
+    """Returns the dataset's source: a zip with its md5 in ``<source>.md5``, or several mirrors."""
     return os.environ.get("RECSYS_SOURCE") or DEFAULT_SOURCE
 
 
 def poll_interval() -> float:
-    """Seconds between two looks at the md5 by the asset watcher."""
+    """Returns the seconds between two polls of the md5 by the asset watcher."""
     return float(os.environ.get("RECSYS_POLL_INTERVAL_S", "300"))
 
 
 def retry_delay() -> timedelta:
-    """Pause before the first retry of a task; later ones double it."""
+    """Returns the delay before the first retry of a task; it doubles with each retry."""
     return timedelta(seconds=float(os.environ.get("RECSYS_RETRY_DELAY_S", "30")))
 
 
 def deadline() -> timedelta:
-    """How long after it was asked for a run should have ended, before someone is told."""
+    """Returns how long after it was queued a run may take before an alert is sent."""
     return timedelta(hours=float(os.environ.get("RECSYS_DEADLINE_HOURS", "6")))
 
 
@@ -56,26 +59,22 @@ def deadline() -> timedelta:
 
 
 def person() -> str | None:
-    """Who runs a DAG by hand, outside Airflow's own login (``RECSYS_ACTOR``)."""
+    """Returns who runs a DAG by hand without Airflow's login (``RECSYS_ACTOR``); None if unset."""
     return os.environ.get("RECSYS_ACTOR") or None
 
 
 def max_age() -> timedelta:
-    """How long ago the last success may be before someone is told."""
+    """Returns the largest age of the last success before an alert is sent."""
     return timedelta(days=float(os.environ.get("RECSYS_MAX_AGE_DAYS", "15")))
 
 
-def alert_settings() -> AlertSettings:
-    """Whom to tell of what (``RECSYS_ALERT_*``)."""
-    from recsys.alerts import AlertSettings
-    from recsys_dag.environment import read
-
-    found: AlertSettings = read(AlertSettings, hint="docs/runbook.md lists the settings of alerts")
-    return found
+def alert_settings() -> alerts.AlertSettings:
+    """Returns the channels and kinds of alerts (``RECSYS_ALERT_*``)."""
+    return read(alerts.AlertSettings, hint="docs/runbook.md lists the settings of alerts")
 
 
 def services() -> Services:
-    """PostgreSQL and S3 as the Connections name them.
+    """Returns PostgreSQL and S3 as the Connections define them.
 
     ``recsys_s3`` is an aws Connection whose extra holds ``bucket_name`` (or
     ``service_config.s3.bucket_name``) and, for servers other than AWS, ``endpoint_url``.
@@ -83,7 +82,6 @@ def services() -> Services:
     from airflow.sdk import Connection
     from psycopg.conninfo import make_conninfo
 
-    from recsys.errors import ConfigurationError
     from recsys.services import Services
 
     s3 = Connection.get(S3_CONN_ID)
@@ -93,9 +91,9 @@ def services() -> Services:
     )
     if not bucket:
         raise ConfigurationError(
-            f"the connection {S3_CONN_ID} names no bucket",
+            f"the Airflow Connection {S3_CONN_ID} has no bucket",
             expected='"bucket_name" in its extra',
-            hint="edit the connection under Admin, Connections",
+            hint="edit the Connection in Airflow's UI, under Admin, Connections",
         )
     pg = Connection.get(PG_CONN_ID)
     dsn = make_conninfo(
@@ -117,7 +115,7 @@ def services() -> Services:
 
 
 def trainer() -> LocalTrainer:
-    """The trainer's environment on this machine: beside the DAGs, or where the settings say."""
+    """Returns the trainer on this machine (``RECSYS_ROOT``, ``RECSYS_TRAINER_PYTHON``)."""
     from recsys.trainer_process import LocalTrainer
 
     root = Path(os.environ.get("RECSYS_ROOT") or Path(__file__).resolve().parents[2])
@@ -126,9 +124,9 @@ def trainer() -> LocalTrainer:
 
 
 def trainer_image() -> str | None:
-    """The image of the trainer, by digest; None where it is a local process.
+    """Returns the trainer's image by digest; None if the trainer is a local process.
 
-    It is an Airflow Variable, so that a push of the image can change it without a restart.
+    The image is an Airflow Variable, so that pushing a new one needs no restart.
     """
     from airflow.sdk import Variable
 
@@ -138,23 +136,19 @@ def trainer_image() -> str | None:
 
 
 def trainer_digest(image: str | None) -> str:
-    """What a build says of its trainer: the image's digest, or a hash of the local sources."""
+    """Returns the digest of the image, or the hash of the local sources if there is no image."""
     return trainer().digest() if image is None else trainer_settings.digest_of(image)
 
 
 def build_settings() -> BuildSettings:
-    """Settings that change the outcome: ``RECSYS_BUILD_SETTINGS`` (JSON), else the defaults."""
-    from recsys_dag.environment import read_json
-
+    """Returns the build settings: ``RECSYS_BUILD_SETTINGS`` (JSON), else the defaults."""
     return read_json(
         BuildSettings, "RECSYS_BUILD_SETTINGS", expected="a JSON object of build settings"
     )
 
 
 def drift_settings(params: Mapping[str, Any]) -> DriftSettings:
-    """Limits of drift: ``RECSYS_DRIFT_SETTINGS`` (JSON), else the defaults; Param accept_drift."""
-    from recsys_dag.environment import read_json
-
+    """Returns the drift limits: ``RECSYS_DRIFT_SETTINGS`` (JSON), and the Param accept_drift."""
     limits = read_json(
         DriftSettings,
         "RECSYS_DRIFT_SETTINGS",
@@ -164,5 +158,5 @@ def drift_settings(params: Mapping[str, Any]) -> DriftSettings:
 
 
 def gate_settings(params: Mapping[str, Any]) -> GateSettings:
-    """The limits of the gate as this run's Params say."""
+    """Returns the gate's limits from this run's Params."""
     return GateSettings(**{name: params[GATE_PREFIX + name] for name in GateSettings.model_fields})

@@ -1,38 +1,40 @@
-"""Task shells: settings in, one call into the domain, a small value out.
+"""The tasks: each reads settings, calls one function of the domain, and returns a small value.
 
-A task's id is the name of the domain function that it calls.
+The id of a task is the name of the function that it calls.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 
 from recsys import alerts, monitoring, pipeline, releases
-from recsys_dag import metrics, settings
+from recsys.errors import ConfigurationError
+from recsys.ledger import Action, Actor
+from recsys.pipeline import Run
+from recsys_dag import approval, metrics, settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from recsys.contract import TrainerInput
-    from recsys.ledger import Action, Actor
-    from recsys.pipeline import Run
 
 log = logging.getLogger(__name__)
 
 
 @task
 def recover_promotion(**context: Any) -> dict[str, Any]:
-    """Finishes or undoes what an interrupted promotion left; the first task of every run."""
-    found = releases.recover_promotion(settings.services(), actor=_actor(context, "recovery"))
-    return {"undone": found.undone, "copies_mended": found.copies_restored}
+    """Finishes or undoes an interrupted promotion; the first task of every run."""
+    recovery = releases.recover_promotion(settings.services(), actor=_actor(context, "recovery"))
+    return {"undone": recovery.undone, "copies_mended": recovery.copies_restored}
 
 
 @task.branch
 def data_is_new(**context: Any) -> str:
-    """Goes on to fetch_dataset if the build was never judged, or if forced; else do_nothing."""
+    """Branches to fetch_dataset if the build was never judged or is forced, else to do_nothing."""
     params = context["params"]
     image = settings.trainer_image()
     verdict = pipeline.data_is_new(
@@ -47,10 +49,10 @@ def data_is_new(**context: Any) -> str:
     metrics.emit(monitoring.verdict_measurements(verdict))
     context["ti"].xcom_push(key="run", value=verdict.run.model_dump(mode="json"))
     context["ti"].xcom_push(key="reason", value=verdict.reason)
-    # The image of this build, whatever is pushed while it runs.
+    # Later tasks use the same image, even if a new one is pushed during the run.
     context["ti"].xcom_push(key="trainer_image", value=image)
     if not verdict.is_new:
-        # All at once: a skip otherwise spreads by one task in each round of the scheduler.
+        # Skips all tasks at once; the scheduler would skip one level of them per loop.
         after = context["task"].get_flat_relatives(upstream=False)
         context["task"].skip(context["ti"], [t for t in after if t.task_id != "do_nothing"])
     return "fetch_dataset" if verdict.is_new else "do_nothing"
@@ -58,7 +60,7 @@ def data_is_new(**context: Any) -> str:
 
 @task
 def fetch_dataset(**context: Any) -> dict[str, Any]:
-    """Downloads the dataset's zip, verified against its md5, into S3."""
+    """Downloads the dataset's zip into S3 and verifies its md5."""
     fetched = pipeline.fetch_dataset(settings.services(), run_of(context))
     metrics.emit(monitoring.fetch_measurements(fetched))
     return {"key": fetched.key, "size": fetched.size, "fetched": fetched.fetched}
@@ -66,21 +68,21 @@ def fetch_dataset(**context: Any) -> dict[str, Any]:
 
 @task
 def generate_data_frames(**context: Any) -> dict[str, Any]:
-    """Validates the dataset, writes its features to S3, and measures drift from the champion's."""
+    """Validates the dataset, writes its features to S3, and measures its drift."""
     services, run = settings.services(), run_of(context)
     stats = pipeline.generate_data_frames(services, run)
     metrics.emit(monitoring.feature_measurements(stats))
-    found = pipeline.measure_drift(services, run, settings.drift_settings(context["params"]))
-    metrics.emit(monitoring.drift_measurements(found))
+    drift = pipeline.measure_drift(services, run, settings.drift_settings(context["params"]))
+    metrics.emit(monitoring.drift_measurements(drift))
     return {
         **stats.model_dump(mode="json"),
-        "drift": found.model_dump(mode="json") if found else None,
+        "drift": drift.model_dump(mode="json") if drift else None,
     }
 
 
 @task
 def enable_vector_extension() -> None:
-    """Enables pgvector."""
+    """Enables the pgvector extension."""
     pipeline.enable_vector_extension(settings.services())
 
 
@@ -99,25 +101,25 @@ def check_vectors(**context: Any) -> dict[str, Any]:
 
 @task
 def train_dl_model(**context: Any) -> dict[str, bool]:
-    """Trains, evaluates and exports in the trainer's own process."""
+    """Trains, evaluates and exports in a process of the trainer."""
     trained = pipeline.train_dl_model(settings.services(), run_of(context), settings.trainer())
     return {"trained": trained}
 
 
 @task
 def verify_candidate(**context: Any) -> None:
-    """Accepts the artifacts only if they are whole and the model loads in a fresh process."""
+    """Checks that the artifacts are complete and that the model loads in a new process."""
     pipeline.verify_candidate(settings.services(), run_of(context), settings.trainer())
 
 
 def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
-    """What a trainer's pod or container is told; None if there is nothing for it to do."""
+    """Returns the input of the trainer's pod or container; None if there is nothing to do."""
     begin = {"train": pipeline.begin_training, "verify": pipeline.check_candidate}[subcommand]
     return begin(settings.services(), run_of(context))
 
 
 def trainer_secrets() -> dict[str, str]:
-    """Values of the trainer's secrets, for a launcher that cannot take them by reference."""
+    """Returns the values of the trainer's secrets, for a launcher without secret references."""
     return pipeline.secrets(settings.services())
 
 
@@ -129,7 +131,7 @@ def load_towers(**context: Any) -> dict[str, Any]:
 
 @task.branch
 def gate_candidate(**context: Any) -> list[str]:
-    """Judges the candidate; goes on to promote_release (or approve_release) or reject_candidate."""
+    """Judges the candidate; branches to promote_release, approve_release or reject_candidate."""
     params = context["params"]
     decision = pipeline.gate_candidate(
         settings.services(), run_of(context), settings.gate_settings(params)
@@ -143,14 +145,14 @@ def gate_candidate(**context: Any) -> list[str]:
 
 @task
 def write_report(**context: Any) -> str | None:
-    """Writes the release's report to S3; succeeds without one rather than fail the run."""
+    """Writes the release's report to S3; a failure to do so does not fail the task."""
     from airflow.sdk.exceptions import AirflowTaskTimeout
 
     try:
         return pipeline.write_report(settings.services(), run_of(context))
-    # No Exception: it would otherwise fail a run that has promoted.
+    # AirflowTaskTimeout is not an Exception, so `write_report` does not catch it.
     except AirflowTaskTimeout:
-        log.exception("the report took too long; `recsys report` makes it")
+        log.exception("the report took too long; `recsys report` writes it")
         return None
 
 
@@ -169,35 +171,33 @@ def promote_release(**context: Any) -> dict[str, Any]:
 
 @task
 def reject_candidate(**context: Any) -> None:
-    """Records the rejection; production is untouched and the run succeeds."""
+    """Records the rejection; production does not change and the run succeeds."""
     pipeline.reject_candidate(settings.services(), run_of(context), actor=_decider(context))
 
 
 @task
 def update_internal_hash(**context: Any) -> None:
-    """Records which dataset production was brought up to."""
+    """Records which dataset the champion was made from."""
     pipeline.update_internal_hash(settings.services(), run_of(context))
 
 
 @task
 def retire_old_releases(**context: Any) -> list[str]:
-    """Drops tables and objects of releases beyond the retention."""
-    from recsys.releases import RetentionSettings
-
+    """Drops tables and objects of releases that are no longer retained."""
     return releases.retire_old_releases(
-        settings.services(), RetentionSettings(), actor=_actor(context, "retention")
+        settings.services(), releases.RetentionSettings(), actor=_actor(context, "retention")
     )
 
 
 @task
 def roll_back(**context: Any) -> dict[str, Any]:
-    """Makes the chosen release, or the one before the champion, the champion again."""
-    from recsys.errors import ConfigurationError
-
+    """Makes the chosen release, by default the previous champion, the champion again."""
     params = context["params"]
     if not params["reason"]:
         raise ConfigurationError(
-            "a rollback needs a reason", hint='trigger it again with "reason" filled in'
+            "a rollback needs a reason",
+            found="no reason",
+            hint='trigger the DAG again with the Param "reason"',
         )
     change = releases.roll_back(
         settings.services(),
@@ -211,7 +211,7 @@ def roll_back(**context: Any) -> dict[str, Any]:
 
 @task
 def check_freshness() -> None:
-    """Fails when no run has succeeded for longer than the operator allows."""
+    """Fails if no run has succeeded for longer than ``RECSYS_MAX_AGE_DAYS``."""
     monitoring.check_freshness(settings.services(), settings.max_age())
 
 
@@ -223,7 +223,7 @@ def send_alerts() -> int:
 
 @task
 def measure_ledger() -> int:
-    """Measures what is live, how old it is and what has happened; see docs/monitoring.md."""
+    """Measures the champion, its age and the ledger's events; see docs/monitoring.md."""
     measurements = monitoring.measure_ledger(settings.services())
     metrics.emit(measurements)
     return len(measurements)
@@ -237,17 +237,11 @@ def send_heartbeat() -> bool:
 
 def alert_run_failed(context: Context) -> None:
     """Failure callback of a DAG: records the failure in the history and sends alerts at once."""
-    from recsys.ledger import Action
-
     _alert_run(Action.RUN_FAILED, context, str(context.get("reason") or "see its failed tasks"))
 
 
 async def alert_run_late(**kwargs: Any) -> None:
     """Deadline callback of a DAG: records that the run is late and sends alerts at once."""
-    import asyncio
-
-    from recsys.ledger import Action
-
     context = kwargs.get("context") or {}
     await asyncio.to_thread(_alert_run, Action.RUN_LATE, context, "its deadline has passed")
 
@@ -266,38 +260,30 @@ def _alert_run(action: Action, context: Any, reason: str) -> None:
 
 
 def recover_at_once(context: Context) -> None:
-    """Failure callback: tries to recover now. Nothing relies on it, the journal guarantees it."""
+    """Failure callback: tries to recover at once. The journal guarantees recovery without it."""
     try:
         releases.recover_promotion(settings.services(), actor=_actor(context, "recovery"))
     except Exception:
-        log.exception("recovery failed for now; the next run or `recsys recover` will do it")
+        log.exception("recovery failed; the next run or `recsys recover` tries again")
 
 
 def run_of(context: Any) -> Run:
-    """What this run is about, as data_is_new found it."""
-    from recsys.pipeline import Run
-
+    """Returns the run's source and build, as data_is_new recorded them."""
     return Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))
 
 
 def _decision(context: Any) -> str:
-    """Why this release is promoted or rejected: the gate's reason, then a person's."""
-    from recsys_dag import approval
-
+    """Returns why the release is promoted or rejected: the gate's reason, then a person's."""
     gate = context["ti"].xcom_pull(task_ids="gate_candidate", key="reason")
     return "; ".join(filter(None, [str(gate), approval.answer(context)]))
 
 
 def _decider(context: Any) -> Actor:
-    """Returns the person who answered for the decision, else who started the run."""
-    from recsys_dag import approval
-
+    """Returns the person who answered the approval, else the one who started the run."""
     return _actor(context, _decision(context), approval.answered_by(context))
 
 
 def _actor(context: Any, reason: str, person: str | None = None) -> Actor:
-    from recsys.ledger import Actor
-
     run = context["dag_run"]
     person = person or settings.person() or getattr(run, "triggering_user_name", None)
     return Actor.from_run(run.run_id, reason, person)

@@ -1,4 +1,4 @@
-"""The asset watcher's trigger: an event whenever the dataset's md5 changes."""
+"""Trigger of the asset watcher: fires when the dataset's md5 changes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from recsys.errors import RecsysError
 
 
 class DatasetMd5Trigger(BaseEventTrigger):
-    """Polls ``<source>.md5`` and fires once for each change of it.
+    """Polls ``<source>.md5`` and fires an event for each change, at least once.
 
-    The last md5 is remembered in the asset's state store, so that a restart of the triggerer
-    does not fire again. It is remembered after the event was handed over: at least once.
+    The last md5 is stored in the asset's state store after the event was emitted. A restart of the
+    triggerer therefore does not fire again.
 
     Args:
-        source: the dataset's zip (http, https or file; an s3 source is looked at by the weekly
-            run alone, because a triggerer reads no Connection between runs).
-        interval: seconds between two looks.
+        source: the dataset's zip (http, https or file). An s3 source is not polled: the trigger
+            has no Connection to read it with, so only the weekly run notices a change.
+        interval: seconds between two polls.
     """
 
     def __init__(self, source: str, interval: float = 300.0) -> None:
@@ -29,22 +29,24 @@ class DatasetMd5Trigger(BaseEventTrigger):
         self.interval = interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """How the triggerer makes this trigger again."""
+        """Returns the class path and the arguments from which Airflow recreates the trigger."""
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return path, {"source": self.source, "interval": self.interval}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yields an event with the new md5 whenever it differs from the one remembered."""
+        """Yields an event with the new md5 whenever it differs from the stored one."""
         from recsys.dataset import read_source_md5
 
         store = self.asset_state_store
         if store is None:
-            raise RuntimeError("this trigger watches an asset; nothing else can run it")
+            raise RuntimeError(
+                "DatasetMd5Trigger has no asset state store; use it in an AssetWatcher"
+            )
         while True:
             try:
                 md5 = await asyncio.to_thread(read_source_md5, self.source)
             except RecsysError as error:
-                # The weekly run reports a source that stays away; a watcher only waits.
+                # The weekly run reports an unreachable source; the watcher tries again later.
                 self.log.warning("could not read the md5 of the dataset: %s", error)
             else:
                 if md5 != await store.aget("md5"):

@@ -1,7 +1,7 @@
 """The page "Recommender releases" in Airflow's UI.
 
-Every Airflow process loads its plugins, tasks too: what the page needs is imported at its first
-request.
+Every Airflow process loads the plugins, including task processes. The page's modules are therefore
+imported at its first request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class _AtFirstRequest:
-    """An ASGI application that is made when it is first asked."""
+    """An ASGI application that is created at its first request."""
 
     def __init__(self) -> None:
         self._app: Callable[[_Scope, _Receive, _Send], Awaitable[None]] | None = None

@@ -1,4 +1,4 @@
-"""Who may look, who may change, and that a change was asked for on our own page."""
+"""Access rules of the page: view, roll back, and protection against forms of other sites."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 PIPELINE_DAG: Final = "movie_rec_sys"
 ROLLBACK_DAG: Final = "movie_rec_sys_rollback"
 TOKEN_LIFE_S: Final = 3600
-_SAYING_LIFE_S: Final = 60
+_MESSAGE_LIFE_S: Final = 60
 _SALT: Final = "recommender-releases"
 
 may_look = requires_access_dag("GET", DagAccessEntity.RUN, PIPELINE_DAG)
-# The page does what that DAG does: whoever may start it may press the button.
+# A rollback on the page needs the permission to trigger the rollback DAG.
 may_roll_back = requires_access_dag("POST", DagAccessEntity.RUN, ROLLBACK_DAG)
 
 
 def issue_token(user: str) -> str:
-    """A token for the forms of a page shown to this user; it cannot be had from another site."""
+    """Returns a CSRF token for the forms of a page shown to this user."""
     return _serializer().dumps(user)
 
 
-def seal(told: dict[str, str]) -> str:
-    """What the page is to say after a change, so that nobody else can put words into its mouth."""
-    return _serializer().dumps(told)
+def seal(message: dict[str, str]) -> str:
+    """Signs a message for the page's URL, so that the page shows only our own messages."""
+    return _serializer().dumps(message)
 
 
 def unseal(text: str | None) -> dict[str, str]:
-    """What `seal` was given; empty if it was something else."""
+    """Returns the message that `seal` signed; empty if the signature is invalid or too old."""
     if not text:
         return {}
     try:
-        told = _serializer().loads(text, max_age=_SAYING_LIFE_S)
+        message = _serializer().loads(text, max_age=_MESSAGE_LIFE_S)
     except BadSignature:
         return {}
-    return told if isinstance(told, dict) else {}
+    return message if isinstance(message, dict) else {}
 
 
 def own_form(
     request: Request, user: GetUserDep, token: Annotated[str, Form(max_length=500)]
 ) -> None:
-    """Refuses a change unless this user pressed a button on our own page.
+    """Rejects a request that was not sent from a form of our own page (CSRF protection).
 
-    A browser sends Airflow's cookie along with forms of other sites, so the cookie proves nothing
-    about who asked. Two independent proofs are wanted: the browser's word that the form is of the
-    same origin, where it gives one, and the token that only our page holds.
+    A browser sends Airflow's cookie with forms of other sites too. Two checks are made instead:
+    the header ``Sec-Fetch-Site``, if the browser sends it, must be ``same-origin``, and the token
+    must be one that our page issued to this user.
     """
     site = request.headers.get("sec-fetch-site", "same-origin")
     try:
@@ -60,17 +60,17 @@ def own_form(
     if site != "same-origin" or not hmac.compare_digest(str(holder), name_of(user)):
         raise HTTPException(
             status.HTTP_403_FORBIDDEN,
-            "this form is too old or was not made for you: reload the page and try again",
+            "the form has expired or belongs to another user; reload the page and try again",
         )
 
 
 def name_of(user: GetUserDep) -> str:
-    """How the ledger's history names a user of Airflow."""
+    """Returns the user's name for the ledger's history."""
     return str(user.get_name())
 
 
 def can_roll_back(request: Request, user: GetUserDep) -> bool:
-    """Whether to show the button; `may_roll_back` decides when it is pressed."""
+    """Returns whether to show the form; `may_roll_back` checks its submission."""
     try:
         may_roll_back(request, user)
     except HTTPException:

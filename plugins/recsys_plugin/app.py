@@ -1,4 +1,4 @@
-"""The routes of the page. Each needs a logged-in user; what changes something needs more."""
+"""The routes of the page. All need permission to view the DAG; a rollback needs more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recsys_plugin import URL_PREFIX, access, charts, runs
 
 MAX_REASON: Final = 500
 _HEADERS: Final = {
-    # The page is shown in a frame of Airflow's own UI, and nowhere else; it loads nothing.
+    # Only Airflow's UI may frame the page, and the page loads nothing from other addresses.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "form-action 'self'; frame-ancestors 'self'; base-uri 'none'",
     "Referrer-Policy": "same-origin",
@@ -40,7 +40,7 @@ changing = APIRouter(dependencies=[Depends(access.may_roll_back), Depends(access
 
 
 def make_app() -> FastAPI:
-    """The application that Airflow mounts under `URL_PREFIX`."""
+    """Creates the application that Airflow mounts under `URL_PREFIX`."""
     app = FastAPI(title="Recommender releases", openapi_url=None)
     app.include_router(looking)
     app.include_router(changing)
@@ -50,18 +50,20 @@ def make_app() -> FastAPI:
 
 @looking.get("/", response_class=HTMLResponse)
 def show_releases(
-    request: Request, user: GetUserDep, told: Annotated[str | None, Query(max_length=4000)] = None
+    request: Request,
+    user: GetUserDep,
+    message: Annotated[str | None, Query(max_length=4000)] = None,
 ) -> HTMLResponse:
-    """The page: what is live, what was judged and why, what the last runs did."""
-    seen = monitoring.read_overview(settings.services())
+    """Renders the page: champion, releases with the gate's decisions, last runs, history."""
+    overview = monitoring.read_overview(settings.services())
     page = _pages.get_template("releases.html").render(
-        seen=seen,
+        overview=overview,
         runs=runs.last_runs(),
-        charts=charts.metric_charts(seen.releases),
+        charts=charts.metric_charts(overview.releases),
         can_roll_back=access.can_roll_back(request, user),
         token=access.issue_token(access.name_of(user)),
         prefix=URL_PREFIX,
-        told=access.unseal(told),
+        message=access.unseal(message),
         max_reason=MAX_REASON,
     )
     return HTMLResponse(page, headers=_HEADERS)
@@ -69,18 +71,20 @@ def show_releases(
 
 @looking.get("/overview.json")
 def read_overview() -> JSONResponse:
-    """The same for machines."""
+    """Returns the contents of the page as JSON."""
     return JSONResponse(monitoring.read_overview(settings.services()).model_dump(mode="json"))
 
 
 @looking.get("/releases/{release_id}/report.html")
 def show_report(release_id: str) -> Response:
-    """The release's report as it is stored."""
+    """Returns the stored report of a release."""
     try:
         key = contract.release_key(release_id, contract.REPORT_FILE)
         content = settings.services().store.get_bytes(key)
     except (ValueError, ArtifactError) as error:
-        raise HTTPException(status.HTTP_404_NOT_FOUND, "there is no such report") from error
+        raise HTTPException(
+            status.HTTP_404_NOT_FOUND, "no report of this release is stored"
+        ) from error
     return Response(content, media_type="text/html; charset=utf-8", headers=_HEADERS)
 
 
@@ -90,9 +94,9 @@ def roll_back(
     release: Annotated[str, Form(max_length=17)],
     reason: Annotated[str, Form(max_length=MAX_REASON)] = "",
 ) -> RedirectResponse:
-    """Makes an earlier release the champion again, and comes back to the page."""
+    """Makes an earlier release the champion again, and redirects to the page."""
     if not reason.strip():
-        return _back(failed="A rollback needs a reason: it is kept in the history.")
+        return _back(failed="A rollback needs a reason, which is recorded in the history.")
     actor = Actor.from_releases_page(access.name_of(user), reason.strip())
     try:
         contract.check_release_id(release)
@@ -100,17 +104,17 @@ def roll_back(
     except (RecsysError, ValueError) as error:
         return _back(failed=str(error))
     if not change.changed:
-        return _back(done=f"{change.to_release} is the champion already.")
-    return _back(done=f"{change.to_release} is the champion again; {change.from_release} was left.")
+        return _back(done=f"{change.to_release} is already the champion.")
+    return _back(done=f"Rolled back from {change.from_release} to {change.to_release}.")
 
 
-def _back(**told: str) -> RedirectResponse:
-    query = urlencode({"told": access.seal(told)})
+def _back(**message: str) -> RedirectResponse:
+    query = urlencode({"message": access.seal(message)})
     return RedirectResponse(f"{URL_PREFIX}/?{query}", status.HTTP_303_SEE_OTHER)
 
 
 def _explain(request: Request, error: Exception) -> Response:
-    """An error of the domain as a page that says what to do."""
+    """Renders an error of the domain with its hint."""
     code = (
         status.HTTP_500_INTERNAL_SERVER_ERROR
         if isinstance(error, PermanentError)

@@ -1,4 +1,4 @@
-"""How the releases' metrics moved, as pictures; the table beside them has the numbers."""
+"""Charts of the releases' metrics over time; the table on the page has the numbers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _METRICS: Final = (
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture and what it shows in words.
+    """A chart with a caption.
 
     Attributes:
-        svg: an SVG element.
-        caption: a sentence.
+        svg: SVG element.
+        caption: description of the chart.
     """
 
     svg: str
@@ -35,13 +35,13 @@ class Chart:
 
 
 def metric_charts(releases: Sequence[ReleaseSummary]) -> list[Chart]:
-    """RMSE and NDCG@10 of the newest complete releases, in the order they were made.
+    """Draws RMSE and NDCG@10 of the newest complete releases, oldest first.
 
     Args:
         releases: newest first.
 
     Returns:
-        No chart when there are fewer than two releases to compare.
+        The charts; none if fewer than two releases have metrics.
     """
     measured = [r for r in reversed(releases) if r.metrics][-SHOWN:]
     if len(measured) < 2:
@@ -62,7 +62,7 @@ def _chart(releases: Sequence[ReleaseSummary], metric: str, baseline: str, capti
             axes.plot(place, values[place], color=_RED, marker="x", markersize=9)
         elif release.state == State.CHAMPION:
             axes.plot(place, values[place], color=_BLUE, marker="o", markersize=10)
-    # The first half names the dataset and is often the same; thirty names would not be readable.
+    # Only a few labels, each in two lines: thirty release ids would overlap.
     named = places[:: -(-len(releases) // _NAMED)]
     axes.set_xticks(named, [releases[n].release_id.replace("-", "-\n") for n in named])
     for part in (
@@ -82,9 +82,9 @@ def _chart(releases: Sequence[ReleaseSummary], metric: str, baseline: str, capti
 
 
 def _svg(figure: Figure, text: str) -> str:
-    """The figure without a ground of its own, so that it stands on light and dark."""
-    written = io.StringIO()
-    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
-    svg = written.getvalue()
+    """Returns the figure as SVG with a transparent background, for light and dark pages."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     return svg.replace("<svg ", f'<svg role="img" aria-label="{text}" ', 1)

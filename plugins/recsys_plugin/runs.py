@@ -1,4 +1,4 @@
-"""The last runs of the pipeline, as Airflow's own tables tell them."""
+"""Reads the last runs of the pipeline from Airflow's database."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SHOWN = 10
 
 
 class RunLine(BaseModel):
-    """One DAG run.
+    """A DAG run.
 
     Attributes:
-        run_id: of the run.
-        state: as Airflow says.
-        started: None while it waits.
-        seconds: how long it took; None while it runs.
-        started_by: the user who triggered it; None: schedule or asset.
+        run_id: id of the run.
+        state: Airflow's state.
+        started: start time; None while the run is queued.
+        seconds: duration; None until the run ends.
+        started_by: user who triggered it; None for a scheduled or asset-triggered run.
     """
 
     run_id: str
@@ -33,7 +33,7 @@ class RunLine(BaseModel):
 
 
 def last_runs() -> list[RunLine]:
-    """The newest runs of the weekly DAG, newest first."""
+    """Returns the newest runs of the weekly DAG, newest first."""
     newest = (
         select(DagRun).where(DagRun.dag_id == PIPELINE_DAG).order_by(DagRun.id.desc()).limit(SHOWN)
     )

@@ -176,7 +176,7 @@ def test_a_rollback_goes_back_and_leaves_actor_and_reason_in_the_history(
     answer = browser.post(ROLLBACK, data=form, headers={"sec-fetch-site": "same-origin"})
     assert answer.status_code == 303
     assert champion(services) == before
-    assert f"{before} is the champion again" in browser.get(answer.headers["location"]).text
+    assert f"to {before}." in browser.get(answer.headers["location"]).text
     with services.connect() as conn:
         newest = ledger.history(conn, before)[0]
     assert newest["reason"] == "complaints about westerns"
@@ -228,7 +228,7 @@ def test_a_rollback_that_cannot_be_says_why(client, services, two_champions, rel
 
 
 def test_words_of_a_link_are_not_shown_as_ours(client, services):
-    assert "all is lost" not in client("ADMIN").get(PAGE, params={"told": "all is lost"}).text
+    assert "all is lost" not in client("ADMIN").get(PAGE, params={"message": "all is lost"}).text
 
 
 def test_a_database_that_is_down_is_explained(client, services, monkeypatch):

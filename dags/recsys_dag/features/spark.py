@@ -15,6 +15,7 @@ from recsys.errors import ConfigurationError, PermanentError, TransientError
 from recsys.spark.submit import failure
 from recsys_dag import settings, tasks
 from recsys_dag.features.settings import SparkPodSettings
+from recsys_dag.pods import out_of_memory
 
 
 class FeaturesOnSpark(SparkKubernetesOperator):
@@ -86,13 +87,11 @@ def _driver_error(driver: V1Pod, subcommand: str) -> PermanentError | TransientE
             f"the driver {name} ended without an exit code",
             hint="its node may be lost; the next try starts another driver",
         )
-    if ended.reason == "OOMKilled":
-        return TransientError(
-            f"the driver {name} ran out of memory",
-            found=f"exit code {ended.exit_code} (OOMKilled)",
-            hint="raise spec.driver.memoryOverhead in the template of the SparkApplication",
-        )
-    return failure(subcommand, ended.exit_code, (ended.message or "").splitlines()[-20:])
+    return out_of_memory(
+        f"the driver {name}",
+        ended,
+        hint="raise spec.driver.memoryOverhead in the template of the SparkApplication",
+    ) or failure(subcommand, ended.exit_code, (ended.message or "").splitlines()[-20:])
 
 
 def _api_error(

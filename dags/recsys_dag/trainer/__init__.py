@@ -1,1 +1,1 @@
-"""Starting the trainer as a process, a container, a pod or an indexed Job."""
+"""Runs the trainer as a process, a container, a pod or an Indexed Job."""

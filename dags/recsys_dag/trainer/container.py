@@ -1,4 +1,4 @@
-"""The trainer as a Docker container: compose without Kubernetes."""
+"""Runs the trainer as a Docker container, for Compose without Kubernetes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ _TAIL_LINES = 20
 
 
 class TrainerContainer(DockerOperator):
-    """One subcommand of the trainer in a container; success is what the manifest says.
+    """Runs one subcommand of the trainer in a container.
+
+    A container that succeeds is not trusted: verify_candidate checks the manifest that it wrote.
 
     Args:
         subcommand: ``train`` or ``verify``.
-        container_settings: where and how.
-        kwargs: as any operator takes them.
+        container_settings: Docker engine, network and resources.
+        kwargs: other arguments of the operator.
     """
 
     def __init__(
@@ -47,12 +49,12 @@ class TrainerContainer(DockerOperator):
         )
 
     def execute(self, context: Context) -> Any:
-        """Asks the domain what to do, and runs the container if there is something to do."""
-        given = tasks.begin_trainer(self.subcommand, context)
-        if given is None:
+        """Runs the container, unless the release is already trained."""
+        trainer_input = tasks.begin_trainer(self.subcommand, context)
+        if trainer_input is None:
             return None
-        self.environment = given.to_environment()
-        # Kept out of the rendered fields that Airflow's UI shows.
+        self.environment = trainer_input.to_environment()
+        # Private: Airflow's UI shows the rendered field `environment`.
         self._private_environment = tasks.trainer_secrets()
         try:
             return super().execute(context)
@@ -65,19 +67,19 @@ class TrainerContainer(DockerOperator):
                 raise TransientError(
                     "the trainer's container is gone",
                     found=str(error),
-                    hint="who removed it? the next try starts another one",
+                    hint="check who removed it; the next try starts another container",
                 ) from error
-            # An engine says of a registry that has no such image only that something is not found.
+            # A missing image is the only other cause of NotFound; the engine does not name it.
             raise ConfigurationError(
-                "the trainer's image is not to be had",
+                "the trainer's image was not found",
                 found=str(error),
                 expected=self.image,
-                hint="build or pull it, and mend the Airflow Variable recsys_trainer_image",
+                hint="build or pull it, or correct the Airflow Variable recsys_trainer_image",
             ) from error
         except (DockerException, AirflowException) as error:
-            # The hook's own exception where no engine answers.
+            # The hook raises AirflowException if no engine answers.
             raise TransientError(
                 "the Docker engine failed",
                 found=str(error),
-                hint="is RECSYS_TRAINER_DOCKER_URL right, and the engine up?",
+                hint="check RECSYS_TRAINER_DOCKER_URL, and that the engine is running",
             ) from error

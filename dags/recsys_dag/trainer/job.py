@@ -1,4 +1,4 @@
-"""The trainer as several pods that train one release together: an Indexed Job."""
+"""Runs the trainer as an Indexed Job: several pods that train one release together."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from recsys_dag.trainer.pod_failure import explain_pod
 from recsys_dag.trainer.settings import PodSettings
 
 SERVICE: Final = "recsys-trainer"
-"""The headless Service of k8s/base by which workers find each other; the pod's subdomain."""
+"""Headless Service of k8s/base that gives the workers DNS names; the pods' subdomain."""
 _RELEASE_LABEL: Final = "recsys.io/release"
-_KEPT_S: Final = 3600
+_JOB_TTL_S: Final = 3600
 
 
 class TrainerJob(KubernetesJobOperator):
-    """Workers that train together; success is what the manifest says, not the Job.
+    """Runs workers that train one release together.
 
-    If one dies, the others cannot go on: the Job fails at once, and the next try begins where the
-    last checkpoint was kept.
+    A Job that succeeds is not trusted: verify_candidate checks the manifest that it wrote. If one
+    worker fails, the Job fails at once, and the next try resumes from the last checkpoint.
 
     Args:
-        workers: how many, 2 or more.
-        pod_settings: where and how, for each of them.
-        kwargs: as any operator takes them.
+        workers: number of workers, 2 or more.
+        pod_settings: settings of each worker's pod.
+        kwargs: other arguments of the operator.
     """
 
     def __init__(self, *, workers: int, pod_settings: PodSettings, **kwargs: Any) -> None:
@@ -44,28 +44,28 @@ class TrainerJob(KubernetesJobOperator):
             completions=workers,
             parallelism=workers,
             backoff_limit=0,
-            ttl_seconds_after_finished=_KEPT_S,
+            ttl_seconds_after_finished=_JOB_TTL_S,
             wait_until_job_complete=True,
             random_name_suffix=True,
-            # A failed pod is asked why before it goes with its Job.
+            # The status of a failed pod is read before the Job is deleted.
             on_finish_action="keep_pod",
             **pod_arguments("train", pod_settings),
             **kwargs,
         )
 
     def execute(self, context: Context) -> Any:
-        """Asks the domain what to do, and runs the Job if there is something to do."""
-        given = tasks.begin_trainer("train", context)
-        if given is None:
+        """Runs the Job, unless the release is already trained."""
+        trainer_input = tasks.begin_trainer("train", context)
+        if trainer_input is None:
             return None
         self.env_vars = {
-            **given.to_environment(),
+            **trainer_input.to_environment(),
             contract.ENV_WORKERS: str(self.parallelism),
             contract.ENV_WORKER_SERVICE: SERVICE,
         }
-        self.labels = {**(self.labels or {}), _RELEASE_LABEL: given.release_id}
+        self.labels = {**(self.labels or {}), _RELEASE_LABEL: trainer_input.release_id}
         with explained(self):
-            self._end_jobs(f"{_RELEASE_LABEL}={given.release_id}")
+            self._end_jobs(f"{_RELEASE_LABEL}={trainer_input.release_id}")
             try:
                 super().execute(context)
             except AirflowException as error:
@@ -77,14 +77,14 @@ class TrainerJob(KubernetesJobOperator):
         return None
 
     def execute_complete(self, context: Context, event: dict[str, Any], **kwargs: Any) -> Any:
-        """Goes on where the triggerer saw the Job end."""
+        """Continues after the triggerer saw the end of the Job."""
         with explained(self):
-            found = event["job"]["metadata"]
-            self.job = self.hook.get_job(found["name"], found["namespace"])
+            metadata = event["job"]["metadata"]
+            self.job = self.hook.get_job(metadata["name"], metadata["namespace"])
             try:
                 super().execute_complete(context, event, **kwargs)
             except AirflowException as error:
-                # The provider ships the logs of a Job that did well.
+                # The provider copies the logs only of a Job that succeeded.
                 for pod in self._workers():
                     self._write_logs(pod)
                 raise self._explain() or _unexplained(error) from error
@@ -96,7 +96,7 @@ class TrainerJob(KubernetesJobOperator):
         """Waits until all workers have started.
 
         Raises:
-            RecsysError: they have not within the startup timeout; it says why.
+            RecsysError: a worker did not start within the startup timeout.
         """
         deadline = time.monotonic() + self.startup_timeout_seconds
         while True:
@@ -107,9 +107,9 @@ class TrainerJob(KubernetesJobOperator):
                 break
             time.sleep(min(1.0, self.job_poll_interval))
         raise self._explain() or TransientError(
-            "the workers of the training do not start",
+            "not all workers of the trainer's Job started",
             found=f"{len(pods)} of {self.parallelism} pods within {self.startup_timeout_seconds} s",
-            hint="kubectl describe job tells more; is there room in the ResourceQuota?",
+            hint="run kubectl describe job, and check the ResourceQuota of the namespace",
         )
 
     def _workers(self) -> list[V1Pod]:
@@ -120,12 +120,12 @@ class TrainerJob(KubernetesJobOperator):
         return list(found.items)
 
     def _explain(self) -> RecsysError | None:
-        """What the pods say of the Job's failure; the first cause outweighs what it led to."""
-        # Once one worker has failed, Kubernetes ends the others.
-        pods = sorted(self._workers(), key=_was_told_to_stop)
-        said = [explain_pod(pod, CONTAINER, "train") for pod in pods]
+        """Returns the error that caused the Job's failure, from the status of its pods."""
+        # Kubernetes terminates the other workers after one has failed: those come last.
+        pods = sorted(self._workers(), key=_was_terminated)
+        errors = [explain_pod(pod, CONTAINER, "train") for pod in pods]
         self._delete()
-        causes = [error for error in said if error is not None]
+        causes = [error for error in errors if error is not None]
         permanent = [error for error in causes if isinstance(error, PermanentError)]
         return next(iter([*permanent, *causes]), None)
 
@@ -142,29 +142,31 @@ class TrainerJob(KubernetesJobOperator):
             )
         except ApiException as error:
             if error.status != 404:
-                self.log.warning("the Job stays until its time is over: %s", error.reason)
+                self.log.warning(
+                    "the Job could not be deleted; it expires after its TTL: %s", error.reason
+                )
 
     def _end_jobs(self, selector: str) -> None:
-        """Ends what a killed try left running: two Jobs must not write one release."""
+        """Deletes the Job of an earlier try: two Jobs must not write the same release."""
         namespace = str(self.namespace)
         deadline = time.monotonic() + self.startup_timeout_seconds
         while jobs := self.job_client.list_namespaced_job(namespace, label_selector=selector).items:
             for job in jobs:
                 if job.metadata.deletion_timestamp is None:
-                    self.log.info("ending the Job %s of an earlier try", job.metadata.name)
+                    self.log.info("deleting the Job %s of an earlier try", job.metadata.name)
                     self.job_client.delete_namespaced_job(
                         job.metadata.name, namespace, propagation_policy="Foreground"
                     )
             if time.monotonic() >= deadline:
                 raise TransientError(
-                    "a Job of an earlier try does not end",
+                    "the Job of an earlier try is still running",
                     found=", ".join(job.metadata.name for job in jobs),
-                    hint="kubectl delete job; the next try looks again",
+                    hint="delete it with kubectl delete job; the next try checks again",
                 )
             time.sleep(min(1.0, self.job_poll_interval))
 
 
-def _was_told_to_stop(pod: V1Pod) -> bool:
+def _was_terminated(pod: V1Pod) -> bool:
     ended = [status.state.terminated for status in pod.status.container_statuses or ()]
     return any(e is not None and e.exit_code == contract.ExitCode.TERMINATED for e in ended)
 
@@ -173,5 +175,5 @@ def _unexplained(error: Exception) -> TransientError:
     return TransientError(
         "the trainer's Job failed",
         found=str(error),
-        hint="kubectl describe job, or the logs of its pods, tell more",
+        hint="run kubectl describe job, and read the logs of its pods",
     )

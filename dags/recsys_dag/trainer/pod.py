@@ -1,4 +1,4 @@
-"""The trainer as a pod. Imported only where Kubernetes is the launcher: it costs a second."""
+"""Runs the trainer as a pod. The import takes a second; only the Kubernetes launcher needs it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONTAINER: Final = "trainer"
 
 
 def pod_arguments(subcommand: str, pod_settings: PodSettings) -> dict[str, Any]:
-    """What an operator is told of the trainer's pod, be it one or a worker among several."""
+    """Returns the operator arguments for the trainer's pod, or for a worker of its Job."""
     return {
         "name": f"recsys-{subcommand}",
         "image": "{{ ti.xcom_pull(task_ids='data_is_new', key='trainer_image') }}",
@@ -55,23 +55,25 @@ def pod_arguments(subcommand: str, pod_settings: PodSettings) -> dict[str, Any]:
         "startup_timeout_seconds": pod_settings.startup_timeout_s,
         "active_deadline_seconds": pod_settings.deadline_s,
         "termination_grace_period": pod_settings.grace_s,
-        # The trainer's last words are the message of a container that failed.
+        # The last log lines become the termination message of a failed container.
         "termination_message_policy": "FallbackToLogsOnError",
-        # The manifest decides, and the sidecar that XCom needs can hang.
+        # The manifest is the result. The sidecar for XCom can hang.
         "do_xcom_push": False,
-        # It would print the whole environment.
+        # The spec contains the environment.
         "log_pod_spec_on_failure": False,
         "log_events_on_failure": True,
     }
 
 
 class TrainerPod(KubernetesPodOperator):
-    """One subcommand of the trainer in a pod; success is what the manifest says, not the pod.
+    """Runs one subcommand of the trainer in a pod.
+
+    A pod that succeeds is not trusted: verify_candidate checks the manifest that it wrote.
 
     Args:
         subcommand: ``train`` or ``verify``.
-        pod_settings: where and how.
-        kwargs: as any operator takes them.
+        pod_settings: settings of the pod.
+        kwargs: other arguments of the operator.
     """
 
     def __init__(self, *, subcommand: str, pod_settings: PodSettings, **kwargs: Any) -> None:
@@ -85,16 +87,16 @@ class TrainerPod(KubernetesPodOperator):
         )
 
     def execute(self, context: Context) -> Any:
-        """Asks the domain what to do, and runs the pod if there is something to do."""
-        given = tasks.begin_trainer(self.subcommand, context)
-        if given is None:
+        """Runs the pod, unless the release is already trained."""
+        trainer_input = tasks.begin_trainer(self.subcommand, context)
+        if trainer_input is None:
             return None
-        self.env_vars = given.to_environment()
+        self.env_vars = trainer_input.to_environment()
         with explained(self):
             return super().execute(context)
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
-        """Goes on where the triggerer saw the pod end."""
+        """Continues after the triggerer saw the end of the pod."""
         with explained(self):
             return super().trigger_reentry(context, event)
 
@@ -105,25 +107,27 @@ class TrainerPod(KubernetesPodOperator):
         xcom_result: dict[str, Any] | None = None,
         context: Context | None = None,
     ) -> None:
-        """Deletes the pod; a failed one is explained by what Kubernetes last said of it."""
-        seen = self._read(remote_pod) if remote_pod else None
+        """Deletes the pod; raises an error made from its last status if it failed."""
+        last_seen = self._read(remote_pod) if remote_pod else None
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:
-            raise explain_pod(seen, CONTAINER, self.subcommand) or _unexplained(error) from error
+            raise explain_pod(last_seen, CONTAINER, self.subcommand) or _unexplained(
+                error
+            ) from error
 
     def _read(self, pod: V1Pod) -> V1Pod | None:
-        """The pod as it is now; None: it is gone."""
+        """Returns the current pod; None if it was deleted."""
         try:
             return self.client.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
         except (ApiException, HTTPError) as error:
-            # What was read before says more than a failure to read again.
+            # If reading fails, the status that was read before is the best information.
             return None if getattr(error, "status", None) == 404 else pod
 
 
 @contextmanager
 def explained(operator: KubernetesPodOperator) -> Iterator[None]:
-    """Within this block, errors of Kubernetes say what to do."""
+    """Translates Kubernetes errors within a block into errors with a hint."""
     try:
         yield
     except RecsysError:
@@ -134,15 +138,15 @@ def explained(operator: KubernetesPodOperator) -> Iterator[None]:
         raise explain_api(error, operator.namespace or "default") from error
     except ConfigException as error:
         raise ConfigurationError(
-            "there is no way to the Kubernetes cluster",
+            "the Kubernetes cluster is not configured",
             found=str(error),
-            hint=f"mend the Airflow Connection {operator.kubernetes_conn_id}",
+            hint=f"correct the Airflow Connection {operator.kubernetes_conn_id}",
         ) from error
     except HTTPError as error:
         raise TransientError(
             "the Kubernetes API does not answer",
             found=str(error),
-            hint=f"is the cluster that {operator.kubernetes_conn_id} names up?",
+            hint=f"check the cluster of the Airflow Connection {operator.kubernetes_conn_id}",
         ) from error
 
 
@@ -150,5 +154,5 @@ def _unexplained(error: Exception) -> TransientError:
     return TransientError(
         "the trainer's pod failed",
         found=str(error),
-        hint="kubectl describe pod, or the task's log, tells more",
+        hint="run kubectl describe pod, and read the task's log",
     )

@@ -1,6 +1,7 @@
-"""Where the trainer runs, and what its pod or container is given.
+"""Settings of the trainer's launcher, pod and container.
 
-Read from the environment when a DAG file is parsed: an operator's shape is fixed then.
+They are read from the environment when a DAG file is parsed, because operators are constructed
+then.
 """
 
 from __future__ import annotations
@@ -17,42 +18,45 @@ from recsys.errors import ConfigurationError
 from recsys_dag.environment import read
 
 IMAGE_VARIABLE: Final = "recsys_trainer_image"
-"""Airflow Variable with the trainer's image; ``AIRFLOW_VAR_RECSYS_TRAINER_IMAGE`` sets it, too."""
+"""Airflow Variable with the trainer's image, or set ``AIRFLOW_VAR_RECSYS_TRAINER_IMAGE``."""
 
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,254}@(?P<digest>sha256:[0-9a-f]{64})")
 
 
 class Launcher(StrEnum):
-    """What starts the trainer."""
+    """How the trainer is started."""
 
     LOCAL = "local"
-    """A process beside the task: the one-machine stack."""
+    """A child process of the task, as in the one-machine stack."""
     KUBERNETES = "kubernetes"
     DOCKER = "docker"
-    """A container on the task's own machine: compose without Kubernetes."""
+    """A container on the machine of the task, as in Compose without Kubernetes."""
 
 
 class LauncherSettings(BaseSettings):
-    """Which launcher; environment: ``RECSYS_TRAINER_LAUNCHER``, ``RECSYS_TRAINER_WORKERS``."""
+    """Environment: ``RECSYS_TRAINER_LAUNCHER``, ``RECSYS_TRAINER_WORKERS``."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_TRAINER_", env_ignore_empty=True)
 
     launcher: Launcher = Launcher.LOCAL
     workers: int = Field(
-        default=1, ge=1, le=64, description="pods that train together; more than 1: an Indexed Job"
+        default=1,
+        ge=1,
+        le=64,
+        description="pods that train one release; more than 1 run as an Indexed Job",
     )
 
 
 class PodSettings(BaseSettings):
     """The trainer's pod; environment: ``RECSYS_TRAINER_POD_*``.
 
-    What is not named here is in the template: security, volumes, the usual resources.
+    The template defines the rest: security context, volumes, default resources.
     """
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_TRAINER_POD_", env_ignore_empty=True)
 
     conn_id: str = Field(
-        default="kubernetes_default", description="Airflow Connection that leads to the cluster"
+        default="kubernetes_default", description="Airflow Connection to the cluster"
     )
     namespace: str = Field(default="recsys", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     template: Path = Field(
@@ -64,10 +68,10 @@ class PodSettings(BaseSettings):
         description="Kubernetes Secret whose keys become the pod's environment",
     )
     deferrable: bool = Field(
-        default=False, description="wait in the triggerer instead of holding a worker"
+        default=False, description="wait in the triggerer instead of occupying a worker"
     )
-    startup_timeout_s: int = Field(default=600, gt=0, description="until the pod runs")
-    deadline_s: int = Field(default=8 * 3600, gt=0, description="until Kubernetes ends the pod")
+    startup_timeout_s: int = Field(default=600, gt=0, description="until the pod must be running")
+    deadline_s: int = Field(default=8 * 3600, gt=0, description="until Kubernetes kills the pod")
     grace_s: int = Field(default=60, gt=0, description="between SIGTERM and SIGKILL")
     resources: dict[str, dict[str, str]] | None = Field(
         default=None, description='e.g. {"requests": {"memory": "8Gi"}, "limits": {...}}'
@@ -85,24 +89,23 @@ class ContainerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RECSYS_TRAINER_DOCKER_", env_ignore_empty=True)
 
     url: str = Field(default="unix://var/run/docker.sock", description="the Docker engine")
-    network: str | None = Field(default=None, description="network on which S3 is reached")
+    network: str | None = Field(default=None, description="Docker network with the S3 server")
     memory: str = Field(default="4g", pattern=r"^[1-9][0-9]*[kmg]$")
     cpus: float = Field(default=2.0, gt=0)
 
 
 def launcher() -> Launcher:
-    """Which launcher the environment names; local if none."""
-    found: LauncherSettings = read(LauncherSettings)
-    return found.launcher
+    """Returns the launcher; local by default."""
+    return read(LauncherSettings).launcher
 
 
 def workers() -> int:
-    """How many workers train one release.
+    """Returns the number of workers that train one release.
 
     Raises:
-        ConfigurationError: several, where there is no Kubernetes to start them.
+        ConfigurationError: more than one worker without the Kubernetes launcher.
     """
-    found: LauncherSettings = read(LauncherSettings)
+    found = read(LauncherSettings)
     if found.workers > 1 and found.launcher != Launcher.KUBERNETES:
         raise ConfigurationError(
             "RECSYS_TRAINER_WORKERS needs Kubernetes",
@@ -113,16 +116,16 @@ def workers() -> int:
 
 
 def digest_of(image: str) -> str:
-    """The digest in ``name@sha256:...``; a tag can be moved and so says nothing of a build.
+    """Returns the digest of ``name@sha256:...``; a tag does not identify a build, it can move.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: the image has no digest.
     """
     match = _IMAGE.fullmatch(image)
     if match is None:
         raise ConfigurationError(
             f"the Airflow Variable {IMAGE_VARIABLE} names no image by digest",
-            found=image or "nothing",
+            found=image or "no image",
             expected="name@sha256:<64 hex digits>",
             hint="the workflow that pushes the trainer's image prints it; see docs/deployment.md",
         )

@@ -1,4 +1,4 @@
-"""The command `alerts`: shows and tests the channels of alerts."""
+"""The command `alerts`: shows and tests the alert channels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def show_alerts(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which channels alerts go to, or try them.
+    """Show which channels receive alerts, or send a test to each of them.
 
     Channels are set by RECSYS_ALERT_SLACK_URL, RECSYS_ALERT_WEBHOOK_URL, RECSYS_ALERT_SMTP_URL
     with RECSYS_ALERT_EMAIL_TO, and RECSYS_ALERT_HEARTBEAT_URL; RECSYS_ALERT_KINDS lists the
@@ -43,7 +43,9 @@ def show_alerts(
             }
         )
     elif not tried:
-        console.print("No alerts are sent: no channel is set. `recsys alerts --help`.")
+        console.print(
+            "No alerts are sent: no channel is set. `recsys alerts --help` lists the variables."
+        )
     else:
         for name, error in tried:
             verdict = (

@@ -28,11 +28,11 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
-    help="Retrain a movie recommender and put model and vectors into production as one pair.\n\n"
-    "Begin with [bold]recsys demo[/]. Commands that read work with Airflow stopped, and start "
-    "PostgreSQL and S3 for themselves where need be. State lives in .recsys/ (or RECSYS_HOME); "
-    "with RECSYS_PG_DSN, RECSYS_S3_* and AWS_* set, the commands use those servers instead.\n\n"
-    "Exit codes: 0 done; 1 failed, another try will not help; 2 wrong usage; 75 failed, try again.",
+    help="Retrain a movie recommender; promote its model and vectors as one pair.\n\n"
+    "Start with [bold]recsys demo[/]. Airflow need not be running; PostgreSQL and S3 are started "
+    "for a command if necessary. All data is in .recsys/ (or RECSYS_HOME). To use other servers, "
+    "set RECSYS_PG_DSN, RECSYS_S3_* and AWS_*.\n\n"
+    "Exit codes: 0 success; 1 permanent failure; 2 wrong usage; 75 temporary failure, try again.",
 )
 
 _PIPELINE, _RELEASES, _ASK, _STACK = "Pipeline", "Releases", "Ask the live release", "Stack"
@@ -65,7 +65,7 @@ examples.finish_help(app)
 
 
 def main() -> None:
-    """Runs the command line; errors of the domain become one clear message and an exit code."""
+    """Runs the command line; prints errors of the domain and exits with their code."""
     handler = RichHandler(console=output.errors, show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:

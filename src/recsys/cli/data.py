@@ -1,23 +1,27 @@
-"""Commands about a dataset on this machine, without any server: validate it, replay its rows."""
+"""Commands about a local dataset, without a server: `validate` and `replay`."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recsys import contract, dataset, features, monitoring
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
+from recsys.contract import FeatureSettings, RuleShares
 from recsys.errors import DatasetError
+from recsys.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from recsys.features import FileStats, Replay, Stats
+    from recsys.features import FileStats, Replay, Rule, Stats
 
 _EXAMPLES = 3
 
@@ -38,21 +42,15 @@ def validate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate a dataset: rows by rule, examples of what broke them, and what it looks like.
+    """Validate a dataset: rows per rule, examples of invalid rows, and a summary.
 
-    Reads the zip as the pipeline does, but without a server, and to the end whatever it finds.
+    Reads the zip with the rules of the pipeline, without a server, and always to its end.
 
-    Exit code 0: the pipeline would take it; 1: it would refuse it, and why.
+    Exit code 0: the pipeline would accept the dataset; 1: it would reject it, for the reason shown.
     """
-    from recsys import contract
-    from recsys.contract import FeatureSettings, RuleShares
-    from recsys.features import check_shares
-    from recsys.monitoring import summarize_stats
-    from recsys.scratch import scratch_folder
-
     settings = FeatureSettings()
-    # Nothing is too much here, so that all of it can be told.
-    all_borne = settings.model_copy(
+    # No share is too large here, so that all invalid rows are read and reported.
+    without_limits = settings.model_copy(
         update={
             "max_quarantine_share": 1.0,
             "max_rule_shares": RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0)),
@@ -62,13 +60,13 @@ def validate(
         out.mkdir(parents=True, exist_ok=True)
     with scratch_folder("validate") as scratch:
         folder = out or scratch
-        stats = _make(path, all_borne, folder).model_copy(update={"settings": settings})
+        stats = _make(path, without_limits, folder).model_copy(update={"settings": settings})
         (folder / contract.STATS_FILE).write_bytes(stats.to_json())
         examples = _examples(folder / contract.QUARANTINE_FILE)
     refusal = None
     for file, found in stats.files.items():
         try:
-            check_shares(file, found, settings)
+            features.check_shares(file, found, settings)
         except DatasetError as error:
             refusal = refusal or error
     if as_json:
@@ -76,7 +74,7 @@ def validate(
             {
                 "accepted": refusal is None,
                 "reason": str(refusal) if refusal else None,
-                **summarize_stats(stats),
+                **monitoring.summarize_stats(stats),
                 "profile": stats.profile.model_dump(mode="json"),
                 "examples": examples,
             }
@@ -88,7 +86,7 @@ def validate(
             console.print(f"\nwritten to {output.safe(str(out))}", soft_wrap=True)
         if refusal is None:
             console.print(
-                "\n[bold green]accepted[/]: within the share of broken rows that is borne"
+                "\n[bold green]accepted[/]: the share of invalid rows is within the limits"
             )
         else:
             console.print()
@@ -105,45 +103,49 @@ def replay_rows(
             "--quarantine",
             exists=True,
             dir_okay=False,
-            help="quarantine.parquet of the run or of `recsys validate` that kept rows apart; it "
-            "holds 100,000 rows of each rule at most. Without it, PATH is judged by itself first.",
+            help="quarantine.parquet of a run or of `recsys validate --out`; at most 100,000 "
+            "rows per rule. Without it, PATH is validated first.",
         ),
     ] = None,
     ratings: Annotated[
         Path | None,
-        typer.Option("--ratings", exists=True, dir_okay=False, help="CSV of mended ratings."),
+        typer.Option("--ratings", exists=True, dir_okay=False, help="CSV of repaired ratings."),
     ] = None,
     movies: Annotated[
         Path | None,
         typer.Option(
-            "--movies", exists=True, dir_okay=False, help="CSV of mended or missing movies."
+            "--movies", exists=True, dir_okay=False, help="CSV of repaired or missing movies."
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", dir_okay=False, help="Write the new dataset here, its md5 beside."),
+        typer.Option(
+            "--out",
+            dir_okay=False,
+            help="Write the new dataset to this zip, and its md5 to OUT.md5.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge quarantined rows again after a fix, and make a dataset of what passes.
+    """Validate quarantined rows again after a fix, and make a new dataset of the valid rows.
 
-    The fix is a change of the rules, or mended rows: CSV files with the headers of ratings.csv
-    and movies.csv. Without --out it only counts. With it, the valid rows of PATH and the mended
-    ones become a new dataset with an md5 of its own, which `recsys run --source` takes through
-    the whole pipeline; the features of the old dataset stay as they are.
+    The fix is a change of the rules, or repaired rows: CSV files with the headers of ratings.csv
+    and movies.csv. Without --out the command only counts. With it, the valid rows of PATH and the
+    repaired rows become a new dataset with its own md5; run the pipeline on it with
+    `recsys run --source OUT`. The features of the old dataset do not change.
     """
-    from recsys.dataset import open_dataset
-    from recsys.features import replay_quarantine
-
     if out and out.resolve() == path.resolve():
-        raise typer.BadParameter("is the dataset itself", param_hint="--out")
-    with output.errors.status(f"replaying {output.safe(path.name)}"), open_dataset(path) as archive:
+        raise typer.BadParameter("is the dataset itself; choose another file", param_hint="--out")
+    with (
+        output.errors.status(f"replaying {output.safe(path.name)}"),
+        dataset.open_dataset(path) as archive,
+    ):
         if quarantine:
             before = _counts(quarantine)
         else:
-            alone = replay_quarantine(archive, {})
+            alone = features.replay_quarantine(archive, {})
             before = {file: _file_stats(counts) for file, counts in alone.after.items()}
-        found = replay_quarantine(
+        found = features.replay_quarantine(
             archive, before, repaired_ratings=ratings, repaired_movies=movies, out=out
         )
     if as_json:
@@ -163,11 +165,11 @@ def replay_rows(
     if out:
         shown = output.safe(str(out))
         console.print(f"\n{shown}: md5 {found.md5}", soft_wrap=True)
-        console.print(f"Take it through the pipeline: recsys run --source {shown}", soft_wrap=True)
+        console.print(f"Run the pipeline on it: recsys run --source {shown}", soft_wrap=True)
 
 
 def print_data(report: dict[str, Any]) -> None:
-    """Prints the quarantine of a dataset and its drift (`recsys.dataset_statistics`)."""
+    """Prints quarantine and drift of a dataset, as `monitoring.summarize_stats` returns them."""
     for file, found in sorted(report["files"].items(), reverse=True):
         rules = ", ".join(
             f"{rule} {rows['rows']:,} ({rows['share']:.2%})"
@@ -191,28 +193,25 @@ def print_data(report: dict[str, Any]) -> None:
 
 
 def _make(path: Path, settings: Any, folder: Path) -> Stats:
-    from recsys.dataset import open_dataset
-    from recsys.features import make_features
-
     with path.open("rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    with _progress(f"validating {path.name}") as progress, open_dataset(path) as archive:
-        return make_features(archive, md5, settings, folder, progress)
+    with _progress(f"validating {path.name}") as progress, dataset.open_dataset(path) as archive:
+        return features.make_features(archive, md5, settings, folder, progress)
 
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     with output.errors.status(output.safe(what)) as status:
 
-        def tell(done: int, total: int | None) -> None:
+        def update(done: int, total: int | None) -> None:
             share = f"{100 * done // total} %" if total else f"{done >> 20} MiB"
             status.update(f"{output.safe(what)}: {share} read")
 
-        yield tell
+        yield update
 
 
 def _examples(quarantine: Path) -> list[dict[str, Any]]:
-    """The first rows under each rule."""
+    """Returns the first rows of each rule."""
     import polars as pl
 
     rows: pl.DataFrame = (
@@ -227,37 +226,30 @@ def _examples(quarantine: Path) -> list[dict[str, Any]]:
 def _counts(quarantine: Path) -> dict[str, FileStats]:
     import polars as pl
 
-    from recsys.dataset import MOVIES_CSV, RATINGS_CSV
-    from recsys.features import QUARANTINE_SCHEMA, Rule
-
     try:
         rows = (
             pl.scan_parquet(quarantine)
             .select("file", "rule")
-            .cast({name: QUARANTINE_SCHEMA[name] for name in ("file", "rule")})
+            .cast({name: features.QUARANTINE_SCHEMA[name] for name in ("file", "rule")})
         )
         counted = rows.group_by("file", "rule").len().collect()
     except pl.exceptions.PolarsError as error:
         raise DatasetError(
-            f"{quarantine.name} is not a quarantine",
+            f"{quarantine.name} is not a quarantine file",
             found=str(error),
             expected="quarantine.parquet of a run or of `recsys validate --out`",
         ) from error
-    found: dict[str, dict[Rule, int]] = {RATINGS_CSV: {}, MOVIES_CSV: {}}
+    found: dict[str, dict[Rule, int]] = {dataset.RATINGS_CSV: {}, dataset.MOVIES_CSV: {}}
     for file, rule, count in counted.iter_rows():
-        found[file][Rule(rule)] = count
+        found[file][features.Rule(rule)] = count
     return {file: _file_stats(counts) for file, counts in found.items()}
 
 
 def _file_stats(counts: dict[Any, int]) -> FileStats:
-    from recsys.features import FileStats
-
-    return FileStats(rows=sum(counts.values()), quarantine=counts)
+    return features.FileStats(rows=sum(counts.values()), quarantine=counts)
 
 
 def _print_stats(stats: Stats) -> None:
-    from datetime import UTC, datetime
-
     first, last = (
         datetime.fromtimestamp(t, UTC) for t in (stats.first_timestamp, stats.last_timestamp)
     )
@@ -266,7 +258,7 @@ def _print_stats(stats: Stats) -> None:
         f"{stats.rated_movies:,} of {stats.movies:,} movies, {first:%Y-%m-%d} to {last:%Y-%m-%d}, "
         f"mean {stats.mean_rating:.2f} stars"
     )
-    shown = output.table("file", "rule", " rows", " share", " borne")
+    shown = output.table("file", "rule", " rows", " share", " limit")
     limits = stats.settings.max_rule_shares.model_dump()
     for file, found in stats.files.items():
         shown.add_row(file, "(all read)", f"{found.rows:,}", "", "")
@@ -277,7 +269,7 @@ def _print_stats(stats: Stats) -> None:
                 "", rule, f"{count:,}", f"[{colour}]{share:.3%}[/]", f"{limits[rule]:.1%}"
             )
         shown.add_row(
-            *("", "broken", f"{found.invalid:,}", f"{found.invalid_share:.3%}"),
+            *("", "all invalid", f"{found.invalid:,}", f"{found.invalid_share:.3%}"),
             f"{stats.settings.max_quarantine_share:.1%}",
         )
     console.print(shown)
@@ -288,14 +280,14 @@ def _print_examples(examples: list[dict[str, Any]]) -> None:
         return
     shown = output.table("rule", " line", "first rows in quarantine")
     for row in examples:
-        # A table cell is not a place for what a hostile file has in it.
+        # A hostile file may contain control characters.
         text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in row["text"])
         shown.add_row(row["rule"], f"{row['line']:,}", output.safe(text[:44]))
     console.print(shown)
 
 
 def _print_replay(found: Replay) -> None:
-    shown = output.table("file", "rule", " kept apart", " pass now", " still")
+    shown = output.table("file", "rule", " quarantined", " valid now", " still invalid")
     for file, after in found.after.items():
         passing = found.now_valid(file)
         for rule in dict.fromkeys([*found.before.get(file, {}), *after]):
@@ -308,6 +300,6 @@ def _print_replay(found: Replay) -> None:
                 f"{passing.get(rule, 0):,}",
                 f"{after.get(rule, 0):,}",
             )
-    console.print(shown if shown.row_count else "nothing was kept apart")
+    console.print(shown if shown.row_count else "no rows in quarantine")
     for file, rows in found.rows.items():
-        console.print(f"{file}: {rows:,} rows, {found.repaired.get(file, 0):,} of them mended")
+        console.print(f"{file}: {rows:,} rows, {found.repaired.get(file, 0):,} of them repaired")

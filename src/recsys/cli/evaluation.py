@@ -1,4 +1,4 @@
-"""Commands of the data scientist: compare models on a split, train on a dataset of one's own."""
+"""Commands for data scientists: `evaluate` compares models, `train` trains one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from recsys import dataset, experiments, releases, reports
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, s3_of_source, source_of
-from recsys.contract import REPORT_FILE, TrainerSettings
+from recsys.contract import REPORT_FILE, FeatureSettings, TrainerSettings
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
@@ -37,55 +38,52 @@ _SHOWN: Final = {
 LIVE: Final = "live"
 _SEED: Final = TrainerSettings().seed
 
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of everything random in training.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Random seed of the training.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="SECTION.FIELD=VALUE",
         help="A setting of the trainer, e.g. rating.epochs=12; may be repeated. "
-        "trainer/config.py describes all.",
+        "trainer/config.py describes all settings.",
     ),
 ]
 
 
 def evaluate(
-    split: Annotated[SplitName, typer.Option("--split", help="What is held out.")],
+    split: Annotated[SplitName, typer.Option("--split", help="Which ratings are held out.")],
     source: SourceOption = None,
     models: Annotated[
         str,
-        typer.Option("--models", help="Which, separated by commas."),
+        typer.Option("--models", help="Models to compare, separated by commas."),
     ] = ",".join(Model),
     seed: SeedOption = _SEED,
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the trainer with baselines on a standard split of any dataset; no server is needed.
+    """Compare the trainer with baselines on a standard split of a dataset; needs no server.
 
     random-10: scikit-learn's train_test_split(test_size=0.1, random_state=50) over the rows in
     file order. temporal-10, temporal-20: the last 10 or 20 % of each user's ratings by time
     (rounded up). leave-last-out: each user's last rating. cv5: KFold(5, shuffle=True,
     random_state=50), means over the folds.
 
-    rmse and mae are in stars; the others rank all movies that a user has not rated in training,
-    every held-out movie being relevant.
+    Prints one row per model. rmse and mae are in stars. The other metrics rank all movies that the
+    user has not rated in training; every held-out movie counts as relevant.
     """
-    from recsys.dataset import obtain_dataset, open_dataset
-    from recsys.experiments import compare_models, read_in_file_order
-
     chosen = _models(models)
     with doing("reading the dataset") as say, scratch_folder("evaluate") as folder:
         chosen_source = source_of(source)
         with s3_of_source(chosen_source) as s3:
-            dataset = obtain_dataset(
+            fetched = dataset.obtain_dataset(
                 chosen_source, folder, s3=s3, progress=lambda done, total: None
             )
-        with open_dataset(dataset.path) as archive:
-            rows, movies = read_in_file_order(archive)
-        result = compare_models(
+        with dataset.open_dataset(fetched.path) as archive:
+            rows, movies = experiments.read_in_file_order(archive)
+        result = experiments.compare_models(
             rows, movies, split, chosen, seed=seed, assignments=assignments or (), on_line=say
         )
-    result["dataset_md5"] = dataset.md5
+    result["dataset_md5"] = fetched.md5
     if as_json:
         output.print_json(result)
         return
@@ -101,38 +99,38 @@ def train(
     features: Annotated[
         Path | None,
         typer.Option(
-            "--features", help="A folder with interactions.parquet and movies.parquet instead."
+            "--features",
+            help="Use a folder with interactions.parquet and movies.parquet instead of --source.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Gets a release's files; by default .recsys/training/out."),
+        typer.Option("--out", help="Output folder; by default .recsys/training/out."),
     ] = None,
     champion: Annotated[
         str | None,
         typer.Option(
             "--champion",
-            help="Compare with it: a folder that `recsys train` wrote, a release id, or `live`. "
-            "By default what is live, if the stack is up.",
+            help="Compare with a folder written by `recsys train`, a release id, or `live`. "
+            "Default: the live release, if the stack is running.",
         ),
     ] = None,
     refit: Annotated[
         bool,
-        typer.Option("--refit/--no-refit", help="Fit again to all ratings, as for serving."),
+        typer.Option(
+            "--refit/--no-refit", help="Fit again to all ratings, as the pipeline does for serving."
+        ),
     ] = True,
     seed: SeedOption = _SEED,
     assignments: SetOption = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train on a dataset and compare the model with baselines and the champion; no server needed.
+    """Train on a dataset and compare the model with baselines and the champion; needs no server.
 
-    The same code, data and metrics as in the pipeline: what is printed here is what the gate
-    would judge. Writes the files of a release, metrics.json and report.html among them.
+    Code, data and metrics are those of the pipeline: the gate would judge the metrics that are
+    printed here. Writes the files of a release, including metrics.json and report.html.
     """
-    from recsys.contract import FeatureSettings
-    from recsys.experiments import check_features, make_local_features, train_locally
-
     home = Home()
     with doing("reading the dataset") as say, scratch_folder("train") as folder:
         if features is None:
@@ -140,11 +138,11 @@ def train(
             features.mkdir()
             chosen = source_of(source)
             with s3_of_source(chosen) as s3:
-                make_local_features(
+                experiments.make_local_features(
                     chosen, features, FeatureSettings(), lambda done, total: None, s3
                 )
-        check_features(features)
-        trained = train_locally(
+        experiments.check_features(features)
+        trained = experiments.train_locally(
             features.resolve(),
             (out or home.folder("training") / "out").resolve(),
             seed=seed,
@@ -169,12 +167,12 @@ def train(
 
 @contextmanager
 def doing(what: str) -> Iterator[Callable[[str], None]]:
-    """Shows on standard error what is being done; the trainer's log lines lose their time."""
+    """Shows progress on standard error, without the timestamps of the trainer's log lines."""
     with output.errors.status(what) as status:
 
         def say(line: str) -> None:
             match = _LOG_LINE.match(line)
-            # TensorFlow greets in formats of its own.
+            # TensorFlow's startup messages have other formats.
             text = match[1] if match else "" if "absl" in line or "port.cc" in line else line
             if not text or text.startswith(("metrics on the holdout", "exit code 0")):
                 return
@@ -194,25 +192,23 @@ def _models(text: str) -> list[Model]:
             chosen.append(Model(name.strip()))
         except ValueError:
             raise typer.BadParameter(
-                f"no model {name.strip()!r}; there are {', '.join(Model)}"
+                f"unknown model {name.strip()!r}; models: {', '.join(Model)}"
             ) from None
     return list(dict.fromkeys(chosen))
 
 
 def _champion(home: Home, given: str | None, folder: Path) -> Path | None:
-    """The folder of what to compare with; None where nothing was asked for and nothing is live."""
-    from recsys.releases import champion_id, fetch_evaluated
-
+    """Returns the folder of the champion's files; None if none is given and none is live."""
     if given is not None and Path(given).is_dir():
         return Path(given).resolve()
     if given is None and not _stack_is_up(home):
         return None
     with output.services() as services:
-        release_id = champion_id(services) if given in (None, LIVE) else given
+        release_id = releases.champion_id(services) if given in (None, LIVE) else given
         if release_id is None:
             return None
         try:
-            return fetch_evaluated(services, release_id, folder)
+            return releases.fetch_evaluated(services, release_id, folder)
         except ArtifactError as error:
             if given is not None:
                 raise
@@ -229,10 +225,10 @@ def _stack_is_up(home: Home) -> bool:
 
 
 def _write_report(folder: Path, trained: Any) -> Path:
-    from recsys.reports import render_report
-
     path = folder / REPORT_FILE
-    html = render_report(metrics=trained.metrics, history=trained.history, lineage=trained.lineage)
+    html = reports.render_report(
+        metrics=trained.metrics, history=trained.history, lineage=trained.lineage
+    )
     path.write_text(html, encoding="utf-8")
     return path
 
@@ -245,11 +241,11 @@ def _print_models(models: list[dict[str, Any]]) -> None:
 
 
 def print_metrics(metrics: dict[str, Any], fit_s: float | None) -> None:
-    """The model beside baselines and champion, and how sure the differences are.
+    """Prints model, baselines and champion, with confidence intervals of the differences.
 
     Args:
-        metrics: as `recsys.evaluation.evaluate` returns them.
-        fit_s: seconds of the fit; None: not known.
+        metrics: the metrics as `recsys.evaluation.evaluate` returns them.
+        fit_s: seconds of the fit; None if unknown.
     """
     rows = [{"name": "this model", **metrics["model"], "fit_s": fit_s}]
     rows += [{"name": name, **values} for name, values in metrics["baselines"].items() if values]
@@ -261,13 +257,13 @@ def print_metrics(metrics: dict[str, Any], fit_s: float | None) -> None:
     )
     _print_models(rows)
     if confidence := metrics.get("confidence"):
-        console.print(f"\n{confidence['level']:.0%} intervals of differences")
+        console.print(f"\n{confidence['level']:.0%} confidence intervals of differences")
         shown = output.table("difference", " low", " high")
         for name, interval in confidence["differences"].items():
             shown.add_row(name, *(f"{end:+.4f}" for end in interval or (float("nan"),) * 2))
         console.print(shown)
     for name, reason in metrics.get("skipped", {}).items():
-        console.print(f"{name} is left out: {reason}", style="dim")
+        console.print(f"{name} was skipped: {reason}", style="dim")
 
 
 def _number(value: float | None, key: str) -> str:

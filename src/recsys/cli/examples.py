@@ -1,4 +1,4 @@
-"""What each command's help shows as an example; a test runs them through the parser."""
+"""The examples in each command's help; a test parses them all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "demo": ("recsys demo", "recsys demo --source ml-25m.zip"),
     "run": ("recsys run --source https://files.example.org/ml.zip", "recsys run --force"),
     "validate": ("recsys validate ml-25m.zip", "recsys validate ml-25m.zip --out features"),
-    "replay": ("recsys replay ml.zip --ratings mended.csv --out ml-mended.zip",),
+    "replay": ("recsys replay ml.zip --ratings repaired.csv --out ml-repaired.zip",),
     "sample": ("recsys sample small.zip --ratings 20000",),
     "train": (
         "recsys train --source ml.zip --set rating.epochs=12 --open",
@@ -49,12 +49,12 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
 
 
 def finish_help(app: typer.Typer) -> None:
-    """Lets each command's help flow to the terminal's width, and ends it with examples."""
+    """Adds the examples to each command's help, and wraps its text to the terminal's width."""
     for command in app.registered_commands:
         callback = command.callback
         if callback is None:
             continue
-        # Typer keeps the line breaks of the source, which are not the terminal's.
+        # Typer would keep the line breaks of the docstring.
         paragraphs = (inspect.getdoc(callback) or "").split("\n\n")
         command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
         lines = EXAMPLES.get(command.name or callback.__name__, ())

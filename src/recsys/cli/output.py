@@ -1,7 +1,8 @@
-"""How commands speak: tables for people, JSON for machines, errors that say what to do."""
+"""Output shared by all commands: tables, JSON, errors, confirmation; and the servers they use."""
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recsys.database import PostgresSettings
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class LateConsole(Console):
-    """A console that looks at the environment and the terminal when it is first used."""
+    """A console that reads the environment and the terminal at its first use."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
 
     def __getattr__(self, name: str) -> Any:
-        # Asked only for what is missing, as everything is until the first use.
+        # Called for missing attributes only: all of them, until the first use.
         if "_options" not in self.__dict__:
             raise AttributeError(name)
         super().__init__(**self.__dict__.pop("_options"))
@@ -42,11 +44,11 @@ console = LateConsole(highlight=False)
 errors = LateConsole(stderr=True, highlight=False)
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document for machines instead of tables.")
+    bool, typer.Option("--json", help="Print one JSON document instead of tables.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 ReasonOption = Annotated[
-    str, typer.Option("--reason", help="Why; it is kept in the ledger's history.")
+    str, typer.Option("--reason", help="Reason; recorded in the ledger's history.")
 ]
 
 EXIT_FAILED = 1
@@ -54,20 +56,20 @@ EXIT_TRY_AGAIN = 75
 
 
 def print_json(document: Any) -> None:
-    """Prints a document on standard output."""
+    """Prints a JSON document on standard output."""
     typer.echo(json.dumps(document, indent=2, default=str))
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """A table in the house's plain style that fits 80 columns."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    """Makes a table without borders; a column whose name starts with a blank is right-aligned."""
+    result = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column.strip(), justify="right" if column.startswith(" ") else "left")
-    return made
+        result.add_column(column.strip(), justify="right" if column.startswith(" ") else "left")
+    return result
 
 
 def print_error(error: RecsysError) -> None:
-    """Prints an error as sentence, found, expected, what to do."""
+    """Prints an error: message, found, expected, what to do."""
     errors.print(f"[bold red]error:[/] {safe(error.message)}")
     for name, value in (
         ("found", error.found),
@@ -79,28 +81,28 @@ def print_error(error: RecsysError) -> None:
 
 
 def exit_code(error: RecsysError) -> int:
-    """1 for what another try cannot mend, 75 for what it may."""
+    """Returns 75 for a transient error, else 1."""
     return EXIT_TRY_AGAIN if isinstance(error, TransientError) else EXIT_FAILED
 
 
 @contextmanager
 def services() -> Iterator[Services]:
-    """The servers that a command reads: those of the environment, else the embedded ones.
+    """Yields the servers of the environment variables, else the embedded ones.
 
-    Embedded servers that are not running are started, and stopped again at the end.
+    Embedded servers that are not running are started, and stopped at the end.
     """
     if os.environ.get("RECSYS_PG_DSN"):
         yield Services.from_environment()
         return
     home = Home()
     with ExitStack() as opened:
-        with errors.status("starting PostgreSQL and S3, unless they run"):
+        with errors.status("starting PostgreSQL and S3"):
             opened.enter_context(stack.data_services(home))
         yield embedded_services(home)
 
 
 def embedded_services(home: Home) -> Services:
-    """The servers of an embedded stack."""
+    """Returns the servers of an embedded stack."""
     variables = stack.environment(home)
     return Services(
         postgres=PostgresSettings.model_validate({"dsn": variables["RECSYS_PG_DSN"]}),
@@ -110,8 +112,6 @@ def embedded_services(home: Home) -> Services:
 
 def user_name() -> str:
     """Returns the user's name for the ledger's history: ``RECSYS_ACTOR``, else the account."""
-    import getpass
-
     return os.environ.get("RECSYS_ACTOR") or getpass.getuser()
 
 
@@ -123,17 +123,15 @@ def actor(reason: str) -> Actor:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Asks before something changes; ends the command when the answer is no."""
+    """Asks for confirmation; aborts the command if the answer is no."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter("nobody is here to ask: add --yes")
-    # Standard output is for the answer, which may be JSON.
+        raise typer.BadParameter("no terminal to ask for confirmation: add --yes")
+    # Standard output is for the result, which may be JSON.
     typer.confirm(question, abort=True, err=True)
 
 
 def safe(text: str) -> str:
-    """Text from outside, so that its brackets are printed instead of obeyed."""
-    from rich.markup import escape
-
+    """Escapes text from outside, so that Rich does not interpret its brackets as markup."""
     return escape(text)

@@ -1,4 +1,4 @@
-"""Commands that ask the live release something."""
+"""Commands that query the live release: `similar` and `recommend`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.recommend import ScoredMovie
 
-CountOption = Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="How many.")]
+CountOption = Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="Number of movies.")]
 
 
 def similar(
@@ -20,7 +20,7 @@ def similar(
     k: CountOption = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Movies like this one, by cosine of the live movie vectors."""
+    """List the movies most similar to one, by cosine similarity of the live movie vectors."""
     with output.services() as services:
         release, found, neighbours = ask.find_similar_movies(services, movie, k)
     if as_json:
@@ -39,15 +39,19 @@ def recommend(
     rated: Annotated[
         list[str] | None,
         typer.Option(
-            help='Instead of a user, what a newcomer rated, oldest first: "Toy Story=5". Repeat it.'
+            help="Instead of --user: a rating of a new user, oldest first; may be repeated, e.g. "
+            "--rated 'Toy Story=5' --rated 'Heat=2'."
         ),
     ] = None,
     k: CountOption = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Movies for a user or a newcomer, by the live towers, without those already rated."""
+    """Recommend movies to a user of the dataset, or to a new user with a few ratings.
+
+    Scores are those of the live towers. Movies that the user has rated are excluded.
+    """
     if (user is None) == (not rated):
-        raise typer.BadParameter("give either --user, or --rated once or more")
+        raise typer.BadParameter("give either --user, or --rated at least once")
     if user is None:
         _recommend_for_cold_start([_rating(text) for text in rated or ()], k, as_json)
         return
@@ -68,21 +72,21 @@ def _recommend_for_cold_start(rated: list[tuple[str, float]], k: int, as_json: b
         output.print_json(_document(release, movies, rated=stars))
         return
     titles = ", ".join(f"{movie.title} ({movie.score:g})" for movie in named)
-    console.print(f"Movies for one who rated [bold]{output.safe(titles)}[/]")
+    console.print(f"Movies for a user who rated [bold]{output.safe(titles)}[/]")
     console.print(f"(release {release['release_id']})")
     print_movies(movies)
 
 
 def _rating(text: str) -> tuple[str, float]:
-    # A title may hold an equals sign; the stars do not.
-    movie, _, given = text.rpartition("=")
+    # A title may contain an equals sign.
+    movie, _, number = text.rpartition("=")
     try:
-        stars = float(given)
+        stars = float(number)
     except ValueError:
         stars = 0.0
     if not movie or not contract.MIN_STARS <= stars <= contract.MAX_STARS:
         raise typer.BadParameter(
-            f"{text!r} is no rating: a movie, =, and {contract.MIN_STARS} to "
+            f"{text!r} is not a rating; expected MOVIE=STARS with {contract.MIN_STARS} to "
             f"{contract.MAX_STARS:g} stars, e.g. 'Toy Story=5'",
             param_hint="--rated",
         )
@@ -90,18 +94,18 @@ def _rating(text: str) -> tuple[str, float]:
 
 
 def print_movies(movies: list[ScoredMovie]) -> None:
-    """Prints a ranked list."""
-    listed = output.table(" ", "title", "genres", " score")
+    """Prints a ranked list of movies."""
+    shown = output.table(" ", "title", "genres", " score")
     for rank, movie in enumerate(movies, 1):
         score = "" if movie.score is None else f"{movie.score:.3f}"
         genres = ", ".join(movie.genres[:3])
-        listed.add_row(str(rank), output.safe(movie.title), output.safe(genres), score)
-    console.print(listed)
+        shown.add_row(str(rank), output.safe(movie.title), output.safe(genres), score)
+    console.print(shown)
 
 
-def _document(release: dict[str, Any], movies: list[ScoredMovie], **asked: Any) -> dict[str, Any]:
+def _document(release: dict[str, Any], movies: list[ScoredMovie], **query: Any) -> dict[str, Any]:
     return {
         "release_id": release["release_id"],
-        **asked,
+        **query,
         "movies": [vars(movie) for movie in movies],
     }

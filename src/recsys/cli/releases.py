@@ -1,4 +1,4 @@
-"""Commands about releases: what is live and why, and changing it."""
+"""Commands about releases: show what is live and why, promote, roll back, recover, retire."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ReleaseArgument = Annotated[str, typer.Argument(help="A release id; `recsys rele
 
 
 def show_status(as_json: JsonOption = False) -> None:
-    """Say what is live, what was before, and whether anything is out of order.
+    """Show the champion, the previous champion, and the state of journal and public copies.
 
-    Works with Airflow stopped. Exit code 0 even when nothing was promoted yet.
+    Works without Airflow. The exit code is 0 even if nothing was promoted yet.
     """
     with output.services() as services:
         found = monitoring.read_status(services)
@@ -58,17 +58,17 @@ def list_releases(as_json: JsonOption = False) -> None:
     if as_json:
         output.print_json([monitoring.release_facts(r) for r in known])
         return
-    listed = output.table("release", "state", "made", " RMSE", " NDCG@10")
+    shown = output.table("release", "state", "created", " RMSE", " NDCG@10")
     for release in known:
         metrics = monitoring.release_facts(release)["metrics"]
-        listed.add_row(
+        shown.add_row(
             release.release_id,
             f"[bold green]{release.state}[/]" if release.state == "champion" else release.state,
             f"{release.created_at:%Y-%m-%d %H:%M}",
             _number(metrics.get("rmse")),
             _number(metrics.get("ndcg@10")),
         )
-    console.print(listed if known else "No release yet. `recsys run` runs the pipeline.")
+    console.print(shown if known else "No release yet. `recsys run` runs the pipeline.")
 
 
 def why(
@@ -77,7 +77,10 @@ def why(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain why a release is where it is: the gate's decision and who did what."""
+    """Explain the state of a release: the gate's decision, diff, data, and who did what and why.
+
+    Prints the gate's rules with value and limit, and the newest entries of the history.
+    """
     with output.services() as services:
         found = monitoring.why(services, release)
     if as_json:
@@ -108,7 +111,7 @@ def why(
 
 
 def print_decision(decision: dict[str, Any]) -> None:
-    """Prints the gate's table."""
+    """Prints the gate's decision and rules."""
     colour = "green" if decision["accepted"] else "red"
     console.print(f"gate: [bold {colour}]{decision['reason']}[/]")
     rules = output.table("rule", " value", " limit", "")
@@ -121,17 +124,17 @@ def print_decision(decision: dict[str, Any]) -> None:
 
 
 def print_diff(diff: dict[str, Any]) -> None:
-    """Prints what the site would notice."""
-    console.print(f"\n[bold]held against {diff['champion']}[/]")
-    shown = output.table("", " before", " after", " gone", " new")
+    """Prints how the release differs from the champion."""
+    console.print(f"\n[bold]compared with {diff['champion']}[/]")
+    shown = output.table("", " before", " after", " removed", " added")
     for name in ("movies", "users"):
         change = diff[name]
         counts = (change[key] for key in ("before", "after", "vanished", "appeared"))
         shown.add_row(name, *(f"{count:,}" for count in counts))
     console.print(shown)
     for label, key, asked in (
-        ("neighbours that stay", "neighbour_overlap", f"{diff['sentinel_movies']} movies"),
-        ("recommendations that stay", "recommendation_overlap", f"{diff['sentinel_users']} users"),
+        ("unchanged neighbors", "neighbour_overlap", f"{diff['sentinel_movies']} movies"),
+        ("unchanged recommendations", "recommendation_overlap", f"{diff['sentinel_users']} users"),
     ):
         share = diff[key]
         console.print(f"{label}: {'-' if share is None else f'{share:.0%}'} of 10, for {asked}")
@@ -140,16 +143,16 @@ def print_diff(diff: dict[str, Any]) -> None:
 def promote(
     release: ReleaseArgument,
     reason: Annotated[
-        str, typer.Option("--reason", help="Why; it is kept in the ledger's history.")
+        str, typer.Option("--reason", help="Reason; recorded in the ledger's history.")
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, show the diff, change nothing.")
+        bool, typer.Option("--dry-run", help="Check the release and show the diff; change nothing.")
     ] = False,
     override: Annotated[
         bool,
         typer.Option(
             "--override",
-            help="Although the gate has not accepted it: in your own name (RECSYS_ACTOR), audited.",
+            help="Promote although the gate did not accept it; recorded with RECSYS_ACTOR.",
         ),
     ] = False,
     yes: YesOption = False,
@@ -157,11 +160,11 @@ def promote(
 ) -> None:
     """Make an accepted release the champion: model and vectors as one pair.
 
-    Verifies its artifacts and tables first; readers notice nothing but the new answers. One that
-    the gate rejected is refused, unless a named person overrides the gate; `recsys why` shows who.
+    Verifies its artifacts and tables first. Readers are not interrupted. A release that the gate
+    rejected needs --override by a named person, which `recsys why` shows.
     """
     if not (dry_run or reason):
-        raise typer.BadParameter("needed, unless this is a --dry-run", param_hint="--reason")
+        raise typer.BadParameter("required without --dry-run", param_hint="--reason")
     with output.services() as services:
         if dry_run:
             with output.errors.status("checking artifacts and tables"):
@@ -170,14 +173,16 @@ def promote(
                 found = diff.model_dump(mode="json") if diff else None
                 output.print_json({"release_id": release, "changed": False, "diff": found})
                 return
-            console.print(f"{release} is whole and could be promoted; nothing was changed.")
+            console.print(f"{release} is complete and could be promoted; nothing was changed.")
             if diff is not None:
                 print_diff(diff.model_dump(mode="json"))
             return
         actor = output.actor(reason)
         if override:
             releases.check_person(actor.name)
-            question = f"Make {release} the champion against the gate, in the name of {actor.name}?"
+            question = (
+                f"Make {release} the champion although the gate did not accept it, as {actor.name}?"
+            )
         else:
             question = f"Make {release} the champion?"
         output.confirm(question, yes)
@@ -192,14 +197,15 @@ def promote(
 def rollback(
     reason: ReasonOption,
     to: Annotated[
-        str | None, typer.Option("--to", help="A retained release; by default the one before.")
+        str | None,
+        typer.Option("--to", help="A retained release; by default the previous champion."),
     ] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring an earlier release back, model and vectors together, without any re-computing.
+    """Make an earlier release the champion again: model and vectors as one pair.
 
-    The release left behind is marked and not promoted again by itself.
+    Nothing is recomputed. The release that is rolled back is not promoted again automatically.
     """
     began = time.monotonic()
     with output.services() as services:
@@ -209,10 +215,10 @@ def rollback(
             target = ledger.get(conn, to) if to else ledger.rollback_target(conn)
         if champion is None or target is None:
             raise LedgerError(
-                "there is no earlier champion to go back to",
-                hint="`recsys releases` lists what is retained; `--to` takes one by name",
+                "there is no earlier champion to roll back to",
+                hint="choose a retained release with `--to`; `recsys releases` lists them",
             )
-        output.confirm(f"Leave {champion.release_id} and go back to {target.release_id}?", yes)
+        output.confirm(f"Roll back from {champion.release_id} to {target.release_id}?", yes)
         with output.errors.status("checking artifacts and tables, then switching"):
             change = releases.roll_back(services, target.release_id, actor=output.actor(reason))
     seconds = time.monotonic() - began
@@ -224,9 +230,9 @@ def rollback(
 
 
 def recover(as_json: JsonOption = False) -> None:
-    """Undo an interrupted promotion and restore the public copies. Safe at any time.
+    """Undo an interrupted promotion and restore the public copies; safe at any time.
 
-    Also sets up the ledger in a new database and upgrades an older one.
+    Also creates the ledger in a new database, or upgrades an older one.
     """
     with output.services() as services:
         with output.errors.status("comparing the public copies with the champion"):
@@ -245,30 +251,32 @@ def recover(as_json: JsonOption = False) -> None:
 
 def retire(
     keep: Annotated[
-        int, typer.Option("--keep", min=0, help="Newest complete releases to keep.")
+        int, typer.Option("--keep", min=0, help="Number of newest complete releases to keep.")
     ] = RetentionSettings().keep_releases,
     reason: ReasonOption = "retention",
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Drop tables and objects of old releases; never the champion or the one before it."""
+    """Drop tables and objects of old releases; never those of the champion or the previous one."""
     retention = RetentionSettings(keep_releases=keep)
     with output.services() as services:
         with services.connect() as conn:
             ledger.check_current(conn)
             known = ledger.all_releases(conn)
-        stay = releases.releases_to_keep(known, retention)
-        going = [r.release_id for r in known if r.release_id not in stay and r.state != "retired"]
+        keep_ids = releases.releases_to_keep(known, retention)
+        drop_ids = [
+            r.release_id for r in known if r.release_id not in keep_ids and r.state != "retired"
+        ]
         retired: list[str] = []
-        if going:
-            output.confirm(f"Drop {', '.join(going)} for good?", yes)
+        if drop_ids:
+            output.confirm(f"Drop {', '.join(drop_ids)} permanently?", yes)
             with output.errors.status("dropping tables and objects"):
                 retired = releases.retire_old_releases(
                     services, retention, actor=output.actor(reason)
                 )
     if as_json:
         output.print_json({"retired": retired})
-    elif going:
+    elif drop_ids:
         console.print(f"Retired {', '.join(retired) or 'nothing'}.")
     else:
         console.print("Nothing to retire.")
@@ -276,11 +284,11 @@ def retire(
 
 def _print_change(change: releases.ChampionChange) -> None:
     if not change.changed:
-        console.print(f"{change.to_release} is the champion already; nothing was changed.")
+        console.print(f"{change.to_release} is already the champion; nothing was changed.")
         return
     console.print(
         f"[bold green]{change.to_release}[/] is the champion"
-        + (f"; {change.from_release} was left" if change.from_release else "")
+        + (f"; before, it was {change.from_release}" if change.from_release else "")
         + "."
     )
 

@@ -1,4 +1,4 @@
-"""The command that shows a release's report."""
+"""The command `report`: writes a release's report to a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from recsys import ledger
+from recsys import ledger, reports
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.embedded.home import Home
@@ -26,17 +26,17 @@ def report(
             "--out", "-o", help="The HTML file to write; by default under .recsys/reports."
         ),
     ] = None,
-    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
     again: Annotated[
         bool,
-        typer.Option("--again", help="Make it anew instead of taking the one stored by the run."),
+        typer.Option("--again", help="Render it again instead of using the stored report."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a release's report: one HTML file that needs nothing else.
+    """Write a release's report as one self-contained HTML file.
 
-    Gate, metrics with confidence intervals, training curves, slices, data and drift, neighbours
-    and recommendations now and before, lineage. For light, dark and paper.
+    It shows the gate's decision, metrics with confidence intervals, training curves, slices, data
+    and drift, neighbors and recommendations before and after, and lineage.
     """
     with output.services() as services:
         with services.connect() as conn:
@@ -44,7 +44,7 @@ def report(
             found = ledger.get(conn, release) if release else ledger.champion(conn)
         if found is None:
             raise LedgerError(
-                "nothing was promoted yet", hint="`recsys report RELEASE` shows another release"
+                "nothing was promoted yet", hint="name a release: `recsys report RELEASE`"
             )
         path = save(services, found.release_id, out, again=again)
     if as_json:
@@ -56,17 +56,14 @@ def report(
 
 
 def save(services: Services, release_id: str, out: Path | None = None, *, again: bool) -> Path:
-    """Writes a release's report to a file, and stores it where the run did not; returns the path.
+    """Writes a release's report to a file and returns the path; renders it if none is stored.
 
     Raises:
-        LedgerError: the release is not complete, or retired.
+        LedgerError: the release is incomplete or retired.
         ConfigurationError: the file cannot be written.
     """
-    # Drawing needs a library that takes half a second to import: too long for every command.
-    from recsys import reports
-
     path = out or Home().folder("reports") / f"{release_id}.html"
-    with console.status("making the report"):
+    with console.status("rendering the report"):
         page = None if again else reports.stored_report(services, release_id)
         if page is None:
             reports.make_report(services, release_id)
@@ -77,9 +74,9 @@ def save(services: Services, release_id: str, out: Path | None = None, *, again:
         os.replace(partial, path)
     except OSError as error:
         raise ConfigurationError(
-            "the report cannot be written",
+            "the report could not be written",
             found=f"{path}: {error.strerror}",
-            expected="a folder that exists and may be written to",
-            hint="name another file with --out",
+            expected="an existing, writable folder",
+            hint="choose another file with --out",
         ) from error
     return path.resolve()

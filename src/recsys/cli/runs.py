@@ -1,4 +1,4 @@
-"""Commands that run the pipeline."""
+"""Commands that run the pipeline, and the one that generates a dataset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ForceOption = Annotated[
 ]
 AcceptDriftOption = Annotated[
     bool,
-    typer.Option("--accept-drift", help="Go on although the dataset is far from the champion's."),
+    typer.Option("--accept-drift", help="Continue even if the drift exceeds the hard limits."),
 ]
 
 
@@ -43,16 +43,16 @@ def demo(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole pipeline once on one machine and show what came out.
+    """Run the whole pipeline once on this machine and show the results.
 
-    Starts PostgreSQL and S3 if they are not running, runs the DAG, prints the gate's decision,
-    rows in quarantine and drift, what is live, similar movies and recommendations, and stops what
-    it started. Without a network and without --source it uses a generated sample.
+    Starts PostgreSQL and S3 if they are not running, runs the DAG, and stops what it started.
+    Prints the gate's decision, quarantine and drift, the live release, similar movies and
+    recommendations. Without --source and without a network it uses a generated sample.
     """
     home = Home()
     with stack.data_services(home):
         services = output.embedded_services(home)
-        # Trying one dataset after another is what a demo is for: drift is shown, not a limit.
+        # A demo may use one dataset after another, so drift is shown but not limited.
         conf = _conf(home, source, force, accept_drift=True)
         result = _run(home, conf, quiet=as_json)
         if as_json:
@@ -92,21 +92,25 @@ def run(
 
 
 def make_sample(
-    path: Annotated[Path, typer.Argument(help="The zip to write; its md5 goes beside it.")],
-    ratings: Annotated[int, typer.Option("--ratings", min=100, help="How many.")] = 100_000,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 1,
+    path: Annotated[Path, typer.Argument(help="The zip to write; its md5 is written to PATH.md5.")],
+    ratings: Annotated[
+        int, typer.Option("--ratings", min=100, help="Number of ratings.")
+    ] = 100_000,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Random seed; the same seed gives the same bytes.")
+    ] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate a dataset in MovieLens format, with structure that models can learn."""
+    """Generate a dataset in MovieLens format, with structure that a model can learn."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with console.status(f"generating {ratings:,} ratings"):
-        made = dataset.write_sample(path, ratings=ratings, seed=seed)
+        sample = dataset.write_sample(path, ratings=ratings, seed=seed)
     if as_json:
-        output.print_json(vars(made))
+        output.print_json(vars(sample))
         return
     shown = output.safe(str(path))
     console.print(
-        f"{shown}: {made.ratings:,} ratings, {made.users:,} users, {made.movies:,} movies"
+        f"{shown}: {sample.ratings:,} ratings, {sample.users:,} users, {sample.movies:,} movies"
     )
     console.print(f"Try it: recsys demo --source {shown}")
 
@@ -120,18 +124,18 @@ def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> di
 
 
 class _Progress:
-    """One line a task, live on a terminal, plain lines elsewhere."""
+    """Shows one line per task: updated live on a terminal, else printed at its end."""
 
     def __init__(self) -> None:
         self._began: dict[str, float] = {}
         self._took: dict[str, float] = {}
         self._state: dict[str, str] = {}
-        self._said = ""
+        self._log_line = ""
         self.live = Live(get_renderable=self._table, console=console, refresh_per_second=4)
 
     def __call__(self, event: runs.Event) -> None:
         if event["event"] == "log":
-            self._said = event["text"]
+            self._log_line = event["text"]
         elif event["event"] == "task":
             self._take(event["task_id"], event["state"])
 
@@ -152,8 +156,8 @@ class _Progress:
         marks = {"running": "[cyan]●[/]", "success": "[green]✓[/]", "failed": "[red]✗[/]"}
         for task_id, state in self._state.items():
             seconds = self._took.get(task_id, time.monotonic() - self._began.get(task_id, 0.0))
-            said = self._said[:40] if state == "running" else ""
-            shown.add_row(marks[state], task_id, f"{seconds:.1f} s", f"[dim]{said}[/]")
+            line = self._log_line[:40] if state == "running" else ""
+            shown.add_row(marks[state], task_id, f"{seconds:.1f} s", f"[dim]{line}[/]")
         return shown
 
 
@@ -167,7 +171,7 @@ def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
         "errors": result.errors,
         "seconds": round(result.seconds, 1),
         **found,
-        # What the gate last compared: a rejected candidate's dataset is in `recsys why RELEASE`.
+        # Of the champion; `recsys why RELEASE` shows a rejected candidate's dataset.
         "data": monitoring.why(services)["data"] if found["champion"] else None,
     }
 
@@ -219,12 +223,12 @@ def _report(result: runs.RunResult) -> None:
     for task_id, error in result.errors.items():
         output.errors.print(f"  {task_id}: {error}", markup=False)
     if result.log.name:
-        output.errors.print(f"  everything it said: {result.log}", markup=False)
-    output.errors.print("  production is untouched; mend the cause and run it again")
+        output.errors.print(f"  complete log: {result.log}", markup=False)
+    output.errors.print("  production was not changed; fix the cause, then run it again")
 
 
 def _show(services: Services, result: runs.RunResult) -> None:
-    """Decision, what is live, and what it recommends."""
+    """Prints the decision, the live release, and what it recommends."""
     live = monitoring.read_status(services)["champion"]
     if result.tasks.get("gate_candidate") == "success":
         with services.connect() as conn:
@@ -233,7 +237,7 @@ def _show(services: Services, result: runs.RunResult) -> None:
         if release_id and candidate:
             found = monitoring.why(services, release_id)
             print_decision(found["decision"])
-            console.print("\non the holdout, each user's newest ratings")
+            console.print("\nmetrics on the holdout (each user's newest ratings)")
             print_metrics(candidate.metrics, None)
             path = save(services, release_id, again=False)
             console.print(f"\nreport: {output.safe(str(path))}", soft_wrap=True)
@@ -258,9 +262,9 @@ def _show(services: Services, result: runs.RunResult) -> None:
     except RecsysError as error:
         output.print_error(error)
     console.print(
-        "\nhow to go on:\n"
+        "\nnext steps:\n"
         '  recsys similar "Toy Story"      recsys recommend --user 1      recsys why\n'
-        "  recsys up        Airflow's UI, PostgreSQL and S3, left running\n"
+        "  recsys up        start Airflow's UI, PostgreSQL and S3 and leave them running\n"
         '  eval "$(recsys env)"            addresses for psql, boto3 and others'
     )
 
@@ -268,7 +272,7 @@ def _show(services: Services, result: runs.RunResult) -> None:
 def _known_movie(
     services: Services,
 ) -> tuple[dict[str, Any], recommend.ScoredMovie, list[recommend.ScoredMovie]]:
-    """Neighbours of a movie that people know; in a dataset without it, of the most rated one."""
+    """Returns the neighbors of a well-known movie, else of the one with most ratings."""
     for title in _KNOWN_MOVIES:
         try:
             return recommend.find_similar_movies(services, title, 10)

@@ -1,4 +1,4 @@
-"""Commands about the one-machine stack: PostgreSQL, S3 and Airflow below one folder."""
+"""Commands about the embedded stack: start, stop, environment variables, checks."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from recsys.cli.source import SourceOption, choose_source
 from recsys.embedded import airflow, site, stack
 from recsys.embedded.home import Home
 
-# As Airflow's menu (Browse, Recommender releases) opens it.
+# The page behind Airflow's menu entry Browse, Recommender releases.
 _RELEASES_PAGE: Final = "/plugin/recommender-releases"
 
 
 def up(
     data_only: Annotated[
-        bool, typer.Option("--data-only", help="Only PostgreSQL and S3, for outside clients.")
+        bool, typer.Option("--data-only", help="Start only PostgreSQL and S3.")
     ] = False,
     source: SourceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Start the stack and leave it running; returns when everything answers.
+    """Start PostgreSQL, S3, Airflow and the site, and leave them running.
 
-    Airflow then runs the pipeline every week and whenever the dataset changes. `recsys env`
-    prints what psql, boto3 and others need; `recsys down` stops it.
+    Returns when all of them answer, and prints their addresses. Airflow runs the pipeline every
+    week and whenever the dataset changes. `recsys env` prints the variables for psql, boto3 and
+    others; `recsys down` stops everything.
     """
     home = Home()
     if not data_only:
@@ -61,11 +62,11 @@ def up(
         shown.add_row("releases", f"[bold]{web.url.rstrip('/')}{_RELEASES_PAGE}[/]")
         shown.add_row("site", f"[bold]{found['site'] or 'not set up: make setup'}[/]")
     console.print(shown)
-    console.print('\nClients: eval "$(recsys env)"    Stop it: recsys down')
+    console.print('\nFor clients: eval "$(recsys env)"    Stop it: recsys down')
 
 
 def down(as_json: JsonOption = False) -> None:
-    """Stop everything that `up` started; data stays."""
+    """Stop everything that `recsys up` started; the data is kept."""
     home = Home()
     with console.status("stopping"):
         stack.stop(home)
@@ -74,14 +75,11 @@ def down(as_json: JsonOption = False) -> None:
             {"home": str(home.path), "services": [asdict(s) for s in stack.status(home)]}
         )
         return
-    console.print("Stopped. The data stays; `recsys up` starts it again.")
+    console.print("Stopped. The data is kept; `recsys up` starts everything again.")
 
 
 def env(as_json: JsonOption = False) -> None:
-    """Print the exports with which psql, boto3 and others reach the stack; they hold secrets.
-
-    eval "$(recsys env)"
-    """
+    """Print the variables with which psql, boto3 and others reach the stack; contains secrets."""
     variables = stack.environment(Home())
     if as_json:
         output.print_json(variables)
@@ -91,9 +89,9 @@ def env(as_json: JsonOption = False) -> None:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Look for what is wrong: servers, ledger, champion, public copies. Changes nothing.
+    """Check servers, ledger, champion and public copies; changes nothing.
 
-    Exit code 0: nothing wrong; 1: something is, with what to do about it.
+    Prints each problem and what to do about it. Exit code 0: no problem; 1: at least one.
     """
     services = [] if os.environ.get("RECSYS_PG_DSN") else stack.status(Home())
     with output.services() as reached, output.errors.status("checking every retained release"):
@@ -102,14 +100,14 @@ def doctor(as_json: JsonOption = False) -> None:
         output.print_json({"services": [asdict(s) for s in services], "problems": problems})
     else:
         if services:
-            listed = output.table("service", "", "address", "")
+            shown = output.table("service", "", "address", "")
             for service in services:
                 state = "[green]running[/]" if service.running else "stopped"
-                listed.add_row(service.name, state, service.address, service.detail)
-            console.print(listed)
+                shown.add_row(service.name, state, service.address, service.detail)
+            console.print(shown)
         for problem in problems:
             console.print(f"[red]✗[/] {output.safe(problem)}")
         if not problems:
-            console.print("[green]✓[/] nothing wrong")
+            console.print("[green]✓[/] no problems found")
     if problems:
         raise typer.Exit(output.EXIT_FAILED)

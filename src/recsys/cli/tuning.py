@@ -1,4 +1,4 @@
-"""The command `tune`: a search for better settings of the trainer."""
+"""The command `tune`: searches for better settings of the trainer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from recsys import experiments
 from recsys.cli import output
 from recsys.cli.evaluation import SeedOption, doing
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, s3_of_source, source_of
-from recsys.contract import TrainerSettings
+from recsys.contract import FeatureSettings, TrainerSettings
 from recsys.experiments import Objective
 from recsys.scratch import scratch_folder
 
@@ -21,10 +22,15 @@ _SEED = TrainerSettings().seed
 def tune(
     source: SourceOption = None,
     objective: Annotated[
-        Objective, typer.Option("--objective", help="What to better.")
+        Objective, typer.Option("--objective", help="Metric to optimize.")
     ] = Objective.RMSE,
     trials: Annotated[
-        int, typer.Option("--trials", min=1, help="How many, besides the trainer's own settings.")
+        int,
+        typer.Option(
+            "--trials",
+            min=1,
+            help="Number of trials, in addition to the trainer's default settings.",
+        ),
     ] = 20,
     seed: SeedOption = _SEED,
     as_json: JsonOption = False,
@@ -32,35 +38,35 @@ def tune(
     """Search for better settings of the trainer, without looking at the holdout.
 
     Each trial trains on an inner split of the training part; Optuna chooses the next settings.
-    What is found goes into RECSYS_BUILD_SETTINGS: the next run then makes another build, which
-    the gate judges on the holdout like any other.
+    Prints all trials, and the best settings as a value for RECSYS_BUILD_SETTINGS. With that value
+    the next run makes a new build, which the gate judges on the holdout.
     """
-    from recsys.contract import FeatureSettings
-    from recsys.experiments import make_local_features
-    from recsys.experiments import tune as search
-
     with doing("reading the dataset") as say, scratch_folder("tune") as features:
         chosen = source_of(source)
         with s3_of_source(chosen) as s3:
-            make_local_features(chosen, features, FeatureSettings(), lambda done, total: None, s3)
-        found = search(features, objective, trials, seed, say)
+            experiments.make_local_features(
+                chosen, features, FeatureSettings(), lambda done, total: None, s3
+            )
+        result = experiments.tune(features, objective, trials, seed, say)
     if as_json:
-        output.print_json(found)
+        output.print_json(result)
         return
-    _print(found)
+    _print(result)
 
 
 def _print(found: dict[str, Any]) -> None:
     shown = output.table("trial", f" {found['objective']}", "settings")
-    shown.add_row("own", f"{found['defaults']:.4f}", "the trainer's own")
+    shown.add_row("default", f"{found['defaults']:.4f}", "the trainer's defaults")
     for number, trial in enumerate(found["trials"], 1):
         value = "failed" if trial["value"] is None else f"{trial['value']:.4f}"
         settings = " ".join(f"{k.split('.')[1]}={v:.3g}" for k, v in trial["overrides"].items())
         shown.add_row(str(number), value, settings)
     console.print(shown)
     if not found["build_settings"]:
-        console.print("\nNo trial was better than the trainer's own settings.")
+        console.print("\nNo trial was better than the trainer's default settings.")
         return
-    console.print(f"\nbest {found['objective']}: {found['best']:.4f}; to build with it:")
+    console.print(
+        f"\nbest {found['objective']}: {found['best']:.4f}; to build with these settings:"
+    )
     settings = json.dumps(found["build_settings"])
     console.print(f"export RECSYS_BUILD_SETTINGS='{settings}'", markup=False, soft_wrap=True)

@@ -1,1 +1,1 @@
-"""The one-machine stack: PostgreSQL with pgvector, S3 and Airflow from wheels, in one folder."""
+"""The embedded stack: PostgreSQL with pgvector, S3, Airflow and the site, in one folder."""

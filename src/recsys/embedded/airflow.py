@@ -1,6 +1,6 @@
-"""Airflow from the locked environment: its metadata in the embedded PostgreSQL.
+"""Airflow as a service of the embedded stack; its metadata is in the embedded PostgreSQL.
 
-Airflow is only ever a process here; this module does not import it.
+This module starts Airflow as a process and does not import it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _COMPONENTS = ("scheduler", "dag_processor", "triggerer")
 
 @dataclass(frozen=True)
 class AirflowAddresses:
-    """Where Airflow listens and how to log in.
+    """URL and login of Airflow.
 
     Attributes:
-        url: of the UI and the REST API.
-        username: of the only user, an admin.
-        password: of that user.
+        url: URL of the UI and the REST API.
+        username: name of the only user, an admin.
+        password: the user's password.
     """
 
     url: str
@@ -51,12 +51,12 @@ class Airflow(Service):
 
     Args:
         home: the folder of the stack.
-        dags: the folder of the DAGs; by default the project's.
+        dags: the DAGs folder; by default the project's.
     """
 
     name = "airflow"
     port_names = ("airflow",)
-    # Four interpreters that import Airflow at once, on a small machine.
+    # Four processes import Airflow at the same time, on a small machine.
     start_seconds = 300
 
     def __init__(self, home: Home, dags: Path | None = None) -> None:
@@ -64,11 +64,11 @@ class Airflow(Service):
         self._dags = dags
 
     def prepare(self) -> None:
-        """Brings the metadata database up to date."""
+        """Migrates the metadata database."""
         migrate(self.home)
 
     def command(self) -> Command:
-        """The process that runs all components."""
+        """Returns the command that runs all components."""
         return Command(
             [sys.executable, "-m", "recsys.embedded.airflow_components"],
             _process_environment(self.home, self._dags),
@@ -76,7 +76,7 @@ class Airflow(Service):
         )
 
     def check(self) -> None:
-        """Raises NotReadyError unless every component is healthy and tasks can call back."""
+        """Raises NotReadyError unless all components are healthy and the task API answers."""
         leader = self.leader()
         with client(self.home) as airflow:
             try:
@@ -85,24 +85,24 @@ class Airflow(Service):
             except RecsysError as error:
                 raise NotReadyError(str(error)) from error
         for component in _COMPONENTS:
-            said = health.get(component) or {}
-            if said.get("status") != "healthy":
-                raise NotReadyError(f"{component} is {said.get('status')}")
-            # The last heartbeat of a component that was killed looks healthy for a while.
-            beat = said.get(f"latest_{component}_heartbeat")
-            if leader is not None and beat and _before(beat, leader.create_time()):
+            state = health.get(component) or {}
+            if state.get("status") != "healthy":
+                raise NotReadyError(f"{component} is {state.get('status')}")
+            # Airflow reports a killed component as healthy until its last heartbeat is too old.
+            heartbeat = state.get(f"latest_{component}_heartbeat")
+            if leader is not None and heartbeat and _before(heartbeat, leader.create_time()):
                 raise NotReadyError(f"{component} has not started yet")
 
     def address(self) -> str:
-        """The URL of the UI and the REST API."""
+        """Returns the URL of the UI and the REST API."""
         return f"http://{_HOST}:{self.home.ports(self.port_names)['airflow']}"
 
 
 def environment(home: Home, dags: Path | None = None) -> dict[str, str]:
-    """What every Airflow process of this stack needs; holds secrets.
+    """Returns the environment of all Airflow processes, including secrets.
 
-    PYTHONDONTWRITEBYTECODE should be unset besides: without bytecode an import of Airflow takes
-    three times as long.
+    Unset PYTHONDONTWRITEBYTECODE as well: without bytecode, importing Airflow takes three times as
+    long.
 
     Args:
         home: the folder of the stack.
@@ -129,16 +129,16 @@ def environment(home: Home, dags: Path | None = None) -> dict[str, str]:
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__FERNET_KEY": secrets.airflow_fernet_key,
         "CORE__LOAD_EXAMPLES": "False",
-        # 32 workers would be forked otherwise.
+        # The default is 32 workers.
         "CORE__PARALLELISM": "4",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{_USERNAME}:admin",
-        # New and changed files appear in seconds, not in five minutes.
+        # New and changed files appear within seconds; the default is five minutes.
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "DATABASE__SQL_ALCHEMY_CONN": _with_driver(database.dsn(_DATABASE), "psycopg2"),
         "DATABASE__SQL_ALCHEMY_CONN_ASYNC": _with_driver(database.dsn(_DATABASE), "asyncpg"),
         "USAGE_DATA_COLLECTION__ENABLED": "False",
-        # The first request of a task may be slow; the default of 5 s killed first tasks.
+        # The first request of a task can take longer than the default of 5 s.
         "WORKERS__EXECUTION_API_TIMEOUT": "60",
     }
     connection = {
@@ -155,7 +155,7 @@ def environment(home: Home, dags: Path | None = None) -> dict[str, str]:
     return {
         "AIRFLOW_HOME": str(folder),
         **({"RECSYS_SOURCE": source} if source else {}),
-        # Servers on this machine answer again in seconds or not at all.
+        # Local servers recover within seconds or not at all.
         "RECSYS_RETRY_DELAY_S": "5",
         "AIRFLOW_CONN_RECSYS_S3": json.dumps(connection),
         "AIRFLOW_CONN_RECSYS_PG_VECTOR_BACKEND": database.dsn().replace(
@@ -166,14 +166,16 @@ def environment(home: Home, dags: Path | None = None) -> dict[str, str]:
 
 
 def migrate(home: Home) -> None:
-    """Makes or upgrades the metadata database; fast when it is current. PostgreSQL must run.
+    """Creates or upgrades the metadata database; returns quickly if it is current.
+
+    PostgreSQL must be running.
 
     Raises:
         ConfigurationError: Airflow is not installed.
-        ServiceUnavailableError: PostgreSQL does not answer, or Airflow could not migrate.
+        ServiceUnavailableError: PostgreSQL does not answer, or the migration failed.
     """
     try:
-        wanted = f"migrated by Airflow {metadata.version('apache-airflow')}"
+        mark = f"migrated by Airflow {metadata.version('apache-airflow')}"
     except metadata.PackageNotFoundError:
         raise ConfigurationError(
             "Airflow is not installed",
@@ -183,16 +185,16 @@ def migrate(home: Home) -> None:
     name = sql.Identifier(_DATABASE)
     try:
         with Postgres(home).connect(_DATABASE, autocommit=True) as connection:
-            # The mark lives in the database itself, so that they can only be lost together.
+            # The mark is a comment on the database, so that it is lost only with the database.
             found = connection.execute(
                 "SELECT shobj_description(oid, 'pg_database') FROM pg_database"
                 " WHERE datname = current_database()"
             ).fetchone()
-            if found == (wanted,):
+            if found == (mark,):
                 return
             _run_migration(home)
             connection.execute(
-                sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(wanted))
+                sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(mark))
             )
     except psycopg.OperationalError as error:
         raise ServiceUnavailableError(
@@ -203,9 +205,9 @@ def migrate(home: Home) -> None:
 
 
 def start(home: Home, dags: Path | None = None) -> AirflowAddresses:
-    """Starts Airflow unless it runs, and waits until all of it is healthy.
+    """Starts Airflow unless it is running, and waits until all components are healthy.
 
-    The data services must run.
+    PostgreSQL and S3 must be running.
 
     Args:
         home: the folder of the stack.
@@ -220,27 +222,27 @@ def start(home: Home, dags: Path | None = None) -> AirflowAddresses:
 
 
 def stop(home: Home) -> None:
-    """Ends Airflow, its components and the tasks they run."""
+    """Stops Airflow: all components and running tasks."""
     with home.lock():
         Airflow(home).stop()
 
 
 def status(home: Home) -> ServiceStatus:
-    """What is known of Airflow now."""
+    """Returns the status of Airflow."""
     return Airflow(home).status()
 
 
 def addresses(home: Home) -> AirflowAddresses:
-    """Where Airflow listens, whether it runs or not, and how to log in."""
+    """Returns URL and login of Airflow, whether it is running or not."""
     return AirflowAddresses(
         Airflow(home).address(), _USERNAME, home.secrets().airflow_admin_password
     )
 
 
 def client(home: Home) -> AirflowClient:
-    """A client of this stack's Airflow; close it, or use it as a context manager."""
-    where = addresses(home)
-    return AirflowClient(where.url, where.username, where.password)
+    """Returns a client of this stack's Airflow; close it, or use it as a context manager."""
+    airflow = addresses(home)
+    return AirflowClient(airflow.url, airflow.username, airflow.password)
 
 
 def _run_migration(home: Home) -> None:
@@ -254,9 +256,11 @@ def _run_migration(home: Home) -> None:
         check=False,
     )
     if outcome.returncode:
+        output = home.redact((outcome.stdout + outcome.stderr)[-3000:])
         raise ServiceUnavailableError(
-            "Airflow could not migrate its metadata database",
-            hint=f"it said:\n{home.redact((outcome.stdout + outcome.stderr)[-3000:])}",
+            "the migration of Airflow's metadata database failed",
+            found=f"exit code {outcome.returncode}",
+            hint=f"read the output of `airflow db migrate`:\n{output}",
         )
 
 
@@ -264,12 +268,12 @@ def _process_environment(home: Home, dags: Path | None) -> dict[str, str]:
     inherited = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
     }
-    # Tasks find this environment's commands, and no proxy stands before loopback.
+    # Tasks need this environment's commands on PATH; requests to loopback must skip proxies.
     scripts = str(Path(sys.executable).parent)
     return {
         **inherited,
         **environment(home, dags),
-        # The log's last lines matter most when a process dies.
+        # Without buffering, the log's last lines survive a crash.
         "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),
         "NO_PROXY": ",".join(filter(None, [_HOST, "localhost", os.environ.get("NO_PROXY", "")])),
@@ -280,5 +284,5 @@ def _with_driver(dsn: str, driver: str) -> str:
     return dsn.replace("postgresql://", f"postgresql+{driver}://", 1)
 
 
-def _before(beat: Any, moment: float) -> bool:
-    return datetime.fromisoformat(str(beat)) < datetime.fromtimestamp(moment, UTC)
+def _before(heartbeat: Any, moment: float) -> bool:
+    return datetime.fromisoformat(str(heartbeat)) < datetime.fromtimestamp(moment, UTC)

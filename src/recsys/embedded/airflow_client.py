@@ -1,4 +1,4 @@
-"""A small client of Airflow's REST API: enough to run a DAG and watch it."""
+"""A small client of Airflow's REST API: triggers a DAG run and reads its state."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from recsys.errors import ConfigurationError, PermanentError, ServiceUnavailable
 from recsys.http_client import TRANSPORT_ERRORS, describe_error, open_session
 
 _TIMEOUT_SECONDS = 60
-_BROKEN_SECONDS = 15
+_IMPORT_ERROR_SECONDS = 15
 
 
 @dataclass(frozen=True)
 class TaskInstance:
-    """One task of a run as Airflow sees it.
+    """A task instance of a run.
 
     Attributes:
-        task_id: of the task, with its group.
-        state: Airflow's word for it, or None before it is scheduled.
-        try_number: 0 before the first try.
+        task_id: id of the task, with its group.
+        state: Airflow's state, or None before it is scheduled.
+        try_number: number of the last try; 0 before the first.
         duration: seconds of the last try, or None.
     """
 
@@ -35,18 +35,18 @@ class TaskInstance:
 
 
 class AirflowClient:
-    """Talks to one Airflow; a context manager that closes its connections.
+    """Client of one Airflow API server; a context manager that closes its connections.
 
     Args:
-        url: of the API server, without a path.
-        username: of a user who may trigger runs.
-        password: of that user.
+        url: URL of the API server, without a path.
+        username: name of a user who may trigger runs.
+        password: the user's password.
     """
 
     def __init__(self, url: str, username: str, password: str) -> None:
         self.url = url
         self._login = {"username": username, "password": password}
-        # The environment's proxies are not for loopback.
+        # Requests to loopback must skip the environment's proxies.
         self._http = open_session(connect_attempts=2, use_environment=False)
         self._token: str | None = None
 
@@ -57,32 +57,32 @@ class AirflowClient:
         self._http.close()
 
     def health(self) -> dict[str, Any]:
-        """What each component last said of itself; needs no login."""
-        answer: dict[str, Any] = self._send("GET", "/api/v2/monitor/health", login=False)
-        return answer
+        """Returns the health of each component; needs no login."""
+        health: dict[str, Any] = self._send("GET", "/api/v2/monitor/health", login=False)
+        return health
 
     def warm_execution_api(self) -> None:
-        """Has the server build the API that tasks call; its first answer is slow."""
+        """Calls the API that tasks use, because its first response is slow."""
         self._send("GET", "/execution/health", login=False)
 
     def token(self) -> str:
-        """A token for the API, asked for once."""
+        """Returns a token for the API; requests one at the first call."""
         if self._token is None:
             answer = self._send("POST", "/auth/token", json=self._login, login=False)
             self._token = str(answer["access_token"])
         return self._token
 
     def unpause(self, dag_id: str) -> None:
-        """Lets the DAG run."""
+        """Unpauses the DAG."""
         self._send("PATCH", f"/api/v2/dags/{_part(dag_id)}", json={"is_paused": False})
 
     def wait_for_dag(self, dag_id: str, seconds: float = 120) -> None:
-        """Waits until the DAG processor has read the DAG.
+        """Waits until the DAG processor has parsed the DAG.
 
-        Where a file cannot be imported it waits less: it may be another one that is broken.
+        Waits at most 15 s if there is an import error, which may be of another file.
 
         Raises:
-            ConfigurationError: its file cannot be imported, or there is none.
+            ConfigurationError: the DAG's file cannot be imported, or there is none.
         """
         began = time.monotonic()
         while True:
@@ -90,23 +90,25 @@ class AirflowClient:
             if _is_success(response):
                 return
             errors = self._send("GET", "/api/v2/importErrors")["import_errors"]
-            if time.monotonic() - began > (min(seconds, _BROKEN_SECONDS) if errors else seconds):
+            if time.monotonic() - began > (
+                min(seconds, _IMPORT_ERROR_SECONDS) if errors else seconds
+            ):
                 raise ConfigurationError(
-                    f"Airflow knows no DAG {dag_id}",
-                    found="; ".join(map(_last_words, errors)) or "no file",
+                    f"Airflow has no DAG {dag_id}",
+                    found="; ".join(map(_import_error, errors)) or "no file",
                     expected="a file that defines it in the DAGs folder",
                 )
             time.sleep(1)
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Starts a run.
+        """Triggers a run.
 
         Args:
             dag_id: the DAG.
             conf: values of its Params.
 
         Returns:
-            The run's id.
+            The id of the run.
         """
         answer = self._send(
             "POST",
@@ -116,12 +118,12 @@ class AirflowClient:
         return str(answer["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """The run's state: queued, running, success or failed."""
+        """Returns the run's state: queued, running, success or failed."""
         answer = self._send("GET", f"/api/v2/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}")
         return str(answer["state"])
 
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
-        """The tasks of a run."""
+        """Returns the task instances of a run."""
         answer = self._send(
             "GET",
             f"/api/v2/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances",
@@ -174,7 +176,7 @@ class AirflowClient:
             raise ServiceUnavailableError(
                 "Airflow does not answer",
                 found=describe_error(error),
-                expected=f"an answer from {self.url}",
+                expected=f"a response from {self.url}",
                 hint="start it with `recsys up`",
             ) from error
 
@@ -189,15 +191,15 @@ class AirflowClient:
 
 
 def _is_success(response: requests.Response) -> bool:
-    # Not `response.ok`, which is also true of a redirect.
+    # `response.ok` is also true for a redirect.
     return 200 <= response.status_code < 300
 
 
-def _last_words(error: Mapping[str, Any]) -> str:
+def _import_error(error: Mapping[str, Any]) -> str:
     lines = str(error["stack_trace"]).strip().splitlines() or ["no reason"]
     return f"{error['filename']}: {lines[-1]}"
 
 
 def _part(text: str) -> str:
-    """One part of a path: a run id holds characters that mean something in a URL."""
+    """Quotes a segment of a path: run ids contain reserved characters."""
     return quote(text, safe="")

@@ -1,7 +1,7 @@
 """Runs Airflow's components as children of one process: ``python -m`` this module.
 
-``airflow standalone`` would do, but its log servers listen on every interface, and it leaves its
-components behind when it is told to end.
+``airflow standalone`` is not used: its log servers listen on all interfaces, and its components
+keep running when it gets SIGTERM.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _END_SECONDS = 20
 
 
 def main(components: Sequence[Sequence[str]] = COMPONENTS) -> int:
-    """Runs all components until one of them ends or this process is told to.
+    """Runs all components until one of them ends or this process gets SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 if told to end, 1 if a component ended by itself.
+        The exit code: 0 after a signal, 1 if a component ended by itself.
     """
-    told: list[int] = []
+    signals: list[int] = []
 
-    def tell(number: int, frame: FrameType | None) -> None:
-        told.append(number)
+    def record(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
 
-    signal.signal(signal.SIGTERM, tell)
-    signal.signal(signal.SIGINT, tell)
+    signal.signal(signal.SIGTERM, record)
+    signal.signal(signal.SIGINT, record)
     children = {
         arguments[0]: subprocess.Popen([sys.executable, "-m", "airflow", *arguments])  # noqa: S603 - constants
         for arguments in components
     }
-    while not told:
+    while not signals:
         ended = [name for name, child in children.items() if child.poll() is not None]
         if ended:
-            # A stack that lacks a part must look broken, so that the next start mends it.
+            # All components must stop, so that the next start finds Airflow down and restarts it.
             print(f"recsys: {', '.join(ended)} ended; stopping the others", flush=True)
             break
         time.sleep(_POLL_SECONDS)
@@ -55,7 +55,7 @@ def main(components: Sequence[Sequence[str]] = COMPONENTS) -> int:
             child.wait(timeout=max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             child.kill()
-    return 0 if told else 1
+    return 0 if signals else 1
 
 
 if __name__ == "__main__":

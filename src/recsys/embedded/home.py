@@ -1,4 +1,4 @@
-"""The home of a stack: one folder with its data, secrets, ports, logs and locks."""
+"""The home of a stack: one folder with data, secrets, ports, logs and locks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pathlib import Path
 from recsys.errors import ConfigurationError, ServiceUnavailableError
 
 _LOOPBACK = "127.0.0.1"
-# Linux takes the ports of outgoing connections from 32768 and up. These stay below, even with the
-# 10000 that SeaweedFS adds to one, so that a remembered port is still free at the next start.
+# Below Linux's ephemeral ports (32768 and up), even with the 10000 that SeaweedFS adds to a port:
+# outgoing connections do not take a stored port between two starts.
 _PORT_RANGE = range(10000, 22000)
 
 
@@ -27,7 +27,7 @@ def _token() -> str:
 
 @dataclass(frozen=True)
 class Secrets:
-    """The random secrets of one stack; none of them is ever shown by ``repr``."""
+    """The random secrets of one stack; ``repr`` shows none of them."""
 
     postgres_password: str = field(default_factory=_token, repr=False)
     s3_access_key: str = field(default_factory=lambda: secrets.token_hex(10).upper(), repr=False)
@@ -43,10 +43,10 @@ class Secrets:
 
 
 class Home:
-    """The folder of one stack; two stacks in two folders share nothing.
+    """The folder of one stack; stacks in different folders share nothing.
 
     Args:
-        path: the folder; by default ``$RECSYS_HOME``, else ``.recsys`` in the project that holds
+        path: the folder; by default ``$RECSYS_HOME``, else ``.recsys`` in the project that contains
             the working directory, else ``.recsys`` in the working directory.
     """
 
@@ -57,17 +57,17 @@ class Home:
         self.path = path.expanduser().resolve()
 
     def folder(self, name: str) -> Path:
-        """The folder of one service, made if need be; only its owner may list it."""
+        """Returns the folder of a service; creates it with mode 700 if it does not exist."""
         self._make()
         folder = self.path / name
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
     def secrets(self) -> Secrets:
-        """The secrets, drawn at the first call and kept in a file of mode 600.
+        """Returns the secrets; generates them at the first call, in a file of mode 600.
 
         Raises:
-            ConfigurationError: the file is damaged.
+            ConfigurationError: the file cannot be parsed.
         """
         self._make()
         path = self.path / "secrets.json"
@@ -77,49 +77,49 @@ class Home:
             values = json.loads(path.read_text())
             return Secrets(**{item.name: str(values[item.name]) for item in fields(Secrets)})
         except (ValueError, KeyError, TypeError) as error:
-            # Neither the text nor the cause: both may hold a secret.
+            # The error omits the file's text and the cause: both may contain a secret.
             raise ConfigurationError(
                 f"the secrets in {path} cannot be read",
                 found=type(error).__name__,
                 expected="the JSON object that the first start wrote",
-                hint=f"restore the file, or remove {self.path} to begin anew without its data",
+                hint=f"restore the file, or remove {self.path} to start over without its data",
             ) from None
 
     def redact(self, text: str) -> str:
-        """The text without any of the secrets in it."""
+        """Returns the text with each secret replaced by ``***``."""
         for secret in vars(self.secrets()).values():
             text = text.replace(secret, "***")
         return text
 
     def ports(self, names: Sequence[str]) -> dict[str, int]:
-        """The ports remembered under ``names``; those not known yet are chosen and remembered."""
+        """Returns the stored ports by name; chooses and stores those that are missing."""
         return self._ports(names, replace_taken=False)
 
     def free_ports(self, names: Sequence[str]) -> dict[str, int]:
-        """As ``ports``, but a port that someone listens on is replaced by a free one."""
+        """Like `ports`, but replaces a port that is in use by a free one."""
         return self._ports(names, replace_taken=True)
 
     def forget_ports(self, names: Sequence[str]) -> None:
-        """Has new ports chosen for ``names`` when they are asked for next."""
+        """Deletes the stored ports, so that the next call of `ports` chooses new ones."""
         self._make()
         path = self.path / "ports.json"
         with _locked(self.path / "ports.lock"):
-            kept = {name: port for name, port in _read_ports(path).items() if name not in names}
-            write_private(path, json.dumps(kept, indent=1, sort_keys=True))
+            others = {name: port for name, port in _read_ports(path).items() if name not in names}
+            write_private(path, json.dumps(others, indent=1, sort_keys=True))
 
     def source(self) -> str | None:
-        """The dataset that the weekly runs of this stack take, or None if none was chosen yet."""
+        """Returns the stored dataset source of the weekly runs, or None if there is none."""
         path = self.path / "source"
         return path.read_text().strip() or None if path.exists() else None
 
     def remember_source(self, source: str) -> None:
-        """Makes ``source`` the dataset of the weekly runs."""
+        """Stores the dataset source of the weekly runs."""
         self._make()
         write_private(self.path / "source", source + "\n")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the home: one start or stop at a time. The kernel frees it if its holder dies."""
+        """Locks the home, so that starts and stops do not overlap; released if the process dies."""
         self._make()
         with _locked(self.path / "lock"):
             yield
@@ -138,12 +138,15 @@ class Home:
             return {name: known[name] for name in names}
 
     def _make(self) -> None:
-        # 711: as root, PostgreSQL runs under another account and must pass through.
+        # 711: if we are root, PostgreSQL runs as another account, which must traverse the folder.
         self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
 
 
 def project_folder() -> Path:
-    """The nearest folder, from the working directory up, that is or was a project's root."""
+    """Returns the project's root: the nearest folder upward with ``.recsys`` or the DAGs.
+
+    The working directory if there is none.
+    """
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / ".recsys").is_dir() or (folder / "dags" / "recsys_dag").is_dir():
@@ -153,7 +156,7 @@ def project_folder() -> Path:
 
 def _is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the servers do: a connection that is still being forgotten does not hold a port.
+        # As the servers do: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_LOOPBACK, port))
@@ -169,7 +172,7 @@ def _choose(taken: set[int]) -> int:
     raise ServiceUnavailableError(
         "no free port for the embedded stack",
         expected=f"one of {_PORT_RANGE.start}..{_PORT_RANGE.stop - 1} free on {_LOOPBACK}",
-        hint="stop what is listening there",
+        hint="stop the programs that listen on these ports",
     )
 
 
@@ -177,7 +180,7 @@ def _read_ports(path: Path) -> dict[str, int]:
     try:
         return {str(name): int(port) for name, port in json.loads(path.read_text()).items()}
     except (FileNotFoundError, ValueError, AttributeError):
-        return {}  # Ports are no treasure: they can be chosen again.
+        return {}  # New ports are chosen.
 
 
 def _write(path: Path, text: str) -> Path:
@@ -191,7 +194,7 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _create(path: Path, text: str) -> None:
-    """Makes a private file, whole, unless another process made it first."""
+    """Creates a private file atomically, unless another process created it first."""
     partial = _write(path, text)
     try:
         os.link(partial, path)
@@ -202,7 +205,7 @@ def _create(path: Path, text: str) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file of mode 600, whole or not at all."""
+    """Writes a file of mode 600 atomically."""
     _write(path, text).replace(path)
 
 

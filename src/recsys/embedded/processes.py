@@ -1,7 +1,7 @@
-"""Servers as processes: started in sessions of their own, found again, stopped to the last child.
+"""Servers as processes: each is started in its own session, found again, and stopped with children.
 
-A process is known as ours by a mark in its environment, which neither a reused pid nor a reboot
-can fake. PostgreSQL's children wipe their environment; they are known by their working directory.
+A variable in its environment marks a process as ours; a reused pid or a reboot cannot fake it.
+PostgreSQL's children clear their environment; they are recognized by their working directory.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _LOG_TAIL_LINES = 20
 
 
 class NotReadyError(Exception):
-    """The server does not answer yet; the text says in what way."""
+    """The server is not ready yet; the text gives the reason."""
 
 
 class _PortTakenError(Exception):
-    """Between choosing a port and listening on it, somebody else took it."""
+    """Another program took the port after it was chosen."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Command:
     """How a server is started.
 
     Attributes:
-        arguments: the command line; any account of the machine can read it, so no secrets.
+        arguments: the command line, without secrets: every account of the machine can read it.
         environment: the whole environment of the process.
         folder: its working directory.
-        account: uid and gid to run as, or None for our own.
+        account: uid and gid to run as, or None for those of this process.
     """
 
     arguments: Sequence[str]
@@ -55,14 +55,14 @@ class Command:
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """What is known of one service.
+    """Status of one service.
 
     Attributes:
-        name: of the service.
-        running: it has a process and answers.
-        address: where clients reach it; holds no secret.
-        pid: of its first process, or None.
-        detail: why it is not running, or what else is worth knowing.
+        name: name of the service.
+        running: whether it has a process and answers.
+        address: address for clients, without secrets.
+        pid: pid of its first process, or None.
+        detail: why it is not running, or other information.
     """
 
     name: str
@@ -92,26 +92,28 @@ class Service(ABC):
 
     @abstractmethod
     def command(self) -> Command:
-        """How to start it, on the ports that the home remembers."""
+        """Returns the command that starts the server on the stored ports."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raises NotReadyError unless the server serves."""
+        """Raises NotReadyError unless the server is ready."""
 
     @abstractmethod
     def address(self) -> str:
-        """Where clients reach it, without secrets."""
+        """Returns the address for clients, without secrets."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Makes what must exist before the server starts; called while it is down."""
+        """Creates what the server needs; called before it starts."""
 
     def owns(self, process: psutil.Process) -> bool:
-        """Whether a process without our mark is this server's all the same."""
+        """Returns whether a process without our mark belongs to this server."""
         return False
 
     def start(self) -> bool:
-        """Starts the server unless it runs, and waits until it serves. The home must be locked.
+        """Starts the server unless it is running, and waits until it is ready.
+
+        The home must be locked.
 
         Returns:
             Whether it was started by this call.
@@ -121,7 +123,7 @@ class Service(ABC):
         """
         leader = self.leader()
         if leader is not None:
-            # Perhaps another start was killed while it waited.
+            # An earlier start may have been killed while it waited.
             try:
                 self._wait(leader)
             except (ServiceUnavailableError, _PortTakenError):
@@ -129,7 +131,7 @@ class Service(ABC):
             else:
                 return False
         for _ in range(_PORT_ATTEMPTS):
-            self.stop()  # Orphans of a server that was killed still hold its files and ports.
+            self.stop()  # Orphans of a killed server still use its files and ports.
             self.home.free_ports(self.port_names)
             self.prepare()
             try:
@@ -142,16 +144,16 @@ class Service(ABC):
                 raise
             return True
         self.stop()
-        raise self._failure("found its ports taken, again and again")
+        raise self._failure(f"found its ports in use {_PORT_ATTEMPTS} times")
 
     def stop(self) -> None:
-        """Ends the server and all its processes; one that is down already is no error."""
+        """Stops the server and all its processes; does nothing if it is not running."""
         for stop_signal, seconds in self.stop_signals:
             leader = self.leader()
             if leader is not None:
                 _send(leader, stop_signal)
                 psutil.wait_procs([leader], timeout=seconds)
-        # A killed server leaves orphans, and those may fork while we look.
+        # A killed server leaves orphans, which may fork meanwhile; hence the repetition.
         for kill_signal, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5), (signal.SIGKILL, 5)):
             orphans = self.members()
             if not orphans:
@@ -162,7 +164,7 @@ class Service(ABC):
         self._pid_file.unlink(missing_ok=True)
 
     def status(self) -> ServiceStatus:
-        """What is known of the server now."""
+        """Returns the status of the server."""
         leader = self.leader()
         if leader is None:
             return ServiceStatus(self.name, False, self.address(), None, "not started")
@@ -173,7 +175,7 @@ class Service(ABC):
         return ServiceStatus(self.name, True, self.address(), leader.pid)
 
     def leader(self) -> psutil.Process | None:
-        """The server's first process, if it lives and is really ours."""
+        """Returns the server's first process, or None if it is dead or not ours."""
         pid = self._recorded_pid()
         try:
             process = psutil.Process(pid) if pid is not None else None
@@ -182,20 +184,20 @@ class Service(ABC):
         return process if process and is_alive(process) and self._marked(process) else None
 
     def members(self) -> list[psutil.Process]:
-        """All living processes of the server, orphans included."""
+        """Returns all living processes of the server, including orphans."""
         marked: list[psutil.Process] = []
         others: list[psutil.Process] = []
         for process in psutil.process_iter():
             if process.pid != os.getpid() and is_alive(process):
                 (marked if self._marked(process) else others).append(process)
-        # Whoever sets its title wipes its environment, but stays in the session.
+        # A process that sets its title overwrites its environment, but stays in the session.
         sessions = {_session(process) for process in marked} - {None, os.getsid(0)}
         recorded = self._recorded_pid()
         return marked + [
             process
             for process in others
             if (session := _session(process)) in sessions
-            # All who had the mark may be dead, and their session's number given to a stranger.
+            # If all marked processes are dead, the session id may have been reused.
             or (session is not None and session == recorded and self._works_here(process))
             or self.owns(process)
         ]
@@ -236,7 +238,7 @@ class Service(ABC):
                 extra_groups=None if command.account is None else [],
             )
         write_private(self._pid_file, str(child.pid))
-        # It outlives us on purpose; without this, Popen's finalizer complains about that.
+        # The server outlives this process; without this, Popen's finalizer warns about it.
         child.returncode = 0
         return psutil.Process(child.pid)
 
@@ -250,7 +252,7 @@ class Service(ABC):
             if self.port_conflict.search(self._read_log()):
                 raise _PortTakenError
             if not is_alive(process):
-                raise self._failure("stopped while it was starting")
+                raise self._failure("exited while it was starting")
             if time.monotonic() > deadline:
                 raise self._failure(f"did not answer in {self.start_seconds:.0f} s ({reason})")
             time.sleep(_POLL_SECONDS)
@@ -259,7 +261,7 @@ class Service(ABC):
         tail = "\n".join(self._read_log().splitlines()[-_LOG_TAIL_LINES:])
         return ServiceUnavailableError(
             f"{self.name} {what}",
-            hint=f"read its log, {self.log}, which ends:\n{self.home.redact(tail)}",
+            hint=f"read its log, {self.log}; last lines:\n{self.home.redact(tail)}",
         )
 
     def _read_log(self) -> str:
@@ -280,7 +282,7 @@ class Service(ABC):
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process runs; one that ended but was not waited for does not."""
+    """Returns whether a process is running; a zombie is not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

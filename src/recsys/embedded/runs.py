@@ -1,4 +1,4 @@
-"""One DAG run without a scheduler, in a child process, with live events."""
+"""Runs a DAG once without a scheduler, in a child process that reports events."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Event = dict[str, Any]
 
 @dataclass
 class RunResult:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
-        run_id: of the DAG run; empty if it never began.
+        run_id: id of the DAG run; empty if it did not start.
         state: ``success``, ``failed``, or ``crashed`` if the process died.
-        reason: why the gate, or the check for new data, decided as it did.
-        tasks: each task's last state.
-        errors: the last error of each task that failed.
+        reason: reason of the gate's decision, or of data_is_new.
+        tasks: last state of each task.
+        errors: last error of each failed task.
         seconds: wall time.
-        log: the file with everything that the process printed.
+        log: file with the output of the process.
     """
 
     run_id: str = ""
@@ -42,11 +42,11 @@ class RunResult:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the run ended well; a rejected candidate is a run that ended well."""
+        """Whether the run succeeded; a run whose candidate was rejected did."""
         return self.state == "success"
 
     def take(self, event: Event) -> None:
-        """Notes what an event says."""
+        """Updates the result from an event."""
         if event["event"] == "end":
             self.run_id, self.state, self.reason = event["run_id"], event["state"], event["reason"]
         elif event["event"] == "task":
@@ -62,14 +62,14 @@ def run_once(
     on_event: Callable[[Event], None] = lambda event: None,
     environment: dict[str, str] | None = None,
 ) -> RunResult:
-    """Runs a DAG once to its end; the data services must be running.
+    """Runs a DAG once to its end; PostgreSQL and S3 must be running.
 
     Args:
-        home: the stack.
+        home: the folder of the stack.
         dag_id: the DAG.
         conf: values for its Params.
-        on_event: called with each event as it comes (see ``recsys_dag.run_dag``).
-        environment: further environment variables for the run's process.
+        on_event: called with each event (see ``recsys_dag.run_dag``).
+        environment: additional environment variables of the process.
     """
     airflow.migrate(home)
     began = time.monotonic()

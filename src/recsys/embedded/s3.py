@@ -1,4 +1,4 @@
-"""S3 from a wheel: SeaweedFS in one process, on loopback, with credentials."""
+"""S3 server from a wheel: SeaweedFS in one process, on loopback, with credentials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUCKET = "recsys"
 REGION = "us-east-1"
 _HOST = "127.0.0.1"
 _PARTS = ("s3", "master", "volume", "filer", "admin")
-# Without these keys the ports behind S3 serve every object to any local account.
+# Without these keys, SeaweedFS' internal ports serve all objects to every local account.
 _SECURITY = """\
 [jwt.signing]
 key = "{key}"
@@ -37,16 +37,16 @@ ui = false
 
 
 class S3(Service):
-    """The object store, with one bucket in it."""
+    """The object store with its bucket."""
 
     name = "s3"
-    # Each part has an HTTP port and a gRPC port; admin's must be its HTTP port + 10000, because
-    # the server's own worker looks for it there.
+    # Each component has an HTTP port and a gRPC port. The gRPC port of `admin` must be its HTTP
+    # port + 10000, because the server's worker connects to that.
     port_names = (
         *(f"{part}.port" for part in _PARTS),
         *(f"{part}.port.grpc" for part in _PARTS if part != "admin"),
     )
-    # When a port is taken it goes on elsewhere, where no client looks for it.
+    # SeaweedFS silently uses another port if its own is in use.
     port_conflict = re.compile(r"address already in use|finding alternative", re.IGNORECASE)
 
     def __init__(self, home: Home) -> None:
@@ -54,13 +54,13 @@ class S3(Service):
         self.data = self.folder / "data"
 
     def prepare(self) -> None:
-        """Makes the folder of the data, and the file that closes the ports behind S3."""
+        """Creates the data folder, and the file that protects the internal ports."""
         self.data.mkdir(mode=0o700, exist_ok=True)
         key = self.home.secrets().s3_internal_key
         write_private(self.folder / "security.toml", _SECURITY.format(key=key))
 
     def command(self) -> Command:
-        """The server; its credentials and the memory it may take are in the environment."""
+        """Returns the server's command; credentials and memory limit are in its environment."""
         ports = self.home.ports(self.port_names)
         return Command(
             [
@@ -79,7 +79,7 @@ class S3(Service):
     def check(self) -> None:
         """Raises NotReadyError unless an object can be written and read back.
 
-        After a crash the server's health page answers many seconds before objects do.
+        After a crash, the health page answers many seconds before objects can be read.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -98,41 +98,41 @@ class S3(Service):
         except (BotoCoreError, ClientError) as error:
             raise NotReadyError(str(error)) from error
         if found != body:
-            raise NotReadyError("an object was not read back as it was written")
+            raise NotReadyError("an object was read back with other contents")
         self._sync_writes()
 
     def stop(self) -> None:
-        """Ends the server and removes the unix sockets that it leaves behind."""
+        """Stops the server and removes the unix sockets that it leaves behind."""
         super().stop()
         ports = self.home.ports(self.port_names)
         for port in (*ports.values(), ports["admin.port"] + 10000):
-            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - the server's choice
+            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - SeaweedFS puts them there
                 path.unlink(missing_ok=True)
 
     def address(self) -> str:
-        """The endpoint's URL."""
+        """Returns the URL of the endpoint."""
         return f"http://{_HOST}:{self.home.ports(self.port_names)['s3.port']}"
 
     def credentials(self) -> dict[str, str]:
-        """The environment variables that hold the key and its secret."""
-        drawn = self.home.secrets()
+        """Returns the access key and its secret as environment variables."""
+        keys = self.home.secrets()
         return {
-            "AWS_ACCESS_KEY_ID": drawn.s3_access_key,
-            "AWS_SECRET_ACCESS_KEY": drawn.s3_secret_key,
+            "AWS_ACCESS_KEY_ID": keys.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.s3_secret_key,
         }
 
     def client(self, attempts: int = 8) -> S3Client:
-        """A boto3 client that reaches the server whatever proxies the environment names."""
+        """Returns a boto3 client that ignores the environment's proxies."""
         import boto3
         from botocore.config import Config
 
-        drawn = self.home.secrets()
+        keys = self.home.secrets()
         return boto3.client(
             "s3",
             endpoint_url=self.address(),
             region_name=REGION,
-            aws_access_key_id=drawn.s3_access_key,
-            aws_secret_access_key=drawn.s3_secret_key,
+            aws_access_key_id=keys.s3_access_key,
+            aws_secret_access_key=keys.s3_secret_key,
             config=Config(
                 retries={"mode": "standard", "max_attempts": attempts},
                 connect_timeout=2,
@@ -143,9 +143,9 @@ class S3(Service):
         )
 
     def _sync_writes(self) -> None:
-        """Has every write reach the disk before it is acknowledged; the server keeps that."""
-        done = self.data / "fsync-is-on"
-        if done.exists():
+        """Turns on fsync for all writes; the server stores this setting."""
+        marker = self.data / "fsync-is-on"
+        if marker.exists():
             return
         ports = self.home.ports(self.port_names)
         try:
@@ -164,10 +164,10 @@ class S3(Service):
                 timeout=30,
             )
         except subprocess.TimeoutExpired as error:
-            raise NotReadyError("its shell does not answer") from error
+            raise NotReadyError("the weed shell does not answer") from error
         if '"fsync":  true' not in outcome.stdout:
-            raise NotReadyError(f"its shell refused to turn fsync on: {outcome.stderr[-300:]}")
-        done.touch()
+            raise NotReadyError(f"the weed shell did not turn fsync on: {outcome.stderr[-300:]}")
+        marker.touch()
 
 
 def _binary() -> Path:

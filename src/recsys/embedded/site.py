@@ -1,4 +1,4 @@
-"""The reference site as a process of the stack: its own environment, its own read-only account."""
+"""The reference site as a service of the stack, with its own environment and database account."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "TF_ENABLE_ONEDNN_OPTS")
 
 
 class Site(Service):
-    """The reference site; it serves pages as soon as a release was promoted.
+    """The reference site; it serves pages once a release was promoted.
 
     Args:
         home: the folder of the stack.
-        source: the site's folder with its environment; by default the project's.
+        source: the site's folder with its virtual environment; by default the project's.
     """
 
     name = "site"
@@ -43,11 +43,11 @@ class Site(Service):
 
     @property
     def python(self) -> Path:
-        """The interpreter of the site's own environment; ``make setup`` makes it."""
+        """Interpreter of the site's environment, which ``make setup`` creates."""
         return self.source / ".venv" / "bin" / "python"
 
     def prepare(self) -> None:
-        """Makes the account that may read what was promoted, and nothing else."""
+        """Creates the site's account, which may only read the champion's tables."""
         account, role = sql.Identifier(ACCOUNT), sql.Identifier(SITE_ROLE)
         with Postgres(self.home).connect(_DATABASE) as conn:
             for name in (SITE_ROLE, ACCOUNT):
@@ -62,7 +62,7 @@ class Site(Service):
             conn.execute(sql.SQL("grant {} to {}").format(role, account))
 
     def command(self) -> Command:
-        """The site's server."""
+        """Returns the command of the site's server."""
         inherited = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         return Command(
             [str(self.python), "-m", "recsys_site"],
@@ -71,7 +71,7 @@ class Site(Service):
         )
 
     def environment(self) -> dict[str, str]:
-        """What the site is told; holds secrets."""
+        """Returns the site's environment variables, including secrets."""
         password = quote(self._password(), safe="")
         return {
             "PYTHONPATH": str(self.source),
@@ -85,35 +85,35 @@ class Site(Service):
             "RECSYS_SITE_HOST": _HOST,
             "RECSYS_SITE_PORT": str(self._port),
             "RECSYS_SITE_MODELS": str(self.folder / "models"),
-            # No proxy stands before loopback.
+            # Requests to loopback must skip proxies.
             "NO_PROXY": _HOST,
             **S3(self.home).credentials(),
         }
 
     def check(self) -> None:
-        """Raises NotReadyError unless it answers; before the first promotion it has no release."""
-        said = self._ask()
-        if said.get("status") == "starting" and self._has_champion():
-            raise NotReadyError("its release is loading")
+        """Raises NotReadyError unless the site answers and has loaded the champion, if any."""
+        state = self._read_state()
+        if state.get("status") == "starting" and self._has_champion():
+            raise NotReadyError("the release is loading")
 
     def status(self) -> ServiceStatus:
-        """What is known of it now, and of the release that it answers with."""
-        known = super().status()
-        if not known.running:
-            return known
-        said = self._ask()
-        detail = said.get("problem") or said.get("release_id") or "no release was promoted yet"
-        return ServiceStatus(self.name, True, known.address, known.pid, str(detail))
+        """Returns the status of the site; its detail is the release that it serves."""
+        status = super().status()
+        if not status.running:
+            return status
+        state = self._read_state()
+        detail = state.get("problem") or state.get("release_id") or "no release was promoted yet"
+        return ServiceStatus(self.name, True, status.address, status.pid, str(detail))
 
     def address(self) -> str:
-        """The URL of the first page."""
+        """Returns the URL of the home page."""
         return f"http://{_HOST}:{self._port}"
 
     @property
     def _port(self) -> int:
         return self.home.ports(self.port_names)["site"]
 
-    def _ask(self) -> dict[str, object]:
+    def _read_state(self) -> dict[str, object]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             try:
@@ -121,12 +121,12 @@ class Site(Service):
                     body = answer.read()
             except urllib.error.HTTPError as error:
                 body = error.read()
-            said = json.loads(body)
+            state = json.loads(body)
         except (OSError, ValueError) as error:
             raise NotReadyError(str(error)) from error
-        if not isinstance(said, dict) or "status" not in said:
-            raise NotReadyError("somebody else answers")
-        return said
+        if not isinstance(state, dict) or "status" not in state:
+            raise NotReadyError("another program answers on the site's port")
+        return state
 
     def _has_champion(self) -> bool:
         try:
@@ -143,10 +143,12 @@ class Site(Service):
 
 
 def start(home: Home) -> str | None:
-    """Starts the site unless it runs, and waits until it answers; the data services must run.
+    """Starts the site unless it is running, and waits until it is ready.
+
+    PostgreSQL and S3 must be running.
 
     Returns:
-        Its address; None where its environment was not set up, as after an install from a wheel.
+        The site's URL; None if its environment does not exist, as after an install from a wheel.
 
     Raises:
         ServiceUnavailableError: it did not start; the message ends with its log's last lines.
@@ -167,11 +169,11 @@ def start(home: Home) -> str | None:
 
 
 def stop(home: Home) -> None:
-    """Ends the site; one that is down already is no error."""
+    """Stops the site; does nothing if it is not running."""
     with home.lock():
         Site(home).stop()
 
 
 def status(home: Home) -> ServiceStatus:
-    """What is known of the site now."""
+    """Returns the status of the site."""
     return Site(home).status()

@@ -1,4 +1,4 @@
-"""The stack as a whole: what runs, how to start and stop it, how clients reach it."""
+"""The stack as a whole: start, stop, status, and addresses for clients."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from recsys.embedded.s3 import BUCKET, REGION, S3
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the data services listen; holds no secret.
+    """Addresses of the data services, without secrets.
 
     Attributes:
         postgres: host and port.
-        s3: the endpoint's URL.
+        s3: URL of the endpoint.
     """
 
     postgres: str
@@ -28,51 +28,52 @@ class Addresses:
 
 
 def start_data_services(home: Home) -> Addresses:
-    """Starts PostgreSQL and S3 unless they run, and waits until both serve.
+    """Starts PostgreSQL and S3 unless they are running, and waits until both are ready.
 
     Raises:
-        ServiceUnavailableError: one of them did not start; what this call started is stopped.
+        ServiceUnavailableError: one of them did not start; both are stopped again if this call
+            started them.
     """
     _start(home, _data_services(home))
     return Addresses(Postgres(home).address(), S3(home).address())
 
 
 def stop_data_services(home: Home) -> None:
-    """Stops PostgreSQL and S3; what is down already is no error."""
+    """Stops PostgreSQL and S3; does nothing if they are not running."""
     with home.lock():
         for service in reversed(_data_services(home)):
             service.stop()
 
 
 def start(home: Home, dags: Path | None = None) -> tuple[Addresses, airflow.AirflowAddresses]:
-    """Starts the pipeline's servers that do not run: PostgreSQL, S3, Airflow.
+    """Starts PostgreSQL, S3 and Airflow unless they are running.
 
     Args:
         home: the folder of the stack.
         dags: the folder of the DAGs; by default the project's.
 
     Raises:
-        ServiceUnavailableError: one of them did not start; the others are left running.
+        ServiceUnavailableError: one of them did not start; the others keep running.
     """
     return start_data_services(home), airflow.start(home, dags)
 
 
 def stop(home: Home) -> None:
-    """Stops everything; what is down already is no error."""
+    """Stops all services; does nothing for those that are not running."""
     site.stop(home)
     airflow.stop(home)
     stop_data_services(home)
 
 
 def status(home: Home) -> list[ServiceStatus]:
-    """What is known of each service now."""
+    """Returns the status of each service."""
     services = (*_data_services(home), airflow.Airflow(home), site.Site(home))
     return [service.status() for service in services]
 
 
 @contextmanager
 def data_services(home: Home) -> Iterator[Addresses]:
-    """Runs PostgreSQL and S3 for the time of a block; what ran before is left running.
+    """Runs PostgreSQL and S3 during a block; if they ran before, they keep running.
 
     Raises:
         ServiceUnavailableError: one of them did not start.
@@ -83,7 +84,7 @@ def data_services(home: Home) -> Iterator[Addresses]:
 
 @contextmanager
 def object_store(home: Home) -> Iterator[None]:
-    """Runs S3 alone for the time of a block; if it ran before, it is left running.
+    """Runs only S3 during a block; if it ran before, it keeps running.
 
     Raises:
         ServiceUnavailableError: it did not start.
@@ -124,7 +125,7 @@ def _running(home: Home, services: list[Service]) -> Iterator[None]:
 
 
 def _start(home: Home, services: list[Service]) -> list[Service]:
-    """Starts the services that are not running and returns them; all or nothing."""
+    """Starts the services that are not running, all or none; returns those it started."""
     started: list[Service] = []
     with home.lock():
         try:

@@ -1,10 +1,10 @@
-"""The decision on a candidate, the report that explains it, and what the ledger keeps of both."""
+"""Steps after the training: the gate's decision, the report, and their records in the ledger."""
 
 from __future__ import annotations
 
 import logging
 
-from recsys import features, ledger, releases
+from recsys import features, ledger, releases, reports
 from recsys.gate import Decision, GateSettings, judge, judged_metrics
 from recsys.ledger import Action, Actor, State
 from recsys.pipeline.run import Run
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Decision:
-    """Makes the release a candidate, judges it against the champion, and stores the decision."""
+    """Marks the release as a candidate, compares it with the champion, and stores the decision."""
     manifest, sha256 = releases.read_manifest(services.store, run.release_id)
     with services.connect() as conn:
         actor = Actor.from_run(run.run_id, "verified and loaded", name="gate_candidate")
@@ -41,28 +41,25 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
 
 
 def write_report(services: Services, run: Run) -> str | None:
-    """Makes and stores the release's report; returns its key, or None if that failed.
+    """Renders and stores the release's report; returns its key, or None if that failed.
 
-    A report explains; that it cannot be made is no reason to fail a run or hold up a promotion.
+    A missing report neither fails the run nor delays the promotion.
     """
-    # Drawing needs a library that is slow to import, and no other step does.
-    from recsys import reports
-
     try:
         return reports.make_report(services, run.release_id)
     except Exception:
-        log.exception("there is no report of %s; `recsys report` makes it later", run.release_id)
+        log.exception("no report of %s was written; `recsys report` writes it", run.release_id)
         return None
 
 
 def reject_candidate(services: Services, run: Run, *, actor: Actor) -> None:
-    """Records that the candidate was rejected; production stays as it is."""
+    """Records that the candidate was rejected; production does not change."""
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
         if release.state == State.CANDIDATE:
             ledger.move(conn, run.release_id, State.REJECTED, actor=actor)
         elif release.state != State.REJECTED:
-            # A forced run may judge a release that is or was served: that alone moves nothing.
+            # A forced run may judge a current or former champion: a rejection keeps its state.
             ledger.note(
                 conn,
                 Action.REJECTED_AGAIN,
@@ -73,7 +70,7 @@ def reject_candidate(services: Services, run: Run, *, actor: Actor) -> None:
 
 
 def update_internal_hash(services: Services, run: Run) -> None:
-    """Records in the history, once a run, which dataset production now serves."""
+    """Records in the history, once per run, which dataset the champion was made from."""
     md5 = run.build.dataset_md5
     with services.connect() as conn:
         ledger.note_once(

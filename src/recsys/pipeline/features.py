@@ -1,4 +1,4 @@
-"""From the dataset to its features in the store and its movie vectors in the database."""
+"""Steps that write the dataset and its features to S3, and movie vectors to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MOVIE_VECTORS: Final = next(t for t in contract.PUBLIC_TABLES if t.artifact is 
 def fetch_dataset(
     services: Services, run: Run, progress: Callable[[int, int | None], None] | None = None
 ) -> dataset.FetchedDataset:
-    """Brings the dataset's zip into the store, verified; nothing is done if it is there."""
+    """Copies the dataset's zip to S3 and verifies its md5; does nothing if it is already there."""
     return dataset.fetch_dataset(
         run.source, run.build.dataset_md5, services.store, s3=services.s3, progress=progress
     )
 
 
 def generate_data_frames(services: Services, run: Run) -> features.Stats:
-    """Makes interactions, movies and quarantine from the dataset; nothing if they are there."""
+    """Makes interactions, movies and quarantine of the dataset, unless they already exist."""
     with scratch_folder("frames") as work:
         return features.generate_data_frames(
             run.build.dataset_md5, services.store, run.features, work
@@ -34,58 +34,60 @@ def generate_data_frames(services: Services, run: Run) -> features.Stats:
 
 
 def measure_drift(services: Services, run: Run, settings: DriftSettings) -> features.Drift | None:
-    """Holds the dataset against the champion's.
+    """Measures the drift between the dataset and the champion's dataset.
 
     Returns:
-        None if there is nothing to compare with: no champion, or one made of the same dataset, or
-        of a dataset whose features are gone.
+        None if there is no champion, if it was made from the same dataset, or if the features of
+        its dataset were deleted.
 
     Raises:
-        DatasetError: it has drifted beyond a hard limit.
+        DatasetError: the drift exceeds a hard limit.
     """
     md5 = run.build.dataset_md5
     with services.connect() as conn:
         champion = ledger.champion(conn)
     if champion is None or champion.dataset_md5 == md5:
         return None
-    found = features.measure_drift(md5, champion.dataset_md5, services.store)
-    if found is not None:
-        features.check_drift(found, settings)
-    return found
+    drift = features.measure_drift(md5, champion.dataset_md5, services.store)
+    if drift is not None:
+        features.check_drift(drift, settings)
+    return drift
 
 
 def enable_vector_extension(services: Services) -> None:
-    """Enables pgvector in the vector database."""
+    """Enables the pgvector extension in the database."""
     with services.connect() as conn:
         vectors.enable_vector_extension(conn)
 
 
 def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
-    """Computes the movie vectors, measures how good they are, and loads them.
+    """Computes the movie vectors, measures their quality, and loads them.
 
     Returns:
-        Facts of the table: rows, digest, quality (`vector_quality.VectorQuality`, or None where
-        the holdout says nothing).
+        Facts of the table: rows, digest, and quality (the fields of `vectors.VectorQuality`, or
+        None if the holdout is too small to measure it).
     """
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
         if release.completed_at:
             return dict(release.tables[_MOVIE_VECTORS.name])
     with scratch_folder("vectors") as work:
-        made = vectors.obtain_movie_vectors(
+        movie_vectors = vectors.obtain_movie_vectors(
             run.build.dataset_md5, services.store, run.features, work
         )
         quality = vectors.measure_quality(work, dim=run.features.vector_dim)
     facts = {"quality": quality.model_dump(mode="json") if quality else None}
-    return load_table(services, run, _MOVIE_VECTORS, made.ids, made.vectors, {}, facts)
+    return load_table(
+        services, run, _MOVIE_VECTORS, movie_vectors.ids, movie_vectors.vectors, {}, facts
+    )
 
 
 def check_vectors(services: Services, run: Run) -> vectors.VectorMeasurements:
-    """Checks the loaded movie vectors: counts, norms, recall and speed of the index."""
+    """Checks the loaded movie vectors: row count, norms, and recall and speed of the index."""
     stats = features.read_stats(run.build.dataset_md5, services.store)
     if stats is None:
         raise ArtifactError(
-            "the features of this dataset are gone",
+            "the features of this dataset are missing",
             expected=contract.features_key(run.build.dataset_md5, contract.STATS_FILE),
             hint="clear generate_data_frames to make them again",
         )

@@ -1,4 +1,4 @@
-"""What a run is about, and whether there is anything for it to do."""
+"""The run's build, and whether this build still has to be made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys.services import Services
 
 log = logging.getLogger(__name__)
 
-# What the ledger says of a build that is not to be tried again by itself.
+# Reasons for not making a build again, by the state of its release.
 _JUDGED: Final = {
     State.CHAMPION: "this build is the champion",
     State.SUPERSEDED: "this build was champion before; `recsys rollback` brings it back",
@@ -28,7 +28,7 @@ _JUDGED: Final = {
 
 
 class Run(BaseModel):
-    """What one run is about; small enough to travel between tasks."""
+    """Id, source and build of a run; passed between tasks through XCom."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,12 +38,12 @@ class Run(BaseModel):
 
     @property
     def release_id(self) -> str:
-        """The release that this run is to make."""
+        """Id of the release that this run makes."""
         return self.build.release_id
 
     @property
     def run_nonce(self) -> str:
-        """Marks this run's manifest: 32 hex digits, the same in each try of the run."""
+        """Identifies the manifest of this run: 32 hex digits, the same in every try."""
         return hashlib.sha256(self.run_id.encode()).hexdigest()[:32]
 
     @property
@@ -54,7 +54,7 @@ class Run(BaseModel):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether there is something to do, and why."""
+    """Whether the build is new, and why."""
 
     is_new: bool
     reason: str
@@ -71,11 +71,11 @@ def data_is_new(
     force: bool,
     actor: Actor,
 ) -> Verdict:
-    """Compares the build (dataset md5, trainer digest, settings) with what was judged before.
+    """Compares the build (dataset md5, trainer digest, settings) with the builds in the ledger.
 
     Raises:
-        SourceUnreachableError: the source does not answer; never taken for "unchanged".
-        DatasetError: the md5 file is missing or holds no md5.
+        SourceUnreachableError: the source cannot be reached; this never counts as "unchanged".
+        DatasetError: the md5 file is missing or contains no md5.
     """
     md5 = dataset.read_source_md5(source, services.s3)
     build = Build(

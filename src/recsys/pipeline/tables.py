@@ -1,4 +1,4 @@
-"""Loading vectors into a release's own table, with the facts that the ledger keeps of it."""
+"""Loads vectors into a table of a release and records the table in the ledger."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def load_table(
     """Loads vectors and records their table in the ledger.
 
     Args:
-        services: where.
+        services: PostgreSQL and S3.
         run: the run whose release the table belongs to.
-        table: which of the public tables.
+        table: the public table.
         ids: unique ids, int32, shape (rows,).
         matrix: vectors, float32, shape (rows, dim).
-        extra: values of the table's further columns, by name, one for each row.
-        more_facts: what the ledger is to keep besides, as plain JSON values.
+        extra: values of the table's other columns by name, one value per row.
+        more_facts: other facts to record, as JSON values.
 
     Returns:
-        Facts of the table: rows, digest, and those given.
+        Facts of the table: rows, digest, and `more_facts`.
     """
     with services.connect() as conn:
         loaded = vectors.load_vectors(conn, table, run.release_id, ids, matrix, extra)

@@ -130,7 +130,7 @@ def make_trainer_input(services: Services, run: Run, nonce: str) -> TrainerInput
     with services.connect() as conn:
         champion = ledger.champion(conn)
     # A forced run may train the champion's own build: there is no other release to compare with.
-    other = champion is not None and champion.release_id != run.release_id
+    is_other = champion is not None and champion.release_id != run.release_id
     return TrainerInput(
         champion=champion.release_id if champion and is_other else None,
         build=run.build,

@@ -263,7 +263,7 @@ def test_before_the_first_release_reading_says_so_and_is_no_failure(recsys: Comm
     for command, said in (
         ("status", "Nothing was promoted yet"),
         ("releases", "No release yet"),
-        ("doctor", "nothing wrong"),
+        ("doctor", "no problems found"),
     ):
         done = recsys(command)
         assert (done.code, done.err) == (0, "")
@@ -327,9 +327,9 @@ def test_why_tells_who_did_what_and_prints_hostile_words_as_they_are(served: Wor
         assert part in done.words
     # Cells are broken into lines, so the words are looked for one by one.
     assert all(word in done.words for word in HOSTILE.split())
-    told = served.recsys("why", id_of(served, 1), "--json").json
-    assert told["release"]["state"] == "superseded"
-    assert [h["to_state"] for h in told["history"] if h["to_state"]] == [
+    answer = served.recsys("why", id_of(served, 1), "--json").json
+    assert answer["release"]["state"] == "superseded"
+    assert [h["to_state"] for h in answer["history"] if h["to_state"]] == [
         *("superseded", "champion", "candidate", "building"),
     ]
 
@@ -361,7 +361,7 @@ def test_recommend_for_a_cold_start_user_leaves_out_what_was_rated(served: World
     assert sorted(m["movie_id"] for m in answer["movies"]) == [2, *range(4, 13)]
     scores = [movie["score"] for movie in answer["movies"]]
     assert scores == sorted(scores, reverse=True)
-    assert "one who rated" in served.recsys("recommend", *rated).words
+    assert "a user who rated" in served.recsys("recommend", *rated).words
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_promotions_and_a_rollback_move_the_champion_and_keep_the_record(world: 
     done = world.recsys("promote", first, "--reason", "the first", "--yes")
     assert (done.code, done.words) == (0, f"{first} is the champion.")
     done = world.recsys("promote", second, "--reason", "a better one", "--yes")
-    assert (done.code, done.words) == (0, f"{second} is the champion; {first} was left.")
+    assert (done.code, done.words) == (0, f"{second} is the champion; before, it was {first}.")
 
     done = world.recsys("rollback", "--reason", "[complaints]", "--yes", "--json")
     assert done.code == 0
@@ -432,7 +432,7 @@ def test_promotions_and_a_rollback_move_the_champion_and_keep_the_record(world: 
 
     done = world.recsys("rollback", "--to", second, "--reason", "it was not that", "--yes")
     assert (done.code, done.err) == (0, "")
-    assert done.words.startswith(f"{second} is the champion; {first} was left. took ")
+    assert done.words.startswith(f"{second} is the champion; before, it was {first}. took ")
 
 
 def test_a_rejected_release_is_promoted_only_in_somebodys_name(world: World) -> None:
@@ -501,7 +501,7 @@ def test_somebody_at_a_terminal_is_asked(world: World, answer: str, code: int) -
         os.close(keyboard)
         os.close(terminal)
     assert done.code == code
-    assert f"Leave {second} and go back to {first}?" in done.words
+    assert f"Roll back from {second} to {first}?" in done.words
     assert world.states()[second] == ("rolled_back" if answer == "y" else "champion")
 
 

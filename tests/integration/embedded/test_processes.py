@@ -177,7 +177,7 @@ def test_a_failed_start_names_the_service_and_shows_its_log_without_secrets(home
     with pytest.raises(ServiceUnavailableError) as failure:
         toy.start()
     text = str(failure.value)
-    assert "toy stopped while it was starting" in text
+    assert "toy exited while it was starting" in text
     assert "my key is ***" in text
     assert home.secrets().s3_secret_key not in text
     assert toy.members() == []

@@ -103,7 +103,7 @@ def test_rows_come_back_as_a_new_dataset_that_is_accepted(tmp_path: Path) -> Non
 def test_without_out_a_replay_only_counts(dataset: Path, tmp_path: Path) -> None:
     done = recsys("replay", dataset)
     assert done.exit_code == 0, done.output
-    assert "ratings.csv: 60 rows, 0 of them mended" in done.output
+    assert "ratings.csv: 60 rows, 0 of them repaired" in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["in.zip"]
 
 

@@ -18,7 +18,7 @@ ANN = {"id": "7", "name": "Ann"}
 
 
 class Instance(SimpleNamespace):
-    """A task instance as far as the answer needs one: it keeps what it is told."""
+    """A task instance as far as the answer needs one: it keeps what it is answer."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
@@ -37,7 +37,7 @@ def instance() -> Instance:
 
 
 @pytest.mark.parametrize(
-    ("option", "user", "reason", "skipped", "told"),
+    ("option", "user", "reason", "skipped", "answer"),
     [
         ("Approve", ANN, "", "reject_candidate", "approved by Ann, who gave no reason"),
         ("Approve", ANN, " good ", "reject_candidate", "approved by Ann: good"),
@@ -47,7 +47,7 @@ def instance() -> Instance:
     ],
 )
 def test_an_answer_leads_to_one_task_and_is_told(
-    option: str, user: dict[str, str] | None, reason: str, skipped: str, told: str
+    option: str, user: dict[str, str] | None, reason: str, skipped: str, answer: str
 ) -> None:
     ti = instance()
     event = {
@@ -61,7 +61,7 @@ def test_an_answer_leads_to_one_task_and_is_told(
     with pytest.raises(DownstreamTasksSkipped) as caught:
         ti.task.execute_complete(context, event)
     assert list(caught.value.tasks) == [(skipped, -1)]
-    assert approval.answer(context) == told
+    assert approval.answer(context) == answer
     assert approval.answered_by(context) == (user and (user["name"] or user["id"]))
 
 

@@ -1,0 +1,47 @@
+from .decision import (
+    gate_candidate,
+    reject_candidate,
+    update_internal_hash,
+    write_report,
+)
+from .features import (
+    check_vectors,
+    enable_vector_extension,
+    fetch_dataset,
+    generate_data_frames,
+    load_movie_vectors,
+    measure_drift,
+)
+from .run import Run, Verdict, data_is_new
+from .training import (
+    begin_training,
+    check_candidate,
+    load_towers,
+    make_trainer_input,
+    secrets,
+    train_dl_model,
+    verify_candidate,
+)
+
+__all__ = [
+    "Run",
+    "Verdict",
+    "begin_training",
+    "check_candidate",
+    "check_vectors",
+    "data_is_new",
+    "enable_vector_extension",
+    "fetch_dataset",
+    "gate_candidate",
+    "generate_data_frames",
+    "load_movie_vectors",
+    "load_towers",
+    "make_trainer_input",
+    "measure_drift",
+    "reject_candidate",
+    "secrets",
+    "train_dl_model",
+    "update_internal_hash",
+    "verify_candidate",
+    "write_report",
+]
