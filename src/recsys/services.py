@@ -38,7 +38,7 @@ class Services:
             ConfigurationError: a variable is missing or invalid.
         """
         try:
-            return cls(PostgresSettings(), S3Settings())
+            return cls(PostgresSettings(), S3Settings.from_environment())
         except ValidationError as error:
             raise ConfigurationError(
                 "the addresses of the servers are missing or invalid in the environment",
