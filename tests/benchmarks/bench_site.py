@@ -2,7 +2,7 @@
 
 ``python -m tests.benchmarks.bench_site [FILE.json]`` prints a table and writes it as JSON. It uses
 the stack below ``$RECSYS_HOME`` if that has a champion; else it makes a stack of its own and one
-release, of the real small dataset where that lies beside the repository, else of a sample.
+release, of the real small dataset if that is beside the repository, else of a sample.
 
 Requests are sent when they are due, whether or not earlier ones were answered, and a latency counts
 from then: a site that falls behind cannot hide it.
@@ -105,7 +105,7 @@ def rows(process: psutil.Process, url: str, users: list[int], movies: list[int])
     """Measures each kind of request with random ids."""
     draw = random.Random(1)  # noqa: S311 - it chooses what to ask
 
-    def newcomer(client: HttpSession) -> requests.Response:
+    def cold_start(client: HttpSession) -> requests.Response:
         rated = [{"movie_id": one, "stars": draw.randint(1, 5)} for one in draw.sample(movies, 8)]
         return client.post("/api/recommendations", json={"ratings": rated})
 
@@ -114,7 +114,7 @@ def rows(process: psutil.Process, url: str, users: list[int], movies: list[int])
         "recommendations (API)": lambda c: c.get(
             f"/api/users/{draw.choice(users)}/recommendations"
         ),
-        "recommendations for a newcomer (API)": newcomer,
+        "recommendations from ratings (API)": cold_start,
         "a movie's page": lambda c: c.get(f"/movies/{draw.choice(movies)}"),
         "a user's page": lambda c: c.get(f"/users/{draw.choice(users)}"),
     }

@@ -1,7 +1,8 @@
-"""Charts of the release report: static SVG whose colours are the page's CSS variables.
+"""Charts of the release report: static SVG whose colors are the page's CSS variables.
 
-Drawn by matplotlib with placeholder colours, which become ``var(--name)``: one drawing serves
-light, dark and paper. Text stays text, so it can be searched, read aloud and scaled.
+matplotlib draws with placeholder colors, which are replaced by ``var(--name)``, so that one drawing
+works in light mode, in dark mode and in print. Text stays text: it can be searched, read aloud and
+scaled.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 
 from recsys.contract import MAX_STARS, MIN_STARS
 
-# Placeholders that no other part of a drawing uses.
+# Placeholder colors that no other part of a drawing uses.
 _INK: Final = "#010203"
 _MUTED: Final = "#010204"
 _GRID: Final = "#010205"
@@ -40,7 +41,7 @@ _VARIABLES: Final = {
 _STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "recsys",
-    "text.parse_math": False,  # a dollar in a name is a dollar
+    "text.parse_math": False,  # a dollar sign in a name is not math
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": _INK,
@@ -65,15 +66,15 @@ _STYLE: Final[dict[Any, Any]] = {
     "axes.titlelocation": "left",
 }
 _WIDTH: Final = 4.6
-"""Inches: about a phone's width, so that text is never scaled below what can be read."""
+"""Inches: about the width of a phone, so that text stays readable."""
 
-_LABELS_IN_A_LINE: Final = 36
-"""Characters; more of them are turned, lest they overlap."""
+_MAX_LABEL_CHARACTERS: Final = 36
+"""Characters in all labels of an axis; longer labels are rotated so that they do not overlap."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A value with, perhaps, its confidence interval."""
+    """A value with an optional confidence interval."""
 
     value: float
     low: float | None = None
@@ -81,7 +82,7 @@ class Mark:
 
 
 def training_curves(history: Sequence[Mapping[str, Any]], model: str) -> str:
-    """Loss, and where something was kept for validation its RMSE, by epoch."""
+    """Draws the loss, and the RMSE of the validation part if there is one, by epoch."""
     rows = [row for row in history if row["model"] == model]
     epochs = [row["epoch"] for row in rows]
     with mpl.rc_context(_STYLE):
@@ -90,38 +91,40 @@ def training_curves(history: Sequence[Mapping[str, Any]], model: str) -> str:
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        said = f"Loss falls from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}"
-        checked = [row for row in rows if row.get("validation_rmse") is not None]
-        if checked:
+        description = f"Loss falls from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}"
+        validated = [row for row in rows if row.get("validation_rmse") is not None]
+        if validated:
             right = axes.twinx()
             right.grid(visible=False)
             right.plot(
-                [row["epoch"] for row in checked],
-                [row["validation_rmse"] for row in checked],
+                [row["epoch"] for row in validated],
+                [row["validation_rmse"] for row in validated],
                 color=CHAMPION,
                 linestyle="--",
                 marker="s",
                 markersize=3,
             )
             right.set_ylabel("validation RMSE, stars (dashed)")
-            best = min(checked, key=lambda row: row["validation_rmse"])
-            said += (
+            best = min(validated, key=lambda row: row["validation_rmse"])
+            description += (
                 f"; the best validation RMSE is {best['validation_rmse']:.4f} "
                 f"in epoch {best['epoch']}"
             )
-        return _svg(figure, f"training-{model}", f"Training of the {model} model", said + ".")
+        return _svg(
+            figure, f"training-{model}", f"Training of the {model} model", description + "."
+        )
 
 
 def comparison(name: str, title: str, marks: Mapping[str, Mark], *, less_is_better: bool) -> str:
-    """One metric of the candidate, the champion and baselines, as dots on one scale."""
+    """Draws one metric of the candidate, the champion and the baselines as dots on one scale."""
     labels = list(marks)
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(0.75 + 0.27 * len(labels))
         for place, label in enumerate(labels):
-            mark, colour = marks[label], _colour(label)
+            mark, color = marks[label], _color(label)
             if mark.low is not None and mark.high is not None:
-                axes.plot([mark.low, mark.high], [place, place], color=colour, linewidth=2.5)
-            axes.plot([mark.value], [place], color=colour, marker="o", markersize=6)
+                axes.plot([mark.low, mark.high], [place, place], color=color, linewidth=2.5)
+            axes.plot([mark.value], [place], color=color, marker="o", markersize=6)
             axes.annotate(
                 f"{mark.value:.3f}",
                 (mark.value if mark.high is None else mark.high, place),
@@ -134,28 +137,30 @@ def comparison(name: str, title: str, marks: Mapping[str, Mark], *, less_is_bett
         axes.invert_yaxis()
         axes.margins(x=0.18, y=0.15)
         axes.set_xlabel("less is better" if less_is_better else "more is better")
-        said = "; ".join(f"{label} {mark.value:.4f}" for label, mark in marks.items())
-        return _svg(figure, name, title, said + ".")
+        description = "; ".join(f"{label} {mark.value:.4f}" for label, mark in marks.items())
+        return _svg(figure, name, title, description + ".")
 
 
 def differences(name: str, title: str, intervals: Mapping[str, tuple[float, float]]) -> str:
-    """Confidence intervals of differences about zero."""
+    """Draws confidence intervals of differences around zero."""
     labels = list(intervals)
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(0.75 + 0.3 * len(labels))
         axes.axvline(0, color=_INK, linewidth=1)
         for place, label in enumerate(labels):
             low, high = intervals[label]
-            axes.plot([low, high], [place, place], color=_colour(label), linewidth=4)
+            axes.plot([low, high], [place, place], color=_color(label), linewidth=4)
         axes.set_yticks(range(len(labels)), labels)
         axes.invert_yaxis()
         axes.margins(x=0.1, y=0.25)
-        said = "; ".join(f"{label} from {a:.4f} to {b:.4f}" for label, (a, b) in intervals.items())
-        return _svg(figure, name, title, said + ".")
+        description = "; ".join(
+            f"{label} from {a:.4f} to {b:.4f}" for label, (a, b) in intervals.items()
+        )
+        return _svg(figure, name, title, description + ".")
 
 
 def calibration(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Mean prediction by the stars that were given; the diagonal would be a perfect oracle."""
+    """Draws the mean prediction by stars given; the diagonal stands for perfect predictions."""
     stars = [row["stars"] for row in rows]
     means = [row["mean_prediction"] for row in rows]
     with mpl.rc_context(_STYLE):
@@ -166,33 +171,33 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> str:
         axes.set_ylim(0.25, 5.25)
         axes.set_xlabel("stars given")
         axes.set_ylabel("mean prediction")
-        said = "; ".join(f"{s:g} stars: {m:.2f}" for s, m in zip(stars, means, strict=True))
-        return _svg(figure, "calibration", "Mean prediction by stars given", said + ".")
+        description = "; ".join(f"{s:g} stars: {m:.2f}" for s, m in zip(stars, means, strict=True))
+        return _svg(figure, "calibration", "Mean prediction by stars given", description + ".")
 
 
 def histogram(name: str, title: str, counts: Mapping[str, int], unit: str) -> str:
-    """Counts as bars."""
+    """Draws counts as bars."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(2.2)
         axes.bar(list(counts), list(counts.values()), color=OTHER, width=0.7)
         axes.grid(visible=False, axis="x")
-        if sum(map(len, counts)) > _LABELS_IN_A_LINE:
+        if sum(map(len, counts)) > _MAX_LABEL_CHARACTERS:
             axes.tick_params(axis="x", rotation=60)
         axes.set_ylabel(unit)
         axes.yaxis.set_major_formatter("{x:,.0f}")
-        said = "; ".join(f"{label}: {count:,}" for label, count in counts.items())
-        return _svg(figure, name, title, said + ".")
+        description = "; ".join(f"{label}: {count:,}" for label, count in counts.items())
+        return _svg(figure, name, title, description + ".")
 
 
 def slices(name: str, title: str, parts: Mapping[str, Mapping[str, float | None]]) -> str:
-    """One metric by slice: candidate, champion and baseline as dots beside each other."""
+    """Draws one metric by slice, with dots for candidate, champion and baseline."""
     labels = list(parts)
     shapes = {"candidate": "o", "champion": "s"}
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(1.0 + 0.24 * len(labels))
         for who in dict.fromkeys(who for part in parts.values() for who in part):
-            found = [(parts[label].get(who), place) for place, label in enumerate(labels)]
-            known = [(value, place) for value, place in found if value is not None]
+            values = [(parts[label].get(who), place) for place, label in enumerate(labels)]
+            known = [(value, place) for value, place in values if value is not None]
             axes.plot(
                 [value for value, _ in known],
                 [place for _, place in known],
@@ -200,7 +205,7 @@ def slices(name: str, title: str, parts: Mapping[str, Mapping[str, float | None]
                 marker=shapes.get(who, "|"),
                 markersize=6 if who in shapes else 9,
                 markeredgewidth=1 if who in shapes else 2,
-                color=_colour(who),
+                color=_color(who),
                 alpha=0.9,
                 label=who,
             )
@@ -208,14 +213,14 @@ def slices(name: str, title: str, parts: Mapping[str, Mapping[str, float | None]
         axes.invert_yaxis()
         axes.margins(x=0.06, y=0.5 / max(len(labels), 1))
         figure.legend(loc="outside lower center", ncols=4)
-        said = "; ".join(
+        description = "; ".join(
             f"{label}: " + ", ".join(f"{w} {v:.3f}" for w, v in part.items() if v is not None)
             for label, part in parts.items()
         )
-        return _svg(figure, name, title, said + ".")
+        return _svg(figure, name, title, description + ".")
 
 
-def _colour(label: str) -> str:
+def _color(label: str) -> str:
     if label.startswith("candidate"):
         return CANDIDATE
     return CHAMPION if "champion" in label else BASELINE
@@ -227,24 +232,20 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, name: str, title: str, description: str) -> str:
-    """The figure as an ``<svg>`` element that says to a screen reader what it shows."""
+    """Converts a figure to an ``<svg>`` element with a description for screen readers."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    drawn = file.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(
-        r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.DOTALL
-    )
-    for colour, variable in _VARIABLES.items():
-        drawn = drawn.replace(colour, f"var(--{variable})")
-    # Ids must be one page's own; most are never referred to.
-    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', drawn))
-    drawn = re.sub(
-        r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", drawn
-    )
-    drawn = re.sub(r'(url\(|href=")#', rf"\1#{name}-", drawn)
-    drawn = re.sub(r"font-family: [^;\"]*;? ?", "", drawn)
-    _, opening, rest = re.split(r"(<svg[^>]*>)", drawn, maxsplit=1)
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, f"var(--{variable})")
+    # Ids must be unique on the page; most are never referenced.
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    _, opening, rest = re.split(r"(<svg[^>]*>)", svg, maxsplit=1)
     box = re.search(r'viewBox="[^"]*"', opening)
     return (
         f'<svg class="chart" role="img" {box[0] if box else ""} '

@@ -1,4 +1,4 @@
-"""Facts of the release report that are no charts of quality: data, lineage, vectors."""
+"""Data, lineage and vectors in the release report: everything besides the metrics."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _HISTOGRAMS: Final = {
     "movie_popularity": "movies by their number of ratings",
     "release_years": "movies by decade",
 }
-_MOST_BARS: Final = 24
+_MAX_BARS: Final = 24
 
 
 def subtitle(metrics: Json, lineage: Json | None) -> str:
-    """Where it comes from, in a line."""
-    held = metrics.get("holdout") or {}
-    said = f"measured on {held.get('rows', 0):,} held-out ratings"
+    """Returns the dataset and the size of the holdout, in one line."""
+    holdout = metrics.get("holdout") or {}
+    text = f"evaluated on {holdout.get('rows', 0):,} held-out ratings"
     md5 = (lineage or {}).get("dataset_md5")
-    return f"dataset {md5}, {said}" if md5 else said
+    return f"dataset {md5}, {text}" if md5 else text
 
 
 def pairs(facts: Json | None, prefix: str = "") -> Pairs:
-    """Nested facts as flat (name, text) pairs."""
+    """Flattens nested facts to (name, text) pairs."""
     return list(_flat(facts or {}, prefix))
 
 
@@ -59,18 +59,18 @@ def _text(value: Any) -> str:
 
 
 def vector_facts(facts: Json | None) -> Pairs:
-    """Rows and quality of the movie vectors, over all movies and by their number of ratings."""
-    known = {name: value for name, value in (facts or {}).items() if name != "digest"}
-    quality = known.get("quality")
+    """Returns rows and quality of the movie vectors, overall and by number of ratings."""
+    shown = {name: value for name, value in (facts or {}).items() if name != "digest"}
+    quality = shown.get("quality")
     if isinstance(quality, Mapping):
-        known["quality"] = {k: v for k, v in quality.items() if k != "by_popularity"}
+        shown["quality"] = {k: v for k, v in quality.items() if k != "by_popularity"}
         for bucket in quality.get("by_popularity") or ():
-            known[f"movies of {bucket.get('ratings')} ratings"] = bucket.get("found") or {}
-    return pairs(known)
+            shown[f"movies with {bucket.get('ratings')} ratings"] = bucket.get("found") or {}
+    return pairs(shown)
 
 
 def data(stats: Json | None) -> dict[str, Any] | None:
-    """Profile and quarantine of the dataset; None without statistics."""
+    """Returns profile and quarantine of the dataset, or None without statistics."""
     if not stats:
         return None
     profile = stats.get("profile") or {}
@@ -92,31 +92,31 @@ def data(stats: Json | None) -> dict[str, Any] | None:
         if profile.get(name):
             charts.append(_histogram(name, title.capitalize(), profile[name], title.split()[0]))
     quarantine = [
-        (file, str(rule).replace("_", " "), count, found.get("rows"))
-        for file, found in (stats.get("files") or {}).items()
-        for rule, count in (found.get("quarantine") or {}).items()
+        (file, str(rule).replace("_", " "), count, checked.get("rows"))
+        for file, checked in (stats.get("files") or {}).items()
+        for rule, count in (checked.get("quarantine") or {}).items()
     ]
     return {
         "facts": shown,
         "charts": charts,
-        "quarantine": quarantine or [("all files", "no row broke a rule", 0, None)],
+        "quarantine": quarantine or [("all files", "no invalid rows", 0, None)],
     }
 
 
 def _histogram(name: str, title: str, counts: Json, unit: str) -> tuple[Markup, str]:
-    shown = dict(list(counts.items())[:_MOST_BARS])
-    drawn = histogram(f"data-{name.replace('_', '-')}", title, shown, unit)
-    # Drawn by report_charts, which escapes all text from outside.
-    return Markup(drawn), title  # noqa: S704
+    shown = dict(list(counts.items())[:_MAX_BARS])
+    svg = histogram(f"data-{name.replace('_', '-')}", title, shown, unit)
+    # Drawn by recsys.reports.charts, which escapes all outside text.
+    return Markup(svg), title  # noqa: S704
 
 
-def lineage(facts: Json | None) -> dict[str, Any] | None:
-    """What the release was made of: single facts first, then its nested parts."""
+def lineage_facts(facts: Json | None) -> dict[str, Any] | None:
+    """Returns the lineage of a release: single facts first, then nested parts."""
     if not facts:
         return None
     single = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
     ordered = {name: single.pop(name) for name in _FIRST if name in single} | single
-    # A digest or a seed is a name: it has no thousands.
+    # Digests and seeds are shown without thousands separators.
     plain = [(n.replace("_", " "), "unknown" if v is None else str(v)) for n, v in ordered.items()]
     parts = [
         (name.replace("_", " ").capitalize(), pairs(value))

@@ -1,7 +1,7 @@
-"""The release report: one self-contained HTML page that explains a release.
+"""The release report: one self-contained HTML page about a release.
 
-`render_report` is a pure function of what is known; whatever is not known is left out. It fetches
-nothing and runs no script, reads in light, dark and on paper, and says its charts in words.
+`render_report` is a pure function; sections without data are left out. The page loads nothing and
+runs no script. It supports light and dark mode and printing, and describes each chart in text.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a release answers to one question, and what the champion answered before.
+class QueryResult:
+    """Results of one query on a release and on the champion before it.
 
     Attributes:
-        about: the movie or user asked about.
+        subject: the movie or the user that the query is about.
         now: titles, best first.
-        before: the champion's; None where there is none to ask.
+        before: the champion's results; None if there is no champion.
     """
 
-    about: str
+    subject: str
     now: tuple[str, ...]
     before: tuple[str, ...] | None = None
 
     def changes(self) -> dict[str, Any]:
-        """Both lists, each title with whether the other lacks it."""
+        """Returns both lists; each title comes with whether the other list lacks it."""
         before = self.before
         return {
-            "about": self.about,
+            "subject": self.subject,
             "now": [(title, before is not None and title not in before) for title in self.now],
             "before": None if before is None else [(t, t not in self.now) for t in before],
         }
@@ -65,25 +65,25 @@ def render_report(
     drift: Json | None = None,
     movie_vectors: Json | None = None,
     diff: Json | None = None,
-    neighbours: Sequence[Answer] = (),
-    recommendations: Sequence[Answer] = (),
+    neighbors: Sequence[QueryResult] = (),
+    recommendations: Sequence[QueryResult] = (),
     made_at: datetime | None = None,
 ) -> str:
-    """The report as one HTML document.
+    """Renders the report as one HTML document.
 
     Args:
-        metrics: as `recsys.evaluation.evaluate` returns them.
-        release_id: None for a training that made no release.
-        history: ``training_history.json``: epochs, or epochs by which fit they are of.
-        decision: the gate's; None: not judged.
-        lineage: the manifest's, or ``lineage.json``; further values may be mixed in.
+        metrics: the result of `recsys.evaluation.evaluate`.
+        release_id: None for a local training, which makes no release.
+        history: ``training_history.json``: epochs, or epochs by fit.
+        decision: the gate's decision; None if there is none.
+        lineage: lineage of the manifest, or ``lineage.json``; further values may be added.
         stats: ``stats.json`` of the features.
-        drift: measures of drift by name.
+        drift: drift measures by name.
         movie_vectors: facts of the table of movie vectors, ``quality`` among them.
-        diff: what `recsys.releases.compare_releases` found.
-        neighbours: of known movies.
-        recommendations: of sentinel users.
-        made_at: when; now if None.
+        diff: the stored result of `recsys.releases.compare_releases`.
+        neighbors: movies similar to well-known movies.
+        recommendations: recommendations for sentinel users.
+        made_at: time of the report; now if None.
     """
     made_at = made_at or datetime.now(UTC)
     title = f"Release {release_id}" if release_id else "Training report"
@@ -98,18 +98,18 @@ def render_report(
         "charts": charts,
         "slice_rows": list(_slice_rows(metrics)),
         "movie_vectors": facts.vector_facts(movie_vectors),
-        "neighbours": [one.changes() for one in neighbours],
+        "neighbors": [one.changes() for one in neighbors],
         "recommendations": [one.changes() for one in recommendations],
         "overlap": {
-            "neighbours": (diff or {}).get("neighbour_overlap"),
+            "neighbors": (diff or {}).get("neighbour_overlap"),
             "recommendations": (diff or {}).get("recommendation_overlap"),
             "movies": (diff or {}).get("sentinel_movies"),
             "users": (diff or {}).get("sentinel_users"),
         },
         "data": facts.data(stats),
         "drift": facts.pairs(drift),
-        "lineage": facts.lineage(lineage),
-        "footer": f"Made {made_at:%Y-%m-%d %H:%M} UTC. Everything on this page is in this file.",
+        "lineage": facts.lineage_facts(lineage),
+        "footer": f"Written {made_at:%Y-%m-%d %H:%M} UTC. This file is self-contained.",
     }
     page["contents"] = [
         (anchor, name)
@@ -120,7 +120,7 @@ def render_report(
             ("training", "Training", charts["training"]),
             ("slices", "Slices", charts["slices"]),
             ("vectors", "Movie vectors", page["movie_vectors"]),
-            ("neighbours", "Neighbours", neighbours),
+            ("neighbors", "Similar movies", neighbors),
             ("recommendations", "Recommendations", recommendations),
             ("data", "Data", page["data"]),
             ("lineage", "Lineage", page["lineage"]),
@@ -168,10 +168,10 @@ def _comparison(metrics: Json, metric: str, title: str, *, less_is_better: bool)
 
 
 def _differences(metrics: Json, metric: str) -> Markup | None:
-    found = inner(metrics, "confidence", "differences") or {}
+    intervals = inner(metrics, "confidence", "differences") or {}
     shown = {
-        f"less {name.removeprefix(f'{metric} - ')}": (ends[0], ends[1])
-        for name, ends in found.items()
+        f"minus {name.removeprefix(f'{metric} - ')}": (ends[0], ends[1])
+        for name, ends in intervals.items()
         if ends and name.startswith(f"{metric} - ")
     }
     if not shown:
@@ -189,7 +189,7 @@ def _training(history: Json | Sequence[Json] | None) -> Iterator[tuple[Markup, s
     }
     for model in dict.fromkeys(str(row["model"]) for row in epochs):
         chart = training_curves(epochs, model)
-        yield _markup(chart), f"{names.get(model, model)}, fitted to the training part"
+        yield _markup(chart), f"{names.get(model, model)}, trained on the training part"
 
 
 def _slice_charts(metrics: Json) -> Iterator[tuple[Markup, str]]:
@@ -252,19 +252,19 @@ def _tiles(metrics: Json) -> list[dict[str, str]]:
 
 
 def _metrics_note(metrics: Json) -> str:
-    held = metrics.get("holdout") or {}
-    said = f"On {held.get('rows', 0):,} held-out ratings of {held.get('users', 0):,} users."
+    holdout = metrics.get("holdout") or {}
+    note = f"On {holdout.get('rows', 0):,} held-out ratings of {holdout.get('users', 0):,} users."
     champion = metrics.get("champion")
     if champion:
-        said += (
-            f" Champion {champion['release_id']} was scored on {champion['rows']:,} of them that "
-            "it was not trained on; 'candidate, same pairs' are these alone."
+        note += (
+            f" Champion {champion['release_id']} was evaluated on {champion['rows']:,} of them, "
+            "which it was not trained on; 'candidate, same pairs' uses the same ratings."
         )
     level = inner(metrics, "confidence", "level")
     if level:
         resamples = inner(metrics, "confidence", "resamples")
-        said += f" Intervals: {level:.0%}, bootstrap over users, {resamples:,} resamples."
-    return said
+        note += f" Intervals: {level:.0%}, bootstrap over users, {resamples:,} resamples."
+    return note
 
 
 def _metric_table(metrics: Json) -> dict[str, Any]:
@@ -286,6 +286,6 @@ def _metric_table(metrics: Json) -> dict[str, Any]:
     }
 
 
-def _markup(drawn: str) -> Markup:
-    # Drawn by report_charts, which escapes all text from outside.
-    return Markup(drawn)  # noqa: S704
+def _markup(svg: str) -> Markup:
+    # Drawn by recsys.reports.charts, which escapes all outside text.
+    return Markup(svg)  # noqa: S704

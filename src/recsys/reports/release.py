@@ -1,6 +1,6 @@
-"""Collects what is known of a release, and stores its report beside its artifacts.
+"""Collects the data of a release and stores its report beside its artifacts.
 
-The report is no artifact: it is made after the decision, and can be made again.
+The report is not an artifact: it is written after the decision and can be written again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, UnknownIdError
 from recsys.ledger import Release, State
 from recsys.recommend import Catalog
-from recsys.reports.page import Answer, render_report
+from recsys.reports.page import QueryResult, render_report
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 _KNOWN_MOVIES: Final = 6
 _SENTINEL_USERS: Final = 4
 _RATERS: Final = 2000
-"""Users among whom the best-known movies are counted: all of them would take seconds."""
-_GONE: Final = (State.RETIRING, State.RETIRED)
+"""Users whose ratings are counted to find well-known movies; all users would take seconds."""
+_DELETED_STATES: Final = (State.RETIRING, State.RETIRED)
 
 
 def make_report(services: Services, release_id: str) -> str:
-    """Makes a complete release's report and stores it; returns its key.
+    """Renders the report of a complete release and stores it; returns its key.
 
     Raises:
         LedgerError: the release is unknown, not complete, or retired.
@@ -44,29 +44,29 @@ def make_report(services: Services, release_id: str) -> str:
     key = contract.release_key(release_id, contract.REPORT_FILE)
     services.store.put_bytes(key, page.encode())
     with services.connect() as conn:
-        # Retirement may have listed what to delete before the report was there.
-        if ledger.get(conn, release_id).state in _GONE:
+        # Retirement may have listed the objects to delete before the report was stored.
+        if ledger.get(conn, release_id).state in _DELETED_STATES:
             services.store.delete([key])
     return key
 
 
 def stored_report(services: Services, release_id: str) -> str | None:
-    """The report as it was stored when the release was judged; None if there is none."""
+    """Returns the stored report of a release, or None if there is none."""
     key = contract.release_key(release_id, contract.REPORT_FILE)
     return services.store.get_bytes(key).decode() if services.store.head(key) else None
 
 
 def report_page(services: Services, release_id: str) -> str:
-    """The report of a complete release as one HTML page; what cannot be read is left out.
+    """Renders the report of a complete release; data that cannot be read is left out.
 
-    Raises what `make_report` raises.
+    Raises the same errors as `make_report`.
     """
     with services.connect() as conn:
         release = ledger.get(conn, release_id)
-        if release.state in _GONE:
+        if release.state in _DELETED_STATES:
             raise LedgerError(
-                f"release {release_id} is {release.state}: nothing is left to report on",
-                hint="`recsys why` still says what became of it",
+                f"release {release_id} is {release.state}: its data has been deleted",
+                hint="`recsys why` shows its history",
             )
         manifest = release.complete_manifest
         decided = ledger.last_decision(conn, release_id)
@@ -82,23 +82,23 @@ def report_page(services: Services, release_id: str) -> str:
             stats=_json(services, contract.features_key(release.dataset_md5, contract.STATS_FILE)),
             drift=_drift(services, release, champion),
             movie_vectors=release.tables.get("movie_vectors"),
-            neighbours=_neighbours(conn, release, champion, catalog),
+            neighbors=_neighbors(conn, release, champion, catalog),
             recommendations=_recommendations(conn, release, champion, catalog),
         )
 
 
 def _champion_then(conn: Connection, release_id: str) -> Release | None:
-    """The champion that the release was judged against, if its tables are still there."""
+    """Returns the champion that the gate compared the release with, if its tables still exist."""
     champion_id = ledger.judged_against(conn, release_id)
     champion = ledger.find(conn, champion_id) if champion_id else None
-    return champion if champion is not None and champion.state not in _GONE else None
+    return champion if champion is not None and champion.state not in _DELETED_STATES else None
 
 
 def _catalog(services: Services, md5: str) -> Catalog:
     try:
         return Catalog.of(services, md5)
     except ArtifactError:
-        log.info("titles are gone with the features of dataset %s", md5)
+        log.info("the features of dataset %s have been deleted: no titles", md5)
         return Catalog(pl.read_csv(io.StringIO("movieId,title,genres")))
 
 
@@ -133,17 +133,17 @@ def _lineage(release: Release) -> dict[str, Any]:
     }
 
 
-def _neighbours(
+def _neighbors(
     conn: Connection, release: Release, champion: Release | None, catalog: Catalog
-) -> list[Answer]:
-    """Neighbours of the movies that people know best."""
+) -> list[QueryResult]:
+    """Finds movies similar to the ones that most users have rated."""
 
     def near(of: Release, movie: int) -> tuple[str, ...]:
         relation = releases.release_table("movie_vectors", of.release_id)
         found = vectors.nearest_to_movie(conn, relation, movie, releases.TOP_K)
         return tuple(catalog.movie(other).title for other, _ in found)
 
-    with _tables_may_be_gone():
+    with _tables_may_be_missing():
         users = releases.release_table("user_towers", release.release_id)
         known = conn.execute(
             sql.SQL(
@@ -153,15 +153,15 @@ def _neighbours(
             (_RATERS, _KNOWN_MOVIES),
         ).fetchall()
         return list(
-            _answers(near, release, champion, [(m, catalog.movie(m).title) for (m,) in known])
+            _query_results(near, release, champion, [(m, catalog.movie(m).title) for (m,) in known])
         )
     return []
 
 
 def _recommendations(
     conn: Connection, release: Release, champion: Release | None, catalog: Catalog
-) -> list[Answer]:
-    """Recommendations of the same sentinel users every week."""
+) -> list[QueryResult]:
+    """Recommends movies for sentinel users, who stay the same from week to week."""
 
     def best(of: Release, user: int) -> tuple[str, ...]:
         users = releases.release_table("user_towers", of.release_id)
@@ -169,32 +169,32 @@ def _recommendations(
         found = vectors.nearest_to_user(conn, users, movies, user, releases.TOP_K)
         return tuple(catalog.movie(movie).title for movie, _ in found)
 
-    with _tables_may_be_gone():
+    with _tables_may_be_missing():
         users = releases.table_ids(conn, release.release_id, "user_towers")
         known = releases.table_ids(conn, champion.release_id, "user_towers") if champion else users
         asked = releases.choose_sentinels(users, known)[:_SENTINEL_USERS]
-        return list(_answers(best, release, champion, [(u, f"user {u}") for u in asked]))
+        return list(_query_results(best, release, champion, [(u, f"user {u}") for u in asked]))
     return []
 
 
-def _answers(
-    ask: Callable[[Release, int], tuple[str, ...]],
+def _query_results(
+    query: Callable[[Release, int], tuple[str, ...]],
     release: Release,
     champion: Release | None,
     about: list[tuple[int, str]],
-) -> Iterator[Answer]:
+) -> Iterator[QueryResult]:
     for number, name in about:
         before = None
         if champion is not None:
-            with _tables_may_be_gone():
-                before = ask(champion, number)
-        with _tables_may_be_gone():
-            yield Answer(name, ask(release, number), before)
+            with _tables_may_be_missing():
+                before = query(champion, number)
+        with _tables_may_be_missing():
+            yield QueryResult(name, query(release, number), before)
 
 
 @contextmanager
-def _tables_may_be_gone() -> Iterator[None]:
-    """Leaves out what has no table (any more) or an id that one release does not know."""
+def _tables_may_be_missing() -> Iterator[None]:
+    """Skips queries on tables that no longer exist or on ids that one release lacks."""
     try:
         yield
     except (UndefinedTable, UnknownIdError) as error:

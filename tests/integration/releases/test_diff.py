@@ -1,4 +1,4 @@
-"""What the site would notice."""
+"""Differences between two releases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recsys.releases import compare_releases, preview_promotion, promote_release
 from tests.actors import an_actor
 
 
-def test_a_release_is_no_different_from_itself(services, releases):
+def test_a_release_equals_itself(services, releases):
     first = releases.candidate(1)
     with services.connect() as conn:
         diff = compare_releases(conn, first, first)
@@ -20,7 +20,7 @@ def test_a_release_is_no_different_from_itself(services, releases):
     assert diff.sentinel_movies == releases.MOVIES
 
 
-def test_movies_that_come_and_go_are_counted_and_named(services, releases):
+def test_added_and_removed_movies_are_counted_and_listed(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
     with services.connect() as conn:
         conn.execute(
@@ -35,7 +35,7 @@ def test_movies_that_come_and_go_are_counted_and_named(services, releases):
     assert 0 <= diff.neighbour_overlap <= 1
 
 
-def test_releases_without_a_common_user_have_no_overlap_to_speak_of(services, releases):
+def test_releases_without_a_common_user_have_no_overlap(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
     with services.connect() as conn:
         conn.execute(
@@ -46,7 +46,7 @@ def test_releases_without_a_common_user_have_no_overlap_to_speak_of(services, re
     assert (diff.users.vanished, diff.users.appeared) == (releases.USERS, releases.USERS)
 
 
-def test_a_rehearsal_checks_everything_and_changes_nothing(services, releases):
+def test_a_preview_checks_everything_and_changes_nothing(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
     assert preview_promotion(services, first) is None
     promote_release(services, first, actor=an_actor())

@@ -1,4 +1,4 @@
-"""No decision, no promotion; and what a person's override leaves behind."""
+"""Promotion requires an accepting decision or a person's override, which is recorded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ADA = Actor("Ada Lovelace", "tests", "the holdout is known to be wrong")
 
 
 def rejected(services: Services, releases: Releases, number: int) -> str:
-    """A candidate that the gate has rejected and the pipeline has moved on."""
+    """Makes a candidate that the gate has rejected."""
     release_id = releases.unjudged(number)
     with services.connect() as conn:
         found = judge(with_rmse(GOOD, 2.0), None, GateSettings())
@@ -49,7 +49,7 @@ def promote(services: Services, release_id: str) -> None:
 
 
 @pytest.mark.parametrize("attempt", [promote, preview_promotion])
-def test_a_candidate_that_nobody_judged_is_not_promoted(services, releases, attempt):
+def test_a_candidate_without_a_decision_is_not_promoted(services, releases, attempt):
     release_id = releases.unjudged(1)
     with pytest.raises(LedgerError, match="the gate has not accepted") as caught:
         attempt(services, release_id)
@@ -57,14 +57,14 @@ def test_a_candidate_that_nobody_judged_is_not_promoted(services, releases, atte
     assert state(services, release_id) == State.CANDIDATE
 
 
-def test_a_rollback_is_no_way_around_the_gate(services, releases):
+def test_a_rollback_cannot_bypass_the_gate(services, releases):
     promote_release(services, releases.candidate(1), actor=an_actor())
     unjudged = releases.unjudged(2)
     with pytest.raises(LedgerError, match="the gate has not accepted"):
         roll_back(services, unjudged, actor=an_actor("ada", "back to the future"))
 
 
-def test_a_decision_from_before_a_release_was_made_again_does_not_count(services, releases):
+def test_a_decision_about_an_earlier_build_of_the_release_does_not_count(services, releases):
     release_id = releases.candidate(1)
     with services.connect() as conn:
         ledger.move(conn, release_id, State.REJECTED, actor=an_actor())
@@ -73,7 +73,7 @@ def test_a_decision_from_before_a_release_was_made_again_does_not_count(services
         promote_release(services, release_id, actor=an_actor())
 
 
-def test_a_named_person_may_promote_what_was_rejected_and_it_is_kept(services, releases):
+def test_a_person_may_promote_a_rejected_release_and_the_override_is_recorded(services, releases):
     release_id = rejected(services, releases, 1)
 
     promote_release(services, release_id, override=True, actor=ADA)
@@ -90,7 +90,7 @@ def test_a_named_person_may_promote_what_was_rejected_and_it_is_kept(services, r
     assert all(ADA.reason in line["reason"] for line in found["history"][:3])
 
 
-def test_an_override_also_stands_for_a_missing_decision(services, releases):
+def test_an_override_replaces_a_missing_decision(services, releases):
     release_id = releases.unjudged(1)
     promote_release(services, release_id, override=True, actor=ADA)
     assert state(services, release_id) == State.CHAMPION
@@ -98,7 +98,7 @@ def test_an_override_also_stands_for_a_missing_decision(services, releases):
     assert accepted
 
 
-def test_what_the_gate_accepts_is_promoted_without_a_trace_of_the_override(services, releases):
+def test_an_override_of_an_accepted_release_is_not_recorded(services, releases):
     release_id = releases.candidate(1)
     promote_release(services, release_id, override=True, actor=ADA)
     assert decisions(services, release_id) == [(True, "run-1")]
@@ -128,7 +128,7 @@ def test_an_override_does_not_promote_a_release_that_is_not_complete(services, r
     assert decisions(services, release_id) == []
 
 
-def test_killed_after_the_override_the_same_command_goes_on(services, releases):
+def test_the_command_continues_after_a_kill_behind_the_override(services, releases):
     release_id = rejected(services, releases, 1)
 
     class KilledError(BaseException):
@@ -147,14 +147,14 @@ def test_killed_after_the_override_the_same_command_goes_on(services, releases):
     assert len(decisions(services, release_id)) == 2, "an override is recorded once"
 
 
-def test_an_override_is_no_success_of_a_run(services, releases):
+def test_an_override_does_not_count_as_a_successful_run(services, releases):
     release_id = releases.unjudged(1)
     promote_release(services, release_id, override=True, actor=ADA)
     with services.connect() as conn:
         assert ledger.last_success(conn) is None
 
 
-def test_an_override_cannot_be_taken_back_out_of_the_record(services, releases):
+def test_the_record_of_an_override_cannot_be_deleted(services, releases):
     promote_release(services, rejected(services, releases, 1), override=True, actor=ADA)
     with services.connect() as conn, pytest.raises(psycopg.errors.CheckViolation):
         conn.execute("delete from recsys.decisions")

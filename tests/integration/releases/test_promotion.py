@@ -40,7 +40,7 @@ def promote(services, release_id: str) -> ChampionChange:
 
 
 def assert_live(services, release_id: str | None, model: bytes | None) -> None:
-    """Every public name belongs to one release."""
+    """Asserts that all public names belong to the same release."""
     with services.connect() as conn:
         champion = ledger.champion(conn)
         assert (champion.release_id if champion else None) == release_id
@@ -57,14 +57,14 @@ def assert_live(services, release_id: str | None, model: bytes | None) -> None:
     assert pointer["release_id"] == release_id
 
 
-def test_the_first_promotion_makes_everything_public_at_once(services, releases):
+def test_the_first_promotion_publishes_everything_together(services, releases):
     first = releases.candidate(1)
     change = promote(services, first)
     assert (change.changed, change.from_release) == (True, None)
     assert_live(services, first, releases.model_bytes(1))
 
 
-def test_the_public_names_are_found_by_plain_clients(services, releases, postgres_dsn):
+def test_clients_find_the_public_names_without_settings(services, releases, postgres_dsn):
     promote(services, releases.candidate(1))
     with psycopg.connect(postgres_dsn) as plain:
         for table in PUBLIC_TABLES:
@@ -89,7 +89,7 @@ def test_promoting_the_champion_again_changes_nothing(services, releases):
     assert_live(services, first, releases.model_bytes(1))
 
 
-def test_rollback_goes_back_to_the_one_before_and_marks_what_it_left(services, releases):
+def test_rollback_restores_the_previous_champion_and_marks_the_replaced_release(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
     promote(services, second)
@@ -102,7 +102,7 @@ def test_rollback_goes_back_to_the_one_before_and_marks_what_it_left(services, r
     assert (line["actor"], line["reason"]) == ("operator", "complaints")
 
 
-def test_a_second_rollback_never_returns_to_what_the_first_one_left(services, releases):
+def test_a_second_rollback_does_not_return_to_a_rolled_back_release(services, releases):
     made = [releases.candidate(n) for n in (1, 2, 3)]
     for release_id in made:
         promote(services, release_id)
@@ -114,19 +114,19 @@ def test_a_second_rollback_never_returns_to_what_the_first_one_left(services, re
     assert_live(services, made[2], releases.model_bytes(3))
 
 
-def test_rollback_without_an_earlier_champion_says_so(services, releases):
+def test_rollback_without_an_earlier_champion_raises(services, releases):
     promote(services, releases.candidate(1))
     with pytest.raises(LedgerError, match="no earlier champion"):
         roll_back(services, actor=an_actor())
 
 
-def test_a_release_that_is_not_complete_is_refused(services, releases):
+def test_an_incomplete_release_is_not_promoted(services, releases):
     with pytest.raises(LedgerError, match="cannot become the champion"):
         promote(services, releases.begin(1))
     assert_live(services, None, None)
 
 
-def test_a_rejected_release_is_refused(services, releases):
+def test_a_rejected_release_is_not_promoted(services, releases):
     release_id = releases.candidate(1)
     with services.connect() as conn:
         ledger.move(conn, release_id, State.REJECTED, actor=an_actor())
@@ -190,9 +190,7 @@ def lose_table(services, release_id):
     ],
 )
 @pytest.mark.parametrize("back", [False, True], ids=["promotion", "rollback"])
-def test_a_damaged_release_is_refused_before_anything_is_switched(
-    services, releases, harm, error, back
-):
+def test_a_damaged_release_is_detected_before_the_switch(services, releases, harm, error, back):
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
     if back:
@@ -207,7 +205,7 @@ def test_a_damaged_release_is_refused_before_anything_is_switched(
     assert_live(services, live, model)
 
 
-def test_two_promoters_at_once_one_waits_and_says_so(services, releases):
+def test_a_second_promoter_waits_for_the_lock_and_then_raises(services, releases):
     first = releases.candidate(1)
     with (
         lock.promotion_lock(services),
@@ -220,7 +218,7 @@ def test_two_promoters_at_once_one_waits_and_says_so(services, releases):
 
 
 class Interrupted(BaseException):
-    """Stands for a kill: no handler of the protocol catches it."""
+    """Simulates a kill: no handler of the protocol catches it."""
 
 
 class StopAt:
@@ -254,8 +252,8 @@ def test_an_interrupted_first_promotion_leaves_nothing_or_everything(services, r
 
 
 @pytest.mark.parametrize("change", [promote_release, roll_back])
-def test_recovery_mends_an_interruption_at_every_step(services, releases, change):
-    """Interrupts at each step that the operation itself names; a new step cannot be forgotten."""
+def test_recovery_after_an_interruption_at_every_step(services, releases, change):
+    """Interrupts at every step that the operation traces, so that new steps are covered."""
     live, target = 1, 2
     releases.candidate(2)
     promote(services, releases.candidate(1))
@@ -276,7 +274,7 @@ def test_recovery_mends_an_interruption_at_every_step(services, releases, change
     assert nth > 8
 
 
-def test_recovery_mends_public_copies_that_somebody_changed(services, releases):
+def test_recovery_restores_changed_public_copies(services, releases):
     first = releases.candidate(1)
     promote(services, first)
     services.store.put_bytes(PUBLIC_MODEL_KEY, b"torn")
@@ -289,7 +287,7 @@ def test_recovery_works_on_an_empty_database(services):
     assert not recover_promotion(services, actor=an_actor("test")).needed
 
 
-def test_a_failing_store_leaves_the_old_pair_in_place(services, releases, monkeypatch):
+def test_a_failing_store_leaves_production_unchanged(services, releases, monkeypatch):
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
     copy = services.store.copy
@@ -311,7 +309,7 @@ def test_a_failing_store_leaves_the_old_pair_in_place(services, releases, monkey
 def test_a_lost_connection_during_the_commit_is_settled_by_the_journal(
     services, releases, monkeypatch
 ):
-    """The commit happened, but its answer was lost: that is a success, not a failure."""
+    """The commit happened, but the response was lost: the promotion succeeded."""
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
     commit = promotion._commit
@@ -346,7 +344,7 @@ def test_prepared_readers_see_the_new_release_without_an_error(services, release
         assert reader.execute(query, prepare=True).fetchone() != before
 
 
-def test_a_reader_that_holds_its_transaction_does_not_hold_up_the_switch(
+def test_an_open_transaction_of_a_reader_does_not_delay_the_switch(
     services, releases, postgres_dsn
 ):
     first, second = releases.candidate(1), releases.candidate(2)
@@ -389,7 +387,7 @@ def test_a_retired_release_cannot_be_rolled_back_to(services, releases):
         roll_back(services, made[0], actor=an_actor())
 
 
-def test_an_interrupted_retirement_goes_on_where_it_stopped(services, releases):
+def test_an_interrupted_retirement_continues(services, releases):
     settings = RetentionSettings(keep_releases=0)
 
     def retire(trace=lambda step: None):
@@ -418,7 +416,7 @@ def test_an_interrupted_retirement_goes_on_where_it_stopped(services, releases):
         assert_live(services, releases.build(number).release_id, releases.model_bytes(number))
 
 
-def test_doctor_finds_nothing_wrong_with_a_sound_world(services, releases):
+def test_doctor_finds_no_problem_in_a_consistent_state(services, releases):
     promote(services, releases.candidate(1))
     releases.candidate(2)
     assert monitoring.problems(services) == []
@@ -429,7 +427,7 @@ def lose_public_model(services, release_id):
 
 
 def forget_in_ledger(services, release_id):
-    """What an older backup of the ledger looks like: S3 knows more than it does."""
+    """Simulates an older backup of the ledger: S3 has a newer release."""
     services.store.put_bytes("releases/ffffffff-ffffffff/manifest.json", b"{}")
 
 
@@ -458,3 +456,21 @@ def test_doctor_finds_and_explains(services, releases, harm, says):
     harm(services, first)
     found = monitoring.problems(services)
     assert any(says in problem for problem in found), found
+
+
+def test_the_view_current_release_names_every_public_table(services, releases):
+    """The view is created by a migration: a new public table needs a column in a new migration."""
+    release_id = releases.candidate(1)
+    promote(services, release_id)
+    with services.connect() as conn:
+        cursor = conn.execute("select * from recsys.current_release")
+        [row] = cursor.fetchall()
+        columns = [column.name for column in cursor.description or ()]
+    tables = {
+        name.removesuffix("_table"): value
+        for name, value in zip(columns, row, strict=True)
+        if name.endswith("_table")
+    }
+    assert tables == {
+        table.name: f"recsys.{table_name(table.name, release_id)}" for table in PUBLIC_TABLES
+    }

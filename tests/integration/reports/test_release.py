@@ -1,4 +1,4 @@
-"""The stored report: made from a release's tables and artifacts, and gone with the release."""
+"""The stored report, which is made from a release's tables and artifacts and deleted with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run_of(releases, number: int) -> Run:
     return Run(run_id="r", source="s", build=releases.build(number))
 
 
-def test_a_report_shows_answers_now_and_before(services, releases):
+def test_a_report_shows_results_now_and_before(services, releases):
     first = releases.candidate(1)
     promote_release(services, first, actor=an_actor())
     second = releases.candidate(2)
@@ -36,20 +36,27 @@ def test_a_report_shows_answers_now_and_before(services, releases):
     assert key == release_key(second, REPORT_FILE)
     page = reports.stored_report(services, second)
     assert page is not None
-    for shown in (second, "Accepted", "Neighbours of known movies", "user 1", "before", "refit"):
+    for shown in (
+        second,
+        "Accepted",
+        "Movies similar to well-known ones",
+        "user 1",
+        "before",
+        "refit",
+    ):
         assert shown in page
-    # All raters have seen movie 1 and no other.
+    # All users have rated movie 1 and no other.
     assert "<h3>movie 1</h3>" in page
-    assert "movie 1</li>" not in page, "a movie is no neighbour of itself"
+    assert "movie 1</li>" not in page, "a movie is not listed as similar to itself"
 
 
-def test_a_report_without_a_champion_shows_now_only(services, releases):
+def test_a_report_without_a_champion_shows_only_the_results_now(services, releases):
     page = release.report_page(services, releases.candidate(1))
     assert "<h4>now</h4>" in page
     assert "<h4>before</h4>" not in page
 
 
-def test_a_report_reads_history_statistics_and_titles_where_they_are(services, releases):
+def test_a_report_contains_history_statistics_and_titles(services, releases):
     release_id = releases.candidate(1)
     epochs = [
         {"model": "rating", "epoch": n, "loss": 1 / n, "validation_rmse": 0.9, "seconds": 1.0}
@@ -68,10 +75,10 @@ def test_a_report_reads_history_statistics_and_titles_where_they_are(services, r
     page = release.report_page(services, release_id)
     assert "Training of the rating model" in page
     assert "4,711" in page
-    assert "no row broke a rule" in page
+    assert "no invalid rows" in page
 
 
-def test_retirement_takes_the_report_along(services, releases):
+def test_retirement_deletes_the_report(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
     for release_id in (first, second):
         reports.make_report(services, release_id)
@@ -83,11 +90,11 @@ def test_retirement_takes_the_report_along(services, releases):
 
     assert reports.stored_report(services, first) is not None
     assert services.store.keys(contract.release_prefix(second)) == []
-    with pytest.raises(LedgerError, match="nothing is left"):
+    with pytest.raises(LedgerError, match="its data has been deleted"):
         reports.make_report(services, second)
 
 
-def test_a_report_that_comes_after_retirement_leaves_nothing(services, releases, monkeypatch):
+def test_a_report_written_during_retirement_is_deleted(services, releases, monkeypatch):
     promote_release(services, releases.candidate(1), actor=an_actor())
     late = releases.candidate(2)
     page_of = release.report_page
@@ -105,7 +112,7 @@ def test_a_report_that_comes_after_retirement_leaves_nothing(services, releases,
     assert services.store.keys(contract.release_prefix(late)) == []
 
 
-def test_a_report_that_cannot_be_made_fails_no_run(services, releases):
+def test_a_report_that_cannot_be_rendered_does_not_fail_the_run(services, releases):
     with services.connect() as conn:
         ledger.prepare(conn)
     assert pipeline.write_report(services, run_of(releases, 1)) is None

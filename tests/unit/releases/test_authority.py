@@ -1,4 +1,4 @@
-"""Whose name may stand for an override."""
+"""Names that are accepted for an override."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys.releases import check_person
     "actor",
     ["Ada Lovelace", "ada (recsys)", "ada by manual__2026-11-22", "李雷", "ada@example.org", "Bo"],
 )
-def test_a_persons_name_may_stand_for_an_override(actor: str) -> None:
+def test_accepts_the_name_of_a_person(actor: str) -> None:
     check_person(actor)
 
 
@@ -37,6 +37,6 @@ def test_a_persons_name_may_stand_for_an_override(actor: str) -> None:
         "bot-7",
     ],
 )
-def test_an_account_that_many_share_may_not(actor: str) -> None:
+def test_rejects_a_shared_account(actor: str) -> None:
     with pytest.raises(LedgerError, match="only a named person"):
         check_person(actor)

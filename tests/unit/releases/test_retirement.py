@@ -1,4 +1,4 @@
-"""What retirement keeps: laws over any ledger."""
+"""Properties of the releases that retirement keeps, for any ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from recsys import ledger
 from recsys.ledger import Release, State
 from recsys.releases import RetentionSettings, releases_to_keep
 
-law = hypothesis_settings(deadline=None, max_examples=150)  # a loaded machine is no failure
+law = hypothesis_settings(
+    deadline=None, max_examples=150
+)  # no deadline: a loaded machine must not fail the test
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 GONE = (State.RETIRING, State.RETIRED)
@@ -23,7 +25,7 @@ ONCE_CHAMPION = (State.SUPERSEDED, State.ROLLED_BACK)
 
 
 def release(number: int, state: State, completed: int | None, promoted: int | None) -> Release:
-    """A row of the ledger; the times are in hours after ``START``."""
+    """A release of the ledger; times are in hours after ``START``."""
 
     def at(hours: int | None) -> Any:
         return None if hours is None else START + timedelta(hours=hours)
@@ -48,7 +50,7 @@ def release(number: int, state: State, completed: int | None, promoted: int | No
 
 @st.composite
 def ledgers(draw: st.DrawFn) -> list[Release]:
-    """Rows that the ledger could hold, in any order: at most one champion, each time once."""
+    """Releases of a valid ledger in any order: at most one champion, and unique times."""
     others = [s for s in State if s != State.CHAMPION]
     states: list[State] = draw(st.lists(st.sampled_from(others), max_size=12))
     if draw(st.booleans()):
@@ -69,7 +71,7 @@ retentions = st.integers(0, 14).map(lambda keep: RetentionSettings(keep_releases
 
 @st.composite
 def ledgers_with_a_journal(draw: st.DrawFn) -> tuple[list[Release], frozenset[str]]:
-    """Rows, and the ids that an open journal names; those are never being retired."""
+    """Releases, and the ids in an open journal, which are never being retired."""
     rows = draw(ledgers())
     able = [r.release_id for r in rows if r.state not in GONE]
     named = draw(st.lists(st.sampled_from(able), max_size=2, unique=True)) if able else []
@@ -81,13 +83,13 @@ def ids(rows: list[Release]) -> set[str]:
 
 
 def previous_champion(rows: list[Release]) -> set[str]:
-    """As `ledger.previous_champion` finds it."""
+    """The same release as `ledger.previous_champion` finds."""
     served = sorted((r.promoted_at, r.release_id) for r in rows if r.state in ONCE_CHAMPION)
     return {served[-1][1]} if served else set()
 
 
 def rollback_target(rows: list[Release]) -> set[str]:
-    """As `ledger.rollback_target` finds it."""
+    """The same release as `ledger.rollback_target` finds."""
     left = sorted((r.promoted_at, r.release_id) for r in rows if r.state == State.SUPERSEDED)
     return {left[-1][1]} if left else set()
 
@@ -100,7 +102,7 @@ def newest_complete(rows: list[Release], count: int) -> set[str]:
 
 @law
 @given(ledgers_with_a_journal(), retentions)
-def test_exactly_what_has_a_reason_to_stay_is_kept(
+def test_keeps_exactly_the_releases_that_have_a_reason(
     found: tuple[list[Release], frozenset[str]], settings: RetentionSettings
 ) -> None:
     rows, named = found
@@ -116,7 +118,7 @@ def test_exactly_what_has_a_reason_to_stay_is_kept(
 
 @law
 @given(ledgers_with_a_journal(), retentions)
-def test_nothing_that_is_retired_or_being_retired_is_kept(
+def test_does_not_keep_retired_or_retiring_releases(
     found: tuple[list[Release], frozenset[str]], settings: RetentionSettings
 ) -> None:
     rows, named = found
@@ -125,7 +127,7 @@ def test_nothing_that_is_retired_or_being_retired_is_kept(
 
 @law
 @given(ledgers_with_a_journal(), retentions, st.integers(1, 5))
-def test_keeping_more_never_retires_what_keeping_less_would_keep(
+def test_a_larger_keep_releases_keeps_a_superset(
     found: tuple[list[Release], frozenset[str]], settings: RetentionSettings, more: int
 ) -> None:
     rows, named = found
@@ -136,7 +138,7 @@ def test_keeping_more_never_retires_what_keeping_less_would_keep(
 
 @law
 @given(ledgers_with_a_journal(), retentions)
-def test_what_retirement_takes_may_be_retired_and_taking_it_once_is_enough(
+def test_only_terminal_releases_are_retired_and_retirement_is_idempotent(
     found: tuple[list[Release], frozenset[str]], settings: RetentionSettings
 ) -> None:
     rows, named = found
@@ -148,7 +150,7 @@ def test_what_retirement_takes_may_be_retired_and_taking_it_once_is_enough(
 
 
 @pytest.mark.parametrize("keep", [0, 1, 5])
-def test_the_site_can_always_go_back_one_release(keep: int) -> None:
+def test_a_rollback_target_is_always_kept(keep: int) -> None:
     rows = [
         release(1, State.SUPERSEDED, completed=1, promoted=2),
         release(2, State.ROLLED_BACK, completed=3, promoted=9),

@@ -1,4 +1,4 @@
-"""The report is one page: whole, self-contained, safe, and readable without its charts."""
+"""The report is one well-formed, self-contained page that escapes text and describes its charts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from recsys.gate import Decision, GateSettings, judge, overridden
 from recsys.reports import render_report
-from recsys.reports.page import Answer
+from recsys.reports.page import QueryResult
 from tests.metrics_maker import GOOD, scored, with_rmse
 
 HOSTILE = "<script>alert('x')</script> & $\\alpha$ \"quoted\""
@@ -25,7 +25,7 @@ EPOCHS = [
 
 
 class Page(HTMLParser):
-    """Reads a page and fails where its elements do not nest."""
+    """Parses a page; fails if its elements are not nested correctly."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -88,8 +88,8 @@ def everything(**other: Any) -> str:
             "sentinel_movies": 50,
             "sentinel_users": 0,
         },
-        "neighbours": [Answer(HOSTILE, (HOSTILE, "stays"), ("stays", "went"))],
-        "recommendations": [Answer("user 1", ("only now",))],
+        "neighbors": [QueryResult(HOSTILE, (HOSTILE, "stays"), ("stays", "went"))],
+        "recommendations": [QueryResult("user 1", ("only now",))],
         "made_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
     return render_report(**(given | other))
@@ -100,7 +100,7 @@ def page() -> Page:
     return Page(everything())
 
 
-def test_nothing_is_fetched_and_nothing_runs(page: Page) -> None:
+def test_the_page_loads_nothing_and_runs_nothing(page: Page) -> None:
     assert page.all("script") == []
     assert page.all("iframe") == []
     assert {link["href"] for link in page.all("link")} == {"data:,"}
@@ -110,13 +110,13 @@ def test_nothing_is_fetched_and_nothing_runs(page: Page) -> None:
     assert not re.search(r"@import|url\((?!#)", page.text)
 
 
-def test_text_from_outside_is_shown_and_never_obeyed(page: Page) -> None:
+def test_outside_text_is_escaped(page: Page) -> None:
     assert "alert(" in page.text
     assert "<script" not in page.text
     assert "$\\alpha$" in page.text
 
 
-def test_every_chart_says_in_words_what_it_shows(page: Page) -> None:
+def test_every_chart_has_a_text_description(page: Page) -> None:
     charts = [svg for svg in page.all("svg") if svg.get("class") == "chart"]
     assert len(charts) >= 10
     for chart in charts:
@@ -125,7 +125,7 @@ def test_every_chart_says_in_words_what_it_shows(page: Page) -> None:
             assert part in page.ids
 
 
-def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
+def test_ids_are_unique_and_links_have_targets(page: Page) -> None:
     assert len(page.ids) == len(set(page.ids))
     targets = {a["href"] for a in page.all("a")} | set(
         re.findall(r'xlink:href="([^"]+)', page.text)
@@ -135,7 +135,7 @@ def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
     assert set(re.findall(r"url\(#([^)]+)\)", page.text)) <= set(page.ids)
 
 
-def test_colours_follow_the_page(page: Page) -> None:
+def test_colors_follow_the_page(page: Page) -> None:
     drawn = "".join(re.findall(r"<svg.*?</svg>", page.text, re.DOTALL))
     assert "var(--candidate)" in drawn
     assert set(re.findall(r"#[0-9a-f]{6}\b", drawn)) == set()
@@ -155,8 +155,8 @@ def test_colours_follow_the_page(page: Page) -> None:
         "Training of the rating model",
         "RMSE by user activity",
         "0.2812",
-        "Of 10 neighbours 80% stay, over 50 movies",
-        '<span class="tag warn">gone</span>',
+        "80% of the 10 nearest movies stay the same, averaged over 50 movies",
+        '<span class="tag warn">removed</span>',
         "bad rating",
         "psi ratings",
         "1970-01-01",
@@ -165,42 +165,44 @@ def test_colours_follow_the_page(page: Page) -> None:
         "unknown",
     ],
 )
-def test_what_is_known_is_shown(page: Page, shown: str) -> None:
+def test_shows_the_data_that_it_gets(page: Page, shown: str) -> None:
     assert shown in page.text
 
 
-def test_the_same_facts_give_the_same_page() -> None:
+def test_the_same_data_gives_the_same_page() -> None:
     assert everything() == everything()
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_sections_without_data_are_left_out() -> None:
     page = Page(render_report(metrics=GOOD))
     assert "Training report" in page.text
-    assert "Not judged" in page.text
-    for absent in ("gate", "training", "neighbours", "recommendations", "data", "lineage"):
+    assert "Not evaluated by the gate" in page.text
+    for absent in ("gate", "training", "neighbors", "recommendations", "data", "lineage"):
         assert absent not in page.ids
 
 
-@pytest.mark.parametrize("gone", ["confidence", "slices", "calibration", "champion", "baselines"])
-def test_metrics_of_an_older_trainer_can_be_reported(gone: str) -> None:
-    given = {name: value for name, value in metrics().items() if name != gone}
+@pytest.mark.parametrize(
+    "missing", ["confidence", "slices", "calibration", "champion", "baselines"]
+)
+def test_metrics_of_an_older_trainer_can_be_rendered(missing: str) -> None:
+    given = {name: value for name, value in metrics().items() if name != missing}
     Page(render_report(metrics=given, history=EPOCHS))
 
 
-def test_a_metric_without_an_interval_is_shown_without() -> None:
+def test_a_metric_without_an_interval_is_shown() -> None:
     given = metrics()
     given["confidence"] |= {"model": {"rmse": None}, "differences": {"rmse - bias": None}}
     assert "RMSE in stars" in Page(render_report(metrics=given)).text
 
 
-def test_a_rejection_says_why() -> None:
+def test_a_rejection_shows_the_failed_rules() -> None:
     decision = judge(with_rmse(GOOD, 2.0), None, GateSettings())
     page = Page(everything(decision=decision))
     assert "Rejected" in page.text
     assert "✗ failed" in page.text
 
 
-def test_an_override_is_named() -> None:
+def test_an_override_shows_who_made_it() -> None:
     found: Decision = judge(with_rmse(GOOD, 2.0), None, GateSettings())
     page = Page(everything(decision=overridden(found, actor="Ada", reason="I know better")))
     assert "The gate was overridden by <b>Ada</b>" in page.text
