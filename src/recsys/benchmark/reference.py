@@ -42,8 +42,8 @@ def dense_pivot(zip_path: str, work: str) -> dict[str, Any]:
 
 def insert_rows(dsn: str, work: str) -> dict[str, Any]:
     """Inserts the vectors into a table without an index, one statement each."""
-    with np.load(Path(work) / "vectors.npz") as made:
-        ids, vectors = made["ids"].tolist(), made["vectors"].tolist()
+    with np.load(Path(work) / "vectors.npz") as file:
+        ids, vectors = file["ids"].tolist(), file["vectors"].tolist()
     with psycopg.connect(dsn) as conn:
         conn.execute("drop table if exists row_by_row")
         conn.execute(f"create table row_by_row (movieid integer, vector vector({len(vectors[0])}))")

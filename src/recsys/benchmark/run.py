@@ -38,7 +38,7 @@ _STAGES: Final = {
 _REFERENCE: Final = "recsys.benchmark.reference"
 # pandas needs about three copies of the dense matrix: pivoted, with zeros, and as text.
 _BYTES_PER_CELL: Final = 3 * 8
-_MAX_REFERENCE_CELLS: Final = 200_000_000
+MAX_REFERENCE_CELLS: Final = 200_000_000
 _RELEASE: Final = "00000000-00000001"
 
 OnStep = Callable[[str], None]
@@ -195,7 +195,7 @@ class _Benchmark:
 
     def _pivot_fits(self, cells: int) -> bool:
         free = psutil.virtual_memory().available
-        return cells <= _MAX_REFERENCE_CELLS and cells * _BYTES_PER_CELL < free / 2
+        return cells <= MAX_REFERENCE_CELLS and cells * _BYTES_PER_CELL < free / 2
 
     def _stored_features(self) -> int:
         store = ObjectStore.connect(S3Settings.model_validate(self._s3))

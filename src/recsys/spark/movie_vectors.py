@@ -117,11 +117,11 @@ def spark_movie_vectors(
         rarity(stats.users, counts["len"].to_numpy().astype(np.int64)),
         weighted_content(read_movies(movies_path), ids),
     )
-    made = vectors_of(matrix, ids, settings.vector_dim)
+    vectors = vectors_of(matrix, ids, settings.vector_dim)
     for persisted in (pairs, feedback):
         persisted.unpersist()
-    put_movie_vectors(store, stats, made, work_dir)
-    return made
+    put_movie_vectors(store, stats, vectors, work_dir)
+    return vectors
 
 
 def _read_pairs(users: tuple[int, int], key: str) -> bytes:

@@ -187,10 +187,10 @@ def _measure_index(
         conn.execute("select set_config('enable_seqscan', 'off', true)")
         for query, best in zip(queries, exact, strict=True):
             start = time.perf_counter()
-            found = distances(query)
+            approximate = distances(query)
             seconds.append(time.perf_counter() - start)
             limit = best[-1] + 1e-6 * max(1.0, abs(best[-1]))
-            recalls.append(sum(distance <= limit for distance in found) / len(best))
+            recalls.append(sum(distance <= limit for distance in approximate) / len(best))
     p50, p99 = np.percentile(seconds, [50, 99]) * 1000
     return float(np.mean(recalls)), float(p50), float(p99)
 

@@ -97,9 +97,9 @@ def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
     """
     table = pl.scan_parquet(folder / contract.INTERACTIONS_FILE)
     users = table.select(pl.col("userId").unique()).collect(engine="streaming")["userId"]
-    chosen = _sample(users.to_numpy(), SAMPLE_USERS)
+    sample = _sample(users.to_numpy(), SAMPLE_USERS)
     rows = (
-        table.filter(pl.col("userId").is_in(pl.Series(chosen).implode()))
+        table.filter(pl.col("userId").is_in(pl.Series(sample).implode()))
         .select("userId", "movieId", "rating", "split")
         .collect(engine="streaming")
     )
@@ -123,26 +123,27 @@ def quality_table(
     hidden = hidden.filter(pl.col("userId").is_in(train.filter(liked)["userId"].unique().implode()))
     if hidden.is_empty():
         return None
-    chosen = _sample(hidden["userId"].unique().to_numpy(), query_users)
-    hidden = hidden.filter(pl.col("userId").is_in(pl.Series(chosen).implode()))
-    made = compute_movie_vectors(train, movies, dim=dim)
-    stars = raw_stars(train, made.ids)
+    sample = _sample(hidden["userId"].unique().to_numpy(), query_users)
+    hidden = hidden.filter(pl.col("userId").is_in(pl.Series(sample).implode()))
+    movie_vectors = compute_movie_vectors(train, movies, dim=dim)
+    stars = raw_stars(train, movie_vectors.ids)
     ratings = np.diff(stars.tocsc().indptr)
-    task = RetrievalTask.from_frames(hidden, train, made.ids)
+    task = RetrievalTask.from_frames(hidden, train, movie_vectors.ids)
     ranks = {
-        "movie_vectors": task.ranks(by_vectors(made)),
+        "movie_vectors": task.ranks(by_vectors(movie_vectors)),
         "raw_cosine": task.ranks(by_raw_cosine(stars)),
         "popularity": task.ranks(by_popularity(ratings)),
     }
     counts = np.append(ratings, 0)[task.places]
     buckets = [
-        _bucket(at, ratings, counts, ranks, stars, made.vectors) for at in range(len(_BUCKETS))
+        _bucket(at, ratings, counts, ranks, stars, movie_vectors.vectors)
+        for at in range(len(_BUCKETS))
     ]
     measured = [(b.movies, b.agreement_at_10) for b in buckets if b.agreement_at_10 is not None]
     total = sum(n for n, _ in measured)
     return VectorQuality(
         users=interactions["userId"].n_unique(),
-        asked=len(chosen),
+        asked=len(sample),
         hidden=hidden.height,
         found=_found(ranks),
         agreement_at_10=sum(n * share for n, share in measured) / total if total else None,
@@ -202,9 +203,9 @@ class RetrievalTask:
         return ranks
 
 
-def by_vectors(made: MovieVectors) -> Scores:
+def by_vectors(movie_vectors: MovieVectors) -> Scores:
     """Scores by the cosine of vectors."""
-    return lambda liked: (liked @ made.vectors) @ made.vectors.T
+    return lambda liked: (liked @ movie_vectors.vectors) @ movie_vectors.vectors.T
 
 
 def by_raw_cosine(stars: sp.csr_matrix) -> Scores:
@@ -247,11 +248,11 @@ def agreement(
     """
     # A sparse product only reads the users of these movies; a dense one would read all users.
     exact = (stars[:, columns].T.tocsr() @ stars).toarray()
-    found = vectors[columns] @ vectors.T
+    cosines = vectors[columns] @ vectors.T
     rows = np.arange(len(columns))
-    exact[rows, columns] = found[rows, columns] = -np.inf
+    exact[rows, columns] = cosines[rows, columns] = -np.inf
     k = min(_AGREEMENT, len(vectors) - 1)
-    nearest = np.argpartition(-found, k - 1, axis=1)[:, :k]
+    nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
     limit = -np.partition(-exact, k - 1, axis=1)[:, k - 1 : k]
     return float((np.take_along_axis(exact, nearest, 1) >= limit - 1e-6).mean())
 

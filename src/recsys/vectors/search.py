@@ -147,12 +147,12 @@ def _search(
     conn: Connection, query: sql.Composed, parameters: dict[str, Any], width: int
 ) -> list[tuple[int, float]]:
     set_search_width(conn, width)
-    found = conn.execute(query, parameters).fetchall()
-    if len(found) < parameters["k"]:
+    rows = conn.execute(query, parameters).fetchall()
+    if len(rows) < parameters["k"]:
         # A filtered index scan can end early; an exact scan of the table cannot.
         conn.execute("select set_config('enable_indexscan', 'off', true)")
-        found = conn.execute(query, parameters).fetchall()
-    return [(movie_id, float(score)) for movie_id, score in found]
+        rows = conn.execute(query, parameters).fetchall()
+    return [(movie_id, float(score)) for movie_id, score in rows]
 
 
 def relation_identifier(relation: str) -> sql.Identifier:

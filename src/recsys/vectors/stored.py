@@ -15,11 +15,13 @@ from recsys.vectors.movie_vectors import MovieVectors, download_tables, make_mov
 from recsys.vectors.rows import read_vectors
 
 
-def put_movie_vectors(store: ObjectStore, stats: Stats, made: MovieVectors, work_dir: Path) -> None:
+def put_movie_vectors(
+    store: ObjectStore, stats: Stats, vectors: MovieVectors, work_dir: Path
+) -> None:
     """Stores vectors with a digest of the statistics of their features as metadata."""
     path = work_dir / contract.MOVIE_VECTORS_FILE
-    dim = made.vectors.shape[1]
-    table = pl.DataFrame({"id": made.ids, "vector": made.vectors})
+    dim = vectors.vectors.shape[1]
+    table = pl.DataFrame({"id": vectors.ids, "vector": vectors.vectors})
     table.cast({"vector": pl.Array(pl.Float32, dim)}).write_parquet(path)
     store.put_file(
         contract.features_key(stats.md5, contract.MOVIE_VECTORS_FILE),

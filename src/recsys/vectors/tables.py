@@ -69,7 +69,7 @@ def enable_vector_extension(conn: Connection) -> None:
             conn.execute("create extension if not exists vector schema public")
             if _pgvector(conn) < MIN_PGVECTOR:
                 conn.execute("alter extension vector update")
-            found = _pgvector(conn)
+            version = _pgvector(conn)
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
         raise ConfigurationError(
             "the PostgreSQL server has no pgvector",
@@ -84,10 +84,10 @@ def enable_vector_extension(conn: Connection) -> None:
             expected=expected,
             hint="ask an administrator to run: create extension vector schema public",
         ) from error
-    if found < MIN_PGVECTOR:
+    if version < MIN_PGVECTOR:
         raise ConfigurationError(
             "pgvector is too old: its indexes have known defects",
-            found=".".join(map(str, found)),
+            found=".".join(map(str, version)),
             expected=expected,
             hint="upgrade pgvector on the server, then run: alter extension vector update",
         )

@@ -109,7 +109,7 @@ def test_a_zip_is_measured_without_the_reference(ml_latest_small: Path) -> None:
 
 
 def test_a_dense_matrix_that_does_not_fit_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_MOST_REFERENCE_CELLS", 10)
+    monkeypatch.setattr(run, "MAX_REFERENCE_CELLS", 10)
     done = run.run_benchmark(ratings=2000)
     preprocess = done.stages[1]
     assert preprocess.reference_wall_s is None

@@ -15,10 +15,10 @@ _MOVIE_VECTORS = contract.public_table("movie_vectors")
 
 def load(dsn: str, release_id: str, work: str) -> dict[str, Any]:
     """Loads vectors into a new table by COPY; adds the primary key and the HNSW index."""
-    with np.load(Path(work) / "vectors.npz") as made, _connect(dsn) as conn:
+    with np.load(Path(work) / "vectors.npz") as file, _connect(dsn) as conn:
         vectors.enable_vector_extension(conn)
         loaded = vectors.load_vectors(
-            conn, _MOVIE_VECTORS, release_id, made["ids"], made["vectors"]
+            conn, _MOVIE_VECTORS, release_id, file["ids"], file["vectors"]
         )
     return {
         "rows": loaded.rows,
