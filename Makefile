@@ -4,7 +4,7 @@ SOURCE ?=
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
 IMAGE ?=
-# Tests wait for servers about as long as they compute: one process more than cores.
+# Tests wait for servers about as long as they compute, so use one process more than cores.
 TEST_PROCESSES ?= 3
 
 ROOT := $(abspath .)
@@ -51,7 +51,7 @@ site/.venv/.synced: $(UV) pyproject.toml site/pyproject.toml site/uv.lock
 	@{ $(UV) venv --quiet --clear --python $(PYTHON) .tools/reference \
 		&& $(UV) pip install --quiet --python .tools/reference/bin/python --require-hashes --only-binary :all: \
 			--requirement tests/reference/requirements.txt && touch $@; } \
-		|| { rm -rf .tools/reference; echo "notice: not to be had now; the test that needs it is skipped"; }
+		|| { rm -rf .tools/reference; echo "notice: it could not be installed; the test that needs it is skipped"; }
 
 reference: .tools/reference/.synced
 
@@ -60,36 +60,36 @@ spark/.venv/.synced: $(UV) pyproject.toml spark/pyproject.toml spark/uv.lock
 	@$(UV) sync --quiet --locked --compile-bytecode --project spark --python $(PYTHON)
 	@touch $@
 
-spark: spark/.venv/.synced ## Spark's environment, for features on a cluster (needs Java 17)
+spark: spark/.venv/.synced ## create Spark's environment, for features on a cluster (needs Java 17)
 
-# What tests need and what may be had: without it the tests of Spark are skipped.
+# Optional for tests: without Java or Spark, the tests of Spark are skipped.
 spark-for-tests: $(UV)
 	@if command -v java >/dev/null || [ -n "$$JAVA_HOME" ]; then $(MAKE) --no-print-directory spark \
-		|| echo "notice: Spark is not to be had now; its tests are skipped"; \
-	else echo "notice: there is no Java; the tests of Spark are skipped"; fi
+		|| echo "notice: Spark could not be installed; its tests are skipped"; \
+	else echo "notice: Java is not installed; the tests of Spark are skipped"; fi
 
-setup: .venv/.synced trainer/.venv/.synced site/.venv/.synced ## the three locked environments (the other targets call it)
+setup: .venv/.synced trainer/.venv/.synced site/.venv/.synced ## create the three locked environments (other targets do this themselves)
 
 demo: .venv/.synced trainer/.venv/.synced ## run the whole pipeline once: make demo [SOURCE=path-or-URL]
 	@$(BIN)/recsys demo $(if $(SOURCE),--source "$(SOURCE)") $(DEMO_FLAGS)
 
-up: setup ## start Airflow, the site, PostgreSQL and S3 and leave them running
+up: setup ## start Airflow, the site, PostgreSQL and S3, and leave them running
 	@$(BIN)/recsys up
 
-down: setup ## stop them
+down: setup ## stop what `make up` started
 	@$(BIN)/recsys down
 
 env: ## write .env with random passwords for docker-compose.yaml
 	@$(PYTHON) docker/make_env.py
 
-test: setup reference spark-for-tests ## every test: unit, integration, end to end
+test: setup reference spark-for-tests ## run all tests: unit, integration, end to end
 	@sh tests/browser/install_chromium.sh
 	@PYTEST_FLAGS="$(PYTEST_FLAGS)" TEST_PROCESSES="$(TEST_PROCESSES)" $(BIN)/python -m tests.run_suites test
 
 check: setup ## formatting, ruff, types, import rules and unit tests: the quick check of a change
 	@PYTEST_FLAGS="$(PYTEST_FLAGS)" $(BIN)/python -m tests.run_suites check
 
-contract: setup ## hold the trainer to its contract: here, or an image with IMAGE=name
+contract: setup ## test the trainer against its contract; of an image: make contract IMAGE=name
 	@IMAGE="$(IMAGE)" $(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/contract
 
 lint: setup ## formatting, ruff, types, import rules, workflows, scripts
@@ -102,16 +102,16 @@ lint: setup ## formatting, ruff, types, import rules, workflows, scripts
 	@$(BIN)/zizmor --quiet --offline .github/workflows
 	@$(BIN)/shellcheck .ci/run $$(find docker tests -name '*.sh')
 
-lock: $(UV) ## bring all lock files up to date with the pyproject files
+lock: $(UV) ## update all lock files from the pyproject files
 	@for project in . trainer site spark; do $(UV) lock --project $$project || exit 1; done
 
-fmt: setup ## format and mend what ruff can mend
+fmt: setup ## format the code and apply ruff's fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 BENCHMARKS ?= switching training
 
-bench: setup ## benchmarks in 10 minutes, JSON into build/bench; more: BENCHMARKS="site vector_quality"
+bench: setup ## run benchmarks (10 minutes), write JSON to build/bench; others: BENCHMARKS="site vector_quality"
 	@mkdir -p build/bench
 	@$(BIN)/recsys bench --ratings 1000000 --out build/bench/data.json
 	@for name in $(BENCHMARKS); do echo "$$name"; \

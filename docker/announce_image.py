@@ -1,7 +1,7 @@
-"""Tells Airflow of a new trainer image: ``python docker/announce_image.py IMAGE [--trigger]``.
+"""Announces a new trainer image to Airflow: ``python docker/announce_image.py IMAGE [--trigger]``.
 
-The DAG reads the image from the Airflow Variable ``recsys_trainer_image``, so the next run trains
-with it. Needs Python alone: a workflow runs it without installing anything.
+Sets the Airflow Variable ``recsys_trainer_image``, from which the DAG reads the image, so that the
+next run trains with it. Needs only Python: a workflow runs it without installing packages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VARIABLE: Final = "recsys_trainer_image"
 DAG: Final = "movie_rec_sys"
 IMAGE: Final = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,254}@(?P<digest>sha256:[0-9a-f]{64})")
 
-# As the trainer's: see ExitCode in src/recsys/contract/trainer.py.
+# Same codes as ExitCode in src/recsys/contract/trainer.py, which this script cannot import.
 UNAVAILABLE: Final = 75
 BAD_CONFIG: Final = 78
 
@@ -32,45 +32,45 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TIMEOUT_S = 30
 _PAUSES_S = (2.0, 4.0, 8.0)
 _HELP = f"""\
-Writes IMAGE, by digest, into the Airflow Variable {VARIABLE}. The next run of {DAG} then finds a
-build that it has not judged, and trains; with --trigger a run is started at once.
+Sets the Airflow Variable {VARIABLE} to IMAGE. The next run of {DAG} then has a new build and
+trains with the image. With --trigger a run starts at once.
 
 environment:
-  AIRFLOW_URL         of Airflow's API server, https://... (http only on loopback)
-  AIRFLOW_TOKEN       a token for its API; or
-  AIRFLOW_USERNAME, AIRFLOW_PASSWORD    of a user who may edit Variables and start runs
+  AIRFLOW_URL         URL of Airflow's API server, https://... (http only on loopback)
+  AIRFLOW_TOKEN       token for its API; or
+  AIRFLOW_USERNAME, AIRFLOW_PASSWORD    login of a user who may edit Variables and trigger runs
 
 exit codes:
-   0  done
+   0  success
   {UNAVAILABLE}  Airflow does not answer: try again
-  {BAD_CONFIG}  what was given is refused
+  {BAD_CONFIG}  invalid image, URL, credentials or permissions
 """
 
 
 class Refused(Exception):
-    """Trying again cannot help."""
+    """A permanent error."""
 
 
 class Unavailable(Exception):
-    """Trying again later may help."""
+    """A temporary error: try again later."""
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    # What follows a redirect takes the token with it, wherever that leads.
+    # A redirect would send the token to another server.
     def redirect_request(self, *_: object) -> None:
-        """Follows none."""
+        """Does not follow the redirect."""
 
 
 class Airflow:
-    """The few calls of Airflow's REST API that are needed.
+    """Client for the required calls of Airflow's REST API.
 
     Args:
-        url: of the API server.
-        token: for its API; empty: none yet.
-        sleep: waits some seconds before another try.
+        url: URL of the API server.
+        token: token for its API; empty if there is none yet.
+        sleep: waits the given seconds before a retry.
 
     Raises:
-        Refused: the URL would carry secrets in the clear.
+        Refused: the URL would send secrets unencrypted.
     """
 
     def __init__(self, url: str, token: str, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -78,7 +78,7 @@ class Airflow:
         safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
         if not safe or parts.username:
             raise Refused(
-                "AIRFLOW_URL is no place to send a secret to; found: "
+                "AIRFLOW_URL is not safe for sending a secret; found: "
                 f"{parts.scheme or 'nothing'}://{parts.hostname or ''}; expected: https://host"
             )
         self._url = url.rstrip("/")
@@ -88,26 +88,26 @@ class Airflow:
         self._opener = build_opener(_NoRedirect, *proxies)
 
     def log_in(self, username: str, password: str) -> None:
-        """Gets a token."""
+        """Requests a token."""
         _, answer = self._send(
             "POST", "/auth/token", {"username": username, "password": password}, good=(200, 201)
         )
         self._token = str(answer["access_token"])
 
     def set_image(self, image: str) -> None:
-        """Writes the Variable, and reads it back."""
+        """Sets the Variable, and reads it back."""
         path = f"/api/v2/variables/{VARIABLE}"
         body: dict[str, Any] = {"key": VARIABLE, "value": image}
         status, _ = self._send("PATCH", path, body, good=(200, 404))
         if status == 404:
-            body["description"] = "the trainer's image, by digest; written by the push of an image"
+            body["description"] = "the trainer's image, by digest; set when an image is pushed"
             self._send("POST", "/api/v2/variables", body, good=(201,))
         _, stored = self._send("GET", path, None, good=(200,))
         if stored.get("value") != image:
-            raise Unavailable(f"{VARIABLE} was written by someone else meanwhile")
+            raise Unavailable(f"{VARIABLE} was changed by another client in the meantime")
 
     def trigger(self, image: str) -> str:
-        """Starts a run of the DAG; returns the run's id."""
+        """Triggers a run of the DAG; returns its id."""
         run_id = f"trainer-image-{image[-64:][:12]}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
         body: dict[str, Any] = {
             "dag_run_id": run_id,
@@ -115,7 +115,7 @@ class Airflow:
             "conf": {},
             "note": f"a new trainer image: {image}",
         }
-        # 409: an earlier try of this very request was heard after all.
+        # 409: an earlier attempt of this request succeeded.
         self._send("POST", f"/api/v2/dags/{DAG}/dagRuns", body, good=(200, 201, 409))
         return run_id
 
@@ -134,7 +134,7 @@ class Airflow:
     def _try(
         self, method: str, path: str, body: Mapping[str, Any] | None, good: Sequence[int]
     ) -> tuple[int, dict[str, Any]]:
-        request = Request(  # noqa: S310 - the constructor lets http and https through, nothing else
+        request = Request(  # noqa: S310 - the constructor allows only http and https
             self._url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
@@ -162,16 +162,16 @@ class Airflow:
         except ValueError:
             parsed = None
         if not isinstance(parsed, dict):
-            raise Refused(f"what answers {what} is not Airflow's API; found: {text[:80]!r}")
+            raise Refused(f"the response to {what} is not from Airflow's API; found: {text[:80]!r}")
         return status, parsed
 
 
 def _hint(status: int) -> str:
     return {
         401: "check AIRFLOW_TOKEN, or AIRFLOW_USERNAME and AIRFLOW_PASSWORD",
-        403: "is the token Airflow's own, and may its user edit Variables and start runs?",
-        404: f"does AIRFLOW_URL lead to Airflow's API server, and does it know {DAG}?",
-    }.get(status, "read Airflow's answer")
+        403: "check that its user may edit Variables and trigger runs",
+        404: f"check that AIRFLOW_URL is Airflow's API server, and that it has the DAG {DAG}",
+    }.get(status, "read Airflow's response")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -184,19 +184,19 @@ def main(
     environ: Mapping[str, str],
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Announces the image that the arguments name; returns the exit code."""
+    """Announces the image; returns the exit code."""
     parser = _Parser(
         prog="announce_image.py",
         description=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("image", metavar="IMAGE", help="name@sha256:<64 hex digits>")
-    parser.add_argument("--trigger", action="store_true", help=f"start a run of {DAG} at once")
+    parser.add_argument("--trigger", action="store_true", help=f"trigger a run of {DAG} at once")
     options = parser.parse_args(arguments)
     try:
         if not IMAGE.fullmatch(options.image):
             raise Refused(
-                f"this names no image by digest; found: {options.image[:100]!r}; "
+                f"not an image with a digest; found: {options.image[:100]!r}; "
                 "expected: name@sha256:<64 hex digits>"
             )
         airflow = Airflow(environ.get("AIRFLOW_URL", ""), environ.get("AIRFLOW_TOKEN", ""), sleep)
@@ -204,7 +204,7 @@ def main(
             try:
                 airflow.log_in(environ["AIRFLOW_USERNAME"], environ["AIRFLOW_PASSWORD"])
             except KeyError as error:
-                raise Refused(f"{error.args[0]} is not set, nor is AIRFLOW_TOKEN") from error
+                raise Refused(f"neither AIRFLOW_TOKEN nor {error.args[0]} is set") from error
         airflow.set_image(options.image)
         print(f"{VARIABLE} is {options.image}; the next run of {DAG} trains with it")
         if options.trigger:

@@ -1,6 +1,6 @@
 """Writes `.env` for docker-compose.yaml with random secrets: ``python docker/make_env.py [FILE]``.
 
-Needs Python alone. A file that is there stays as it is: the volumes know its passwords.
+Needs only Python. Does not replace an existing file: the volumes were created with its passwords.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _WORDS = (
 
 
 def environment() -> dict[str, str]:
-    """New secrets, none of which needs quoting in a URL, a shell or JSON."""
-    # 64 characters: SHA-512, which signs Airflow's tokens, wants a key of 64 bytes.
-    drawn = {name: secrets.token_hex(32) for name in _WORDS}
+    """Generates the secrets; none needs quoting in a URL, a shell or JSON."""
+    # 64 characters: Airflow signs its tokens with SHA-512, whose key should have 64 bytes.
+    values = {name: secrets.token_hex(32) for name in _WORDS}
     # A Fernet key is 32 bytes in URL-safe base64.
-    drawn["AIRFLOW_FERNET_KEY"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    drawn["AIRFLOW_PASSWORDS"] = json.dumps({"admin": secrets.token_hex(12)})
-    return drawn
+    values["AIRFLOW_FERNET_KEY"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    values["AIRFLOW_PASSWORDS"] = json.dumps({"admin": secrets.token_hex(12)})
+    return values
 
 
 def write(path: Path) -> None:
-    """Writes the file, mode 600, whole or not at all.
+    """Writes the file atomically, with mode 600.
 
     Raises:
-        FileExistsError: it is there.
+        FileExistsError: the file exists.
     """
     lines = [
-        "# Made by `make env` for docker-compose.yaml. Keep it: the volumes know its passwords.",
+        "# Written by `make env` for docker-compose.yaml. Keep it: the volumes use its passwords.",
         *(f"{name}='{value}'" for name, value in sorted(environment().items())),
         "",
     ]
@@ -55,25 +55,25 @@ def write(path: Path) -> None:
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write("\n".join(lines))
-        # A link, unlike a rename, fails where the file has come to be in the meantime.
+        # Unlike a rename, a link fails if the file was created in the meantime.
         os.link(draft, path)
     finally:
         draft.unlink()
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the file that the arguments name, and says what to do next."""
+    """Writes the file given as argument, by default the project's `.env`."""
     path = Path(arguments[0]) if arguments else Path(__file__).resolve().parents[1] / ".env"
     try:
         write(path)
     except FileExistsError:
         print(
-            f"{path} is there and stays as it is; found: a file, expected: none; "
-            "what to do: remove it, and the volumes with it (docker compose down --volumes)",
+            f"{path} already exists and was not changed; "
+            "what to do: to replace it, remove it and the volumes (docker compose down --volumes)",
             file=sys.stderr,
         )
         return _EXISTS
-    print(f"wrote {path} (mode 600); Airflow's user is admin, AIRFLOW_PASSWORDS has the password")
+    print(f"wrote {path} (mode 600); Airflow's user is admin, its password is in AIRFLOW_PASSWORDS")
     return 0
 
 

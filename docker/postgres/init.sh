@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run once by the database's image, as its superuser, when the volume is empty: the accounts.
+# Creates the accounts. The database's image runs this once as superuser, when the volume is empty.
 set -eu
 psql --no-psqlrc --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<SQL
 \\set ON_ERROR_STOP on

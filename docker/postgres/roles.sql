@@ -1,11 +1,11 @@
--- The accounts of the vector database, least rights first. Run once, as an administrator, in the
+-- Accounts of the vector database, with least privileges. Run once, as an administrator, in the
 -- database of the recommender:
 --
 --   psql --set=pipeline_password=... --set=site_password=... --file=docker/postgres/roles.sql
 --
--- The pipeline makes its own tables and needs no superuser; pgvector is enabled here, because that
--- does. The site's account may read what was promoted and nothing else: it owns nothing, and the
--- role `recsys_site` is granted rights by the pipeline at every promotion.
+-- The pipeline creates its own tables and is not a superuser; enabling pgvector needs one, so it is
+-- done here. The site's account may only read the champion's tables: it owns nothing, and the pipeline
+-- grants the privileges to the role `recsys_site` at each promotion.
 \set ON_ERROR_STOP on
 
 create extension if not exists vector schema public;
@@ -20,6 +20,6 @@ alter role recsys_reader set statement_timeout = '5s';
 
 select format('grant create, connect on database %I to recsys_pipeline', current_database()) \gexec
 select format('grant connect on database %I to recsys_site', current_database()) \gexec
--- The search path of the database is the pipeline's to set: it leads readers to the public tables.
+-- The pipeline sets the database's search path, which makes the public tables visible to readers.
 select format('alter database %I owner to recsys_pipeline', current_database()) \gexec
 grant recsys_site to recsys_pipeline with admin option;

@@ -1,4 +1,4 @@
-"""Makes the bucket that the Airflow Connection ``recsys_s3`` names, if it is not there."""
+"""Creates the bucket of the Airflow Connection ``recsys_s3`` if it does not exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 
 def main() -> None:
-    """Raises botocore's errors: the container that runs this ends with them."""
+    """Creates the bucket; an error of botocore fails the container that runs this."""
     connection = json.loads(os.environ["AIRFLOW_CONN_RECSYS_S3"])
     extra = connection["extra"]
     client = boto3.client(
@@ -23,12 +23,12 @@ def main() -> None:
     bucket = extra["bucket_name"]
     try:
         client.head_bucket(Bucket=bucket)
-        print(f"the bucket {bucket} is there")
+        print(f"the bucket {bucket} already exists")
     except ClientError as error:
         if error.response["Error"]["Code"] not in {"404", "NoSuchBucket"}:
             raise
         client.create_bucket(Bucket=bucket)
-        print(f"made the bucket {bucket}")
+        print(f"created the bucket {bucket}")
 
 
 if __name__ == "__main__":

@@ -304,7 +304,7 @@ def test_before_the_first_release_what_needs_one_says_what_to_run(
 # --- looking ---
 
 
-def test_status_shows_the_champion_and_the_one_before_it(served: World) -> None:
+def test_status_shows_the_champion_and_the_previous_champion(served: World) -> None:
     done = served.recsys("status")
     assert (done.code, done.err) == (0, "")
     for part in (id_of(served, 2), f"before it {id_of(served, 1)}", "0.8500", "in order", "closed"):
@@ -320,7 +320,7 @@ def test_releases_lists_all_of_them_newest_first(served: World) -> None:
     assert [line.split()[:2] for line in lines] == [list(r) for r in zip(ids, states, strict=True)]
 
 
-def test_why_tells_who_did_what_and_prints_hostile_words_as_they_are(served: World) -> None:
+def test_why_shows_who_did_what_and_escapes_markup(served: World) -> None:
     done = served.recsys("why")
     assert (done.code, done.err) == (0, "")
     for part in (f"{id_of(served, 2)} is champion", "candidate → champion", "it is better"):

@@ -77,7 +77,7 @@ def test_the_site_reads_and_changes_nothing_and_the_bucket_is_made_once(
             "bucket_name": "another",
         },
     }
-    for said in ("made the bucket another", "the bucket another is there"):
+    for said in ("created the bucket another", "the bucket another already exists"):
         done = subprocess.run(
             [sys.executable, str(repository / "docker/s3/make_bucket.py")],
             env={**os.environ, "AIRFLOW_CONN_RECSYS_S3": json.dumps(connection)},

@@ -88,17 +88,17 @@ def test_the_image_of_spark_is_built_and_computes_features(
     features = FeatureSettings()
     assert s3_settings.access_key
     assert s3_settings.secret_key
-    told = {
+    s3_keys = {
         "RECSYS_S3_BUCKET": s3_settings.bucket,
         "RECSYS_S3_ENDPOINT": s3_settings.endpoint or "",
         "RECSYS_S3_REGION": s3_settings.region,
         "AWS_ACCESS_KEY_ID": s3_settings.access_key.get_secret_value(),
         "AWS_SECRET_ACCESS_KEY": s3_settings.secret_key.get_secret_value(),
     }
-    assert set(told) == set(S3_ENV)
+    assert set(s3_keys) == set(S3_ENV)
     command = ["podman", "run", "--rm", "--pull=never", "--network=host", "--read-only"]
     command += ["--tmpfs=/tmp:rw,size=2g", "--user=10001:10001", "--cap-drop=ALL"]
-    command += ["--security-opt=no-new-privileges", *(f"--env={name}" for name in told)]
+    command += ["--security-opt=no-new-privileges", *(f"--env={name}" for name in s3_keys)]
     command += ["localhost/recsys-spark:tried", "/opt/spark/bin/spark-submit", "--master=local[2]"]
     for name, value in {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1"}.items():
         command += ["--conf", f"{name}={value}"]
@@ -106,7 +106,7 @@ def test_the_image_of_spark_is_built_and_computes_features(
     command += ["--settings", features.model_dump_json()]
     done = subprocess.run(
         command,
-        env={**os.environ, **settings, **told},
+        env={**os.environ, **settings, **s3_keys},
         capture_output=True,
         text=True,
         check=False,

@@ -261,7 +261,7 @@ def test_two_processes_that_start_at_once_share_one_stack(home: Home) -> None:
         )
         for _ in range(2)
     ]
-    told = [start.communicate()[0] for start in starts]
+    outputs = [start.communicate()[0] for start in starts]
     assert [start.returncode for start in starts] == [0, 0]
-    assert told[0] == told[1]
+    assert outputs[0] == outputs[1]
     assert len(S3(home).members()) == 1

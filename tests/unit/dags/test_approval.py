@@ -18,7 +18,7 @@ ANN = {"id": "7", "name": "Ann"}
 
 
 class Instance(SimpleNamespace):
-    """A task instance as far as the answer needs one: it keeps what it is answer."""
+    """A task instance that stores the XComs pushed to it."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
@@ -46,7 +46,7 @@ def instance() -> Instance:
         ("Reject", None, "", "promote_release", "rejected: nobody answered within 3 days"),
     ],
 )
-def test_an_answer_leads_to_one_task_and_is_told(
+def test_an_answer_selects_one_branch_and_is_recorded(
     option: str, user: dict[str, str] | None, reason: str, skipped: str, answer: str
 ) -> None:
     ti = instance()

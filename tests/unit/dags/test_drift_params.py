@@ -1,4 +1,4 @@
-"""What a run is told about drift: limits from the environment, acceptance from its Params."""
+"""Drift settings of a run: limits from the environment, acceptance from its Params."""
 
 from __future__ import annotations
 

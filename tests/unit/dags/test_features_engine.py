@@ -65,13 +65,13 @@ def test_a_master_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_application_is_the_template_with_what_the_run_knows() -> None:
     settings = SparkPodSettings(image=IMAGE, executors=7)
-    told = {"RECSYS_S3_BUCKET": "movies"}
-    made = application(settings, ["frames", "--md5", "0" * 32], told)["spark"]
+    variables = {"RECSYS_S3_BUCKET": "movies"}
+    rendered = application(settings, ["frames", "--md5", "0" * 32], variables)["spark"]
     template = yaml.safe_load(settings.template.read_text())
-    spec = made["spec"]
+    spec = rendered["spec"]
     assert (spec["image"], spec["executor"]["instances"]) == (IMAGE, 7)
     assert spec["arguments"] == ["frames", "--md5", "0" * 32]
-    assert (made["kind"], made["metadata"]) == ("SparkApplication", template["metadata"])
+    assert (rendered["kind"], rendered["metadata"]) == ("SparkApplication", template["metadata"])
     for role in ("driver", "executor"):
         assert {"name": "RECSYS_S3_BUCKET", "value": "movies"} in spec[role]["env"]
         # Secrets come by reference and nowhere else.

@@ -1,4 +1,4 @@
-"""What a pod's status and the API's refusals are told as."""
+"""Errors made from a pod's status and from error responses of the Kubernetes API."""
 
 from __future__ import annotations
 
