@@ -1,4 +1,4 @@
-"""The S3 accounts of docker-compose.yaml, given to a real server, and the bucket it begins with."""
+"""The S3 accounts of docker-compose.yaml, tested on a real server, and the creation of its bucket."""
 
 from __future__ import annotations
 

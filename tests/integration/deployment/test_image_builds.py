@@ -1,4 +1,4 @@
-"""Dockerfiles, really built, and their images held to what they promise."""
+"""Builds the images and runs them with the restrictions of production."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def images() -> Iterator[Path]:
 
 
 def build(repository: Path, image: str, images: Path) -> dict[str, str]:
-    """Builds it; returns the settings with which podman finds it."""
+    """Builds an image; returns the settings with which podman finds it."""
     built = subprocess.run(
         ["bash", "tests/images/build.sh", image, images],
         cwd=repository,
@@ -77,7 +77,7 @@ def test_the_image_of_spark_is_built_and_computes_features(
     object_store: ObjectStore,
     tmp_path: Path,
 ) -> None:
-    """With a root that is read-only, no capability and the user of the SparkApplication."""
+    """Runs with a read-only root, no capabilities and the user of the SparkApplication."""
     if not (repository / "spark/.venv/bin/spark-submit").exists():
         pytest.skip("Spark's environment is not here: `make spark` makes it")
     settings = build(repository, "spark", images)

@@ -31,7 +31,7 @@ def as_user(dsn: str, user: str) -> str:
 
 @pytest.fixture
 def accounts(repository: Path, session_home) -> Iterator[str]:
-    """A server of its own, because roles belong to a server, with the accounts of the file."""
+    """A separate server with the accounts of the file, because roles are global to a server."""
     from recsys.embedded.home import Home
 
     home = Home(session_home.path.parent / f"roles-{uuid.uuid4().hex}")

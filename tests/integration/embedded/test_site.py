@@ -1,4 +1,4 @@
-"""The reference site as a process of the stack, before anything was promoted."""
+"""The reference site as a service of the stack, before the first promotion."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.http_session import HttpSession
 
 @pytest.fixture
 def server(repository: Path, home: Home) -> Iterator[Site]:
-    """The site of a stack of its own: another test may have promoted something in the session's."""
+    """The site of a separate stack, because other tests promote releases in the shared one."""
     made = Site(home, repository / "site")
     if not made.python.exists():
         pytest.skip("the site's environment is not set up: make setup")

@@ -1,4 +1,4 @@
-"""k8s/airflow-values.yaml: what can be said without the chart, which no test can fetch."""
+"""k8s/airflow-values.yaml, checked without the chart, which tests cannot download."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_settings_of_the_trainers_pod_are_known_and_lead_to_what_is_there(
 def test_the_executors_pods_are_the_account_that_may_start_the_trainer(
     values: dict[str, Any], repository: Path
 ) -> None:
-    """With LocalExecutor it would be the scheduler's, which rbac.yaml gives nothing."""
+    """With LocalExecutor it would be the scheduler, which has no permissions in rbac.yaml."""
     assert values["executor"] in {"KubernetesExecutor", "CeleryExecutor"}
     rights = list(yaml.safe_load_all((repository / "k8s/base/rbac.yaml").read_text()))
     accounts = {subject["name"] for subject in rights[1]["subjects"]}

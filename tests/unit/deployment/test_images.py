@@ -1,4 +1,4 @@
-"""Dockerfiles and compose: what can be said of them without an engine."""
+"""Dockerfiles and the Compose file, checked without a container engine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_airflows_image_has_no_tensorflow_and_the_trainers_no_airflow(repository
 
 
 def test_the_trainers_image_holds_the_modules_that_its_digest_is_made_of(repository: Path) -> None:
-    """A change that changes the image must change the digest of a local trainer, too."""
+    """A change of the image must also change the digest of a local trainer."""
     text = dockerfile(repository, "trainer")
     copied = re.findall(r"src/recsys/([\w.]+)", text)
     assert sorted(copied) == sorted(SHARED_MODULES)
@@ -137,7 +137,7 @@ def test_every_volume_network_and_config_that_is_named_exists(
 
 
 def test_only_the_scheduler_reaches_the_engine(compose: dict[str, Any]) -> None:
-    """Who can start containers can do anything on the machine."""
+    """An account that can start containers is root on the machine."""
     reach = {n for n, s in compose["services"].items() if "engine" in s.get("networks", [])}
     assert reach == {"docker-proxy", "airflow-scheduler"}
     mounts = {

@@ -1,4 +1,4 @@
-"""What `kubectl apply -k` would send: valid, and within what we promise of it."""
+"""The output of `kubectl kustomize` is valid and restricted as documented."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def of_kind(documents: list[Document], kind: str) -> dict[str, Document]:
 
 
 def pod_specs(documents: list[Document]) -> Iterator[tuple[str, Document, Document]]:
-    """Name, labels and spec of every pod that a manifest makes."""
+    """Yields name, labels and spec of each pod that a manifest creates."""
     for document in documents:
         if document["kind"] == "Pod":
             yield document["metadata"]["name"], document["metadata"]["labels"], document["spec"]

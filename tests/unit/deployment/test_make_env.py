@@ -1,4 +1,4 @@
-"""docker/make_env.py: random secrets, readable by their owner alone, never drawn twice."""
+"""docker/make_env.py: random secrets, readable only by their owner, never replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workflows of CI: pinned, with few rights, started by all that is in the trainer's image."""
+"""The workflows of CI: pinned, least privileges, triggered by all files of the trainer's image."""
 
 from __future__ import annotations
 
