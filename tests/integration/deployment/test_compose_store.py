@@ -1,4 +1,4 @@
-"""The S3 accounts of docker-compose.yaml, tested on a real server, and the creation of its bucket."""
+"""The S3 accounts of docker-compose.yaml on a real server, and the creation of the bucket."""
 
 from __future__ import annotations
 
