@@ -1,4 +1,4 @@
-"""Finding the movie that a person means."""
+"""Finding the movie that a text names."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ TITLES = {
     14: "Babylon 5",
     15: "Beautiful Mind, A (2001)",
     16: "A (1998)",
+    17: "Avventura, L' (Adventure, The) (1960)",
     2012: "Artist, The (2011)",
 }
 
@@ -73,9 +74,10 @@ def catalog() -> Catalog:
         ("Amélie", 12),
         ("Babylon 5", 14),
         ("A", 16),
+        ("L'Avventura", 17),
     ],
 )
-def test_a_title_is_found_however_a_person_writes_it(
+def test_finds_a_title_in_every_way_of_writing_it(
     catalog: Catalog, text: str, movie_id: int
 ) -> None:
     assert catalog.find(text).title == TITLES[movie_id]
@@ -85,7 +87,7 @@ def test_a_title_is_found_however_a_person_writes_it(
     ("text", "movie_id"),
     [("Hamlet (1990)", 6), ("Hamlet (1996)", 7), ("hamlet (1996)", 7), ("Hamlet", 6)],
 )
-def test_the_year_tells_movies_of_one_name_apart(
+def test_the_year_distinguishes_movies_of_the_same_name(
     catalog: Catalog, text: str, movie_id: int
 ) -> None:
     assert catalog.find(text).movie_id == movie_id
@@ -95,7 +97,7 @@ def test_a_wrong_year_does_not_hide_the_movie(catalog: Catalog) -> None:
     assert catalog.find("Toy Story (1994)").movie_id == 1
 
 
-def test_a_title_with_an_aside_comes_before_longer_titles_that_begin_alike(
+def test_a_title_with_a_parenthesis_ranks_before_longer_titles_with_the_same_start(
     catalog: Catalog,
 ) -> None:
     assert catalog.find("Seven").movie_id == 10
@@ -103,11 +105,11 @@ def test_a_title_with_an_aside_comes_before_longer_titles_that_begin_alike(
 
 
 @pytest.mark.parametrize(("text", "movie_id"), [("4", 4), ("2012", 2012), ("007", 7)])
-def test_a_number_is_an_id_where_there_is_one(catalog: Catalog, text: str, movie_id: int) -> None:
+def test_a_number_is_an_id_if_that_id_exists(catalog: Catalog, text: str, movie_id: int) -> None:
     assert catalog.find(text).movie_id == movie_id
 
 
-def test_a_number_that_is_no_id_is_a_title(catalog: Catalog) -> None:
+def test_a_number_without_such_an_id_is_a_title(catalog: Catalog) -> None:
     assert catalog.find("500").movie_id == 11
     assert catalog.find("2012 (2009)").movie_id == 13
 
@@ -120,32 +122,30 @@ def test_a_number_that_is_no_id_is_a_title(catalog: Catalog) -> None:
         "(1995)",
         "()",
         "no such movie",
-        "99",  # an id that is not there; no movie of 1999
+        "99",  # no such id, and no title contains it
         "-1",
         "9" * 5000,
         "%",
         "'; drop table x; --",
     ],
 )
-def test_what_names_no_movie_is_refused_with_what_was_looked_for(
-    catalog: Catalog, text: str
-) -> None:
-    with pytest.raises(PermanentError, match="no movie has this title") as refusal:
+def test_rejects_a_text_that_names_no_movie(catalog: Catalog, text: str) -> None:
+    with pytest.raises(PermanentError, match="no movie has this title") as caught:
         catalog.find(text)
-    assert refusal.value.found == (text if len(text) < 200 else text[:199] + "…")
-    assert f"one of {len(TITLES)} titles" in str(refusal.value.expected)
+    assert caught.value.found == (text if len(text) < 200 else text[:199] + "…")
+    assert f"one of {len(TITLES)} titles" in str(caught.value.expected)
 
 
-def test_a_movie_tells_its_genres_and_the_score_it_is_given(catalog: Catalog) -> None:
+def test_returns_a_movie_with_its_genres_and_score(catalog: Catalog) -> None:
     assert catalog.movie(1, 0.5) == ScoredMovie(1, "Toy Story (1995)", ("Comedy", "Drama"), 0.5)
     assert catalog.movie(2) == ScoredMovie(2, "Toy Story 2 (1999)", (), None)
 
 
-def test_an_id_that_the_dataset_does_not_know_still_makes_a_line(catalog: Catalog) -> None:
-    # Only a defect brings this about; the other lines of the answer are still good.
+def test_returns_a_placeholder_for_an_id_that_the_dataset_lacks(catalog: Catalog) -> None:
+    # Only a defect causes this; the other results are still valid.
     assert catalog.movie(77, 0.5) == ScoredMovie(77, "movie 77", (), 0.5)
 
 
-def test_every_title_finds_a_movie_of_that_title(catalog: Catalog) -> None:
+def test_every_title_finds_its_movie(catalog: Catalog) -> None:
     for title in TITLES.values():
         assert catalog.find(title).title == title
