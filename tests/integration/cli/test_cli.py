@@ -246,7 +246,7 @@ def test_help_lists_all_commands_and_the_exit_codes(helps: dict[str, Done]) -> N
     assert helps[""].code == 0
     for name in COMMANDS:
         assert f" {name} " in helps[""].out
-    for code in ("0 done", "1 failed", "2 wrong usage", "75 failed, try again"):
+    for code in ("0 success", "1 permanent failure", "2 wrong usage", "75 temporary failure"):
         assert code in helps[""].words
 
 
