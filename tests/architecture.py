@@ -1,4 +1,4 @@
-"""Prints the structure of `recsys`: packages (rooms), modules in them, and imports between packages.
+"""Prints the structure of `recsys`: packages (rooms), their modules, and imports between them.
 
     python -m tests.architecture            # a table
     python -m tests.architecture --mermaid  # the picture of docs/architecture.md

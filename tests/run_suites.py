@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,12 +18,14 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
 
 _BIN: Final = ".venv/bin"
 _TRAINER: Final = "trainer/.venv/bin/python"
 _SITE: Final = "site/.venv/bin/python"
 _LOCK: Final = threading.Lock()
+_STOP: Final = threading.Event()
+_RUNNING: Final[set[subprocess.Popen[bytes]]] = set()
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,15 @@ def run(lanes: Sequence[Lane]) -> list[Result]:
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        _STOP.set()
+        with _LOCK:
+            for process in _RUNNING:
+                process.terminate()
+        raise
     return results
 
 
@@ -106,10 +116,12 @@ def duration(seconds: float) -> str:
 
 def _run_lane(lane: Lane, capture: bool, results: list[Result]) -> None:
     for step in lane:
+        if _STOP.is_set():
+            return
         begin = time.monotonic()
         if capture:
             with tempfile.TemporaryFile() as output:
-                exit_code = _call(step, stdout=output, stderr=subprocess.STDOUT)
+                exit_code = _call(step, output)
                 output.seek(0)
                 text = output.read().decode(errors="replace")
             with _LOCK:
@@ -119,12 +131,22 @@ def _run_lane(lane: Lane, capture: bool, results: list[Result]) -> None:
         results.append(Result(step.name, exit_code, time.monotonic() - begin))
 
 
-def _call(step: Step, **output: object) -> int:
+def _call(step: Step, output: IO[bytes] | None = None) -> int:
     try:
-        return subprocess.run(list(step.command), check=False, **output).returncode  # type: ignore[call-overload, no-any-return]
+        process = subprocess.Popen(
+            list(step.command), stdout=output, stderr=None if output is None else subprocess.STDOUT
+        )
     except OSError as error:
         print(f"{step.name}: {error}", flush=True)
         return 1
+    with _LOCK:
+        _RUNNING.add(process)
+    if _STOP.is_set():
+        process.terminate()
+    exit_code = process.wait()
+    with _LOCK:
+        _RUNNING.discard(process)
+    return exit_code
 
 
 def main() -> int:
@@ -134,6 +156,8 @@ def main() -> int:
         The exit code: 0 if all steps succeeded, else 1.
     """
     target = sys.argv[1]
+    # As for Ctrl-C: the steps end, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin = time.monotonic()
     results = run({"test": test_lanes, "check": check_lanes}[target](os.environ))
     print()

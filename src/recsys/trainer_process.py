@@ -25,13 +25,13 @@ SHARED_MODULES: Final = ("__init__.py", "contract", "errors.py", "evaluation", "
 
 docker/trainer/Dockerfile and the trainer's workflow repeat the list; a test compares them.
 """
-_INHERITED_VARIABLES: Final = frozenset(
+INHERITED_VARIABLES: Final = frozenset(
     "PATH HOME TMPDIR LANG LC_ALL TZ HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy "
     "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE RECSYS_CODE_REVISION "
     "RECSYS_SITE_KERAS".split()
 )
 _TAIL_LINES: Final = 20
-_GRACE_S: Final = 20
+GRACE_S: Final = 20
 # The trainer must not outlive the task that started it, even if the task is killed by SIGKILL.
 _DIE_WITH_PARENT: Final = """
 import ctypes, os, signal, sys
@@ -100,7 +100,7 @@ class LocalTrainer:
     ) -> None:
         """Runs ``python -m trainer <arguments>`` with these environment variables, see `run`.
 
-        Of this process's own environment, the trainer inherits only `_INHERITED_VARIABLES`.
+        Of this process's own environment, the trainer inherits only `INHERITED_VARIABLES`.
         """
         if not self.python.exists():
             raise ConfigurationError(
@@ -108,7 +108,7 @@ class LocalTrainer:
                 expected=str(self.python),
                 hint="run `make setup`, or set RECSYS_TRAINER_PYTHON",
             )
-        variables = {k: v for k, v in os.environ.items() if k in _INHERITED_VARIABLES}
+        variables = {k: v for k, v in os.environ.items() if k in INHERITED_VARIABLES}
         variables |= environment or {}
         variables |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
         command = [str(self.python), "-m", "trainer", *arguments]
@@ -165,7 +165,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     """Ends the process group if it still runs: SIGTERM first, SIGKILL after the grace period."""
     if process.poll() is not None:
         return
-    for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
+    for number, wait_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
         try:
             os.killpg(process.pid, number)
             process.wait(wait_s)

@@ -93,7 +93,7 @@ def carry_out(services: Services, order: dict[str, Any]) -> None:
     lock.promotion_lock.__wrapped__.__defaults__ = (order["lock_wait_s"],)  # type: ignore[attr-defined]
     if order["idle_timeout"]:
         for name in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
-            lock._SESSION[name] = order["idle_timeout"]
+            lock.SESSION_SETTINGS[name] = order["idle_timeout"]
     tap = Doomed(services.store)
     for name in ("kill_step", "kill_call", "pause_step", "pause_call"):
         setattr(tap, name, order[name])

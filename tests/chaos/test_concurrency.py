@@ -147,8 +147,8 @@ def test_a_reader_of_an_old_release_does_not_hold_up_anything_but_its_retirement
     served, monkeypatch
 ):
     world, child, _ = served
-    monkeypatch.setattr(tables, "_LOCK_TIMEOUT", "200ms")
-    monkeypatch.setattr(public_names, "_DROP_LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(tables, "LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(public_names, "DROP_LOCK_TIMEOUT", "200ms")
     for number in (1, 2):
         assert child.run("promote", world.id(number)).error is None
         if number == 1:

@@ -126,7 +126,7 @@ def test_what_is_announced_is_what_the_dag_accepts(script):
     from recsys_dag.trainer import settings
 
     assert script.VARIABLE == settings.IMAGE_VARIABLE
-    assert script.IMAGE.pattern == settings._IMAGE.pattern
+    assert script.IMAGE.pattern == settings.IMAGE_BY_DIGEST.pattern
     assert settings.digest_of(FIRST) == "sha256:" + "1" * 64
 
 

@@ -292,7 +292,7 @@ def test_a_promotion_that_fails_before_its_commit_heals_on_the_next_run(
         raise RuntimeError("something nobody thought of")
 
     with monkeypatch.context() as patched:
-        patched.setattr(promotion, "_commit", fail)
+        patched.setattr(promotion, "commit_change", fail)
         outcome = served.run(changed_dataset)
     assert outcome.state == "failed"
     assert list(outcome.errors) == ["promote_release"]

@@ -13,7 +13,7 @@ from recsys import monitoring
 from recsys.contract import PUBLIC_MODEL_KEY, PUBLIC_TABLES
 from recsys.database import PostgresSettings
 from recsys.embedded.home import Home
-from recsys.embedded.postgres import Postgres, _binary
+from recsys.embedded.postgres import Postgres, postgres_program
 from recsys.embedded.s3 import S3
 from recsys.object_store import ObjectStore, S3Settings
 from recsys.releases import live_tables, promote_release, recover_promotion, roll_back
@@ -30,7 +30,7 @@ RESTORE = ("pg_restore", "--no-owner", "--exit-on-error", "--single-transaction"
 def client(*arguments: str) -> None:
     program, *rest = arguments
     done = subprocess.run(
-        [str(_binary(program)), *rest], capture_output=True, text=True, check=False
+        [str(postgres_program(program)), *rest], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

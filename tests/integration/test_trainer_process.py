@@ -148,7 +148,7 @@ def test_it_gets_only_the_contracts_and_the_allowed_variables(
     }
     assert {name: found.get(name) for name in expected} == expected
     # Python sets LC_CTYPE if the locale is C.
-    allowed = {*expected, *trainer_process._INHERITED_VARIABLES, "PYTHONPATH", "LC_CTYPE"}
+    allowed = {*expected, *trainer_process.INHERITED_VARIABLES, "PYTHONPATH", "LC_CTYPE"}
     assert set(found) <= allowed
     assert TrainerInput.from_environment(found) == GIVEN
 
@@ -215,7 +215,7 @@ class Interrupted(BaseException):
 def test_it_ends_when_the_task_is_interrupted(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, stubborn: bool
 ) -> None:
-    monkeypatch.setattr(trainer_process, "_GRACE_S", 0.1 if stubborn else 60)
+    monkeypatch.setattr(trainer_process, "GRACE_S", 0.1 if stubborn else 60)
     pids: list[int] = []
 
     def on_line(line: str) -> None:
@@ -230,7 +230,7 @@ def test_it_ends_when_the_task_is_interrupted(
 
 
 def test_its_children_end_with_it(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_process, "_GRACE_S", 60)
+    monkeypatch.setattr(trainer_process, "GRACE_S", 60)
     pids: list[int] = []
 
     def on_line(line: str) -> None:

@@ -20,9 +20,7 @@ def test_the_picture_shows_the_imports_of_the_code(repository: Path) -> None:
 def test_the_table_names_every_package(repository: Path) -> None:
     table = architecture(repository).partition("| package |")[2].partition("\n\n")[0]
     named = {
-        name
-        for row in table.splitlines()[2:]
-        for name in re.findall(r"`(\w+)`", row.split("|")[1])
+        name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])
     }
     assert named == {name for layer in layers() for name in layer}
 

@@ -20,7 +20,7 @@ from recsys_dag.environment import read
 IMAGE_VARIABLE: Final = "recsys_trainer_image"
 """Airflow Variable with the trainer's image, or set ``AIRFLOW_VAR_RECSYS_TRAINER_IMAGE``."""
 
-_IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,254}@(?P<digest>sha256:[0-9a-f]{64})")
+IMAGE_BY_DIGEST = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,254}@(?P<digest>sha256:[0-9a-f]{64})")
 
 
 class Launcher(StrEnum):
@@ -121,7 +121,7 @@ def digest_of(image: str) -> str:
     Raises:
         ConfigurationError: the image has no digest.
     """
-    match = _IMAGE.fullmatch(image)
+    match = IMAGE_BY_DIGEST.fullmatch(image)
     if match is None:
         raise ConfigurationError(
             f"the Airflow Variable {IMAGE_VARIABLE} names no image by digest",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MAX_WAIT_S: Final = 30.0
+MAX_WAIT_S: Final = 30.0
 _MIN_GAIN: Final = 1 << 20
 """New bytes that make a connection count as progress, if the size of the file is unknown."""
 _MIN_SPEED: Final = 1000
@@ -86,7 +86,7 @@ class Download:
             retry=retry_if_exception_type(SourceUnreachableError),
             stop=lambda state: self._failed_attempts >= self._settings.attempts,
             wait=lambda state: min(
-                self._settings.first_wait_s * 2 ** max(self._failed_attempts - 1, 0), _MAX_WAIT_S
+                self._settings.first_wait_s * 2 ** max(self._failed_attempts - 1, 0), MAX_WAIT_S
             ),
             before_sleep=self._log_retry,
             reraise=True,

@@ -192,7 +192,7 @@ def migrate(home: Home) -> None:
             ).fetchone()
             if found == (mark,):
                 return
-            _run_migration(home)
+            run_migration(home)
             connection.execute(
                 sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(mark))
             )
@@ -245,7 +245,8 @@ def client(home: Home) -> AirflowClient:
     return AirflowClient(airflow.url, airflow.username, airflow.password)
 
 
-def _run_migration(home: Home) -> None:
+def run_migration(home: Home) -> None:
+    """Creates or upgrades Airflow's metadata database (``airflow db migrate``)."""
     outcome = subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"],
         cwd=home.folder("airflow"),

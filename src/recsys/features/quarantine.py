@@ -22,7 +22,7 @@ from recsys.features.validation import QUARANTINE_SCHEMA, Rule, quarantine_frame
 MAX_STORED: Final = 100_000
 """Maximum number of rows stored for one file and rule; further rows are only counted."""
 _EXAMPLES: Final = 3
-_BUFFERED_ROWS: Final = 50_000
+BUFFERED_ROWS: Final = 50_000
 
 
 class FileStats(BaseModel):
@@ -171,7 +171,7 @@ class Quarantine:
         if rows.height:
             self._buffer.append(rows)
             self._buffered += rows.height
-        if self._buffered >= _BUFFERED_ROWS:
+        if self._buffered >= BUFFERED_ROWS:
             self._flush()
 
     def _flush(self) -> None:

@@ -15,7 +15,7 @@ _LOCK: Final = 0x5EC5_0002
 LOCK_WAIT_S: Final = 10.0
 # PostgreSQL ends the session of a promoter that hangs or whose machine is gone. The promoter then
 # has no lock and cannot commit.
-_SESSION: Final = {
+SESSION_SETTINGS: Final = {
     "idle_session_timeout": "10min",
     "idle_in_transaction_session_timeout": "1min",
     "tcp_keepalives_idle": "30",
@@ -34,7 +34,7 @@ def promotion_lock(services: Services, wait_s: float = LOCK_WAIT_S) -> Iterator[
         LockedError: another process still holds the lock after ``wait_s`` seconds.
     """
     with services.connect() as conn:
-        for setting in _SESSION.items():
+        for setting in SESSION_SETTINGS.items():
             conn.execute("select set_config(%s, %s, false)", setting)
         deadline = time.monotonic() + wait_s
         while conn.execute("select pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):

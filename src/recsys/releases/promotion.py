@@ -163,7 +163,7 @@ def _change_champion(
             check_lock(conn)
             public_copies.publish_model(services.store, release)
             trace("model copied")
-            _commit(conn, journal_id, kind, champion, release, actor)
+            commit_change(conn, journal_id, kind, champion, release, actor)
         except Exception as error:
             if not _settle(services, conn, journal_id, actor, error):
                 raise
@@ -175,7 +175,7 @@ def _change_champion(
     return ChampionChange(kind, from_release, release_id, changed=True)
 
 
-def _commit(
+def commit_change(
     conn: Connection,
     journal_id: int,
     kind: ChangeKind,

@@ -19,7 +19,7 @@ from recsys.database import Connection
 from recsys.errors import LockedError
 
 # The caller holds the promotion lock, so promotions wait for as long.
-_DROP_LOCK_TIMEOUT: Final = "10s"
+DROP_LOCK_TIMEOUT: Final = "10s"
 
 
 def release_table(table: str, release: str) -> str:
@@ -100,11 +100,11 @@ def drop_views(conn: Connection, release_id: str) -> None:
     schema = views_schema(release_id)
     try:
         with conn.transaction():
-            conn.execute("select set_config('lock_timeout', %s, true)", (_DROP_LOCK_TIMEOUT,))
+            conn.execute("select set_config('lock_timeout', %s, true)", (DROP_LOCK_TIMEOUT,))
             conn.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
     except psycopg.errors.LockNotAvailable as error:
         raise LockedError(
-            f"{schema} is in use", found=f"waited {_DROP_LOCK_TIMEOUT}", hint="try again"
+            f"{schema} is in use", found=f"waited {DROP_LOCK_TIMEOUT}", hint="try again"
         ) from error
 
 

@@ -17,7 +17,7 @@ M: Final = 16
 EF_CONSTRUCTION: Final = 100
 """hnsw.ef_construction: size of the candidate list when a row is inserted."""
 # Two workers halve the build; for fewer rows, starting them takes longer than they save.
-_PARALLEL_FROM_ROWS: Final = 20_000
+PARALLEL_FROM_ROWS: Final = 20_000
 _WORKERS: Final = 2
 
 
@@ -52,7 +52,7 @@ def build_index(conn: Connection, relation: sql.Identifier, table: PublicTable, 
         sql.Literal(M),
         sql.Literal(EF_CONSTRUCTION),
     )
-    workers = _WORKERS if rows >= _PARALLEL_FROM_ROWS else 0
+    workers = _WORKERS if rows >= PARALLEL_FROM_ROWS else 0
     conn.execute(
         "select set_config('maintenance_work_mem', %s, true), "
         # Otherwise the planner chooses the workers by the size of the heap, not by the work.

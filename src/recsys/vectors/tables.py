@@ -23,7 +23,7 @@ from recsys.vectors.search import Connection
 
 MIN_PGVECTOR: Final = (0, 8, 4)
 """Oldest version accepted; older ones have known defects in HNSW (pgvector's CHANGELOG)."""
-_LOCK_TIMEOUT: Final = "10s"
+LOCK_TIMEOUT: Final = "10s"
 # An arbitrary constant that differs from those of other advisory locks.
 _EXTENSION_LOCK: Final = 0x5EC5_0010
 
@@ -166,13 +166,13 @@ def drop_vectors(conn: Connection, release_id: str) -> None:
 @contextmanager
 def _lock_timeout(conn: Connection, what: str) -> Iterator[None]:
     """Sets the lock timeout of the current transaction and translates its errors."""
-    conn.execute("select set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
+    conn.execute("select set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
         raise LockedError(
             f"recsys.{what} is locked by another session",
-            found=f"waited {_LOCK_TIMEOUT}",
+            found=f"waited {LOCK_TIMEOUT}",
             hint="try again",
         ) from error
     except psycopg.errors.DependentObjectsStillExist as error:

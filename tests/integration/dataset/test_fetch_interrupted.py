@@ -204,7 +204,7 @@ def test_the_waits_double_up_to_a_maximum(
         fetch_dataset(
             web.publish(status=503), MD5, object_store, settings=FetchSettings(attempts=8)
         )
-    assert waits == [1, 2, 4, 8, 16, download._MAX_WAIT_S, download._MAX_WAIT_S]
+    assert waits == [1, 2, 4, 8, 16, download.MAX_WAIT_S, download.MAX_WAIT_S]
 
 
 # --- proxies and settings ---

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from recsys import releases
 from recsys.database import PostgresSettings
-from recsys.embedded.postgres import Postgres, _binary
+from recsys.embedded.postgres import Postgres, postgres_program
 from recsys.object_store import S3Settings
 from recsys.services import Services
 from tests.actors import an_actor
@@ -43,7 +43,7 @@ def accounts(repository: Path, session_home) -> Iterator[str]:
             # As the database's image runs it at its first start.
             ["sh", str(repository / "docker/postgres/init.sh")],
             env={
-                "PATH": f"{Path(_binary('psql')).parent}:{os.environ['PATH']}",
+                "PATH": f"{Path(postgres_program('psql')).parent}:{os.environ['PATH']}",
                 "POSTGRES_USER": "postgres",
                 "POSTGRES_DB": server.dsn(),
                 "PIPELINE_DB_PASSWORD": "of-recsys_pipeline",

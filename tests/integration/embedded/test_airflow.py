@@ -147,7 +147,7 @@ def test_migrating_again_keeps_the_mark(home: Home, monkeypatch: pytest.MonkeyPa
     airflow.migrate(home)
     # What is current is not migrated again: even without commands on the PATH it is fast.
     monkeypatch.setattr(
-        "recsys.embedded.airflow._run_migration", lambda home: pytest.fail("migrated again")
+        "recsys.embedded.airflow.run_migration", lambda home: pytest.fail("migrated again")
     )
     airflow.migrate(home)
     with psycopg.connect(Postgres(home).dsn("airflow")) as connection:

@@ -312,14 +312,14 @@ def test_a_lost_connection_during_the_commit_is_settled_by_the_journal(
     """The commit happened, but the response was lost: the promotion succeeded."""
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
-    commit = promotion._commit
+    commit = promotion.commit_change
 
     def commit_and_lose(conn, *args):
         commit(conn, *args)
         conn.close()
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(promotion, "_commit", commit_and_lose)
+    monkeypatch.setattr(promotion, "commit_change", commit_and_lose)
     assert promote(services, second).changed
     assert_live(services, second, releases.model_bytes(2))
 

@@ -262,7 +262,7 @@ class TestLoading:
         self, conn: Connection, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         load(conn)
-        monkeypatch.setattr(tables, "_LOCK_TIMEOUT", "50ms")
+        monkeypatch.setattr(tables, "LOCK_TIMEOUT", "50ms")
         with psycopg.connect(postgres_dsn) as reader:
             reader.execute(f"select count(*) from {TABLE}")
             with pytest.raises(LockedError):
@@ -282,7 +282,7 @@ class TestLoading:
     def test_the_index_is_built_without_workers_if_shared_memory_is_short(
         self, conn: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(index, "_PARALLEL_FROM_ROWS", 1)
+        monkeypatch.setattr(index, "PARALLEL_FROM_ROWS", 1)
         # Workers would reserve two terabytes of shared memory, which fails; one process needs none.
         monkeypatch.setattr(index, "index_memory_mb", lambda *_: 2_000_000)
         load(conn, 1000)

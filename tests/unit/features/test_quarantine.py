@@ -32,7 +32,7 @@ def test_rows_beyond_a_bound_are_counted_but_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quarantine_module, "MAX_STORED", 5)
-    monkeypatch.setattr(quarantine_module, "_BUFFERED_ROWS", 3)
+    monkeypatch.setattr(quarantine_module, "BUFFERED_ROWS", 3)
     quarantine = Quarantine(tmp_path, (MOVIES_CSV, RATINGS_CSV))
     quarantine.add(rejected(MOVIES_CSV, [Rule.ENCODING] * 2))
     for block in range(4):
