@@ -19,19 +19,28 @@ def private_uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
     modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OURS:
-            for alias in node.names:
-                modules.add(alias.asname or alias.name)
-                if is_private(alias.name):
-                    yield node.lineno, alias.name
+            names = [(alias.asname or alias.name, alias.name) for alias in node.names]
+            modules |= {local for local, _ in names}
+            yield from ((node.lineno, name) for _, name in names if is_private(name))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id in modules and is_private(node.attr):
-                yield node.lineno, f"{node.value.id}.{node.attr}"
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
-            for argument in node.args[:2]:
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                    if is_private(argument.value.rpartition(".")[2]):
-                        yield node.lineno, argument.value
+        for name in (*attributes(node, modules), *replaced(node)):
+            if is_private(name.rpartition(".")[2]):
+                yield getattr(node, "lineno", 0), name
+
+
+def attributes(node: ast.AST, modules: set[str]) -> Iterator[str]:
+    """``module.name`` where ``module`` is one of ours."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        if node.value.id in modules:
+            yield f"{node.value.id}.{node.attr}"
+
+
+def replaced(node: ast.AST) -> Iterator[str]:
+    """The names that ``monkeypatch.setattr`` is given as text."""
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
+        for argument in node.args[:2]:
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                yield argument.value
 
 
 def test_no_test_uses_a_private_name(repository: Path) -> None:
