@@ -118,5 +118,5 @@ def test_a_demo_that_fails_says_why_and_where_to_look(demo, tmp_path):
     assert done.returncode == 1
     said = " ".join(done.stderr.split())
     assert "fetch_dataset" in said
-    assert "does not have the md5 that was published for it" in said
-    assert "production is untouched" in said
+    assert "does not have the published md5" in said
+    assert "production was not changed" in said
