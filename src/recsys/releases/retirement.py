@@ -74,6 +74,8 @@ def retire_old_releases(
         LockedError: a promotion, rollback or retirement is running.
     """
     retired = []
+    with services.connect() as conn:
+        ledger.prepare(conn)
     with promotion_lock(services) as conn:
         recover_locked(conn, services, actor=actor.because("before retirement"), trace=trace)
         _abandon(conn, settings, actor)

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from recsys import ledger
 from recsys.ledger import Action, State, migrations
+from recsys.releases import RetentionSettings, retire_old_releases
 from tests.actors import an_actor
 
 RELEASE = f"{'a' * 8}-{'b' * 8}"
@@ -132,3 +133,8 @@ def test_a_run_has_an_event_once(old):
     assert event["reason"] == "no disk"
     ledger.note_once(old, Action.RUN_FAILED, actor=an_actor(), run_id="weekly__2")
     assert [e["reason"] for e in ledger.history(old) if e["run_id"] == "weekly__2"] == ["no disk"]
+
+
+def test_retirement_upgrades_the_ledger_before_it_records_anything(old, services):
+    assert retire_old_releases(services, RetentionSettings(), actor=an_actor()) == []
+    assert len(migrations.applied(old)) == len(migrations.available())
