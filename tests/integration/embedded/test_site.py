@@ -46,7 +46,7 @@ def test_the_site_waits_for_a_release_and_heals_after_a_kill(server: Site) -> No
     with HttpSession(server.address()) as session:
         page = session.get("/")
     assert page.status_code == 503
-    assert "none was promoted yet" in page.text
+    assert "none has been promoted yet" in page.text
     assert known.pid is not None
     listening = {found.laddr for found in psutil.Process(known.pid).net_connections("tcp")}
     assert all(ipaddress.ip_address(address.ip).is_loopback for address in listening)
