@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -307,6 +308,7 @@ def test_an_added_renamed_or_removed_file_changes_the_digest(
         *("trainer/.venv/lib/x.py", "trainer/__pycache__/model.cpython-311.pyc"),
         *("trainer/notes.md", "src/recsys/releases/promotion.py", "src/recsys/gate/settings.py"),
         *("src/recsys/database.py", "src/recsys/features/drift.py", "src/recsys/new.py"),
+        *("src/recsys/releases/retirement.py", "src/recsys/dataset/settings.py"),
     ],
 )
 def test_a_file_outside_of_the_image_does_not_change_the_digest(
@@ -316,3 +318,20 @@ def test_a_file_outside_of_the_image_does_not_change_the_digest(
     (copied.root / path).parent.mkdir(parents=True, exist_ok=True)
     (copied.root / path).write_text("changed")
     assert copied.digest() == before
+
+
+def test_a_raised_threshold_of_the_gate_keeps_the_digest_and_the_release_id(
+    copied: LocalTrainer,
+) -> None:
+    def build() -> Build:
+        return Build(dataset_md5="0" * 32, trainer_digest=copied.digest(), settings={})
+
+    before = build()
+    settings = copied.root / "src" / "recsys" / "gate" / "settings.py"
+    raised = re.sub(
+        r"(min_coverage: float = Field\(\s*default=)[\d.]+", r"\g<1>0.02", settings.read_text()
+    )
+    assert raised != settings.read_text()
+    settings.write_text(raised)
+    assert build() == before
+    assert build().release_id == before.release_id
