@@ -1,11 +1,12 @@
-"""Metrics as evaluation makes them, good enough for the gate, and ways to make them worse."""
+"""Metrics that the gate accepts, as JSON documents, and functions that make them worse."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
-from recsys.gate import inner
+from recsys.evaluation import evaluate
+from recsys.gate import JudgedMetrics
 
 Metrics = dict[str, Any]
 
@@ -64,7 +65,7 @@ GOOD: Metrics = {
     },
     "champion": None,
 }
-"""A candidate that the gate accepts, with its default limits too."""
+"""A candidate that the gate accepts with its default limits."""
 
 CHAMPION: Metrics = {
     "release_id": "0123abcd-0123abcd",
@@ -87,11 +88,29 @@ CHAMPION: Metrics = {
         "coverage": 0.2,
     },
 }
-"""What evaluation says of a champion that it scored on the candidate's holdout."""
+"""Metrics of a champion that was evaluated on the candidate's holdout."""
+
+
+def evaluate_to_document(**arguments: Any) -> Metrics:
+    """Returns the result of `recsys.evaluation.evaluate` as the trainer stores it."""
+    return evaluate(**arguments).model_dump(mode="json")
+
+
+def as_judged(metrics: Metrics) -> JudgedMetrics:
+    """Parses a document as the gate's input."""
+    return JudgedMetrics.model_validate(metrics)
+
+
+def inner(metrics: Metrics, *path: str) -> Any:
+    """Returns the value at a path of nested objects; None if there is none."""
+    value: Any = metrics
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def put(metrics: Metrics, path: tuple[str, ...], value: object) -> Metrics:
-    """A copy with another value at a path; None takes away what is there."""
+    """Returns a copy with another value at a path; None removes the value."""
     changed = copy.deepcopy(metrics)
     parent = inner(changed, *path[:-1]) if path[:-1] else changed
     if value is None:
@@ -102,12 +121,12 @@ def put(metrics: Metrics, path: tuple[str, ...], value: object) -> Metrics:
 
 
 def with_rmse(metrics: Metrics, rmse: float) -> Metrics:
-    """A copy with another RMSE, and all that follows from it."""
+    """Returns a copy with another RMSE and a consistent confidence interval."""
     return _moved(metrics, "rmse", "rmse - bias", rmse)
 
 
 def with_ndcg(metrics: Metrics, ndcg: float) -> Metrics:
-    """A copy with another NDCG@10, and all that follows from it."""
+    """Returns a copy with another NDCG@10 and a consistent confidence interval."""
     return _moved(metrics, "ndcg@10", "ndcg@10 - popularity", ndcg)
 
 
@@ -120,7 +139,7 @@ def _moved(metrics: Metrics, name: str, difference: str, value: float) -> Metric
 
 
 def scored(metrics: Metrics, **champion: object) -> Metrics:
-    """A copy whose champion was scored on the same holdout."""
+    """Returns a copy whose champion was evaluated on the same holdout."""
     changed = copy.deepcopy(metrics)
     changed["champion"] = copy.deepcopy(CHAMPION) | champion
     changed["confidence"]["differences"] |= {

@@ -1,4 +1,4 @@
-"""Complete releases made from nothing but contract and store, for tests of the protocol."""
+"""Complete releases made without training, for tests of promotion and rollback."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from recsys.contract import (
     Build,
     Dims,
     Manifest,
+    Metrics,
     Serving,
     release_key,
 )
 from recsys.gate import GateSettings, judge
 from recsys.services import Services
 from tests.actors import an_actor
-from tests.metrics_maker import GOOD
+from tests.metrics_maker import GOOD, as_judged
 
 
 class Releases:
-    """Makes complete releases quickly: real tables and objects, but nothing that was trained."""
+    """Makes complete releases quickly: real tables and objects, but no training."""
 
     MOVIES = 12
     USERS = 5
     MODEL_REPEATS = 200
-    """How often a model's bytes repeat its number: its size in units of about 8 bytes."""
+    """Repetitions of the number in the bytes of a model, about 8 bytes each."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -56,18 +57,16 @@ class Releases:
         return build.release_id
 
     def candidate(self, number: int) -> str:
-        """A complete candidate whose vectors and model bytes all tell ``number``; the gate
-        accepts it.
-        """
+        """Makes a candidate whose vectors and model depend on ``number``; the gate accepts it."""
         release_id = self.unjudged(number)
         with self.services.connect() as conn:
-            decision = judge(GOOD, None, GateSettings())
+            decision = judge(as_judged(GOOD), None, GateSettings())
             assert decision.accepted, decision.reason
             ledger.record_decision(conn, release_id, None, f"run-{number}", decision, None)
         return release_id
 
     def unjudged(self, number: int) -> str:
-        """The same before the gate has seen it."""
+        """Makes the same release without a decision of the gate."""
         release_id = self.begin(number)
         rng = np.random.default_rng(number)
         with self.services.connect() as conn:
@@ -91,7 +90,7 @@ class Releases:
         return release_id
 
     def histories(self, users: int) -> list[list[int]]:
-        """The movies that each user has rated, newest first."""
+        """Returns the movies that each user has rated, newest first."""
         return [[1]] * users
 
     def model_bytes(self, number: int) -> bytes:
@@ -117,7 +116,7 @@ class Releases:
             artifacts=tuple(artifacts),
             dims=Dims(movie_vectors=MOVIE_VECTOR_DIM, towers=TOWER_DIM),
             serving=Serving(method="refit", interactions=10, shift_rmse=0.1),
-            metrics=GOOD,
+            metrics=Metrics.model_validate(GOOD),
             lineage={},
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         )

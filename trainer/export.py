@@ -66,7 +66,7 @@ def write_artifacts(
         folder / contract.HOLDOUT_PREDICTIONS_FILE
     )
     evaluated.recommendations.write_parquet(folder / contract.HOLDOUT_RECOMMENDATIONS_FILE)
-    write_json(folder / contract.METRICS_FILE, evaluated.metrics)
+    (folder / contract.METRICS_FILE).write_bytes(evaluated.metrics.to_json())
     write_json(
         folder / contract.HISTORY_FILE,
         {

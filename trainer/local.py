@@ -69,7 +69,7 @@ def train_locally(
     evaluated = fit_and_evaluate(
         interactions, movies, training.config, training.seed, log.info, champion=champion, fit=fit
     )
-    log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics["model"]))
+    log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics.model.values()))
     served = evaluated.fit
     if training.refit:
         log.info("fitting to all interactions, for serving")

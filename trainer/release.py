@@ -148,7 +148,7 @@ def _train(
             fit=fit,
         )
         record_duration("fit_and_evaluate")
-        log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics["model"]))
+        log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics.model.values()))
         log.info("fitting to all interactions, for serving")
         served = refit(
             interactions,

@@ -7,11 +7,11 @@ interactions, with the settings and number of epochs of the evaluated ones.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
 
+from recsys.contract import Metrics
 from recsys.evaluation import evaluate
 from trainer.architecture import Fit, FitModels
 from trainer.champion import Champion
@@ -37,7 +37,7 @@ class Evaluated:
     fit: Fit
     predictions: pl.DataFrame
     recommendations: pl.DataFrame
-    metrics: dict[str, Any] = field(repr=False)
+    metrics: Metrics = field(repr=False)
 
 
 def fit_and_evaluate(

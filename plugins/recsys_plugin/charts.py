@@ -9,6 +9,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
+from recsys.contract import Metrics, Scores
 from recsys.ledger import State
 from recsys.monitoring import ReleaseSummary
 
@@ -43,7 +44,7 @@ def metric_charts(releases: Sequence[ReleaseSummary]) -> list[Chart]:
     Returns:
         The charts; none if fewer than two releases have metrics.
     """
-    measured = [r for r in reversed(releases) if r.metrics][-SHOWN:]
+    measured = [release for release in reversed(releases) if release.metrics][-SHOWN:]
     if len(measured) < 2:
         return []
     return [_chart(measured, metric, baseline, text) for metric, baseline, text in _METRICS]
@@ -53,9 +54,13 @@ def _chart(releases: Sequence[ReleaseSummary], metric: str, baseline: str, capti
     figure = Figure(figsize=(5, 2.4), layout="constrained")
     axes = figure.subplots()
     places = range(len(releases))
-    values = [release.metrics.get(metric, float("nan")) for release in releases]
-    plain = [release.baselines.get(baseline, {}).get(metric, float("nan")) for release in releases]
-    axes.plot(places, plain, color=_GREY, linestyle="--", linewidth=1)
+    metrics = [release.metrics or Metrics.model_validate({}) for release in releases]
+    values = [_or_nan(found.model.value(metric)) for found in metrics]
+    references = [
+        _or_nan(found.baselines.by_name().get(baseline, Scores()).value(metric))
+        for found in metrics
+    ]
+    axes.plot(places, references, color=_GREY, linestyle="--", linewidth=1)
     axes.plot(places, values, color=_BLUE, marker="o", markersize=4)
     for place, release in enumerate(releases):
         if release.state == State.REJECTED:
@@ -79,6 +84,10 @@ def _chart(releases: Sequence[ReleaseSummary], metric: str, baseline: str, capti
     axes.spines[["top", "right"]].set_visible(False)
     text = f"{caption}; a large dot is the champion, a red cross was rejected"
     return Chart(_svg(figure, text), text)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _svg(figure: Figure, text: str) -> str:

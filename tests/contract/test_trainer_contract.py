@@ -91,7 +91,7 @@ def test_the_manifest_names_the_build_the_run_and_all_artifacts(
     assert {artifact.name for artifact in manifest.artifacts} >= contract.REQUIRED_ARTIFACTS
     for artifact in manifest.artifacts:
         assert bench.store.sha256(artifact.key) == artifact.sha256
-    assert manifest.metrics["model"]["rmse"] < manifest.metrics["baselines"]["bias"]["rmse"]
+    assert manifest.metrics.model.rmse < manifest.metrics.baselines.bias.rmse
     assert manifest.lineage["code_revision"] == REVISION
 
 

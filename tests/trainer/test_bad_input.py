@@ -38,7 +38,7 @@ def _fit(interactions: pl.DataFrame, movies: pl.DataFrame) -> Evaluated:
 
 def _is_sane(evaluated: Evaluated) -> bool:
     stars = evaluated.predictions["prediction"]
-    return bool(stars.is_between(0.5, 5).all() and np.isfinite(evaluated.metrics["model"]["rmse"]))
+    return bool(stars.is_between(0.5, 5).all() and np.isfinite(evaluated.metrics.model.rmse))
 
 
 def test_one_rating_per_user_is_enough() -> None:
@@ -122,7 +122,7 @@ def test_half_precision_products_give_nearly_the_same_error(small: Tables) -> No
     def rmse(precision: str) -> float:
         rating = {"members": 1, "epochs": 6, "precision": precision}
         config = training_config({"rating": rating, "ranking": {"epochs": 1}})
-        found = fit_and_evaluate(*small, config, seed=0).metrics["model"]["rmse"]
+        found = fit_and_evaluate(*small, config, seed=0).metrics.model.rmse
         return float(found)
 
     assert rmse("bfloat16") == pytest.approx(rmse("float32"), abs=0.02)

@@ -112,11 +112,11 @@ def test_metrics_include_the_champions_and_the_release_id_does_not_depend_on_it(
     assert TrainerInput.from_environment(trainer_input.to_environment()) == trainer_input
     assert main([], bench.environment(trainer_input)) == ExitCode.OK
     metrics = _manifest(bench, trainer_input).metrics
-    assert metrics["champion"]["release_id"] == old_release.release_id
+    assert metrics.champion.release_id == old_release.release_id
     # All holdout pairs are newer than the champion's training part; it beats the mean nevertheless.
-    assert metrics["champion"]["rows"] == metrics["holdout"]["rows"]
-    assert metrics["champion"]["rmse"] < metrics["baselines"]["global_mean"]["rmse"]
-    assert metrics["champion"]["candidate"]["rmse"] == pytest.approx(metrics["model"]["rmse"])
+    assert metrics.champion.rows == metrics.holdout.rows
+    assert metrics.champion.rmse < metrics.baselines.global_mean.rmse
+    assert metrics.champion.candidate.rmse == pytest.approx(metrics.model.rmse)
 
 
 def _without(bench: Bench, trainer_input: TrainerInput, release_id: str, name: str | None) -> None:
@@ -177,7 +177,7 @@ def test_a_candidate_is_trained_although_its_champion_is_missing(
     quick = {**QUICK, "rating": {"members": 1, "epochs": 1}, "ranking": {"epochs": 1}}
     trainer_input = bench.input(quick, md5="f6" * 16, champion="00000000-00000000")
     assert main([], bench.environment(trainer_input)) == ExitCode.OK
-    assert _manifest(bench, trainer_input).metrics["champion"] is None
+    assert _manifest(bench, trainer_input).metrics.champion is None
     assert "no comparison with the champion 00000000-00000000" in capsys.readouterr().out
 
 

@@ -47,7 +47,7 @@ def test_it_stores_every_artifact_of_the_contract(
 
 def test_its_model_beats_the_global_mean(bench: Bench, trained: TrainerInput) -> None:
     metrics = _manifest(bench, trained).metrics
-    assert metrics["model"]["rmse"] < metrics["baselines"]["global_mean"]["rmse"]
+    assert metrics.model.rmse < metrics.baselines.global_mean.rmse
 
 
 def test_its_release_is_verified_in_a_process_without_its_code(
@@ -67,8 +67,8 @@ def test_a_later_candidate_is_compared_with_it(
         champion=trained.release_id,
     )
     assert main([], bench.environment(trainer_input), architecture) == ExitCode.OK
-    compared = _manifest(bench, trainer_input).metrics["champion"]
-    assert compared["release_id"] == trained.release_id
+    compared = _manifest(bench, trainer_input).metrics.champion
+    assert compared.release_id == trained.release_id
 
 
 def test_bad_settings_end_with_the_contracts_exit_code(bench: Bench) -> None:

@@ -62,8 +62,9 @@ def test_a_release_is_stored_with_all_artifacts_and_its_lineage(
     assert lineage["data"]["train"] + lineage["data"]["holdout"] == len(small[0])
     assert lineage["config"]["rating"]["epochs"] == QUICK["rating"]["epochs"]
     assert {"python", "keras", "tensorflow", "numpy", "hardware", "seconds"} <= set(lineage)
-    stored = json.loads(bench.store.get_bytes(manifest.artifact(contract.METRICS_FILE).key))
-    assert stored == manifest.metrics
+    stored = bench.store.get_bytes(manifest.artifact(contract.METRICS_FILE).key)
+    assert json.loads(stored)["metrics_schema"] == contract.METRICS_SCHEMA
+    assert contract.Metrics.from_json(stored) == manifest.metrics
     answer = json.loads((bench.xcom / "return.json").read_text())
     key = contract.release_key(trained.release_id, contract.MANIFEST_FILE)
     assert answer == {"manifest_key": key}

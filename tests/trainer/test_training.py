@@ -37,10 +37,10 @@ def evaluated(small: Tables) -> Evaluated:
 
 
 def test_the_models_beat_the_baselines_on_structured_tastes(evaluated: Evaluated) -> None:
-    model, baselines = evaluated.metrics["model"], evaluated.metrics["baselines"]
-    assert model["rmse"] < 0.65 * baselines["movie_mean"]["rmse"]
-    assert model["rmse"] < 0.65 * baselines["bias"]["rmse"]
-    assert model["ndcg@10"] > baselines["popularity"]["ndcg@10"]
+    model, baselines = evaluated.metrics.model, evaluated.metrics.baselines
+    assert model.rmse < 0.65 * baselines.movie_mean.rmse
+    assert model.rmse < 0.65 * baselines.bias.rmse
+    assert model.ndcg_10 > baselines.popularity.ndcg_10
 
 
 def test_the_same_seed_gives_the_same_metrics(small: Tables, evaluated: Evaluated) -> None:
@@ -117,7 +117,7 @@ def test_the_served_models_are_fitted_to_the_holdout_too(
     held = evaluated.predictions
     stars = served.rating.predict(held["userId"].to_numpy(), held["movieId"].to_numpy())
     error = np.sqrt(np.mean(np.square(stars - held["rating"].to_numpy())))
-    assert error < evaluated.metrics["model"]["rmse"]
+    assert error < evaluated.metrics.model.rmse
     assert 0 < shift_rmse(held, served) < 1
 
 
@@ -200,14 +200,14 @@ def test_unusual_settings_still_beat_the_mean(small: Tables, rating: dict[str, A
     overrides = {**QUICK, "rating": {**QUICK["rating"], **rating}}
     config = training_config({**overrides, "ranking": {"epochs": 1}})
     metrics = fit_and_evaluate(interactions, movies, config, seed=0).metrics
-    assert metrics["model"]["rmse"] < metrics["baselines"]["movie_mean"]["rmse"]
+    assert metrics.model.rmse < metrics.baselines.movie_mean.rmse
 
 
 def test_the_sampled_softmax_ranks_nearly_as_well(small: Tables, evaluated: Evaluated) -> None:
     ranking = {**QUICK["ranking"], "full_softmax_movies": 1, "negatives": 50}
     config = training_config({**QUICK, "ranking": ranking})
-    found = fit_and_evaluate(*small, config, seed=3).metrics["model"]["ndcg@10"]
-    assert found > 0.8 * evaluated.metrics["model"]["ndcg@10"]
+    found = fit_and_evaluate(*small, config, seed=3).metrics.model.ndcg_10
+    assert found > 0.8 * evaluated.metrics.model.ndcg_10
 
 
 def test_compressing_to_the_rank_is_exact_and_below_it_approximate(small: Tables) -> None:
@@ -239,5 +239,5 @@ def test_on_ml_latest_small_both_models_beat_the_baselines(ml_latest_small: Tabl
         {"rating": {"members": 1, "epochs": 6}, "ranking": {"epochs": 2}}
     )
     metrics = fit_and_evaluate(split, movies, config, seed=0).metrics
-    assert metrics["model"]["rmse"] < 0.97 * metrics["baselines"]["bias"]["rmse"]
-    assert metrics["model"]["ndcg@10"] > 1.3 * metrics["baselines"]["popularity"]["ndcg@10"]
+    assert metrics.model.rmse < 0.97 * metrics.baselines.bias.rmse
+    assert metrics.model.ndcg_10 > 1.3 * metrics.baselines.popularity.ndcg_10

@@ -16,7 +16,7 @@ from recsys import dataset, experiments, releases, reports
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, s3_of_source, source_of
-from recsys.contract import REPORT_FILE, FeatureSettings, TrainerSettings
+from recsys.contract import REPORT_FILE, FeatureSettings, Metrics, TrainerSettings
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
@@ -155,7 +155,7 @@ def train(
     if as_json:
         output.print_json(
             {"out": str(trained.folder), "report": str(report), "fit_s": trained.fit_s}
-            | {"metrics": trained.metrics}
+            | {"metrics": trained.metrics.model_dump(mode="json")}
         )
     else:
         print_metrics(trained.metrics, trained.fit_s)
@@ -240,29 +240,34 @@ def _print_models(models: list[dict[str, Any]]) -> None:
     console.print(shown)
 
 
-def print_metrics(metrics: dict[str, Any], fit_s: float | None) -> None:
+def print_metrics(metrics: Metrics, fit_s: float | None) -> None:
     """Prints model, baselines and champion, with confidence intervals of the differences.
 
     Args:
-        metrics: the metrics as `recsys.evaluation.evaluate` returns them.
+        metrics: the metrics of a release or of a local training.
         fit_s: seconds of the fit; None if unknown.
     """
-    rows = [{"name": "this model", **metrics["model"], "fit_s": fit_s}]
-    rows += [{"name": name, **values} for name, values in metrics["baselines"].items() if values]
-    if champion := metrics.get("champion"):
-        rows.append({"name": "champion", **champion})
-        rows.append({"name": "  model on same", **champion["candidate"]})
-    console.print(
-        f"holdout: {metrics['holdout']['rows']:,} ratings of {metrics['holdout']['users']:,} users"
-    )
+    rows: list[dict[str, Any]] = [
+        {"name": "this model", **metrics.model.values(), "fit_s": fit_s},
+        *(
+            {"name": name, **scores.values()}
+            for name, scores in metrics.baselines.by_name().items()
+        ),
+    ]
+    if metrics.champion:
+        rows.append({"name": "champion", **metrics.champion.values()})
+        rows.append({"name": "  model on same", **metrics.champion.candidate.values()})
+    holdout = metrics.holdout
+    console.print(f"holdout: {holdout.rows or 0:,} ratings of {holdout.users or 0:,} users")
     _print_models(rows)
-    if confidence := metrics.get("confidence"):
-        console.print(f"\n{confidence['level']:.0%} confidence intervals of differences")
+    confidence = metrics.confidence
+    if confidence and confidence.level is not None:
+        console.print(f"\n{confidence.level:.0%} confidence intervals of differences")
         shown = output.table("difference", " low", " high")
-        for name, interval in confidence["differences"].items():
+        for name, interval in (confidence.differences or {}).items():
             shown.add_row(name, *(f"{end:+.4f}" for end in interval or (float("nan"),) * 2))
         console.print(shown)
-    for name, reason in metrics.get("skipped", {}).items():
+    for name, reason in (metrics.skipped or {}).items():
         console.print(f"{name} was skipped: {reason}", style="dim")
 
 

@@ -1,6 +1,6 @@
-"""All that two images share: release ids, keys, tables, the manifest, the trainer's environment.
+"""The interface of pipeline and trainer: ids, keys, tables, manifest, metrics, environment.
 
-The pipeline and the trainer are built apart and meet only here, in S3, and in exit codes.
+The two images are built separately. They share this package, the objects in S3, and exit codes.
 Nothing in this package does I/O.
 """
 
@@ -69,6 +69,20 @@ from recsys.contract.manifest import (
     Serving,
     check_manifest,
 )
+from recsys.contract.metrics import (
+    METRICS_SCHEMA,
+    Baselines,
+    CalibrationRow,
+    ChampionScores,
+    Confidence,
+    Count,
+    Metrics,
+    MetricsPart,
+    Number,
+    Scores,
+    SliceScores,
+    Text,
+)
 from recsys.contract.tables import (
     CHANNEL,
     LEDGER_SCHEMA,
@@ -132,6 +146,7 @@ __all__ = [
     "MANIFEST_SCHEMA",
     "MAX_STARS",
     "METRICS_FILE",
+    "METRICS_SCHEMA",
     "MIN_STARS",
     "MODEL_FILE",
     "MOVIES_FILE",
@@ -154,8 +169,13 @@ __all__ = [
     "USER_TOWERS_FILE",
     "XCOM_FILE",
     "Artifact",
+    "Baselines",
     "Build",
     "BuildSettings",
+    "CalibrationRow",
+    "ChampionScores",
+    "Confidence",
+    "Count",
     "Digest",
     "Dims",
     "ExitCode",
@@ -164,11 +184,17 @@ __all__ = [
     "GoldenPredictions",
     "Manifest",
     "Md5",
+    "Metrics",
+    "MetricsPart",
+    "Number",
     "PublicTable",
     "ReleaseId",
     "RuleShares",
+    "Scores",
     "Serving",
     "Sha256",
+    "SliceScores",
+    "Text",
     "TrainerInput",
     "TrainerSettings",
     "check_manifest",

@@ -26,6 +26,7 @@ from recsys.contract.keys import (
     Sha256,
     release_key,
 )
+from recsys.contract.metrics import Metrics
 from recsys.contract.tables import PUBLIC_TABLES
 from recsys.errors import ArtifactError
 
@@ -57,17 +58,20 @@ class Dims(FrozenModel):
 
 
 class Serving(FrozenModel):
-    """How the artifacts for serving were brought up to date with all interactions."""
+    """How the served artifacts were fitted to all interactions, the holdout included."""
 
     method: Literal["refit", "fold_in"]
-    interactions: int = Field(gt=0, description="rows that the served model knows")
+    interactions: int = Field(gt=0, description="rows that the served model was fitted to")
     shift_rmse: float = Field(
-        ge=0, description="stars between evaluated and served predictions on the holdout's pairs"
+        ge=0,
+        description="RMS difference in stars of evaluated and served predictions on the holdout",
     )
 
 
 class Manifest(FrozenModel):
-    """A release's ``manifest.json``: written once, last; a release without one does not exist.
+    """A release's ``manifest.json``. The trainer writes it once, after all artifacts.
+
+    A release without a manifest is incomplete and is never used.
 
     Raises:
         pydantic.ValidationError: a field is missing, unknown or contradicts another.
@@ -81,38 +85,47 @@ class Manifest(FrozenModel):
     artifacts: tuple[Artifact, ...]
     dims: Dims
     serving: Serving
-    metrics: dict[str, Any]
+    metrics: Metrics
     lineage: dict[str, Any] = Field(
         description="versions, seeds, code revision, hardware, row counts"
     )
     created_at: datetime
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Manifest:
+    def _is_consistent(self) -> Manifest:
         if self.build.release_id != self.release_id:
-            raise ValueError(f"release_id {self.release_id} is not its build's")
+            raise ValueError(
+                f"release_id: found {self.release_id}, expected {self.build.release_id} "
+                "as computed from build"
+            )
         if self.build.fingerprint != self.fingerprint:
-            raise ValueError("fingerprint is not its build's")
+            raise ValueError(
+                f"fingerprint: found {self.fingerprint}, expected {self.build.fingerprint} "
+                "as computed from build"
+            )
         names = [a.name for a in self.artifacts]
         if len(set(names)) != len(names):
             raise ValueError("an artifact is listed twice")
         for artifact in self.artifacts:
             if artifact.key != release_key(self.release_id, artifact.name):
-                raise ValueError(f"key of {artifact.name} lies outside the release")
+                raise ValueError(
+                    f"key of {artifact.name}: found {artifact.key}, expected "
+                    f"{release_key(self.release_id, artifact.name)}"
+                )
         missing = REQUIRED_ARTIFACTS - set(names)
         if missing:
             raise ValueError(f"artifacts missing: {', '.join(sorted(missing))}")
         return self
 
     def artifact(self, name: str) -> Artifact:
-        """The artifact called ``name``; KeyError if there is none."""
+        """Returns the artifact called ``name``; raises KeyError if there is none."""
         for artifact in self.artifacts:
             if artifact.name == name:
                 return artifact
         raise KeyError(name)
 
     def evaluated_artifacts(self) -> tuple[Artifact, ...]:
-        """The artifacts that a later candidate is compared with.
+        """Returns the artifacts that a later candidate is compared with.
 
         Raises:
             ArtifactError: the release was made by an older trainer and lacks one of them.
@@ -127,7 +140,7 @@ class Manifest(FrozenModel):
         return tuple(self.artifact(name) for name in EVALUATED_FILES)
 
     def to_json(self) -> bytes:
-        """The manifest as it is stored, UTF-8."""
+        """Returns the manifest as it is stored, UTF-8."""
         return self.model_dump_json(indent=2).encode()
 
     @classmethod
@@ -168,7 +181,7 @@ def check_manifest(
 
 
 class GoldenPredictions(FrozenModel):
-    """Inputs and the stars that the stored model gave for them, known and unknown ids alike."""
+    """Pairs of known and unknown ids, with the stars that the stored model predicts for them."""
 
     user_ids: list[int] = Field(min_length=1)
     movie_ids: list[int] = Field(min_length=1)

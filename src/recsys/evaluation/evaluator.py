@@ -1,18 +1,18 @@
-"""Evaluation: what a candidate's saved predictions and recommendations are worth on the holdout.
+"""Evaluation of a candidate's saved predictions and recommendations on the holdout.
 
-It knows no model. The same numbers are measured of simple baselines and of the champion, on the
-same holdout, because an error or a gain means little by itself. Shared with the trainer's image,
-like all ``evaluation_*``: numpy and polars only.
+It does not depend on the model. The baselines and the champion are measured on the same holdout,
+because a metric means little without a reference. The trainer's image contains this package, which
+therefore imports only numpy, polars and the contract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
 
+from recsys.contract import METRICS_SCHEMA, Metrics
 from recsys.errors import EvaluationError
 from recsys.evaluation.baselines import (
     Training,
@@ -63,46 +63,37 @@ def evaluate(
     champion: ChampionAnswers | None = None,
     resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Metrics:
     """Measures a candidate, the baselines and the champion on one holdout.
 
-    Every held-out movie of a user is relevant, whatever its rating; a ranking is over all movies
+    Every held-out movie of a user is relevant, whatever its rating. A ranking is over all movies
     that the user has not rated in ``train``.
 
     Args:
-        train: userId, movieId, rating (stars): what the candidate was fitted to; with timestamp
-            (s), new users are a slice of their own.
-        holdout: userId, movieId, rating (stars): what was hidden from it.
+        train: userId, movieId, rating (stars): the rows that the candidate was fitted to. With
+            timestamp (s), new users are a slice.
+        holdout: userId, movieId, rating (stars): the rows that the candidate was not fitted to.
         predictions: userId, movieId, prediction (stars) for exactly the holdout's pairs.
-        recommendations: userId, rank (1 is best), movieId, score; for every user of the holdout at
-            least 20 movies unrated in ``train``, or all there are.
+        recommendations: userId, rank (1 is best), movieId, score. Each user of the holdout has at
+            least 20 movies unrated in ``train``, or all such movies if there are fewer.
         movie_ids: all movies of the dataset, rated or not.
-        movies: movieId, genres (list of str): with it, genres are slices.
-        champion: what the champion answers; None where there is none to compare with.
-        resamples: of the users, for the confidence intervals; 0 leaves these out.
+        movies: movieId, genres (list of str). With it, genres are slices.
+        champion: the champion's predictions and recommendations; None without a champion.
+        resamples: number of resamples of the users for the confidence intervals; 0 leaves the
+            intervals out.
         seed: of the resampling.
 
     Returns:
-        A JSON-serialisable mapping:
-
-        - ``model``: ``rmse`` and ``mae`` (stars), ``ndcg@10``, ``recall@10``, ``recall@20``,
-          ``mrr``, ``coverage``, ``novelty`` (bits), ``popularity_bias``.
-        - ``calibration``: for each number of stars given, the ``rows`` that have it and the
-          predicted ``mean_prediction``.
-        - ``baselines``: ``rmse`` and ``mae`` of ``global_mean``, ``movie_mean`` and ``bias``; the
-          ranking metrics of ``popularity`` and ``item_knn``, the latter null where it would take
-          too long, with the reason in ``skipped``.
-        - ``holdout``: its ``rows`` and ``users``.
-        - ``slices``: by ``user_activity``, ``new_users``, ``movie_popularity`` and ``genre``, then
-          by name; each with ``rows``, ``users``, ``rmse``, ``mae``, ``ndcg@10``, ``recall@10``, and
-          for comparison ``baselines`` and ``champion``.
-        - ``confidence``: intervals at ``level`` by name of metric (``model``) and of difference
-          (``differences``, e.g. ``rmse - bias``); null without resamples.
-        - ``champion``: null, or ``release_id``, ``rows``, ``users``, its metrics, and those of the
-          ``candidate`` on the same pairs.
+        - ``baselines``: rating errors of ``global_mean``, ``movie_mean`` and ``bias``; ranking
+          metrics of ``popularity`` and ``item_knn``. ``item_knn`` is null if it would take too
+          long; ``skipped`` has the reason.
+        - ``slices``: by ``user_activity``, ``new_users``, ``movie_popularity`` and ``genre``.
+        - ``confidence``: intervals by metric (``model``) and by difference (``differences``, e.g.
+          ``rmse - bias``); null without resamples.
+        - The other fields of `recsys.contract.Metrics`.
 
     Raises:
-        EvaluationError: the tables contradict each other or hold something that is no number.
+        EvaluationError: the tables contradict each other or contain values that are not numbers.
     """
     first_seen = first_ratings(train)
     train = table("train", train, [*PAIR, "rating"])
@@ -117,49 +108,52 @@ def evaluate(
     check_unseen("holdout", pairs, train)
     stars = aligned_predictions(pairs, predictions)
 
-    held = Holdout.of(pairs, all_movies)
-    check_recommendations("recommendations", lists, train, held.users)
-    check_long_enough(lists, train, held.users, len(all_movies))
+    hidden = Holdout.of(pairs, all_movies)
+    check_recommendations("recommendations", lists, train, hidden.users)
+    check_long_enough(lists, train, hidden.users, len(all_movies))
 
     training = Training.of(train, all_movies)
     popularity = training.popularity
-    ranking = Ranking.of(lists, held)
-    guesses = predicted_stars(training, held)
-    popular = rank_by_popularity(training, held)
-    refusal = knn_refusal(training, held)
-    neighbours = None if refusal else rank_by_neighbours(training, held)
-    comparison = None if champion is None else compare(champion, held, train, stars, lists)
+    ranking = Ranking.of(lists, hidden)
+    guesses = predicted_stars(training, hidden)
+    popular = rank_by_popularity(training, hidden)
+    refusal = knn_refusal(training, hidden)
+    neighbours = None if refusal else rank_by_neighbours(training, hidden)
+    comparison = None if champion is None else compare(champion, hidden, train, stars, lists)
     confidence = None
     if resamples:
         baselines = (guesses["bias"], popular)
-        statistics = _statistics(held, stars, ranking, baselines, comparison)
+        statistics = _statistics(hidden, stars, ranking, baselines, comparison)
         confidence = intervals(*statistics, resamples, seed)
-    slices = make_slices(held, training, first_seen, movies)
-    return {
-        "model": {
-            **rating_error(held.stars, stars),
-            **ranking_metrics(held, ranking, popularity),
-        },
-        "calibration": calibration(held.stars, stars),
-        "baselines": {
-            **{name: rating_error(held.stars, guess) for name, guess in guesses.items()},
-            "popularity": ranking_metrics(held, popular, popularity),
-            "item_knn": neighbours and ranking_metrics(held, neighbours, popularity),
-        },
-        "skipped": {"item_knn": refusal} if refusal else {},
-        "holdout": {"rows": len(held), "users": len(held.users)},
-        "slices": {
-            kind: {
-                name: measure_slice(
-                    held, mask, stars, ranking, (guesses["bias"], popular), comparison
-                )
-                for name, mask in by_name.items()
-            }
-            for kind, by_name in slices.items()
-        },
-        "confidence": confidence,
-        "champion": comparison and comparison.summary(),
-    }
+    slices = make_slices(hidden, training, first_seen, movies)
+    return Metrics.model_validate(
+        {
+            "metrics_schema": METRICS_SCHEMA,
+            "model": {
+                **rating_error(hidden.stars, stars),
+                **ranking_metrics(hidden, ranking, popularity),
+            },
+            "calibration": calibration(hidden.stars, stars),
+            "baselines": {
+                **{name: rating_error(hidden.stars, guess) for name, guess in guesses.items()},
+                "popularity": ranking_metrics(hidden, popular, popularity),
+                "item_knn": neighbours and ranking_metrics(hidden, neighbours, popularity),
+            },
+            "skipped": {"item_knn": refusal} if refusal else {},
+            "holdout": {"rows": len(hidden), "users": len(hidden.users)},
+            "slices": {
+                kind: {
+                    name: measure_slice(
+                        hidden, mask, stars, ranking, (guesses["bias"], popular), comparison
+                    )
+                    for name, mask in by_name.items()
+                }
+                for kind, by_name in slices.items()
+            },
+            "confidence": confidence,
+            "champion": comparison and comparison.summary(),
+        }
+    )
 
 
 def _statistics(
@@ -169,7 +163,7 @@ def _statistics(
     baselines: tuple[Floats, Ranking],
     comparison: Comparison | None,
 ) -> tuple[dict[str, Statistic], dict[str, tuple[Statistic, Statistic]]]:
-    """What gets an interval: the model's metrics, and its differences from what it must beat."""
+    """Returns what gets an interval: the model's metrics, and its differences from references."""
     bias, popular = baselines
     user, n_users = holdout.user, len(holdout.users)
     error = prediction - holdout.stars

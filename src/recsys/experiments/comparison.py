@@ -126,7 +126,7 @@ def _trainer(
             refit=False,
             on_line=on_line,
         )
-        return {**trained.metrics["model"], "fit_s": trained.fit_s}
+        return {**trained.metrics.model.values(), "fit_s": trained.fit_s}
 
 
 def _baselines(

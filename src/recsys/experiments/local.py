@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import recsys
 from recsys import contract
-from recsys.contract import FeatureSettings
+from recsys.contract import FeatureSettings, Metrics
 from recsys.dataset import Progress, obtain_dataset, open_dataset
 from recsys.errors import ArtifactError, DatasetError
 from recsys.features import make_features
@@ -35,14 +35,14 @@ class Trained:
     """
 
     folder: Path
-    metrics: dict[str, Any]
+    metrics: Metrics
     history: dict[str, Any]
     lineage: dict[str, Any]
 
     @property
     def fit_s(self) -> float | None:
         """Seconds of fitting what was evaluated, where the trainer recorded them."""
-        recorded = self.metrics.get("fit_s") or self.lineage.get("fit_s")
+        recorded = self.lineage.get("fit_s")
         return sum(recorded.values()) if isinstance(recorded, dict) else recorded
 
 
@@ -126,12 +126,29 @@ def train_locally(
 
 def read_trained(folder: Path) -> Trained:
     """What an earlier local training wrote; raises ArtifactError if it cannot be read."""
-    read: list[dict[str, Any]] = []
-    for name in (contract.METRICS_FILE, contract.HISTORY_FILE, contract.LINEAGE_FILE):
-        try:
-            read.append(json.loads((folder / name).read_bytes()))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(
-                f"{name} of the training cannot be read", found=str(error), expected=str(folder)
-            ) from error
-    return Trained(folder, *read)
+    metrics = Metrics.from_json(_read(folder, contract.METRICS_FILE))
+    history, lineage = (
+        _read_json(folder, name) for name in (contract.HISTORY_FILE, contract.LINEAGE_FILE)
+    )
+    return Trained(folder, metrics, history, lineage)
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(_read(folder, name))
+    except ValueError as error:
+        raise _unreadable(folder, name, error) from error
+    return value
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise _unreadable(folder, name, error) from error
+
+
+def _unreadable(folder: Path, name: str, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{name} of the training cannot be read", found=str(error), expected=str(folder)
+    )

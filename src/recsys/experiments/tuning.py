@@ -194,7 +194,15 @@ def _measure(
         refit=False,
         on_line=on_line,
     )
-    return float(trained.metrics["model"][objective])
+    value = trained.metrics.model.value(objective)
+    if value is None:
+        raise TrainingError(
+            f"the training measured no {objective}",
+            found=", ".join(trained.metrics.model.values()) or "no metrics",
+            expected=objective,
+            hint="the trainer writes it to metrics.json",
+        )
+    return value
 
 
 def _value(

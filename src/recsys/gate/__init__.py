@@ -1,7 +1,14 @@
 """From metrics to a decision: pure functions, no I/O."""
 
-from recsys.gate.decision import Decision, judge, judged_metrics, overridden
-from recsys.gate.measures import inner
+from recsys.gate.decision import Decision, judge, override_decision
+from recsys.gate.judged import JudgedMetrics, judged_metrics
 from recsys.gate.settings import GateSettings
 
-__all__ = ["Decision", "GateSettings", "inner", "judge", "judged_metrics", "overridden"]
+__all__ = [
+    "Decision",
+    "GateSettings",
+    "JudgedMetrics",
+    "judge",
+    "judged_metrics",
+    "override_decision",
+]

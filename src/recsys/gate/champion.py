@@ -1,227 +1,255 @@
-"""The gate's rules about change: against the champion, and slice by slice."""
+"""The gate's rules that compare a candidate with the champion, and with references by slice."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
+from recsys.contract import ChampionScores, SliceScores
+from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import (
-    Metrics,
-    NoNumberError,
+    InvalidMetricError,
     RuleResult,
-    held,
-    hold,
+    compare,
+    confidence_level,
     interval,
-    level,
-    number,
-    unjudged,
+    not_evaluable,
+    result,
+    score,
 )
 from recsys.gate.rules import NDCG_OVER_CHAMPION, RMSE_OVER_CHAMPION
 from recsys.gate.settings import GateSettings
 
-CONTENTS: Final = "contents"
-"""Digests of what a release serves, by name; see `recsys.gate.judged_metrics`."""
-_OF_USERS: Final = ("user_activity", "new_users")
-"""Dimensions whose slices are of users; those of the others are of movies."""
+_USER_DIMENSIONS: Final = ("user_activity", "new_users")
+"""Dimensions that divide users into slices; all other dimensions divide movies."""
 
 
-def not_a_copy(candidate: Metrics, champion: Metrics) -> RuleResult | None:
-    """A candidate must serve something else than the champion; None: digests are not known."""
-    ours, theirs = candidate.get(CONTENTS), champion.get(CONTENTS)
-    if not isinstance(ours, Mapping) or not isinstance(theirs, Mapping) or not ours:
+def not_a_copy(candidate: JudgedMetrics, champion: JudgedMetrics) -> RuleResult | None:
+    """A candidate must differ from the champion in something it serves.
+
+    Returns None if the digests are unknown.
+    """
+    ours, theirs = candidate.contents, champion.contents
+    if not ours or theirs is None:
         return None
-    differ = sum(ours.get(name) != theirs.get(name) for name in {*ours, *theirs})
+    names = {*ours, *theirs}
+    differences = sum(ours.get(name) != theirs.get(name) for name in names)
     return RuleResult(
         name="not_a_copy",
-        value=differ,
+        value=differences,
         threshold=1,
-        passed=differ > 0,
-        reason=f"{differ} of {len({*ours, *theirs})} things served differ from the champion's"
-        if differ
+        passed=differences > 0,
+        reason=f"{differences} of {len(names)} served artifacts differ from the champion's"
+        if differences
         else "copy of the champion: predictions, towers and movie vectors are the same",
     )
 
 
-def _same_holdout(
-    candidate: Metrics, champion: Metrics | None, metric: str, settings: GateSettings
-) -> bool:
-    """Whether this champion was scored on the candidate's own holdout, on enough of it.
+def _champion_on_same_holdout(
+    candidate: JudgedMetrics, champion: JudgedMetrics | None, metric: str, settings: GateSettings
+) -> ChampionScores | None:
+    """Returns the champion's scores on the candidate's holdout, if they can be compared.
 
-    The trainer scores whoever is champion when it starts; by now another may be.
+    The trainer evaluates the release that is champion when it starts. If another release has become
+    champion since, or too few pairs were evaluated, the result is None.
     """
-    scored = candidate.get("champion")
-    if champion is None or not isinstance(scored, Mapping):
-        return False
-    judged = champion.get("release_id")
-    same = judged is None or scored.get("release_id") == judged
-    return same and _enough(scored, settings) and scored.get(metric) is not None
+    scores = candidate.champion
+    if champion is None or scores is None:
+        return None
+    same_release = champion.release_id is None or scores.release_id == champion.release_id
+    if not same_release or not _has_enough_rows(scores, settings):
+        return None
+    return scores if _is_measured(scores, metric) else None
 
 
 def against_champion(
-    candidate: Metrics, champion: Metrics, settings: GateSettings
+    candidate: JudgedMetrics, champion: JudgedMetrics, settings: GateSettings
 ) -> Iterator[RuleResult]:
-    """RMSE and NDCG@10 may be only so much worse than the champion's.
+    """Limits how much worse than the champion's RMSE and NDCG@10 may be.
 
-    On the same holdout where the champion was scored on it. Else holdouts differ in difficulty, so
-    both are compared by skill: the RMSE as a share of that of each movie's mean, and NDCG@10 as a
-    multiple of popularity's, each on its own holdout.
+    Both are compared on the candidate's holdout if the champion was evaluated on it. Otherwise each
+    release is measured relative to a baseline on its own holdout, because holdouts differ in
+    difficulty: RMSE relative to the movie means', NDCG@10 relative to popularity's.
     """
-    worst_rmse, least_ndcg = 1 + settings.max_rmse_rise, 1 - settings.max_ndcg_drop
-    if _same_holdout(candidate, champion, "rmse", settings):
-        yield hold(
+    max_rmse_ratio, min_ndcg_ratio = 1 + settings.max_rmse_rise, 1 - settings.max_ndcg_drop
+    rated = _champion_on_same_holdout(candidate, champion, "rmse", settings)
+    if rated is not None:
+        yield compare(
             "rmse_against_champion",
             "RMSE against the champion's on the same holdout",
             "at most",
             lambda: (
-                number(candidate, "champion", "candidate", "rmse"),
-                number(candidate, "champion", "rmse") * worst_rmse,
+                score(rated.candidate, "rmse", "champion.candidate"),
+                score(rated, "rmse", "champion") * max_rmse_ratio,
             ),
-            more=_noise(candidate, RMSE_OVER_CHAMPION),
+            more=_difference_text(candidate, RMSE_OVER_CHAMPION),
         )
     else:
-        yield hold(
+        yield compare(
             "rmse_against_champion",
             "RMSE as a share of the movie means', against the champion's",
             "at most",
-            lambda: (_rmse_share(candidate), _rmse_share(champion) * worst_rmse),
+            lambda: (_rmse_share(candidate), _rmse_share(champion) * max_rmse_ratio),
         )
-    if _same_holdout(candidate, champion, "ndcg@10", settings):
-        yield hold(
+    ranked = _champion_on_same_holdout(candidate, champion, "ndcg@10", settings)
+    if ranked is not None:
+        yield compare(
             "ndcg_against_champion",
             "NDCG@10 against the champion's on the same holdout",
             "at least",
             lambda: (
-                number(candidate, "champion", "candidate", "ndcg@10"),
-                number(candidate, "champion", "ndcg@10") * least_ndcg,
+                score(ranked.candidate, "ndcg@10", "champion.candidate"),
+                score(ranked, "ndcg@10", "champion") * min_ndcg_ratio,
             ),
-            more=_noise(candidate, NDCG_OVER_CHAMPION),
+            more=_difference_text(candidate, NDCG_OVER_CHAMPION),
         )
-        yield hold(
+        yield compare(
             "ndcg_surely_below_champion",
-            "NDCG@10 less the champion's, upper end of its confidence interval",
+            "NDCG@10 minus the champion's, upper end of the confidence interval",
             "at least",
             lambda: (
                 interval(candidate, NDCG_OVER_CHAMPION)[1],
-                -settings.max_sure_ndcg_drop * number(candidate, "champion", "ndcg@10"),
+                -settings.max_sure_ndcg_drop * score(ranked, "ndcg@10", "champion"),
             ),
         )
     else:
-        yield hold(
+        yield compare(
             "ndcg_against_champion",
             "NDCG@10 as a multiple of popularity's, against the champion's",
             "at least",
-            lambda: (_ndcg_ratio(candidate), _ndcg_ratio(champion) * least_ndcg),
+            lambda: (_ndcg_ratio(candidate), _ndcg_ratio(champion) * min_ndcg_ratio),
         )
 
 
 def slices(
-    candidate: Metrics, champion: Metrics | None, settings: GateSettings
+    candidate: JudgedMetrics, champion: JudgedMetrics | None, settings: GateSettings
 ) -> Iterator[RuleResult]:
-    """No slice of enough users and rows may be much worse than its reference.
+    """Limits how much worse than its reference each slice with enough users and rows may be.
 
-    The reference is the champion where it was scored on the same slice, else a baseline. The RMSE
-    may rise by a share. NDCG@10 may drop by a share of the reference's over all users: where next
-    to nothing is ranked right, a share of that would be noise. Popularity is a reference for
-    slices of users only: in a slice of movies it is as good as the few that it recommends.
+    The reference is the champion if it was evaluated on the same slice, otherwise a baseline. The
+    rise of the RMSE is relative to the reference's RMSE on the slice. The drop of NDCG@10 is
+    relative to the reference's NDCG@10 over all users: on a slice where it is almost 0, a relative
+    drop would be noise. Popularity is the reference for slices of users only: in a slice of movies
+    its quality depends on the few movies that it recommends.
 
-    One rule for each dimension and metric, which shows its worst slice.
+    There is one rule for each dimension and metric; it shows the worst slice.
     """
-    known = candidate.get("slices")
-    for dimension, parts in known.items() if isinstance(known, Mapping) else ():
+    for dimension, by_name in (candidate.slices or {}).items():
         large = {
-            str(name)[:40]: part
-            for name, part in (parts.items() if isinstance(parts, Mapping) else ())
-            if _large_enough(part, settings)
+            name[:40]: part for name, part in by_name.items() if _is_large_enough(part, settings)
         }
-        for metric, limit, what in (
-            ("rmse", settings.max_slice_rmse_rise, "rise of the RMSE over {} (share)"),
+        for metric, limit, template in (
+            ("rmse", settings.max_slice_rmse_rise, "relative rise of the RMSE over {}"),
             (
                 "ndcg@10",
                 settings.max_slice_ndcg_drop,
-                "drop of NDCG@10 below {} (share of its all)",
+                "drop of NDCG@10 below {}, relative to it over all users",
             ),
         ):
-            scored = _same_holdout(candidate, champion, metric, settings)
+            overall = _champion_on_same_holdout(candidate, champion, metric, settings)
             name = f"{metric.partition('@')[0]}_by_{dimension}"
-            told = what.format("the champion's" if scored else "a baseline's")
-            told += f", worst slice by {str(dimension).replace('_', ' ')}"
+            what = template.format("the champion's" if overall else "a baseline's")
+            what += f", worst slice by {dimension.replace('_', ' ')}"
             try:
                 losses = {
                     slice_name: loss
                     for slice_name, part in large.items()
-                    if (loss := _loss(candidate, str(dimension), part, metric, scored, settings))
+                    if (loss := _loss(candidate, dimension, part, metric, overall, settings))
                     is not None
                 }
-            except NoNumberError as error:
-                yield unjudged(name, told, error)
+            except InvalidMetricError as error:
+                yield not_evaluable(name, what, error)
                 continue
             if losses:
                 worst = max(losses, key=lambda slice_name: losses[slice_name])
-                yield held(name, f"{told} ({worst})", "at most", losses[worst], limit)
+                yield result(name, f"{what} ({worst})", "at most", losses[worst], limit)
 
 
-def _large_enough(part: Any, settings: GateSettings) -> bool:
-    users = part.get("users") if isinstance(part, Mapping) else None
-    return isinstance(users, int) and users >= settings.min_slice_users and _enough(part, settings)
+def _is_large_enough(part: SliceScores, settings: GateSettings) -> bool:
+    users = part.users
+    return (
+        users is not None and users >= settings.min_slice_users and _has_enough_rows(part, settings)
+    )
 
 
-def _enough(part: Metrics, settings: GateSettings) -> bool:
-    rows = part.get("rows")
-    return isinstance(rows, int) and rows >= settings.min_slice_rows
+def _has_enough_rows(part: SliceScores | ChampionScores, settings: GateSettings) -> bool:
+    return part.rows is not None and part.rows >= settings.min_slice_rows
+
+
+def _is_measured(scores: ChampionScores, metric: str) -> bool:
+    """Whether the file has a value for the metric, even an invalid one, which fails its rule."""
+    return scores.value(metric) is not None or scores.invalid_value(metric) is not None
 
 
 def _loss(
-    candidate: Metrics,
+    candidate: JudgedMetrics,
     dimension: str,
-    part: Metrics,
+    part: SliceScores,
     metric: str,
-    scored: bool,
+    overall: ChampionScores | None,
     settings: GateSettings,
 ) -> float | None:
-    """How much worse a slice is than its reference; None where it has none."""
-    champion = part.get("champion")
+    """Returns how much worse a slice is than its reference; None if there is no reference.
+
+    Args:
+        candidate: the candidate's metrics.
+        dimension: of the slice.
+        part: the slice.
+        metric: ``rmse`` or ``ndcg@10``.
+        overall: the champion's scores on the whole holdout; None if they cannot be compared.
+        settings: the limits.
+    """
+    champion = part.champion
     if (
-        scored
-        and isinstance(champion, Mapping)
-        and _enough(champion, settings)
-        and champion.get(metric) is not None
+        overall is not None
+        and champion is not None
+        and _has_enough_rows(champion, settings)
+        and _is_measured(champion, metric)
     ):
-        ours, theirs = number(part, "champion", "candidate", metric), number(champion, metric)
-        overall = number(candidate, "champion", metric)
-    elif metric == "rmse" or dimension in _OF_USERS:
-        baseline = "bias" if metric == "rmse" else "popularity"
-        ours, theirs = number(part, metric), number(part, "baselines", baseline, metric)
-        overall = number(candidate, "baselines", baseline, metric)
+        ours = score(champion.candidate, metric, "slice.champion.candidate")
+        theirs = score(champion, metric, "slice.champion")
+        scale = score(overall, metric, "champion")
+    elif metric == "rmse":
+        ours = score(part, metric, "slice")
+        theirs = score(part.baselines.bias, metric, "slice.baselines.bias")
+        scale = score(candidate.baselines.bias, metric, "baselines.bias")
+    elif dimension in _USER_DIMENSIONS:
+        ours = score(part, metric, "slice")
+        theirs = score(part.baselines.popularity, metric, "slice.baselines.popularity")
+        scale = score(candidate.baselines.popularity, metric, "baselines.popularity")
     else:
         return None
     if metric == "rmse":
         return _ratio(ours, theirs) - 1
-    return _ratio(theirs - ours, overall) if overall else None
+    return _ratio(theirs - ours, scale) if scale else None
 
 
-def _noise(candidate: Metrics, difference: str) -> str:
+def _difference_text(candidate: JudgedMetrics, difference: str) -> str:
     try:
         low, high = interval(candidate, difference)
-        return f"; {difference} in [{low:.4f}, {high:.4f}] at {level(candidate):.0%} confidence"
-    except NoNumberError:
+        level = confidence_level(candidate)
+    except InvalidMetricError:
         return ""
+    return f"; {difference} in [{low:.4f}, {high:.4f}] at {level:.0%} confidence"
 
 
-def _rmse_share(metrics: Metrics) -> float:
+def _rmse_share(metrics: JudgedMetrics) -> float:
     return _ratio(
-        number(metrics, "model", "rmse"), number(metrics, "baselines", "movie_mean", "rmse")
+        score(metrics.model, "rmse", "model"),
+        score(metrics.baselines.movie_mean, "rmse", "baselines.movie_mean"),
     )
 
 
-def _ndcg_ratio(metrics: Metrics) -> float:
+def _ndcg_ratio(metrics: JudgedMetrics) -> float:
     return _ratio(
-        number(metrics, "model", "ndcg@10"), number(metrics, "baselines", "popularity", "ndcg@10")
+        score(metrics.model, "ndcg@10", "model"),
+        score(metrics.baselines.popularity, "ndcg@10", "baselines.popularity"),
     )
 
 
-def _ratio(value: float, baseline: float) -> float:
-    # Even a positive baseline can be too small for the quotient to be a number.
-    if baseline == 0 or not math.isfinite(value / baseline):
-        raise NoNumberError(f"the baseline is {baseline:.4g}: nothing to compare with")
-    return value / baseline
+def _ratio(value: float, reference: float) -> float:
+    # A positive reference can be so small that the quotient overflows.
+    if reference == 0 or not math.isfinite(value / reference):
+        raise InvalidMetricError(f"the reference is {reference:.4g}, expected a larger number")
+    return value / reference

@@ -1,28 +1,34 @@
-"""Reading metrics safely: a missing or impossible value is never a pass."""
+"""Checked access to metrics, and results of rules.
+
+A metric that is missing or outside its valid range raises `InvalidMetricError`, which fails the
+rules that need it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Metrics = Mapping[str, Any]
-Side = Literal["below", "at most", "at least", "above"]
+from recsys.contract import Metrics, MetricsPart, Scores
+
+Bound = Literal["below", "at most", "at least", "above"]
+"""On which side of its threshold a value must be."""
 RATING_ERRORS: Final = ("rmse", "mae")
 
 
 class RuleResult(BaseModel):
-    """What one rule found.
+    """Result of one rule.
 
     Attributes:
         name: the rule.
-        value: what it measured; None when a metric that it needs is missing or no number.
-        threshold: the limit that ``value`` was held against; None like ``value``.
-        passed: whether the candidate meets it.
-        reason: the same in a sentence.
-        binding: whether failing it rejects the candidate; else it is only shown.
+        value: the measured value; None if a metric that the rule needs is missing or invalid.
+        threshold: the limit that ``value`` was compared with; None if ``value`` is None.
+        passed: whether the candidate passed the rule.
+        reason: the comparison in words.
+        binding: whether a failure rejects the candidate; otherwise the result is only shown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,110 +41,128 @@ class RuleResult(BaseModel):
     binding: bool = True
 
 
-class NoNumberError(Exception):
-    """A metric is missing or cannot be what it says."""
+class InvalidMetricError(Exception):
+    """A metric is missing or outside its valid range."""
 
 
-def inner(metrics: Metrics, *path: str) -> Any:
-    """What lies at a path of nested mappings; None where there is nothing."""
-    value: Any = metrics
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+def score(scores: Scores, name: str, path: str) -> float:
+    """Returns a metric: rating errors are at least 0, all others are from 0 to 1.
+
+    Args:
+        scores: the metrics of one recommender.
+        name: the metric's name in the file, e.g. ``ndcg@10``.
+        path: where ``scores`` are in the file, e.g. ``baselines.bias``; for the error message.
+
+    Raises:
+        InvalidMetricError: the metric is missing or outside its valid range.
+    """
+    upper = math.inf if name in RATING_ERRORS else 1.0
+    return in_range(scores, name, scores.value(name), f"{path}.{name}", upper)
+
+
+def in_range(
+    part: MetricsPart, name: str, value: float | None, path: str, upper: float = 1.0
+) -> float:
+    """Returns ``value``, the field ``name`` of ``part``, if it is from 0 to ``upper``.
+
+    Raises:
+        InvalidMetricError: the value is missing or outside this range.
+    """
+    if value is None:
+        raise invalid(part, name, path)
+    if not 0 <= value <= upper:
+        expected = "at least 0" if math.isinf(upper) else f"0 to {upper:g}"
+        raise InvalidMetricError(f"{path} is {str(value)[:40]}, expected {expected}")
     return value
 
 
-def number(metrics: Metrics, *path: str) -> float:
-    """The metric at a path: an error is at least 0, anything else a share between 0 and 1.
-
-    Raises:
-        NoNumberError: it is missing, or no number that it can be.
-    """
-    value, where = inner(metrics, *path), ".".join(path)
-    if value is None:
-        raise NoNumberError(f"{where} is missing")
-    most = math.inf if path[-1] in RATING_ERRORS else 1.0
-    if not is_finite(value) or not 0 <= value <= most:
-        raise NoNumberError(f"{where} is {str(value)[:40]}, no number that it can be")
-    return float(value)
+def invalid(part: MetricsPart, name: str, path: str) -> InvalidMetricError:
+    """Returns the error for a field of ``part`` that is None: missing, or not a finite number."""
+    found = part.invalid_value(name)
+    if found is None:
+        return InvalidMetricError(f"{path} is missing")
+    return InvalidMetricError(f"{path} is {found}, expected a finite number")
 
 
 def interval(metrics: Metrics, difference: str) -> tuple[float, float]:
-    """Confidence interval of the difference of two metrics (paired bootstrap over users).
+    """Returns the confidence interval of a difference of two metrics.
 
     Raises:
-        NoNumberError: it is missing, or no interval.
+        InvalidMetricError: it is missing, or not an interval.
     """
-    where = f"confidence.differences[{difference}]"
-    value = inner(metrics, "confidence", "differences", difference)
-    if value is None:
-        raise NoNumberError(f"{where} is missing")
-    ends = list(value) if isinstance(value, list | tuple) else []
-    if len(ends) != 2 or not all(map(is_finite, ends)) or ends[0] > ends[1]:
-        raise NoNumberError(f"{where} is {str(value)[:40]}, no interval")
-    return float(ends[0]), float(ends[1])
+    differences = metrics.confidence.differences if metrics.confidence else None
+    ends = (differences or {}).get(difference)
+    if ends is None:
+        raise InvalidMetricError(
+            f"confidence.differences[{difference}] is missing or not an ascending pair of numbers"
+        )
+    return ends
 
 
-def level(metrics: Metrics) -> float:
-    """Confidence level of the intervals; NoNumberError if it is missing or no share."""
-    return number(metrics, "confidence", "level")
+def confidence_level(metrics: Metrics) -> float:
+    """Returns the confidence level of the intervals; raises InvalidMetricError if it is invalid."""
+    confidence = metrics.confidence
+    if confidence is None:
+        raise InvalidMetricError("confidence.level is missing")
+    return in_range(confidence, "level", confidence.level, "confidence.level")
 
 
-def is_finite(value: Any) -> bool:
-    """Whether ``value`` is a finite number; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def hold(
+def compare(
     name: str,
     what: str,
-    side: Side,
+    bound: Bound,
     measure: Callable[[], tuple[float, float]],
     *,
     binding: bool = True,
     more: str = "",
 ) -> RuleResult:
-    """Holds a value against a threshold; ``measure`` gives both, or raises NoNumberError."""
+    """Compares the value and the threshold that ``measure`` returns.
+
+    If ``measure`` raises InvalidMetricError, the rule fails.
+    """
     try:
         value, threshold = measure()
-    except NoNumberError as error:
-        return unjudged(name, what, error, binding=binding)
-    return held(name, what, side, value, threshold, binding=binding, more=more)
+    except InvalidMetricError as error:
+        return not_evaluable(name, what, error, binding=binding)
+    return result(name, what, bound, value, threshold, binding=binding, more=more)
 
 
-def held(
+def result(
     name: str,
     what: str,
-    side: Side,
+    bound: Bound,
     value: float,
     threshold: float,
     *,
     binding: bool = True,
     more: str = "",
 ) -> RuleResult:
-    """Holds a value against a threshold."""
+    """Returns the result of comparing ``value`` with ``threshold``."""
     passed = {
         "below": value < threshold,
         "at most": value <= threshold,
         "at least": value >= threshold,
         "above": value > threshold,
-    }[side]
+    }[bound]
     return RuleResult(
         name=name,
         value=value,
         threshold=threshold,
         passed=passed,
-        reason=f"{what}: found {value:.4f}, expected {side} {threshold:.4f}{more}",
+        reason=f"{what}: found {value:.4f}, expected {bound} {threshold:.4f}{more}",
         binding=binding,
     )
 
 
-def unjudged(name: str, what: str, error: NoNumberError, *, binding: bool = True) -> RuleResult:
-    """A rule that has no number to hold, and so fails."""
+def not_evaluable(
+    name: str, what: str, error: InvalidMetricError, *, binding: bool = True
+) -> RuleResult:
+    """Returns the result of a rule that fails because a metric is missing or invalid."""
     return RuleResult(
         name=name,
         value=None,
         threshold=None,
         passed=False,
-        reason=f"{what}: cannot be judged, {error}",
+        reason=f"{what}: cannot be evaluated, {error}",
         binding=binding,
     )

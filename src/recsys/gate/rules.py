@@ -1,25 +1,25 @@
-"""The rules of the gate: each holds one number of a candidate against one limit.
+"""The rules of the gate that need no champion; each compares one value with one limit.
 
-A rule never guesses: a number that it needs and that is missing, no number, or impossible fails it.
+A rule fails if a metric that it needs is missing, not a number, or outside its valid range.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
-from recsys.contract import MAX_STARS, MIN_STARS
+from recsys.contract import MAX_STARS, MIN_STARS, Metrics, Scores
+from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import (
     RATING_ERRORS,
-    Metrics,
-    NoNumberError,
+    InvalidMetricError,
     RuleResult,
-    hold,
-    inner,
+    compare,
+    confidence_level,
+    in_range,
     interval,
-    is_finite,
-    level,
-    number,
+    invalid,
+    score,
 )
 from recsys.gate.settings import GateSettings
 
@@ -28,143 +28,158 @@ NDCG_OVER_POPULARITY: Final = "ndcg@10 - popularity"
 RMSE_OVER_CHAMPION: Final = "rmse - champion"
 NDCG_OVER_CHAMPION: Final = "ndcg@10 - champion"
 
-ANOTHER_POPULATION: Final = 0.25
-"""A population stability index above this is of another population (Siddiqi 2006)."""
+SHIFTED_POPULATION: Final = 0.25
+"""A population stability index above this means that the population has changed (Siddiqi 2006)."""
 
 _RANKING: Final = ("ndcg@10", "recall@10", "recall@20", "mrr", "coverage")
-_NEEDED: Final = (
-    *(("model", name) for name in (*RATING_ERRORS, *_RANKING)),
-    *(
-        ("baselines", baseline, name)
-        for baseline in ("global_mean", "movie_mean", "bias")
-        for name in RATING_ERRORS
-    ),
-    *(("baselines", "popularity", name) for name in _RANKING),
-)
-_DIFFERENCES: Final = (
-    (RMSE_OVER_BIAS, ("model", "rmse"), ("baselines", "bias", "rmse")),
-    (NDCG_OVER_POPULARITY, ("model", "ndcg@10"), ("baselines", "popularity", "ndcg@10")),
-)
 
 
-def metrics_are_numbers(metrics: Metrics) -> RuleResult:
-    """Everything that a rule needs is there, finite, possible, and agrees with itself."""
-    faults = list(_faults(metrics))
+def metrics_are_numbers(metrics: JudgedMetrics) -> RuleResult:
+    """The metrics that the rules need must be present, in their valid ranges, and consistent."""
+    violations = list(_violations(metrics))
     return RuleResult(
         name="metrics_are_numbers",
-        value=len(faults),
+        value=len(violations),
         threshold=0,
-        passed=not faults,
-        reason=", ".join(faults) or "all metrics are finite, possible, and agree with each other",
+        passed=not violations,
+        reason=", ".join(violations)
+        or "all metrics are finite, in their valid ranges, and consistent",
     )
 
 
-def _faults(metrics: Metrics) -> Iterator[str]:
-    for path in _NEEDED:
-        try:
-            number(metrics, *path)
-        except NoNumberError as error:
-            yield str(error)
-    try:
-        level(metrics)
-    except NoNumberError as error:
-        yield str(error)
-    for difference, of, other in _DIFFERENCES:
-        try:
-            low, high = interval(metrics, difference)
-            found = number(metrics, *of) - number(metrics, *other)
-        except NoNumberError as error:
-            # A missing metric was named above.
-            if "confidence" in str(error):
+def _violations(metrics: Metrics) -> Iterator[str]:
+    for path, scores, names in _required_scores(metrics):
+        for name in names:
+            try:
+                score(scores, name, path)
+            except InvalidMetricError as error:
                 yield str(error)
-            continue
-        # A bootstrap interval may miss the point estimate, but never by more than its own width.
-        slack = (high - low) + 1e-6
-        if not low - slack <= found <= high + slack:
-            yield (
-                f"{difference} is {found:.4f} by the metrics, outside its own confidence interval "
-                f"[{low:.4f}, {high:.4f}]"
-            )
-    if not isinstance(metrics.get("slices"), Mapping):
-        yield "slices is missing"
+    try:
+        confidence_level(metrics)
+    except InvalidMetricError as error:
+        yield str(error)
+    baselines = metrics.baselines
+    yield from _interval_violations(
+        metrics, RMSE_OVER_BIAS, metrics.model.rmse, baselines.bias.rmse
+    )
+    yield from _interval_violations(
+        metrics, NDCG_OVER_POPULARITY, metrics.model.ndcg_10, baselines.popularity.ndcg_10
+    )
+    if metrics.slices is None:
+        yield str(invalid(metrics, "slices", "slices"))
 
 
-def predictions_are_stars(metrics: Metrics) -> RuleResult | None:
-    """The mean prediction of every number of stars lies in the range of stars; None: unmeasured."""
-    rows = metrics.get("calibration")
-    if not isinstance(rows, list) or not rows:
+def _required_scores(metrics: Metrics) -> Iterator[tuple[str, Scores, tuple[str, ...]]]:
+    baselines = metrics.baselines
+    yield "model", metrics.model, (*RATING_ERRORS, *_RANKING)
+    yield "baselines.global_mean", baselines.global_mean, RATING_ERRORS
+    yield "baselines.movie_mean", baselines.movie_mean, RATING_ERRORS
+    yield "baselines.bias", baselines.bias, RATING_ERRORS
+    yield "baselines.popularity", baselines.popularity, _RANKING
+
+
+def _interval_violations(
+    metrics: Metrics, difference: str, value: float | None, reference: float | None
+) -> Iterator[str]:
+    try:
+        low, high = interval(metrics, difference)
+    except InvalidMetricError as error:
+        yield str(error)
+        return
+    if value is None or reference is None:
+        return  # `_required_scores` reports it
+    found = value - reference
+    # A bootstrap interval may miss the point estimate, but never by more than its own width.
+    slack = (high - low) + 1e-6
+    if not low - slack <= found <= high + slack:
+        yield (
+            f"{difference} is {found:.4f} by the metrics, outside its own confidence interval "
+            f"[{low:.4f}, {high:.4f}]"
+        )
+
+
+def predictions_are_stars(metrics: JudgedMetrics) -> RuleResult | None:
+    """The mean prediction for each number of stars must be a valid number of stars.
+
+    Returns None if the calibration was not measured.
+    """
+    rows = metrics.calibration
+    if not rows and metrics.invalid_value("calibration") is None:
         return None
 
     def measure() -> tuple[float, float]:
-        means: list[Any] = [row.get("mean_prediction") for row in rows if isinstance(row, Mapping)]
-        if len(means) < len(rows) or not all(map(is_finite, means)):
-            raise NoNumberError("calibration holds a mean prediction that is no number")
+        if rows is None:
+            raise invalid(metrics, "calibration", "calibration")
+        means = [row.mean_prediction for row in rows if row.mean_prediction is not None]
+        if len(means) < len(rows):
+            raise InvalidMetricError("a mean_prediction in calibration is missing or not a number")
         return max(max(MIN_STARS - mean, mean - MAX_STARS, 0.0) for mean in means), 0.0
 
-    return hold(
+    return compare(
         "predictions_are_stars",
-        f"stars by which a mean prediction lies outside {MIN_STARS} to {MAX_STARS}",
+        f"stars by which a mean prediction is outside {MIN_STARS} to {MAX_STARS}",
         "at most",
         measure,
     )
 
 
-def floors(metrics: Metrics, settings: GateSettings) -> Iterator[RuleResult]:
-    """What every release must be: better than simple answers, with confidence."""
-    yield hold(
+def floors(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleResult]:
+    """Requires every release to be better than the baselines, with confidence."""
+    yield compare(
         "rmse_against_bias",
-        "RMSE less that of user and movie biases, upper end of its confidence interval",
+        "RMSE minus that of user and movie biases, upper end of the confidence interval",
         "below",
         lambda: (interval(metrics, RMSE_OVER_BIAS)[1], settings.max_rmse_over_bias),
     )
-    yield hold(
+    yield compare(
         "ndcg_against_popularity",
-        "NDCG@10 less that of the most popular movies, lower end of its confidence interval",
+        "NDCG@10 minus that of the most popular movies, lower end of the confidence interval",
         "above",
         lambda: (interval(metrics, NDCG_OVER_POPULARITY)[0], settings.min_ndcg_over_popularity),
     )
-    yield hold(
+    yield compare(
         "coverage_floor",
-        "share of movies recommended to anyone",
+        "share of movies that are recommended to any user",
         "at least",
-        lambda: (number(metrics, "model", "coverage"), settings.min_coverage),
+        lambda: (score(metrics.model, "coverage", "model"), settings.min_coverage),
     )
 
 
-def leaks(metrics: Metrics, settings: GateSettings) -> Iterator[RuleResult]:
-    """What is too good to be true: the holdout was seen in training."""
-    yield hold(
+def leaks(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleResult]:
+    """Rejects results that are too good to be true: the model was trained on the holdout."""
+    yield compare(
         "rmse_too_good",
-        "RMSE, which a model that has seen the holdout (a leak) would bring under",
+        "RMSE; a lower one indicates that the model was trained on the holdout (a leak)",
         "at least",
         lambda: (
-            number(metrics, "model", "rmse"),
-            settings.min_rmse_share_of_bias * number(metrics, "baselines", "bias", "rmse"),
+            score(metrics.model, "rmse", "model"),
+            settings.min_rmse_share_of_bias
+            * score(metrics.baselines.bias, "rmse", "baselines.bias"),
         ),
     )
-    yield hold(
+    yield compare(
         "ndcg_too_good",
-        "NDCG@10, which recommendations that know the holdout (a leak) would bring over",
+        "NDCG@10; a higher one indicates that the model was trained on the holdout (a leak)",
         "at most",
-        lambda: (number(metrics, "model", "ndcg@10"), settings.max_ndcg),
+        lambda: (score(metrics.model, "ndcg@10", "model"), settings.max_ndcg),
     )
-    if inner(metrics, "serving") is None:
+    serving = metrics.serving
+    if serving is None:
         return
 
     def shift() -> float:
-        value = inner(metrics, "serving", "shift_rmse")
-        if not is_finite(value):
-            raise NoNumberError(f"serving.shift_rmse is {str(value)[:40]}")
-        return float(value)
+        if serving.shift_rmse is None:
+            raise invalid(serving, "shift_rmse", "serving.shift_rmse")
+        return serving.shift_rmse
 
-    yield hold(
+    yield compare(
         "served_model_learned",
-        "stars between served and evaluated predictions; none means that the evaluated model "
-        "knew the holdout (a leak), or that the served one does not",
+        "stars between served and evaluated predictions; a smaller difference indicates that the "
+        "evaluated model was trained on the holdout (a leak), or that the served model was not",
         "at least",
         lambda: (shift(), settings.min_serving_shift),
     )
-    yield hold(
+    yield compare(
         "served_model_is_the_evaluated",
         "stars between served and evaluated predictions (RMS)",
         "at most",
@@ -172,45 +187,43 @@ def leaks(metrics: Metrics, settings: GateSettings) -> Iterator[RuleResult]:
     )
 
 
-def movie_vectors(metrics: Metrics, settings: GateSettings) -> RuleResult | None:
-    """Movie vectors find liked movies about as well as popularity does.
+def movie_vectors(metrics: JudgedMetrics, settings: GateSettings) -> RuleResult | None:
+    """Neighbors of liked movies must contain other liked movies about as often as popular ones do.
 
-    A list of alike movies need not beat the list of popular ones; vectors that were shuffled,
-    or are noise, find almost nothing. None: not measured, or for too few users to say.
+    Similar movies need not beat the most popular ones, but shuffled or random vectors find almost
+    nothing. Returns None if the quality was not measured, or for too few users.
     """
-    quality = metrics.get("movie_vectors")
-    asked = inner(quality, "asked") if isinstance(quality, Mapping) else None
-    if not isinstance(asked, int) or asked < settings.min_slice_users:
+    quality = metrics.movie_vectors
+    if quality is None or quality.asked is None or quality.asked < settings.min_slice_users:
         return None
-    found = inner(metrics, "movie_vectors", "found")
-    return hold(
+    vectors, popularity = quality.found.movie_vectors, quality.found.popularity
+    path = "movie_vectors.found"
+    return compare(
         "movie_vectors_against_popularity",
-        "share of held-out liked movies found among neighbours, against the most popular movies",
+        "share of held-out liked movies among neighbors, against the most popular movies",
         "at least",
         lambda: (
-            number(found, "movie_vectors", "hit_rate"),
-            number(found, "popularity", "hit_rate") * settings.min_vector_hit_share,
+            in_range(vectors, "hit_rate", vectors.hit_rate, f"{path}.movie_vectors.hit_rate"),
+            in_range(popularity, "hit_rate", popularity.hit_rate, f"{path}.popularity.hit_rate")
+            * settings.min_vector_hit_share,
         ),
     )
 
 
-def drift(metrics: Metrics) -> RuleResult | None:
-    """How far the dataset moved from the champion's: shown, not judged; None: not measured."""
-    measures = metrics.get("drift")
-    if not isinstance(measures, Mapping):
-        return None
+def drift(metrics: JudgedMetrics) -> RuleResult | None:
+    """Shows the drift from the champion's dataset; it is not binding. None if not measured."""
     found = {
-        str(name): float(value)
-        for name, value in measures.items()
-        if str(name).startswith("psi_") and is_finite(value)
+        name: value
+        for name, value in (metrics.drift or {}).items()
+        if name.startswith("psi_") and value is not None
     }
     if not found:
         return None
-    most = max(found, key=lambda name: found[name])
-    return hold(
+    largest = max(found, key=lambda name: found[name])
+    return compare(
         "drift",
-        f"drift from the champion's dataset, largest population stability index ({most[:40]})",
+        f"drift from the champion's dataset, largest population stability index ({largest[:40]})",
         "at most",
-        lambda: (found[most], ANOTHER_POPULATION),
+        lambda: (found[largest], SHIFTED_POPULATION),
         binding=False,
     )

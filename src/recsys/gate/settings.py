@@ -8,19 +8,20 @@ from recsys.contract import FrozenModel
 
 
 class GateSettings(FrozenModel):
-    """Limits of the gate; each can be overridden by a Param of the DAG run."""
+    """Limits of the gate. A Param of the DAG run overrides each."""
 
     max_rmse_over_bias: float = Field(
         default=0.0,
-        description="stars: RMSE less that of user and movie biases stays below this with "
-        "confidence",
+        description="stars; the RMSE minus that of user and movie biases, upper end of the "
+        "confidence interval, must be below this",
     )
     min_ndcg_over_popularity: float = Field(
         default=0.0,
-        description="NDCG@10 less that of the most popular movies stays above this with confidence",
+        description="NDCG@10 minus that of the most popular movies, lower end of the confidence "
+        "interval, must be above this",
     )
     min_coverage: float = Field(
-        default=0.01, ge=0, le=1, description="least share of movies recommended to anyone"
+        default=0.01, ge=0, le=1, description="minimum share of movies that are recommended"
     )
     min_rmse_share_of_bias: float = Field(
         default=0.75, ge=0, le=1, description="an RMSE below this share of the biases' is a leak"
@@ -31,41 +32,44 @@ class GateSettings(FrozenModel):
     min_serving_shift: float = Field(
         default=0.001,
         ge=0,
-        description="stars by which served predictions of the holdout must differ from evaluated "
-        "ones: the served model knows it, the evaluated one must not",
+        description="minimum difference in stars (RMS) of served and evaluated predictions on the "
+        "holdout; only the served model may have been trained on it",
     )
     max_serving_shift: float = Field(
-        default=0.6, ge=0, description="stars (RMS) by which they may differ"
+        default=0.6, ge=0, description="maximum of the same difference"
     )
     max_rmse_rise: float = Field(
-        default=0.01, ge=0, description="most by which the RMSE may exceed the champion's (share)"
+        default=0.01, ge=0, description="maximum rise of the RMSE over the champion's (share)"
     )
     max_ndcg_drop: float = Field(
-        default=0.2, ge=0, description="most by which NDCG@10 may fall below the champion's (share)"
+        default=0.2, ge=0, description="maximum drop of NDCG@10 below the champion's (share)"
     )
     max_sure_ndcg_drop: float = Field(
         default=0.05,
         ge=0,
-        description="the same where the confidence interval is sure of it (share)",
+        description="maximum drop of NDCG@10 below the champion's if the whole confidence interval "
+        "is below it (share)",
     )
     max_slice_rmse_rise: float = Field(
         default=0.05,
         ge=0,
-        description="rise of the RMSE in a slice over the champion's or the biases' (share)",
+        description="maximum rise of the RMSE in a slice over the champion's or the biases' "
+        "(share)",
     )
     max_slice_ndcg_drop: float = Field(
         default=0.25,
         ge=0,
-        description="drop of NDCG@10 in a slice, as a share of the reference's over all users",
+        description="maximum drop of NDCG@10 in a slice, as a share of the reference's over all "
+        "users",
     )
     min_vector_hit_share: float = Field(
         default=0.5,
         ge=0,
-        description="least hit rate of the movie vectors, as a share of popularity's",
+        description="minimum hit rate of the movie vectors, as a share of popularity's",
     )
     min_slice_users: int = Field(
-        default=100, ge=1, description="slices of fewer users are shown, not judged"
+        default=100, ge=1, description="slices with fewer users are shown but not evaluated"
     )
     min_slice_rows: int = Field(
-        default=1000, ge=1, description="slices of fewer rows are shown, not judged"
+        default=1000, ge=1, description="slices with fewer rows are shown but not evaluated"
     )

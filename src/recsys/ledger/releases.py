@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from recsys import contract
-from recsys.contract import Build, Manifest
+from recsys.contract import Build, Manifest, Metrics
 from recsys.database import Connection
 from recsys.errors import LedgerError, LockedError
 from recsys.ledger import migrations
@@ -58,6 +58,11 @@ class Release:
                 hint="let its run finish, or run the pipeline again",
             )
         return Manifest.model_validate(self.manifest)
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """The metrics; None if the release is not complete."""
+        return Metrics.model_validate(self.manifest["metrics"]) if self.manifest else None
 
 
 def prepare(conn: Connection) -> None:

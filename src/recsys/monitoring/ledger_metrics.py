@@ -6,7 +6,6 @@ from processes that died.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -52,6 +51,5 @@ def _measure(conn: Connection) -> Iterator[Measurement]:
 def _champion_measurements(champion: Release) -> Iterator[Measurement]:
     if champion.promoted_at is not None:
         yield metrics.CHAMPION_PROMOTED(champion.promoted_at.timestamp())
-    for metric, value in champion.complete_manifest.metrics.get("model", {}).items():
-        if isinstance(value, int | float) and math.isfinite(value):
-            yield metrics.CHAMPION_QUALITY(value, metric=metric)
+    for metric, value in champion.complete_manifest.metrics.model.values().items():
+        yield metrics.CHAMPION_QUALITY(value, metric=metric)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from recsys import ledger
+from recsys.contract import Metrics
 from recsys.database import Connection
 from recsys.gate import Decision
 from recsys.ledger import Action, Release, State
@@ -27,8 +28,7 @@ class ReleaseSummary(BaseModel):
         trainer_digest: the trainer image of its build.
         created_at: when its build began.
         promoted_at: when it last became champion; None: never.
-        metrics: the model's metrics on its holdout; empty before the release is complete.
-        baselines: metrics of the baselines on the same holdout.
+        metrics: metrics on its holdout; None before the release is complete.
         decision: the gate's newest decision; None: not judged yet.
         can_be_rolled_back_to: whether `recsys rollback --to` accepts it.
     """
@@ -41,8 +41,7 @@ class ReleaseSummary(BaseModel):
     trainer_digest: str
     created_at: datetime
     promoted_at: datetime | None
-    metrics: dict[str, Any]
-    baselines: dict[str, Any]
+    metrics: Metrics | None
     decision: Decision | None
     can_be_rolled_back_to: bool
 
@@ -135,7 +134,6 @@ def _empty(copies_in_order: bool) -> Overview:
 
 
 def _summary(release: Release, decision: Decision | None) -> ReleaseSummary:
-    metrics = (release.manifest or {}).get("metrics", {})
     return ReleaseSummary(
         release_id=release.release_id,
         state=release.state,
@@ -143,8 +141,7 @@ def _summary(release: Release, decision: Decision | None) -> ReleaseSummary:
         trainer_digest=release.build["trainer_digest"],
         created_at=release.created_at,
         promoted_at=release.promoted_at,
-        metrics=metrics.get("model", {}),
-        baselines=metrics.get("baselines", {}),
+        metrics=release.metrics,
         decision=decision,
         can_be_rolled_back_to=release.state in (State.SUPERSEDED, State.ROLLED_BACK),
     )

@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 def release_facts(release: Release) -> dict[str, Any]:
     """Returns a release as a JSON document."""
-    metrics = (release.manifest or {}).get("metrics", {}).get("model", {})
     return {
         "release_id": release.release_id,
         "state": release.state.value,
@@ -32,7 +31,7 @@ def release_facts(release: Release) -> dict[str, Any]:
         "created_at": release.created_at,
         "completed_at": release.completed_at,
         "promoted_at": release.promoted_at,
-        "metrics": metrics,
+        "metrics": release.metrics.model.values() if release.metrics else {},
         "tables": release.tables,
     }
 

@@ -8,7 +8,7 @@ from typing import Final
 from recsys import ledger
 from recsys.database import Connection
 from recsys.errors import LedgerError
-from recsys.gate import overridden
+from recsys.gate import override_decision
 from recsys.ledger import Action, Actor, Release, State
 
 BY_HAND: Final = "by hand"
@@ -84,7 +84,7 @@ def override_gate(
             release.release_id,
             champion.release_id if champion else None,
             BY_HAND,
-            overridden(decision, actor=actor.name, reason=actor.reason),
+            override_decision(decision, actor=actor.name, reason=actor.reason),
             None,
         )
         ledger.note(

@@ -159,19 +159,17 @@ def differences(name: str, title: str, intervals: Mapping[str, tuple[float, floa
         return _svg(figure, name, title, description + ".")
 
 
-def calibration(rows: Sequence[Mapping[str, Any]]) -> str:
+def calibration(means: Mapping[float, float]) -> str:
     """Draws the mean prediction by stars given; the diagonal stands for perfect predictions."""
-    stars = [row["stars"] for row in rows]
-    means = [row["mean_prediction"] for row in rows]
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(3.0)
         axes.plot([MIN_STARS, MAX_STARS], [MIN_STARS, MAX_STARS], color=_MUTED, linestyle=":")
-        axes.plot(stars, means, color=CANDIDATE, marker="o", markersize=4)
+        axes.plot(list(means), list(means.values()), color=CANDIDATE, marker="o", markersize=4)
         axes.set_xlim(0.25, 5.25)
         axes.set_ylim(0.25, 5.25)
         axes.set_xlabel("stars given")
         axes.set_ylabel("mean prediction")
-        description = "; ".join(f"{s:g} stars: {m:.2f}" for s, m in zip(stars, means, strict=True))
+        description = "; ".join(f"{stars:g} stars: {mean:.2f}" for stars, mean in means.items())
         return _svg(figure, "calibration", "Mean prediction by stars given", description + ".")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from recsys.contract import Metrics
 from recsys.reports.charts import histogram
 
 Json = Mapping[str, Any]
@@ -22,10 +23,9 @@ _HISTOGRAMS: Final = {
 _MAX_BARS: Final = 24
 
 
-def subtitle(metrics: Json, lineage: Json | None) -> str:
+def subtitle(metrics: Metrics, lineage: Json | None) -> str:
     """Returns the dataset and the size of the holdout, in one line."""
-    holdout = metrics.get("holdout") or {}
-    text = f"evaluated on {holdout.get('rows', 0):,} held-out ratings"
+    text = f"evaluated on {metrics.holdout.rows or 0:,} held-out ratings"
     md5 = (lineage or {}).get("dataset_md5")
     return f"dataset {md5}, {text}" if md5 else text
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from recsys.gate import Decision, inner
+from recsys.contract import ChampionScores, Metrics, Scores, SliceScores
+from recsys.gate import Decision
 from recsys.reports import facts
 from recsys.reports.charts import (
     Mark,
@@ -26,7 +27,6 @@ from recsys.reports.charts import (
 )
 
 _RATING: Final = ("rmse", "mae")
-_BASELINES: Final = ("global_mean", "movie_mean", "bias", "popularity", "item_knn")
 Json = Mapping[str, Any]
 
 
@@ -56,7 +56,7 @@ class QueryResult:
 
 def render_report(
     *,
-    metrics: Json,
+    metrics: Metrics,
     release_id: str | None = None,
     history: Json | Sequence[Json] | None = None,
     decision: Decision | None = None,
@@ -72,7 +72,7 @@ def render_report(
     """Renders the report as one HTML document.
 
     Args:
-        metrics: the result of `recsys.evaluation.evaluate`.
+        metrics: the metrics of the release.
         release_id: None for a local training, which makes no release.
         history: ``training_history.json``: epochs, or epochs by fit.
         decision: the gate's decision; None if there is none.
@@ -137,40 +137,48 @@ def render_report(
     return environment.get_template("report.html.j2").render(page)
 
 
-def _charts(metrics: Json, history: Json | Sequence[Json] | None) -> dict[str, Any]:
-    rows = metrics.get("calibration") or []
+def _charts(metrics: Metrics, history: Json | Sequence[Json] | None) -> dict[str, Any]:
+    # Stars that no user gave on the holdout have no mean prediction.
+    means = {
+        row.stars: row.mean_prediction
+        for row in metrics.calibration or ()
+        if row.stars is not None and row.mean_prediction is not None
+    }
     return {
         "rmse": _comparison(metrics, "rmse", "RMSE", less_is_better=True),
         "ndcg": _comparison(metrics, "ndcg@10", "NDCG@10", less_is_better=False),
         "rmse_differences": _differences(metrics, "rmse"),
         "ndcg_differences": _differences(metrics, "ndcg@10"),
-        "calibration": _markup(calibration(rows)) if rows else None,
+        "calibration": _markup(calibration(means)) if means else None,
         "training": list(_training(history)),
         "slices": list(_slice_charts(metrics)),
     }
 
 
-def _comparison(metrics: Json, metric: str, title: str, *, less_is_better: bool) -> Markup | None:
-    own = inner(metrics, "model", metric)
+def _comparison(
+    metrics: Metrics, metric: str, title: str, *, less_is_better: bool
+) -> Markup | None:
+    own = metrics.model.value(metric)
     if own is None:
         return None
-    low, high = inner(metrics, "confidence", "model", metric) or (None, None)
+    intervals = (metrics.confidence.model if metrics.confidence else None) or {}
+    low, high = intervals.get(metric) or (None, None)
     marks = {"candidate": Mark(own, low, high)}
-    champion = inner(metrics, "champion", metric)
+    champion = metrics.champion.value(metric) if metrics.champion else None
     if champion is not None:
         marks["champion"] = Mark(champion)
-    for name in _BASELINES:
-        value = inner(metrics, "baselines", name, metric)
+    for baseline, scores in metrics.baselines.by_name().items():
+        value = scores.value(metric)
         if value is not None:
-            marks[name.replace("_", " ")] = Mark(value)
+            marks[baseline.replace("_", " ")] = Mark(value)
     name = metric.partition("@")[0]
     return _markup(comparison(f"compare-{name}", title, marks, less_is_better=less_is_better))
 
 
-def _differences(metrics: Json, metric: str) -> Markup | None:
-    intervals = inner(metrics, "confidence", "differences") or {}
+def _differences(metrics: Metrics, metric: str) -> Markup | None:
+    intervals = (metrics.confidence.differences if metrics.confidence else None) or {}
     shown = {
-        f"minus {name.removeprefix(f'{metric} - ')}": (ends[0], ends[1])
+        f"minus {name.removeprefix(f'{metric} - ')}": ends
         for name, ends in intervals.items()
         if ends and name.startswith(f"{metric} - ")
     }
@@ -192,95 +200,94 @@ def _training(history: Json | Sequence[Json] | None) -> Iterator[tuple[Markup, s
         yield _markup(chart), f"{names.get(model, model)}, trained on the training part"
 
 
-def _slice_charts(metrics: Json) -> Iterator[tuple[Markup, str]]:
-    for dimension, parts in (metrics.get("slices") or {}).items():
+def _slice_charts(metrics: Metrics) -> Iterator[tuple[Markup, str]]:
+    for dimension, parts in (metrics.slices or {}).items():
         for metric, baseline in (("rmse", "bias"), ("ndcg@10", "popularity")):
             shown = {
-                str(name): {
-                    baseline: inner(part, "baselines", baseline, metric),
-                    "champion": inner(part, "champion", metric),
-                    "candidate": part.get(metric),
+                name: {
+                    baseline: _reference(part, metric),
+                    "champion": part.champion.value(metric) if part.champion else None,
+                    "candidate": part.value(metric),
                 }
                 for name, part in parts.items()
             }
             if not shown:
                 continue
-            if not any(part["champion"] is not None for part in shown.values()):
-                shown = {
-                    name: {who: value for who, value in part.items() if who != "champion"}
-                    for name, part in shown.items()
-                }
+            if not any(values["champion"] is not None for values in shown.values()):
+                for values in shown.values():
+                    del values["champion"]
             by = dimension.replace("_", " ")
             title = f"{metric.upper()} by {by}"
-            name = f"slice-{metric.partition('@')[0]}-{dimension}"
-            yield _markup(slices(name, title, shown)), title
+            chart_name = f"slice-{metric.partition('@')[0]}-{dimension}"
+            yield _markup(slices(chart_name, title, shown)), title
 
 
-def _slice_rows(metrics: Json) -> Iterator[tuple[Any, ...]]:
-    for dimension, parts in (metrics.get("slices") or {}).items():
+def _reference(part: SliceScores, metric: str) -> float | None:
+    baselines = part.baselines
+    return baselines.bias.rmse if metric == "rmse" else baselines.popularity.value(metric)
+
+
+def _slice_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
+    for dimension, parts in (metrics.slices or {}).items():
         for name, part in parts.items():
+            champion = part.champion or ChampionScores()
             yield (
                 f"{dimension.replace('_', ' ')}: {name}",
-                part.get("rows"),
-                part.get("users"),
-                part.get("rmse"),
-                inner(part, "baselines", "bias", "rmse"),
-                inner(part, "champion", "rmse"),
-                part.get("ndcg@10"),
-                inner(part, "baselines", "popularity", "ndcg@10"),
-                inner(part, "champion", "ndcg@10"),
+                part.rows,
+                part.users,
+                part.rmse,
+                part.baselines.bias.rmse,
+                champion.rmse,
+                part.ndcg_10,
+                part.baselines.popularity.ndcg_10,
+                champion.ndcg_10,
             )
 
 
-def _tiles(metrics: Json) -> list[dict[str, str]]:
-    def gain(metric: str, baseline: str) -> str:
-        own = inner(metrics, "model", metric)
-        other = inner(metrics, "baselines", baseline, metric)
-        if own is None or not other:
-            return ""
-        return f"{own / other - 1:+.1%} against {baseline}"
-
-    shown = [("RMSE", "rmse", "bias"), ("NDCG@10", "ndcg@10", "popularity")]
-    shown += [("Recall@20", "recall@20", "popularity"), ("Coverage", "coverage", "popularity")]
+def _tiles(metrics: Metrics) -> list[dict[str, str]]:
+    baselines = metrics.baselines
     tiles = []
-    for name, metric, baseline in shown:
-        value = inner(metrics, "model", metric)
+    for name, metric, baseline, scores in (
+        ("RMSE", "rmse", "bias", baselines.bias),
+        ("NDCG@10", "ndcg@10", "popularity", baselines.popularity),
+        ("Recall@20", "recall@20", "popularity", baselines.popularity),
+        ("Coverage", "coverage", "popularity", baselines.popularity),
+    ):
+        value, reference = metrics.model.value(metric), scores.value(metric)
         if value is not None:
-            note = gain(metric, baseline)
+            note = f"{value / reference - 1:+.1%} against {baseline}" if reference else ""
             tiles.append({"name": name, "value": f"{value:.4f}", "note": note})
     return tiles
 
 
-def _metrics_note(metrics: Json) -> str:
-    holdout = metrics.get("holdout") or {}
-    note = f"On {holdout.get('rows', 0):,} held-out ratings of {holdout.get('users', 0):,} users."
-    champion = metrics.get("champion")
+def _metrics_note(metrics: Metrics) -> str:
+    holdout, champion, confidence = metrics.holdout, metrics.champion, metrics.confidence
+    note = f"On {holdout.rows or 0:,} held-out ratings of {holdout.users or 0:,} users."
     if champion:
         note += (
-            f" Champion {champion['release_id']} was evaluated on {champion['rows']:,} of them, "
+            f" Champion {champion.release_id} was evaluated on {champion.rows or 0:,} of them, "
             "which it was not trained on; 'candidate, same pairs' uses the same ratings."
         )
-    level = inner(metrics, "confidence", "level")
-    if level:
-        resamples = inner(metrics, "confidence", "resamples")
-        note += f" Intervals: {level:.0%}, bootstrap over users, {resamples:,} resamples."
+    if confidence and confidence.level is not None:
+        note += (
+            f" Intervals: {confidence.level:.0%}, bootstrap over users, "
+            f"{confidence.resamples or 0:,} resamples."
+        )
     return note
 
 
-def _metric_table(metrics: Json) -> dict[str, Any]:
-    columns: dict[str, Json] = {"candidate": metrics.get("model") or {}}
-    if metrics.get("champion"):
-        columns["candidate, same pairs"] = metrics["champion"].get("candidate") or {}
-        columns["champion"] = metrics["champion"]
-    for name in _BASELINES:
-        measured = inner(metrics, "baselines", name)
-        if measured:
-            columns[name.replace("_", " ")] = measured
-    names = list(dict.fromkeys((*_RATING, *columns["candidate"])))
+def _metric_table(metrics: Metrics) -> dict[str, Any]:
+    columns: dict[str, Scores] = {"candidate": metrics.model}
+    if metrics.champion:
+        columns["candidate, same pairs"] = metrics.champion.candidate
+        columns["champion"] = metrics.champion
+    for name, scores in metrics.baselines.by_name().items():
+        columns[name.replace("_", " ")] = scores
+    names = list(dict.fromkeys((*_RATING, *metrics.model.values())))
     return {
         "columns": list(columns),
         "rows": [
-            {"name": name, "cells": [column.get(name) for column in columns.values()]}
+            {"name": name, "cells": [scores.value(name) for scores in columns.values()]}
             for name in names
         ],
     }

@@ -18,7 +18,7 @@ from recsys.object_store import ObjectStore
 from recsys.releases import promote_release
 from recsys.services import Services
 from tests.actors import an_actor
-from tests.metrics_maker import GOOD
+from tests.metrics_maker import GOOD, as_judged
 from tests.release_maker import Releases
 
 
@@ -133,7 +133,7 @@ def test_why_shows_quarantine_and_the_drift_from_the_champion_of_that_time(
     pipeline.measure_drift(services, run_of(releases.build(2)), DriftSettings())
     one, two = releases.build(1).release_id, releases.candidate(2)
     with services.connect() as conn:
-        decision = judge(GOOD, None, GateSettings())
+        decision = judge(as_judged(GOOD), None, GateSettings())
         ledger.record_decision(conn, two, one, "run", decision, None)
     promote_release(services, two, actor=an_actor())
 

@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,9 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from recsys.errors import EvaluationError
-from recsys.evaluation import evaluate
-from recsys.evaluation.evaluator import ChampionAnswers
-from recsys.gate import Decision, GateSettings, judge
+from recsys.evaluation import ChampionAnswers, evaluate
+from recsys.gate import Decision, GateSettings, JudgedMetrics, judge
 
 Floats = NDArray[np.float64]
 LEAST_RATINGS = 30
@@ -154,7 +152,7 @@ def honest(dataset: Dataset) -> Candidate:
 
 def measured(
     dataset: Dataset, candidate: Candidate, champion: Candidate | None = None
-) -> dict[str, Any]:
+) -> JudgedMetrics:
     """All that the gate learns of a candidate."""
     answers = champion and ChampionAnswers(
         CHAMPION_ID, champion.predictions, champion.recommendations
@@ -169,7 +167,7 @@ def measured(
         champion=answers,
         resamples=200,
     )
-    return metrics | {
+    facts = {
         "release_id": "fedcba98-fedcba98",
         "serving": {"shift_rmse": candidate.shift_rmse},
         "movie_vectors": {
@@ -181,21 +179,21 @@ def measured(
         },
         "contents": {"everything": candidate.contents},
     }
+    return JudgedMetrics.model_validate(metrics.model_dump(mode="json") | facts)
 
 
 @pytest.fixture(scope="module")
-def champion_metrics(dataset: Dataset, honest: Candidate) -> dict[str, Any]:
-    return measured(dataset, honest) | {
-        "release_id": CHAMPION_ID,
-        "contents": {"everything": "the champion's"},
-    }
+def champion_metrics(dataset: Dataset, honest: Candidate) -> JudgedMetrics:
+    return measured(dataset, honest).model_copy(
+        update={"release_id": CHAMPION_ID, "contents": {"everything": "the champion's"}}
+    )
 
 
 def judged(
     dataset: Dataset,
     candidate: Candidate,
     champion: Candidate | None = None,
-    champion_metrics: dict[str, Any] | None = None,
+    champion_metrics: JudgedMetrics | None = None,
 ) -> Decision:
     return judge(measured(dataset, candidate, champion), champion_metrics, GateSettings())
 
@@ -212,7 +210,7 @@ def test_the_honest_candidate_is_accepted_as_the_first_release(
 
 
 def test_an_equal_of_the_champion_that_is_no_copy_is_accepted(
-    dataset: Dataset, honest: Candidate, champion_metrics: dict[str, Any]
+    dataset: Dataset, honest: Candidate, champion_metrics: JudgedMetrics
 ) -> None:
     decision = judged(dataset, honest, honest, champion_metrics)
     assert decision.accepted, decision.reason
@@ -369,7 +367,7 @@ def the_champions_copy(dataset: Dataset, honest: Candidate) -> Candidate:
 def test_what_the_champion_does_better_is_rejected_on_the_same_holdout(
     dataset: Dataset,
     honest: Candidate,
-    champion_metrics: dict[str, Any],
+    champion_metrics: JudgedMetrics,
     mutate: Callable[[Dataset, Candidate], Candidate],
     reasons: set[str],
 ) -> None:

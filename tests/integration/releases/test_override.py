@@ -14,7 +14,7 @@ from recsys.ledger import Actor, State
 from recsys.releases import preview_promotion, promote_release, roll_back
 from recsys.services import Services
 from tests.actors import an_actor
-from tests.metrics_maker import GOOD, with_rmse
+from tests.metrics_maker import GOOD, as_judged, with_rmse
 from tests.release_maker import Releases
 
 ADA = Actor("Ada Lovelace", "tests", "the holdout is known to be wrong")
@@ -24,7 +24,7 @@ def rejected(services: Services, releases: Releases, number: int) -> str:
     """Makes a candidate that the gate has rejected."""
     release_id = releases.unjudged(number)
     with services.connect() as conn:
-        found = judge(with_rmse(GOOD, 2.0), None, GateSettings())
+        found = judge(as_judged(with_rmse(GOOD, 2.0)), None, GateSettings())
         assert not found.accepted
         ledger.record_decision(conn, release_id, None, "run", found, None)
         ledger.move(conn, release_id, State.REJECTED, actor=an_actor("t", found.reason))

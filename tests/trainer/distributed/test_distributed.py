@@ -191,7 +191,9 @@ def test_two_workers_make_a_release_as_good_as_one_workers(bench: Bench, small, 
     assert codes == [0, 0], workers.output(0) + workers.output(1)
     code, out = bench.run(alone)
     assert code == 0, out
-    ours, theirs = (manifest_of(bench, g.release_id).metrics["model"] for g in (shared, alone))
+    ours, theirs = (
+        manifest_of(bench, g.release_id).metrics.model.values() for g in (shared, alone)
+    )
     for name, tolerance in TOLERANCE.items():
         print(f"{name}: two workers {ours[name]:.5f}, one {theirs[name]:.5f}")
         assert ours[name] == pytest.approx(theirs[name], abs=tolerance)

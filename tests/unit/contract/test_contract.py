@@ -309,18 +309,22 @@ def test_a_manifest_may_list_more_than_the_contract_asks_for() -> None:
 
 OTHER = build(number=2)
 REFUSALS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "is not its build's": lambda m: {"release_id": OTHER.release_id},
-    "fingerprint is not its build's": lambda m: {"fingerprint": OTHER.fingerprint},
-    "fingerprint is not": lambda m: {"fingerprint": m["fingerprint"][:8] + "0" * 56},
-    "is not its build": lambda m: {"build": OTHER.model_dump(mode="json")},
+    "release_id: found": lambda m: {"release_id": OTHER.release_id},
+    f"fingerprint: found {OTHER.fingerprint}": lambda m: {"fingerprint": OTHER.fingerprint},
+    r"fingerprint: found [0-9a-f]{8}0{56}": lambda m: {
+        "fingerprint": m["fingerprint"][:8] + "0" * 56
+    },
+    f"expected {OTHER.release_id} as computed from build": lambda m: {
+        "build": OTHER.model_dump(mode="json")
+    },
     "an artifact is listed twice": lambda m: {"artifacts": [*m["artifacts"], m["artifacts"][0]]},
     "artifacts missing: golden": lambda m: {
         "artifacts": [a for a in m["artifacts"] if "golden" not in a["name"]]
     },
-    "lies outside the release": lambda m: {
+    f"key of extra.txt: found releases/{OTHER.release_id}/extra.txt": lambda m: {
         "artifacts": extra_artifact(m, key=f"releases/{OTHER.release_id}/extra.txt")
     },
-    "extra.txt lies outside": lambda m: {
+    "key of extra.txt: found .*/model.keras, expected .*/extra.txt": lambda m: {
         "artifacts": extra_artifact(m, key=f"releases/{m['release_id']}/model.keras")
     },
     "not the name of a stored file": lambda m: {

@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from recsys.errors import EvaluationError
-from recsys.evaluation import Holdout, Training, evaluate, rank_by_neighbours
+from recsys.evaluation import Holdout, Training, rank_by_neighbours
 from recsys.evaluation.evaluator import ChampionAnswers
 from recsys.evaluation.slices import MOVIE_POPULARITY, USER_ACTIVITY
+from tests.metrics_maker import evaluate_to_document
 
 Tables = dict[str, Any]
 PAIR = ["userId", "movieId"]
@@ -76,7 +77,7 @@ def champion_of(given: Tables, seed: int = 50, movies: int = 90) -> ChampionAnsw
 def test_each_kind_of_slice_parts_the_holdout_and_its_errors_add_up() -> None:
     given = make_tables()
 
-    measured = evaluate(**given, resamples=0)
+    measured = evaluate_to_document(**given, resamples=0)
 
     slices = measured["slices"]
     assert set(slices["user_activity"]) <= set(USER_ACTIVITY)
@@ -99,7 +100,7 @@ def test_each_kind_of_slice_parts_the_holdout_and_its_errors_add_up() -> None:
 def test_a_slice_is_measured_on_its_own_pairs_with_the_ranks_of_the_whole_list() -> None:
     given = make_tables()
 
-    measured = evaluate(**given, resamples=0)["slices"]["genre"]["War"]
+    measured = evaluate_to_document(**given, resamples=0)["slices"]["genre"]["War"]
 
     war = given["movies"].filter(pl.col("genres").list.contains("War"))["movieId"].cast(pl.Int32)
     pairs = given["holdout"].filter(pl.col("movieId").is_in(war.implode()))
@@ -115,7 +116,7 @@ def test_a_slice_is_measured_on_its_own_pairs_with_the_ranks_of_the_whole_list()
 def test_the_newest_users_are_those_whose_first_rating_is_the_latest() -> None:
     given = make_tables()
 
-    measured = evaluate(**given, resamples=0)["slices"]["new_users"]
+    measured = evaluate_to_document(**given, resamples=0)["slices"]["new_users"]
 
     first = given["train"].group_by("userId").agg(pl.col("timestamp").min()).sort("timestamp")
     newest = first["userId"].tail(4)
@@ -128,7 +129,7 @@ def test_without_genres_or_times_these_slices_are_left_out() -> None:
     given = make_tables() | {"movies": None}
     given["train"] = given["train"].drop("timestamp")
 
-    slices = evaluate(**given, resamples=0)["slices"]
+    slices = evaluate_to_document(**given, resamples=0)["slices"]
 
     assert slices["genre"] == slices["new_users"] == {}
     assert slices["user_activity"]
@@ -137,7 +138,7 @@ def test_without_genres_or_times_these_slices_are_left_out() -> None:
 def test_calibration_counts_each_row_under_what_was_given_and_what_was_told() -> None:
     given = make_tables()
 
-    entries = evaluate(**given, resamples=0)["calibration"]
+    entries = evaluate_to_document(**given, resamples=0)["calibration"]
 
     told = given["holdout"].join(given["predictions"], on=PAIR, maintain_order="left")
     assert [entry["stars"] for entry in entries] == [k / 2 for k in range(1, 11)]
@@ -153,7 +154,7 @@ def test_calibration_counts_each_row_under_what_was_given_and_what_was_told() ->
 def test_novelty_and_popularity_bias_are_their_definitions_restated() -> None:
     given = make_tables()
 
-    measured = evaluate(**given, resamples=0)["model"]
+    measured = evaluate_to_document(**given, resamples=0)["model"]
 
     raters = dict(given["train"].group_by("movieId").len().iter_rows())
     users = given["train"]["userId"].n_unique()
@@ -197,7 +198,7 @@ def test_too_large_a_dataset_gets_no_neighbours_but_a_reason(
 ) -> None:
     monkeypatch.setattr("recsys.evaluation.baselines.MAX_KNN_CELLS", 100)
 
-    measured = evaluate(**make_tables(), resamples=0)
+    measured = evaluate_to_document(**make_tables(), resamples=0)
 
     assert measured["baselines"]["item_knn"] is None
     assert "40 users x" in measured["skipped"]["item_knn"]
@@ -207,7 +208,7 @@ def test_a_champion_that_answers_like_the_candidate_measures_the_same() -> None:
     given = make_tables()
     copy = ChampionAnswers("00000000-11111111", given["predictions"], given["recommendations"])
 
-    measured = evaluate(**given, champion=copy, resamples=50)
+    measured = evaluate_to_document(**given, champion=copy, resamples=50)
 
     champion = measured["champion"]
     assert champion["rows"] == given["holdout"].height
@@ -226,7 +227,7 @@ def test_pairs_that_the_champion_was_trained_on_count_for_neither() -> None:
     known = given["holdout"].group_by("userId", maintain_order=True).first().select(PAIR)
     fewer = replace(champion, predictions=champion.predictions.join(known, on=PAIR, how="anti"))
 
-    measured = evaluate(**given, champion=fewer, resamples=0)["champion"]
+    measured = evaluate_to_document(**given, champion=fewer, resamples=0)["champion"]
 
     rest = given["holdout"].join(known, on=PAIR, how="anti")
     without = dict(given)
@@ -236,7 +237,7 @@ def test_pairs_that_the_champion_was_trained_on_count_for_neither() -> None:
     without["recommendations"] = without["recommendations"].with_columns(
         rank=pl.col("rank").rank("ordinal").over("userId")
     )
-    expected = evaluate(**without, resamples=0)["model"]
+    expected = evaluate_to_document(**without, resamples=0)["model"]
     assert measured["rows"] == rest.height
     for metric in ("rmse", "mae", "ndcg@10", "recall@10", "recall@20", "mrr", "coverage"):
         assert measured["candidate"][metric] == pytest.approx(expected[metric])
@@ -248,14 +249,14 @@ def test_users_whom_the_champion_has_no_list_for_are_not_ranked() -> None:
     some = pl.col("userId") <= 10
     shorter = replace(champion, recommendations=champion.recommendations.filter(some))
 
-    measured = evaluate(**given, champion=shorter, resamples=20)
+    measured = evaluate_to_document(**given, champion=shorter, resamples=20)
 
     only = {
         k: v.filter(some) if isinstance(v, pl.DataFrame) and "userId" in v.columns else v
         for k, v in given.items()
         if k != "train"
     }
-    expected = evaluate(train=given["train"], **only, resamples=0)["model"]
+    expected = evaluate_to_document(train=given["train"], **only, resamples=0)["model"]
     assert measured["champion"]["ranked_users"] == only["holdout"]["userId"].n_unique()
     assert measured["champion"]["rows"] == given["holdout"].height
     assert measured["champion"]["candidate"]["ndcg@10"] == pytest.approx(expected["ndcg@10"])
@@ -267,7 +268,7 @@ def test_a_champion_that_knows_no_user_is_compared_by_stars_alone() -> None:
     champion = champion_of(given)
     silent = replace(champion, recommendations=champion.recommendations.clear())
 
-    measured = evaluate(**given, champion=silent, resamples=20)
+    measured = evaluate_to_document(**given, champion=silent, resamples=20)
 
     assert measured["champion"]["ndcg@10"] is None
     assert measured["champion"]["candidate"]["coverage"] is None
@@ -280,7 +281,7 @@ def test_slices_compare_with_the_champion_on_the_same_pairs() -> None:
     given = make_tables()
     champion = champion_of(given)
 
-    measured = evaluate(**given, champion=champion, resamples=0)
+    measured = evaluate_to_document(**given, champion=champion, resamples=0)
 
     everything = measured["slices"]["genre"]["Drama"]["champion"]
     assert everything["rows"] == measured["champion"]["rows"]
@@ -328,4 +329,4 @@ def test_answers_of_the_champion_that_make_no_sense_are_refused(broken: Any, mes
     given = make_tables()
 
     with pytest.raises(EvaluationError, match=message):
-        evaluate(**given, champion=broken(champion_of(given)), resamples=0)
+        evaluate_to_document(**given, champion=broken(champion_of(given)), resamples=0)

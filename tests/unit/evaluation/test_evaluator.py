@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from recsys.errors import EvaluationError
-from recsys.evaluation import evaluate
+from tests.metrics_maker import evaluate_to_document
 
 Tables = dict[str, Any]
 law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
@@ -74,7 +74,7 @@ def restated_ranking(lists: dict[int, list[int]], holdout: pl.DataFrame) -> dict
 @law
 @given(tables())
 def test_ranking_metrics_are_their_definitions_restated_user_by_user(given: Tables) -> None:
-    measured = evaluate(**given)
+    measured = evaluate_to_document(**given)
 
     lists = {
         user: frame.sort("rank")["movieId"].to_list()
@@ -89,7 +89,7 @@ def test_ranking_metrics_are_their_definitions_restated_user_by_user(given: Tabl
 @law
 @given(tables())
 def test_popularity_is_what_lists_of_the_most_rated_movies_would_give(given: Tables) -> None:
-    measured = evaluate(**given)["baselines"]["popularity"]
+    measured = evaluate_to_document(**given)["baselines"]["popularity"]
 
     counts = dict(given["train"].group_by("movieId").len().iter_rows())
     by_count = sorted(given["movie_ids"], key=lambda m: (-counts.get(m, 0), m))
@@ -106,7 +106,7 @@ def test_popularity_is_what_lists_of_the_most_rated_movies_would_give(given: Tab
 @law
 @given(tables())
 def test_rating_errors_are_their_definitions_restated_row_by_row(given: Tables) -> None:
-    measured = evaluate(**given)
+    measured = evaluate_to_document(**given)
 
     train, holdout = given["train"], given["holdout"]
     mean = train["rating"].cast(pl.Float64).mean()
@@ -137,8 +137,8 @@ def test_result_is_json_and_does_not_depend_on_the_order_of_rows(given: Tables) 
         for name, value in given.items()
     }
 
-    first = json.loads(json.dumps(evaluate(**given), allow_nan=False))
-    second = json.loads(json.dumps(evaluate(**shuffled), allow_nan=False))
+    first = json.loads(json.dumps(evaluate_to_document(**given), allow_nan=False))
+    second = json.loads(json.dumps(evaluate_to_document(**shuffled), allow_nan=False))
 
     assert first["holdout"] == second["holdout"]
     assert first["model"] == pytest.approx(second["model"])
@@ -159,7 +159,7 @@ def test_bias_baseline_recovers_users_and_movies_that_only_differ_by_an_offset()
     )
 
     # Lists as short as a user's holdout are whole here: every other movie was rated.
-    measured = evaluate(
+    measured = evaluate_to_document(
         train=frame.filter(~held),
         holdout=holdout,
         predictions=holdout.with_columns(prediction="rating"),
@@ -194,7 +194,7 @@ def small() -> Tables:
 
 
 def test_ranking_of_a_tiny_case_computed_by_hand() -> None:
-    measured = evaluate(**small())["model"]
+    measured = evaluate_to_document(**small())["model"]
 
     assert measured["ndcg@10"] == pytest.approx((1 + 1 / math.log2(3)) / 2)
     assert measured["recall@10"] == 1
@@ -241,4 +241,4 @@ def test_tables_that_cannot_be_measured_are_refused(table: str, change: Any, mes
     given = small()
     given[table] = change(given[table])
     with pytest.raises(EvaluationError, match=message):
-        evaluate(**given)
+        evaluate_to_document(**given)

@@ -16,9 +16,10 @@ import pytest
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from recsys.dataset import open_dataset
-from recsys.evaluation import Holdout, Training, evaluate, predicted_stars
+from recsys.evaluation import Holdout, Training, predicted_stars
 from recsys.experiments import SplitName, read_in_file_order
 from recsys.experiments.splits import held_out, with_split
+from tests.metrics_maker import evaluate_to_document
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def answered(request: pytest.FixtureRequest, ml_latest_small: Path) -> dict[str,
         "recommendations": lists,
         "movie_ids": movies["movieId"],
     }
-    return {**answers, "measured": evaluate(**answers, resamples=0)}
+    return {**answers, "measured": evaluate_to_document(**answers, resamples=0)}
 
 
 def test_rankings_measure_as_in_rectools(

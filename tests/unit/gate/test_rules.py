@@ -11,8 +11,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from recsys.gate import Decision, GateSettings, inner, judge, overridden
-from tests.metrics_maker import CHAMPION, GOOD, Metrics, put, scored, with_ndcg, with_rmse
+from recsys import gate
+from recsys.gate import Decision, GateSettings, override_decision
+from tests.metrics_maker import (
+    CHAMPION,
+    GOOD,
+    Metrics,
+    as_judged,
+    inner,
+    put,
+    scored,
+    with_ndcg,
+    with_rmse,
+)
 
 law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
 SETTINGS = GateSettings(min_coverage=0.05, max_rmse_rise=0.1, max_ndcg_drop=0.2)
@@ -27,6 +38,13 @@ PATHS = [
     ),
 ]
 BEYOND_NUMBERS = [math.nan, math.inf, -0.1, None, "0.5", True]
+
+
+def judge(candidate: Metrics, champion: Metrics | None, settings: GateSettings) -> Decision:
+    """Judges documents, as they are read from a release."""
+    return gate.judge(
+        as_judged(candidate), as_judged(champion) if champion is not None else None, settings
+    )
 
 
 def failed(decision: Decision) -> set[str]:
@@ -243,7 +261,7 @@ def test_a_slice_without_numbers_rejects(value: object) -> None:
     decision = judge(put(GOOD, ("slices", "user_activity", "few", "rmse"), value), None, SETTINGS)
 
     assert failed(decision) == {"rmse_by_user_activity"}
-    assert "cannot be judged" in decision.reason
+    assert "cannot be evaluated" in decision.reason
 
 
 def test_a_copy_of_the_champion_is_rejected_whatever_its_metrics() -> None:
@@ -337,7 +355,7 @@ def test_a_champion_without_numbers_rejects_the_candidate(
     decision = judge(GOOD, put(GOOD, path, value), SETTINGS)
 
     assert not decision.accepted
-    assert "cannot be judged" in decision.reason
+    assert "cannot be evaluated" in decision.reason
 
 
 # --- laws ---
@@ -478,7 +496,7 @@ def test_a_decision_about_metrics_that_are_no_numbers_survives_being_stored() ->
 def test_an_override_accepts_and_keeps_what_the_gate_found() -> None:
     found = judge(with_rmse(GOOD, 2.0), None, SETTINGS)
 
-    decision = overridden(found, actor="Ada", reason="a known defect of the holdout")
+    decision = override_decision(found, actor="Ada", reason="a known defect of the holdout")
 
     assert decision.accepted
     assert decision.rules == found.rules

@@ -8,7 +8,7 @@ from recsys import monitoring
 from recsys.gate import GateSettings, judge
 from recsys.monitoring import MetricType, SwitchTimer, metrics
 from recsys.monitoring.metrics import METRICS
-from tests.metrics_maker import GOOD
+from tests.metrics_maker import GOOD, as_judged
 
 
 def test_metric_names_are_unique_and_have_the_prefix():
@@ -31,11 +31,11 @@ def test_prometheus_names_have_the_suffix_of_their_type():
 
 
 def test_a_decision_is_counted_with_every_binding_rule_that_failed():
-    accepted = list(monitoring.decision_measurements(judge(GOOD, None, GateSettings())))
+    accepted = list(monitoring.decision_measurements(judge(as_judged(GOOD), None, GateSettings())))
     assert [(m.metric, m.tags) for m in accepted] == [
         (metrics.GATE_DECISIONS, {"decision": "accept"})
     ]
-    decision = judge({}, None, GateSettings())
+    decision = judge(as_judged({}), None, GateSettings())
     rejected = list(monitoring.decision_measurements(decision))
     assert rejected[0].tags == {"decision": "reject"}
     failed = [rule.name for rule in decision.rules if rule.binding and not rule.passed]

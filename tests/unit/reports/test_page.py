@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from recsys.gate import Decision, GateSettings, judge, overridden
+from recsys.gate import Decision, GateSettings, judge, override_decision
 from recsys.reports import render_report
 from recsys.reports.page import QueryResult
-from tests.metrics_maker import GOOD, scored, with_rmse
+from tests.metrics_maker import GOOD, as_judged, scored, with_rmse
 
 HOSTILE = "<script>alert('x')</script> & $\\alpha$ \"quoted\""
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -62,10 +62,10 @@ def metrics() -> dict[str, Any]:
 
 def everything(**other: Any) -> str:
     given: dict[str, Any] = {
-        "metrics": metrics(),
+        "metrics": as_judged(metrics()),
         "release_id": "0123abcd-89abcdef",
         "history": {"evaluated": EPOCHS, "served": EPOCHS},
-        "decision": judge(GOOD, None, GateSettings()),
+        "decision": judge(as_judged(GOOD), None, GateSettings()),
         "lineage": {
             "dataset_md5": "d" * 32,
             "seed": 20_000,
@@ -174,7 +174,7 @@ def test_the_same_data_gives_the_same_page() -> None:
 
 
 def test_sections_without_data_are_left_out() -> None:
-    page = Page(render_report(metrics=GOOD))
+    page = Page(render_report(metrics=as_judged(GOOD)))
     assert "Training report" in page.text
     assert "Not evaluated by the gate" in page.text
     for absent in ("gate", "training", "neighbors", "recommendations", "data", "lineage"):
@@ -186,24 +186,24 @@ def test_sections_without_data_are_left_out() -> None:
 )
 def test_metrics_of_an_older_trainer_can_be_rendered(missing: str) -> None:
     given = {name: value for name, value in metrics().items() if name != missing}
-    Page(render_report(metrics=given, history=EPOCHS))
+    Page(render_report(metrics=as_judged(given), history=EPOCHS))
 
 
 def test_a_metric_without_an_interval_is_shown() -> None:
     given = metrics()
     given["confidence"] |= {"model": {"rmse": None}, "differences": {"rmse - bias": None}}
-    assert "RMSE in stars" in Page(render_report(metrics=given)).text
+    assert "RMSE in stars" in Page(render_report(metrics=as_judged(given))).text
 
 
 def test_a_rejection_shows_the_failed_rules() -> None:
-    decision = judge(with_rmse(GOOD, 2.0), None, GateSettings())
+    decision = judge(as_judged(with_rmse(GOOD, 2.0)), None, GateSettings())
     page = Page(everything(decision=decision))
     assert "Rejected" in page.text
     assert "✗ failed" in page.text
 
 
 def test_an_override_shows_who_made_it() -> None:
-    found: Decision = judge(with_rmse(GOOD, 2.0), None, GateSettings())
-    page = Page(everything(decision=overridden(found, actor="Ada", reason="I know better")))
+    found: Decision = judge(as_judged(with_rmse(GOOD, 2.0)), None, GateSettings())
+    page = Page(everything(decision=override_decision(found, actor="Ada", reason="I know better")))
     assert "The gate was overridden by <b>Ada</b>" in page.text
     assert "I know better" in page.text

@@ -1,0 +1,280 @@
+"""The metrics of a release: the content of ``metrics.json`` and of the manifest's ``metrics``.
+
+Readers trust no value: a trainer from another image wrote it. A value that is missing, of a wrong
+type, NaN or infinite is read as None, so that a consumer sees a finite number or None. The gate
+rejects a release if a rule needs a metric that is None. Unknown fields are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
+    model_validator,
+)
+
+from recsys.errors import ArtifactError, first_invalid_field
+
+METRICS_SCHEMA: Final = 1
+"""Number of the layout of `Metrics`. Releases made before the number existed have this layout."""
+
+
+def finite_number(value: object) -> float | None:
+    """Returns ``value`` if it is a finite number and not a bool, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond the range of a float
+        return None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and finite_number(value) is not None else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _interval(value: object) -> tuple[float, float] | None:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    low, high = map(finite_number, value)
+    return None if low is None or high is None or low > high else (low, high)
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:40]
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
+        return "a very large integer"
+
+
+def _none_if_invalid(value: object, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
+Number = Annotated[float | None, BeforeValidator(finite_number)]
+Count = Annotated[int | None, BeforeValidator(_count)]
+Text = Annotated[str | None, BeforeValidator(_text)]
+Interval = Annotated[tuple[float, float] | None, BeforeValidator(_interval)]
+"""Ends of a confidence interval, in ascending order."""
+
+
+class MetricsPart(BaseModel):
+    """An object in the metrics; anything that is not an object is read as an empty one."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", serialize_by_alias=True)
+
+    _must_be_object: ClassVar[bool] = False
+    _invalid: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read_leniently(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if isinstance(value, MetricsPart):
+            return handler(value)
+        if not isinstance(value, Mapping) and cls._must_be_object:
+            raise ValueError(f"found {_shown(value)}, expected a JSON object")
+        fields = value if isinstance(value, Mapping) else {}
+        part = handler(fields)
+        for name, field in cls.model_fields.items():
+            found = fields.get(field.alias or name)
+            if found is not None and getattr(part, name) is None:
+                part._invalid[field.alias or name] = _shown(found)
+        return part
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unset = {
+            field.alias or name
+            for name, field in type(self).model_fields.items()
+            if name not in self.model_fields_set
+        }
+        return {name: value for name, value in handler(self).items() if name not in unset}
+
+    def invalid_value(self, name: str) -> str | None:
+        """Returns the text of the invalid value of a field; None if it is valid or missing."""
+        return self._invalid.get(name)
+
+
+class Scores(MetricsPart):
+    """Metrics of one recommender; None if not measured. `value` reads one by its name in the file.
+
+    ``rmse`` and ``mae`` are in stars, ``novelty`` is in bits, all others are from 0 to 1.
+    """
+
+    rmse: Number = None
+    mae: Number = None
+    ndcg_10: Number = Field(default=None, alias="ndcg@10")
+    recall_10: Number = Field(default=None, alias="recall@10")
+    recall_20: Number = Field(default=None, alias="recall@20")
+    mrr: Number = None
+    coverage: Number = None
+    novelty: Number = None
+    popularity_bias: Number = None
+
+    def values(self) -> dict[str, float]:
+        """Returns the metrics that are not None, by their names in the file, e.g. ``ndcg@10``."""
+        found = {
+            field.alias or name: getattr(self, name) for name, field in Scores.model_fields.items()
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def value(self, name: str) -> float | None:
+        """Returns the metric called ``name`` in the file, e.g. ``ndcg@10``."""
+        return self.values().get(name)
+
+
+class Baselines(MetricsPart):
+    """Metrics of the baselines; ``item_knn`` is None if it was skipped."""
+
+    global_mean: Scores = Scores()
+    movie_mean: Scores = Scores()
+    bias: Scores = Scores()
+    popularity: Scores = Scores()
+    item_knn: Scores | None = None
+
+    def by_name(self) -> dict[str, Scores]:
+        """Returns the baselines that have metrics."""
+        found: dict[str, Scores | None] = {
+            name: getattr(self, name) for name in Baselines.model_fields
+        }
+        return {name: scores for name, scores in found.items() if scores and scores.values()}
+
+
+class ChampionScores(Scores):
+    """Metrics of the champion on the pairs of the holdout that it was not trained on.
+
+    Attributes:
+        release_id: the champion's.
+        rows: pairs of the rating errors.
+        users: users of these pairs.
+        ranked_users: users of the ranking metrics.
+        candidate: metrics of the candidate on the same pairs.
+    """
+
+    release_id: Text = None
+    rows: Count = None
+    users: Count = None
+    ranked_users: Count = None
+    candidate: Scores = Scores()
+
+
+class SliceScores(Scores):
+    """Metrics of the candidate on a slice of the holdout, with those of its references."""
+
+    rows: Count = None
+    users: Count = None
+    baselines: Baselines = Baselines()
+    champion: ChampionScores | None = None
+
+
+class CalibrationRow(MetricsPart):
+    """Predictions where users gave this number of stars, and ratings where it was predicted."""
+
+    stars: Number = None
+    rows: Count = None
+    mean_prediction: Number = None
+    predicted_rows: Count = None
+    mean_rating: Number = None
+
+
+class HoldoutSize(MetricsPart):
+    """Size of the holdout."""
+
+    rows: Count = None
+    users: Count = None
+
+
+class Confidence(MetricsPart):
+    """Bootstrap confidence intervals at ``level``, by metric and by difference of two metrics."""
+
+    level: Number = None
+    resamples: Count = None
+    model: Annotated[dict[str, Interval] | None, WrapValidator(_none_if_invalid)] = None
+    differences: Annotated[dict[str, Interval] | None, WrapValidator(_none_if_invalid)] = None
+
+
+Slices = dict[str, dict[str, SliceScores]]
+
+
+class Metrics(MetricsPart):
+    """Metrics of a release on its holdout, as `recsys.evaluation.evaluate` returns them.
+
+    Attributes:
+        metrics_schema: number of the layout, see `METRICS_SCHEMA`.
+        model: metrics of the candidate.
+        calibration: one row per number of stars.
+        baselines: metrics of the baselines on the same holdout.
+        skipped: why a baseline was skipped, by its name.
+        holdout: size of the holdout.
+        slices: by dimension, then by slice.
+        confidence: confidence intervals; None without resampling.
+        champion: comparison with the champion on the same pairs; None without a champion.
+    """
+
+    _must_be_object: ClassVar[bool] = True
+
+    metrics_schema: int
+    model: Scores = Scores()
+    calibration: Annotated[list[CalibrationRow] | None, WrapValidator(_none_if_invalid)] = None
+    baselines: Baselines = Baselines()
+    skipped: Annotated[dict[str, str] | None, WrapValidator(_none_if_invalid)] = None
+    holdout: HoldoutSize = HoldoutSize()
+    slices: Annotated[Slices | None, WrapValidator(_none_if_invalid)] = None
+    confidence: Confidence | None = None
+    champion: ChampionScores | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        schema = value.get("metrics_schema", METRICS_SCHEMA)
+        if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+            raise ValueError(f"metrics_schema: found {_shown(schema)}, expected an integer")
+        if schema > METRICS_SCHEMA:
+            raise ValueError(
+                f"metrics_schema: found {schema}, expected at most {METRICS_SCHEMA}; "
+                "a newer trainer made the release: upgrade recsys"
+            )
+        return {**value, "metrics_schema": schema}
+
+    def to_json(self) -> bytes:
+        """The metrics as they are stored, UTF-8."""
+        return self.model_dump_json(indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Metrics:
+        """Reads stored metrics, those of releases without a schema number too.
+
+        Raises:
+            ArtifactError: the data are not a JSON object, or have a newer schema.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise ArtifactError(
+                "the metrics of the release cannot be read",
+                found=str(first_invalid_field(error)),
+                expected=f"a JSON object with metrics_schema {METRICS_SCHEMA}",
+                hint="upgrade recsys if a newer trainer wrote them; else train again",
+            ) from error
