@@ -58,14 +58,14 @@ class Releases:
 
     def candidate(self, number: int) -> str:
         """Makes a candidate whose vectors and model depend on ``number``; the gate accepts it."""
-        release_id = self.unjudged(number)
+        release_id = self.without_decision(number)
         with self.services.connect() as conn:
             decision = judge(as_judged(GOOD), None, GateSettings())
             assert decision.accepted, decision.reason
             ledger.record_decision(conn, release_id, None, f"run-{number}", decision, None)
         return release_id
 
-    def unjudged(self, number: int) -> str:
+    def without_decision(self, number: int) -> str:
         """Makes the same release without a decision of the gate."""
         release_id = self.begin(number)
         rng = np.random.default_rng(number)

@@ -108,47 +108,57 @@ def evaluate(
     check_unseen("holdout", pairs, train)
     stars = aligned_predictions(pairs, predictions)
 
-    hidden = Holdout.of(pairs, all_movies)
-    check_recommendations("recommendations", lists, train, hidden.users)
-    check_long_enough(lists, train, hidden.users, len(all_movies))
+    indexed_holdout = Holdout.of(pairs, all_movies)
+    check_recommendations("recommendations", lists, train, indexed_holdout.users)
+    check_long_enough(lists, train, indexed_holdout.users, len(all_movies))
 
     training = Training.of(train, all_movies)
     popularity = training.popularity
-    ranking = Ranking.of(lists, hidden)
-    guesses = predicted_stars(training, hidden)
-    popular = rank_by_popularity(training, hidden)
-    refusal = knn_refusal(training, hidden)
-    neighbours = None if refusal else rank_by_neighbours(training, hidden)
-    comparison = None if champion is None else compare(champion, hidden, train, stars, lists)
+    ranking = Ranking.of(lists, indexed_holdout)
+    guesses = predicted_stars(training, indexed_holdout)
+    popular = rank_by_popularity(training, indexed_holdout)
+    reason_to_skip = knn_refusal(training, indexed_holdout)
+    neighbors = None if reason_to_skip else rank_by_neighbours(training, indexed_holdout)
+    comparison = (
+        None if champion is None else compare(champion, indexed_holdout, train, stars, lists)
+    )
     confidence = None
     if resamples:
         baselines = (guesses["bias"], popular)
-        statistics = _statistics(hidden, stars, ranking, baselines, comparison)
+        statistics = _statistics(indexed_holdout, stars, ranking, baselines, comparison)
         confidence = intervals(*statistics, resamples, seed)
-    slices = make_slices(hidden, training, first_seen, movies)
+    slices = make_slices(indexed_holdout, training, first_seen, movies)
     return Metrics.model_validate(
         {
             "metrics_schema": METRICS_SCHEMA,
             "model": {
-                **rating_error(hidden.stars, stars),
-                **ranking_metrics(hidden, ranking, popularity),
+                **rating_error(indexed_holdout.stars, stars),
+                **ranking_metrics(indexed_holdout, ranking, popularity),
             },
-            "calibration": calibration(hidden.stars, stars),
+            "calibration": calibration(indexed_holdout.stars, stars),
             "baselines": {
-                **{name: rating_error(hidden.stars, guess) for name, guess in guesses.items()},
-                "popularity": ranking_metrics(hidden, popular, popularity),
-                "item_knn": neighbours and ranking_metrics(hidden, neighbours, popularity),
+                **{
+                    name: rating_error(indexed_holdout.stars, guess)
+                    for name, guess in guesses.items()
+                },
+                "popularity": ranking_metrics(indexed_holdout, popular, popularity),
+                "item_knn": neighbors and ranking_metrics(indexed_holdout, neighbors, popularity),
             },
-            "skipped": {"item_knn": refusal} if refusal else {},
-            "holdout": {"rows": len(hidden), "users": len(hidden.users)},
+            "skipped": {"item_knn": reason_to_skip} if reason_to_skip else {},
+            "holdout": {"rows": len(indexed_holdout), "users": len(indexed_holdout.users)},
             "slices": {
-                kind: {
+                dimension: {
                     name: measure_slice(
-                        hidden, mask, stars, ranking, (guesses["bias"], popular), comparison
+                        indexed_holdout,
+                        mask,
+                        stars,
+                        ranking,
+                        (guesses["bias"], popular),
+                        comparison,
                     )
                     for name, mask in by_name.items()
                 }
-                for kind, by_name in slices.items()
+                for dimension, by_name in slices.items()
             },
             "confidence": confidence,
             "champion": comparison and comparison.summary(),

@@ -436,7 +436,7 @@ def test_promotions_and_a_rollback_move_the_champion_and_keep_the_record(world: 
 
 
 def test_a_rejected_release_is_promoted_only_in_somebodys_name(world: World) -> None:
-    rejected = world.releases.unjudged(1)
+    rejected = world.releases.without_decision(1)
     with world.services.connect() as conn:
         ledger.move(conn, rejected, ledger.State.REJECTED, actor=an_actor())
     promote = ("promote", rejected, "--reason", "the holdout is wrong", "--yes")

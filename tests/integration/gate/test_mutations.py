@@ -1,7 +1,7 @@
-"""The gate's mutation check: bad candidates, measured for real, each rejected for its reason.
+"""Mutation test of the gate: each bad candidate is rejected for the expected reason.
 
-Candidates are small models in numpy, fitted to real ratings: what is broken here is what a trainer
-could break. The honest one is accepted; each bad one differs from it in one way.
+The candidates are small numpy models, fitted to real ratings and measured by the real evaluation.
+The honest candidate is accepted. Each bad candidate has one defect that a trainer could have.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from recsys.gate import Decision, GateSettings, JudgedMetrics, judge
 Floats = NDArray[np.float64]
 LEAST_RATINGS = 30
 DEPTH = 100
-NEIGHBOURS = 80
+NEIGHBORS = 80
 CHAMPION_ID = "0123abcd-0123abcd"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Ratings of well-known movies; the last tenth of each user's is held out."""
+    """Ratings of well-known movies; the newest tenth of each user's ratings is the holdout."""
 
     train: pl.DataFrame
     holdout: pl.DataFrame
@@ -51,7 +51,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a trainer would have saved, and what the gate learns besides."""
+    """The output of a trainer, and other facts that the gate uses."""
 
     predictions: pl.DataFrame
     recommendations: pl.DataFrame
@@ -71,11 +71,11 @@ def dataset(ml_latest_small: Path) -> Dataset:
     ratings = ratings.sort("userId", "timestamp", "movieId").with_columns(
         place=pl.int_range(pl.len()).over("userId"), count=pl.len().over("userId")
     )
-    held = pl.col("place") >= pl.col("count") - (pl.col("count") * 0.1).floor()
+    in_holdout = pl.col("place") >= pl.col("count") - (pl.col("count") * 0.1).floor()
     movie_ids = np.unique(ratings["movieId"].to_numpy())
     return Dataset(
-        train=ratings.filter(~held),
-        holdout=ratings.filter(held),
+        train=ratings.filter(~in_holdout),
+        holdout=ratings.filter(in_holdout),
         movies=movies.filter(pl.col("movieId").is_in(movie_ids.tolist())).select(
             "movieId", genres=pl.col("genres").str.split("|")
         ),
@@ -84,8 +84,8 @@ def dataset(ml_latest_small: Path) -> Dataset:
     )
 
 
-def predicted(dataset: Dataset, known: pl.DataFrame, trained: float = 1.0) -> pl.DataFrame:
-    """Stars of the holdout's pairs: biases, and neighbours' residuals as far as ``trained``."""
+def predict(dataset: Dataset, known: pl.DataFrame, trained: float = 1.0) -> pl.DataFrame:
+    """Predicts with biases plus ``trained`` times the residuals of neighbors."""
     user, movie = dataset.places(known)
     stars = known["rating"].to_numpy()
     mean = stars.mean()
@@ -105,29 +105,29 @@ def predicted(dataset: Dataset, known: pl.DataFrame, trained: float = 1.0) -> pl
     both = rated.T @ rated
     near = residual.T @ residual / np.maximum(np.outer(norm, norm), 1e-9) * both / (both + 50)
     np.fill_diagonal(near, 0)
-    kept = np.partition(near, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS][:, None]
+    kept = np.partition(near, -NEIGHBORS, axis=1)[:, -NEIGHBORS][:, None]
     near = np.where(near >= kept, np.maximum(near, 0), 0)
     guess = (residual @ near.T) / (rated @ near.T + 0.1)
     user, movie = dataset.places(dataset.holdout)
     answer = mean + of_user[user] + of_movie[movie] + trained * guess[user, movie]
-    return told(dataset, answer)
+    return as_predictions(dataset, answer)
 
 
-def told(dataset: Dataset, stars: Floats | float) -> pl.DataFrame:
-    """A prediction for each of the holdout's pairs."""
+def as_predictions(dataset: Dataset, stars: Floats | float) -> pl.DataFrame:
+    """Returns the stars, clipped, as predictions for the holdout's pairs."""
     clipped = np.broadcast_to(np.clip(stars, 0.5, 5.0), dataset.holdout.height)
     return dataset.holdout.select("userId", "movieId", prediction=pl.Series(clipped))
 
 
 def scores(dataset: Dataset, known: pl.DataFrame, ridge: float) -> Floats:
-    """Kernel ridge regression of who rated what: users like each other rate the same."""
+    """Scores by kernel ridge regression of the implicit feedback, with a kernel over users."""
     rated = dataset.matrix(known, 1.0)
     alike = rated @ rated.T
     return alike @ np.linalg.solve(alike + ridge * np.eye(len(alike)), rated)
 
 
-def listed(dataset: Dataset, score: Floats, seen: pl.DataFrame | None = None) -> pl.DataFrame:
-    """The best movies of each of the holdout's users by score, those in ``seen`` left out."""
+def recommend(dataset: Dataset, score: Floats, seen: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Returns the best movies by score for each user of the holdout, without ``seen`` ones."""
     hidden = dataset.matrix(dataset.train if seen is None else seen, 1.0) > 0
     asked = np.unique(dataset.holdout["userId"].to_numpy())
     rows = np.searchsorted(dataset.user_ids, asked)
@@ -145,15 +145,15 @@ def listed(dataset: Dataset, score: Floats, seen: pl.DataFrame | None = None) ->
 @pytest.fixture(scope="module")
 def honest(dataset: Dataset) -> Candidate:
     return Candidate(
-        predictions=predicted(dataset, dataset.train),
-        recommendations=listed(dataset, scores(dataset, dataset.train, 300.0)),
+        predictions=predict(dataset, dataset.train),
+        recommendations=recommend(dataset, scores(dataset, dataset.train, 300.0)),
     )
 
 
-def measured(
+def measure(
     dataset: Dataset, candidate: Candidate, champion: Candidate | None = None
 ) -> JudgedMetrics:
-    """All that the gate learns of a candidate."""
+    """Returns the gate's input for a candidate."""
     answers = champion and ChampionAnswers(
         CHAMPION_ID, champion.predictions, champion.recommendations
     )
@@ -184,18 +184,18 @@ def measured(
 
 @pytest.fixture(scope="module")
 def champion_metrics(dataset: Dataset, honest: Candidate) -> JudgedMetrics:
-    return measured(dataset, honest).model_copy(
+    return measure(dataset, honest).model_copy(
         update={"release_id": CHAMPION_ID, "contents": {"everything": "the champion's"}}
     )
 
 
-def judged(
+def evaluate_and_judge(
     dataset: Dataset,
     candidate: Candidate,
     champion: Candidate | None = None,
     champion_metrics: JudgedMetrics | None = None,
 ) -> Decision:
-    return judge(measured(dataset, candidate, champion), champion_metrics, GateSettings())
+    return judge(measure(dataset, candidate, champion), champion_metrics, GateSettings())
 
 
 def failed(decision: Decision) -> set[str]:
@@ -205,28 +205,28 @@ def failed(decision: Decision) -> set[str]:
 def test_the_honest_candidate_is_accepted_as_the_first_release(
     dataset: Dataset, honest: Candidate
 ) -> None:
-    decision = judged(dataset, honest)
+    decision = evaluate_and_judge(dataset, honest)
     assert decision.accepted, decision.reason
 
 
-def test_an_equal_of_the_champion_that_is_no_copy_is_accepted(
+def test_a_candidate_as_good_as_the_champion_is_accepted(
     dataset: Dataset, honest: Candidate, champion_metrics: JudgedMetrics
 ) -> None:
-    decision = judged(dataset, honest, honest, champion_metrics)
+    decision = evaluate_and_judge(dataset, honest, honest, champion_metrics)
     assert decision.accepted, decision.reason
     assert any("same holdout" in rule.reason for rule in decision.rules)
 
 
-# --- what the gate sees in the metrics ---
+# --- defects that the metrics show ---
 
 
 def constant(dataset: Dataset, honest: Candidate) -> Candidate:
     mean = dataset.train["rating"].to_numpy().mean()
-    return replace(honest, predictions=told(dataset, float(mean)))
+    return replace(honest, predictions=as_predictions(dataset, float(mean)))
 
 
 def shuffled(column: str) -> Callable[[Dataset, Candidate], Candidate]:
-    """The answers of one user, or movie, are given for another."""
+    """Predictions and recommendations are those of another user or movie."""
 
     def mutate(dataset: Dataset, honest: Candidate) -> Candidate:
         rng = np.random.default_rng(0)
@@ -235,37 +235,37 @@ def shuffled(column: str) -> Callable[[Dataset, Candidate], Candidate]:
         mixed = dataset.train.with_columns(pl.col(column).replace_strict(other))
         return replace(
             honest,
-            predictions=predicted(dataset, mixed),
-            recommendations=listed(dataset, scores(dataset, mixed, 300.0)),
+            predictions=predict(dataset, mixed),
+            recommendations=recommend(dataset, scores(dataset, mixed, 300.0)),
         )
 
     return mutate
 
 
-def memorised(dataset: Dataset, honest: Candidate) -> Candidate:
-    """Fitted to the holdout too, so closely that it knows it by heart."""
+def memorized(dataset: Dataset, honest: Candidate) -> Candidate:
+    """Overfitted to the holdout."""
     everything = pl.concat([dataset.train, dataset.holdout])
     stars = dataset.holdout["rating"].to_numpy()
     blurred = stars + np.random.default_rng(0).normal(0, 0.2, len(stars))
     return replace(
         honest,
-        predictions=told(dataset, blurred),
-        recommendations=listed(dataset, scores(dataset, everything, 1.0)),
+        predictions=as_predictions(dataset, blurred),
+        recommendations=recommend(dataset, scores(dataset, everything, 1.0)),
     )
 
 
 def without_last_week(dataset: Dataset, honest: Candidate) -> Candidate:
-    """What is served is what was evaluated, and does not know the holdout."""
+    """The served model is the evaluated one and was not fitted to the holdout."""
     return replace(honest, shift_rmse=0.0)
 
 
 def leaked(dataset: Dataset, honest: Candidate) -> Candidate:
-    """Fitted to the holdout too, as carefully as the honest one: served and evaluated are one."""
+    """The evaluated model is the served one and was fitted to the holdout."""
     everything = pl.concat([dataset.train, dataset.holdout])
     return replace(
         honest,
-        predictions=predicted(dataset, everything),
-        recommendations=listed(dataset, scores(dataset, everything, 300.0)),
+        predictions=predict(dataset, everything),
+        recommendations=recommend(dataset, scores(dataset, everything, 300.0)),
         shift_rmse=0.0,
     )
 
@@ -274,21 +274,21 @@ def popular_only(dataset: Dataset, honest: Candidate) -> Candidate:
     counts = dataset.matrix(dataset.train, 1.0).sum(axis=0)
     return replace(
         honest,
-        recommendations=listed(
+        recommendations=recommend(
             dataset, np.broadcast_to(counts, (len(dataset.user_ids), counts.size))
         ),
     )
 
 
 def untrained_towers(dataset: Dataset, honest: Candidate) -> Candidate:
-    """Random scores: a tower that was never trained."""
+    """Random scores, as of towers that were not trained."""
     shape = (len(dataset.user_ids), len(dataset.movie_ids))
     random = np.random.default_rng(0).normal(size=shape)
-    return replace(honest, recommendations=listed(dataset, random))
+    return replace(honest, recommendations=recommend(dataset, random))
 
 
 def on_another_scale(dataset: Dataset, honest: Candidate) -> Candidate:
-    """Predictions out of range: in tenths of a star."""
+    """Predictions in tenths of a star."""
     scaled = honest.predictions.with_columns(pl.col("prediction") * 10)
     return replace(honest, predictions=scaled)
 
@@ -312,7 +312,7 @@ def unlike_what_is_served(dataset: Dataset, honest: Candidate) -> Candidate:
         (constant, {"rmse_against_bias"}),
         (shuffled("userId"), {"rmse_against_bias", "ndcg_against_popularity"}),
         (shuffled("movieId"), {"rmse_against_bias", "ndcg_against_popularity"}),
-        (memorised, {"rmse_too_good", "ndcg_too_good"}),
+        (memorized, {"rmse_too_good", "ndcg_too_good"}),
         (leaked, {"served_model_learned", "rmse_too_good", "ndcg_too_good"}),
         (without_last_week, {"served_model_learned"}),
         (popular_only, {"ndcg_against_popularity"}),
@@ -324,31 +324,31 @@ def unlike_what_is_served(dataset: Dataset, honest: Candidate) -> Candidate:
     ],
     ids=lambda value: value.__qualname__ if callable(value) else "",
 )
-def test_a_bad_candidate_is_rejected_for_its_reason(
+def test_a_bad_candidate_is_rejected_for_the_expected_reasons(
     dataset: Dataset,
     honest: Candidate,
     mutate: Callable[[Dataset, Candidate], Candidate],
     reasons: set[str],
 ) -> None:
-    decision = judged(dataset, mutate(dataset, honest))
+    decision = evaluate_and_judge(dataset, mutate(dataset, honest))
 
     assert not decision.accepted
-    # A slice may be bad for the same reason; nothing else is.
+    # Rules for slices may fail for the same defect; no other rule may.
     assert {rule for rule in failed(decision) if "_by_" not in rule} == reasons
 
 
-# --- what only the champion shows ---
+# --- defects that only the comparison with the champion shows ---
 
 
 def half_trained(dataset: Dataset, honest: Candidate) -> Candidate:
-    return replace(honest, predictions=predicted(dataset, dataset.train, trained=0.3))
+    return replace(honest, predictions=predict(dataset, dataset.train, trained=0.3))
 
 
 def half_trained_towers(dataset: Dataset, honest: Candidate) -> Candidate:
     counts = dataset.matrix(dataset.train, 1.0).sum(axis=0)
     learned = scores(dataset, dataset.train, 300.0)
     return replace(
-        honest, recommendations=listed(dataset, 0.1 * learned + 0.9 * counts / counts.max())
+        honest, recommendations=recommend(dataset, 0.1 * learned + 0.9 * counts / counts.max())
     )
 
 
@@ -364,7 +364,7 @@ def the_champions_copy(dataset: Dataset, honest: Candidate) -> Candidate:
         (the_champions_copy, {"not_a_copy"}),
     ],
 )
-def test_what_the_champion_does_better_is_rejected_on_the_same_holdout(
+def test_a_candidate_worse_than_the_champion_on_the_same_holdout_is_rejected(
     dataset: Dataset,
     honest: Candidate,
     champion_metrics: JudgedMetrics,
@@ -373,13 +373,13 @@ def test_what_the_champion_does_better_is_rejected_on_the_same_holdout(
 ) -> None:
     candidate = mutate(dataset, honest)
 
-    decision = judged(dataset, candidate, honest, champion_metrics)
+    decision = evaluate_and_judge(dataset, candidate, honest, champion_metrics)
 
     assert not decision.accepted
     assert {rule for rule in failed(decision) if "_by_" not in rule} == reasons
 
 
-# --- what evaluation refuses to measure, so that there is nothing to accept ---
+# --- defects for which evaluation raises an error, so that the gate has no input ---
 
 
 def diverged(dataset: Dataset, honest: Candidate) -> Candidate:
@@ -393,7 +393,7 @@ def diverged(dataset: Dataset, honest: Candidate) -> Candidate:
 def recommends_what_was_seen(dataset: Dataset, honest: Candidate) -> Candidate:
     none = dataset.train.clear()
     known = scores(dataset, dataset.train, 300.0)
-    return replace(honest, recommendations=listed(dataset, known, seen=none))
+    return replace(honest, recommendations=recommend(dataset, known, seen=none))
 
 
 def lacks_users(dataset: Dataset, honest: Candidate) -> Candidate:
@@ -426,19 +426,19 @@ def repeats_a_movie(dataset: Dataset, honest: Candidate) -> Candidate:
         (repeats_a_movie, "twice"),
     ],
 )
-def test_what_cannot_be_measured_never_reaches_the_gate(
+def test_invalid_output_of_a_trainer_is_not_measured(
     dataset: Dataset,
     honest: Candidate,
     mutate: Callable[[Dataset, Candidate], Candidate],
     reason: str,
 ) -> None:
     with pytest.raises(EvaluationError, match=reason):
-        measured(dataset, mutate(dataset, honest))
+        measure(dataset, mutate(dataset, honest))
 
 
-def test_a_holdout_that_overlaps_the_training_part_is_refused(
+def test_a_holdout_that_overlaps_the_training_part_is_rejected(
     dataset: Dataset, honest: Candidate
 ) -> None:
     overlapping = replace(dataset, train=pl.concat([dataset.train, dataset.holdout.slice(0, 1)]))
     with pytest.raises(EvaluationError, match="holdout holds pairs that are in the training part"):
-        measured(overlapping, honest)
+        measure(overlapping, honest)

@@ -22,7 +22,7 @@ ADA = Actor("Ada Lovelace", "tests", "the holdout is known to be wrong")
 
 def rejected(services: Services, releases: Releases, number: int) -> str:
     """Makes a candidate that the gate has rejected."""
-    release_id = releases.unjudged(number)
+    release_id = releases.without_decision(number)
     with services.connect() as conn:
         found = judge(as_judged(with_rmse(GOOD, 2.0)), None, GateSettings())
         assert not found.accepted
@@ -50,7 +50,7 @@ def promote(services: Services, release_id: str) -> None:
 
 @pytest.mark.parametrize("attempt", [promote, preview_promotion])
 def test_a_candidate_without_a_decision_is_not_promoted(services, releases, attempt):
-    release_id = releases.unjudged(1)
+    release_id = releases.without_decision(1)
     with pytest.raises(LedgerError, match="the gate has not accepted") as caught:
         attempt(services, release_id)
     assert caught.value.found == "no decision"
@@ -59,7 +59,7 @@ def test_a_candidate_without_a_decision_is_not_promoted(services, releases, atte
 
 def test_a_rollback_cannot_bypass_the_gate(services, releases):
     promote_release(services, releases.candidate(1), actor=an_actor())
-    unjudged = releases.unjudged(2)
+    unjudged = releases.without_decision(2)
     with pytest.raises(LedgerError, match="the gate has not accepted"):
         roll_back(services, unjudged, actor=an_actor("ada", "back to the future"))
 
@@ -68,7 +68,7 @@ def test_a_decision_about_an_earlier_build_of_the_release_does_not_count(service
     release_id = releases.candidate(1)
     with services.connect() as conn:
         ledger.move(conn, release_id, State.REJECTED, actor=an_actor())
-    assert releases.unjudged(1) == release_id
+    assert releases.without_decision(1) == release_id
     with pytest.raises(LedgerError, match="the gate has not accepted"):
         promote_release(services, release_id, actor=an_actor())
 
@@ -91,7 +91,7 @@ def test_a_person_may_promote_a_rejected_release_and_the_override_is_recorded(se
 
 
 def test_an_override_replaces_a_missing_decision(services, releases):
-    release_id = releases.unjudged(1)
+    release_id = releases.without_decision(1)
     promote_release(services, release_id, override=True, actor=ADA)
     assert state(services, release_id) == State.CHAMPION
     [(accepted, _)] = decisions(services, release_id)
@@ -148,7 +148,7 @@ def test_the_command_continues_after_a_kill_behind_the_override(services, releas
 
 
 def test_an_override_does_not_count_as_a_successful_run(services, releases):
-    release_id = releases.unjudged(1)
+    release_id = releases.without_decision(1)
     promote_release(services, release_id, override=True, actor=ADA)
     with services.connect() as conn:
         assert ledger.last_success(conn) is None

@@ -1,4 +1,4 @@
-"""What two images share: laws of ids and keys, and every refusal of a manifest."""
+"""The contract of both images: properties of ids and keys, and every rejected manifest."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def build(**settings: Any) -> Build:
 
 
 def reordered(value: Any) -> Any:
-    """The same JSON with the keys of every object the other way round."""
+    """Returns the same JSON with the keys of every object in reverse order."""
     if isinstance(value, dict):
         return {key: reordered(value[key]) for key in reversed(value)}
     return [reordered(item) for item in value] if isinstance(value, list) else value
@@ -68,7 +68,7 @@ def reordered(value: Any) -> Any:
 
 
 def test_the_id_of_a_known_build_never_changes() -> None:
-    # Another way to hash would make every release of the past a stranger to the ledger.
+    # Another way to hash would make the ledger unable to find any earlier release.
     known = build(features={"revision": 1}, trainer={"overrides": {}, "seed": 20})
     assert known.fingerprint == "a1f5f5d9453b748db0c925a63832bd30629976f5701f01273bbbe21ca68dc362"
     assert known.release_id == "01234567-a1f5f5d9"
@@ -76,14 +76,14 @@ def test_the_id_of_a_known_build_never_changes() -> None:
 
 @law
 @given(builds)
-def test_the_order_of_settings_does_not_count(made: Build) -> None:
+def test_the_order_of_settings_does_not_change_the_release_id(made: Build) -> None:
     again = made.model_copy(update={"settings": reordered(made.settings)})
     assert again.fingerprint == made.fingerprint
 
 
 @law
 @given(builds)
-def test_a_release_id_has_its_form_and_tells_the_dataset(made: Build) -> None:
+def test_a_release_id_is_well_formed_and_starts_with_the_md5_of_the_dataset(made: Build) -> None:
     assert contract.check_release_id(made.release_id) == made.release_id
     assert made.release_id.startswith(made.dataset_md5[:8] + "-")
 
@@ -112,14 +112,14 @@ def test_any_change_of_a_build_changes_its_fingerprint_and_its_id(
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), [{"deep": float("-inf")}], {1, 2}, b"x", object()]
 )
-def test_settings_that_are_not_json_are_refused(value: object) -> None:
+def test_settings_that_are_not_json_are_rejected(value: object) -> None:
     # As null they would pass for another build.
     with pytest.raises(ValidationError, match="settings"):
         build(value=value)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-def test_settings_that_are_not_json_are_refused_in_an_environment_too(number: str) -> None:
+def test_settings_that_are_not_json_are_rejected_in_an_environment_too(number: str) -> None:
     text = f'{{"dataset_md5":"{MD5}","trainer_digest":"{DIGEST}","settings":{{"a":{number}}}}}'
     with pytest.raises(ValidationError, match="settings"):
         Build.model_validate_json(text)
@@ -138,7 +138,7 @@ def test_settings_that_are_not_json_are_refused_in_an_environment_too(number: st
         ("another", 1),
     ],
 )
-def test_a_build_of_something_else_is_refused(field: str, value: object) -> None:
+def test_a_build_with_an_invalid_field_is_rejected(field: str, value: object) -> None:
     given_fields = {"dataset_md5": MD5, "trainer_digest": DIGEST, "settings": {}, field: value}
     with pytest.raises(ValidationError, match=field):
         Build.model_validate(given_fields)
@@ -169,7 +169,7 @@ names = st.text("ab0_.-/\\~% \n\x00ä", max_size=12) | st.text(max_size=12)
 
 @every_key
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_a_hostile_name_of_a_file_is_refused(
+def test_a_hostile_file_name_is_rejected(
     key: Callable[[str, str], str], owner: str, prefix: str, name: str
 ) -> None:
     with pytest.raises(ValueError, match="not the name of a stored file"):
@@ -179,7 +179,7 @@ def test_a_hostile_name_of_a_file_is_refused(
 @every_key
 @law
 @given(name=names)
-def test_a_key_is_refused_or_stays_below_its_prefix(
+def test_a_key_is_rejected_or_is_below_its_prefix(
     key: Callable[[str, str], str], owner: str, prefix: str, name: str
 ) -> None:
     try:
@@ -201,7 +201,7 @@ def test_every_file_of_the_contract_has_a_key(
 
 
 @pytest.mark.parametrize("text", HOSTILE_IDS)
-def test_what_is_no_release_id_names_nothing(text: str) -> None:
+def test_an_invalid_release_id_has_no_key(text: str) -> None:
     for use in (
         contract.check_release_id,
         contract.release_prefix,
@@ -213,13 +213,13 @@ def test_what_is_no_release_id_names_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE_MD5S)
-def test_what_is_no_md5_names_nothing(text: str) -> None:
+def test_an_invalid_md5_has_no_key(text: str) -> None:
     for use in (contract.dataset_key, contract.features_key):
         with pytest.raises(ValueError, match="not an md5"):
             use(text, "stats.json")
 
 
-def test_a_refusal_does_not_repeat_all_of_a_long_text() -> None:
+def test_an_error_message_shortens_a_long_value() -> None:
     for use, text in (
         (contract.check_md5, "x" * 10_000),
         (contract.check_release_id, "y" * 10_000),
@@ -231,9 +231,7 @@ def test_a_refusal_does_not_repeat_all_of_a_long_text() -> None:
 
 @law
 @given(release_ids, release_ids)
-def test_tables_of_releases_have_names_of_their_own_that_need_no_quotes(
-    one: str, other: str
-) -> None:
+def test_tables_of_releases_have_unique_names_that_need_no_quotes(one: str, other: str) -> None:
     made = {contract.table_name(t.name, r) for t in PUBLIC_TABLES for r in (one, other)}
     assert len(made) == len(PUBLIC_TABLES) * len({one, other})
     # PostgreSQL cuts longer names, and then two could be one.
@@ -241,7 +239,7 @@ def test_tables_of_releases_have_names_of_their_own_that_need_no_quotes(
 
 
 @pytest.mark.parametrize("table", ["", "movies", "Movie_Vectors", "movie_vectors; drop table x"])
-def test_only_public_tables_have_tables_of_releases(table: str) -> None:
+def test_a_table_that_is_not_public_has_no_release_table(table: str) -> None:
     with pytest.raises(ValueError, match="not a public table"):
         contract.table_name(table, RELEASE)
 
@@ -250,7 +248,7 @@ def test_only_public_tables_have_tables_of_releases(table: str) -> None:
 
 
 def manifest_fields(made: Build | None = None) -> dict[str, Any]:
-    """A manifest in which everything is in order, as plain JSON."""
+    """Returns a valid manifest as JSON."""
     made = made or build(number=1)
     return {
         "manifest_schema": 1,
@@ -277,7 +275,7 @@ def manifest_fields(made: Build | None = None) -> dict[str, Any]:
 
 @law
 @given(builds)
-def test_a_manifest_reads_back_as_it_was_written(made: Build) -> None:
+def test_a_manifest_survives_a_round_trip(made: Build) -> None:
     manifest = Manifest.model_validate(manifest_fields(made))
     stored = manifest.to_json()
     again = Manifest.from_json(stored)
@@ -287,7 +285,7 @@ def test_a_manifest_reads_back_as_it_was_written(made: Build) -> None:
     assert again.created_at == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_an_artifact_is_found_by_its_name_or_not_at_all() -> None:
+def test_an_artifact_is_found_by_its_exact_name() -> None:
     manifest = Manifest.model_validate(manifest_fields())
     found = manifest.artifact("model.keras")
     assert found.key == f"releases/{manifest.release_id}/model.keras"
@@ -301,14 +299,14 @@ def extra_artifact(manifest: dict[str, Any], **changes: Any) -> list[dict[str, A
     return [*manifest["artifacts"], extra]
 
 
-def test_a_manifest_may_list_more_than_the_contract_asks_for() -> None:
+def test_a_manifest_may_list_additional_artifacts() -> None:
     fields = manifest_fields()
     manifest = Manifest.model_validate({**fields, "artifacts": extra_artifact(fields)})
     assert manifest.artifact("extra.txt").size == 0
 
 
 OTHER = build(number=2)
-REFUSALS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+INVALID_MANIFESTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "release_id: found": lambda m: {"release_id": OTHER.release_id},
     f"fingerprint: found {OTHER.fingerprint}": lambda m: {"fingerprint": OTHER.fingerprint},
     r"fingerprint: found [0-9a-f]{8}0{56}": lambda m: {
@@ -344,8 +342,8 @@ REFUSALS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("why", "change"), REFUSALS.items(), ids=list(REFUSALS))
-def test_a_manifest_that_is_wrong_is_refused_with_the_reason(
+@pytest.mark.parametrize(("why", "change"), INVALID_MANIFESTS.items(), ids=list(INVALID_MANIFESTS))
+def test_an_invalid_manifest_is_rejected_with_the_reason(
     why: str, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     fields = manifest_fields()
@@ -354,7 +352,7 @@ def test_a_manifest_that_is_wrong_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("name", sorted(set(Manifest.model_fields) - {"manifest_schema"}))
-def test_a_manifest_without_one_of_its_parts_is_refused(name: str) -> None:
+def test_a_manifest_without_a_required_field_is_rejected(name: str) -> None:
     fields = manifest_fields()
     del fields[name]
     with pytest.raises(ValidationError, match=f"{name}\n  Field required"):
@@ -364,12 +362,12 @@ def test_a_manifest_without_one_of_its_parts_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"{}", b"null", b"[1]", b"<html>", b"\xff\xfe", b"{" * 10_000]
 )
-def test_what_is_no_manifest_at_all_is_refused(text: bytes) -> None:
+def test_text_that_is_not_a_manifest_is_rejected(text: bytes) -> None:
     with pytest.raises(ValidationError):
         Manifest.from_json(text)
 
 
-def test_a_manifest_and_its_artifacts_never_change() -> None:
+def test_a_manifest_and_its_artifacts_are_immutable() -> None:
     manifest = Manifest.model_validate(manifest_fields())
     for part, name in ((manifest, "run_nonce"), (manifest.artifacts[0], "size")):
         with pytest.raises(ValidationError, match="frozen"):
@@ -377,7 +375,7 @@ def test_a_manifest_and_its_artifacts_never_change() -> None:
 
 
 @pytest.mark.parametrize("table", PUBLIC_TABLES, ids=lambda table: table.name)
-def test_towers_come_from_an_artifact_that_a_release_must_have(
+def test_towers_come_from_a_required_artifact(
     table: contract.PublicTable,
 ) -> None:
     assert table.artifact is None or table.artifact in REQUIRED_ARTIFACTS
@@ -386,7 +384,7 @@ def test_towers_come_from_an_artifact_that_a_release_must_have(
 # --- golden predictions ---
 
 
-def test_golden_predictions_read_back_as_they_were_written() -> None:
+def test_golden_predictions_survive_a_round_trip() -> None:
     golden = GoldenPredictions(
         user_ids=[1, -1], movie_ids=[2, 2**31], stars=[3.5, 4.000000001], keras_version="3.15.0"
     )
@@ -397,7 +395,7 @@ def test_golden_predictions_read_back_as_they_were_written() -> None:
     ("users", "movies", "stars"),
     [([], [], []), ([1], [1, 2], [3.0, 3.0]), ([1, 2], [1, 2], [3.0]), ([1, 2], [1], [3.0, 3.0])],
 )
-def test_golden_predictions_that_do_not_pair_up_are_refused(
+def test_golden_predictions_of_different_lengths_are_rejected(
     users: list[int], movies: list[int], stars: list[float]
 ) -> None:
     with pytest.raises(ValidationError):
@@ -420,22 +418,26 @@ inputs = st.builds(
 
 @law
 @given(inputs)
-def test_the_trainer_reads_from_its_environment_what_it_was_told(told: TrainerInput) -> None:
-    environment = told.to_environment()
-    assert TrainerInput.from_environment(environment) == told
+def test_the_trainers_input_survives_a_round_trip_through_the_environment(
+    given_input: TrainerInput,
+) -> None:
+    environment = given_input.to_environment()
+    assert TrainerInput.from_environment(environment) == given_input
     assert not set(environment) & set(contract.SECRET_ENV)
     # exec refuses a variable with a zero byte.
     assert not any("\x00" in value for value in environment.values())
 
 
-TOLD = TrainerInput(build=build(number=1), run_nonce="n" * 8, s3_bucket="bucket").to_environment()
+ENVIRONMENT = TrainerInput(
+    build=build(number=1), run_nonce="n" * 8, s3_bucket="bucket"
+).to_environment()
 
 
 @pytest.mark.parametrize(
     "name", ["RECSYS_BUILD", "RECSYS_RELEASE_ID", "RECSYS_RUN_NONCE", "RECSYS_S3_BUCKET"]
 )
-def test_a_variable_that_is_missing_is_named(name: str) -> None:
-    environment = {key: value for key, value in TOLD.items() if key != name}
+def test_the_error_names_a_missing_variable(name: str) -> None:
+    environment = {key: value for key, value in ENVIRONMENT.items() if key != name}
     with pytest.raises(KeyError, match=name):
         TrainerInput.from_environment(environment)
 
@@ -452,15 +454,15 @@ def test_a_variable_that_is_missing_is_named(name: str) -> None:
         ("RECSYS_S3_BUCKET", "ab"),
     ],
 )
-def test_a_variable_without_a_valid_value_is_refused(name: str, value: str) -> None:
+def test_a_variable_with_an_invalid_value_is_rejected(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"validation error|RECSYS_RELEASE_ID is not"):
-        TrainerInput.from_environment({**TOLD, name: value})
+        TrainerInput.from_environment({**ENVIRONMENT, name: value})
 
 
-def test_what_need_not_be_said_has_a_default() -> None:
+def test_optional_variables_have_defaults() -> None:
     optional = {"RECSYS_S3_ENDPOINT", "RECSYS_S3_REGION", "RECSYS_XCOM_DIR"}
-    least = {key: value for key, value in TOLD.items() if key not in optional}
-    assert TrainerInput.from_environment(least).to_environment() == TOLD
+    least = {key: value for key, value in ENVIRONMENT.items() if key not in optional}
+    assert TrainerInput.from_environment(least).to_environment() == ENVIRONMENT
     # Compose and Kubernetes give an unset variable as an empty one.
     assert TrainerInput.from_environment({**least, "RECSYS_S3_ENDPOINT": ""}).s3_endpoint is None
 
@@ -485,11 +487,11 @@ def test_what_need_not_be_said_has_a_default() -> None:
         (-signal.SIGSEGV, True),
     ],
 )
-def test_an_exit_code_says_whether_another_try_may_help(code: int, transient: bool) -> None:
+def test_an_exit_code_is_transient_if_a_retry_may_succeed(code: int, transient: bool) -> None:
     assert contract.exit_is_transient(code) is transient
 
 
-def test_every_exit_code_of_the_contract_is_judged_alike_by_number_and_by_name() -> None:
+def test_an_exit_code_is_transient_by_number_if_it_is_by_name() -> None:
     for code in ExitCode:
         assert contract.exit_is_transient(int(code)) is code.is_transient
         assert 0 <= code < 256

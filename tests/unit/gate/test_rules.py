@@ -1,4 +1,4 @@
-"""The gate's rules one by one, and the laws that hold for all metrics."""
+"""Each rule of the gate, and properties that are true for all metrics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PATHS = [
         for name in metrics or ()
     ),
 ]
-BEYOND_NUMBERS = [math.nan, math.inf, -0.1, None, "0.5", True]
+INVALID_NUMBERS = [math.nan, math.inf, -0.1, None, "0.5", True]
 
 
 def judge(candidate: Metrics, champion: Metrics | None, settings: GateSettings) -> Decision:
@@ -56,7 +56,7 @@ def rule_names(decision: Decision) -> set[str]:
 
 
 def served(metrics: Metrics, **more: Any) -> Metrics:
-    """Metrics with what `judged_metrics` adds."""
+    """Returns metrics with the facts that `judged_metrics` adds."""
     return metrics | {
         "release_id": "aaaaaaaa-aaaaaaaa",
         "serving": {"method": "refit", "interactions": 100, "shift_rmse": 0.2},
@@ -69,7 +69,7 @@ def served(metrics: Metrics, **more: Any) -> Metrics:
     }
 
 
-def test_the_first_release_is_held_against_floors_and_baselines_slice_by_slice() -> None:
+def test_the_first_release_is_compared_with_limits_and_with_baselines_by_slice() -> None:
     decision = judge(served(GOOD), None, SETTINGS)
 
     assert decision.accepted
@@ -89,7 +89,7 @@ def test_the_first_release_is_held_against_floors_and_baselines_slice_by_slice()
     }
 
 
-def test_a_later_release_is_held_against_the_champion_too() -> None:
+def test_a_later_release_is_also_compared_with_the_champion() -> None:
     champion = served(GOOD, contents={"movie_vectors": "another"})
     decision = judge(served(GOOD), champion, SETTINGS)
 
@@ -161,7 +161,7 @@ def test_a_gain_counts_only_if_its_confidence_interval_excludes_zero(
         ),
     ],
 )
-def test_each_limit_is_met_at_its_value_and_missed_beyond(
+def test_a_value_at_the_limit_passes_and_a_value_beyond_it_fails(
     metrics: Any, passing: float, failing: float, rule: str
 ) -> None:
     at_the_limit = judge(metrics(passing), None, SETTINGS)
@@ -180,10 +180,10 @@ def test_each_limit_is_met_at_its_value_and_missed_beyond(
         (("champion", "candidate", "ndcg@10"), 0.1161, 0.1159, "ndcg_against_champion"),
     ],
 )
-def test_a_champion_scored_on_the_same_holdout_is_the_measure(
+def test_a_champion_that_was_evaluated_on_the_same_holdout_is_the_reference(
     path: tuple[str, ...], passing: float, failing: float, rule: str
 ) -> None:
-    # On its own, older holdout this champion looks unbeatable.
+    # On its own, older holdout this champion has much better metrics.
     champion = with_ndcg(with_rmse(GOOD, 0.6), 0.5) | {"release_id": CHAMPION["release_id"]}
 
     decision = judge(put(scored(GOOD), path, passing), champion, SETTINGS)
@@ -191,7 +191,7 @@ def test_a_champion_scored_on_the_same_holdout_is_the_measure(
     assert failed(judge(put(scored(GOOD), path, failing), champion, SETTINGS)) == {rule}
 
 
-def test_a_small_drop_rejects_where_the_interval_is_sure_of_it() -> None:
+def test_a_small_drop_fails_if_the_whole_interval_is_below_the_limit() -> None:
     champion = GOOD | {"release_id": CHAMPION["release_id"]}
     path = ("confidence", "differences", "ndcg@10 - champion")
 
@@ -200,7 +200,7 @@ def test_a_small_drop_rejects_where_the_interval_is_sure_of_it() -> None:
     assert failed(decision) == {"ndcg_surely_below_champion"}
 
 
-def test_in_slices_of_movies_popularity_is_no_measure_of_ranking() -> None:
+def test_popularity_is_no_reference_for_ndcg_in_slices_of_movies() -> None:
     metrics = put(GOOD, ("slices", "genre"), GOOD["slices"]["user_activity"])
     metrics = put(metrics, ("slices", "genre", "few", "ndcg@10"), 0.0)
 
@@ -211,7 +211,7 @@ def test_in_slices_of_movies_popularity_is_no_measure_of_ranking() -> None:
     assert "ndcg_by_genre" not in rule_names(decision)
 
 
-def test_what_was_scored_is_no_measure_if_another_release_is_champion_by_now() -> None:
+def test_scores_of_an_earlier_champion_are_not_used() -> None:
     champion = with_ndcg(with_rmse(GOOD, 0.6), 0.5) | {"release_id": "ffffffff-ffffffff"}
 
     decision = judge(scored(GOOD), champion, SETTINGS)
@@ -220,7 +220,7 @@ def test_what_was_scored_is_no_measure_if_another_release_is_champion_by_now() -
     assert "movie means" in decision.reason
 
 
-def test_a_champion_scored_on_a_few_pairs_only_is_compared_by_skill() -> None:
+def test_a_champion_that_was_evaluated_on_few_pairs_is_compared_relative_to_baselines() -> None:
     champion = GOOD | {"release_id": CHAMPION["release_id"]}
 
     few = scored(GOOD, rows=SETTINGS.min_slice_rows - 1, rmse=0.5)
@@ -229,7 +229,7 @@ def test_a_champion_scored_on_a_few_pairs_only_is_compared_by_skill() -> None:
 
 
 @pytest.mark.parametrize("metric", ["rmse", "ndcg@10"])
-def test_a_slice_that_gets_worse_than_the_champions_rejects(metric: str) -> None:
+def test_a_slice_worse_than_the_champions_fails(metric: str) -> None:
     candidate = scored(GOOD)
     candidate["slices"]["user_activity"]["few"]["champion"] = {
         "rows": 4000,
@@ -248,7 +248,7 @@ def test_a_slice_that_gets_worse_than_the_champions_rejects(metric: str) -> None
 
 
 @pytest.mark.parametrize(("count", "least"), [("users", 100), ("rows", 1000)])
-def test_a_slice_of_few_is_not_judged(count: str, least: int) -> None:
+def test_a_small_slice_is_not_evaluated(count: str, least: int) -> None:
     bad = put(GOOD, ("slices", "user_activity", "few", "rmse"), 3.0)
     path = ("slices", "user_activity", "few", count)
 
@@ -257,7 +257,7 @@ def test_a_slice_of_few_is_not_judged(count: str, least: int) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, None])
-def test_a_slice_without_numbers_rejects(value: object) -> None:
+def test_a_slice_without_valid_metrics_fails(value: object) -> None:
     decision = judge(put(GOOD, ("slices", "user_activity", "few", "rmse"), value), None, SETTINGS)
 
     assert failed(decision) == {"rmse_by_user_activity"}
@@ -272,12 +272,12 @@ def test_a_copy_of_the_champion_is_rejected_whatever_its_metrics() -> None:
 
 
 @pytest.mark.parametrize("other", ["golden_predictions.json", "movie_vectors", "user_towers"])
-def test_one_thing_that_differs_makes_it_no_copy(other: str) -> None:
+def test_a_candidate_that_differs_in_one_digest_is_not_a_copy(other: str) -> None:
     champion = put(served(GOOD), ("contents", other), "x")
     assert judge(served(GOOD), champion, SETTINGS).accepted
 
 
-def test_the_champion_is_compared_by_skill_because_holdouts_differ_in_difficulty() -> None:
+def test_a_champion_on_another_holdout_is_compared_relative_to_baselines() -> None:
     easier = copy.deepcopy(GOOD)
     easier["model"] |= {"rmse": 0.85 / 2, "ndcg@10": 0.15 * 2}
     easier["baselines"]["movie_mean"]["rmse"] /= 2
@@ -286,16 +286,14 @@ def test_the_champion_is_compared_by_skill_because_holdouts_differ_in_difficulty
     assert judge(GOOD, easier, SETTINGS).accepted
 
 
-def test_the_same_metrics_pass_against_themselves_without_any_slack() -> None:
+def test_metrics_pass_against_themselves_with_limits_of_zero() -> None:
     strict = SETTINGS.model_copy(update={"max_rmse_rise": 0.0, "max_ndcg_drop": 0.0})
     assert judge(GOOD, GOOD, strict).accepted
 
 
 @pytest.mark.parametrize("path", PATHS, ids=".".join)
-@pytest.mark.parametrize("value", BEYOND_NUMBERS)
-def test_a_metric_that_is_no_number_rejects_and_is_named(
-    path: tuple[str, ...], value: object
-) -> None:
+@pytest.mark.parametrize("value", INVALID_NUMBERS)
+def test_an_invalid_metric_is_rejected_by_name(path: tuple[str, ...], value: object) -> None:
     decision = judge(put(GOOD, path, value), GOOD, SETTINGS)
 
     assert not decision.accepted
@@ -305,9 +303,9 @@ def test_a_metric_that_is_no_number_rejects_and_is_named(
 
 @pytest.mark.parametrize("difference", GOOD["confidence"]["differences"])
 @pytest.mark.parametrize(
-    "value", [*BEYOND_NUMBERS, [], [0.1], [1, 0], [0, math.nan], [0, "1"], [0, 1, 2]]
+    "value", [*INVALID_NUMBERS, [], [0.1], [1, 0], [0, math.nan], [0, "1"], [0, 1, 2]]
 )
-def test_an_interval_that_is_none_rejects_and_is_named(difference: str, value: object) -> None:
+def test_an_invalid_interval_is_rejected_by_name(difference: str, value: object) -> None:
     decision = judge(put(GOOD, ("confidence", "differences", difference), value), None, SETTINGS)
 
     assert "metrics_are_numbers" in failed(decision)
@@ -315,14 +313,14 @@ def test_an_interval_that_is_none_rejects_and_is_named(difference: str, value: o
 
 
 @pytest.mark.parametrize("path", [("confidence",), ("slices",)])
-def test_metrics_without_intervals_or_slices_reject(path: tuple[str, ...]) -> None:
+def test_metrics_without_intervals_or_slices_are_rejected(path: tuple[str, ...]) -> None:
     decision = judge(put(GOOD, path, None), None, SETTINGS)
 
     assert "metrics_are_numbers" in failed(decision)
     assert path[0] in decision.reason
 
 
-def test_an_interval_that_contradicts_the_metrics_rejects() -> None:
+def test_an_interval_that_contradicts_the_metrics_is_rejected() -> None:
     decision = judge(put(GOOD, ("model", "rmse"), 0.95), None, SETTINGS)
 
     assert failed(decision) == {"metrics_are_numbers"}
@@ -330,7 +328,7 @@ def test_an_interval_that_contradicts_the_metrics_rejects() -> None:
 
 
 @pytest.mark.parametrize("metrics", [{}, {"model": None}, {"model": 3, "baselines": []}])
-def test_metrics_of_a_wrong_shape_reject(metrics: Metrics) -> None:
+def test_metrics_of_a_wrong_shape_fail_every_rule(metrics: Metrics) -> None:
     decision = judge(metrics, None, SETTINGS)
 
     assert not decision.accepted
@@ -349,7 +347,7 @@ def test_metrics_of_a_wrong_shape_reject(metrics: Metrics) -> None:
         ),
     ],
 )
-def test_a_champion_without_numbers_rejects_the_candidate(
+def test_a_champion_without_valid_metrics_rejects_the_candidate(
     path: tuple[str, ...], value: object
 ) -> None:
     decision = judge(GOOD, put(GOOD, path, value), SETTINGS)
@@ -358,7 +356,7 @@ def test_a_champion_without_numbers_rejects_the_candidate(
     assert "cannot be evaluated" in decision.reason
 
 
-# --- laws ---
+# --- properties ---
 
 shares = st.floats(0, 1)
 errors = st.floats(0.3, 3)
@@ -366,10 +364,10 @@ errors = st.floats(0.3, 3)
 
 @st.composite
 def candidates(draw: st.DrawFn) -> Metrics:
-    """Metrics that agree with themselves; many are good, so that both decisions are common."""
+    """Consistent metrics; many are good, so that both decisions are common."""
     drawn = copy.deepcopy(GOOD)
     for path in PATHS:
-        # What intervals are about moves together with them, below.
+        # Metrics with intervals are changed below, with their intervals.
         if path[-1] in {"rmse", "ndcg@10"}:
             continue
         kind = errors if path[-1] == "mae" else shares
@@ -399,7 +397,7 @@ settings = st.builds(
 
 
 def worsen(metrics: Metrics, what: str, by: float) -> Metrics:
-    """A copy in which one thing got worse, and all that follows from it with it."""
+    """Returns a copy in which one metric is worse, with consistent intervals."""
     changed = copy.deepcopy(metrics)
     if what == "rmse":
         return with_rmse(changed, changed["model"]["rmse"] + by)
@@ -425,34 +423,34 @@ def worsen(metrics: Metrics, what: str, by: float) -> Metrics:
     st.sampled_from(["rmse", "ndcg", "coverage", "slice", "against the champion"]),
     shares,
 )
-def test_what_gets_worse_is_never_accepted_for_it(
+def test_worse_metrics_never_turn_a_reject_into_an_accept(
     candidate: Metrics, champion: Metrics | None, settings: GateSettings, what: str, by: float
 ) -> None:
     before = judge(candidate, champion, settings)
     after = judge(worsen(candidate, what, by), champion, settings)
 
-    # What was too good to be true may get better only in being worse.
+    # Only the rules against leaks may pass because a metric got worse.
     assert failed(before) - TOO_GOOD <= failed(after)
     assert before.accepted or not after.accepted or failed(before) <= TOO_GOOD
 
 
 @law
 @given(candidates(), st.none() | candidates(), settings, st.sampled_from(PATHS[:7]), st.data())
-def test_losing_a_metric_never_turns_a_reject_into_an_accept(
+def test_metrics_with_an_invalid_value_are_never_accepted(
     candidate: Metrics,
     champion: Metrics | None,
     settings: GateSettings,
     path: tuple[str, ...],
     data: st.DataObject,
 ) -> None:
-    value = data.draw(st.sampled_from(BEYOND_NUMBERS))
+    value = data.draw(st.sampled_from(INVALID_NUMBERS))
 
     assert not judge(put(candidate, path, value), champion, settings).accepted
 
 
 @law
 @given(candidates(), candidates(), settings)
-def test_a_champion_only_ever_adds_reasons_to_reject(
+def test_a_champion_only_adds_failures(
     candidate: Metrics, champion: Metrics, settings: GateSettings
 ) -> None:
     candidate["champion"] = None
@@ -461,7 +459,7 @@ def test_a_champion_only_ever_adds_reasons_to_reject(
 
 @law
 @given(candidates(), st.none() | candidates(), settings)
-def test_a_decision_survives_being_stored(
+def test_a_decision_survives_a_round_trip(
     candidate: Metrics, champion: Metrics | None, settings: GateSettings
 ) -> None:
     decision = judge(candidate, champion, settings)
@@ -482,18 +480,18 @@ def test_a_decision_survives_being_stored(
     ),
     st.sampled_from([*GOOD, "serving", "movie_vectors", "contents", "release_id"]),
 )
-def test_whatever_a_trainer_may_have_written_gets_a_decision(value: Any, key: str) -> None:
+def test_every_document_gets_a_decision(value: Any, key: str) -> None:
     decision = judge(served(GOOD) | {key: value}, served(scored(GOOD)), SETTINGS)
 
     assert Decision.from_json(decision.to_json()) == decision
 
 
-def test_a_decision_about_metrics_that_are_no_numbers_survives_being_stored() -> None:
+def test_a_decision_on_invalid_metrics_survives_a_round_trip() -> None:
     decision = judge(put(GOOD, ("model", "rmse"), math.nan), GOOD, SETTINGS)
     assert Decision.from_json(decision.to_json()) == decision
 
 
-def test_an_override_accepts_and_keeps_what_the_gate_found() -> None:
+def test_an_override_accepts_and_keeps_the_results_of_the_rules() -> None:
     found = judge(with_rmse(GOOD, 2.0), None, SETTINGS)
 
     decision = override_decision(found, actor="Ada", reason="a known defect of the holdout")
@@ -510,7 +508,7 @@ def test_a_decision_stored_before_overrides_existed_is_read() -> None:
     assert Decision.from_json(text).override is None
 
 
-def test_drift_is_shown_and_not_judged() -> None:
+def test_drift_is_shown_but_not_binding() -> None:
     decision = judge(served(GOOD, drift={"psi_ratings": 0.1, "psi_genres": 9.0}), None, SETTINGS)
 
     assert decision.accepted
