@@ -9,7 +9,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from recsys.contract import Metrics, Scores
+from recsys.contract import Scores
 from recsys.ledger import State
 from recsys.monitoring import ReleaseSummary
 
@@ -44,7 +44,7 @@ def metric_charts(releases: Sequence[ReleaseSummary]) -> list[Chart]:
     Returns:
         The charts; none if fewer than two releases have metrics.
     """
-    measured = [release for release in reversed(releases) if release.metrics][-SHOWN:]
+    measured = [release for release in reversed(releases) if release.metrics.values()][-SHOWN:]
     if len(measured) < 2:
         return []
     return [_chart(measured, metric, baseline, text) for metric, baseline, text in _METRICS]
@@ -54,11 +54,10 @@ def _chart(releases: Sequence[ReleaseSummary], metric: str, baseline: str, capti
     figure = Figure(figsize=(5, 2.4), layout="constrained")
     axes = figure.subplots()
     places = range(len(releases))
-    metrics = [release.metrics or Metrics.model_validate({}) for release in releases]
-    values = [_or_nan(found.model.value(metric)) for found in metrics]
+    values = [_or_nan(release.metrics.value(metric)) for release in releases]
     references = [
-        _or_nan(found.baselines.by_name().get(baseline, Scores()).value(metric))
-        for found in metrics
+        _or_nan(release.baselines.by_name().get(baseline, Scores()).value(metric))
+        for release in releases
     ]
     axes.plot(places, references, color=_GREY, linestyle="--", linewidth=1)
     axes.plot(places, values, color=_BLUE, marker="o", markersize=4)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from recsys import ledger
-from recsys.contract import Metrics
+from recsys.contract import Baselines, Scores
 from recsys.database import Connection
 from recsys.gate import Decision
 from recsys.ledger import Action, Release, State
@@ -28,7 +28,8 @@ class ReleaseSummary(BaseModel):
         trainer_digest: the trainer image of its build.
         created_at: when its build began.
         promoted_at: when it last became champion; None: never.
-        metrics: metrics on its holdout; None before the release is complete.
+        metrics: the model's metrics on its holdout; empty before the release is complete.
+        baselines: metrics of the baselines on the same holdout.
         decision: the gate's newest decision; None: not judged yet.
         can_be_rolled_back_to: whether `recsys rollback --to` accepts it.
     """
@@ -41,7 +42,8 @@ class ReleaseSummary(BaseModel):
     trainer_digest: str
     created_at: datetime
     promoted_at: datetime | None
-    metrics: Metrics | None
+    metrics: Scores
+    baselines: Baselines
     decision: Decision | None
     can_be_rolled_back_to: bool
 
@@ -134,6 +136,7 @@ def _empty(copies_in_order: bool) -> Overview:
 
 
 def _summary(release: Release, decision: Decision | None) -> ReleaseSummary:
+    metrics = release.metrics
     return ReleaseSummary(
         release_id=release.release_id,
         state=release.state,
@@ -141,7 +144,8 @@ def _summary(release: Release, decision: Decision | None) -> ReleaseSummary:
         trainer_digest=release.build["trainer_digest"],
         created_at=release.created_at,
         promoted_at=release.promoted_at,
-        metrics=release.metrics,
+        metrics=metrics.model if metrics else Scores(),
+        baselines=metrics.baselines if metrics else Baselines(),
         decision=decision,
         can_be_rolled_back_to=release.state in (State.SUPERSEDED, State.ROLLED_BACK),
     )
