@@ -57,6 +57,7 @@ from recsys.contract.keys import (
     release_prefix,
     spark_prefix,
 )
+from recsys.contract.lenient import Count, MetricsPart, Number, Text
 from recsys.contract.manifest import (
     EVALUATED_FILES,
     GOLDEN_TOLERANCE,
@@ -75,13 +76,9 @@ from recsys.contract.metrics import (
     CalibrationRow,
     ChampionScores,
     Confidence,
-    Count,
     Metrics,
-    MetricsPart,
-    Number,
     Scores,
     SliceScores,
-    Text,
 )
 from recsys.contract.tables import (
     CHANNEL,

@@ -7,112 +7,24 @@ rejects a release if a rule needs a metric that is None. Unknown fields are kept
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    PrivateAttr,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_serializer,
-    model_validator,
+from pydantic import Field, ValidationError, WrapValidator, model_validator
+
+from recsys.contract.lenient import (
+    Count,
+    Interval,
+    MetricsPart,
+    Number,
+    Text,
+    none_if_invalid,
+    shorten_value,
 )
-
 from recsys.errors import ArtifactError, first_invalid_field
 
 METRICS_SCHEMA: Final = 1
 """Number of the layout of `Metrics`. Releases made before the number existed have this layout."""
-
-
-def finite_number(value: object) -> float | None:
-    """Returns ``value`` if it is a finite number and not a bool, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return value if math.isfinite(value) else None
-    except OverflowError:  # an integer beyond the range of a float
-        return None
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and finite_number(value) is not None else None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _interval(value: object) -> tuple[float, float] | None:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        return None
-    low, high = map(finite_number, value)
-    return None if low is None or high is None or low > high else (low, high)
-
-
-def _shown(value: object) -> str:
-    try:
-        return repr(value)[:40]
-    except ValueError:  # Python refuses to print integers of more than 4300 digits
-        return "a very large integer"
-
-
-def _none_if_invalid(value: object, handler: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return handler(value)
-    except ValidationError:
-        return None
-
-
-Number = Annotated[float | None, BeforeValidator(finite_number)]
-Count = Annotated[int | None, BeforeValidator(_count)]
-Text = Annotated[str | None, BeforeValidator(_text)]
-Interval = Annotated[tuple[float, float] | None, BeforeValidator(_interval)]
-"""Ends of a confidence interval, in ascending order."""
-
-
-class MetricsPart(BaseModel):
-    """An object in the metrics; anything that is not an object is read as an empty one."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", serialize_by_alias=True)
-
-    _must_be_object: ClassVar[bool] = False
-    _invalid: dict[str, str] = PrivateAttr(default_factory=dict)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _read_leniently(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        if isinstance(value, MetricsPart):
-            return handler(value)
-        if not isinstance(value, Mapping) and cls._must_be_object:
-            raise ValueError(f"found {_shown(value)}, expected a JSON object")
-        fields = value if isinstance(value, Mapping) else {}
-        part = handler(fields)
-        for name, field in cls.model_fields.items():
-            found = fields.get(field.alias or name)
-            if found is not None and getattr(part, name) is None:
-                part._invalid[field.alias or name] = _shown(found)
-        return part
-
-    @model_serializer(mode="wrap")
-    def _leave_out_unset_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        unset = {
-            field.alias or name
-            for name, field in type(self).model_fields.items()
-            if name not in self.model_fields_set
-        }
-        return {name: value for name, value in handler(self).items() if name not in unset}
-
-    def invalid_value(self, name: str) -> str | None:
-        """Returns the text of the invalid value of a field; None if it is valid or missing."""
-        return self._invalid.get(name)
 
 
 class Scores(MetricsPart):
@@ -209,8 +121,8 @@ class Confidence(MetricsPart):
 
     level: Number = None
     resamples: Count = None
-    model: Annotated[dict[str, Interval] | None, WrapValidator(_none_if_invalid)] = None
-    differences: Annotated[dict[str, Interval] | None, WrapValidator(_none_if_invalid)] = None
+    model: Annotated[dict[str, Interval] | None, WrapValidator(none_if_invalid)] = None
+    differences: Annotated[dict[str, Interval] | None, WrapValidator(none_if_invalid)] = None
 
 
 Slices = dict[str, dict[str, SliceScores]]
@@ -235,11 +147,11 @@ class Metrics(MetricsPart):
 
     metrics_schema: int
     model: Scores = Scores()
-    calibration: Annotated[list[CalibrationRow] | None, WrapValidator(_none_if_invalid)] = None
+    calibration: Annotated[list[CalibrationRow] | None, WrapValidator(none_if_invalid)] = None
     baselines: Baselines = Baselines()
-    skipped: Annotated[dict[str, str] | None, WrapValidator(_none_if_invalid)] = None
+    skipped: Annotated[dict[str, str] | None, WrapValidator(none_if_invalid)] = None
     holdout: HoldoutSize = HoldoutSize()
-    slices: Annotated[Slices | None, WrapValidator(_none_if_invalid)] = None
+    slices: Annotated[Slices | None, WrapValidator(none_if_invalid)] = None
     confidence: Confidence | None = None
     champion: ChampionScores | None = None
 
@@ -250,7 +162,7 @@ class Metrics(MetricsPart):
             return value
         schema = value.get("metrics_schema", METRICS_SCHEMA)
         if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-            raise ValueError(f"metrics_schema: found {_shown(schema)}, expected an integer")
+            raise ValueError(f"metrics_schema: found {shorten_value(schema)}, expected an integer")
         if schema > METRICS_SCHEMA:
             raise ValueError(
                 f"metrics_schema: found {schema}, expected at most {METRICS_SCHEMA}; "

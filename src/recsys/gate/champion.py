@@ -1,10 +1,9 @@
-"""The gate's rules that compare a candidate with the champion, and with references by slice."""
+"""The gate's rules that compare a candidate with the champion on the whole holdout."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Final
 
 from recsys.contract import ChampionScores, SliceScores
 from recsys.gate.judged import JudgedMetrics
@@ -14,15 +13,10 @@ from recsys.gate.measures import (
     compare,
     confidence_level,
     interval,
-    not_evaluable,
-    result,
     score,
 )
 from recsys.gate.rules import NDCG_OVER_CHAMPION, RMSE_OVER_CHAMPION
 from recsys.gate.settings import GateSettings
-
-_USER_DIMENSIONS: Final = ("user_activity", "new_users")
-"""Dimensions that divide users into slices; all other dimensions divide movies."""
 
 
 def not_a_copy(candidate: JudgedMetrics, champion: JudgedMetrics) -> RuleResult | None:
@@ -46,7 +40,7 @@ def not_a_copy(candidate: JudgedMetrics, champion: JudgedMetrics) -> RuleResult 
     )
 
 
-def _champion_on_same_holdout(
+def champion_on_same_holdout(
     candidate: JudgedMetrics, champion: JudgedMetrics | None, metric: str, settings: GateSettings
 ) -> ChampionScores | None:
     """Returns the champion's scores on the candidate's holdout, if they can be compared.
@@ -58,9 +52,9 @@ def _champion_on_same_holdout(
     if champion is None or scores is None:
         return None
     same_release = champion.release_id is None or scores.release_id == champion.release_id
-    if not same_release or not _has_enough_rows(scores, settings):
+    if not same_release or not has_enough_rows(scores, settings):
         return None
-    return scores if _is_measured(scores, metric) else None
+    return scores if is_measured(scores, metric) else None
 
 
 def against_champion(
@@ -73,7 +67,7 @@ def against_champion(
     difficulty: RMSE relative to the movie means', NDCG@10 relative to popularity's.
     """
     max_rmse_ratio, min_ndcg_ratio = 1 + settings.max_rmse_rise, 1 - settings.max_ndcg_drop
-    rated = _champion_on_same_holdout(candidate, champion, "rmse", settings)
+    rated = champion_on_same_holdout(candidate, champion, "rmse", settings)
     if rated is not None:
         yield compare(
             "rmse_against_champion",
@@ -92,7 +86,7 @@ def against_champion(
             "at most",
             lambda: (_rmse_share(candidate), _rmse_share(champion) * max_rmse_ratio),
         )
-    ranked = _champion_on_same_holdout(candidate, champion, "ndcg@10", settings)
+    ranked = champion_on_same_holdout(candidate, champion, "ndcg@10", settings)
     if ranked is not None:
         yield compare(
             "ndcg_against_champion",
@@ -122,107 +116,14 @@ def against_champion(
         )
 
 
-def slices(
-    candidate: JudgedMetrics, champion: JudgedMetrics | None, settings: GateSettings
-) -> Iterator[RuleResult]:
-    """Limits how much worse than its reference each slice with enough users and rows may be.
-
-    The reference is the champion if it was evaluated on the same slice, otherwise a baseline. The
-    rise of the RMSE is relative to the reference's RMSE on the slice. The drop of NDCG@10 is
-    relative to the reference's NDCG@10 over all users: on a slice where it is almost 0, a relative
-    drop would be noise. Popularity is the reference for slices of users only: in a slice of movies
-    its quality depends on the few movies that it recommends.
-
-    There is one rule for each dimension and metric; it shows the worst slice.
-    """
-    for dimension, by_name in (candidate.slices or {}).items():
-        large = {
-            name[:40]: part for name, part in by_name.items() if _is_large_enough(part, settings)
-        }
-        for metric, limit, template in (
-            ("rmse", settings.max_slice_rmse_rise, "relative rise of the RMSE over {}"),
-            (
-                "ndcg@10",
-                settings.max_slice_ndcg_drop,
-                "drop of NDCG@10 below {}, relative to it over all users",
-            ),
-        ):
-            overall = _champion_on_same_holdout(candidate, champion, metric, settings)
-            name = f"{metric.partition('@')[0]}_by_{dimension}"
-            what = template.format("the champion's" if overall else "a baseline's")
-            what += f", worst slice by {dimension.replace('_', ' ')}"
-            try:
-                losses = {
-                    slice_name: loss
-                    for slice_name, part in large.items()
-                    if (loss := _loss(candidate, dimension, part, metric, overall, settings))
-                    is not None
-                }
-            except InvalidMetricError as error:
-                yield not_evaluable(name, what, error)
-                continue
-            if losses:
-                worst = max(losses, key=lambda slice_name: losses[slice_name])
-                yield result(name, f"{what} ({worst})", "at most", losses[worst], limit)
-
-
-def _is_large_enough(part: SliceScores, settings: GateSettings) -> bool:
-    users = part.users
-    return (
-        users is not None and users >= settings.min_slice_users and _has_enough_rows(part, settings)
-    )
-
-
-def _has_enough_rows(part: SliceScores | ChampionScores, settings: GateSettings) -> bool:
+def has_enough_rows(part: SliceScores | ChampionScores, settings: GateSettings) -> bool:
+    """Whether enough pairs were evaluated for a comparison."""
     return part.rows is not None and part.rows >= settings.min_slice_rows
 
 
-def _is_measured(scores: ChampionScores, metric: str) -> bool:
+def is_measured(scores: ChampionScores, metric: str) -> bool:
     """Whether the file has a value for the metric, even an invalid one, which fails its rule."""
     return scores.value(metric) is not None or scores.invalid_value(metric) is not None
-
-
-def _loss(
-    candidate: JudgedMetrics,
-    dimension: str,
-    part: SliceScores,
-    metric: str,
-    overall: ChampionScores | None,
-    settings: GateSettings,
-) -> float | None:
-    """Returns how much worse a slice is than its reference; None if there is no reference.
-
-    Args:
-        candidate: the candidate's metrics.
-        dimension: of the slice.
-        part: the slice.
-        metric: ``rmse`` or ``ndcg@10``.
-        overall: the champion's scores on the whole holdout; None if they cannot be compared.
-        settings: the limits.
-    """
-    champion = part.champion
-    if (
-        overall is not None
-        and champion is not None
-        and _has_enough_rows(champion, settings)
-        and _is_measured(champion, metric)
-    ):
-        ours = score(champion.candidate, metric, "slice.champion.candidate")
-        theirs = score(champion, metric, "slice.champion")
-        scale = score(overall, metric, "champion")
-    elif metric == "rmse":
-        ours = score(part, metric, "slice")
-        theirs = score(part.baselines.bias, metric, "slice.baselines.bias")
-        scale = score(candidate.baselines.bias, metric, "baselines.bias")
-    elif dimension in _USER_DIMENSIONS:
-        ours = score(part, metric, "slice")
-        theirs = score(part.baselines.popularity, metric, "slice.baselines.popularity")
-        scale = score(candidate.baselines.popularity, metric, "baselines.popularity")
-    else:
-        return None
-    if metric == "rmse":
-        return _ratio(ours, theirs) - 1
-    return _ratio(theirs - ours, scale) if scale else None
 
 
 def _difference_text(candidate: JudgedMetrics, difference: str) -> str:
@@ -235,20 +136,21 @@ def _difference_text(candidate: JudgedMetrics, difference: str) -> str:
 
 
 def _rmse_share(metrics: JudgedMetrics) -> float:
-    return _ratio(
+    return ratio(
         score(metrics.model, "rmse", "model"),
         score(metrics.baselines.movie_mean, "rmse", "baselines.movie_mean"),
     )
 
 
 def _ndcg_ratio(metrics: JudgedMetrics) -> float:
-    return _ratio(
+    return ratio(
         score(metrics.model, "ndcg@10", "model"),
         score(metrics.baselines.popularity, "ndcg@10", "baselines.popularity"),
     )
 
 
-def _ratio(value: float, reference: float) -> float:
+def ratio(value: float, reference: float) -> float:
+    """Returns the quotient; raises InvalidMetricError if it is not a finite number."""
     # A positive reference can be so small that the quotient overflows.
     if reference == 0 or not math.isfinite(value / reference):
         raise InvalidMetricError(f"the reference is {reference:.4g}, expected a larger number")

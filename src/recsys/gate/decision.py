@@ -5,10 +5,11 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from recsys.gate import rules as gate_rules
-from recsys.gate.champion import against_champion, not_a_copy, slices
+from recsys.gate.champion import against_champion, not_a_copy
 from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import RuleResult
 from recsys.gate.settings import GateSettings
+from recsys.gate.slices import slices
 
 
 class Override(BaseModel):
