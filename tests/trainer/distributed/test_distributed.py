@@ -266,6 +266,23 @@ def train_endlessly(
     return workers, trainer_input.release_id
 
 
+def wait_until_idle(pid: int) -> None:
+    """Returns when the process has used next to no processor time for two seconds."""
+
+    def cpu_s() -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    deadline, before = time.monotonic() + 300, cpu_s()
+    while True:
+        time.sleep(2)
+        now = cpu_s()
+        if now - before < 0.1:
+            return
+        before = now
+        assert time.monotonic() < deadline, "the process does not become idle"
+
+
 def assert_no_manifest(bench: Bench, release_id: str) -> None:
     key = contract.release_key(release_id, contract.MANIFEST_FILE)
     assert bench.store.head(key) is None
@@ -305,6 +322,7 @@ def test_sigterm_ends_a_worker_that_is_blocked_waiting_for_another(
     """TensorFlow would wait forever, and Python runs no signal handler meanwhile."""
     workers, release_id = train_endlessly(bench, small, together, lost=1)
     chief = workers.processes[0]
+    wait_until_idle(chief.pid)
     chief.terminate()
     assert chief.wait(60) == 143, workers.output(0)
     assert "terminated by SIGTERM" in workers.output(0)
