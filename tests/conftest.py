@@ -33,9 +33,9 @@ hypothesis_settings.load_profile("recsys")
 LONGEST = (
     "tests/e2e/test_standalone.py",
     "tests/e2e/test_movie_rec_sys.py",
-    "tests/e2e/test_kubernetes_standalone.py",
     "tests/e2e/test_demo.py",
     "tests/chaos/test_faults.py",
+    "tests/e2e/test_kubernetes_standalone.py",
     "tests/e2e/test_features_on_spark.py",
     "tests/e2e/test_observability.py",
     "tests/integration/embedded/test_airflow.py",

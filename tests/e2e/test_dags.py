@@ -30,6 +30,13 @@ def test_all_dags_parse_and_nothing_else_in_the_folder_does(dags):
     assert set(dags) == DAG_IDS
 
 
+def test_airflow_parses_only_the_files_that_define_dags(airflow_db, repository):
+    from airflow.utils.file import list_py_file_paths
+
+    parsed = {os.path.basename(path) for path in list_py_file_paths(repository / "dags")}
+    assert parsed == {f"{dag_id}.py" for dag_id in DAG_IDS}
+
+
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
 def test_a_dag_survives_serialization(dags, dag_id):
     from airflow.serialization.serialized_objects import DagSerialization

@@ -5,10 +5,10 @@ Only numpy and polars are imported, because this package is part of the trainer'
 
 from recsys.evaluation.baselines import (
     Training,
-    knn_refusal,
     predicted_stars,
-    rank_by_neighbours,
+    rank_by_neighbors,
     rank_by_popularity,
+    reason_to_skip_knn,
 )
 from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.evaluator import evaluate
@@ -20,10 +20,10 @@ __all__ = [
     "Holdout",
     "Training",
     "evaluate",
-    "knn_refusal",
     "predicted_stars",
-    "rank_by_neighbours",
+    "rank_by_neighbors",
     "rank_by_popularity",
     "ranking_metrics",
     "rating_error",
+    "reason_to_skip_knn",
 ]

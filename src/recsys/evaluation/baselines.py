@@ -1,4 +1,4 @@
-"""What a candidate must be better than: simple recommenders fitted to the same training part."""
+"""Baselines: simple recommenders fitted to the same training part as the candidate."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from recsys.evaluation.tables import Floats, Holdout, Ints, Places, places
 BIAS_EPOCHS: Final = 10
 BIAS_USER_SHRINKAGE: Final = 15.0
 BIAS_MOVIE_SHRINKAGE: Final = 10.0
-NEIGHBOURS: Final = 30
+NEIGHBORS: Final = 30
 MAX_KNN_CELLS: Final = 200_000_000
-"""Users x rated movies; as float32 they take 0.8 GB."""
+"""Largest number of users x rated movies; as float32 they take 0.8 GB."""
 MAX_KNN_OPERATIONS: Final = 1_000_000_000_000
-"""Of the two matrix products; some ten seconds on two cores."""
+"""Largest cost of the two matrix products; about ten seconds on two cores."""
 _KNN_BLOCK: Final = 512
 _USER_BLOCK: Final = 256
 _ROW_BLOCK: Final = 1 << 19
@@ -29,13 +29,13 @@ _ROW_BLOCK: Final = 1 << 19
 
 @dataclass(frozen=True)
 class Training:
-    """The training part as arrays, by user; a movie is named by its place among all movies.
+    """The training part as arrays, sorted by user; movies are indices into all movies.
 
     Attributes:
-        users: sorted ids of the users who rated, shape (users,).
-        n_movies: all movies of the dataset.
-        user: place of each rating's user, ascending, shape (n,).
-        movie: place of its movie, shape (n,).
+        users: sorted ids of the users with a rating, shape (users,).
+        n_movies: number of all movies of the dataset.
+        user: index of each rating's user, ascending, shape (n,).
+        movie: index of each rating's movie, shape (n,).
         stars: shape (n,).
     """
 
@@ -47,7 +47,7 @@ class Training:
 
     @classmethod
     def of(cls, train: pl.DataFrame, movies: Ints) -> Training:
-        """The arrays of a checked table; ``movies`` are sorted."""
+        """Converts a checked table; ``movies`` are the sorted ids of all movies."""
         if not train["userId"].is_sorted():
             train = train.sort("userId")
         users = train["userId"].unique().sort().to_numpy().astype(np.int64)
@@ -61,27 +61,27 @@ class Training:
 
     @cached_property
     def user_start(self) -> Ints:
-        """Where each user's ratings begin, and where the last user's end, shape (users + 1,)."""
+        """First row of each user's ratings, then the number of rows, shape (users + 1,)."""
         return np.searchsorted(self.user, np.arange(len(self.users) + 1))
 
     @cached_property
     def popularity(self) -> Popularity:
-        """How many rated each movie."""
+        """Number of ratings of each movie."""
         return Popularity(np.bincount(self.movie, minlength=self.n_movies), len(self.users))
 
     def known(self, holdout: Holdout) -> tuple[Ints, NDArray[np.bool_]]:
-        """For each of the holdout's users the place in ``users``, and whether it is one of them."""
+        """Returns the index in ``users`` of each holdout user, and whether the user is there."""
         place = np.minimum(np.searchsorted(self.users, holdout.users), len(self.users) - 1)
         return place, self.users[place] == holdout.users
 
 
 def predicted_stars(train: Training, holdout: Holdout) -> dict[str, Floats]:
-    """Predicted stars of each baseline for the holdout's pairs, each of shape (n,).
+    """Returns the predicted stars of each baseline for the holdout's pairs, each of shape (n,).
 
-    ``movie_mean`` answers the global mean for movies unseen in training. ``bias`` is
+    ``movie_mean`` is the global mean for movies unseen in training. ``bias`` is
     mu + b_user + b_movie, fitted by alternating ridge regressions with the movies first (Koren,
     "Factor in the neighbors", ACM TKDD 4, 2010, section 2.1; epochs and shrinkage as in
-    Surprise's BaselineOnly), an unseen user or movie having no bias, cut to the range of stars.
+    Surprise's BaselineOnly), clipped to the range of stars. An unseen user or movie has bias 0.
     """
     n_users, n_movies = len(train.users), train.n_movies
     mean = float(train.stars.mean(dtype=np.float64))
@@ -96,19 +96,19 @@ def predicted_stars(train: Training, holdout: Holdout) -> dict[str, Floats]:
         user_bias = (user_sum - explained) / (BIAS_USER_SHRINKAGE + user_rows)
 
     place, known = train.known(holdout)
-    asking_bias = np.where(known, user_bias[place], 0.0)[holdout.user]
+    holdout_user_bias = np.where(known, user_bias[place], 0.0)[holdout.user]
     movie_mean = mean + movie_sum / np.maximum(movie_rows, 1)
     return {
         "global_mean": np.full(len(holdout), mean),
         "movie_mean": movie_mean[holdout.movie],
-        "bias": np.clip(mean + asking_bias + movie_bias[holdout.movie], MIN_STARS, MAX_STARS),
+        "bias": np.clip(mean + holdout_user_bias + movie_bias[holdout.movie], MIN_STARS, MAX_STARS),
     }
 
 
 def _sums(
     target: Places, n: int, values: NDArray[np.floating], source: Places | None = None
 ) -> Floats:
-    """Sums of ``values``, or of those at ``source``, by ``target``: (n,); in cached blocks."""
+    """Sums ``values``, or ``values[source]``, by ``target``, shape (n,), in blocks."""
     total = np.zeros(n)
     for start in range(0, len(target), _ROW_BLOCK):
         rows = slice(start, start + _ROW_BLOCK)
@@ -118,10 +118,10 @@ def _sums(
 
 
 def rank_by_popularity(train: Training, holdout: Holdout) -> Ranking:
-    """The same list for all, less what each has rated: most rated in training first.
+    """Ranks movies by their number of ratings in training, without those that the user has rated.
 
-    Ties go to the smaller movieId. The lists themselves are never made: a movie's rank for a user
-    is its place by popularity less the number of movies above it that the user has rated.
+    Ties go to the smaller movieId. The lists are never materialized: a movie's rank for a user is
+    its rank by popularity minus the number of more popular movies that the user has rated.
     """
     size = train.n_movies
     order = np.argsort(-train.popularity.raters, kind="stable")
@@ -139,7 +139,7 @@ def rank_by_popularity(train: Training, holdout: Holdout) -> Ranking:
         users = np.arange(first, min(first + _USER_BLOCK, len(holdout.users)))
         rows = np.concatenate([np.arange(begin[u], end[u]) for u in users])
         owner = np.repeat(np.arange(len(users)), end[users] - begin[users])
-        # One sorted key for (user, place) answers "how many rated above" by bisection for all.
+        # With one sorted key for (user, rank), bisection counts all rated movies above.
         above = np.sort(owner * size + place_of[train.movie[rows]])
         start = np.searchsorted(above, np.arange(len(users)) * size)
         pairs = by_user[pair_start[users[0]] : pair_start[users[-1] + 1]]
@@ -147,7 +147,7 @@ def rank_by_popularity(train: Training, holdout: Holdout) -> Ranking:
         rated_above = np.searchsorted(above, asker * size + asked) - start[asker]
         rank[pairs] = asked - rated_above + 1
 
-        # The c-th unrated place of a user is c plus the number of rated places with at most c
+        # The c-th unrated rank of a user is c plus the number of rated ranks with at most c
         # unrated ones before them.
         unrated_before = above % size - (np.arange(len(above)) - start[owner])
         unrated = size - (end - begin)[users]
@@ -161,8 +161,8 @@ def rank_by_popularity(train: Training, holdout: Holdout) -> Ranking:
     return Ranking(rank, np.concatenate(top_user), np.concatenate(top_movie))
 
 
-def knn_refusal(train: Training, holdout: Holdout) -> str:
-    """Why `rank_by_neighbours` is not asked: how much it would take; empty where it is little."""
+def reason_to_skip_knn(train: Training, holdout: Holdout) -> str:
+    """Returns why `rank_by_neighbors` would cost too much; empty if it does not."""
     rated = np.count_nonzero(train.popularity.raters)
     cells = len(train.users) * rated
     operations = 2 * rated**2 * (len(train.users) + len(holdout.users))
@@ -174,8 +174,8 @@ def knn_refusal(train: Training, holdout: Holdout) -> str:
     )
 
 
-def rank_by_neighbours(train: Training, holdout: Holdout) -> Ranking:
-    """Item-based nearest neighbours on raw ratings; see `knn_refusal` for what it may take.
+def rank_by_neighbors(train: Training, holdout: Holdout) -> Ranking:
+    """Item-based nearest neighbors on raw ratings; `reason_to_skip_knn` limits its cost.
 
     A movie's score for a user is the sum of similarity x stars over those of the movie's 30 most
     similar movies that the user has rated; similarity is the cosine of the two columns of stars,
@@ -192,11 +192,11 @@ def rank_by_neighbours(train: Training, holdout: Holdout) -> Ranking:
     asking = stars[place] * known[:, None]
 
     scores = np.zeros((len(holdout.users), train.n_movies), np.float32)
-    kept = min(NEIGHBOURS, len(rated))
+    kept = min(NEIGHBORS, len(rated))
     for start in range(0, len(rated), _KNN_BLOCK):
         block = np.arange(start, min(start + _KNN_BLOCK, len(rated)))
         similar = unit.T[block] @ unit
-        similar[np.arange(len(block)), block] = 0  # a movie is no neighbour of itself
+        similar[np.arange(len(block)), block] = 0  # a movie is not its own neighbor
         nearest = np.argpartition(similar, -kept, axis=1)[:, -kept:]
         weights = np.zeros_like(similar)
         np.put_along_axis(weights, nearest, np.take_along_axis(similar, nearest, axis=1), axis=1)
@@ -210,7 +210,7 @@ def rank_by_neighbours(train: Training, holdout: Holdout) -> Ranking:
 
 
 def _by_score(scores: NDArray[np.float32], holdout: Holdout) -> Ranking:
-    """The ranking that scores give, shape (users, movies); -inf is not recommended."""
+    """Ranks by scores of shape (users, movies); movies with -inf are not recommended."""
     rank = np.empty(len(holdout))
     users, movies = [], []
     for start in range(0, len(scores), _USER_BLOCK):

@@ -1,4 +1,4 @@
-"""Candidate and champion, on the pairs of the candidate's holdout that neither was trained on."""
+"""Compares candidate and champion on holdout pairs that neither was trained on."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _RANKED: Final = ("ndcg@10", "recall@10", "recall@20", "mrr")
 
 @dataclass(frozen=True)
 class ChampionAnswers:
-    """What the champion says of a candidate's holdout: its evaluated model and towers, asked anew.
+    """Predictions and recommendations of the champion's evaluated models for a candidate's holdout.
 
     Attributes:
-        release_id: the champion's.
-        predictions: userId, movieId, prediction (stars) for those of the holdout's pairs that were
-            not in the champion's own training part; both are compared on these pairs alone.
-        recommendations: userId, rank, movieId, score like a candidate's, for the users of these
-            pairs that the champion has a vector for; both are ranked on these users alone. Movies
-            rated in ``train`` must not be in them; pairs that the champion was trained on may be,
-            and are taken out of both lists.
+        release_id: the champion's release id.
+        predictions: userId, movieId, prediction (stars) for the holdout pairs that were not in the
+            champion's own training part. Only these pairs are compared.
+        recommendations: userId, rank, movieId, score, as for a candidate, for the users of these
+            pairs that have a tower in the champion. Only these users are ranked. Movies rated in
+            ``train`` must not be recommended. Pairs that the champion was trained on may be; they
+            are removed from both lists.
     """
 
     release_id: str
@@ -46,11 +46,11 @@ class ChampionAnswers:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two on the holdout's pairs.
+    """Results of the candidate or the champion on the holdout's pairs.
 
     Attributes:
-        prediction: stars, NaN where the pair is not compared, shape (n,).
-        ranking: of its lists without the pairs left out, of the users ranked.
+        prediction: stars, NaN for pairs that are not compared, shape (n,).
+        ranking: ranking of the compared users, without the excluded pairs.
     """
 
     prediction: Floats
@@ -59,15 +59,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both sides on the same pairs.
+    """Candidate and champion on the same pairs.
 
     Attributes:
-        release_id: the champion's.
+        release_id: the champion's release id.
         holdout: all pairs.
-        rated: pairs that the champion was not trained on, shape (n,).
-        ranked: those of them whose user the champion has a list for, shape (n,).
-        champion: its answers.
-        candidate: its answers.
+        rated: mask of the pairs that the champion was not trained on, shape (n,).
+        ranked: mask of those whose user has recommendations by the champion, shape (n,).
+        champion: results of the champion.
+        candidate: results of the candidate.
     """
 
     release_id: str
@@ -78,10 +78,10 @@ class Comparison:
     candidate: Side
 
     def summary(self) -> dict[str, Any]:
-        """The champion's metrics, and the ``candidate``'s on the same pairs.
+        """Returns the champion's metrics, and the ``candidate``'s on the same pairs.
 
-        ``rows`` and ``users`` are those of the rating errors, ``ranked_users`` those of the
-        rankings; a metric of nothing is null.
+        ``rows`` and ``users`` count the pairs of the rating errors, ``ranked_users`` the users of
+        the rankings. A metric without data is null.
         """
         everything = np.ones(len(self.holdout), np.bool_)
         return {
@@ -98,7 +98,7 @@ class Comparison:
         }
 
     def on_slice(self, mask: Mask) -> dict[str, Any]:
-        """``rows``, the champion's ``rmse`` and ``ndcg@10``, and the ``candidate``'s likewise."""
+        """Returns ``rows``, the champion's ``rmse`` and ``ndcg@10``, and the ``candidate``'s."""
         shown = ("rmse", "ndcg@10")
         champion, candidate = (
             self._metrics(side, mask) for side in (self.champion, self.candidate)
@@ -110,7 +110,7 @@ class Comparison:
         }
 
     def statistics(self) -> Mapping[str, tuple[Statistic, Statistic]]:
-        """By metric the candidate's and the champion's, for the bootstrap."""
+        """Returns (candidate, champion) for each metric, for the bootstrap."""
         holdout, n_users = self.holdout, len(self.holdout.users)
         user = holdout.user[self.rated]
 
@@ -148,24 +148,25 @@ class Comparison:
         return coverage(side.ranking, len(self.holdout.movies))
 
 
-def compare(
+def compare_with_champion(
     champion: ChampionAnswers,
     holdout: Holdout,
     train: pl.DataFrame,
     prediction: Floats,
     recommendations: pl.DataFrame,
 ) -> Comparison:
-    """Puts a candidate's answers beside the champion's.
+    """Compares a candidate with the champion.
 
     Args:
-        champion: what it answered.
-        holdout: the candidate's.
-        train: userId, movieId: the candidate's training part.
+        champion: predictions and recommendations of the champion.
+        holdout: the candidate's holdout.
+        train: userId, movieId of the candidate's training part.
         prediction: the candidate's stars, shape (n,).
-        recommendations: the candidate's, checked.
+        recommendations: the candidate's checked recommendations.
 
     Raises:
-        EvaluationError: the champion's tables contradict the holdout or hold what is no number.
+        EvaluationError: the champion's tables contradict the holdout or contain values that are not
+            finite.
     """
     name = f"the champion's ({champion.release_id})"
     predictions = table(f"{name} predictions", champion.predictions, [*PAIR, "prediction"])
@@ -173,24 +174,24 @@ def compare(
     strange = predictions.join(holdout.pairs, on=PAIR, how="anti")
     if strange.height:
         raise EvaluationError(
-            f"{name} predictions are not all of the holdout's pairs",
-            found=f"{strange.height} others, among them {strange.row(0)[:2]}",
+            f"{name} predictions contain pairs outside the holdout",
+            found=f"{strange.height} pairs, among them {strange.row(0)[:2]}",
         )
     check_movies(holdout.movies, **{f"{name} recommendations": lists})
     check_recommendations(f"{name} recommendations", lists, train, holdout.users)
 
-    told = holdout.pairs.join(predictions, on=PAIR, how="left", maintain_order="left")
-    stars = told["prediction"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    joined = holdout.pairs.join(predictions, on=PAIR, how="left", maintain_order="left")
+    stars = joined["prediction"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     rated = ~np.isnan(stars)
-    left_out = holdout.pairs.filter(pl.Series(~rated)).select(PAIR)
+    excluded = holdout.pairs.filter(pl.Series(~rated)).select(PAIR)
     listed = np.isin(holdout.users, lists["userId"].unique().to_numpy())
     ranked = rated & listed[holdout.user]
     users = holdout.users[np.unique(holdout.user[ranked])].astype(np.int32)
 
     def ranking(of: pl.DataFrame) -> Ranking:
         kept = of.filter(pl.col("userId").is_in(users.tolist()))
-        if left_out.height:
-            kept = kept.join(left_out, on=PAIR, how="anti").with_columns(
+        if excluded.height:
+            kept = kept.join(excluded, on=PAIR, how="anti").with_columns(
                 pl.col("rank").rank("ordinal").over("userId")
             )
         return Ranking.of(kept, holdout)

@@ -1,8 +1,9 @@
-"""How sure a metric is: intervals by resampling the holdout's users.
+"""Confidence intervals of metrics, by resampling the holdout's users.
 
-Ratings of one user go together, so users are drawn, not rows. Whatever is measured is a ratio of
-sums over users; a resample weighs these sums by how often each user was drawn, so its price does
-not depend on the number of rows. All statistics see the same draws: differences are paired.
+The ratings of one user are correlated, so users are resampled, not rows. Every metric is a ratio of
+sums over users. A resample weights these sums by the number of times that each user was drawn, so
+its cost does not depend on the number of rows. All statistics use the same draws, so differences
+are paired.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from recsys.evaluation.tables import Floats, Ints, sums_by_user
 
 LEVEL: Final = 0.95
 _BLOCK: Final = 20
-"""Resamples at a time: they take this many times 8 bytes a user."""
+"""Number of resamples computed at a time; each takes 8 bytes per user."""
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """sum(top) / sum(bottom) over users, or the root of it.
+    """sum(top) / sum(bottom) over users, or its square root.
 
     Attributes:
-        top: by user, shape (users,).
-        bottom: by user, shape (users,); 0 for users who do not count.
-        root: whether the root is taken.
+        top: numerator by user, shape (users,).
+        bottom: denominator by user, shape (users,); 0 for users without data.
+        root: whether the square root is taken.
     """
 
     top: Floats
@@ -36,7 +37,7 @@ class Statistic:
 
 
 def rmse_of_rows(user: Ints, error: Floats, n_users: int) -> Statistic:
-    """Root mean squared error over rows; ``user`` is each row's, both of shape (n,)."""
+    """Root mean squared error over rows; ``user`` is the user of each row, both of shape (n,)."""
     return Statistic(
         sums_by_user(user, np.square(error), n_users),
         sums_by_user(user, np.ones(len(user)), n_users),
@@ -53,7 +54,7 @@ def mae_of_rows(user: Ints, error: Floats, n_users: int) -> Statistic:
 
 
 def mean_of_users(value: Floats) -> Statistic:
-    """Mean of a value by user; NaN: the user does not count."""
+    """Mean of a value over users; NaN for users without data."""
     return Statistic(np.nan_to_num(value), np.isfinite(value).astype(np.float64))
 
 
@@ -66,14 +67,14 @@ def intervals(
     """Percentile bootstrap intervals at `LEVEL` (Efron and Tibshirani 1993, chapter 13).
 
     Args:
-        statistics: by name; all of the same users.
-        differences: by name (a, b) for a - b.
-        resamples: number of times that as many users as there are are drawn with replacement.
-        seed: of the draws; the same for the same result.
+        statistics: statistics by name, all for the same users.
+        differences: pairs (a, b) by name, for a - b.
+        resamples: number of resamples; each draws as many users as there are, with replacement.
+        seed: seed of the draws.
 
     Returns:
-        ``level``, ``resamples``, ``model`` and ``differences``: in these ``[low, high]`` by name,
-        null where no user counts.
+        ``level``, ``resamples``, ``model`` and ``differences``. The last two have ``[low, high]``
+        by name, null if no user has data.
     """
     all_of = [*statistics.values(), *(s for pair in differences.values() for s in pair)]
     sums = np.column_stack([part for s in all_of for part in (s.top, s.bottom)])
@@ -87,7 +88,7 @@ def intervals(
             users = rng.integers(n_users, size=n_users, dtype=np.int32)
             times[k] = np.bincount(users, minlength=n_users)
         block[:] = times[: len(block)] @ sums
-    with np.errstate(invalid="ignore"):  # a resample may miss all users who count
+    with np.errstate(invalid="ignore"):  # a resample may have no user with data
         values = drawn[:, 0::2] / drawn[:, 1::2]
     values[:, [s.root for s in all_of]] **= 0.5
 

@@ -16,12 +16,12 @@ from recsys.contract import METRICS_SCHEMA, Metrics
 from recsys.errors import EvaluationError
 from recsys.evaluation.baselines import (
     Training,
-    knn_refusal,
     predicted_stars,
-    rank_by_neighbours,
+    rank_by_neighbors,
     rank_by_popularity,
+    reason_to_skip_knn,
 )
-from recsys.evaluation.champion import ChampionAnswers, Comparison, compare
+from recsys.evaluation.champion import ChampionAnswers, Comparison, compare_with_champion
 from recsys.evaluation.confidence import (
     Statistic,
     intervals,
@@ -117,10 +117,12 @@ def evaluate(
     ranking = Ranking.of(lists, indexed_holdout)
     guesses = predicted_stars(training, indexed_holdout)
     popular = rank_by_popularity(training, indexed_holdout)
-    reason_to_skip = knn_refusal(training, indexed_holdout)
-    neighbors = None if reason_to_skip else rank_by_neighbours(training, indexed_holdout)
+    reason_to_skip = reason_to_skip_knn(training, indexed_holdout)
+    neighbors = None if reason_to_skip else rank_by_neighbors(training, indexed_holdout)
     comparison = (
-        None if champion is None else compare(champion, indexed_holdout, train, stars, lists)
+        None
+        if champion is None
+        else compare_with_champion(champion, indexed_holdout, train, stars, lists)
     )
     confidence = None
     if resamples:

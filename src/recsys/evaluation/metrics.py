@@ -1,4 +1,4 @@
-"""The definitions: errors of predicted stars, quality and character of recommended lists."""
+"""Definitions of the metrics: rating errors, ranking quality, beyond-accuracy metrics."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from recsys.evaluation.tables import (
 
 CUT: Final = 10
 LIST_DEPTH: Final = 100
-"""Places of a user's recommendations that count; the first relevant one below it is not seen."""
+"""Number of a user's recommendations that are measured; lower ranks count as not recommended."""
 STARS: Final = tuple(half / 2 for half in range(1, 11))
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What some recommender gave the holdout's users, as far as it is measured.
+    """Ranks of the holdout's movies and first ten recommendations of one recommender.
 
     Attributes:
-        rank: of each held-out movie in its user's list (1 is best, inf: not in it), shape (n,).
+        rank: rank of each holdout movie in its user's list (1 is best, inf: not in it), shape (n,).
         top_user: user of each of the first ten recommendations, shape (m,).
-        top_movie: its movie, shape (m,).
+        top_movie: movie of each of them, shape (m,).
     """
 
     rank: Floats
@@ -56,11 +56,11 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Popularity:
-    """How many rated each movie in training.
+    """Number of users who rated each movie in training.
 
     Attributes:
-        raters: by movie, shape (movies,).
-        users: all who rated anything in training.
+        raters: number of users by movie, shape (movies,).
+        users: number of all users with a rating in training.
     """
 
     raters: Ints
@@ -68,13 +68,13 @@ class Popularity:
 
 
 def rating_error(truth: Floats, prediction: Floats) -> dict[str, float]:
-    """Errors of predicted stars, each over all pairs alike.
+    """Returns the errors of predicted stars over all pairs.
 
     ``rmse`` = sqrt(mean((r - p)^2)) and ``mae`` = mean(abs(r - p)), in stars (Herlocker et al.,
     "Evaluating collaborative filtering recommender systems", ACM TOIS 22, 2004, section 4.1).
 
     Args:
-        truth: given stars, shape (n,).
+        truth: true stars, shape (n,).
         prediction: predicted stars, shape (n,).
     """
     error = prediction - truth
@@ -85,43 +85,44 @@ def rating_error(truth: Floats, prediction: Floats) -> dict[str, float]:
 
 
 def calibration(truth: Floats, prediction: Floats) -> list[dict[str, Any]]:
-    """For each number of stars: what was predicted where it was given, and the reverse.
+    """Returns mean prediction by true stars, and mean rating by predicted stars.
 
     Returns:
-        Ten entries: ``stars``; ``rows`` where they were given and their ``mean_prediction``;
-        ``predicted_rows`` whose prediction is nearest to them (half way: the upper) and their
-        ``mean_rating``, which a calibrated model has near ``stars``. Null is the mean of no rows.
+        Ten entries with ``stars``; ``rows``, the number of ratings of these stars, and their
+        ``mean_prediction``; ``predicted_rows``, the number of predictions nearest to these stars
+        (ties go up), and their ``mean_rating``, which is near ``stars`` for a calibrated model. The
+        mean of no rows is null.
     """
     nearest = np.clip(np.floor(prediction * 2 + 0.5) / 2, STARS[0], STARS[-1])
     return [
         {
             "stars": stars,
-            "rows": int(np.count_nonzero(given := truth == stars)),
-            "mean_prediction": _mean(prediction[given]),
-            "predicted_rows": int(np.count_nonzero(told := nearest == stars)),
-            "mean_rating": _mean(truth[told]),
+            "rows": int(np.count_nonzero(rated := truth == stars)),
+            "mean_prediction": _mean(prediction[rated]),
+            "predicted_rows": int(np.count_nonzero(predicted := nearest == stars)),
+            "mean_rating": _mean(truth[predicted]),
         }
         for stars in STARS
     ]
 
 
 def quality_by_user(user: Ints, rank: Floats, n_users: int) -> dict[str, Floats]:
-    """How high the held-out movies stand in their users' rankings, by user, shape (users,).
+    """Returns the ranking metrics of each user, shape (users,).
 
-    For a user with n relevant movies standing at the ranks r (1 is best, inf: not in the list):
+    For a user with n relevant movies at the ranks r (1 is best, inf: not in the list):
 
     - ``ndcg@10`` = sum of 1 / log2(r + 1) over r <= 10, divided by the same sum of an ideal list,
-      which has its min(10, n) first places relevant (Järvelin and Kekäläinen, "Cumulated
+      whose first min(10, n) movies are relevant (Järvelin and Kekäläinen, "Cumulated
       gain-based evaluation of IR techniques", ACM TOIS 20, 2002, with gains of 0 and 1 and the
       discount log2(r + 1) of Burges et al., ICML 2005).
     - ``recall@k`` = number of r <= k, divided by n (Herlocker et al. 2004, section 4.2).
-    - ``mrr`` = 1 / min(r), 0 if that is beyond place 100 (Voorhees, TREC-8, 1999).
+    - ``mrr`` = 1 / min(r), 0 if min(r) > 100 (Voorhees, TREC-8, 1999).
 
-    A user without a pair has NaN.
+    The value is NaN for a user without a holdout pair.
 
     Args:
-        user: for each held-out pair the place of its user in 0..n_users-1, shape (n,).
-        rank: for each held-out pair the rank of its movie, shape (n,).
+        user: index of each holdout pair's user in 0..n_users-1, shape (n,).
+        rank: rank of each holdout pair's movie, shape (n,).
         n_users: number of users.
     """
     relevant = np.bincount(user, minlength=n_users).astype(np.float64)
@@ -146,30 +147,32 @@ def quality_by_user(user: Ints, rank: Floats, n_users: int) -> dict[str, Floats]
 
 
 def ranking_quality(user: Ints, rank: Floats, n_users: int) -> dict[str, float]:
-    """Means of `quality_by_user` over the users who have a pair."""
+    """Returns the means of `quality_by_user` over the users with a holdout pair."""
     by_user = quality_by_user(user, rank, n_users)
     return {name: float(np.nanmean(values)) for name, values in by_user.items()}
 
 
 def coverage(ranking: Ranking, n_movies: int) -> float:
-    """Share of all movies that are among the first ten of anyone.
+    """Returns the share of all movies that are among the first ten of at least one user.
 
     Ge et al., "Beyond accuracy", RecSys 2010, catalog coverage.
     """
     return len(np.unique(ranking.top_movie)) / n_movies
 
 
-def list_character(ranking: Ranking, popularity: Popularity, n_users: int) -> dict[str, float]:
-    """What the first ten recommendations are like, whether they were wanted or not.
+def beyond_accuracy_metrics(
+    ranking: Ranking, popularity: Popularity, n_users: int
+) -> dict[str, float]:
+    """Returns beyond-accuracy metrics of the first ten recommendations.
 
     - ``coverage``: see `coverage`.
     - ``novelty``: -log2 of the share of training's users who rated a recommended movie, in bits; a
-      movie that none rated counts as rated by one (Zhou et al., "Solving the apparent
+      movie without a rating counts as rated by one user (Zhou et al., "Solving the apparent
       diversity-accuracy dilemma", PNAS 107, 2010, mean self-information).
-    - ``popularity_bias``: the share itself, 0 to 1 (Abdollahpouri et al., "Managing popularity
+    - ``popularity_bias``: the same share, 0 to 1 (Abdollahpouri et al., "Managing popularity
       bias", FLAIRS 2019, average recommendation popularity, divided by the number of users).
 
-    The last two are means over a user's list, then over users.
+    Novelty and popularity bias are averaged over a user's list, then over users.
     """
     share = popularity.raters / popularity.users
     bits = -np.log2(np.maximum(popularity.raters, 1) / popularity.users)
@@ -188,20 +191,20 @@ def list_character(ranking: Ranking, popularity: Popularity, n_users: int) -> di
 
 
 def ranking_metrics(holdout: Holdout, ranking: Ranking, popularity: Popularity) -> dict[str, float]:
-    """`ranking_quality` and `list_character` of one recommender on the whole holdout."""
+    """Returns `ranking_quality` and `beyond_accuracy_metrics` on the whole holdout."""
     n_users = len(holdout.users)
     return {
         **ranking_quality(holdout.user, ranking.rank, n_users),
-        **list_character(ranking, popularity, n_users),
+        **beyond_accuracy_metrics(ranking, popularity, n_users),
     }
 
 
 def subset_quality(
     holdout: Holdout, ranking: Ranking, mask: Mask, names: tuple[str, ...]
 ) -> dict[str, float]:
-    """`ranking_quality` where only some held-out movies are relevant, of the users who have any.
+    """Returns `ranking_quality` if only the pairs of ``mask`` are relevant, over users with any.
 
-    Ranks stay those of the whole list.
+    Ranks are those in the whole list.
     """
     by_user = quality_by_user(holdout.user[mask], ranking.rank[mask], len(holdout.users))
     return {name: float(np.nanmean(by_user[name])) for name in names}

@@ -1,4 +1,4 @@
-"""Parts of the holdout that an average hides: new users, rare movies, genres."""
+"""Slices of the holdout: new users, rare movies, genres and others that an average hides."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Slices = dict[str, dict[str, Mask]]
 
 
 def first_ratings(train: pl.DataFrame) -> pl.DataFrame | None:
-    """UserId and the timestamp of the user's first rating; None where ``train`` has no time."""
+    """Returns userId and the time of the first rating; None if ``train`` has no timestamps."""
     if "timestamp" not in train.columns:
         return None
     return train.group_by(pl.col("userId").cast(pl.Int64)).agg(
@@ -48,17 +48,17 @@ def make_slices(
     first_seen: pl.DataFrame | None,
     movies: pl.DataFrame | None,
 ) -> Slices:
-    """Which of the holdout's pairs belong to each slice, by kind and name; empty ones are left out.
+    """Returns a mask of holdout pairs for each slice, by kind and name, without empty slices.
 
     - ``user_activity``: by the number of the user's ratings in training.
-    - ``new_users``: the tenth of the holdout's users whose first rating in training is the newest,
-      those without one first; only with ``first_seen``.
+    - ``new_users``: the tenth of the holdout's users with the newest first rating in training;
+      users without one count as newest; only with ``first_seen``.
     - ``movie_popularity``: by the number of the movie's ratings in training.
-    - ``genre``: a movie is in the slice of each of its genres; only with ``movies``.
+    - ``genre``: a movie belongs to the slice of each of its genres; only with ``movies``.
 
     Args:
         holdout: the pairs.
-        training: what was fitted to.
+        training: the training part.
         first_seen: see `first_ratings`.
         movies: movieId, genres.
     """
@@ -83,9 +83,9 @@ def measure_slice(
     baselines: tuple[Floats, Ranking],
     comparison: Comparison | None,
 ) -> dict[str, Any]:
-    """The candidate, bias, popularity and the champion on one slice.
+    """Measures candidate, bias model, popularity and champion on one slice.
 
-    Ranks stay those among all movies; only the slice's pairs are relevant.
+    Ranks are those among all movies; only the slice's pairs are relevant.
     """
     bias, popularity = baselines
     truth = holdout.stars[mask]

@@ -1,4 +1,4 @@
-"""Evaluation's input, checked, and as the arrays that everything is measured on."""
+"""Checks the input of evaluation and converts it to arrays."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Places = NDArray[np.int32]
-"""Where ids stand among sorted ids; small, because there is one for each rating."""
+"""Indices of ids in sorted ids; int32, because there is one for each rating."""
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """The pairs that were hidden, users and movies named by their places in sorted ids.
+    """The pairs of the holdout, with users and movies as indices into sorted ids.
 
     Attributes:
         pairs: userId, movieId, rating (stars), n rows.
-        users: ids of the users who have a pair, shape (users,).
-        movies: ids of all movies of the dataset, shape (movies,).
-        user: place of each pair's user, shape (n,).
-        movie: place of each pair's movie, shape (n,).
-        stars: given, shape (n,).
+        users: sorted ids of the users with a pair, shape (users,).
+        movies: sorted ids of all movies of the dataset, shape (movies,).
+        user: index of each pair's user, shape (n,).
+        movie: index of each pair's movie, shape (n,).
+        stars: true stars, shape (n,).
     """
 
     pairs: pl.DataFrame
@@ -44,7 +44,7 @@ class Holdout:
 
     @classmethod
     def of(cls, pairs: pl.DataFrame, movies: Ints) -> Holdout:
-        """The arrays of a checked table; ``movies`` are sorted."""
+        """Converts a checked table; ``movies`` are the sorted ids of all movies."""
         users = np.unique(pairs["userId"].to_numpy()).astype(np.int64)
         return cls(
             pairs=pairs,
@@ -60,10 +60,13 @@ class Holdout:
 
 
 def places(frame: pl.DataFrame, column: str, ids: Ints) -> Places:
-    """Places of a column's ids in the sorted ``ids`` that hold them all, shape (rows,)."""
+    """Returns the index in the sorted ``ids`` of each id of a column, shape (rows,).
+
+    Every id of the column must be in ``ids``.
+    """
     given = frame[column].to_numpy()
     if 0 <= ids[0] and ids[-1] < _LARGEST_TABLE:
-        # Ten times faster than bisection, and small where ids are.
+        # Ten times faster than bisection; the table is small because the ids are.
         place_of = np.zeros(ids[-1] + 1, np.int32)
         place_of[ids] = np.arange(len(ids), dtype=np.int32)
         found: Places = place_of[given]
@@ -72,19 +75,24 @@ def places(frame: pl.DataFrame, column: str, ids: Ints) -> Places:
 
 
 def sums_by_user(user: Ints | Places, values: Floats, n_users: int) -> Floats:
-    """Sum of the values of each user's pairs, shape (n_users,); ``user`` names them by place."""
+    """Returns the sum of the values of each user's pairs, shape (n_users,)."""
     return np.bincount(user, weights=values, minlength=n_users).astype(np.float64, copy=False)
 
 
 def table(name: str, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """The columns asked for, ids as int32; raises unless all values are there and finite."""
+    """Returns the columns, ids as int32.
+
+    Raises:
+        EvaluationError: a column is missing or has a wrong type, a value is null or not finite, or
+            a pair occurs twice.
+    """
     missing = [c for c in columns if c not in frame.columns]
     if missing:
         raise EvaluationError(
             f"{name} lacks columns", found=", ".join(frame.columns), expected=", ".join(columns)
         )
     ids = {*PAIR, "rank"}
-    # Stars in float32 stay so: as float64 those of a large training part take twice the memory.
+    # Stars in float32 are not converted: float64 would double the memory of a large training part.
     types = {
         c: pl.Int32 if c in ids else pl.Float32 if frame[c].dtype == pl.Float32 else pl.Float64
         for c in columns
@@ -99,7 +107,7 @@ def table(name: str, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     ).item()
     if bad:
         raise EvaluationError(
-            f"{name} holds values that are no numbers",
+            f"{name} contains values that are not finite numbers",
             found="null, NaN or infinite values",
             expected="finite numbers only",
             hint="look for a training that diverged",
@@ -108,38 +116,44 @@ def table(name: str, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     keys = frame["userId"].to_numpy() * np.int64(2**32) + frame["movieId"].to_numpy()
     keys.sort()
     if (keys[1:] == keys[:-1]).any():
-        raise EvaluationError(f"{name} holds a pair of user and movie twice", expected="once")
+        raise EvaluationError(
+            f"{name} contains a pair of user and movie twice", expected="each pair once"
+        )
     return frame
 
 
 def check_movies(movies: Ints, **tables: pl.DataFrame) -> None:
-    """Raises EvaluationError if a table names a movie that is not in ``movies``."""
+    """Raises EvaluationError if a table has a movie that is not in ``movies``."""
     for name, frame in tables.items():
         unknown = np.setdiff1d(frame["movieId"].unique().to_numpy(), movies)
         if unknown.size:
             raise EvaluationError(
-                f"{name} names movies that the dataset does not have", found=unknown[:5].tolist()
+                f"{name} contains movies that the dataset does not have", found=unknown[:5].tolist()
             )
 
 
 def check_unseen(name: str, frame: pl.DataFrame, train: pl.DataFrame) -> None:
-    """Raises EvaluationError if a pair of ``frame`` is in ``train`` too."""
+    """Raises EvaluationError if a pair of ``frame`` is also in ``train``."""
     seen = train.join(frame, on=PAIR, how="semi")
     if seen.height:
         raise EvaluationError(
-            f"{name} holds pairs that are in the training part",
+            f"{name} contains pairs of the training part",
             found=f"{seen.height} pairs, among them {seen.row(0)[:2]}",
             expected="only movies that the user has not rated in training",
         )
 
 
 def aligned_predictions(holdout: pl.DataFrame, predictions: pl.DataFrame) -> Floats:
-    """Predicted stars in the holdout's order; raises unless the pairs are exactly its pairs."""
+    """Returns predicted stars in the holdout's order.
+
+    Raises:
+        EvaluationError: the pairs are not exactly the pairs of the holdout.
+    """
     joined = holdout.join(predictions, on=PAIR, how="left", maintain_order="left")
     missing = joined["prediction"].null_count()
     if missing or predictions.height != holdout.height:
         raise EvaluationError(
-            "the predictions are not those of the holdout's pairs",
+            "the predictions do not match the holdout's pairs",
             found=f"{predictions.height} pairs, {missing} of the holdout's missing",
             expected=f"exactly the {holdout.height} pairs of the holdout",
         )
@@ -149,13 +163,13 @@ def aligned_predictions(holdout: pl.DataFrame, predictions: pl.DataFrame) -> Flo
 def check_recommendations(
     name: str, recommendations: pl.DataFrame, train: pl.DataFrame, users: Ints
 ) -> None:
-    """Raises EvaluationError unless ranks are 1, 2, 3 ..., of unrated movies, for ``users`` only.
+    """Raises EvaluationError unless lists rank unrated movies 1, 2, 3 ... for ``users`` only.
 
     Args:
-        name: what the table is, for the message.
+        name: name of the table in messages.
         recommendations: userId, rank, movieId.
-        train: userId, movieId: what may not be recommended.
-        users: who may be asked for.
+        train: userId, movieId of pairs that must not be recommended.
+        users: users who may have a list.
     """
     check_unseen(name, recommendations, train)
     lists = recommendations.group_by("userId").agg(
@@ -171,14 +185,14 @@ def check_recommendations(
     )
     if broken.height:
         raise EvaluationError(
-            f"ranks of {name} are not 1, 2, 3 and so on",
+            f"ranks of {name} are not consecutive from 1",
             found=f"{broken.height} users, among them {broken['userId'][0]}",
         )
-    strangers = np.setdiff1d(lists["userId"].to_numpy(), users)
-    if strangers.size:
+    others = np.setdiff1d(lists["userId"].to_numpy(), users)
+    if others.size:
         raise EvaluationError(
             f"there are {name} for users outside the holdout",
-            found=strangers[:5].tolist(),
+            found=others[:5].tolist(),
             expected="users of the holdout only",
         )
 
@@ -186,7 +200,7 @@ def check_recommendations(
 def check_long_enough(
     recommendations: pl.DataFrame, train: pl.DataFrame, users: Ints, n_movies: int
 ) -> None:
-    """Raises EvaluationError unless each of ``users`` has 20 movies, or all they have not rated."""
+    """Raises EvaluationError unless each of ``users`` has 20 movies, or all unrated ones."""
     short = (
         pl.DataFrame({"userId": users.astype(np.int32)})
         .join(recommendations.group_by("userId").agg(rows=pl.len()), on="userId", how="left")

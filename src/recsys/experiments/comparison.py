@@ -1,4 +1,4 @@
-"""The trainer and the baselines on the same split of a dataset, side by side."""
+"""Compares the trainer and the baselines on the same split of a dataset."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from recsys import contract
 from recsys.evaluation import (
     Holdout,
     Training,
-    knn_refusal,
     predicted_stars,
-    rank_by_neighbours,
+    rank_by_neighbors,
     rank_by_popularity,
     ranking_metrics,
     rating_error,
+    reason_to_skip_knn,
 )
 from recsys.experiments.local import train_locally
-from recsys.experiments.splits import SplitName, held_out, with_split
+from recsys.experiments.splits import SplitName, holdout_masks, mark_holdout
 
 METRICS: Final = ("rmse", "mae", "ndcg@10", "recall@10", "recall@20", "mrr", "coverage", "fit_s")
 
@@ -33,7 +33,7 @@ Measured = dict[str, float | None]
 
 
 class Model(StrEnum):
-    """What can be compared."""
+    """Models that can be compared."""
 
     TRAINER = "trainer"
     GLOBAL_MEAN = "global_mean"
@@ -58,32 +58,32 @@ def compare_models(
     Args:
         rows: userId, movieId, rating, timestamp, in the order of the file.
         movies: as in ``movies.parquet``.
-        split: what is held out.
-        models: which of them.
-        seed: the trainer's.
-        assignments: its settings, like ``rating.epochs=12``.
-        on_line: told what is being done.
+        split: how the holdout is chosen.
+        models: the models to compare.
+        seed: seed of the trainer.
+        assignments: settings of the trainer, like ``rating.epochs=12``.
+        on_line: called with a line of progress.
 
     Returns:
         ``split``, ``rows``, ``folds``, ``holdout_rows`` (all folds), and ``models``: for each its
         ``name`` and the mean over folds of each of `METRICS`, null where it does not apply. With
-        several folds ``std`` has the standard deviations between them. ``fit_s`` is the time of
-        fitting what was evaluated, without starting a process or evaluating.
+        several folds, ``std`` has the standard deviations between them. ``fit_s`` is the time to
+        fit the evaluated model, without starting a process or evaluating.
     """
     folds: list[dict[Model, Measured]] = []
-    held_rows = 0
-    for number, holdout in enumerate(held_out(split, rows), 1):
-        held_rows += int(holdout.sum())
+    holdout_rows = 0
+    for number, holdout in enumerate(holdout_masks(split, rows), 1):
+        holdout_rows += int(holdout.sum())
 
         def say(line: str, number: int = number) -> None:
             on_line(f"fold {number}: {line}" if split is SplitName.CV5 else line)
 
-        folds.append(_measure(with_split(rows, holdout), movies, models, seed, assignments, say))
+        folds.append(_measure(mark_holdout(rows, holdout), movies, models, seed, assignments, say))
     return {
         "split": str(split),
         "rows": rows.height,
         "folds": len(folds),
-        "holdout_rows": held_rows,
+        "holdout_rows": holdout_rows,
         "seed": seed,
         "models": [_summary(model, [fold[model] for fold in folds]) for model in models],
     }
@@ -145,7 +145,7 @@ def _baselines(
     if stars:
         began = time.monotonic()
         guesses = predicted_stars(training, holdout)
-        # One fit gives all three; it is the bias model's.
+        # One fit gives all three baselines, so its time counts for the bias model only.
         took = {Model.BIAS: time.monotonic() - began}
         for model in stars:
             error = rating_error(holdout.stars, guesses[model])
@@ -160,12 +160,12 @@ def _baselines(
         }
     if Model.ITEM_KNN in models:
         measured[Model.ITEM_KNN] = {}
-        if refusal := knn_refusal(training, holdout):
-            on_line(f"item_knn is left out: {refusal}")
+        if reason := reason_to_skip_knn(training, holdout):
+            on_line(f"item_knn is skipped: {reason}")
         else:
             on_line("item_knn: similarities of all pairs of movies")
             began = time.monotonic()
-            ranking = rank_by_neighbours(training, holdout)
+            ranking = rank_by_neighbors(training, holdout)
             took_s = time.monotonic() - began
             measured[Model.ITEM_KNN] = {
                 **ranking_metrics(holdout, ranking, popularity),

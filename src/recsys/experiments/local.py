@@ -1,4 +1,4 @@
-"""The data scientist's loop: a dataset in, a trained and measured model out, without any server."""
+"""Trains and measures a model from a dataset on this machine, without any server."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FEATURES: Final = (contract.INTERACTIONS_FILE, contract.MOVIES_FILE)
 
 @dataclass(frozen=True)
 class Trained:
-    """What a local training wrote.
+    """Results of a local training.
 
     Attributes:
-        folder: the artifacts under their names.
+        folder: folder with the artifacts under their names.
         metrics: see `recsys.evaluation.evaluate`.
-        history: the training curves.
-        lineage: what it was made of.
+        history: training curves.
+        lineage: versions, seeds and inputs of the training.
     """
 
     folder: Path
@@ -41,13 +41,16 @@ class Trained:
 
     @property
     def fit_s(self) -> float | None:
-        """Seconds of fitting what was evaluated, where the trainer recorded them."""
+        """Seconds to fit the evaluated models; None if the trainer did not record them."""
         recorded = self.lineage.get("fit_s")
         return sum(recorded.values()) if isinstance(recorded, dict) else recorded
 
 
 def find_trainer() -> LocalTrainer:
-    """The trainer beside this package's sources; ``RECSYS_ROOT``, ``RECSYS_TRAINER_PYTHON``."""
+    """Returns the trainer beside this package's sources.
+
+    ``RECSYS_ROOT`` and ``RECSYS_TRAINER_PYTHON`` name another place.
+    """
     root = Path(os.environ.get("RECSYS_ROOT") or Path(recsys.__file__).resolve().parents[2])
     python = os.environ.get("RECSYS_TRAINER_PYTHON") or root / "trainer/.venv/bin/python"
     return LocalTrainer(python=Path(python), root=root)
@@ -75,12 +78,12 @@ def make_local_features(
 
 
 def check_features(folder: Path) -> None:
-    """Raises DatasetError unless the folder holds what the trainer reads."""
+    """Raises DatasetError unless the folder has the files that the trainer reads."""
     missing = [name for name in FEATURES if not (folder / name).is_file()]
     if missing:
         raise DatasetError(
-            "the folder does not hold features",
-            found=f"{folder} lacks {', '.join(missing)}",
+            "the folder has no features",
+            found=f"{folder} without {', '.join(missing)}",
             expected=", ".join(FEATURES),
             hint="--source makes them from a dataset's zip",
         )
@@ -96,22 +99,22 @@ def train_locally(
     refit: bool = True,
     on_line: Callable[[str], None],
 ) -> Trained:
-    """Runs the trainer as a process of its own environment, and reads what it wrote.
+    """Runs the trainer as a process in its own environment and reads its results.
 
     Args:
-        features: holds `FEATURES`.
-        out: gets a release's files.
-        seed: of everything random.
-        assignments: like ``rating.epochs=12``.
+        features: folder with the files of `FEATURES`.
+        out: folder for the files of the release.
+        seed: seed of all random numbers.
+        assignments: settings like ``rating.epochs=12``.
         champion: the ``out`` of an earlier training, or the files of a release.
-        refit: whether it is fitted again to all interactions, for serving.
-        on_line: told what the trainer prints.
+        refit: whether the models are fitted again to all interactions, for serving.
+        on_line: called with each line that the trainer prints.
 
     Raises:
         ConfigurationError: the trainer's environment is missing.
-        TrainingError: it refused its input or failed.
-        TransientError: it was killed, or ran out of something.
-        ArtifactError: it did not write what it should.
+        TrainingError: the trainer rejected its input or failed.
+        TransientError: it was killed, or ran out of memory or disk.
+        ArtifactError: an artifact is missing or unreadable.
     """
     arguments = ["local", "--features", str(features), "--out", str(out), "--seed", str(seed)]
     for assignment in assignments:
@@ -125,7 +128,11 @@ def train_locally(
 
 
 def read_trained(folder: Path) -> Trained:
-    """What an earlier local training wrote; raises ArtifactError if it cannot be read."""
+    """Reads the results of an earlier local training.
+
+    Raises:
+        ArtifactError: a file is missing or unreadable.
+    """
     metrics = Metrics.from_json(_read(folder, contract.METRICS_FILE))
     history, lineage = (
         _read_json(folder, name) for name in (contract.HISTORY_FILE, contract.LINEAGE_FILE)

@@ -1,4 +1,4 @@
-"""Ways to hide part of a dataset, so that models can be compared on any of them."""
+"""Splits of a dataset into training part and holdout, for comparing models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 
 class SplitName(StrEnum):
-    """Which rows are held out."""
+    """How the holdout is chosen."""
 
     RANDOM_10 = "random-10"
     TEMPORAL_10 = "temporal-10"
@@ -31,36 +31,36 @@ class SplitName(StrEnum):
 
 
 def read_in_file_order(archive: DatasetArchive) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The valid ratings of a dataset in the order of its file, and its movies.
+    """Returns the valid ratings of a dataset in the order of its file, and its movies.
 
-    Of a pair of user and movie that occurs twice the later rating stands, where it stands.
+    If a user rated a movie twice, the later rating is kept, at its own position.
 
     Returns:
         userId, movieId, rating, timestamp; and movies as in ``movies.parquet``.
 
     Raises:
-        DatasetError: the archive is damaged, or holds no valid row.
+        DatasetError: the archive is damaged or has no valid row.
     """
     movies = read_movies(archive.chunks(MOVIES_CSV)).rows
     parts = [batch.rows for batch in read_ratings(archive.chunks(RATINGS_CSV), movies["movieId"])]
     if not any(part.height for part in parts):
-        raise DatasetError("the dataset holds no valid rating", expected="at least one")
+        raise DatasetError("the dataset has no valid rating", expected="at least one")
     rows, _ = resolve_duplicates(pl.concat(parts).sort("line"))
     return rows.sort("line").drop("line"), movies
 
 
-def held_out(name: SplitName, rows: pl.DataFrame) -> Iterator[Mask]:
-    """Which rows are held out, once for each fold.
+def holdout_masks(name: SplitName, rows: pl.DataFrame) -> Iterator[Mask]:
+    """Yields the rows of the holdout, once for each fold.
 
     - ``random-10``: scikit-learn's ``train_test_split(test_size=0.1, random_state=50)``.
-    - ``temporal-10``, ``temporal-20``: of n ratings of a user the last ceil(n / 10) or ceil(n / 5).
+    - ``temporal-10``, ``temporal-20``: the last ceil(n / 10) or ceil(n / 5) of a user's n ratings.
     - ``leave-last-out``: each user's last rating.
     - ``cv5``: scikit-learn's ``KFold(5, shuffle=True, random_state=50)``.
 
-    Where time decides, ties go by movieId, and a user's only rating is never held out.
+    In splits by time, ties are broken by movieId, and a user's only rating is never held out.
 
     Args:
-        name: which of them.
+        name: the split.
         rows: userId, movieId, timestamp, in the order of the file.
 
     Raises:
@@ -83,8 +83,8 @@ def held_out(name: SplitName, rows: pl.DataFrame) -> Iterator[Mask]:
             yield from _folds(rows.height)
 
 
-def with_split(rows: pl.DataFrame, holdout: Mask) -> pl.DataFrame:
-    """The rows as in ``interactions.parquet``, those of ``holdout`` marked so."""
+def mark_holdout(rows: pl.DataFrame, holdout: Mask) -> pl.DataFrame:
+    """Returns the rows as in ``interactions.parquet``, with the rows of ``holdout`` marked."""
     split = (
         pl.when(pl.Series(holdout)).then(pl.lit("holdout", SPLIT)).otherwise(pl.lit("train", SPLIT))
     )

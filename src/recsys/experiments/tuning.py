@@ -1,7 +1,7 @@
-"""A search for better settings of the trainer, blind to the holdout.
+"""Searches better settings of the trainer without using the holdout.
 
-Each trial trains on an inner split of the training part, so what is found may be judged by the
-gate on the holdout like any other build.
+Each trial trains on an inner split of the training part, so the gate can judge the settings found
+on the holdout like those of any other build.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.errors import ConfigurationError, TrainingError
 from recsys.experiments.local import make_local_features, train_locally
-from recsys.experiments.splits import SplitName, held_out, with_split
+from recsys.experiments.splits import SplitName, holdout_masks, mark_holdout
 from recsys.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 
 Trial = dict[str, Any]
-"""``overrides``, and the ``value`` of the objective; null where training failed."""
+"""``overrides``, and the ``value`` of the objective; null if training failed."""
 
 
 class Objective(StrEnum):
-    """The metric to better; each is one model's, and only that model's settings are searched."""
+    """The metric to improve; only the settings of the model that it measures are searched."""
 
     RMSE = "rmse"
     NDCG = "ndcg@10"
 
 
 _SPACE: Final[Mapping[Objective, Mapping[str, tuple[float, float, bool]]]] = {
-    # Setting: low, high, whether by ratio.
+    # Setting: low, high, whether it is searched on a logarithmic scale.
     Objective.RMSE: {
         "rating.learning_rate": (0.004, 0.05, True),
         "rating.factor_penalty": (3.0, 30.0, True),
@@ -56,7 +56,7 @@ _SPACE: Final[Mapping[Objective, Mapping[str, tuple[float, float, bool]]]] = {
         "ranking.liked_weight": (1.0, 6.0, True),
     },
 }
-# The model that is not searched need not be good.
+# Short trainings for the model whose settings are not searched.
 _CHEAP: Final = {
     Objective.RMSE: ("ranking.epochs=1",),
     Objective.NDCG: ("rating.epochs=1", "rating.members=1"),
@@ -70,20 +70,21 @@ def tune(
     seed: int,
     on_line: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Tries settings one after the other, each chosen by what came of those before (TPE).
+    """Tries settings one after the other, each proposed from earlier results (TPE).
 
     Args:
-        features: holds ``interactions.parquet`` and ``movies.parquet``; its holdout is not read.
-        objective: the metric to better.
-        trials: how many besides the defaults.
-        seed: of training and of the search.
-        on_line: told what is being done.
+        features: folder with ``interactions.parquet`` and ``movies.parquet``; its holdout is not
+            read.
+        objective: the metric to improve.
+        trials: number of trials besides the defaults.
+        seed: seed of training and of the search.
+        on_line: called with a line of progress.
 
     Returns:
         ``objective``, ``defaults`` (the metric with the trainer's own settings), ``best`` (the
-        metric), ``trials`` (``value``, null where training failed, and ``overrides``), and
-        ``build_settings``: what to put into ``RECSYS_BUILD_SETTINGS``; empty where the defaults
-        are best.
+        metric), ``trials`` (``value``, null if training failed, and ``overrides``), and
+        ``build_settings``: a value for ``RECSYS_BUILD_SETTINGS``; empty if the defaults are
+        best.
 
     Raises:
         ConfigurationError: Optuna is not installed.
@@ -102,13 +103,13 @@ def tune(
             on_line(f"trial {number} of {trials}: {shown}")
             value = _value(folder, objective, trial.params, seed, on_line)
             tried.append({"value": value, "overrides": dict(trial.params)})
-            # Failed trials are told, too: the search keeps away from them.
+            # Failed trials are reported too, so that the search avoids their settings.
             study.tell(trial, value, state=None if value is not None else _failed())
     return choose_settings(objective, [{"value": defaults, "overrides": {}}, *tried])
 
 
 def plan_trials(objective: Objective, trials: int, seed: int) -> list[dict[str, float]]:
-    """Overrides to be tried all at once: none, and so many drawn at random from the space."""
+    """Returns overrides for parallel trials: first none, then random draws from the space."""
     study, space = _study(objective, seed, at_random=True)
     return [{}, *(dict(study.ask(space).params) for _ in range(trials))]
 
@@ -138,10 +139,10 @@ def measure_trial(
 
 
 def choose_settings(objective: Objective, trials: Iterable[Trial]) -> dict[str, Any]:
-    """The best of the trials, the first of which is that of the trainer's own settings.
+    """Returns the best of the trials; the first trial has the trainer's own settings.
 
     Returns:
-        What `tune` returns.
+        The same document as `tune`.
 
     Raises:
         TrainingError: the trainer failed with its own settings.
@@ -150,9 +151,9 @@ def choose_settings(objective: Objective, trials: Iterable[Trial]) -> dict[str, 
     if own["value"] is None:
         raise TrainingError("the trainer failed with its own settings")
     sign = -1 if objective is Objective.NDCG else 1
-    told = [trial for trial in (own, *tried) if trial["value"] is not None]
-    best = min(told, key=lambda trial: sign * trial["value"])
-    chosen = {"trainer": {"overrides": nested(best["overrides"])}}
+    successful = [trial for trial in (own, *tried) if trial["value"] is not None]
+    best = min(successful, key=lambda trial: sign * trial["value"])
+    chosen = {"trainer": {"overrides": nest_overrides(best["overrides"])}}
     return {
         "objective": str(objective),
         "defaults": own["value"],
@@ -163,20 +164,20 @@ def choose_settings(objective: Objective, trials: Iterable[Trial]) -> dict[str, 
 
 
 def write_inner_split(features: Path, folder: Path) -> None:
-    """The training part alone, the last tenth of each user's ratings in it marked as holdout."""
+    """Writes the training part alone, with the last tenth of each user's ratings as holdout."""
     rows = pl.read_parquet(features / contract.INTERACTIONS_FILE).filter(pl.col("split") == "train")
-    (hidden,) = held_out(SplitName.TEMPORAL_10, rows)
-    with_split(rows, hidden).write_parquet(folder / contract.INTERACTIONS_FILE)
+    (hidden,) = holdout_masks(SplitName.TEMPORAL_10, rows)
+    mark_holdout(rows, hidden).write_parquet(folder / contract.INTERACTIONS_FILE)
     pl.read_parquet(features / contract.MOVIES_FILE).write_parquet(folder / contract.MOVIES_FILE)
 
 
-def nested(overrides: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """``{"rating.epochs": 3}`` as ``{"rating": {"epochs": 3}}``."""
-    made: dict[str, dict[str, float]] = {}
+def nest_overrides(overrides: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Turns ``{"rating.epochs": 3}`` into ``{"rating": {"epochs": 3}}``."""
+    sections: dict[str, dict[str, float]] = {}
     for name, value in overrides.items():
         section, _, field = name.partition(".")
-        made.setdefault(section, {})[field] = value
-    return made
+        sections.setdefault(section, {})[field] = value
+    return sections
 
 
 def _measure(
@@ -243,6 +244,6 @@ def _study(
         sampler=sampler(seed=seed),
     )
     return study, {
-        name: optuna.distributions.FloatDistribution(low, high, log=by_ratio)
-        for name, (low, high, by_ratio) in _SPACE[objective].items()
+        name: optuna.distributions.FloatDistribution(low, high, log=logarithmic)
+        for name, (low, high, logarithmic) in _SPACE[objective].items()
     }

@@ -418,8 +418,8 @@ def repeats_a_movie(dataset: Dataset, honest: Candidate) -> Candidate:
 @pytest.mark.parametrize(
     ("mutate", "reason"),
     [
-        (diverged, "no numbers"),
-        (recommends_what_was_seen, "recommendations holds pairs that are in the training part"),
+        (diverged, "not finite numbers"),
+        (recommends_what_was_seen, "recommendations contains pairs of the training part"),
         (lacks_users, "too few recommendations"),
         (lacks_pairs, "not those of the holdout's pairs"),
         (swapped_columns, "not those of the holdout's pairs"),
@@ -440,5 +440,5 @@ def test_a_holdout_that_overlaps_the_training_part_is_rejected(
     dataset: Dataset, honest: Candidate
 ) -> None:
     overlapping = replace(dataset, train=pl.concat([dataset.train, dataset.holdout.slice(0, 1)]))
-    with pytest.raises(EvaluationError, match="holdout holds pairs that are in the training part"):
+    with pytest.raises(EvaluationError, match="holdout contains pairs of the training part"):
         measure(overlapping, honest)

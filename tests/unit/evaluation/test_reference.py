@@ -18,7 +18,7 @@ from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 from recsys.dataset import open_dataset
 from recsys.evaluation import Holdout, Training, predicted_stars
 from recsys.experiments import SplitName, read_in_file_order
-from recsys.experiments.splits import held_out, with_split
+from recsys.experiments.splits import holdout_masks, mark_holdout
 from tests.metrics_maker import evaluate_to_document
 
 
@@ -35,7 +35,7 @@ def answered(request: pytest.FixtureRequest, ml_latest_small: Path) -> dict[str,
     """A split of the real dataset, predicted by biases and ranked by a truncated SVD."""
     with open_dataset(ml_latest_small) as archive:
         rows, movies = read_in_file_order(archive)
-    table = with_split(rows, next(held_out(request.param, rows)))
+    table = mark_holdout(rows, next(holdout_masks(request.param, rows)))
     train, holdout = (table.filter(pl.col("split") == part) for part in ("train", "holdout"))
     ids = np.sort(movies["movieId"].to_numpy()).astype(np.int64)
     training, held = Training.of(train, ids), Holdout.of(holdout, ids)

@@ -16,7 +16,7 @@ from recsys.cli.app import app
 from recsys.dataset import open_dataset, write_sample
 from recsys.errors import TrainingError
 from recsys.experiments import Model, SplitName, compare_models, read_in_file_order
-from recsys.experiments.splits import held_out, with_split
+from recsys.experiments.splits import holdout_masks, mark_holdout
 
 # It answers with the mean of the training part as every metric, so that folds differ.
 TRAINER = """#!{python}
@@ -77,8 +77,8 @@ def test_folds_are_averaged_and_their_spread_is_told(sample: Path) -> None:
     )
 
     means = [
-        with_split(rows, mask).filter(pl.col("split") == "train")["rating"].mean()
-        for mask in held_out(SplitName.CV5, rows)
+        mark_holdout(rows, mask).filter(pl.col("split") == "train")["rating"].mean()
+        for mask in holdout_masks(SplitName.CV5, rows)
     ]
     trainer, bias = found["models"]
     assert found["folds"] == 5

@@ -15,7 +15,7 @@ from sklearn.model_selection import KFold, train_test_split
 from recsys.dataset import open_dataset
 from recsys.errors import DatasetError
 from recsys.experiments import SplitName, read_in_file_order
-from recsys.experiments.splits import held_out, with_split
+from recsys.experiments.splits import holdout_masks, mark_holdout
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def rows() -> pl.DataFrame:
 
 
 def test_random_tenth_is_scikit_learns_over_the_rows_in_file_order(rows: pl.DataFrame) -> None:
-    (mask,) = held_out(SplitName.RANDOM_10, rows)
+    (mask,) = holdout_masks(SplitName.RANDOM_10, rows)
 
     _, expected = train_test_split(rows, test_size=0.1, random_state=50)
     assert (
@@ -43,7 +43,7 @@ def test_random_tenth_is_scikit_learns_over_the_rows_in_file_order(rows: pl.Data
 
 
 def test_five_folds_are_scikit_learns_and_hold_out_each_row_once(rows: pl.DataFrame) -> None:
-    masks = list(held_out(SplitName.CV5, rows))
+    masks = list(holdout_masks(SplitName.CV5, rows))
 
     expected = KFold(5, shuffle=True, random_state=50).split(np.arange(rows.height))
     for mask, (_, test) in zip(masks, expected, strict=True):
@@ -63,7 +63,7 @@ def test_splits_by_time_hold_out_each_users_last_rows_and_never_all(
     rows: pl.DataFrame, name: SplitName, count: object
 ) -> None:
     assert callable(count)
-    (mask,) = held_out(name, rows)
+    (mask,) = holdout_masks(name, rows)
 
     split = rows.with_columns(held=pl.Series(mask))
     for (_,), own in split.group_by("userId"):
@@ -73,9 +73,9 @@ def test_splits_by_time_hold_out_each_users_last_rows_and_never_all(
 
 
 def test_a_split_table_is_what_the_trainer_reads(rows: pl.DataFrame) -> None:
-    (mask,) = held_out(SplitName.TEMPORAL_10, rows)
+    (mask,) = holdout_masks(SplitName.TEMPORAL_10, rows)
 
-    table = with_split(rows, mask)
+    table = mark_holdout(rows, mask)
 
     assert table.columns == ["userId", "movieId", "rating", "timestamp", "split"]
     assert table.height == rows.height
@@ -87,7 +87,7 @@ def test_a_split_table_is_what_the_trainer_reads(rows: pl.DataFrame) -> None:
 
 def test_too_few_ratings_are_refused(rows: pl.DataFrame) -> None:
     with pytest.raises(DatasetError, match="too few ratings"):
-        next(held_out(SplitName.CV5, rows.head(9)))
+        next(holdout_masks(SplitName.CV5, rows.head(9)))
 
 
 def write_zip(path: Path, ratings: str) -> Path:

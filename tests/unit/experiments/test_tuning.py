@@ -16,7 +16,7 @@ from recsys.contract import FeatureSettings
 from recsys.dataset import open_dataset, write_sample
 from recsys.errors import TrainingError
 from recsys.experiments import Objective, tune
-from recsys.experiments.tuning import nested, write_inner_split
+from recsys.experiments.tuning import nest_overrides, write_inner_split
 from recsys.features import make_features
 
 # Its error is least at recency 1; its NDCG grows with the weight of liked movies.
@@ -79,7 +79,7 @@ def test_the_search_betters_what_it_is_told_to(
     assert found["best"] == best
     assert found["defaults"] == pytest.approx(1.8 if objective is Objective.RMSE else 0.3)
     chosen = next(trial for trial in found["trials"] if trial["value"] == best)
-    assert found["build_settings"]["trainer"]["overrides"] == nested(chosen["overrides"])
+    assert found["build_settings"]["trainer"]["overrides"] == nest_overrides(chosen["overrides"])
 
 
 def test_the_same_seed_makes_the_same_search(
