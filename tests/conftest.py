@@ -75,7 +75,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def ml_latest_small(repository: Path) -> Path:
-    """The zip of the real dataset, which lies beside the repository and is not part of it."""
+    """The zip of the real dataset, stored next to the repository, not in it."""
     path = repository.parent / "shared" / "data" / "ml-latest-small.zip"
     if not path.exists():
         pytest.skip("the real dataset is not here: ../shared/data/ml-latest-small.zip")
@@ -116,7 +116,7 @@ def postgres_server(session_home: Home) -> Iterator[Postgres]:
 
 @contextmanager
 def fresh_database(server: Postgres) -> Iterator[str]:
-    """The URI of an empty database, dropped at the end, whoever is still connected."""
+    """The URI of an empty database. It is dropped at the end, even if connections are open."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
