@@ -100,7 +100,7 @@ def test_it_fits_a_phone(running, open_page):
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_rollback_by_keyboard_goes_back_and_is_told_in_the_history(running, open_page):
+def test_a_rollback_by_keyboard_is_recorded_in_the_history(running, open_page):
     before = running.champion
     opened = open_page(viewport={"width": 1280, "height": 900})
     running.log_in(opened.page)

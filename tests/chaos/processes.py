@@ -43,8 +43,8 @@ class Ending:
         return dict(self.steps)
 
 
-def told(services: Services) -> str:
-    """Where the servers are, as one line for a child's standard input; never on a command line."""
+def server_settings(services: Services) -> str:
+    """The servers' settings as one line for a child's standard input, never on a command line."""
     s3 = services.s3
     assert s3.access_key is not None
     assert s3.secret_key is not None
@@ -71,7 +71,7 @@ class Child:
 
     def use(self, services: Services) -> None:
         """Names the servers of the orders that follow."""
-        self._write(told(services))
+        self._write(server_settings(services))
         assert self._read() == {"ready": True}
 
     def run(self, operation: str, release_id: str | None = None, **doom: Any) -> Ending:

@@ -1,4 +1,4 @@
-"""A process of readers: ``python -m tests.chaos.readers``; it reads until it is told to stop.
+"""A process of readers: ``python -m tests.chaos.readers``; it reads until it is stopped.
 
 Each reader has its own connection, prepared statements and S3 client, and knows by content which
 release every vector and every model belongs to.
@@ -33,7 +33,7 @@ RECOMMEND: Final = (
 PAUSE_S: Final = 0.004
 """Without a pause the readers would mostly measure how they wait for the processor."""
 NOTED_FROM_S: Final = 0.002
-"""Reads of tables that took longer are told one by one."""
+"""Reads of tables that took longer are reported one by one."""
 
 
 class Reader:
@@ -109,8 +109,8 @@ def first_words(model: bytes) -> str:
 
 
 def main() -> None:
-    told = json.loads(sys.stdin.readline())
-    readers = [Reader(told["dsn"], told["s3"], told["owners"]) for _ in range(told["readers"])]
+    order = json.loads(sys.stdin.readline())
+    readers = [Reader(order["dsn"], order["s3"], order["owners"]) for _ in range(order["readers"])]
     stop = threading.Event()
     threads = [threading.Thread(target=reader.run, args=(stop,)) for reader in readers]
     for thread in threads:

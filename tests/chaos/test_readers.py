@@ -24,7 +24,7 @@ from recsys.releases import recover_promotion
 from tests.actors import an_actor
 from tests.chaos import invariants
 from tests.chaos.conftest import World
-from tests.chaos.processes import ROOT, Child, told
+from tests.chaos.processes import ROOT, Child, server_settings
 
 pytestmark = pytest.mark.slow
 PROCESSES, READERS_EACH = 2, 4
@@ -78,7 +78,8 @@ def owners(world: World) -> dict[str, str]:
 def reading(world: World) -> Iterator[Reading]:
     """Has the readers at work; what they found is there when the block has ended."""
     order = json.dumps(
-        json.loads(told(world.services)) | {"owners": owners(world), "readers": READERS_EACH}
+        json.loads(server_settings(world.services))
+        | {"owners": owners(world), "readers": READERS_EACH}
     )
     result = Reading()
     for _ in range(PROCESSES):

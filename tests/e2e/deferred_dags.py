@@ -1,6 +1,6 @@
 """DAGs that train in pods and wait for them in the triggerer; a test puts this file among the DAGs.
 
-What the weekly DAG finds out in ``data_is_new`` is told to these by the test.
+The test passes what the weekly DAG finds out in ``data_is_new``.
 """
 
 from __future__ import annotations

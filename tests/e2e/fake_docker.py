@@ -110,9 +110,9 @@ class FakeDocker(FakeServer):
 
     async def _start(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        told = self.created[int(name.removeprefix("container"))]
-        given = dict(variable.split("=", 1) for variable in told.get("Env") or [])
-        command = [*self.engine.command, *(told.get("Cmd") or [])]
+        created = self.created[int(name.removeprefix("container"))]
+        given = dict(variable.split("=", 1) for variable in created.get("Env") or [])
+        command = [*self.engine.command, *(created.get("Cmd") or [])]
         environment = self.engine.environment | given
         await self.start_process(name, command, self.engine.cwd, environment)
         self.later(self._run(name))

@@ -85,8 +85,8 @@ class FakeKubernetes(FakeServer):
     def connection(self) -> dict[str, str]:
         """Airflow's default Connection to a cluster, as an environment variable."""
         extra = {"kube_config": json.dumps(self.kube_config)}
-        told = json.dumps({"conn_type": "kubernetes", "extra": extra})
-        return {"AIRFLOW_CONN_KUBERNETES_DEFAULT": told}
+        connection = json.dumps({"conn_type": "kubernetes", "extra": extra})
+        return {"AIRFLOW_CONN_KUBERNETES_DEFAULT": connection}
 
     def said(self, name: str) -> bool:
         """Whether a pod has printed anything."""

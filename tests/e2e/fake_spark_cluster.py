@@ -1,7 +1,7 @@
 """A Kubernetes API with a Spark operator that runs drivers and executors as processes here.
 
 It holds every caller to the Roles of its account, as they stand in ``k8s/``: what no rule allows is
-answered by 403, and told in `FakeSparkCluster.refused`. The driver is a real ``spark-submit``, as
+answered with 403 and recorded in `FakeSparkCluster.refused`. The driver is a real ``spark-submit``, as
 the image's entrypoint starts it, and asks this API for its executors by itself.
 """
 
@@ -371,14 +371,14 @@ class FakeSparkCluster:
     async def _watch(self, plural: str, request: web.Request) -> web.StreamResponse:
         response = web.WebSocketResponse()
         await response.prepare(request)
-        told: dict[str, str] = {}
+        sent: dict[str, str] = {}
         while not response.closed:
             for each in self._chosen(plural, request):
                 name, version = each["metadata"]["name"], each["metadata"]["resourceVersion"]
-                if told.get(name) == version:
+                if sent.get(name) == version:
                     continue
-                event = {"type": "MODIFIED" if name in told else "ADDED", "object": each}
-                told[name] = version
+                event = {"type": "MODIFIED" if name in sent else "ADDED", "object": each}
+                sent[name] = version
                 await response.send_str(json.dumps(event))
             with contextlib.suppress(TimeoutError):
                 await response.receive(timeout=0.1)

@@ -1,4 +1,4 @@
-"""Real servers on this machine that keep what they are told: a webhook, and StatsD's."""
+"""Real local servers that record what they receive: a webhook receiver and a StatsD server."""
 
 from __future__ import annotations
 

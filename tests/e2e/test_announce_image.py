@@ -147,10 +147,10 @@ def test_the_dag_reads_what_was_announced(script, environ, monkeypatch):
 
 
 @pytest.mark.parametrize(("role", "says"), [("VIEWER", "Forbidden"), (None, "Invalid JWT")])
-def test_who_may_not_is_told_what_is_missing(script, environ, role, says, capsys):
+def test_a_user_without_the_right_learns_what_is_missing(script, environ, role, says, capsys):
     before = announced()
-    told = environ | {"AIRFLOW_TOKEN": token(role) if role else "no-token"}
-    assert script.main([FIRST.replace("1", "3")], told, never) == script.BAD_CONFIG
+    variables = environ | {"AIRFLOW_TOKEN": token(role) if role else "no-token"}
+    assert script.main([FIRST.replace("1", "3")], variables, never) == script.BAD_CONFIG
     assert announced() == before
     err = capsys.readouterr().err
     assert says in err
@@ -170,15 +170,15 @@ def test_a_wrong_password_and_a_missing_one_are_refused(script, environ, capsys)
     "url", ["", "http://airflow.example.org", "ftp://127.0.0.1", "file:///etc", "https://u:p@x.org"]
 )
 def test_no_secret_goes_over_an_open_line(script, url, capsys):
-    told = {"AIRFLOW_URL": url, "AIRFLOW_TOKEN": "t"}
-    assert script.main([FIRST], told, never) == script.BAD_CONFIG
+    variables = {"AIRFLOW_URL": url, "AIRFLOW_TOKEN": "t"}
+    assert script.main([FIRST], variables, never) == script.BAD_CONFIG
     assert "AIRFLOW_URL" in capsys.readouterr().err
 
 
 def test_silence_is_worth_another_try(script, capsys):
     slept: list[float] = []
-    told = {"AIRFLOW_URL": "http://127.0.0.1:1", "AIRFLOW_TOKEN": "t"}
-    assert script.main([FIRST], told, slept.append) == script.UNAVAILABLE
+    variables = {"AIRFLOW_URL": "http://127.0.0.1:1", "AIRFLOW_TOKEN": "t"}
+    assert script.main([FIRST], variables, slept.append) == script.UNAVAILABLE
     assert slept == sorted(slept) != []
     assert "try again" in capsys.readouterr().err
 
@@ -204,8 +204,8 @@ def test_what_is_not_airflow_gets_the_token_once_and_no_more(script, status, cod
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        told = {"AIRFLOW_URL": f"http://127.0.0.1:{server.server_port}", "AIRFLOW_TOKEN": "t"}
-        assert script.main([FIRST], told, lambda _: None) == code
+        variables = {"AIRFLOW_URL": f"http://127.0.0.1:{server.server_port}", "AIRFLOW_TOKEN": "t"}
+        assert script.main([FIRST], variables, lambda _: None) == code
     finally:
         server.shutdown()
         server.server_close()

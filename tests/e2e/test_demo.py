@@ -1,4 +1,4 @@
-"""The command `recsys demo` as a newcomer runs it."""
+"""The command `recsys demo`, run as a first-time user runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weekly DAG with its features made by Spark, held against the DAG of one machine."""
+"""The weekly DAG with its features made by Spark, compared with the single-machine DAG."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FEATURES = (
     contract.QUARANTINE_FILE,
     contract.STATS_FILE,
 )
-# What is trained is the same bytes whoever made them: how well is no matter here.
+# Both engines make the same bytes, so the quality of the training does not matter here.
 SETTINGS = {"trainer": {"overrides": BRIEF}}
 
 

@@ -51,7 +51,7 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def on_pods(dags: Path) -> Iterator[Running]:
-    """The stack as `recsys up` starts it, told to train in pods."""
+    """The stack as `recsys up` starts it, configured to train in pods."""
     with (
         tempfile.TemporaryDirectory(prefix="recsys-stack-") as folder,
         pytest.MonkeyPatch.context() as patched,
@@ -121,7 +121,7 @@ def test_a_task_killed_while_its_pod_trains_finds_the_same_pod_again(
         tries = {t.task_id: t.try_number for t in client.task_instances(DAG_ID, run_id)}
     assert tries["train_dl_model"] >= 2
     arguments = [pod["spec"]["containers"][0]["args"] for pod in cluster.created]
-    assert arguments == [["train"], ["verify"]], "one pod trained, whoever waited for it"
+    assert arguments == [["train"], ["verify"]], "one pod trained, however many tasks waited for it"
     assert monitoring.read_status(services)["champion"] is not None
     assert monitoring.problems(services) == []
 

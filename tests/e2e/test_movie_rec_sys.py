@@ -173,7 +173,7 @@ def test_bad_data_fails_once_clearly_and_the_next_good_run_succeeds(
     shutil.copy(changed_dataset, source)
     rewrite_md5(source)
     good = served.run(source)
-    # The first of these tests promotes the mended dataset; for the others it is the champion.
+    # The first of these tests promotes the repaired dataset; for the others it is the champion.
     assert good.state == "success", good.errors
     assert good.ran("promote_release") or good.ran("do_nothing")
     assert_untouched(served, live(served))

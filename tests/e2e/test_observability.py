@@ -1,4 +1,4 @@
-"""What people, dashboards and lineage are told while real Airflow runs the real DAGs."""
+"""Alerts, metrics and lineage while real Airflow runs the real DAGs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 @dataclass
-class Told:
-    """What a few runs have told."""
+class Recorded:
+    """Alerts, metrics and lineage of a few runs."""
 
     services: Services
     outcomes: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -47,9 +47,9 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(
+def recorded(
     airflow_db, postgres_server, s3_server, small_dataset, changed_dataset, tmp_path_factory
-) -> Iterator[Told]:
+) -> Iterator[Recorded]:
     """A rejection, a promotion, a failed run, and twice a look at a state that is stale."""
     from pydantic import SecretStr
 
@@ -73,7 +73,7 @@ def told(
         (RECOVER, {}, stale),
     ]
     with fresh_database(postgres_server) as dsn, fresh_bucket(s3_server) as s3:
-        made = Told(Services(postgres=PostgresSettings(dsn=SecretStr(dsn)), s3=s3))
+        made = Recorded(Services(postgres=PostgresSettings(dsn=SecretStr(dsn)), s3=s3))
         with made.webhook, made.statsd:
             environment = {
                 **os.environ,
@@ -107,29 +107,29 @@ def told(
         yield made
 
 
-def test_a_rejection_a_failure_and_staleness_are_each_told_once(told):
-    states = [state for state, _ in told.outcomes]
+def test_a_rejection_a_failure_and_staleness_are_each_reported_once(recorded):
+    states = [state for state, _ in recorded.outcomes]
     expected = ["success"] * 3 + ["failed", "success", "failed", "failed"]
-    assert states == expected, [errors for _, errors in told.outcomes]
-    assert Counter(d["kind"] for d in told.webhook.documents) == {
+    assert states == expected, [errors for _, errors in recorded.outcomes]
+    assert Counter(d["kind"] for d in recorded.webhook.documents) == {
         "rejected": 1,
         "run_failed": 1,
         "stale": 1,
     }
-    assert len({d["event"] for d in told.webhook.documents}) == 3
-    [failed] = [d for d in told.webhook.documents if d["kind"] == "run_failed"]
+    assert len({d["event"] for d in recorded.webhook.documents}) == 3
+    [failed] = [d for d in recorded.webhook.documents if d["kind"] == "run_failed"]
     assert failed["facts"]["run"].startswith("manual__")
 
 
-def test_the_heartbeat_stops_when_something_is_wrong(told):
+def test_the_heartbeat_stops_when_something_is_wrong(recorded):
     # Asked by the two looks that found all well, not by the two that found it stale.
-    assert told.webhook.pings == 2
+    assert recorded.webhook.pings == 2
 
 
-def test_every_metric_is_really_sent_with_its_tags(told):
+def test_every_metric_is_really_sent_with_its_tags(recorded):
     tags: dict[str, set[str]] = {}
     kinds: dict[str, str] = {}
-    for name, found, _, kind in told.statsd.samples:
+    for name, found, _, kind in recorded.statsd.samples:
         tags.setdefault(name, set()).update(found)
         kinds[name] = kind
     letters = {MetricType.COUNTER: "c", MetricType.GAUGE: "g", MetricType.TIMING: "ms"}
@@ -144,10 +144,10 @@ def test_every_metric_is_really_sent_with_its_tags(told):
     assert sent == {f"airflow.{metric.name}" for metric in METRICS}
 
 
-def test_metrics_say_what_happened(told):
+def test_metrics_say_what_happened(recorded):
     last: dict[tuple[str, ...], float] = {}
     total: Counter[tuple[str, ...]] = Counter()
-    for name, tags, value, kind in told.statsd.samples:
+    for name, tags, value, kind in recorded.statsd.samples:
         key = (name.removeprefix("airflow.recsys."), *tags.values())
         last[key] = float(value)
         if kind == "c":
@@ -157,7 +157,7 @@ def test_metrics_say_what_happened(told):
     assert last["events", "run_failed"] == last["events", "rejected"] == 1
     assert last["events", "promoted"] == last["releases", "champion"] == 1
     assert last["alerts.untold", "webhook"] == last["journal.age_seconds",] == 0
-    champion = monitoring.read_status(told.services)["champion"]
+    champion = monitoring.read_status(recorded.services)["champion"]
     assert last["champion.promoted_timestamp_seconds",] == pytest.approx(
         champion["promoted_at"].timestamp(), abs=1e-3
     )
@@ -166,16 +166,16 @@ def test_metrics_say_what_happened(told):
 
 
 def test_lineage_leads_from_the_datasets_md5_to_the_public_names_of_its_release(
-    told, small_dataset
+    recorded, small_dataset
 ):
-    champion = monitoring.read_status(told.services)["champion"]
+    champion = monitoring.read_status(recorded.services)["champion"]
     md5, release_id = champion["dataset_md5"], champion["release_id"]
     dataset = contract.dataset_key(md5, contract.DATASET_FILE)
     interactions = contract.features_key(md5, contract.INTERACTIONS_FILE)
     model = contract.release_key(release_id, contract.MODEL_FILE)
-    promoted = told.places("promote_release", "outputs")
+    promoted = recorded.places("promote_release", "outputs")
     own = [contract.table_name(t.name, release_id) for t in contract.PUBLIC_TABLES]
-    inputs = told.places("promote_release", "inputs")
+    inputs = recorded.places("promote_release", "inputs")
     assert model in inputs
     assert {name.rpartition(".")[2] for name in inputs} >= set(own)
     assert contract.PUBLIC_MODEL_KEY in promoted
@@ -188,7 +188,7 @@ def test_lineage_leads_from_the_datasets_md5_to_the_public_names_of_its_release(
         "dataset_md5": md5,
         "release_id": release_id,
     }
-    ended = [e for e in told.lineage if e["eventType"] == "COMPLETE"]
+    ended = [e for e in recorded.lineage if e["eventType"] == "COMPLETE"]
     made_from = {
         (e["job"]["name"].partition(".")[2], i["name"], o["name"])
         for e in ended
@@ -200,12 +200,12 @@ def test_lineage_leads_from_the_datasets_md5_to_the_public_names_of_its_release(
     assert ("train_dl_model", interactions, model) in made_from
 
 
-def test_lineage_holds_no_secret(told):
-    text = json.dumps(told.lineage)
-    s3 = told.services.s3
+def test_lineage_holds_no_secret(recorded):
+    text = json.dumps(recorded.lineage)
+    s3 = recorded.services.s3
     assert s3.secret_key is not None
     assert s3.secret_key.get_secret_value() not in text
-    assert told.services.postgres.dsn.get_secret_value() not in text
+    assert recorded.services.postgres.dsn.get_secret_value() not in text
 
 
 def test_the_callback_of_a_missed_deadline_tells_of_the_run_once(pipeline, monkeypatch):

@@ -1,5 +1,5 @@
 """The weekly DAG under a real scheduler, what a person answers before a promotion, a task killed in
-the middle of one, and who is told of late and failed runs by the real DAG processor and triggerer.
+the middle of one, and the alerts of late and failed runs by the real DAG processor and triggerer.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def newest_change(services: Services, to: str) -> dict[str, Any]:
         return next(line for line in ledger.history(conn) if line["to_state"] == to)
 
 
-def test_a_run_that_a_person_approves_promotes_and_people_are_told_that_it_is_late(
+def test_a_run_that_a_person_approves_promotes_and_a_late_run_sends_an_alert(
     running, webhook, small_dataset
 ):
     home, services = running
@@ -156,7 +156,7 @@ def runs_of_the_asset(client: AirflowClient) -> list[str]:
     return [run["dag_run_id"] for run in response.json()["dag_runs"]]
 
 
-def test_people_are_told_once_of_a_run_that_failed(running, webhook, tmp_path):
+def test_a_failed_run_sends_one_alert(running, webhook, tmp_path):
     home, _ = running
     with airflow.client(home) as client:
         run_id = client.trigger(DAG_ID, {"source": str(tmp_path / "no.zip"), **DEFAULTS})
@@ -193,7 +193,7 @@ def test_a_task_killed_in_the_middle_of_a_promotion_heals_without_a_person(
     before = monitoring.read_status(services)["champion"]["release_id"]
     dsn = services.postgres.dsn.get_secret_value()
     with airflow.client(home) as client, psycopg.connect(dsn) as holder:
-        # Whoever wants to move the champion now waits: its journal is open, its model copied.
+        # Every change of the champion now waits: the journal is open, the model copied.
         holder.execute("select from recsys.releases where state = 'champion' for no key update")
         # Of the release that was rejected: it is judged again, but not trained again.
         conf = {"source": str(changed_dataset), **DEFAULTS, "force": True}

@@ -147,12 +147,12 @@ def test_an_engine_that_is_down_is_transient(airflow_db, featured, docker):
     assert "RECSYS_TRAINER_DOCKER_URL" in outcome.errors["train_container"]
 
 
-def test_what_the_pod_and_the_container_are_told_is_the_same(airflow_db, featured, docker, engine):
+def test_pod_and_container_get_the_same_input(airflow_db, featured, docker, engine):
     """One function makes it; the launchers add only secrets."""
     engine.command = ["true"]
     run(featured, docker.url)
     services, about = featured
     given = dict(variable.split("=", 1) for variable in docker.created[0]["Env"])
-    told = pipeline.make_trainer_input(services, about, about.run_nonce).to_environment()
-    assert given == told | pipeline.secrets(services)
+    variables = pipeline.make_trainer_input(services, about, about.run_nonce).to_environment()
+    assert given == variables | pipeline.secrets(services)
     assert json.loads(given[contract.ENV_BUILD])["trainer_digest"] == DIGEST

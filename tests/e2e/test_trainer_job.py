@@ -84,10 +84,10 @@ def test_the_job_is_what_the_template_and_the_settings_say(airflow_db, featured,
     assert container["image"] == IMAGE
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["envFrom"] == [{"secretRef": {"name": SECRET}}]
-    told = {variable["name"]: variable.get("value") for variable in container["env"]}
-    assert told[contract.ENV_WORKERS] == "2"
-    assert told[contract.ENV_WORKER_SERVICE] == "recsys-trainer"
-    assert not told.keys() & set(contract.SECRET_ENV)
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert variables[contract.ENV_WORKERS] == "2"
+    assert variables[contract.ENV_WORKER_SERVICE] == "recsys-trainer"
+    assert not variables.keys() & set(contract.SECRET_ENV)
     # A host's name is a label of DNS: the index follows the Job's name.
     assert len(job["metadata"]["name"]) + len("-63") <= 63
     sent = {key: job[key] for key in ("apiVersion", "kind", "spec")}
@@ -98,7 +98,7 @@ def test_the_job_is_what_the_template_and_the_settings_say(airflow_db, featured,
 @pytest.mark.parametrize(
     ("code", "tries", "said"), [(65, 1, "BAD_DATA"), (78, 1, "BAD_CONFIG"), (75, 2, "UNAVAILABLE")]
 )
-def test_the_cause_is_told_and_decides_whether_another_try_is_made(
+def test_the_cause_is_reported_and_decides_about_a_retry(
     airflow_db, featured, cluster, world, code, tries, said
 ):
     # The other worker ends as one does that lost its peer.

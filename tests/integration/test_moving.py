@@ -86,9 +86,9 @@ def test_a_moved_stack_serves_the_same_pair_and_can_go_back(
     client(*RESTORE, f"--dbname={new_dsn}", str(dump))
     copy_bucket(old.store, new.store, tmp_path / "bucket")
     # What a dump of the content and a copy of the bytes do not bring along.
-    told = " ".join(monitoring.problems(new))
-    assert "search_path" in told
-    assert "public copies" in told
+    problems_text = " ".join(monitoring.problems(new))
+    assert "search_path" in problems_text
+    assert "public copies" in problems_text
 
     recover_promotion(new, actor=an_actor())
 
@@ -114,7 +114,7 @@ def test_a_moved_stack_serves_the_same_pair_and_can_go_back(
     assert new.store.get_bytes(PUBLIC_MODEL_KEY) != old.store.get_bytes(PUBLIC_MODEL_KEY)
 
 
-def test_a_restore_that_forgot_the_bucket_is_told(
+def test_a_restore_without_the_bucket_is_reported(
     old: Services, new: Services, tmp_path: Path
 ) -> None:
     dump = tmp_path / "recsys.dump"

@@ -226,7 +226,7 @@ BREACHES = {
 }
 
 
-def test_modules_that_break_the_rules_are_told(tmp_path: Path) -> None:
+def test_modules_that_violate_the_rules_are_reported(tmp_path: Path) -> None:
     (tmp_path / "trainer").mkdir()
     (tmp_path / "trainer" / "__init__.py").touch()
     (tmp_path / "trainer" / "needs.py").write_text("import airflow")
@@ -234,5 +234,5 @@ def test_modules_that_break_the_rules_are_told(tmp_path: Path) -> None:
         (tmp_path / "trainer" / f"{name}.py").write_text(source)
     found = probe(Path(sys.executable), ("trainer",), ("airflow",), tmp_path)
     assert found.failed == {"trainer.needs": "ImportError('airflow is blocked')"}
-    for name, (_, told) in BREACHES.items():
-        assert [line for line in found.did if line.startswith(told)], (name, found.did)
+    for name, (_, expected) in BREACHES.items():
+        assert [line for line in found.did if line.startswith(expected)], (name, found.did)

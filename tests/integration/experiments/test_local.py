@@ -112,7 +112,7 @@ def test_settings_that_make_no_sense_are_refused_with_the_field_named(bench: Ben
     assert not (bench.folder / "third").exists()
 
 
-def test_a_folder_without_features_is_told(bench: Bench) -> None:
+def test_a_folder_without_features_is_rejected(bench: Bench) -> None:
     done = recsys(bench.folder, "train", "--features", "first", "--out", "fourth")
 
     assert done.returncode == 1

@@ -67,7 +67,7 @@ def test_out_gets_what_the_trainer_reads(dataset: Path, tmp_path: Path) -> None:
     assert "split" in pl.read_parquet_schema(tmp_path / "features" / contract.INTERACTIONS_FILE)
 
 
-def test_a_dataset_beyond_the_limits_is_told_to_the_end_and_refused(tmp_path: Path) -> None:
+def test_a_dataset_beyond_the_limits_is_reported_whole_and_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "bad.zip", GOOD + "1,1,9,5\n" * 20 + "1,5,4.0,5\n" * 2)
     shown = recsys("validate", path)
     assert shown.exit_code == 1

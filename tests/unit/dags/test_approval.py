@@ -65,7 +65,7 @@ def test_an_answer_selects_one_branch_and_is_recorded(
     assert approval.answered_by(context) == (user and (user["name"] or user["id"]))
 
 
-def test_where_nobody_was_asked_nothing_is_told() -> None:
+def test_without_an_approval_nothing_is_recorded() -> None:
     context = {"ti": instance()}
     assert approval.answer(context) is None
     assert approval.answered_by(context) is None

@@ -56,7 +56,7 @@ def test_an_exit_code_is_permanent_or_transient_as_the_contract_says(code: ExitC
     assert "last words" in str(error)
 
 
-def test_a_pod_out_of_memory_is_told_where_to_get_more() -> None:
+def test_a_pod_out_of_memory_names_the_setting_to_raise() -> None:
     error = explain_pod(pod(ended(137, reason="OOMKilled")), "trainer", "train")
     assert isinstance(error, TransientError)
     assert "recsys/recsys-train-x" in str(error)
@@ -137,7 +137,7 @@ def test_a_refusal_of_the_api_names_what_was_said_and_the_remedy(
 
 
 @pytest.mark.parametrize("body", [None, "", "<html>", "[]", '{"message": null}'])
-def test_an_answer_that_is_no_status_is_told_by_its_reason(body: str | None) -> None:
+def test_a_response_that_is_no_status_is_reported_with_its_reason(body: str | None) -> None:
     refusal = ApiException(status=502, reason="Bad Gateway")
     refusal.body = body
     assert "Bad Gateway" in str(explain_api(refusal, "recsys"))

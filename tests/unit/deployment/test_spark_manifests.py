@@ -125,7 +125,7 @@ def test_airflow_may_start_and_remove_applications_and_touch_nothing_else_of_spa
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_policies_let_through_the_ports_that_spark_is_told_to_use(
+def test_the_policies_admit_the_ports_that_spark_uses(
     documents: list[Document], application: Document, role: str
 ) -> None:
     spec = application["spec"]

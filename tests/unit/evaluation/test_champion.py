@@ -104,10 +104,10 @@ def test_a_slice_is_measured_on_its_own_pairs_with_the_ranks_of_the_whole_list()
 
     war = given["movies"].filter(pl.col("genres").list.contains("War"))["movieId"].cast(pl.Int32)
     pairs = given["holdout"].filter(pl.col("movieId").is_in(war.implode()))
-    told = pairs.join(given["predictions"], on=PAIR)
+    joined = pairs.join(given["predictions"], on=PAIR)
     assert measured["rows"] == pairs.height
     assert measured["users"] == pairs["userId"].n_unique()
-    assert measured["mae"] == pytest.approx((told["prediction"] - told["rating"]).abs().mean())
+    assert measured["mae"] == pytest.approx((joined["prediction"] - joined["rating"]).abs().mean())
     ranks = pairs.join(given["recommendations"], on=PAIR)
     found = ranks.group_by("userId").agg((pl.col("rank") <= 10).sum() / pl.len())
     assert measured["recall@10"] == pytest.approx(found["rank"].mean())
@@ -140,11 +140,11 @@ def test_calibration_counts_each_row_under_what_was_given_and_what_was_told() ->
 
     entries = evaluate_to_document(**given, resamples=0)["calibration"]
 
-    told = given["holdout"].join(given["predictions"], on=PAIR, maintain_order="left")
+    joined = given["holdout"].join(given["predictions"], on=PAIR, maintain_order="left")
     assert [entry["stars"] for entry in entries] == [k / 2 for k in range(1, 11)]
     for entry in entries:
-        rows = told.filter(pl.col("rating") == entry["stars"])
-        nearest = told.filter((pl.col("prediction") - entry["stars"]).abs() <= 0.25)
+        rows = joined.filter(pl.col("rating") == entry["stars"])
+        nearest = joined.filter((pl.col("prediction") - entry["stars"]).abs() <= 0.25)
         assert entry["rows"] == rows.height
         assert entry["mean_prediction"] == pytest.approx(rows["prediction"].mean())
         assert entry["predicted_rows"] == nearest.height

@@ -94,9 +94,9 @@ def test_rating_errors_measure_as_in_scikit_learn(answered: dict[str, Any]) -> N
     measured = answered["measured"]["model"]
 
     truth = answered["holdout"]["rating"].to_numpy().astype(np.float64)
-    told = answered["predictions"]["prediction"].to_numpy()
-    assert measured["rmse"] == pytest.approx(root_mean_squared_error(truth, told), abs=1e-12)
-    assert measured["mae"] == pytest.approx(mean_absolute_error(truth, told), abs=1e-12)
+    stars = answered["predictions"]["prediction"].to_numpy()
+    assert measured["rmse"] == pytest.approx(root_mean_squared_error(truth, stars), abs=1e-12)
+    assert measured["mae"] == pytest.approx(mean_absolute_error(truth, stars), abs=1e-12)
 
 
 def test_anchors_measured_elsewhere_are_met(answered: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def tables(sample: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
         return read_in_file_order(archive)
 
 
-def test_folds_are_averaged_and_their_spread_is_told(sample: Path) -> None:
+def test_folds_are_averaged_with_their_standard_deviation(sample: Path) -> None:
     rows, movies = tables(sample)
     said: list[str] = []
 
@@ -91,7 +91,7 @@ def test_folds_are_averaged_and_their_spread_is_told(sample: Path) -> None:
     assert [line for line in said if "at work" in line][-1].startswith("fold 5: ")
 
 
-def test_the_trainers_refusal_is_told_with_its_last_line(sample: Path) -> None:
+def test_a_failure_of_the_trainer_shows_its_last_line(sample: Path) -> None:
     rows, movies = tables(sample)
 
     with pytest.raises(TrainingError, match="makes no sense"):

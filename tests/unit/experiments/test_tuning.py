@@ -67,7 +67,7 @@ def play_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool =
 
 
 @pytest.mark.parametrize("objective", list(Objective))
-def test_the_search_betters_what_it_is_told_to(
+def test_the_search_improves_its_objective(
     features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: Objective
 ) -> None:
     play_trainer(tmp_path, monkeypatch)
