@@ -1,7 +1,7 @@
 """A Kubernetes API with a Spark operator that runs drivers and executors as processes here.
 
-It holds every caller to the Roles of its account, as they stand in ``k8s/``: what no rule allows is
-answered with 403 and recorded in `FakeSparkCluster.refused`. The driver is a real ``spark-submit``, as
+It enforces the Roles of each caller's account, as defined in ``k8s/``: a request that no rule allows
+gets 403 and is recorded in `FakeSparkCluster.refused`. The driver is a real ``spark-submit``, as
 the image's entrypoint starts it, and asks this API for its executors by itself.
 """
 
