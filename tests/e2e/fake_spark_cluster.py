@@ -1,8 +1,8 @@
 """A Kubernetes API with a Spark operator that runs drivers and executors as processes here.
 
-It enforces the Roles of each caller's account, as defined in ``k8s/``: a request that no rule allows
-gets 403 and is recorded in `FakeSparkCluster.refused`. The driver is a real ``spark-submit``, as
-the image's entrypoint starts it, and asks this API for its executors by itself.
+It enforces the Roles of each caller's account, as defined in ``k8s/``: a request that no rule
+allows gets 403 and is recorded in `FakeSparkCluster.refused`. The driver is a real
+``spark-submit``, started as by the image's entrypoint; it requests its executors from this API.
 """
 
 from __future__ import annotations
