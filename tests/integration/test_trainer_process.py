@@ -277,6 +277,7 @@ def test_a_copy_in_another_folder_has_the_same_digest(
             "src/recsys/contract/build.py",
             "src/recsys/evaluation/metrics.py",
             "src/recsys/errors.py",
+            "src/recsys/object_store.py",
         ),
     ],
 )
@@ -285,6 +286,23 @@ def test_a_changed_file_of_the_image_changes_the_digest(copied: LocalTrainer, pa
     with (copied.root / path).open("a") as file:
         file.write("\n")
     assert copied.digest() != before
+
+
+def test_each_source_file_of_the_image_changes_the_digest(copied: LocalTrainer) -> None:
+    package = copied.root / "src" / "recsys"
+    shared = [package / name for name in trainer_process.SHARED_MODULES]
+    folders = [copied.root / "trainer", *(path for path in shared if path.is_dir())]
+    files = [
+        *(path for folder in folders for path in folder.rglob("*.py")),
+        *(path for path in shared if path.is_file()),
+    ]
+    digests = {copied.digest()}
+    for path in files:
+        with path.open("a") as file:
+            file.write("\n")
+        digests.add(copied.digest())
+    assert len(files) > 30
+    assert len(digests) == len(files) + 1
 
 
 @pytest.mark.parametrize("change", ["added", "renamed", "removed"])

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from recsys.trainer_process import SHARED_MODULES
+
 PINNED = re.compile(r"^[\w.-]+/[\w.-]+@[0-9a-f]{40}$")
 
 
@@ -80,6 +82,8 @@ def test_all_that_is_in_the_trainers_image_starts_its_workflow(
     assert len(files) > 10
     for file in files:
         assert any(fnmatch(file, pattern.replace("**", "*")) for pattern in paths), file
+    shared = [path.split("/")[2] for path in paths if path.startswith("src/recsys/")]
+    assert sorted(shared) == sorted(SHARED_MODULES)
 
 
 def test_the_image_is_tested_before_it_is_pushed_and_signed_before_it_is_announced(
