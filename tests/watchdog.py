@@ -45,6 +45,8 @@ def start() -> Path:
     watchdog = subprocess.Popen(
         [sys.executable, "-m", "tests.watchdog", str(os.getpid()), str(folder)],
         cwd=Path(__file__).resolve().parents[1],
+        # A worker inherits the folder of its controller, whose watchdog must not kill this one.
+        env={name: text for name, text in os.environ.items() if name not in _VARIABLES},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

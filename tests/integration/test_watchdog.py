@@ -31,7 +31,10 @@ def test_it(postgres_server, s3_server, session_home):
 
 
 @pytest.mark.timeout(900)
-def test_the_servers_of_a_killed_test_process_end(tmp_path: Path, repository: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_servers_of_a_killed_test_process_end(
+    tmp_path: Path, repository: Path, workers: int
+) -> None:
     noted = tmp_path / "noted"
     (tmp_path / "test_it.py").write_text(TEST.format(path=str(noted)))
     command = [
@@ -43,6 +46,7 @@ def test_the_servers_of_a_killed_test_process_end(tmp_path: Path, repository: Pa
         "tests.conftest",
         "-p",
         "no:cacheprovider",
+        *("-n", str(workers)),
     ]
     with subprocess.Popen(
         [*command, "-c", "/dev/null", f"--rootdir={tmp_path}", str(tmp_path / "test_it.py")],
