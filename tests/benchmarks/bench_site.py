@@ -1,11 +1,11 @@
-"""How fast the reference site starts and answers at a steady rate.
+"""Measures how fast the reference site starts and responds at a steady rate.
 
 ``python -m tests.benchmarks.bench_site [FILE.json]`` prints a table and writes it as JSON. It uses
-the stack below ``$RECSYS_HOME`` if that has a champion; else it makes a stack of its own and one
-release, of the real small dataset if that is beside the repository, else of a sample.
+the stack in ``$RECSYS_HOME``, which must have a champion. If the variable is unset, it makes a
+temporary stack with one release, of the real small dataset if that is available, else of a sample.
 
-Requests are sent when they are due, whether or not earlier ones were answered, and a latency counts
-from then: a site that falls behind cannot hide it.
+Requests are sent on schedule even if earlier ones are still open, and latency is measured from the
+scheduled time, so that a slow response delays no later measurement (no coordinated omission).
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ _DATASET: Final = Path(__file__).resolve().parents[3] / "shared" / "data" / "ml-
 
 @dataclass(frozen=True)
 class Row:
-    """What one kind of request took, in milliseconds.
+    """Latency of one kind of request, in milliseconds.
 
     Attributes:
-        request: what was asked for.
-        requests: how many were sent, at a rate of ``RATE`` a second.
-        errors: answers that were not 200.
+        request: kind of request.
+        requests: number of requests, sent at ``RATE`` per second.
+        errors: number of responses with another status than 200.
         p50_ms: median.
         p99_ms: 99th percentile.
-        max_ms: the slowest.
-        cpu_ms: CPU time of the site's process for one request: what is left on a busy machine.
+        max_ms: maximum.
+        cpu_ms: CPU time of the site's process per request; less distorted by other load.
     """
 
     request: str
@@ -65,11 +65,11 @@ class Row:
     cpu_ms: float
 
 
-Ask = Callable[[HttpSession], requests.Response]
+Send = Callable[[HttpSession], requests.Response]
 
 
-def measure(process: psutil.Process, url: str, request: str, ask: Ask) -> Row:
-    """Asks ``RATE`` times a second for ``SECONDS``."""
+def measure(process: psutil.Process, url: str, request: str, ask: Send) -> Row:
+    """Sends ``RATE`` requests per second for ``SECONDS``."""
     clients = threading.local()
 
     def send(due: float) -> tuple[float, int]:
@@ -80,7 +80,7 @@ def measure(process: psutil.Process, url: str, request: str, ask: Ask) -> Row:
 
     with ThreadPoolExecutor(WORKERS) as pool:
         for _ in pool.map(send, [time.monotonic()] * WORKERS):
-            pass  # Connections are open before the clock runs.
+            pass  # Connections are opened before the measurement.
         before = sum(process.cpu_times()[:2])
         begin, sent = time.monotonic() + 0.1, []
         for number in range(RATE * SECONDS):
@@ -103,13 +103,13 @@ def measure(process: psutil.Process, url: str, request: str, ask: Ask) -> Row:
 
 def rows(process: psutil.Process, url: str, users: list[int], movies: list[int]) -> Iterator[Row]:
     """Measures each kind of request with random ids."""
-    draw = random.Random(1)  # noqa: S311 - it chooses what to ask
+    draw = random.Random(1)  # noqa: S311 - it only chooses the requests
 
     def cold_start(client: HttpSession) -> requests.Response:
         rated = [{"movie_id": one, "stars": draw.randint(1, 5)} for one in draw.sample(movies, 8)]
         return client.post("/api/recommendations", json={"ratings": rated})
 
-    kinds: dict[str, Ask] = {
+    kinds: dict[str, Send] = {
         "similar (API)": lambda c: c.get(f"/api/movies/{draw.choice(movies)}/similar"),
         "recommendations (API)": lambda c: c.get(
             f"/api/users/{draw.choice(users)}/recommendations"
@@ -123,7 +123,7 @@ def rows(process: psutil.Process, url: str, users: list[int], movies: list[int])
 
 
 def cold_start(home: Home) -> tuple[str, float]:
-    """Starts the site and waits until it answers with a release; its address and the seconds."""
+    """Starts the site and waits until it is ready; returns its address and the seconds."""
     site.stop(home)
     began = time.monotonic()
     url = site.start(home)
@@ -137,7 +137,7 @@ def cold_start(home: Home) -> tuple[str, float]:
 
 @contextmanager
 def stack_with_a_champion() -> Iterator[Home]:
-    """The stack of ``$RECSYS_HOME``, or one that is made and removed."""
+    """Yields the stack of ``$RECSYS_HOME``, else a temporary one with a release."""
     if os.environ.get("RECSYS_HOME"):
         home = Home()
         with stack.data_services(home):
@@ -160,7 +160,7 @@ def stack_with_a_champion() -> Iterator[Home]:
 
 
 def ids(home: Home, table: str, key: str) -> list[int]:
-    """All ids of a public table."""
+    """Returns all ids of a public table."""
     with psycopg.connect(Postgres(home).dsn()) as conn:
         query = sql.SQL("select {} from {} order by 1").format(
             sql.Identifier(key), sql.Identifier(table)
@@ -169,7 +169,7 @@ def ids(home: Home, table: str, key: str) -> list[int]:
 
 
 def main() -> None:
-    """Prints the table, and writes the figures to the file that the command line names."""
+    """Prints the table and, if a file is given, writes the figures to it."""
     with stack_with_a_champion() as home:
         users = ids(home, "user_towers", "userid")
         movies = ids(home, "movie_vectors", "movieid")

@@ -1,7 +1,7 @@
-"""Ways to give the public names to another release, under readers: which one do they feel least?
+"""Compares ways to switch the public names to another release while clients read.
 
-``python -m tests.benchmarks.bench_switching [FILE.json]`` starts a PostgreSQL of its own, prints a
-table and writes it as JSON. docs/adr/0002-switching-by-schema-rename.md was decided by it.
+``python -m tests.benchmarks.bench_switching [FILE.json]`` starts its own PostgreSQL, prints a table
+and writes it as JSON. docs/adr/0002-switching-by-schema-rename.md is based on the results.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LOCK_TIMEOUT: Final = "50ms"
 _PAUSE_S: Final = 0.03
 _TABLES: Final = ("movie_vectors", "movie_towers")
 
-# Both names in one statement: `release` tells whose rows came, so that a mix is seen.
+# One statement reads both names; `release` shows whether all rows are of the same release.
 _QUERY: Final = (
     "select v.release, t.release from (select id, release from movie_vectors order by vector <=> "
     "(select vector from movie_vectors where id = 1) limit 10) v join movie_towers t using (id)"
@@ -45,21 +45,21 @@ _QUERY: Final = (
 
 @dataclass(frozen=True)
 class Row:
-    """What one mechanism cost.
+    """Cost of one mechanism.
 
     Attributes:
         mechanism: how the names are switched.
-        slow_reader: whether a reader held transactions of a second all the time.
-        switches: how many were made.
-        reads: by all readers.
-        errors: reads that failed.
-        mixed: reads that saw rows of two releases.
-        read_p99_ms: over all reads.
-        stall_p99_ms: the longest read that overlapped a switch, 99th percentile over switches.
-        stall_max_ms: the longest of them.
-        switch_p50_ms: time of a switch, with waiting and trying again.
-        switch_max_ms: the longest of them.
-        tries: transactions that the switches took.
+        slow_reader: whether one reader ran transactions of one second without a break.
+        switches: number of switches.
+        reads: number of reads by all readers.
+        errors: number of failed reads.
+        mixed: number of reads that returned rows of two releases.
+        read_p99_ms: 99th percentile of the time of a read.
+        stall_p99_ms: 99th percentile, over switches, of the longest read that overlapped a switch.
+        stall_max_ms: the longest read that overlapped a switch.
+        switch_p50_ms: median time of a switch, including waiting and retries.
+        switch_max_ms: the longest time of a switch.
+        tries: number of transactions that the switches took.
     """
 
     mechanism: str
@@ -77,7 +77,7 @@ class Row:
 
 
 Switch = Callable[[Any, str, str], None]
-"""Gives the names from one release to another, in the caller's transaction."""
+"""Switches the names from one release to another in the caller's transaction."""
 
 
 def rename_schema(conn: Any, old: str, new: str) -> None:
@@ -123,7 +123,7 @@ MECHANISMS: Final[dict[str, tuple[Callable[[Any], None], Switch | None]]] = {
 
 
 def measure(server: Postgres, mechanism: str, *, slow_reader: bool) -> Row:
-    """Runs one mechanism on a fresh database."""
+    """Measures one mechanism on a fresh database."""
     prepare, switch = MECHANISMS[mechanism]
     name = f"bench_{time.monotonic_ns()}"
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
@@ -179,7 +179,7 @@ def _switches(dsn: str, switch: Switch | None, count: int) -> tuple[list[tuple[f
 
 @contextmanager
 def _readers(dsn: str) -> Iterator[list[Any]]:
-    """Has readers at work; the list holds what each process found when the block has ended."""
+    """Runs readers during the block; afterwards the list has the results of each process."""
     context = multiprocessing.get_context("spawn")
     stop, queue = context.Event(), context.Queue()
     each = READERS // PROCESSES
@@ -298,7 +298,7 @@ def run() -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as a table in Markdown."""
+    """Returns the rows as a Markdown table."""
     lines = [
         "| mechanism | slow reader | switches (tries) | reads | errors | mixed | read p99 "
         "| stall p99 | stall max | switch p50 | switch max |",
@@ -314,7 +314,7 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    """Prints the table, and writes the rows to the file that the command line names."""
+    """Prints the table and, if a file is given, writes the rows to it."""
     rows = run()
     print(table(rows))
     print("Times in milliseconds.")

@@ -1,8 +1,8 @@
-"""How fast the rating model trains and answers with id tables of the largest MovieLens.
+"""Measures training and inference of the rating model with the ids of the largest MovieLens.
 
 ``python -m tests.benchmarks.bench_training [FILE.json] [--ratings N]`` prints a table and writes it
-as JSON. Each row is measured in a fresh process of the trainer's environment, on generated ids, so
-that its memory is its own. docs/adr/0006-the-rating-model.md was decided by it.
+as JSON. Each row is measured on generated ratings in a new process of the trainer's environment, so
+that peak memory is measured separately. docs/adr/0006-the-rating-model.md is based on the results.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Facts = dict[str, Any]
 
 
 def reference(ratings: int, batch: int) -> Facts:
-    """The book's trainer in a few lines: two embeddings, a dense softmax over classes of stars."""
+    """Trains a textbook model: two embeddings and a dense softmax over classes of stars."""
     import keras
     import numpy as np
 
@@ -52,7 +52,7 @@ def reference(ratings: int, batch: int) -> Facts:
         rows = slice(0, steps * batch)
         model.fit([user[rows], movie[rows]], level[rows], batch, epochs=1, verbose=0)
 
-    fit(2)  # what is compiled is not measured
+    fit(2)  # compilation is not measured
     started = time.perf_counter()
     fit(8)
     steps = max(8, int(8 * MEASURED_S / (time.perf_counter() - started)))
@@ -66,7 +66,7 @@ def reference(ratings: int, batch: int) -> Facts:
 
 
 def ours(ratings: int) -> Facts:
-    """One epoch of the rating model as it is sized for so many ratings and such tables."""
+    """Trains the rating model for at most one epoch, at the size for 32,000,000 ratings."""
     import numpy as np
     import tensorflow as tf
 
@@ -87,7 +87,7 @@ def ours(ratings: int) -> Facts:
         movie=movie,
         stars=stars,
     )
-    # As for the largest MovieLens, however many ratings are generated.
+    # The size for the largest MovieLens, independent of the number of generated ratings.
     config = RatingConfig().resolve_size(32_000_000)
     members = RatingMembers(table, config, rng)
     done, first, started, cpu, loss = 0, 0, 0.0, 0.0, None
@@ -111,7 +111,7 @@ def ours(ratings: int) -> Facts:
 
 
 def serving(ratings: int) -> Facts:
-    """The exported model at full size: bytes, seconds to load it, milliseconds to be answered."""
+    """Measures the exported model at full size: bytes, seconds to load, milliseconds to predict."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -162,7 +162,7 @@ def serving(ratings: int) -> Facts:
 
 
 def surprise(ratings: int) -> Facts:
-    """Surprise's SVD++ where that library is installed: it needs a compiler, so mostly not."""
+    """Trains Surprise's SVD++ if that library is installed; installing it needs a compiler."""
     if importlib.util.find_spec("surprise") is None:
         return {"examples_per_s": None, "why": "scikit-surprise is not installed"}
     import pandas
@@ -178,12 +178,12 @@ def surprise(ratings: int) -> Facts:
 
 
 def _generated(ratings: int) -> tuple[Any, Any, Any]:
-    """Users (ascending), movies (few are popular) and stars of generated ratings."""
+    """Returns users (ascending), movies (few are popular) and stars of generated ratings."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     user = np.sort(rng.integers(0, USERS, ratings, dtype=np.int32))
-    user[:USERS] = np.arange(USERS)  # nobody without a rating
+    user[:USERS] = np.arange(USERS)  # every user has a rating
     user.sort()
     movie = (MOVIES * rng.random(ratings, dtype=np.float32) ** 4).astype(np.int32)
     stars = rng.integers(1, 11, ratings).astype(np.float32) / 2
@@ -191,7 +191,7 @@ def _generated(ratings: int) -> tuple[Any, Any, Any]:
 
 
 def _milliseconds(ask: Callable[[], object], times: int = 9) -> float:
-    """Median of some calls after a first one."""
+    """Returns the median time of several calls, without the first."""
     ask()
     took = []
     for _ in range(times):
@@ -217,7 +217,7 @@ def _child(name: str, ratings: int) -> None:
 
 
 def run(ratings: int) -> dict[str, Facts]:
-    """Measures every row, one after the other."""
+    """Measures all rows in sequence."""
     python = os.environ.get("RECSYS_TRAINER_PYTHON") or ROOT / "trainer/.venv/bin/python"
     found = {}
     for name in ROWS:
@@ -233,7 +233,7 @@ def run(ratings: int) -> dict[str, Facts]:
         )
         found[name] = json.loads(done.stdout.splitlines()[-1])
     mine = found["rating model"]
-    # By processor time too, which other work on the machine does not distort.
+    # Also by processor time, which other load on the machine distorts less.
     for figure, ratio in (
         ("examples_per_s", "times_reference"),
         ("examples_per_cpu_s", "times_reference_by_cpu"),
@@ -245,7 +245,7 @@ def run(ratings: int) -> dict[str, Facts]:
 
 
 def table(found: dict[str, Facts]) -> str:
-    """All figures, one a line."""
+    """Returns all figures, one per line."""
     lines = [f"{'what':24} {'figure':24} {'value':>12}"]
     for name, facts in found.items():
         for figure, value in facts.items():
@@ -255,7 +255,7 @@ def table(found: dict[str, Facts]) -> str:
 
 
 def main() -> None:
-    """Prints the table, and writes the figures to the file that the command line names."""
+    """Prints the table and, if a file is given, writes the figures to it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--ratings", type=int, default=RATINGS)

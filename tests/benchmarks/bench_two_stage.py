@@ -1,4 +1,4 @@
-"""How to order what the towers retrieve: by their score, by predicted stars, or by a blend?
+"""Compares orders of the retrieved movies: by the towers' score, predicted stars, or a blend.
 
 Run with the trainer's interpreter on the features of a split and a training without refit:
 
@@ -7,7 +7,7 @@ Run with the trainer's interpreter on the features of a split and a training wit
     trainer/.venv/bin/python -m tests.benchmarks.bench_two_stage FEATURES RELEASE [FILE.json]
 
 Retrieval gives each user of the holdout the best 100 movies not rated in training; only their
-order changes. docs/adr/0007-the-ranking-towers.md holds the table.
+order changes. docs/adr/0007-the-ranking-towers.md shows the table.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ BLENDS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
 def main(features: Path, release: Path) -> list[dict[str, Any]]:
-    """Quality of each blend: 0 orders by the towers' score alone, 1 by the stars alone."""
+    """Measures each blend: 0 orders by the towers' score alone, 1 by predicted stars alone."""
     holdout = pl.read_parquet(features / INTERACTIONS_FILE).filter(pl.col("split") == "holdout")
     retrieved = pl.read_parquet(release / HOLDOUT_RECOMMENDATIONS_FILE)
     model = keras.saving.load_model(release / EVALUATED_MODEL_FILE, safe_mode=True)
     ids = {c: retrieved[c].to_numpy().astype(np.int64) for c in ("userId", "movieId")}
     stars = np.asarray(model.predict(ids, batch_size=8192, verbose=0)).ravel()
     scored = retrieved.with_columns(stars=pl.Series(stars)).with_columns(
-        # Both on one scale within a user, so that a blend means the same for everyone.
+        # Standardized by user, so that a blend means the same for all users.
         (pl.col(c) - pl.col(c).mean().over("userId")) / (pl.col(c).std().over("userId") + 1e-9)
         for c in ("score", "stars")
     )
@@ -63,7 +63,7 @@ def _quality(holdout: pl.DataFrame, ordered: pl.DataFrame) -> dict[str, float]:
 
 if __name__ == "__main__":
     found = main(Path(sys.argv[1]), Path(sys.argv[2]))
-    print("stars' part  NDCG@10     R@10     R@20      MRR")
+    print("blend        NDCG@10     R@10     R@20      MRR")
     for row in found:
         print(
             f"{row['blend']:>11.2f}  {row['ndcg@10']:.4f}   {row['recall@10']:.4f}   "

@@ -1,7 +1,7 @@
 """Prints RecTools' metrics of saved lists as JSON; runs in the environment of requirements.txt.
 
-Usage: python measure.py FOLDER, which holds train.csv, holdout.csv (user_id, item_id), lists.csv
-(user_id, item_id, rank) and catalog.csv (item_id).
+Usage: python measure.py FOLDER. The folder contains train.csv, holdout.csv (user_id, item_id),
+lists.csv (user_id, item_id, rank) and catalog.csv (item_id).
 """
 
 import json

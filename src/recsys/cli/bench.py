@@ -1,4 +1,4 @@
-"""The command `bench`: how long the data's way takes on this machine."""
+"""The command `bench`: measures the data path on this machine."""
 
 from __future__ import annotations
 
@@ -20,28 +20,31 @@ def bench(
     ] = 1_000_000,
     source: Annotated[
         Path | None,
-        typer.Option("--source", exists=True, dir_okay=False, help="Take this zip instead."),
+        typer.Option(
+            "--source", exists=True, dir_okay=False, help="Use this zip instead of a generated one."
+        ),
     ] = None,
     reference: Annotated[
         bool,
         typer.Option(
             "--reference/--no-reference",
-            help="Do the same work the plain way besides, where that can finish.",
+            help="Also measure a naive reference for each stage, if it can finish.",
         ),
     ] = True,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the JSON document here, too.")
+        Path | None, typer.Option("--out", help="Also write the JSON document to this file.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure everything but training: from a zip to vectors in a checked index.
 
-    Each stage runs in a process of its own, on a PostgreSQL and an S3 server that are started for
-    it and stopped. Beside each stage stands the same work done the plain way (the whole zip in
-    memory, a dense matrix, a statement for each row), and the floor: what this machine's speed of
-    hashing, inflating, copying and computing, measured just before, allows at best.
+    Each stage runs in its own process. PostgreSQL and S3 are started for the benchmark and stopped
+    at its end. Each stage is compared with a naive reference (the whole zip in memory, a dense
+    matrix, one statement per row) and with a floor: the shortest time that this machine's speed of
+    hashing, inflating, copying and computing allows. These speeds are measured first.
 
-    32,000,000 ratings need 3 minutes to generate, 3 GB of disk and 2 GB of memory.
+    With 32,000,000 ratings, generating takes 3 minutes; the benchmark needs 3 GB of disk and 2 GB
+    of memory.
     """
     from recsys.benchmark.run import run_benchmark
 
@@ -72,13 +75,13 @@ def _print(measurements: Measurements) -> None:
         f"{machine['memory_gb']} GiB, load {machine['load_average']}"
     )
     shown = output.table(
-        "stage", " wall s", " CPU s", " peak MB", " plain s", " faster", " floor s", " x floor"
+        "stage", " wall s", " CPU s", " peak MB", " naive s", " faster", " floor s", " x floor"
     )
     for stage in measurements.stages:
         shown.add_row(*_row(stage))
     console.print(shown)
     console.print(
-        f"in all {measurements.total_wall_s:.1f} s, peak {measurements.peak_rss_mb:,.0f} MB"
+        f"total {measurements.total_wall_s:.1f} s, peak {measurements.peak_rss_mb:,.0f} MB"
     )
     for stage in measurements.stages:
         if stage.reference_note:

@@ -21,7 +21,7 @@ from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.errors import ArtifactError
-from recsys.experiments import Model, SplitName
+from recsys.experiments import ModelName, SplitName
 from recsys.scratch import scratch_folder
 
 _LOG_LINE: Final = re.compile(r"\S+ (?:INFO|WARNING|ERROR) (.+)")
@@ -56,7 +56,7 @@ def evaluate(
     models: Annotated[
         str,
         typer.Option("--models", help="Models to compare, separated by commas."),
-    ] = ",".join(Model),
+    ] = ",".join(ModelName),
     seed: SeedOption = _SEED,
     assignments: SetOption = None,
     as_json: JsonOption = False,
@@ -185,14 +185,14 @@ def doing(what: str) -> Iterator[Callable[[str], None]]:
         yield say
 
 
-def _models(text: str) -> list[Model]:
+def _models(text: str) -> list[ModelName]:
     chosen = []
     for name in text.split(","):
         try:
-            chosen.append(Model(name.strip()))
+            chosen.append(ModelName(name.strip()))
         except ValueError:
             raise typer.BadParameter(
-                f"unknown model {name.strip()!r}; models: {', '.join(Model)}"
+                f"unknown model {name.strip()!r}; models: {', '.join(ModelName)}"
             ) from None
     return list(dict.fromkeys(chosen))
 

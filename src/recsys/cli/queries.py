@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +10,9 @@ from recsys import contract
 from recsys import recommend as ask
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
-from recsys.recommend import ScoredMovie
+
+if TYPE_CHECKING:
+    from recsys.recommend import ScoredMovie
 
 CountOption = Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="Number of movies.")]
 

@@ -54,19 +54,19 @@ def tune(
     _print(result)
 
 
-def _print(found: dict[str, Any]) -> None:
-    shown = output.table("trial", f" {found['objective']}", "settings")
-    shown.add_row("default", f"{found['defaults']:.4f}", "the trainer's defaults")
-    for number, trial in enumerate(found["trials"], 1):
+def _print(result: dict[str, Any]) -> None:
+    shown = output.table("trial", f" {result['objective']}", "settings")
+    shown.add_row("default", f"{result['defaults']:.4f}", "the trainer's defaults")
+    for number, trial in enumerate(result["trials"], 1):
         value = "failed" if trial["value"] is None else f"{trial['value']:.4f}"
         settings = " ".join(f"{k.split('.')[1]}={v:.3g}" for k, v in trial["overrides"].items())
         shown.add_row(str(number), value, settings)
     console.print(shown)
-    if not found["build_settings"]:
+    if not result["build_settings"]:
         console.print("\nNo trial was better than the trainer's default settings.")
         return
     console.print(
-        f"\nbest {found['objective']}: {found['best']:.4f}; to build with these settings:"
+        f"\nbest {result['objective']}: {result['best']:.4f}; to build with these settings:"
     )
-    settings = json.dumps(found["build_settings"])
+    settings = json.dumps(result["build_settings"])
     console.print(f"export RECSYS_BUILD_SETTINGS='{settings}'", markup=False, soft_wrap=True)

@@ -1,10 +1,11 @@
-from .comparison import Model, compare_models
+from .comparison import compare_models
 from .local import check_features, make_local_features, train_locally
-from .splits import SplitName, read_in_file_order
-from .tuning import Objective, choose_settings, measure_trial, plan_trials, tune
+from .names import ModelName, Objective, SplitName
+from .splits import read_in_file_order
+from .tuning import choose_settings, measure_trial, plan_trials, tune
 
 __all__ = [
-    "Model",
+    "ModelName",
     "Objective",
     "SplitName",
     "check_features",

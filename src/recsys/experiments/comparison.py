@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -25,29 +24,19 @@ from recsys.evaluation import (
     reason_to_skip_knn,
 )
 from recsys.experiments.local import train_locally
-from recsys.experiments.splits import SplitName, holdout_masks, mark_holdout
+from recsys.experiments.names import ModelName, SplitName
+from recsys.experiments.splits import holdout_masks, mark_holdout
 
 METRICS: Final = ("rmse", "mae", "ndcg@10", "recall@10", "recall@20", "mrr", "coverage", "fit_s")
 
 Measured = dict[str, float | None]
 
 
-class Model(StrEnum):
-    """Models that can be compared."""
-
-    TRAINER = "trainer"
-    GLOBAL_MEAN = "global_mean"
-    MOVIE_MEAN = "movie_mean"
-    BIAS = "bias"
-    POPULARITY = "popularity"
-    ITEM_KNN = "item_knn"
-
-
 def compare_models(
     rows: pl.DataFrame,
     movies: pl.DataFrame,
     split: SplitName,
-    models: Sequence[Model],
+    models: Sequence[ModelName],
     *,
     seed: int,
     assignments: Sequence[str],
@@ -70,7 +59,7 @@ def compare_models(
         several folds, ``std`` has the standard deviations between them. ``fit_s`` is the time to
         fit the evaluated model, without starting a process or evaluating.
     """
-    folds: list[dict[Model, Measured]] = []
+    folds: list[dict[ModelName, Measured]] = []
     holdout_rows = 0
     for number, holdout in enumerate(holdout_masks(split, rows), 1):
         holdout_rows += int(holdout.sum())
@@ -92,17 +81,17 @@ def compare_models(
 def _measure(
     interactions: pl.DataFrame,
     movies: pl.DataFrame,
-    models: Sequence[Model],
+    models: Sequence[ModelName],
     seed: int,
     assignments: Sequence[str],
     on_line: Callable[[str], None],
-) -> dict[Model, Measured]:
-    measured: dict[Model, Measured] = {}
-    wanted = [model for model in models if model is not Model.TRAINER]
+) -> dict[ModelName, Measured]:
+    measured: dict[ModelName, Measured] = {}
+    wanted = [model for model in models if model is not ModelName.TRAINER]
     if wanted:
         measured |= _baselines(interactions, movies, wanted, on_line)
-    if Model.TRAINER in models:
-        measured[Model.TRAINER] = _trainer(interactions, movies, seed, assignments, on_line)
+    if ModelName.TRAINER in models:
+        measured[ModelName.TRAINER] = _trainer(interactions, movies, seed, assignments, on_line)
     return measured
 
 
@@ -132,34 +121,34 @@ def _trainer(
 def _baselines(
     interactions: pl.DataFrame,
     movies: pl.DataFrame,
-    models: Sequence[Model],
+    models: Sequence[ModelName],
     on_line: Callable[[str], None],
-) -> dict[Model, Measured]:
+) -> dict[ModelName, Measured]:
     ids = np.sort(movies["movieId"].to_numpy()).astype(np.int64)
     held = pl.col("split") == "holdout"
     training = Training.of(interactions.filter(~held), ids)
     holdout = Holdout.of(interactions.filter(held), ids)
     popularity = training.popularity
-    measured: dict[Model, Measured] = {}
-    stars = {Model.GLOBAL_MEAN, Model.MOVIE_MEAN, Model.BIAS} & set(models)
+    measured: dict[ModelName, Measured] = {}
+    stars = {ModelName.GLOBAL_MEAN, ModelName.MOVIE_MEAN, ModelName.BIAS} & set(models)
     if stars:
         began = time.monotonic()
         guesses = predicted_stars(training, holdout)
         # One fit gives all three baselines, so its time counts for the bias model only.
-        took = {Model.BIAS: time.monotonic() - began}
+        took = {ModelName.BIAS: time.monotonic() - began}
         for model in stars:
             error = rating_error(holdout.stars, guesses[model])
             measured[model] = {**error, "fit_s": took.get(model)}
-    if Model.POPULARITY in models:
+    if ModelName.POPULARITY in models:
         began = time.monotonic()
         ranking = rank_by_popularity(training, holdout)
         took_s = time.monotonic() - began
-        measured[Model.POPULARITY] = {
+        measured[ModelName.POPULARITY] = {
             **ranking_metrics(holdout, ranking, popularity),
             "fit_s": took_s,
         }
-    if Model.ITEM_KNN in models:
-        measured[Model.ITEM_KNN] = {}
+    if ModelName.ITEM_KNN in models:
+        measured[ModelName.ITEM_KNN] = {}
         if reason := reason_to_skip_knn(training, holdout):
             on_line(f"item_knn is skipped: {reason}")
         else:
@@ -167,14 +156,14 @@ def _baselines(
             began = time.monotonic()
             ranking = rank_by_neighbors(training, holdout)
             took_s = time.monotonic() - began
-            measured[Model.ITEM_KNN] = {
+            measured[ModelName.ITEM_KNN] = {
                 **ranking_metrics(holdout, ranking, popularity),
                 "fit_s": took_s,
             }
     return measured
 
 
-def _summary(model: Model, folds: Sequence[Measured]) -> dict[str, Any]:
+def _summary(model: ModelName, folds: Sequence[Measured]) -> dict[str, Any]:
     summary: dict[str, Any] = {"name": str(model)}
     spread: dict[str, float] = {}
     for metric in METRICS:

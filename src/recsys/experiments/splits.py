@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -12,22 +11,13 @@ from numpy.typing import NDArray
 
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive
 from recsys.errors import DatasetError
+from recsys.experiments.names import SplitName
 from recsys.features import INTERACTION_SCHEMA, SPLIT, read_movies, read_ratings, resolve_duplicates
 
 RANDOM_STATE: Final = 50
 FOLDS: Final = 5
 
 Mask = NDArray[np.bool_]
-
-
-class SplitName(StrEnum):
-    """How the holdout is chosen."""
-
-    RANDOM_10 = "random-10"
-    TEMPORAL_10 = "temporal-10"
-    TEMPORAL_20 = "temporal-20"
-    LEAVE_LAST_OUT = "leave-last-out"
-    CV5 = "cv5"
 
 
 def read_in_file_order(archive: DatasetArchive) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -7,7 +7,6 @@ on the holdout like those of any other build.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +17,8 @@ from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.errors import ConfigurationError, TrainingError
 from recsys.experiments.local import make_local_features, train_locally
-from recsys.experiments.splits import SplitName, holdout_masks, mark_holdout
+from recsys.experiments.names import Objective, SplitName
+from recsys.experiments.splits import holdout_masks, mark_holdout
 from recsys.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 
 Trial = dict[str, Any]
 """``overrides``, and the ``value`` of the objective; null if training failed."""
-
-
-class Objective(StrEnum):
-    """The metric to improve; only the settings of the model that it measures are searched."""
-
-    RMSE = "rmse"
-    NDCG = "ndcg@10"
 
 
 _SPACE: Final[Mapping[Objective, Mapping[str, tuple[float, float, bool]]]] = {

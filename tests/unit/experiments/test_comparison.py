@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from recsys.cli.app import app
 from recsys.dataset import open_dataset, write_sample
 from recsys.errors import TrainingError
-from recsys.experiments import Model, SplitName, compare_models, read_in_file_order
+from recsys.experiments import ModelName, SplitName, compare_models, read_in_file_order
 from recsys.experiments.splits import holdout_masks, mark_holdout
 
 # It answers with the mean of the training part as every metric, so that folds differ.
@@ -70,7 +70,7 @@ def test_folds_are_averaged_with_their_standard_deviation(sample: Path) -> None:
         rows,
         movies,
         SplitName.CV5,
-        [Model.TRAINER, Model.BIAS],
+        [ModelName.TRAINER, ModelName.BIAS],
         seed=3,
         assignments=["rating.epochs=2"],
         on_line=said.append,
@@ -99,7 +99,7 @@ def test_a_failure_of_the_trainer_shows_its_last_line(sample: Path) -> None:
             rows,
             movies,
             SplitName.RANDOM_10,
-            [Model.TRAINER],
+            [ModelName.TRAINER],
             seed=3,
             assignments=["rating.epochs=0"],
             on_line=lambda line: None,
@@ -113,7 +113,7 @@ def test_evaluate_prints_one_json_document_with_every_model(sample: Path, split:
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["split"] == split
-    assert [model["name"] for model in found["models"]] == list(Model)
+    assert [model["name"] for model in found["models"]] == list(ModelName)
     for model in found["models"]:
         assert {"rmse", "mae", "ndcg@10", "recall@10", "recall@20", "mrr", "fit_s"} <= set(model)
     errors = {model["name"]: model["rmse"] for model in found["models"]}
@@ -127,7 +127,7 @@ def test_evaluate_prints_a_table_that_fits_80_columns(sample: Path) -> None:
     )
 
     assert done.exit_code == 0, done.output
-    for model in Model:
+    for model in ModelName:
         assert any(line.startswith(model) for line in done.stdout.splitlines())
     assert max(map(len, done.stdout.splitlines())) <= 80
 
