@@ -13,12 +13,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys import alerts
+from recsys import alerts, features
 from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, ENV_S3_REGION, BuildSettings
-from recsys.database import PostgresSettings
 from recsys.dataset import DEFAULT_SOURCE
 from recsys.errors import ConfigurationError
-from recsys.features import DriftSettings
 from recsys.gate import GateSettings
 from recsys.object_store import S3Settings
 from recsys_dag.environment import read, read_json
@@ -82,6 +80,7 @@ def services() -> Services:
     from airflow.sdk import Connection
     from psycopg.conninfo import make_conninfo
 
+    from recsys.database import PostgresSettings
     from recsys.services import Services
 
     s3 = Connection.get(S3_CONN_ID)
@@ -147,10 +146,10 @@ def build_settings() -> BuildSettings:
     )
 
 
-def drift_settings(params: Mapping[str, Any]) -> DriftSettings:
+def drift_settings(params: Mapping[str, Any]) -> features.DriftSettings:
     """Returns the drift limits: ``RECSYS_DRIFT_SETTINGS`` (JSON), and the Param accept_drift."""
     limits = read_json(
-        DriftSettings,
+        features.DriftSettings,
         "RECSYS_DRIFT_SETTINGS",
         expected='a JSON object with "warn", "hard" or "accept"',
     )

@@ -14,13 +14,13 @@ from airflow.sdk import task
 from recsys import alerts, monitoring, pipeline, releases
 from recsys.errors import ConfigurationError
 from recsys.ledger import Action, Actor
-from recsys.pipeline import Run
 from recsys_dag import approval, metrics, settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from recsys.contract import TrainerInput
+    from recsys.pipeline import Run
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +269,7 @@ def recover_at_once(context: Context) -> None:
 
 def run_of(context: Any) -> Run:
     """Returns the run's source and build, as data_is_new recorded them."""
-    return Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))
+    return pipeline.Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))
 
 
 def _decision(context: Any) -> str:

@@ -160,7 +160,7 @@ def test_a_user_without_the_right_learns_what_is_missing(script, environ, role, 
 def test_a_wrong_password_and_a_missing_one_are_refused(script, environ, capsys):
     url = {"AIRFLOW_URL": environ["AIRFLOW_URL"]}
     assert script.main([FIRST], url, never) == script.BAD_CONFIG
-    assert "AIRFLOW_USERNAME is not set" in capsys.readouterr().err
+    assert "neither AIRFLOW_TOKEN nor AIRFLOW_USERNAME is set" in capsys.readouterr().err
     wrong = url | {"AIRFLOW_USERNAME": "admin", "AIRFLOW_PASSWORD": "hunter2"}
     assert script.main([FIRST], wrong, never) == script.BAD_CONFIG
     assert "hunter2" not in capsys.readouterr().err

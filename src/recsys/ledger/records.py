@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
 from psycopg.rows import dict_row
@@ -17,27 +16,8 @@ from psycopg.types.json import Jsonb
 from recsys.contract import Md5
 from recsys.database import Connection
 from recsys.gate import Decision
+from recsys.ledger.actions import Action
 from recsys.ledger.actor import Actor
-
-
-class Action(StrEnum):
-    """Every event of the history. The values are stored; migration 3 renamed the older ones."""
-
-    MOVED = "moved"
-    """A release changed its state; written by a trigger."""
-    NOTHING_NEW = "nothing_new"
-    """A run found that its build was judged before."""
-    RUN_FAILED = "run_failed"
-    RUN_LATE = "run_late"
-    PROMOTION_UNDONE = "promotion_undone"
-    ROLLBACK_UNDONE = "rollback_undone"
-    PUBLIC_COPIES_REPAIRED = "public_copies_repaired"
-    REJECTED_AGAIN = "rejected_again"
-    """A forced run rejected a release that is or was the champion; its state stays."""
-    GATE_OVERRIDDEN = "gate_overridden"
-    PRODUCTION_UPDATED = "production_updated"
-    """A run made the release of a dataset the champion."""
-
 
 UNDONE: Final = {"promotion": Action.PROMOTION_UNDONE, "rollback": Action.ROLLBACK_UNDONE}
 """The event of undoing a journal, by the journal's kind."""
