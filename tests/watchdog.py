@@ -37,9 +37,8 @@ def start() -> Path:
         _end_with_parent()
     # pytest's own folders stay where they are, for a look after a failure.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    folder = Path(
-        tempfile.mkdtemp(prefix="recsys-pytest-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"])
-    )
+    # A short name, because tests print paths below it in 80 columns.
+    folder = Path(tempfile.mkdtemp(prefix="rt-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"]))
     # PostgreSQL does not run as root: its account must be able to pass through.
     folder.chmod(0o711)
     watchdog = subprocess.Popen(
