@@ -116,4 +116,4 @@ def test_a_folder_without_features_is_rejected(bench: Bench) -> None:
     done = recsys(bench.folder, "train", "--features", "first", "--out", "fourth")
 
     assert done.returncode == 1
-    assert "lacks interactions.parquet" in done.stderr.replace("\n", " ")
+    assert "without interactions.parquet" in done.stderr.replace("\n", " ")
