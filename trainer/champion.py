@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from recsys import contract
 from recsys.contract import Manifest
-from recsys.errors import ArtifactError, RecsysError, TransientError
+from recsys.errors import ArtifactError, RecsysError, TransientError, first_invalid_field
 from recsys.evaluation import ChampionAnswers
 from trainer.ranking.towers import Towers, recommend
 from trainer.rating.folded import predict
@@ -91,8 +91,8 @@ def fetch_champion(store: _Reader, release_id: str, folder: Path) -> Champion | 
     Raises:
         TransientError: the store is unavailable.
     """
+    key = contract.release_key(release_id, contract.MANIFEST_FILE)
     try:
-        key = contract.release_key(release_id, contract.MANIFEST_FILE)
         manifest = Manifest.from_json(store.get_bytes(key))
         for artifact in manifest.evaluated_artifacts():
             path = folder / artifact.name
@@ -101,7 +101,9 @@ def fetch_champion(store: _Reader, release_id: str, folder: Path) -> Champion | 
         return load_champion(folder, release_id)
     except TransientError:
         raise
-    except (RecsysError, ValidationError) as error:
+    except ValidationError as error:
+        reason = f"{key} is not a valid manifest: {first_invalid_field(error)}"
+    except RecsysError as error:
         reason = str(error)
     log.warning("no comparison with the champion %s: %s", release_id, reason)
     return None

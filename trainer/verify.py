@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from recsys import contract
 from recsys.contract import GoldenPredictions, Manifest, TrainerInput
-from recsys.errors import ArtifactError
+from recsys.errors import ArtifactError, first_invalid_field
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,9 @@ def verify_release(store: _Reader, trainer_input: TrainerInput) -> Manifest:
     try:
         manifest = Manifest.from_json(store.get_bytes(key))
     except ValidationError as error:
-        raise ArtifactError(f"{key} is not a valid manifest", found=str(error)) from error
+        raise ArtifactError(
+            f"{key} is not a valid manifest", found=str(first_invalid_field(error))
+        ) from error
     contract.check_manifest(
         manifest,
         release_id=trainer_input.release_id,
@@ -56,7 +58,9 @@ def verify_release(store: _Reader, trainer_input: TrainerInput) -> Manifest:
         try:
             golden = GoldenPredictions.model_validate_json(paths[contract.GOLDEN_FILE].read_bytes())
         except ValidationError as error:
-            raise ArtifactError("the golden predictions are malformed", found=str(error)) from error
+            raise ArtifactError(
+                "the golden predictions are malformed", found=str(first_invalid_field(error))
+            ) from error
         check_model(paths[contract.MODEL_FILE], golden)
     return manifest
 

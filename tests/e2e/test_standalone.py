@@ -36,6 +36,8 @@ EAGER = {
     "RECSYS_BUILD_SETTINGS": brief_settings(),
 }
 """What makes a stack wait less, and train a shorter time."""
+RUN_ENDS_WITHIN_S = 600
+"""After this time a run has stopped for good, and the tasks' states say where."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
@@ -69,8 +71,10 @@ def running(webhook) -> Iterator[tuple[Home, Services]]:
             stack.stop(home)
 
 
-def wait(client: AirflowClient, run_id: str) -> str:
-    while (state := client.run_state(DAG_ID, run_id)) in ("queued", "running"):
+def wait(client: AirflowClient, run_id: str, dag_id: str = DAG_ID) -> str:
+    end = time.monotonic() + RUN_ENDS_WITHIN_S
+    while (state := client.run_state(dag_id, run_id)) in ("queued", "running"):
+        assert time.monotonic() < end, (run_id, client.task_instances(dag_id, run_id))
         time.sleep(0.5)
     return state
 
@@ -163,8 +167,7 @@ def test_a_failed_run_sends_one_alert(running, webhook, tmp_path):
         assert wait(client, run_id) == "failed", task_states(client, run_id)
         wait_until_told(webhook, run_id, "run_failed")
         healed = client.trigger("movie_rec_sys_recover", {})
-        while client.run_state("movie_rec_sys_recover", healed) in ("queued", "running"):
-            time.sleep(0.5)
+        wait(client, healed, "movie_rec_sys_recover")
     assert webhook.about(run_id).count("run_failed") == 1
 
 

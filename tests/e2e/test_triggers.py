@@ -248,7 +248,7 @@ def test_without_an_asset_it_says_so() -> None:
     async def story() -> None:
         from recsys_dag.triggers import DatasetMd5Trigger
 
-        with pytest.raises(RuntimeError, match="watches an asset"):
+        with pytest.raises(RuntimeError, match="use it in an AssetWatcher"):
             await anext(DatasetMd5Trigger("https://example.org/ml.zip").run())
 
     asyncio.run(story())

@@ -24,7 +24,9 @@ from recsys.contract.lenient import (
 from recsys.errors import ArtifactError, first_invalid_field
 
 METRICS_SCHEMA: Final = 1
-"""Number of the layout of `Metrics`. Releases made before the number existed have this layout."""
+"""Number of the layout of `Metrics`."""
+_SCHEMA_WITHOUT_NUMBER: Final = 1
+"""The layout of releases made before the number existed."""
 
 
 class Scores(MetricsPart):
@@ -160,9 +162,11 @@ class Metrics(MetricsPart):
     def _upgrade(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        schema = value.get("metrics_schema", METRICS_SCHEMA)
+        schema = value.get("metrics_schema", _SCHEMA_WITHOUT_NUMBER)
         if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-            raise ValueError(f"metrics_schema: found {shorten_value(schema)}, expected an integer")
+            raise ValueError(
+                f"metrics_schema: found {shorten_value(schema)}, expected an integer of 1 or more"
+            )
         if schema > METRICS_SCHEMA:
             raise ValueError(
                 f"metrics_schema: found {schema}, expected at most {METRICS_SCHEMA}; "

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys import contract
 from recsys.contract import FrozenModel
-from recsys.errors import DatasetError
+from recsys.errors import DatasetError, first_invalid_field
 from recsys.features.stats import Stats, read_stats
 from recsys.object_store import ObjectStore
 from recsys.scratch import scratch_folder
@@ -183,7 +183,9 @@ def read_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | None:
     try:
         return Drift.model_validate_json(store.get_bytes(key))
     except ValidationError as error:
-        log.warning("cannot read %s, so the drift is measured again: %s", key, error)
+        log.warning(
+            "cannot read %s, so the drift is measured again: %s", key, first_invalid_field(error)
+        )
         return None
 
 

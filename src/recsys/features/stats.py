@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys import contract
 from recsys.contract import FeatureSettings
+from recsys.errors import first_invalid_field
 from recsys.features.profile import Profile
 from recsys.features.quarantine import FileStats
 from recsys.object_store import ObjectStore
@@ -61,5 +62,7 @@ def read_stats(md5: str, store: ObjectStore) -> Stats | None:
     try:
         return Stats.from_json(store.get_bytes(key))
     except ValidationError as error:
-        log.warning("cannot read %s, so its features are made again: %s", key, error)
+        log.warning(
+            "cannot read %s, so its features are made again: %s", key, first_invalid_field(error)
+        )
         return None

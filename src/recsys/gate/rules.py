@@ -101,7 +101,8 @@ def _interval_violations(
 def predictions_are_stars(metrics: JudgedMetrics) -> RuleResult | None:
     """The mean prediction for each number of stars must be a valid number of stars.
 
-    Returns None if the calibration was not measured.
+    A number of stars that no rating of the holdout has, has no mean. Returns None if the
+    calibration was not measured.
     """
     rows = metrics.calibration
     if not rows and metrics.invalid_value("calibration") is None:
@@ -110,8 +111,9 @@ def predictions_are_stars(metrics: JudgedMetrics) -> RuleResult | None:
     def measure() -> tuple[float, float]:
         if rows is None:
             raise invalid(metrics, "calibration", "calibration")
-        means = [row.mean_prediction for row in rows if row.mean_prediction is not None]
-        if len(means) < len(rows):
+        measured = [row for row in rows if row.rows != 0]
+        means = [row.mean_prediction for row in measured if row.mean_prediction is not None]
+        if len(means) < len(measured) or not means:
             raise InvalidMetricError("a mean_prediction in calibration is missing or not a number")
         return max(max(MIN_STARS - mean, mean - MAX_STARS, 0.0) for mean in means), 0.0
 

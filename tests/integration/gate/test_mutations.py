@@ -421,8 +421,8 @@ def repeats_a_movie(dataset: Dataset, honest: Candidate) -> Candidate:
         (diverged, "not finite numbers"),
         (recommends_what_was_seen, "recommendations contains pairs of the training part"),
         (lacks_users, "too few recommendations"),
-        (lacks_pairs, "not those of the holdout's pairs"),
-        (swapped_columns, "not those of the holdout's pairs"),
+        (lacks_pairs, "do not match the holdout's pairs"),
+        (swapped_columns, "do not match the holdout's pairs"),
         (repeats_a_movie, "twice"),
     ],
 )

@@ -117,6 +117,17 @@ def test_a_gain_counts_only_if_its_confidence_interval_excludes_zero(
     assert failed(judge(put(GOOD, path, failing), None, SETTINGS)) == {rule}
 
 
+def test_stars_that_no_rating_has_need_no_mean_prediction() -> None:
+    rated = {"stars": 1.0, "rows": 3, "mean_prediction": 1.5}
+    unrated = {"stars": 1.5, "rows": 0, "mean_prediction": None}
+
+    assert judge(put(GOOD, ("calibration",), [rated, unrated]), None, SETTINGS).accepted
+    for row in (unrated, unrated | {"rows": 3}, unrated | {"rows": None}):
+        assert failed(judge(put(GOOD, ("calibration",), [row]), None, SETTINGS)) == {
+            "predictions_are_stars"
+        }
+
+
 @pytest.mark.parametrize(
     ("metrics", "passing", "failing", "rule"),
     [
