@@ -31,7 +31,11 @@ def rows() -> pl.DataFrame:
     return frame[rng.permutation(frame.height)]
 
 
-def test_random_tenth_is_scikit_learns_over_the_rows_in_file_order(rows: pl.DataFrame) -> None:
+@pytest.mark.parametrize("height", [10, 11, 14, 19, 20, 500])
+def test_random_tenth_is_scikit_learns_over_the_rows_in_file_order(
+    rows: pl.DataFrame, height: int
+) -> None:
+    rows = rows.head(height)
     (mask,) = holdout_masks(SplitName.RANDOM_10, rows)
 
     _, expected = train_test_split(rows, test_size=0.1, random_state=50)
@@ -42,7 +46,11 @@ def test_random_tenth_is_scikit_learns_over_the_rows_in_file_order(rows: pl.Data
     )
 
 
-def test_five_folds_are_scikit_learns_and_hold_out_each_row_once(rows: pl.DataFrame) -> None:
+@pytest.mark.parametrize("height", [10, 11, 14, 19, 20, 500])
+def test_five_folds_are_scikit_learns_and_hold_out_each_row_once(
+    rows: pl.DataFrame, height: int
+) -> None:
+    rows = rows.head(height)
     masks = list(holdout_masks(SplitName.CV5, rows))
 
     expected = KFold(5, shuffle=True, random_state=50).split(np.arange(rows.height))
