@@ -37,9 +37,9 @@ from recsys.services import Services
 from tests.actors import an_actor
 from tests.conftest import fresh_bucket, fresh_database
 from tests.metrics_maker import GOOD
+from tests.recsys_command import run_recsys
 from tests.release_maker import Releases
 
-RECSYS = Path(sys.executable).with_name("recsys")
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
 INHERITED = ("PATH", "HOME", "TMPDIR")
 
@@ -70,22 +70,15 @@ class CommandLine:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> Done:
-        done = subprocess.run(
-            [RECSYS, *arguments],
-            env={
-                **{name: os.environ[name] for name in INHERITED if name in os.environ},
-                "COLUMNS": "80",
-                "LANG": "C.UTF-8",
-                "RECSYS_ACTOR": "tester",
-                "RECSYS_HOME": str(self.home.path),
-                **self.environment,
-            },
-            stdin=stdin,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-        )
+        environment = {
+            **{name: os.environ[name] for name in INHERITED if name in os.environ},
+            "COLUMNS": "80",
+            "LANG": "C.UTF-8",
+            "RECSYS_ACTOR": "tester",
+            "RECSYS_HOME": str(self.home.path),
+            **self.environment,
+        }
+        done = run_recsys(arguments, environment, stdin=stdin)
         for text in (done.stdout, done.stderr):
             assert "\x1b" not in text, text
             assert "Traceback" not in text, text
