@@ -94,6 +94,7 @@ class RankingModel:
         )
         self._optimizer.build(list(self._variables.values()))
         self._users = SparseAdamTable(len(ratings.user_ids), _LATENT_DIM, config.weight_decay)
+        # Without AutoGraph: see `trainer.rating.model.RatingMembers`.
         self._step = tf.function(
             self._train,
             input_signature=[
@@ -104,6 +105,7 @@ class RankingModel:
                 tf.TensorSpec([None], tf.int32),
                 tf.TensorSpec([None], tf.float32),
             ],
+            autograph=False,
         )
 
     def step(self, examples: TrainingExamples, rng: np.random.Generator) -> tf.Tensor:
