@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -13,22 +14,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-import pytest
-from pydantic import SecretStr
+# Steps on small tables are too short for several threads, which would wait in loops. The libraries
+# read this when they are imported.
+THREADS = {
+    name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+}
+os.environ.update(THREADS)
 
-from recsys import contract
-from recsys.contract import Build, TrainerInput
-from recsys.embedded.home import Home
-from recsys.embedded.s3 import REGION, S3
-from recsys.object_store import ObjectStore, S3Settings
-from tests import watchdog
+from tests import watchdog  # noqa: E402
 
+# Before multiprocessing registers the removal of its temporary folder, which is in watchdog's.
 watchdog.start()
 
+import polars as pl  # noqa: E402
+import pytest  # noqa: E402
+from pydantic import SecretStr  # noqa: E402
+
+from recsys import contract  # noqa: E402
+from recsys.contract import Build, TrainerInput  # noqa: E402
+from recsys.embedded.home import Home  # noqa: E402
+from recsys.embedded.s3 import REGION, S3  # noqa: E402
+from recsys.object_store import ObjectStore, S3Settings  # noqa: E402
+from tests.trainer.processes import ForkedPython  # noqa: E402
+from tests.trainer.tables import make_interactions, with_split  # noqa: E402
+
+__all__ = ["make_interactions", "with_split"]
+
 ROOT = Path(__file__).resolve().parents[2]
-GENRES = ("Action", "Comedy", "Drama", "Horror")
 QUICK: dict[str, Any] = {
     "rating": {"members": 2, "epochs": 12, "patience": 12},
     "ranking": {"epochs": 3, "batch_size": 128},
@@ -40,57 +52,6 @@ EVALUATED = {
     contract.EVALUATED_USER_TOWERS_FILE,
     contract.EVALUATED_MOVIE_TOWERS_FILE,
 }
-
-
-def make_interactions(
-    seed: int = 0, users: int = 120, movies: int = 150, each: int = 30
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Makes interactions of users who prefer one genre each, and movies.
-
-    The last tenth of each user's interactions is the holdout. The last five movies are unrated.
-    """
-    rng = np.random.default_rng(seed)
-    movie_ids = np.sort(rng.choice(np.arange(1, 100_000), movies, replace=False)).astype(np.int32)
-    genre = rng.integers(0, len(GENRES), movies)
-    quality = rng.normal(0, 0.4, movies)
-    chance = 1 / np.arange(1, movies - 4)
-    rows = []
-    for user in range(users):
-        favorite = user % len(GENRES)
-        likes = np.where(genre == favorite, 1.0, -0.6)
-        appeal = chance * np.where(genre[: movies - 5] == favorite, 6.0, 1.0)
-        chosen = rng.choice(movies - 5, each, replace=False, p=appeal / appeal.sum())
-        stars = 3.2 + likes[chosen] + quality[chosen] + rng.normal(0, 0.4, each)
-        rows.append(
-            pl.DataFrame(
-                {
-                    "userId": np.full(each, 7 + 3 * user, np.int32),
-                    "movieId": movie_ids[chosen],
-                    "rating": np.clip(np.rint(stars * 2) / 2, 0.5, 5).astype(np.float32),
-                    "timestamp": 1_500_000_000 + np.sort(rng.integers(0, 10**7, each)),
-                }
-            )
-        )
-    table = pl.DataFrame(
-        {
-            "movieId": movie_ids,
-            "title": [f'A "quoted", title {k}' for k in range(movies)],
-            "year": [None if k % 10 == 0 else 1950 + k % 60 for k in range(movies)],
-            "genres": [[] if k % 17 == 0 else [GENRES[g]] for k, g in enumerate(genre)],
-        },
-        schema_overrides={"year": pl.Int16, "genres": pl.List(pl.String)},
-    )
-    return with_split(pl.concat(rows), 0.1), table
-
-
-def with_split(interactions: pl.DataFrame, share: float) -> pl.DataFrame:
-    """Marks each user's last ``share`` as the holdout, as the features do."""
-    place = pl.int_range(pl.len()).over("userId")
-    held = place >= pl.len().over("userId") * (1 - share)
-    split = pl.when(held).then(pl.lit("holdout")).otherwise(pl.lit("train"))
-    return interactions.sort("userId", "timestamp", "movieId").with_columns(
-        split=split.cast(pl.Categorical)
-    )
 
 
 def read_movielens(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -111,9 +72,12 @@ def read_movielens(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Uses one thread: steps on small tables are too short for several."""
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+def _skip_modules_in_garbage_collections() -> None:
+    """The trainer collects garbage after each fit: it need not look at TensorFlow's modules."""
+    import trainer.default_architecture  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -178,8 +142,7 @@ class Bench:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
-            # Steps on small tables are too short for several threads.
-            "TF_NUM_INTRAOP_THREADS": "1",
+            **THREADS,
             **self.credentials,
             **trainer_input.to_environment(),
         }
@@ -192,6 +155,22 @@ class Bench:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+        )
+
+    def fork(self, trainer_input: TrainerInput, *command: str, **more: str) -> ForkedPython:
+        """Starts ``python COMMAND`` with TensorFlow imported; the caller must `ForkedPython.end`.
+
+        Args:
+            trainer_input: its environment.
+            command: by default the training.
+            more: further variables of the environment.
+        """
+        folder = self.xcom.parent
+        return ForkedPython(
+            command or ("-m", "trainer"),
+            self.environment(trainer_input) | more,
+            folder,
+            folder / f"{uuid.uuid4().hex}.log",
         )
 
     def run(self, trainer_input: TrainerInput, *arguments: str) -> tuple[int, str]:

@@ -84,6 +84,7 @@ class MultiWorkerGroup:
                 implementation=tf.distribute.experimental.CommunicationImplementation.RING
             )
         )
+        self._sum_value = tf.function(self.replicate(self.all_reduce_sum), autograph=False)
 
     def replicate(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """See `WorkerGroup`."""
@@ -112,8 +113,7 @@ class MultiWorkerGroup:
 
     def all_reduce_mean(self, value: float) -> float:
         """See `WorkerGroup`."""
-        summed = tf.function(self.replicate(self.all_reduce_sum))([tf.constant(value, tf.float64)])
-        return float(summed[0]) / self.count
+        return float(self._sum_value([tf.constant(value, tf.float64)])[0]) / self.count
 
 
 @contextmanager

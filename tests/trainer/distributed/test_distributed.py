@@ -6,12 +6,9 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,10 @@ import pytest
 from recsys import contract
 from recsys.contract import ExitCode, Manifest
 from recsys.errors import ConfigurationError
-from tests.trainer.conftest import QUICK, ROOT, Bench, make_interactions
+from tests.trainer.conftest import QUICK, ROOT, THREADS, Bench
+from tests.trainer.processes import ForkedPython
 from trainer.__main__ import main
-from trainer.config import RankingConfig, RatingConfig
+from trainer.config import RatingConfig
 from trainer.data import make_ratings
 from trainer.distributed.resolver import resolve_worker_task
 from trainer.rating.batches import epoch_batches, worker_share
@@ -122,53 +120,39 @@ def free_ports(count: int) -> list[int]:
 class Workers:
     """The worker processes of one distributed training, with their output."""
 
-    def __init__(self, commands: Sequence[list[str]], environment: dict[str, str]) -> None:
+    def __init__(
+        self, commands: Sequence[Sequence[str]], environment: Mapping[str, str], folder: Path
+    ) -> None:
         hosts = [f"127.0.0.1:{port}" for port in free_ports(len(commands))]
-        self.lines: list[list[str]] = [[] for _ in hosts]
         self.processes = []
-        self._readers = []
         for index, command in enumerate(commands):
             config = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
-            process = subprocess.Popen(
-                [sys.executable, *command],
-                env=environment | {"TF_CONFIG": json.dumps(config)},
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+            self.processes.append(
+                ForkedPython(
+                    command,
+                    {**environment, "TF_CONFIG": json.dumps(config)},
+                    ROOT,
+                    folder / f"{uuid.uuid4().hex}.log",
+                )
             )
-            reader = threading.Thread(target=self._read, args=(index, process), daemon=True)
-            reader.start()
-            self.processes.append(process)
-            self._readers.append(reader)
-
-    def _read(self, index: int, process: subprocess.Popen[str]) -> None:
-        assert process.stdout
-        for line in process.stdout:
-            self.lines[index].append(line.rstrip())
 
     def wait(self) -> list[int]:
-        codes = [process.wait(400) for process in self.processes]
-        for reader in self._readers:
-            reader.join(10)
-        return codes
+        return [process.wait(400) for process in self.processes]
 
     def output(self, index: int) -> str:
-        return "\n".join(self.lines[index])
+        return self.processes[index].text()
 
     def end(self) -> None:
         for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            process.end()
 
 
 @pytest.fixture
-def together(bench: Bench):
+def together(bench: Bench, tmp_path: Path):
     started: list[Workers] = []
 
     def start(trainer_input: Any, commands: Sequence[list[str]] = (TRAIN, TRAIN)) -> Workers:
-        started.append(Workers(commands, bench.environment(trainer_input)))
+        started.append(Workers(commands, bench.environment(trainer_input), tmp_path))
         return started[-1]
 
     yield start
@@ -189,8 +173,7 @@ def test_two_workers_make_a_release_as_good_as_one_workers(bench: Bench, small, 
     workers = together(shared)
     codes = workers.wait()
     assert codes == [0, 0], workers.output(0) + workers.output(1)
-    code, out = bench.run(alone)
-    assert code == 0, out
+    assert main(["train"], bench.environment(alone)) == ExitCode.OK
     ours, theirs = (
         manifest_of(bench, g.release_id).metrics.model.values() for g in (shared, alone)
     )
@@ -199,41 +182,17 @@ def test_two_workers_make_a_release_as_good_as_one_workers(bench: Bench, small, 
         assert ours[name] == pytest.approx(theirs[name], abs=tolerance)
     assert "wrote releases/" in workers.output(0)
     assert "wrote releases/" not in workers.output(1), "only the chief writes"
-    code, out = bench.run(shared, "verify")
-    assert code == 0, out
-
-
-def sampled_towers(workers: Any) -> Any:
-    """Towers of the small interactions under a sampled softmax."""
-    import tensorflow as tf
-
-    from trainer.ranking.fit import fit_towers
-
-    tf.config.experimental.enable_op_determinism()
-    config = RankingConfig(epochs=2, batch_size=512, full_softmax_movies=100, negatives=64)
-    ratings = make_ratings(*make_interactions())
-    assert len(ratings.movie_ids) > config.full_softmax_movies
-    return fit_towers(ratings, config, np.random.default_rng(5), lambda _: None, workers)
-
-
-def save_sampled_towers(folder: str) -> None:
-    """Runs in both processes of the test below."""
-    from trainer.distributed.collectives import MultiWorkerGroup
-
-    found = resolve_worker_task(os.environ)
-    assert found is not None
-    towers = sampled_towers(MultiWorkerGroup(found.index, found.count))
-    np.savez(Path(folder) / f"{found.index}.npz", users=towers.users, movies=towers.movies)
+    assert main(["verify"], bench.environment(shared)) == ExitCode.OK
 
 
 @pytest.mark.timeout(500)
 def test_a_sampled_softmax_gives_several_workers_the_towers_of_one(tmp_path: Path) -> None:
+    from tests.trainer.distributed.sampled_towers import sampled_towers
     from trainer.distributed.collectives import SINGLE_WORKER
 
-    code = f"import test_distributed as t; t.save_sampled_towers({str(tmp_path)!r})"
-    here = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": here, "TF_NUM_INTRAOP_THREADS": "1"}
-    workers = Workers([["-c", code]] * 2, environment)
+    command = ["-m", "tests.trainer.distributed.sampled_towers", str(tmp_path)]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **THREADS}
+    workers = Workers([command] * 2, environment, tmp_path)
     try:
         assert workers.wait() == [0, 0], workers.output(0) + workers.output(1)
     finally:
@@ -258,11 +217,8 @@ def train_endlessly(
     workers = together(
         trainer_input, [TRAIN if index != lost else ["-c", LOST] for index in (0, 1)]
     )
-    deadline = time.monotonic() + 300
-    sign = ["rating model epoch 2" if index != lost else "stops responding" for index in (0, 1)]
-    while not all(sign[i] in workers.output(i) for i in (0, 1)):
-        assert time.monotonic() < deadline, workers.output(0) + workers.output(1)
-        time.sleep(0.1)
+    for index, process in enumerate(workers.processes):
+        process.wait_for_output("stops responding" if index == lost else "rating model epoch 2")
     return workers, trainer_input.release_id
 
 
