@@ -88,8 +88,8 @@ def user_groups(users: NDArray[np.int64], ratings: Ratings, size: int) -> Iterat
         row_user = np.repeat(np.arange(len(members)), lengths)
         rows = np.arange(lengths.sum()) + (ratings.user_start[members] - offset)[row_user]
         all_rows, all_users = rows.astype(np.int32), row_user.astype(np.int32)
-        places = np.arange(len(all_rows), dtype=np.int32)
-        yield Batch(members.astype(np.int32), all_rows, all_users, places, all_users)
+        indices = np.arange(len(all_rows), dtype=np.int32)
+        yield Batch(members.astype(np.int32), all_rows, all_users, indices, all_users)
 
 
 def batch_size(rows: int, config: RatingConfig) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.contract import MAX_STARS, MIN_STARS
 from recsys.evaluation.metrics import CUT, Popularity, Ranking
-from recsys.evaluation.tables import Floats, Holdout, Ints, Places, places
+from recsys.evaluation.tables import Floats, Holdout, Indices, Ints, indices_of_ids
 
 BIAS_EPOCHS: Final = 10
 BIAS_USER_SHRINKAGE: Final = 15.0
@@ -41,8 +41,8 @@ class Training:
 
     users: Ints
     n_movies: int
-    user: Places
-    movie: Places
+    user: Indices
+    movie: Indices
     stars: NDArray[np.floating]
 
     @classmethod
@@ -54,8 +54,8 @@ class Training:
         return cls(
             users=users,
             n_movies=len(movies),
-            user=places(train, "userId", users),
-            movie=places(train, "movieId", movies),
+            user=indices_of_ids(train, "userId", users),
+            movie=indices_of_ids(train, "movieId", movies),
             stars=train["rating"].to_numpy(),
         )
 
@@ -106,7 +106,7 @@ def predicted_stars(train: Training, holdout: Holdout) -> dict[str, Floats]:
 
 
 def _sums(
-    target: Places, n: int, values: NDArray[np.floating], source: Places | None = None
+    target: Indices, n: int, values: NDArray[np.floating], source: Indices | None = None
 ) -> Floats:
     """Sums ``values``, or ``values[source]``, by ``target``, shape (n,), in blocks."""
     total = np.zeros(n)
@@ -125,8 +125,8 @@ def rank_by_popularity(train: Training, holdout: Holdout) -> Ranking:
     """
     size = train.n_movies
     order = np.argsort(-train.popularity.raters, kind="stable")
-    place_of = np.empty(size, np.int64)
-    place_of[order] = np.arange(size)
+    index_of = np.empty(size, np.int64)
+    index_of[order] = np.arange(size)
     place, known = train.known(holdout)
     begin = np.where(known, train.user_start[place], 0)
     end = np.where(known, train.user_start[place + 1], 0)
@@ -140,10 +140,10 @@ def rank_by_popularity(train: Training, holdout: Holdout) -> Ranking:
         rows = np.concatenate([np.arange(begin[u], end[u]) for u in users])
         owner = np.repeat(np.arange(len(users)), end[users] - begin[users])
         # With one sorted key for (user, rank), bisection counts all rated movies above.
-        above = np.sort(owner * size + place_of[train.movie[rows]])
+        above = np.sort(owner * size + index_of[train.movie[rows]])
         start = np.searchsorted(above, np.arange(len(users)) * size)
         pairs = by_user[pair_start[users[0]] : pair_start[users[-1] + 1]]
-        asker, asked = holdout.user[pairs] - first, place_of[holdout.movie[pairs]]
+        asker, asked = holdout.user[pairs] - first, index_of[holdout.movie[pairs]]
         rated_above = np.searchsorted(above, asker * size + asked) - start[asker]
         rank[pairs] = asked - rated_above + 1
 

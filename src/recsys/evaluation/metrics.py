@@ -13,10 +13,10 @@ from recsys.evaluation.tables import (
     PAIR,
     Floats,
     Holdout,
+    Indices,
     Ints,
     Mask,
-    Places,
-    places,
+    indices_of_ids,
     sums_by_user,
 )
 
@@ -37,8 +37,8 @@ class Ranking:
     """
 
     rank: Floats
-    top_user: Ints | Places
-    top_movie: Ints | Places
+    top_user: Ints | Indices
+    top_movie: Ints | Indices
 
     @classmethod
     def of(cls, recommendations: pl.DataFrame, holdout: Holdout) -> Ranking:
@@ -49,8 +49,8 @@ class Ranking:
         top = recommendations.filter(pl.col("rank") <= CUT)
         return cls(
             rank=rank.cast(pl.Float64).fill_null(np.inf).to_numpy(),
-            top_user=places(top, "userId", holdout.users),
-            top_movie=places(top, "movieId", holdout.movies),
+            top_user=indices_of_ids(top, "userId", holdout.users),
+            top_movie=indices_of_ids(top, "movieId", holdout.movies),
         )
 
 

@@ -18,7 +18,7 @@ _LARGEST_TABLE: Final = 10_000_000
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Places = NDArray[np.int32]
+Indices = NDArray[np.int32]
 """Indices of ids in sorted ids; int32, because there is one for each rating."""
 
 
@@ -50,8 +50,8 @@ class Holdout:
             pairs=pairs,
             users=users,
             movies=movies,
-            user=places(pairs, "userId", users).astype(np.int64),
-            movie=places(pairs, "movieId", movies).astype(np.int64),
+            user=indices_of_ids(pairs, "userId", users).astype(np.int64),
+            movie=indices_of_ids(pairs, "movieId", movies).astype(np.int64),
             stars=pairs["rating"].to_numpy().astype(np.float64),
         )
 
@@ -59,22 +59,22 @@ class Holdout:
         return len(self.stars)
 
 
-def places(frame: pl.DataFrame, column: str, ids: Ints) -> Places:
+def indices_of_ids(frame: pl.DataFrame, column: str, ids: Ints) -> Indices:
     """Returns the index in the sorted ``ids`` of each id of a column, shape (rows,).
 
     Every id of the column must be in ``ids``.
     """
-    given = frame[column].to_numpy()
+    column_ids = frame[column].to_numpy()
     if 0 <= ids[0] and ids[-1] < _LARGEST_TABLE:
         # Ten times faster than bisection; the table is small because the ids are.
-        place_of = np.zeros(ids[-1] + 1, np.int32)
-        place_of[ids] = np.arange(len(ids), dtype=np.int32)
-        found: Places = place_of[given]
-        return found
-    return np.searchsorted(ids, given).astype(np.int32)
+        index_of = np.zeros(ids[-1] + 1, np.int32)
+        index_of[ids] = np.arange(len(ids), dtype=np.int32)
+        indices: Indices = index_of[column_ids]
+        return indices
+    return np.searchsorted(ids, column_ids).astype(np.int32)
 
 
-def sums_by_user(user: Ints | Places, values: Floats, n_users: int) -> Floats:
+def sums_by_user(user: Ints | Indices, values: Floats, n_users: int) -> Floats:
     """Returns the sum of the values of each user's pairs, shape (n_users,)."""
     return np.bincount(user, weights=values, minlength=n_users).astype(np.float64, copy=False)
 

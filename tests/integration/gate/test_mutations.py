@@ -37,7 +37,7 @@ class Dataset:
     user_ids: NDArray[np.int64]
     movie_ids: NDArray[np.int64]
 
-    def places(self, rows: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def indices(self, rows: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return (
             np.searchsorted(self.user_ids, rows["userId"].to_numpy()),
             np.searchsorted(self.movie_ids, rows["movieId"].to_numpy()),
@@ -45,7 +45,7 @@ class Dataset:
 
     def matrix(self, rows: pl.DataFrame, values: Floats | float) -> Floats:
         made = np.zeros((len(self.user_ids), len(self.movie_ids)))
-        made[self.places(rows)] = values
+        made[self.indices(rows)] = values
         return made
 
 
@@ -86,7 +86,7 @@ def dataset(ml_latest_small: Path) -> Dataset:
 
 def predict(dataset: Dataset, known: pl.DataFrame, trained: float = 1.0) -> pl.DataFrame:
     """Predicts with biases plus ``trained`` times the residuals of neighbors."""
-    user, movie = dataset.places(known)
+    user, movie = dataset.indices(known)
     stars = known["rating"].to_numpy()
     mean = stars.mean()
     of_user, of_movie = np.zeros(len(dataset.user_ids)), np.zeros(len(dataset.movie_ids))
@@ -108,7 +108,7 @@ def predict(dataset: Dataset, known: pl.DataFrame, trained: float = 1.0) -> pl.D
     kept = np.partition(near, -NEIGHBORS, axis=1)[:, -NEIGHBORS][:, None]
     near = np.where(near >= kept, np.maximum(near, 0), 0)
     guess = (residual @ near.T) / (rated @ near.T + 0.1)
-    user, movie = dataset.places(dataset.holdout)
+    user, movie = dataset.indices(dataset.holdout)
     answer = mean + of_user[user] + of_movie[movie] + trained * guess[user, movie]
     return as_predictions(dataset, answer)
 

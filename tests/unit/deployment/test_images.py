@@ -52,7 +52,7 @@ def test_base_images_have_exact_tags(repository: Path, image: str) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_an_image_tells_its_revision(repository: Path, image: str) -> None:
+def test_an_image_prints_its_revision(repository: Path, image: str) -> None:
     assert 'org.opencontainers.image.revision="${REVISION}"' in dockerfile(repository, image)
 
 

@@ -61,7 +61,7 @@ def test_secrets_are_neither_shown_nor_left_in_a_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"postgres_password": "hunter2"}'])
-def test_damaged_secrets_are_refused_without_being_told(tmp_path: Path, damage: str) -> None:
+def test_damaged_secrets_are_refused_and_not_printed(tmp_path: Path, damage: str) -> None:
     home = Home(tmp_path)
     home.secrets()
     (tmp_path / "secrets.json").write_text(damage)

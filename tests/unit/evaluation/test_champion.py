@@ -135,7 +135,7 @@ def test_without_genres_or_times_these_slices_are_left_out() -> None:
     assert slices["user_activity"]
 
 
-def test_calibration_counts_each_row_under_what_was_given_and_what_was_told() -> None:
+def test_calibration_counts_each_row_under_its_true_and_its_predicted_stars() -> None:
     given = make_tables()
 
     entries = evaluate_to_document(**given, resamples=0)["calibration"]
