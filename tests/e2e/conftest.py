@@ -24,6 +24,7 @@ from recsys.embedded.s3 import S3
 from recsys.object_store import S3Settings
 from recsys.pipeline import Run, data_is_new, fetch_dataset, generate_data_frames, secrets
 from recsys.services import Services
+from tests import forked_trainer
 from tests.actors import an_actor
 from tests.conftest import fresh_bucket, fresh_database
 from tests.e2e.fake_kubernetes import FakeKubernetes, World
@@ -47,6 +48,7 @@ def brief_settings(**trainer: Any) -> str:
 # Airflow reads these when it is first imported, so they are set before any test imports it.
 _AIRFLOW = Path(tempfile.mkdtemp(prefix="recsys-airflow-"))
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_TRAINER = Path(os.environ.get("RECSYS_TRAINER_PYTHON", _REPOSITORY / "trainer/.venv/bin/python"))
 os.environ.update(
     AIRFLOW_HOME=str(_AIRFLOW),
     AIRFLOW__CORE__DAGS_FOLDER=str(_REPOSITORY / "dags"),
@@ -59,9 +61,7 @@ os.environ.update(
     AIRFLOW__WORKERS__API_RETRY_WAIT_MAX="0.2",
     RECSYS_RETRY_DELAY_S="0.1",
     RECSYS_BUILD_SETTINGS=brief_settings(),
-    RECSYS_TRAINER_PYTHON=os.environ.get(
-        "RECSYS_TRAINER_PYTHON", str(_REPOSITORY / "trainer/.venv/bin/python")
-    ),
+    RECSYS_TRAINER_PYTHON=str(forked_trainer.install(_AIRFLOW, _TRAINER)),
 )
 
 
@@ -156,7 +156,7 @@ def connections(services: Services) -> dict[str, str]:
 
 @contextmanager
 def _connected(services: Services) -> Iterator[Pipeline]:
-    if not Path(os.environ["RECSYS_TRAINER_PYTHON"]).exists():
+    if not _TRAINER.exists():
         pytest.fail("the trainer's environment is missing: run `make setup`")
     with pytest.MonkeyPatch.context() as patched:
         for name, value in connections(services).items():

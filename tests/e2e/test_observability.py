@@ -208,7 +208,7 @@ def test_lineage_holds_no_secret(recorded):
     assert recorded.services.postgres.dsn.get_secret_value() not in text
 
 
-def test_the_callback_of_a_missed_deadline_tells_of_the_run_once(pipeline, monkeypatch):
+def test_the_callback_of_a_missed_deadline_alerts_once(pipeline, monkeypatch):
     from airflow.sdk.module_loading import import_string
 
     from recsys_dag.movie_rec_sys import dag

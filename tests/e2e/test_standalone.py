@@ -37,7 +37,7 @@ EAGER = {
 }
 """What makes a stack wait less, and train a shorter time."""
 RUN_ENDS_WITHIN_S = 600
-"""After this time a run has stopped for good, and the tasks' states say where."""
+"""A run that takes longer has stopped for good."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
@@ -74,16 +74,27 @@ def running(webhook) -> Iterator[tuple[Home, Services]]:
 def wait(client: AirflowClient, run_id: str, dag_id: str = DAG_ID) -> str:
     end = time.monotonic() + RUN_ENDS_WITHIN_S
     while (state := client.run_state(dag_id, run_id)) in ("queued", "running"):
-        assert time.monotonic() < end, (run_id, client.task_instances(dag_id, run_id))
+        assert time.monotonic() < end, describe(client, run_id, dag_id)
         time.sleep(0.5)
     return state
+
+
+def describe(client: AirflowClient, run_id: str, dag_id: str) -> str:
+    """States of all tasks, and the logs of those that have not ended."""
+    tasks = client.task_instances(dag_id, run_id)
+    logs = [
+        client.task_log(dag_id, run_id, task.task_id, task.try_number)
+        for task in tasks
+        if task.state not in (None, "success", "skipped") and task.try_number
+    ]
+    return "\n".join([run_id, *map(str, tasks), *logs])
 
 
 def task_states(client: AirflowClient, run_id: str) -> dict[str, str]:
     return {t.task_id: t.state for t in client.task_instances(DAG_ID, run_id)}
 
 
-def wait_until_told(webhook: Webhook, run_id: str, kind: str) -> None:
+def wait_for_alert(webhook: Webhook, run_id: str, kind: str) -> None:
     while kind not in webhook.about(run_id):
         time.sleep(0.5)
 
@@ -129,7 +140,7 @@ def test_a_run_that_a_person_approves_promotes_and_a_late_run_sends_an_alert(
     line = newest_change(services, "champion")
     assert (line["actor"], line["origin"]) == ("admin", f"run {run_id}")
     assert line["reason"].endswith("; approved by admin: the editors like it")
-    wait_until_told(webhook, run_id, "run_late")
+    wait_for_alert(webhook, run_id, "run_late")
     assert webhook.about(run_id).count("run_late") == 1
 
 
@@ -165,7 +176,7 @@ def test_a_failed_run_sends_one_alert(running, webhook, tmp_path):
     with airflow.client(home) as client:
         run_id = client.trigger(DAG_ID, {"source": str(tmp_path / "no.zip"), **DEFAULTS})
         assert wait(client, run_id) == "failed", task_states(client, run_id)
-        wait_until_told(webhook, run_id, "run_failed")
+        wait_for_alert(webhook, run_id, "run_failed")
         healed = client.trigger("movie_rec_sys_recover", {})
         wait(client, healed, "movie_rec_sys_recover")
     assert webhook.about(run_id).count("run_failed") == 1
