@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 # Steps on small tables are too short for several threads, which would wait in loops. The libraries
 # read this when they are imported.
@@ -31,16 +31,28 @@ import pytest  # noqa: E402
 from pydantic import SecretStr  # noqa: E402
 
 from recsys import contract  # noqa: E402
-from recsys.contract import Build, TrainerInput  # noqa: E402
+from recsys.contract import Build, ExitCode, TrainerInput  # noqa: E402
 from recsys.embedded.home import Home  # noqa: E402
 from recsys.embedded.s3 import REGION, S3  # noqa: E402
 from recsys.object_store import ObjectStore, S3Settings  # noqa: E402
 from tests.trainer.processes import ForkedPython  # noqa: E402
 from tests.trainer.tables import make_interactions, with_split  # noqa: E402
+from trainer.__main__ import main  # noqa: E402
+from trainer.config import training_config  # noqa: E402
+
+if TYPE_CHECKING:
+    from trainer.architecture import Fit
+    from trainer.training import Evaluated
 
 __all__ = ["make_interactions", "with_split"]
 
+Tables: TypeAlias = tuple[pl.DataFrame, pl.DataFrame]
+"""Interactions and movies."""
+
 ROOT = Path(__file__).resolve().parents[2]
+REVISION = "abc1234"
+NO_RELEASE = "00000000-00000000"
+"""Id of a release that does not exist."""
 QUICK: dict[str, Any] = {
     "rating": {"members": 2, "epochs": 12, "patience": 12},
     "ranking": {"epochs": 3, "batch_size": 128},
@@ -157,26 +169,16 @@ class Bench:
             text=True,
         )
 
-    def fork(self, trainer_input: TrainerInput, *command: str, **more: str) -> ForkedPython:
-        """Starts ``python COMMAND`` with TensorFlow imported; the caller must `ForkedPython.end`.
-
-        Args:
-            trainer_input: its environment.
-            command: by default the training.
-            more: further variables of the environment.
-        """
+    def fork(self, trainer_input: TrainerInput, *command: str) -> ForkedPython:
+        """Starts ``python COMMAND`` with TensorFlow imported; the caller must `end` it."""
         folder = self.xcom.parent
-        return ForkedPython(
-            command or ("-m", "trainer"),
-            self.environment(trainer_input) | more,
-            folder,
-            folder / f"{uuid.uuid4().hex}.log",
-        )
+        output = folder / f"{uuid.uuid4().hex}.log"
+        return ForkedPython(command, self.environment(trainer_input), folder, output)
 
     def run(self, trainer_input: TrainerInput, *arguments: str) -> tuple[int, str]:
         """Runs the trainer; returns its exit code and stdout."""
         with self.start(trainer_input, *arguments) as process:
-            out, _ = process.communicate(timeout=120)
+            out, _ = process.communicate(timeout=300)
         return process.returncode, out
 
 
@@ -198,3 +200,51 @@ def bench(s3_server: S3, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     xcom = tmp_path_factory.mktemp("trainer") / "xcom"
     xcom.mkdir()
     return Bench(store, s3_server.credentials(), s3_server.address(), xcom)
+
+
+@pytest.fixture(scope="session")
+def trained(bench: Bench, small: Tables, tmp_path_factory: pytest.TempPathFactory) -> TrainerInput:
+    """Input of a successful training, whose champion does not exist."""
+    bench.put_features(*small, md5="a" * 32)
+    xcom = tmp_path_factory.mktemp("xcom")
+    trainer_input = bench.input(champion=NO_RELEASE, xcom_dir=str(xcom))
+    environment = bench.environment(trainer_input) | {"RECSYS_CODE_REVISION": REVISION}
+    # In this process, to save time; `verify` is tested in a new one.
+    assert main([], environment) == ExitCode.OK
+    return trainer_input
+
+
+@pytest.fixture(scope="session")
+def evaluated(small: Tables) -> Evaluated:
+    """The fit and evaluation of `trained`, with the same seed, without S3."""
+    from trainer.training import fit_and_evaluate
+
+    return fit_and_evaluate(*small, training_config(QUICK), seed=3)
+
+
+@pytest.fixture(scope="session")
+def served(small: Tables, evaluated: Evaluated) -> Fit:
+    """The refit to all interactions."""
+    from trainer.training import refit
+
+    return refit(*small, training_config(QUICK), 3, evaluated.fit)
+
+
+@pytest.fixture
+def same_towers(monkeypatch: pytest.MonkeyPatch, evaluated: Evaluated) -> None:
+    """Does not fit towers, to save time: for tests of settings of the rating model."""
+    monkeypatch.setattr("trainer.default_architecture.fit_towers", lambda *_: evaluated.fit.towers)
+
+
+@pytest.fixture
+def without_refit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Releases the evaluated models, to save time: for tests of what the served ones do not change.
+
+    `trained` was made with a refit.
+    """
+
+    def keep(*arguments: Any, **named: Any) -> Fit:
+        fit: Fit = arguments[4]
+        return fit
+
+    monkeypatch.setattr("trainer.release.refit", keep)

@@ -118,7 +118,9 @@ def test_ids_beyond_32_bits_are_refused_in_training_and_unknown_in_prediction(
     )
 
 
-def test_half_precision_products_give_nearly_the_same_error(small: Tables) -> None:
+def test_half_precision_products_give_nearly_the_same_error(
+    small: Tables, same_towers: None
+) -> None:
     def rmse(precision: str) -> float:
         rating = {"members": 1, "epochs": 6, "precision": precision}
         config = training_config({"rating": rating, "ranking": {"epochs": 1}})

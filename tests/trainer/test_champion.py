@@ -8,7 +8,7 @@ import pytest
 from recsys import contract
 from recsys.contract import ExitCode, Manifest, TrainerInput
 from recsys.errors import ArtifactError
-from tests.trainer.conftest import QUICK, Bench, make_interactions, with_split
+from tests.trainer.conftest import NO_RELEASE, Bench, make_interactions, with_split
 from trainer.__main__ import main
 from trainer.champion import Champion, fetch_champion, load_champion
 
@@ -103,7 +103,7 @@ def test_a_holdout_within_its_training_part_gives_no_comparison(champion: Champi
 
 
 def test_metrics_include_the_champions_and_the_release_id_does_not_depend_on_it(
-    bench: Bench, small: Tables, old_release: TrainerInput
+    bench: Bench, small: Tables, old_release: TrainerInput, without_refit: None
 ) -> None:
     bench.put_features(*small, md5=NEW)
     alone = bench.input(md5=NEW)
@@ -171,14 +171,13 @@ def test_an_unusable_champion_is_skipped_and_the_reason_is_logged(
 
 
 def test_a_candidate_is_trained_although_its_champion_is_missing(
-    bench: Bench, small: Tables, capsys: pytest.CaptureFixture[str]
+    bench: Bench, trained: TrainerInput
 ) -> None:
-    bench.put_features(*small, md5="f6" * 16)
-    quick = {**QUICK, "rating": {"members": 1, "epochs": 1}, "ranking": {"epochs": 1}}
-    trainer_input = bench.input(quick, md5="f6" * 16, champion="00000000-00000000")
-    assert main([], bench.environment(trainer_input)) == ExitCode.OK
-    assert _manifest(bench, trainer_input).metrics.champion is None
-    assert "no comparison with the champion 00000000-00000000" in capsys.readouterr().out
+    assert trained.champion == NO_RELEASE
+    assert _manifest(bench, trained).metrics.champion is None
+    key = contract.release_key(trained.release_id, contract.TRAINER_LOG_FILE)
+    log = bench.store.get_bytes(key).decode()
+    assert f"no comparison with the champion {NO_RELEASE}" in log
 
 
 def test_a_model_that_does_not_load_is_an_artifact_error(tmp_path: Path) -> None:
@@ -186,4 +185,4 @@ def test_a_model_that_does_not_load_is_an_artifact_error(tmp_path: Path) -> None
     (folder / "evaluated").mkdir()
     (folder / contract.EVALUATED_MODEL_FILE).write_bytes(b"PK no model")
     with pytest.raises(ArtifactError, match="do not load"):
-        load_champion(folder, "00000000-00000000")
+        load_champion(folder, NO_RELEASE)

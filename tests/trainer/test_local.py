@@ -1,6 +1,7 @@
 """Local training: features from a folder, the files of a release to another folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -15,13 +16,30 @@ Tables = tuple[pl.DataFrame, pl.DataFrame]
 QUICK = ("--set", "rating.members=1", "--set", "rating.epochs=2", "--set", "ranking.epochs=1")
 
 
-@pytest.fixture
-def features(small: Tables, tmp_path: Path) -> Path:
-    folder = tmp_path / "features"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def features(small: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features")
     small[0].write_parquet(folder / contract.INTERACTIONS_FILE)
     small[1].write_parquet(folder / contract.MOVIES_FILE)
     return folder
+
+
+@pytest.fixture(scope="module")
+def earlier(features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The --out folder of a training with settings from a file, the environment and --set."""
+    folder = tmp_path_factory.mktemp("earlier")
+    file = folder / "settings.toml"
+    file.write_text("[rating]\nlearning_rate = 0.02\nfactors = 3\npatience = 7\n")
+    code = _train(
+        features,
+        folder / "first",
+        "--no-refit",
+        *("--config", str(file), "--set", "rating.factors=5"),
+        RECSYS_TRAINER__RATING__FACTORS="4",
+        RECSYS_TRAINER__RATING__PATIENCE="6",
+    )
+    assert code == ExitCode.OK
+    return folder / "first"
 
 
 def _train(features: Path, out: Path, *more: str, **environ: str) -> ExitCode:
@@ -50,37 +68,27 @@ def test_local_training_writes_all_artifacts_and_the_lineage(
 
 
 def test_the_command_line_overrides_the_environment_which_overrides_the_file(
-    features: Path, tmp_path: Path
+    earlier: Path,
 ) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text("[rating]\nlearning_rate = 0.02\nfactors = 3\npatience = 7\n")
-    code = _train(
-        features,
-        tmp_path / "out",
-        "--no-refit",
-        *("--config", str(file), "--set", "rating.factors=5"),
-        RECSYS_TRAINER__RATING__FACTORS="4",
-        RECSYS_TRAINER__RATING__PATIENCE="6",
-    )
-    assert code == ExitCode.OK
-    lineage = _json(tmp_path / "out", contract.LINEAGE_FILE)
+    lineage = _json(earlier, contract.LINEAGE_FILE)
     rating = lineage["config"]["rating"]  # type: ignore[index]  # plain JSON
     assert (rating["learning_rate"], rating["patience"], rating["factors"]) == (0.02, 6, 5)
 
 
 def test_an_earlier_training_can_be_the_champion_and_can_be_replaced(
-    features: Path, tmp_path: Path
+    features: Path, earlier: Path, tmp_path: Path
 ) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    assert _train(features, first, "--no-refit") == ExitCode.OK
-    assert _train(features, second, "--no-refit", "--champion", str(first)) == ExitCode.OK
+    second = tmp_path / "second"
+    shutil.copytree(earlier, second)
+    (second / "leftover").touch()
+    settings = ("--set", "rating.learning_rate=0.02", "--set", "rating.factors=5")
+    code = _train(features, second, "--no-refit", "--champion", str(earlier), *settings)
+    assert code == ExitCode.OK
     champion = _json(second, contract.METRICS_FILE)["champion"]
     assert isinstance(champion, dict)
     assert champion["release_id"] == "first"
     assert champion["rmse"] == pytest.approx(champion["candidate"]["rmse"], abs=1e-5)
-    (first / "leftover").touch()
-    assert _train(features, first, "--no-refit") == ExitCode.OK
-    assert not (first / "leftover").exists()
+    assert not (second / "leftover").exists()
 
 
 def test_a_folder_with_other_files_is_not_replaced(

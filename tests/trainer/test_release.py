@@ -14,23 +14,12 @@ import pytest
 from recsys import contract
 from recsys.contract import ExitCode, GoldenPredictions, Manifest, TrainerInput
 from recsys.object_store import file_sha256
-from tests.trainer.conftest import EVALUATED, QUICK, Bench
+from tests.trainer.conftest import EVALUATED, QUICK, REVISION, Bench
 from trainer import release
 from trainer.__main__ import main
 from trainer.exit_codes import exit_code
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
-
-
-@pytest.fixture(scope="module")
-def trained(bench: Bench, small: Tables) -> TrainerInput:
-    """Input of a successful training."""
-    bench.put_features(*small, md5="a" * 32)
-    trainer_input = bench.input()
-    environment = bench.environment(trainer_input) | {"RECSYS_CODE_REVISION": "abc1234"}
-    # In this process, to save time; `verify` is tested in a new one.
-    assert main([], environment) == ExitCode.OK
-    return trainer_input
 
 
 def _manifest(bench: Bench, trainer_input: TrainerInput) -> Manifest:
@@ -58,14 +47,14 @@ def test_a_release_is_stored_with_all_artifacts_and_its_lineage(
     assert (manifest.run_nonce, manifest.build) == (trained.run_nonce, trained.build)
     assert (manifest.serving.method, manifest.serving.interactions) == ("refit", len(small[0]))
     lineage = manifest.lineage
-    assert (lineage["seed"], lineage["code_revision"]) == (3, "abc1234")
+    assert (lineage["seed"], lineage["code_revision"]) == (3, REVISION)
     assert lineage["data"]["train"] + lineage["data"]["holdout"] == len(small[0])
     assert lineage["config"]["rating"]["epochs"] == QUICK["rating"]["epochs"]
     assert {"python", "keras", "tensorflow", "numpy", "hardware", "seconds"} <= set(lineage)
     stored = bench.store.get_bytes(manifest.artifact(contract.METRICS_FILE).key)
     assert json.loads(stored)["metrics_schema"] == contract.METRICS_SCHEMA
     assert contract.Metrics.from_json(stored) == manifest.metrics
-    answer = json.loads((bench.xcom / "return.json").read_text())
+    answer = json.loads((Path(trained.xcom_dir) / "return.json").read_text())
     key = contract.release_key(trained.release_id, contract.MANIFEST_FILE)
     assert answer == {"manifest_key": key}
 
@@ -90,19 +79,6 @@ def test_a_complete_release_is_not_trained_again(bench: Bench, trained: TrainerI
     assert _log(bench, trained) == log
     assert main(["train"], bench.environment(trained)) == ExitCode.OK
     assert _manifest(bench, trained) == before
-
-
-def test_a_release_with_a_changed_artifact_is_trained_again(bench: Bench, small: Tables) -> None:
-    trainer_input = bench.input(md5="c" * 32)
-    bench.put_features(*small, md5="c" * 32)
-    assert main([], bench.environment(trainer_input)) == ExitCode.OK
-    key = contract.release_key(trainer_input.release_id, contract.MODEL_FILE)
-    bench.store.put_bytes(key, b"torn")
-    first = _manifest(bench, trainer_input)
-    assert main([], bench.environment(trainer_input)) == ExitCode.OK
-    again = _manifest(bench, trainer_input)
-    assert bench.store.sha256(key) == again.artifact(contract.MODEL_FILE).sha256
-    assert again.metrics == first.metrics
 
 
 def test_verify_accepts_the_release_in_a_fresh_process(bench: Bench, trained: TrainerInput) -> None:
@@ -152,6 +128,20 @@ def _replace_artifact(
         for a in manifest.artifacts
     )
     _put_manifest(bench, trainer_input, manifest, artifacts=artifacts)
+
+
+def test_a_release_with_a_changed_artifact_is_trained_again(
+    bench: Bench, copied: TrainerInput, small: Tables, without_refit: None
+) -> None:
+    bench.put_features(*small, md5=copied.build.dataset_md5)
+    key = contract.release_key(copied.release_id, contract.MODEL_FILE)
+    bench.store.put_bytes(key, b"torn")
+    first = _manifest(bench, copied)
+    assert main([], bench.environment(copied)) == ExitCode.OK
+    again = _manifest(bench, copied)
+    assert bench.store.sha256(key) == again.artifact(contract.MODEL_FILE).sha256
+    assert again.created_at > first.created_at
+    assert again.metrics == first.metrics
 
 
 def _verify(

@@ -1,6 +1,7 @@
 """Training on tables: quality, determinism, and no leak of the holdout."""
 
 import gc
+import io
 import weakref
 from typing import Any
 
@@ -8,7 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.trainer.conftest import QUICK, make_interactions, with_split
+from recsys import contract
+from recsys.contract import Metrics, TrainerInput
+from tests.trainer.conftest import QUICK, Bench, make_interactions, with_split
+from trainer import default_architecture
+from trainer.architecture import Fit
 from trainer.checkpoints import NO_CHECKPOINTS
 from trainer.config import TrainingConfig, training_config
 from trainer.data import make_ratings
@@ -16,7 +21,7 @@ from trainer.default_architecture import fit_models
 from trainer.ranking import fit as ranking_fit
 from trainer.rating import fit as rating_fit
 from trainer.rating.batches import epoch_batches
-from trainer.rating.fit import fit_rating_model
+from trainer.rating.fit import RatingFit, fit_rating_model
 from trainer.rating.folded import FoldedRating
 from trainer.training import Evaluated, fit_and_evaluate, refit, shift_rmse
 
@@ -31,9 +36,11 @@ def _same(left: FoldedRating, right: FoldedRating) -> bool:
     )
 
 
-@pytest.fixture(scope="module")
-def evaluated(small: Tables) -> Evaluated:
-    return fit_and_evaluate(*small, CONFIG, seed=3)
+@pytest.fixture
+def same_rating(monkeypatch: pytest.MonkeyPatch, evaluated: Evaluated) -> None:
+    """Does not fit the rating model, to save time: for tests of settings of the towers."""
+    fit = RatingFit(evaluated.fit.rating, evaluated.fit.rating_epochs)
+    monkeypatch.setattr(default_architecture, "fit_rating_model", lambda *_, **named: fit)
 
 
 def test_the_models_beat_the_baselines_on_structured_tastes(evaluated: Evaluated) -> None:
@@ -43,11 +50,18 @@ def test_the_models_beat_the_baselines_on_structured_tastes(evaluated: Evaluated
     assert model.ndcg_10 > baselines.popularity.ndcg_10
 
 
-def test_the_same_seed_gives_the_same_metrics(small: Tables, evaluated: Evaluated) -> None:
-    again = fit_and_evaluate(*small, CONFIG, seed=3)
-    assert again.metrics == evaluated.metrics
-    assert again.predictions.equals(evaluated.predictions)
-    assert again.recommendations.equals(evaluated.recommendations)
+def test_the_same_seed_gives_the_same_metrics(
+    bench: Bench, trained: TrainerInput, evaluated: Evaluated
+) -> None:
+    def stored(name: str) -> bytes:
+        return bench.store.get_bytes(contract.release_key(trained.release_id, name))
+
+    def table(name: str) -> pl.DataFrame:
+        return pl.read_parquet(io.BytesIO(stored(name)))
+
+    assert Metrics.from_json(stored(contract.METRICS_FILE)) == evaluated.metrics
+    assert table(contract.HOLDOUT_PREDICTIONS_FILE).equals(evaluated.predictions)
+    assert table(contract.HOLDOUT_RECOMMENDATIONS_FILE).equals(evaluated.recommendations)
 
 
 def test_no_variable_of_a_fit_outlives_it(small: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +123,8 @@ def test_the_evaluated_models_do_not_depend_on_the_holdout(
 
 
 def test_the_served_models_are_fitted_to_the_holdout_too(
-    small: Tables, evaluated: Evaluated
+    small: Tables, evaluated: Evaluated, served: Fit
 ) -> None:
-    served = refit(*small, CONFIG, 3, evaluated.fit)
     assert evaluated.fit.interactions == (small[0]["split"] == "train").sum()
     assert served.interactions == len(small[0])
     held = evaluated.predictions
@@ -161,7 +174,7 @@ def test_recommendations_are_ranked_unseen_movies(small: Tables, evaluated: Eval
 
 
 def test_a_scout_determines_the_epochs_of_a_fit_to_the_whole_training_part(
-    small: Tables,
+    small: Tables, same_towers: None
 ) -> None:
     rating = {"members": 8, "factors": 2, "epochs": 4, "patience": 4}
     config = training_config({"rating": rating, "ranking": {"epochs": 1}})
@@ -195,7 +208,9 @@ def test_every_interaction_is_a_target_once_an_epoch(small: Tables) -> None:
         {"bias_penalty": 0.0, "factor_penalty": 0.0, "history_penalty": 0.0},
     ],
 )
-def test_unusual_settings_still_beat_the_mean(small: Tables, rating: dict[str, Any]) -> None:
+def test_unusual_settings_still_beat_the_mean(
+    small: Tables, rating: dict[str, Any], same_towers: None
+) -> None:
     interactions, movies = small
     overrides = {**QUICK, "rating": {**QUICK["rating"], **rating}}
     config = training_config({**overrides, "ranking": {"epochs": 1}})
@@ -203,7 +218,9 @@ def test_unusual_settings_still_beat_the_mean(small: Tables, rating: dict[str, A
     assert metrics.model.rmse < metrics.baselines.movie_mean.rmse
 
 
-def test_the_sampled_softmax_ranks_nearly_as_well(small: Tables, evaluated: Evaluated) -> None:
+def test_the_sampled_softmax_ranks_nearly_as_well(
+    small: Tables, evaluated: Evaluated, same_rating: None
+) -> None:
     ranking = {**QUICK["ranking"], "full_softmax_movies": 1, "negatives": 50}
     config = training_config({**QUICK, "ranking": ranking})
     found = fit_and_evaluate(*small, config, seed=3).metrics.model.ndcg_10

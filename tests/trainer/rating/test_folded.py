@@ -9,22 +9,19 @@ import polars as pl
 import pytest
 
 from recsys import contract
-from tests.trainer.conftest import EVALUATED, QUICK
+from tests.trainer.conftest import EVALUATED
 from trainer.architecture import Fit
-from trainer.config import training_config
 from trainer.export import golden_predictions, user_towers, write_artifacts
 from trainer.rating.folded import FoldedRating, build_model, predict
-from trainer.training import Evaluated, fit_and_evaluate, refit
+from trainer.training import Evaluated
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 UNKNOWN = 987_654_321
 
 
 @pytest.fixture(scope="module")
-def fits(small: Tables) -> tuple[Evaluated, Fit]:
-    config = training_config(QUICK)
-    evaluated = fit_and_evaluate(*small, config, seed=1)
-    return evaluated, refit(*small, config, 1, evaluated.fit)
+def fits(evaluated: Evaluated, served: Fit) -> tuple[Evaluated, Fit]:
+    return evaluated, served
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +39,17 @@ def loaded(folder: Path) -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def served(fits: tuple[Evaluated, Fit]) -> FoldedRating:
-    return fits[1].rating
+def rating(served: Fit) -> FoldedRating:
+    assert isinstance(served.rating, FoldedRating)
+    return served.rating
 
 
 def test_the_loaded_model_predicts_what_training_predicted(
-    small: Tables, loaded: keras.Model, served: FoldedRating
+    small: Tables, loaded: keras.Model, rating: FoldedRating
 ) -> None:
     users, movies = (small[0][c].to_numpy() for c in ("userId", "movieId"))
     stars = predict(loaded, users, movies)
-    np.testing.assert_allclose(stars, served.predict(users, movies), atol=1e-5)
+    np.testing.assert_allclose(stars, rating.predict(users, movies), atol=1e-5)
     # With each of Keras' ways to predict.
     inputs = {"userId": users[:5].astype(np.int64), "movieId": movies[:5].astype(np.int64)}
     assert loaded.predict(inputs, verbose=0).shape == (5,)
@@ -59,19 +57,19 @@ def test_the_loaded_model_predicts_what_training_predicted(
     np.testing.assert_allclose(loaded.predict_on_batch(inputs), stars[:5], atol=1e-6)
 
 
-def test_unknown_ids_get_the_median_bias(loaded: keras.Model, served: FoldedRating) -> None:
-    user, movie = int(served.user_ids[3]), int(served.movie_ids[5])
+def test_unknown_ids_get_the_median_bias(loaded: keras.Model, rating: FoldedRating) -> None:
+    user, movie = int(rating.user_ids[3]), int(rating.movie_ids[5])
     stars = predict(
         loaded,
         np.array([UNKNOWN, user, UNKNOWN, 2**62, -5]),
         np.array([movie, UNKNOWN, UNKNOWN, 2**62, 0]),
     )
-    typical = float(np.median(served.user_bias) + np.median(served.movie_bias))
-    assert stars[0] == pytest.approx(np.median(served.user_bias) + served.movie_bias[5], abs=1e-5)
-    assert stars[1] == pytest.approx(served.user_bias[3] + np.median(served.movie_bias), abs=1e-5)
+    typical = float(np.median(rating.user_bias) + np.median(rating.movie_bias))
+    assert stars[0] == pytest.approx(np.median(rating.user_bias) + rating.movie_bias[5], abs=1e-5)
+    assert stars[1] == pytest.approx(rating.user_bias[3] + np.median(rating.movie_bias), abs=1e-5)
     assert stars[2:] == pytest.approx(typical, abs=1e-5)
     np.testing.assert_allclose(
-        served.predict(np.array([UNKNOWN, user]), np.array([movie, UNKNOWN])), stars[:2], atol=1e-5
+        rating.predict(np.array([UNKNOWN, user]), np.array([movie, UNKNOWN])), stars[:2], atol=1e-5
     )
 
 
@@ -95,11 +93,11 @@ def test_the_model_is_made_of_stock_layers_only(loaded: keras.Model) -> None:
 
 
 def test_golden_predictions_cover_unknown_users_and_movies(
-    loaded: keras.Model, served: FoldedRating
+    loaded: keras.Model, rating: FoldedRating
 ) -> None:
-    golden = golden_predictions(loaded, served)
+    golden = golden_predictions(loaded, rating)
     known = {
-        (user in served.user_ids, movie in served.movie_ids)
+        (user in rating.user_ids, movie in rating.movie_ids)
         for user, movie in zip(golden.user_ids, golden.movie_ids, strict=True)
     }
     assert known == {(True, True), (True, False), (False, True), (False, False)}
