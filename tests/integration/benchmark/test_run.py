@@ -27,9 +27,17 @@ MEASURED = {"index_s", "recall_at_10", "p50_ms", "p99_ms"}
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The document of a run as a process, which prints only JSON on standard output."""
     out = tmp_path_factory.mktemp("bench") / "deep" / "out.json"
-    done = CliRunner().invoke(app, ["bench", "--ratings", "5000", "--out", str(out), "--json"])
-    assert done.exit_code == 0, done.output
+    program = "from recsys.cli.app import app; app()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *("bench", "--ratings", "5000"), "--out", out, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "generating 5,000 ratings" in done.stderr, "progress belongs to the other stream"
     printed: dict[str, object] = json.loads(done.stdout)
     assert json.loads(out.read_text()) == printed
     return printed
@@ -59,22 +67,6 @@ def results(document: dict) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_a_run_as_a_process_prints_only_json_and_gives_the_same_results(
-    document: dict,
-) -> None:
-    program = "from recsys.cli.app import app; app()"
-    arguments = ["bench", "--ratings", "5000", "--no-reference", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
-    )
-    again = json.loads(done.stdout)
-    assert "generating 5,000 ratings" in done.stderr, "progress belongs to the other stream"
-    # Facts include digests of the features and of the table of vectors.
-    assert results(again) == results(document)
-    assert results(again)["preprocess"]["sha256"].keys() >= {"interactions.parquet"}
-    assert len(results(again)["load"]["digest"]) == 64
-
-
 def test_totals_add_up_over_stages(document: dict) -> None:
     walls = [stage["wall_s"] for stage in document["stages"]]
     assert document["total_wall_s"] == pytest.approx(sum(walls), abs=0.01)
@@ -101,19 +93,32 @@ def test_the_lower_bound_is_computed_from_measured_limits(document: dict) -> Non
         assert stage["times_floor"] > 0
 
 
-def test_a_zip_is_measured_without_the_reference(ml_latest_small: Path) -> None:
-    done = run.run_benchmark(ratings=1, source=ml_latest_small, with_reference=False)
-    assert done.ratings == 100_836
-    assert done.sample_s is None
-    assert all(stage.reference_wall_s is None for stage in done.stages)
+def test_a_zip_is_measured_without_the_reference(ml_latest_small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["--source", str(ml_latest_small), "--no-reference", "--out", str(out), "--json"]
+    done = CliRunner().invoke(app, ["bench", *arguments])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert json.loads(out.read_text()) == document
+    assert document["ratings"] == 100_836
+    assert document["sample_s"] is None
+    assert all(stage["reference_wall_s"] is None for stage in document["stages"])
 
 
-def test_a_dense_matrix_that_does_not_fit_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_without_a_dense_matrix_that_does_not_fit_gives_the_same_results(
+    document: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "MAX_REFERENCE_CELLS", 10)
-    done = run.run_benchmark(ratings=2000)
+    done = run.run_benchmark(ratings=5000)
     preprocess = done.stages[1]
     assert preprocess.reference_wall_s is None
     assert "cells" in (preprocess.reference_note or "")
+
+    # Facts include digests of the features and of the table of vectors.
+    again = results(done.model_dump(mode="json"))
+    assert again == results(document)
+    assert again["preprocess"]["sha256"].keys() >= {"interactions.parquet"}
+    assert len(again["load"]["digest"]) == 64
 
 
 def test_a_failed_stage_raises_its_last_line_of_output() -> None:

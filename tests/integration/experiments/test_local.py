@@ -1,11 +1,13 @@
-"""`recsys train` as a data scientist runs it: the real trainer, no server, and two trainings."""
+"""`recsys train` as a data scientist runs it: the real trainer, and two trainings.
+
+The first one needs no server. The second one reads the same dataset from S3.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ import pytest
 
 from recsys import contract
 from recsys.dataset import write_sample
+from recsys.object_store import ObjectStore, S3Settings
+from tests.integration.experiments.variables import client_variables
+from tests.recsys_command import run_recsys
 
-RECSYS = Path(sys.executable).with_name("recsys")
 QUICK = ["--set", "rating.epochs=1", "--set", "rating.members=1", "--set", "ranking.epochs=1"]
 TRAINER = Path(
     os.environ.get("RECSYS_TRAINER_PYTHON")
@@ -36,18 +40,17 @@ class Bench:
     first: dict[str, Any]
 
 
-def recsys(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command without any address of a server."""
+def recsys(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command without any address of a server, except those in ``variables``."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RECSYS_", "AWS_"))}
-    return subprocess.run(
-        [RECSYS, *arguments],
-        cwd=folder,
-        env={**kept, "RECSYS_HOME": str(folder / "home"), "COLUMNS": "80"}
-        | {"RECSYS_TRAINER_PYTHON": str(TRAINER)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {
+        **kept,
+        "RECSYS_HOME": str(folder / "home"),
+        "RECSYS_TRAINER_PYTHON": str(TRAINER),
+        "COLUMNS": "80",
+        **variables,
+    }
+    return run_recsys(arguments, environment, cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +84,21 @@ def test_a_training_starts_no_server(bench: Bench) -> None:
     assert {path.name for path in (bench.folder / "home").glob("*")} <= {"training"}
 
 
-def test_a_training_is_compared_with_an_earlier_one_and_prints_80_columns(bench: Bench) -> None:
+def test_a_training_on_a_dataset_in_s3_is_compared_with_an_earlier_one_and_prints_80_columns(
+    bench: Bench, s3_settings: S3Settings, object_store: ObjectStore
+) -> None:
+    for name in ("sample.zip", "sample.zip.md5"):
+        object_store.put_file(f"dumps/{name}", bench.folder / name)
+    source = f"s3://{s3_settings.bucket}/dumps/sample.zip"
     done = recsys(
         bench.folder,
-        *("train", "-s", "sample.zip", "--out", "second", "--no-refit", "--champion", "first"),
+        *("train", "--source", source, "--out", "second", "--no-refit", "--champion", "first"),
         *("--set", "rating.epochs=2", *QUICK[2:]),
+        **client_variables(s3_settings),
     )
 
     assert done.returncode == 0, done.stderr
+    assert (bench.folder / "second" / "model.keras").exists()
     champion = json.loads((bench.folder / "second" / contract.METRICS_FILE).read_text())["champion"]
     # The same holdout, and what was evaluated is asked again: the same answers.
     first = bench.first["metrics"]["model"]
