@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -76,11 +78,35 @@ def test_a_client_without_a_server_says_how_to_start_it(home: Home) -> None:
         client.trigger("probe")
 
 
+@pytest.fixture(scope="module")
+def migrated() -> Iterator[Home]:
+    """A home whose PostgreSQL runs and holds Airflow's metadata database."""
+    with tempfile.TemporaryDirectory(prefix="recsys-tests-") as folder:
+        home = Home(Path(folder) / "home")
+        with home.lock():
+            Postgres(home).start()
+        airflow.migrate(home)
+        yield home
+        stack.stop(home)
+
+
+def test_migrating_again_keeps_the_mark(migrated: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with migrated.lock():
+        Postgres(migrated).start()
+    # What is current is not migrated again: even without commands on the PATH it is fast.
+    monkeypatch.setattr(airflow, "run_migration", lambda home: pytest.fail("migrated again"))
+    airflow.migrate(migrated)
+    with psycopg.connect(Postgres(migrated).dsn("airflow")) as connection:
+        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM dag").fetchone() is not None
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_airflow_runs_a_dag_heals_after_a_kill_and_leaves_nothing_behind(
-    home: Home, dags: Path
+    migrated: Home, dags: Path
 ) -> None:
+    home = migrated
     addresses, _ = stack.start(home, dags)
     assert [status.running for status in stack.status(home)] == [True, True, True, False]
     server = airflow.Airflow(home)
@@ -139,16 +165,3 @@ def test_airflow_runs_a_dag_heals_after_a_kill_and_leaves_nothing_behind(
     stack.stop(home)
     assert not any(is_alive(process) for process in members)
     assert not any(status.running for status in stack.status(home))
-
-
-def test_migrating_again_keeps_the_mark(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    with home.lock():
-        Postgres(home).start()
-    airflow.migrate(home)
-    # What is current is not migrated again: even without commands on the PATH it is fast.
-    monkeypatch.setattr(
-        "recsys.embedded.airflow.run_migration", lambda home: pytest.fail("migrated again")
-    )
-    airflow.migrate(home)
-    with psycopg.connect(Postgres(home).dsn("airflow")) as connection:
-        assert connection.execute("SELECT count(*) FROM dag").fetchone() == (0,)
