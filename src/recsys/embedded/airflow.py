@@ -58,6 +58,8 @@ class Airflow(Service):
     port_names = ("airflow",)
     # Four processes import Airflow at the same time, on a small machine.
     start_seconds = 300
+    # Each check is two requests to a server that shares the cores with those that start.
+    poll_seconds = 0.5
 
     def __init__(self, home: Home, dags: Path | None = None) -> None:
         super().__init__(home)

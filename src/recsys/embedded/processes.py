@@ -23,7 +23,6 @@ from recsys.embedded.home import Home, write_private
 from recsys.errors import ServiceUnavailableError
 
 _MARK = "RECSYS_SERVICE"
-_POLL_SECONDS = 0.1
 _PORT_ATTEMPTS = 4
 _LOG_TAIL_LINES = 20
 
@@ -84,6 +83,7 @@ class Service(ABC):
     port_conflict: ClassVar[re.Pattern[str]] = re.compile(r"address already in use", re.IGNORECASE)
     stop_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]] = ((signal.SIGTERM, 30),)
     start_seconds: ClassVar[float] = 90
+    poll_seconds: ClassVar[float] = 0.1
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -255,7 +255,7 @@ class Service(ABC):
                 raise self._failure("exited while it was starting")
             if time.monotonic() > deadline:
                 raise self._failure(f"did not answer in {self.start_seconds:.0f} s ({reason})")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(self.poll_seconds)
 
     def _failure(self, what: str) -> ServiceUnavailableError:
         tail = "\n".join(self._read_log().splitlines()[-_LOG_TAIL_LINES:])

@@ -147,23 +147,35 @@ def test_no_port_serves_objects_without_credentials(running: Home, part: str) ->
     server.client().delete_object(Bucket=BUCKET, Key="private")
 
 
-def test_what_was_acknowledged_survives_killing_both_servers(home: Home) -> None:
-    stack.start_data_services(home)
-    remember(home, "acknowledged")
-    for service in (Postgres(home), S3(home)):
-        leader = service.leader()
-        assert leader is not None
-        leader.kill()
-        leader.wait()
-    assert not any(status.running for status in stack.status(home))
-    stack.start_data_services(home)
-    assert recall(home) == ("acknowledged", "acknowledged")
+def test_what_was_acknowledged_survives_killing_both_servers_in_a_deep_path(
+    home: Home,
+) -> None:
+    deep = Home(home.path / ("d" * 120) / "it's a «home» 100%")
+    with stack.data_services(deep):
+        remember(deep, "acknowledged")
+        assert recall(deep) == ("acknowledged", "acknowledged")
+        for service in (Postgres(deep), S3(deep)):
+            leader = service.leader()
+            assert leader is not None
+            leader.kill()
+            leader.wait()
+        assert not any(status.running for status in stack.status(deep))
+        stack.start_data_services(deep)
+        assert recall(deep) == ("acknowledged", "acknowledged")
 
 
-def test_data_outlives_a_stop_and_a_move_to_other_ports(home: Home) -> None:
+def test_data_outlives_a_stop_that_leaves_no_process_and_a_move_to_other_ports(home: Home) -> None:
     before = stack.start_data_services(home)
     remember(home, "kept")
+    services = (Postgres(home), S3(home))
+    members = [process for service in services for process in service.members()]
+    ports = home.ports(S3.port_names).values()
     stack.stop_data_services(home)
+    stack.stop_data_services(home)
+    assert not any(is_alive(process) for process in members)
+    assert not any(list(Path("/tmp").glob(f"seaweedfs-*-{port}.sock")) for port in ports)  # noqa: S108 - the server's choice
+    assert [status.detail for status in stack.status(home)] == ["not started"] * 4
+
     taken = [int(address.rpartition(":")[2]) for address in (before.postgres, before.s3)]
     listeners = [socket.create_server(("127.0.0.1", port)) for port in taken]
     after = stack.start_data_services(home)
@@ -201,18 +213,6 @@ def test_a_first_start_that_was_killed_half_way_is_made_anew(home: Home) -> None
     assert not list(server.folder.glob("making-*"))
 
 
-def test_no_process_and_no_socket_is_left_after_stop(home: Home) -> None:
-    stack.start_data_services(home)
-    services = (Postgres(home), S3(home))
-    members = [process for service in services for process in service.members()]
-    ports = home.ports(S3.port_names).values()
-    stack.stop_data_services(home)
-    stack.stop_data_services(home)
-    assert not any(is_alive(process) for process in members)
-    assert not any(list(Path("/tmp").glob(f"seaweedfs-*-{port}.sock")) for port in ports)  # noqa: S108 - the server's choice
-    assert [status.detail for status in stack.status(home)] == ["not started"] * 4
-
-
 def test_two_stacks_do_not_disturb_each_other(home: Home) -> None:
     other = Home(home.path / "another stack")
     stack.start_data_services(home)
@@ -224,13 +224,6 @@ def test_two_stacks_do_not_disturb_each_other(home: Home) -> None:
         stack.start_data_services(home)
         assert recall(home) == ("one", "one")
         assert set(home.secrets().__dict__.values()).isdisjoint(vars(other.secrets()).values())
-
-
-def test_a_deep_path_with_odd_characters_works(home: Home) -> None:
-    deep = Home(home.path / ("d" * 120) / "it's a «home» 100%")
-    with stack.data_services(deep):
-        remember(deep, "deep")
-        assert recall(deep) == ("deep", "deep")
 
 
 def test_an_exception_stops_what_the_block_started_and_nothing_else(home: Home) -> None:
