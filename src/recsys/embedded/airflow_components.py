@@ -19,6 +19,7 @@ COMPONENTS: tuple[tuple[str, ...], ...] = (
     ("dag-processor",),
     ("triggerer", "--skip-serve-logs"),
 )
+_FORKING_COMPONENTS = frozenset({"scheduler", "dag-processor"})
 _POLL_SECONDS = 0.2
 _END_SECONDS = 20
 
@@ -37,7 +38,7 @@ def main(components: Sequence[Sequence[str]] = COMPONENTS) -> int:
     signal.signal(signal.SIGTERM, record)
     signal.signal(signal.SIGINT, record)
     children = {
-        arguments[0]: subprocess.Popen([sys.executable, "-m", "airflow", *arguments])  # noqa: S603 - constants
+        arguments[0]: subprocess.Popen([sys.executable, "-m", _module(arguments[0]), *arguments])  # noqa: S603 - constants
         for arguments in components
     }
     while not signals:
@@ -56,6 +57,10 @@ def main(components: Sequence[Sequence[str]] = COMPONENTS) -> int:
         except subprocess.TimeoutExpired:
             child.kill()
     return 0 if signals else 1
+
+
+def _module(component: str) -> str:
+    return "recsys.embedded.preloaded_airflow" if component in _FORKING_COMPONENTS else "airflow"
 
 
 if __name__ == "__main__":
