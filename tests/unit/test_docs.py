@@ -21,6 +21,7 @@ from rich.text import Text
 from recsys.alerts.settings import AlertKind
 from recsys.cli.app import app
 from recsys.cli.examples import EXAMPLES
+from tests.source_files import source_files
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -209,9 +210,8 @@ def code_variables() -> set[str]:
     files = [
         path
         for folder in ("src", "dags", "plugins", "site", "trainer", "docker", "k8s", "tests")
-        for path in (ROOT / folder).rglob("*")
+        for path in source_files(ROOT / folder)
         if path.suffix in {".py", ".yaml", ".yml", ".sh", ".json"} or "Dockerfile" in path.name
-        if not {".venv", "__pycache__", "node_modules"} & set(path.parts)
         if path.name != "test_docs.py"
     ]
     files += [ROOT / "Makefile", ROOT / "docker-compose.yaml"]

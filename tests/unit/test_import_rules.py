@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from recsys.trainer_process import SHARED_MODULES
+from tests.source_files import source_files
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER_PYTHON = Path(
@@ -108,10 +109,11 @@ print(json.dumps({
 """
 
 
+@functools.cache
 def domain_modules_named_by_the_trainer() -> set[str]:
     """The modules of recsys that the trainer's sources import, early or late."""
     found = set()
-    for path in (p for p in (ROOT / "trainer").rglob("*.py") if ".venv" not in p.parts):
+    for path in source_files(ROOT / "trainer", ".py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module == "recsys":
                 found |= {f"recsys.{alias.name}" for alias in node.names}

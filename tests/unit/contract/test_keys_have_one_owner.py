@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from recsys import contract
+from tests.source_files import source_files
 
 SOURCES: Final = ("src/recsys", "trainer", "dags", "plugins")
 # The site is built for another image, shares no code with the pipeline, and so is not searched.
@@ -37,9 +38,9 @@ def spellings(path: Path) -> Iterator[str]:
 
 def test_only_the_contract_spells_keys(repository: Path) -> None:
     found = []
-    for path in sorted(p for source in SOURCES for p in (repository / source).rglob("*.py")):
+    for path in (p for source in SOURCES for p in source_files(repository / source, ".py")):
         name = path.relative_to(repository).as_posix()
-        if ".venv/" in name or any(name.startswith(f"{exempt}/") for exempt in EXEMPT):
+        if any(name.startswith(f"{exempt}/") for exempt in EXEMPT):
             continue
         found += [f"{name} {spelling}" for spelling in spellings(path)]
     assert found == [], "name these in recsys/contract/keys.py"

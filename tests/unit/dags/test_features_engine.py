@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -90,26 +91,36 @@ def test_a_template_that_is_none_is_a_clear_error(tmp_path: Path, content: str) 
 
 
 EDGES = """
-from recsys_dag.movie_rec_sys import dag
-print({t: sorted(dag.get_task(t).downstream_task_ids) for t in (
-    "fetch_dataset", "spark_data_frames", "enable_vector_extension", "spark_movie_vectors")})
-print(type(dag.get_task("spark_data_frames")).__name__)
+import json, os, sys
+import airflow.sdk
+import airflow.providers.cncf.kubernetes.operators.spark_kubernetes
+
+# Importing Airflow is slow, so it is imported once. The DAG is made in a fork for each engine.
+for engine in ("spark", "spark-kubernetes"):
+    child = os.fork()
+    if child == 0:
+        os.environ["RECSYS_FEATURES_ENGINE"] = engine
+        from recsys_dag.movie_rec_sys import dag
+        edges = {t: sorted(dag.get_task(t).downstream_task_ids) for t in (
+            "fetch_dataset", "spark_data_frames", "enable_vector_extension", "spark_movie_vectors")}
+        print(json.dumps([engine, edges, type(dag.get_task("spark_data_frames")).__name__]))
+        sys.stdout.flush()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
 """
 
 
-@pytest.mark.parametrize(
-    ("engine", "kind"),
-    [("spark", "_PythonDecoratedOperator"), ("spark-kubernetes", "FeaturesOnSpark")],
-)
-def test_spark_goes_before_the_tasks_that_take_up_its_results(
-    repository: Path, tmp_path: Path, engine: str, kind: str
-) -> None:
+@pytest.fixture(scope="module")
+def shapes(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[dict[str, list[str]], str]]:
+    """Edges of the DAG, and the class of a Spark task, by engine."""
     environment = {
         **os.environ,
-        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
-        "RECSYS_FEATURES_ENGINE": engine,
         "RECSYS_SPARK_POD_IMAGE": IMAGE,
         "PYTHONPATH": str(repository / "dags"),
     }
@@ -118,8 +129,19 @@ def test_spark_goes_before_the_tasks_that_take_up_its_results(
         [sys.executable, "-c", EDGES], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    edges, found = done.stdout.splitlines()[-2:]
-    assert eval(edges) == {  # noqa: S307  printed by ourselves
+    lines = [json.loads(line) for line in done.stdout.splitlines()[-2:]]
+    return {engine: (edges, kind) for engine, edges, kind in lines}
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind"),
+    [("spark", "_PythonDecoratedOperator"), ("spark-kubernetes", "FeaturesOnSpark")],
+)
+def test_spark_goes_before_the_tasks_that_take_up_its_results(
+    shapes: dict[str, tuple[dict[str, list[str]], str]], engine: str, kind: str
+) -> None:
+    edges, found = shapes[engine]
+    assert edges == {
         "fetch_dataset": ["spark_data_frames"],
         "spark_data_frames": ["generate_data_frames"],
         "enable_vector_extension": ["spark_movie_vectors"],

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, ArchiveLimits, open_dataset
 from recsys.errors import DatasetError
+from tests.examples import examples
 
 RATINGS = b"userId,movieId,rating,timestamp\n" + b"1,1,4.0,964982703\n" * 50
 MOVIES = b"movieId,title,genres\n1,Toy Story (1995),Comedy\n"
@@ -61,7 +62,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(WHOLE), changes)
 def test_a_zip_with_random_changes_is_either_read_or_rejected(
     tmp_path: Path, whole: bytes, changed: list[tuple[int, bytes]]

@@ -14,10 +14,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from recsys.errors import EvaluationError
+from tests.examples import examples
 from tests.metrics_maker import evaluate_to_document
 
 Tables = dict[str, Any]
-law = hypothesis_settings(deadline=None)  # a loaded machine is no failure
+# One evaluation takes 20 ms, and each example is a random table of up to 320 pairs.
+law = hypothesis_settings(deadline=None, max_examples=examples(40))
+RESAMPLES = 20
+"""Of the confidence intervals, which these tests do not look at."""
 
 
 @st.composite
@@ -74,7 +78,7 @@ def restated_ranking(lists: dict[int, list[int]], holdout: pl.DataFrame) -> dict
 @law
 @given(tables())
 def test_ranking_metrics_are_their_definitions_restated_user_by_user(given: Tables) -> None:
-    measured = evaluate_to_document(**given)
+    measured = evaluate_to_document(**given, resamples=RESAMPLES)
 
     lists = {
         user: frame.sort("rank")["movieId"].to_list()
@@ -89,7 +93,7 @@ def test_ranking_metrics_are_their_definitions_restated_user_by_user(given: Tabl
 @law
 @given(tables())
 def test_popularity_is_what_lists_of_the_most_rated_movies_would_give(given: Tables) -> None:
-    measured = evaluate_to_document(**given)["baselines"]["popularity"]
+    measured = evaluate_to_document(**given, resamples=RESAMPLES)["baselines"]["popularity"]
 
     counts = dict(given["train"].group_by("movieId").len().iter_rows())
     by_count = sorted(given["movie_ids"], key=lambda m: (-counts.get(m, 0), m))
@@ -106,7 +110,7 @@ def test_popularity_is_what_lists_of_the_most_rated_movies_would_give(given: Tab
 @law
 @given(tables())
 def test_rating_errors_are_their_definitions_restated_row_by_row(given: Tables) -> None:
-    measured = evaluate_to_document(**given)
+    measured = evaluate_to_document(**given, resamples=RESAMPLES)
 
     train, holdout = given["train"], given["holdout"]
     mean = train["rating"].cast(pl.Float64).mean()
@@ -137,8 +141,10 @@ def test_result_is_json_and_does_not_depend_on_the_order_of_rows(given: Tables) 
         for name, value in given.items()
     }
 
-    first = json.loads(json.dumps(evaluate_to_document(**given), allow_nan=False))
-    second = json.loads(json.dumps(evaluate_to_document(**shuffled), allow_nan=False))
+    first, second = (
+        json.loads(json.dumps(evaluate_to_document(**tables, resamples=RESAMPLES), allow_nan=False))
+        for tables in (given, shuffled)
+    )
 
     assert first["holdout"] == second["holdout"]
     assert first["model"] == pytest.approx(second["model"])

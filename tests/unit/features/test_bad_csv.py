@@ -18,6 +18,7 @@ from recsys.dataset import MOVIES_CSV, RATINGS_CSV, ArchiveLimits, open_dataset
 from recsys.errors import DatasetError, PermanentError
 from recsys.features import Rule, Stats, interactions, make_features, read_movies, read_ratings
 from recsys.features.validation import MAX_COLUMNS
+from tests.examples import examples
 
 HEADER = b"userId,movieId,rating,timestamp\n"
 MOVIES_HEADER = b"movieId,title,genres\n"
@@ -108,7 +109,7 @@ def test_violations_of_all_rules_are_counted_by_rule(
 
 
 @given(st.binary(max_size=400), st.binary(max_size=400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_random_bytes_raise_one_printable_error(ratings: bytes, movies: bytes) -> None:
     with pytest.raises(DatasetError) as caught:
         features(ratings, MOVIES)
@@ -118,7 +119,7 @@ def test_random_bytes_raise_one_printable_error(ratings: bytes, movies: bytes) -
 
 
 @given(st.binary(max_size=600))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_random_bytes_below_a_header_reject_no_valid_row(noise: bytes) -> None:
     stats, interactions, quarantine = features(HEADER + GOOD + noise)
     counted = stats.files[RATINGS_CSV]

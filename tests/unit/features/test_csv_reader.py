@@ -13,6 +13,7 @@ from recsys.errors import DatasetError
 from recsys.features import Rule, csv_blocks, read_movies, read_ratings
 from recsys.features.csv_blocks import MAX_LINE_BYTES
 from recsys.features.validation import Header, RatingRow, parse_rating
+from tests.examples import examples
 
 HEADER = b"userId,movieId,rating,timestamp"
 KNOWN = pl.Series([1, 2, 3, 2**31 - 1], dtype=pl.Int32)
@@ -70,7 +71,7 @@ def parsed_one_by_one(
     return rows, rejected, len(rows) + len(rejected)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(200))
 @given(files, st.integers(1, 60), st.integers(1, 200))
 def test_whether_a_row_is_valid_depends_neither_on_its_neighbors_nor_on_blocks(
     lines: list[bytes], piece: int, block: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Final
 import pytest
 
 from recsys.ledger import migrations
+from tests.source_files import source_files
 
 SOURCES: Final = ("src/recsys", "dags", "plugins", "trainer", "spark", "site/recsys_site", "docker")
 OWNERS: Final = ("src/recsys/ledger/", "src/recsys/releases/", "src/recsys/alerts/")
 _SQL_BEFORE_TABLE: Final = r"\b(?:from|join|into|update|table|truncate|only|using|,)\s+"
 
 
+@functools.cache
 def ledger_tables() -> set[str]:
     """Names of the tables that the migrations create, the table of migrations included."""
     text = " ".join(migration.text for migration in migrations.available())
@@ -80,8 +83,8 @@ def test_the_public_view_metric_names_and_imports_are_no_statements(source: str)
 
 def test_only_the_owners_contain_sql_on_the_ledgers_tables(repository: Path) -> None:
     found = []
-    for path in sorted(p for source in SOURCES for p in (repository / source).rglob("*.py")):
+    for path in (p for source in SOURCES for p in source_files(repository / source, ".py")):
         name = path.relative_to(repository).as_posix()
-        if ".venv/" not in name and not name.startswith(OWNERS):
+        if not name.startswith(OWNERS):
             found += [f"{name} {statement}" for statement in statements(path.read_text())]
     assert found == [], "move these to recsys.ledger, recsys.releases or recsys.alerts"

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from recsys import ledger
 from recsys.ledger import Release, State
 from recsys.releases import RetentionSettings, releases_to_keep
+from tests.examples import examples
 
 law = hypothesis_settings(
-    deadline=None, max_examples=150
+    deadline=None, max_examples=examples(150)
 )  # no deadline: a loaded machine must not fail the test
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -60,6 +60,17 @@ def metrics() -> dict[str, Any]:
     return made
 
 
+MANY_CHARTS = {"slices", "calibration"}
+"""Parts of the metrics with charts of their own. Drawing a chart takes 0.1 s."""
+
+
+def without_charts(decision: Decision) -> Page:
+    """A page about a decision on metrics of which nothing is drawn."""
+    drawn = {*MANY_CHARTS, "confidence", "champion", "baselines"}
+    given = {name: value for name, value in metrics().items() if name not in drawn}
+    return Page(render_report(metrics=as_judged(given), decision=decision))
+
+
 def everything(**other: Any) -> str:
     given: dict[str, Any] = {
         "metrics": as_judged(metrics()),
@@ -169,8 +180,8 @@ def test_shows_the_data_that_it_gets(page: Page, shown: str) -> None:
     assert shown in page.text
 
 
-def test_the_same_data_gives_the_same_page() -> None:
-    assert everything() == everything()
+def test_the_same_data_gives_the_same_page(page: Page) -> None:
+    assert everything() == page.text
 
 
 def test_sections_without_data_are_left_out() -> None:
@@ -190,20 +201,20 @@ def test_metrics_of_an_older_trainer_can_be_rendered(missing: str) -> None:
 
 
 def test_a_metric_without_an_interval_is_shown() -> None:
-    given = metrics()
+    given = {name: value for name, value in metrics().items() if name not in MANY_CHARTS}
     given["confidence"] |= {"model": {"rmse": None}, "differences": {"rmse - bias": None}}
     assert "RMSE in stars" in Page(render_report(metrics=as_judged(given))).text
 
 
 def test_a_rejection_shows_the_failed_rules() -> None:
     decision = judge(as_judged(with_rmse(GOOD, 2.0)), None, GateSettings())
-    page = Page(everything(decision=decision))
+    page = without_charts(decision)
     assert "Rejected" in page.text
     assert "✗ failed" in page.text
 
 
 def test_an_override_shows_who_made_it() -> None:
     found: Decision = judge(as_judged(with_rmse(GOOD, 2.0)), None, GateSettings())
-    page = Page(everything(decision=override_decision(found, actor="Ada", reason="I know better")))
+    page = without_charts(override_decision(found, actor="Ada", reason="I know better"))
     assert "The gate was overridden by <b>Ada</b>" in page.text
     assert "I know better" in page.text
