@@ -66,6 +66,8 @@ class FakeKubernetes(FakeServer):
         self.created_jobs: list[Pod] = []
         """Every Job that was asked for, as it was asked for."""
         self.logs: dict[str, list[str]] = {}
+        self.followed: set[str] = set()
+        """Pods whose log was followed and sent a line."""
         self.forbidden: list[str] = []
         """What was asked for that Airflow's account has no right to."""
 
@@ -311,6 +313,8 @@ class FakeKubernetes(FakeServer):
             for line in lines[sent:]:
                 await response.write(f"{stamp}{line}\n".encode())
             sent = len(lines)
+            if follow and sent:
+                self.followed.add(name)
             phase = self.pods.get(name, {}).get("status", {}).get("phase")
             if not follow or phase not in ("Pending", "Running"):
                 break

@@ -30,7 +30,14 @@ from tests.e2e.conftest import (
     trainers_world,
 )
 from tests.e2e.fake_kubernetes import FakeKubernetes
-from tests.e2e.test_standalone import DAG_ID, EAGER, task_states, wait
+from tests.e2e.test_standalone import (
+    DAG_ID,
+    EAGER,
+    RUN_ENDS_WITHIN_S,
+    describe,
+    task_states,
+    wait,
+)
 from tests.e2e.test_trainer_job import local_cluster
 from tests.e2e.trainer_dags import IMAGE, ROOT, serialize
 
@@ -108,8 +115,10 @@ def test_a_task_killed_while_its_pod_trains_finds_the_same_pod_again(
         while not (cluster.processes and holders(cluster.port)):
             assert client.run_state(DAG_ID, run_id) in ("queued", "running")
             time.sleep(0.2)
-        # Once more, so that the try is past its start and follows the log.
-        time.sleep(3)
+        # The try is past its start: it follows the pod's log.
+        while not (cluster.followed and holders(cluster.port)):
+            assert client.run_state(DAG_ID, run_id) == "running"
+            time.sleep(0.2)
         [victim] = holders(cluster.port)
         os.kill(victim, signal.SIGKILL)
         while not holders(cluster.port) - {victim}:
@@ -178,8 +187,10 @@ def test_a_deferred_training_is_watched_by_the_triggerer(
         client.wait_for_dag(dag_id)
         conf = {"run": about.model_dump(mode="json"), "image": f"registry.example/x@{digest}"}
         run_id = client.trigger(dag_id, conf)
+        end = time.monotonic() + RUN_ENDS_WITHIN_S
         while (state := client.run_state(dag_id, run_id)) in ("queued", "running"):
             seen |= {t.state for t in client.task_instances(dag_id, run_id)}
+            assert time.monotonic() < end, describe(client, run_id, dag_id)
             time.sleep(0.5)
         [training] = [t for t in client.task_instances(dag_id, run_id) if "train" in t.task_id]
         log = client.task_log(dag_id, run_id, "train_dl_model", training.try_number)

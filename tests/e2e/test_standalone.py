@@ -30,8 +30,10 @@ from tests.http_session import HttpSession
 
 DAG_ID = "movie_rec_sys"
 EAGER = {
-    # With nothing to do the scheduler looks again at once.
-    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+    # With nothing to do the scheduler looks again soon.
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.4",
+    # The files do not change.
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
     "RECSYS_POLL_INTERVAL_S": "1",
     "RECSYS_BUILD_SETTINGS": brief_settings(),
 }
@@ -75,7 +77,7 @@ def wait(client: AirflowClient, run_id: str, dag_id: str = DAG_ID) -> str:
     end = time.monotonic() + RUN_ENDS_WITHIN_S
     while (state := client.run_state(dag_id, run_id)) in ("queued", "running"):
         assert time.monotonic() < end, describe(client, run_id, dag_id)
-        time.sleep(0.5)
+        time.sleep(1)
     return state
 
 
@@ -102,7 +104,7 @@ def wait_for_alert(webhook: Webhook, run_id: str, kind: str) -> None:
 def wait_until_asked(client: AirflowClient, run_id: str) -> None:
     while task_states(client, run_id).get("approve_release") != "awaiting_input":
         assert client.run_state(DAG_ID, run_id) in ("queued", "running")
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 def answer(client: AirflowClient, run_id: str, option: str, reason: str) -> None:
