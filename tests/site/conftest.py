@@ -66,11 +66,11 @@ class Site:
         return bool(answer.get("release_id") == release_id)
 
 
-def wait_for(done: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(done: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, f"the condition was not met within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @contextmanager
