@@ -15,7 +15,7 @@ import pytest
 from recsys import contract
 from recsys.contract import ExitCode, GoldenPredictions, Manifest, TrainerInput
 from tests.contract.runner import ImageTrainer, LocalTrainer, Trainer
-from tests.trainer.conftest import QUICK, Bench
+from tests.trainer.conftest import QUICK, THREADS, Bench
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 
@@ -37,8 +37,7 @@ def environment(bench: Bench, trainer_input: TrainerInput) -> dict[str, str]:
         **trainer_input.to_environment(),
         **{name: bench.credentials[name] for name in contract.SECRET_ENV},
         "RECSYS_CODE_REVISION": REVISION,
-        # Steps on small tables are too short for several threads.
-        "TF_NUM_INTRAOP_THREADS": "1",
+        **THREADS,
     }
 
 
