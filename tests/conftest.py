@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,10 @@ from tests import watchdog
 
 # Before any conftest or test makes a temporary folder.
 watchdog.start()
+
+# Before numpy is imported. Waiting threads of OpenBLAS spin: with a thread for each core, and other
+# test processes beside this one, linear algebra takes twice the CPU time and is not faster.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # No example fails for its time alone, however loaded the machine is.
 hypothesis_settings.register_profile("recsys", deadline=None)
@@ -115,11 +120,22 @@ def postgres_server(session_home: Home) -> Iterator[Postgres]:
 
 
 @contextmanager
-def fresh_database(server: Postgres) -> Iterator[str]:
-    """The URI of an empty database. It is dropped at the end, even if connections are open."""
+def fresh_database(server: Postgres, template: str = "template1") -> Iterator[str]:
+    """The URI of a copy of a template, by default an empty database.
+
+    It is dropped at the end, even if connections are open.
+    """
     name = f"test_{uuid.uuid4().hex}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
+        # A copy lacks the settings of the database, such as its search_path.
+        connection.execute(
+            "INSERT INTO pg_db_role_setting SELECT copy.oid, setrole, setconfig"
+            " FROM pg_db_role_setting JOIN pg_database AS original ON original.oid = setdatabase"
+            " JOIN pg_database AS copy ON copy.datname = %s WHERE original.datname = %s",
+            (name, template),
+        )
     yield server.dsn(name)
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

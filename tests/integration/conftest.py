@@ -7,25 +7,43 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from recsys import database, ledger
+from recsys import database, ledger, vectors
 from recsys.database import PostgresSettings
+from recsys.embedded.postgres import Postgres
 from recsys.object_store import S3Settings
 from recsys.services import Services
+from tests.conftest import fresh_database
 from tests.release_maker import Releases
 from tests.web_server import Web, serving
 
 
-@pytest.fixture
-def services(postgres_dsn: str, s3_settings: S3Settings) -> Services:
-    """Fresh database and bucket."""
-    return Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
+@pytest.fixture(scope="session")
+def prepared_template(postgres_server: Postgres) -> Iterator[str]:
+    """Name of a database with the vector extension and a prepared, empty ledger."""
+    with fresh_database(postgres_server) as dsn:
+        with database.connect(PostgresSettings(dsn=SecretStr(dsn))) as connection:
+            vectors.enable_vector_extension(connection)
+            ledger.prepare(connection)
+        yield dsn.rpartition("/")[2]
 
 
 @pytest.fixture
-def conn(postgres_dsn: str) -> Iterator[database.Connection]:
-    """A connection to a fresh, prepared ledger."""
-    with database.connect(PostgresSettings(dsn=SecretStr(postgres_dsn))) as connection:
-        ledger.prepare(connection)
+def prepared_dsn(postgres_server: Postgres, prepared_template: str) -> Iterator[str]:
+    """The URI of a database with the vector extension and a prepared ledger; dropped at the end."""
+    with fresh_database(postgres_server, prepared_template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def services(prepared_dsn: str, s3_settings: S3Settings) -> Services:
+    """A database with a prepared ledger, and an empty bucket."""
+    return Services(postgres=PostgresSettings(dsn=SecretStr(prepared_dsn)), s3=s3_settings)
+
+
+@pytest.fixture
+def conn(prepared_dsn: str) -> Iterator[database.Connection]:
+    """A connection to a database with a prepared ledger."""
+    with database.connect(PostgresSettings(dsn=SecretStr(prepared_dsn))) as connection:
         yield connection
 
 

@@ -30,12 +30,10 @@ from recsys.cli.app import app
 from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError, ServiceUnavailableError
 from recsys.ledger import Action, State
-from recsys.object_store import S3Settings
 from recsys.pipeline import Run
 from recsys.releases import promote_release, recover_promotion, roll_back
 from recsys.services import Services
 from tests.actors import an_actor
-from tests.release_maker import Releases
 
 
 class Receiver:
@@ -106,19 +104,6 @@ def mailbox() -> Iterator[tuple[Mailbox, str]]:
     controller.start()
     yield box, f"smtp://127.0.0.1:{port}"
     controller.stop()
-
-
-@pytest.fixture
-def services(postgres_dsn: str, s3_settings: S3Settings) -> Services:
-    made = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
-    with made.connect() as conn:
-        ledger.prepare(conn)
-    return made
-
-
-@pytest.fixture
-def releases(services: Services) -> Releases:
-    return Releases(services)
 
 
 def webhook(receiver: Receiver, **settings: Any) -> AlertSettings:

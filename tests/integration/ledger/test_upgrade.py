@@ -9,10 +9,13 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
+from pydantic import SecretStr
 
 from recsys import ledger
+from recsys.database import PostgresSettings
 from recsys.ledger import Action, State, migrations
 from recsys.releases import RetentionSettings, retire_old_releases
+from recsys.services import Services
 from tests.actors import an_actor
 
 RELEASE = f"{'a' * 8}-{'b' * 8}"
@@ -135,6 +138,7 @@ def test_a_run_has_an_event_once(old):
     assert [e["reason"] for e in ledger.history(old) if e["run_id"] == "weekly__2"] == ["no disk"]
 
 
-def test_retirement_upgrades_the_ledger_before_it_records_anything(old, services):
+def test_retirement_upgrades_the_ledger_before_it_records_anything(old, postgres_dsn, s3_settings):
+    services = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
     assert retire_old_releases(services, RetentionSettings(), actor=an_actor()) == []
     assert len(migrations.applied(old)) == len(migrations.available())

@@ -64,9 +64,9 @@ def test_the_first_promotion_publishes_everything_together(services, releases):
     assert_live(services, first, releases.model_bytes(1))
 
 
-def test_clients_find_the_public_names_without_settings(services, releases, postgres_dsn):
+def test_clients_find_the_public_names_without_settings(services, releases, prepared_dsn):
     promote(services, releases.candidate(1))
-    with psycopg.connect(postgres_dsn) as plain:
+    with psycopg.connect(prepared_dsn) as plain:
         for table in PUBLIC_TABLES:
             rows = plain.execute(f"select count(*) from {table.name}").fetchone()
             assert rows[0] == (5 if table.id_column == "userid" else 12)
@@ -324,9 +324,9 @@ def test_a_lost_connection_during_the_commit_is_settled_by_the_journal(
     assert_live(services, second, releases.model_bytes(2))
 
 
-def test_the_site_role_can_read_after_every_switch(services, releases, postgres_dsn):
+def test_the_site_role_can_read_after_every_switch(services, releases, prepared_dsn):
     promote(services, releases.candidate(1))
-    with psycopg.connect(postgres_dsn, autocommit=True) as site:
+    with psycopg.connect(prepared_dsn, autocommit=True) as site:
         site.execute("set role recsys_site")
         for number in (2, 3):
             promote(services, releases.candidate(number))
@@ -335,9 +335,9 @@ def test_the_site_role_can_read_after_every_switch(services, releases, postgres_
             site.execute(f"select * from {row[0]} limit 1").fetchall()
 
 
-def test_prepared_readers_see_the_new_release_without_an_error(services, releases, postgres_dsn):
+def test_prepared_readers_see_the_new_release_without_an_error(services, releases, prepared_dsn):
     promote(services, releases.candidate(1))
-    with psycopg.connect(postgres_dsn, autocommit=True) as reader:
+    with psycopg.connect(prepared_dsn, autocommit=True) as reader:
         query = "select vector::text from movie_vectors where movieid = 1"
         before = reader.execute(query, prepare=True).fetchone()
         promote(services, releases.candidate(2))
@@ -345,11 +345,11 @@ def test_prepared_readers_see_the_new_release_without_an_error(services, release
 
 
 def test_an_open_transaction_of_a_reader_does_not_delay_the_switch(
-    services, releases, postgres_dsn
+    services, releases, prepared_dsn
 ):
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
-    with psycopg.connect(postgres_dsn) as slow:
+    with psycopg.connect(prepared_dsn) as slow:
         slow.execute("select count(*) from movie_vectors")
         promote(services, second)
         assert_live(services, second, releases.model_bytes(2))

@@ -20,8 +20,8 @@ from tests.release_maker import Releases
 
 
 @pytest.fixture
-def services(postgres_dsn: str, s3_settings: S3Settings) -> Services:
-    made = Services(postgres=PostgresSettings(dsn=SecretStr(postgres_dsn)), s3=s3_settings)
+def services(prepared_dsn: str, s3_settings: S3Settings) -> Services:
+    made = Services(postgres=PostgresSettings(dsn=SecretStr(prepared_dsn)), s3=s3_settings)
     promote_release(made, Releases(made).candidate(1), actor=an_actor())
     return made
 

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, chain
-from airflow.sdk.exceptions import DownstreamTasksSkipped
 
-from recsys_dag import approval
-from recsys_dag.approval import ReleaseApproval
+from tests.late_module import LateModule
 
+sdk = LateModule("airflow.sdk")
+operators = LateModule("airflow.providers.standard.operators.empty")
+exceptions = LateModule("airflow.sdk.exceptions")
+approval = LateModule("recsys_dag.approval")
 ANN = {"id": "7", "name": "Ann"}
 
 
@@ -29,10 +29,13 @@ class Instance(SimpleNamespace):
 
 
 def instance() -> Instance:
-    with DAG("approval", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
-        asked = ReleaseApproval(task_id=approval.TASK_ID)
-        ends = [EmptyOperator(task_id=name) for name in ("promote_release", "reject_candidate")]
-        chain(asked, ends)
+    with sdk.DAG("approval", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+        asked = approval.ReleaseApproval(task_id=approval.TASK_ID)
+        ends = [
+            operators.EmptyOperator(task_id=name)
+            for name in ("promote_release", "reject_candidate")
+        ]
+        sdk.chain(asked, ends)
     return Instance(task=asked, task_id=asked.task_id, map_index=-1, xcoms={})
 
 
@@ -58,7 +61,7 @@ def test_an_answer_selects_one_branch_and_is_recorded(
         "timedout": user is None,
     }
     context: Any = {"ti": ti, "task": ti.task}
-    with pytest.raises(DownstreamTasksSkipped) as caught:
+    with pytest.raises(exceptions.DownstreamTasksSkipped) as caught:
         ti.task.execute_complete(context, event)
     assert list(caught.value.tasks) == [(skipped, -1)]
     assert approval.answer(context) == answer

@@ -11,8 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKubernetesOperator
-from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import (
     V1ContainerState,
     V1ContainerStateTerminated,
@@ -29,7 +27,11 @@ from recsys.object_store import S3Settings
 from recsys_dag import environment
 from recsys_dag.features import settings
 from recsys_dag.features.settings import Engine, SparkPodSettings, SparkSettings
-from recsys_dag.features.spark import FeaturesOnSpark, application
+from tests.late_module import LateModule
+
+operators = LateModule("airflow.providers.cncf.kubernetes.operators.spark_kubernetes")
+exceptions = LateModule("airflow.sdk.exceptions")
+spark = LateModule("recsys_dag.features.spark")
 
 IMAGE = "registry.example/recsys-spark@sha256:" + "a" * 64
 
@@ -67,7 +69,7 @@ def test_a_master_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_application_is_the_template_with_what_the_run_knows() -> None:
     settings = SparkPodSettings(image=IMAGE, executors=7)
     variables = {"RECSYS_S3_BUCKET": "movies"}
-    rendered = application(settings, ["frames", "--md5", "0" * 32], variables)["spark"]
+    rendered = spark.application(settings, ["frames", "--md5", "0" * 32], variables)["spark"]
     template = yaml.safe_load(settings.template.read_text())
     spec = rendered["spec"]
     assert (spec["image"], spec["executor"]["instances"]) == (IMAGE, 7)
@@ -87,7 +89,7 @@ def test_a_template_that_is_none_is_a_clear_error(tmp_path: Path, content: str) 
     path = tmp_path / "application.yaml"
     path.write_text(content)
     with pytest.raises(ConfigurationError, match="template of the SparkApplication"):
-        application(SparkPodSettings(image=IMAGE, template=path), [], {})
+        spark.application(SparkPodSettings(image=IMAGE, template=path), [], {})
 
 
 EDGES = """
@@ -158,9 +160,11 @@ def test_the_operator_hands_the_application_of_this_run_to_kubernetes(
     monkeypatch.setattr("recsys_dag.tasks.run_of", lambda context: run)
     monkeypatch.setattr("recsys_dag.settings.services", lambda: SimpleNamespace(s3=s3))
     monkeypatch.setattr(
-        SparkKubernetesOperator, "execute", lambda self, context: self.manage_template_specs()
+        operators.SparkKubernetesOperator,
+        "execute",
+        lambda self, context: self.manage_template_specs(),
     )
-    operator = FeaturesOnSpark(
+    operator = spark.FeaturesOnSpark(
         task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
     )
     spec = operator.execute({})["spark"]["spec"]
@@ -186,9 +190,9 @@ def test_a_failed_driver_is_explained_by_how_it_ended(
     says: str,
 ) -> None:
     def fail(*_: object) -> None:
-        raise AirflowException("Pod x returned a failure.")
+        raise exceptions.AirflowException("Pod x returned a failure.")
 
-    monkeypatch.setattr(SparkKubernetesOperator, "cleanup", fail)
+    monkeypatch.setattr(operators.SparkKubernetesOperator, "cleanup", fail)
     state = V1ContainerState(terminated=ended)
     container = V1ContainerStatus(
         name="spark-kubernetes-driver",
@@ -202,7 +206,7 @@ def test_a_failed_driver_is_explained_by_how_it_ended(
         metadata=V1ObjectMeta(name="recsys-frames-x-driver"),
         status=V1PodStatus(container_statuses=[container]),
     )
-    operator = FeaturesOnSpark(
+    operator = spark.FeaturesOnSpark(
         task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
     )
     with pytest.raises(kind, match=says) as error:
@@ -225,8 +229,8 @@ def test_a_refusal_of_kubernetes_is_permanent_where_the_cluster_is_not_ready_for
     monkeypatch.setattr(
         "recsys_dag.settings.services", lambda: SimpleNamespace(s3=S3Settings(bucket="movies"))
     )
-    monkeypatch.setattr(SparkKubernetesOperator, "execute", refuse)
-    operator = FeaturesOnSpark(
+    monkeypatch.setattr(operators.SparkKubernetesOperator, "execute", refuse)
+    operator = spark.FeaturesOnSpark(
         task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
     )
     with pytest.raises(kind, match="said so"):

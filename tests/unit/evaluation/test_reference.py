@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from recsys.dataset import open_dataset
 from recsys.evaluation import Holdout, Training, baselines, predicted_stars
@@ -96,6 +95,9 @@ def test_rankings_measure_as_in_rectools(
 
 
 def test_rating_errors_measure_as_in_scikit_learn(answered: dict[str, Any]) -> None:
+    # Here, because every process of a parallel run imports all test modules.
+    from sklearn.metrics import mean_absolute_error, root_mean_squared_error
+
     measured = answered["measured"]["model"]
 
     truth = answered["holdout"]["rating"].to_numpy().astype(np.float64)
