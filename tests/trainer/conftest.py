@@ -57,7 +57,8 @@ QUICK: dict[str, Any] = {
     "rating": {"members": 2, "epochs": 12, "patience": 12},
     "ranking": {"epochs": 3, "batch_size": 128},
 }
-"""Overrides with which a training on the small interactions takes about a second."""
+"""Overrides with which a training on the small interactions takes a few seconds, most of them for
+tracing."""
 
 EVALUATED = {
     contract.EVALUATED_MODEL_FILE,

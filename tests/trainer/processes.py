@@ -45,13 +45,17 @@ class ForkedPython:
 
     def text(self) -> str:
         """Returns what it has printed so far."""
-        return self.output.read_text()
+        return self.output.read_text(errors="replace")
 
     def wait_for_output(self, part: str, seconds: float = 300) -> None:
         """Waits until it has printed this; fails if it exits before."""
         end = time.monotonic() + seconds
-        while part not in self.text():
-            assert self.poll() is None, f"it exited without {part!r}:\n{self.text()}"
+        while True:
+            # Before its output is read: it may print and exit in between.
+            has_ended = self.poll() is not None
+            if part in self.text():
+                return
+            assert not has_ended, f"it exited without {part!r}:\n{self.text()}"
             assert time.monotonic() < end, f"no {part!r} within {seconds} s:\n{self.text()}"
             time.sleep(_POLL_S)
 

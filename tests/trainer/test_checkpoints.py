@@ -45,6 +45,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self.saved: dict[str, Checkpoint] = {}
+        self.all: list[Checkpoint] = []
 
     def load(self, phase: str) -> Checkpoint | None:
         return self.saved.get(phase)
@@ -54,6 +55,7 @@ class InMemory:
 
     def save(self, phase: str, checkpoint: Checkpoint) -> None:
         self.saved[phase] = checkpoint
+        self.all.append(checkpoint)
 
 
 def _checkpoints(bench: Bench, fingerprint: str = "f" * 64) -> StoredCheckpoints:
@@ -110,7 +112,7 @@ def test_a_resumed_fit_has_the_result_of_an_uninterrupted_one(
     hidden = np.arange(len(ratings)) % 20 == 1
     validation = ratings.subset(hidden) if with_validation else None
 
-    def fit(checkpoints: InMemory, epochs: int | None = None) -> tuple[list[int], np.ndarray]:
+    def fit(checkpoints: InMemory) -> tuple[list[int], np.ndarray]:
         epochs_seen: list[int] = []
         fitted = fit_rating_model(
             ratings.subset(~hidden),
@@ -118,17 +120,19 @@ def test_a_resumed_fit_has_the_result_of_an_uninterrupted_one(
             np.random.default_rng(0),
             lambda record: epochs_seen.append(record.epoch),
             validation,
-            epochs=epochs,
             checkpoints=checkpoints,
         )
         return epochs_seen, np.hstack(
             [fitted.folded.user_vectors, fitted.folded.user_bias[:, None]]
         )
 
-    whole, expected = fit(InMemory())
-    checkpoints = InMemory()
-    fit(checkpoints, epochs=5)
-    epochs_seen, found = fit(checkpoints)
+    uninterrupted, interrupted = InMemory(), InMemory()
+    whole, expected = fit(uninterrupted)
+    # As if the process had been killed in the sixth epoch.
+    checkpoint = uninterrupted.all[4]
+    assert len(checkpoint.facts["records"]) == 5
+    interrupted.saved["evaluated-rating"] = checkpoint
+    epochs_seen, found = fit(interrupted)
     # Epochs before the checkpoint are reported again, so that the history is complete.
     assert epochs_seen == whole == list(range(1, config.epochs + 1))
     np.testing.assert_array_equal(found, expected)

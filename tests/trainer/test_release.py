@@ -307,6 +307,7 @@ def test_a_failed_training_leaves_no_manifest(
     error: Exception,
     code: ExitCode,
     message: str,
+    without_refit: None,
 ) -> None:
     def fail(*arguments: object, **named: object) -> None:
         raise error

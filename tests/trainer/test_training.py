@@ -148,10 +148,11 @@ def test_a_user_and_a_movie_that_are_only_in_the_holdout_are_predicted_and_serve
         schema_overrides=interactions.schema,
     )
     interactions = pl.concat([interactions, alone])
-    evaluated = fit_and_evaluate(interactions, movies, CONFIG, seed=0)
+    config = training_config({"rating": {"members": 1, "epochs": 2}, "ranking": {"epochs": 1}})
+    evaluated = fit_and_evaluate(interactions, movies, config, seed=0)
     assert new_user not in evaluated.fit.towers.user_ids
     assert evaluated.recommendations.filter(pl.col("userId") == new_user).height == 100
-    served = refit(interactions, movies, CONFIG, 0, evaluated.fit)
+    served = refit(interactions, movies, config, 0, evaluated.fit)
     assert new_user in served.towers.user_ids
     assert new_user in served.rating.user_ids
 
@@ -251,9 +252,9 @@ def test_compressing_to_the_rank_is_exact_and_below_it_approximate(small: Tables
 def test_on_ml_latest_small_both_models_beat_the_baselines(ml_latest_small: Tables) -> None:
     interactions, movies = ml_latest_small
     split = with_split(interactions, 0.2)
-    # One member and half of the epochs: enough for a smoke test on real data.
+    # One member and few epochs: enough for a smoke test on real data.
     config = TrainingConfig.model_validate(
-        {"rating": {"members": 1, "epochs": 6}, "ranking": {"epochs": 2}}
+        {"rating": {"members": 1, "epochs": 4}, "ranking": {"epochs": 1}}
     )
     metrics = fit_and_evaluate(split, movies, config, seed=0).metrics
     assert metrics.model.rmse < 0.97 * metrics.baselines.bias.rmse

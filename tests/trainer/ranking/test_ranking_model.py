@@ -45,6 +45,11 @@ def quiet(record):
     pass
 
 
+@pytest.fixture(scope="module")
+def towers(ratings):
+    return fit_towers(ratings, CONFIG, np.random.default_rng(5), quiet)
+
+
 def test_an_example_has_the_history_newest_first_and_the_targets(tiny):
     config = RankingConfig(history=3, horizon=2, decay=0.0, liked_weight=3.0)
     examples = examples_before(tiny, np.array([2, 4]), config)
@@ -92,8 +97,8 @@ def test_the_transition_model_of_full_rank_is_the_ridge_regression(ratings):
     assert not made.after[~kept].any()
 
 
-def test_the_same_seed_gives_the_same_towers_which_rank_a_users_genre_first(small, ratings):
-    first, again = (fit_towers(ratings, CONFIG, np.random.default_rng(5), quiet) for _ in range(2))
+def test_the_same_seed_gives_the_same_towers_which_rank_a_users_genre_first(ratings, towers):
+    first, again = towers, fit_towers(ratings, CONFIG, np.random.default_rng(5), quiet)
     assert np.array_equal(first.users, again.users)
     assert np.array_equal(first.movies, again.movies)
     content = ratings.content[:, :4]
@@ -106,15 +111,15 @@ def test_the_same_seed_gives_the_same_towers_which_rank_a_users_genre_first(smal
     assert share.mean() > 1.3 * content.mean(axis=0).mean()
 
 
-def test_a_sampled_softmax_ranks_nearly_as_well_as_the_full_one(ratings):
-    def likelihood(config):
-        made = fit_towers(ratings, config, np.random.default_rng(0), quiet)
+def test_a_sampled_softmax_ranks_nearly_as_well_as_the_full_one(ratings, towers):
+    def likelihood(made):
         scores = made.users @ made.movies.T
         ranks = np.argsort(np.argsort(-scores, axis=1), axis=1)
         return ranks[ratings.user, ratings.movie].mean()
 
-    full = likelihood(CONFIG)
-    sampled = likelihood(CONFIG.model_copy(update={"full_softmax_movies": 1, "negatives": 40}))
+    sampling = CONFIG.model_copy(update={"full_softmax_movies": 1, "negatives": 40})
+    full = likelihood(towers)
+    sampled = likelihood(fit_towers(ratings, sampling, np.random.default_rng(0), quiet))
     chance = (len(ratings.movie_ids) - 1) / 2
     assert full < 0.8 * chance
     assert sampled < 0.8 * chance
