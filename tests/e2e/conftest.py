@@ -24,10 +24,10 @@ from recsys.embedded.s3 import S3
 from recsys.object_store import S3Settings
 from recsys.pipeline import Run, data_is_new, fetch_dataset, generate_data_frames, secrets
 from recsys.services import Services
-from tests import forked_trainer
 from tests.actors import an_actor
 from tests.conftest import fresh_bucket, fresh_database
 from tests.e2e.fake_kubernetes import FakeKubernetes, World
+from tests.forks import trainer_python
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -61,7 +61,7 @@ os.environ.update(
     AIRFLOW__WORKERS__API_RETRY_WAIT_MAX="0.2",
     RECSYS_RETRY_DELAY_S="0.1",
     RECSYS_BUILD_SETTINGS=brief_settings(),
-    RECSYS_TRAINER_PYTHON=str(forked_trainer.install(_AIRFLOW, _TRAINER)),
+    RECSYS_TRAINER_PYTHON=str(trainer_python(_AIRFLOW / "trainer", _TRAINER)),
 )
 
 
