@@ -46,7 +46,12 @@ def connect(settings: PostgresSettings) -> Iterator[Connection]:
         raise _unavailable(error) from error
     try:
         with conn:
-            conn.execute("select set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
+            # Times are in UTC in files, pages and names, whoever reads them.
+            conn.execute(
+                "select set_config('lock_timeout', %s, false), "
+                "set_config('TimeZone', 'UTC', false)",
+                (_LOCK_TIMEOUT,),
+            )
             yield conn
     # The second error also ends the session, but is not a subclass of the first.
     except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
@@ -56,7 +61,7 @@ def connect(settings: PostgresSettings) -> Iterator[Connection]:
 def _unavailable(error: psycopg.Error) -> ServiceUnavailableError:
     return ServiceUnavailableError(
         "PostgreSQL does not answer",
-        found=(str(error).strip().splitlines() or [type(error).__name__])[-1],
+        found=(str(error).strip().splitlines() or [type(error).__name__])[0],
         expected="an answer from the vector database",
         hint="start it, or correct the connection; `recsys doctor` shows which server is down",
     )

@@ -36,6 +36,8 @@ _PART = 8 << 20
 """boto3 uploads files of at least this size in parts."""
 _NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 _BUSY = {408, 429}
+_EXISTS = {409, 412}
+_NOT_IMPLEMENTED = {400, 501}
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
@@ -182,6 +184,28 @@ class ObjectStore:
                 ChecksumSHA256=digest,
                 Metadata=metadata or {},
             )
+
+    def create_bytes(self, key: str, data: bytes) -> bool:
+        """Writes an object if there is none; returns False if there is one.
+
+        Servers without conditional writes are asked first, so that two writers at the same moment
+        may both write there: read the object afterwards.
+        """
+        from botocore.exceptions import ClientError
+
+        with self._errors(key):
+            if self.head(key) is not None:
+                return False
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+                if status in _EXISTS:
+                    return False
+                if status not in _NOT_IMPLEMENTED:
+                    raise
+                self.put_bytes(key, data)
+        return True
 
     def put_file(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -31,6 +32,9 @@ def prepared_template(postgres_server: Postgres) -> Iterator[str]:
 def prepared_dsn(postgres_server: Postgres, prepared_template: str) -> Iterator[str]:
     """The URI of a database with the vector extension and a prepared ledger; dropped at the end."""
     with fresh_database(postgres_server, prepared_template) as dsn:
+        with psycopg.connect(dsn) as connection:
+            # Each ledger has an id of its own.
+            connection.execute("update recsys.identity set ledger_id = gen_random_uuid()")
         yield dsn
 
 

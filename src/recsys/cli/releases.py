@@ -239,14 +239,50 @@ def recover(as_json: JsonOption = False) -> None:
             found = releases.recover_promotion(services, actor=output.actor("recovery"))
     if as_json:
         output.print_json(
-            {"undone": found.undone, "copies_mended": found.copies_restored, "needed": found.needed}
+            {
+                "undone": found.undone,
+                "copies_mended": found.copies_restored,
+                "names_restored": found.names_restored,
+                "needed": found.needed,
+            }
         )
     elif found.undone:
         console.print(f"Undid the interrupted promotion of {found.undone}.")
-    elif found.copies_restored:
-        console.print("Restored the public copies: they equal the champion again.")
+    elif found.needed:
+        restored = [
+            name
+            for name, changed in (
+                ("copies", found.copies_restored),
+                ("names", found.names_restored),
+            )
+            if changed
+        ]
+        console.print(f"Restored the public {' and '.join(restored)}: they are the champion's.")
     else:
         console.print("Nothing to recover: the public copies equal the champion.")
+
+
+def adopt(
+    reason: ReasonOption = "adopted", yes: YesOption = False, as_json: JsonOption = False
+) -> None:
+    """Connect this database's ledger with a bucket of another ledger, or of an older installation.
+
+    A bucket belongs to one ledger, so that a mistyped address cannot harm what a site serves. Use
+    this after moving to a new database, when the old one is gone. Public objects stay until the
+    first promotion replaces them.
+    """
+    with output.services() as services:
+        output.confirm(
+            f"Give the bucket {services.store.bucket} to the ledger of this database?", yes
+        )
+        previous = releases.adopt_bucket(services, actor=output.actor(reason))
+        bucket = services.store.bucket
+    if as_json:
+        output.print_json({"bucket": bucket, "previous_owner": previous})
+    else:
+        console.print(
+            f"The bucket {bucket} belongs to this ledger; before, to {previous or 'none'}."
+        )
 
 
 def retire(

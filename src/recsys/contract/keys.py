@@ -13,6 +13,8 @@ from pydantic import (
 
 PUBLIC_MODEL_KEY: Final = "latest_model.keras"
 PUBLIC_POINTER_KEY: Final = "latest.json"
+OWNER_KEY: Final = "owner.json"
+"""Names the ledger that this bucket belongs to: ``{"ledger_id": UUID}``."""
 RELEASES_PREFIX: Final = "releases/"
 RELEASE_ID_TAG: Final = "release-id"
 """Name of the public model's S3 user metadata with the id of its release."""

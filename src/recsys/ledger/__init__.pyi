@@ -1,10 +1,12 @@
 from .actions import Action
 from .actor import Actor
+from .identity import ledger_id
 from .journal import (
     Journal,
     begin_journal,
     close_journal,
     journal_outcome,
+    journal_targets,
     oldest_journal_age,
     open_journals,
 )
@@ -42,6 +44,12 @@ from .releases import (
     set_nonce,
     state_counts,
 )
+from .search_path import (
+    path_contains,
+    server_search_path,
+    set_search_path,
+    stored_search_path,
+)
 from .states import MOVES, NEW, SERVABLE, TERMINAL, State
 
 __all__ = [
@@ -69,16 +77,19 @@ __all__ = [
     "get",
     "history",
     "journal_outcome",
+    "journal_targets",
     "judged_against",
     "last_decided_release",
     "last_decision",
     "last_decisions",
     "last_success",
+    "ledger_id",
     "move",
     "note",
     "note_once",
     "oldest_journal_age",
     "open_journals",
+    "path_contains",
     "prepare",
     "previous_champion",
     "record_decision",
@@ -86,7 +97,10 @@ __all__ = [
     "rollback_target",
     "run_decisions",
     "run_events",
+    "server_search_path",
     "set_nonce",
+    "set_search_path",
     "standing_decision",
     "state_counts",
+    "stored_search_path",
 ]

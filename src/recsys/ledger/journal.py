@@ -58,6 +58,12 @@ def open_journals(conn: Connection) -> list[Journal]:
         ).fetchall()
 
 
+def journal_targets(conn: Connection) -> frozenset[str]:
+    """Returns all releases that a promotion or rollback of this ledger has published."""
+    rows = conn.execute("select distinct to_release from recsys.journal").fetchall()
+    return frozenset(release_id for (release_id,) in rows)
+
+
 def oldest_journal_age(conn: Connection) -> float:
     """Returns the age of the oldest open journal in seconds, by the server's clock; 0 if none."""
     [(now,)] = conn.execute("select clock_timestamp()").fetchall()

@@ -23,6 +23,8 @@ def problems(services: Services) -> list[str]:
     try:
         with services.connect() as conn:
             messages += _ledger_problems(conn)
+            if not messages and ledger.applied(conn):
+                messages += _owner_problems(conn, services)
             if not messages:
                 messages += _release_problems(conn, services)
     except RecsysError as error:
@@ -39,9 +41,26 @@ def _ledger_problems(conn: Connection) -> list[str]:
     return []
 
 
+def _owner_problems(conn: Connection, services: Services) -> list[str]:
+    try:
+        owner = releases.owner_of(services.store)
+        if owner is None:
+            releases.check_unowned(conn, services.store)
+        elif owner != ledger.ledger_id(conn):
+            releases.check_owner(conn, services.store)
+    except LedgerError as error:
+        return [str(error)]
+    return []
+
+
 def _release_problems(conn: Connection, services: Services) -> list[str]:
     if not ledger.applied(conn):
-        return []
+        if not releases.public_content(services.store).objects:
+            return []
+        return [
+            "the bucket has public objects, but this database contains no ledger: is this the "
+            "right database, and is its backup restored?"
+        ]
     messages = []
     champion = ledger.champion(conn)
     if ledger.open_journals(conn):
@@ -49,7 +68,9 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
             "open journal: a promotion or rollback is in progress or was interrupted; "
             "run `recsys recover`"
         )
-    elif not releases.public_copies_match(services.store, champion):
+    elif champion is None:
+        messages += _unowned_copies(conn, services)
+    elif not releases.public_copies_match(services.store, champion, read_model=True):
         messages.append("the public copies in S3 are not the champion's; run `recsys recover`")
     if not releases.search_path_is_set(conn):
         messages.append(
@@ -62,13 +83,27 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
             expected = table_name(table.name, champion.release_id)
             if live.get(table.name) != expected:
                 messages.append(
-                    f"{table.name} is {live.get(table.name)} instead of the champion's "
-                    f"{expected}: was the ledger restored from an older backup? Restore the "
-                    "whole database from one backup, then run `recsys recover`"
+                    f"the public name {table.name} is {live.get(table.name) or 'missing'} instead "
+                    f"of the champion's {expected}; run `recsys recover`, which makes it again"
                 )
+        messages += releases.site_problems(conn, live)
     messages += _damaged_releases(conn, services)
     messages += _unknown_releases(conn, services)
     return messages
+
+
+def _unowned_copies(conn: Connection, services: Services) -> list[str]:
+    """Returns a message if public objects exist where no release is the champion."""
+    content = releases.public_content(services.store)
+    if not content.objects:
+        return []
+    if content.is_from(ledger.journal_targets(conn)):
+        return ["there are public copies in S3 and no champion; run `recsys recover`"]
+    return [
+        f"the bucket has public objects that no promotion of this ledger wrote (of release "
+        f"{content.model or 'unknown'}): is this the right bucket and the right database? They "
+        "stay until the first promotion replaces them"
+    ]
 
 
 def _damaged_releases(conn: Connection, services: Services) -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from recsys import features, ledger, releases, reports
+from recsys.database import Connection
+from recsys.errors import VectorError
 from recsys.gate import Decision, GateSettings, judge, judged_metrics
 from recsys.ledger import Action, Actor, State
 from recsys.pipeline.run import Run
@@ -33,11 +36,19 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
         champion_id = champion.release_id if champion else None
         diff = None
         if champion_id is not None:
-            found = releases.compare_releases(conn, champion_id, release.release_id)
-            diff = found.model_dump(mode="json")
+            diff = _diff(conn, champion_id, release.release_id)
         ledger.record_decision(conn, release.release_id, champion_id, run.run_id, decision, diff)
     log.info("%s: %s", run.release_id, decision.reason)
     return decision
+
+
+def _diff(conn: Connection, champion: str, candidate: str) -> dict[str, Any] | None:
+    """Returns the differences that the site would see; None if the champion's tables are lost."""
+    try:
+        return releases.compare_releases(conn, champion, candidate).model_dump(mode="json")
+    except VectorError as damage:
+        log.warning("the candidate is not compared with the champion's vectors: %s", damage)
+        return None
 
 
 def write_report(services: Services, run: Run) -> str | None:

@@ -1,11 +1,13 @@
 from .authority import check_person
 from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, table_ids
 from .evaluated_files import champion_id, fetch_evaluated
+from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
 from .public_copies import public_copies_match
-from .public_names import live_tables, release_table, search_path_is_set
+from .public_names import live_tables, release_table
 from .recovery import recover_promotion
 from .retirement import RetentionSettings, releases_to_keep, retire_old_releases
+from .site_access import search_path_is_set, site_problems
 from .verification import check_artifacts, check_release, check_run_manifest, read_manifest
 
 __all__ = [
@@ -13,17 +15,22 @@ __all__ = [
     "ChampionChange",
     "ReleaseDiff",
     "RetentionSettings",
+    "adopt_bucket",
     "champion_id",
     "check_artifacts",
+    "check_owner",
     "check_person",
     "check_release",
     "check_run_manifest",
+    "check_unowned",
     "choose_sentinels",
     "compare_releases",
     "fetch_evaluated",
     "live_tables",
+    "owner_of",
     "preview_promotion",
     "promote_release",
+    "public_content",
     "public_copies_match",
     "read_manifest",
     "recover_promotion",
@@ -32,5 +39,6 @@ __all__ = [
     "retire_old_releases",
     "roll_back",
     "search_path_is_set",
+    "site_problems",
     "table_ids",
 ]

@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import psycopg
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
 from recsys import contract, vectors
 from recsys.database import Connection
+from recsys.errors import VectorError
 from recsys.releases.public_names import release_table
 
 SENTINELS: Final = 50
@@ -67,7 +69,22 @@ def compare_releases(conn: Connection, champion: str, candidate: str) -> Release
 
     Sentinels are movies and users that both releases contain, chosen by a hash of their id, so
     that they stay the same from week to week.
+
+    Raises:
+        VectorError: a table of one of them is missing.
     """
+    try:
+        return _compare(conn, champion, candidate)
+    except psycopg.errors.UndefinedTable as error:
+        raise VectorError(
+            f"releases {champion} and {candidate} cannot be compared",
+            found=str(error).strip().splitlines()[0],
+            expected="all tables of both",
+            hint="`recsys doctor` names the release that is damaged",
+        ) from error
+
+
+def _compare(conn: Connection, champion: str, candidate: str) -> ReleaseDiff:
     movies = table_ids(conn, champion, "movie_vectors"), table_ids(conn, candidate, "movie_vectors")
     users = table_ids(conn, champion, "user_towers"), table_ids(conn, candidate, "user_towers")
     sentinel_movies, sentinel_users = choose_sentinels(*movies), choose_sentinels(*users)

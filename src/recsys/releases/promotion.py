@@ -19,12 +19,18 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from recsys import ledger
 from recsys.database import Connection
-from recsys.errors import LedgerError, LockedError, ServiceUnavailableError
+from recsys.errors import (
+    ArtifactError,
+    LedgerError,
+    LockedError,
+    ServiceUnavailableError,
+    VectorError,
+)
 from recsys.ledger import Actor, Release, State
 from recsys.releases import authority, diff, public_copies, public_names, verification
 from recsys.releases.diff import ReleaseDiff
 from recsys.releases.lock import check_lock, promotion_lock
-from recsys.releases.recovery import Trace, ignore_step, recover_locked
+from recsys.releases.recovery import Trace, ignore_step, recover_if_possible, recover_locked
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -87,8 +93,8 @@ def preview_promotion(
     """Runs every check of a promotion without changing anything.
 
     Returns:
-        The differences that the site would see; None if there is no champion, or if this release
-        is the champion.
+        The differences that the site would see; None if there is no champion, if its tables are
+        lost, or if this release is the champion.
 
     Raises:
         LedgerError, ArtifactError, VectorError: the promotion would fail with the same error.
@@ -103,7 +109,11 @@ def preview_promotion(
         verification.check_release(conn, services.store, release)
         if champion is None or champion.release_id == release_id:
             return None
-        return diff.compare_releases(conn, champion.release_id, release_id)
+        try:
+            return diff.compare_releases(conn, champion.release_id, release_id)
+        except VectorError as damage:
+            log.warning("there is nothing to compare with: %s", damage)
+            return None
 
 
 def roll_back(
@@ -142,10 +152,13 @@ def _change_champion(
         ledger.prepare(conn)
     with promotion_lock(services) as conn:
         trace("lock taken")
-        recover_locked(conn, services, actor=actor.because(f"before a {kind}"), trace=trace)
+        before = actor.because(f"before a {kind}")
+        damage = recover_if_possible(conn, services, actor=before, trace=trace)
         release, champion = ledger.get(conn, release_id), ledger.champion(conn)
         from_release = champion.release_id if champion else None
         if from_release == release_id:
+            if damage is not None:
+                raise damage
             return ChampionChange(kind, from_release, release_id, changed=False)
         if override:
             release = authority.override_gate(conn, release, champion, actor)
@@ -157,6 +170,9 @@ def _change_champion(
         trace("release verified")
         public_names.create_views(conn, release_id)
         trace("views created")
+        if damage is not None:
+            # Only now, when the other release is known to be whole.
+            recover_locked(conn, services, actor=before, trace=trace, leave_champion=True)
         journal_id = ledger.begin_journal(conn, kind.value, from_release, release_id, actor)
         trace("journal opened")
         try:
@@ -233,7 +249,13 @@ def _settle(
         with promotion_lock(services) as fresh:
             recover_locked(fresh, services, actor=actor)
             return ledger.journal_outcome(fresh, journal_id) == "committed"
-    except (psycopg.Error, ServiceUnavailableError, LockedError) as second:
+    except (
+        psycopg.Error,
+        ServiceUnavailableError,
+        LockedError,
+        ArtifactError,
+        VectorError,
+    ) as second:
         log.warning("left journal %s to recovery: %s", journal_id, second)
         return False
 

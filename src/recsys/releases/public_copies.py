@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 
 from recsys import contract
 from recsys.contract import PUBLIC_MODEL_KEY, PUBLIC_POINTER_KEY, RELEASE_ID_TAG
 from recsys.errors import ArtifactError
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore
+from recsys.releases.ownership import public_content
 from recsys.releases.public_names import release_table
 
 _SHA256_TAG = "sha256"
@@ -26,10 +28,11 @@ def publish_model(store: ObjectStore, release: Release) -> None:
         PUBLIC_MODEL_KEY,
         {RELEASE_ID_TAG: release.release_id, _SHA256_TAG: model.sha256},
     )
-    if not model_is_of(store, release):
+    # The labels were written just now, so only the bytes show whether the source was changed.
+    if not model_is_of(store, release) or store.sha256(PUBLIC_MODEL_KEY) != model.sha256:
         raise ArtifactError(
-            f"{PUBLIC_MODEL_KEY} differs from the copy that was just written",
-            expected=f"the model of release {release.release_id}",
+            f"{PUBLIC_MODEL_KEY} differs from the model that was to be copied",
+            expected=f"the model of release {release.release_id}, sha256 {model.sha256}",
             hint="check whether something else writes to this key, then run `recsys recover`",
         )
 
@@ -51,29 +54,77 @@ def publish_pointer(store: ObjectStore, release: Release) -> None:
     store.put_bytes(PUBLIC_POINTER_KEY, _pointer(release))
 
 
-def public_copies_match(store: ObjectStore, champion: Release | None) -> bool:
-    """Whether both public copies match the champion, or are absent if there is none."""
+def public_copies_match(
+    store: ObjectStore, champion: Release | None, *, read_model: bool = False
+) -> bool:
+    """Whether both public copies match the champion, or are absent if there is none.
+
+    Args:
+        store: the bucket.
+        champion: the champion.
+        read_model: compare the bytes of the model, too, not only its labels and its size.
+    """
     if champion is None:
         return store.head(PUBLIC_MODEL_KEY) is None and store.head(PUBLIC_POINTER_KEY) is None
     if not model_is_of(store, champion) or store.head(PUBLIC_POINTER_KEY) is None:
         return False
-    return store.get_bytes(PUBLIC_POINTER_KEY) == _pointer(champion)
+    if store.get_bytes(PUBLIC_POINTER_KEY) != _pointer(champion):
+        return False
+    return not read_model or _public_sha256(store) == _model_sha256(champion)
 
 
-def restore(store: ObjectStore, champion: Release | None) -> None:
-    """Writes the public copies from the champion; deletes them if there is none."""
-    if champion is None:
-        store.delete([PUBLIC_POINTER_KEY, PUBLIC_MODEL_KEY])
-        return
-    if not model_is_of(store, champion):
+def restore(store: ObjectStore, champion: Release) -> None:
+    """Writes the public copies from the champion.
+
+    Raises:
+        ArtifactError: the champion's model is missing or was changed.
+    """
+    if not model_is_of(store, champion) or _public_sha256(store) != _model_sha256(champion):
         publish_model(store, champion)
     publish_pointer(store, champion)
+
+
+def withdraw(store: ObjectStore, published: frozenset[str]) -> bool:
+    """Deletes the public copies of the ledger's own releases, where there is no champion.
+
+    A public object of unknown origin stays: somebody may serve it.
+
+    Args:
+        store: the bucket.
+        published: releases that a promotion of this ledger has published.
+
+    Returns:
+        Whether there was any.
+    """
+    content = public_content(store)
+    keys = [
+        key
+        for key, release_id in (
+            (PUBLIC_POINTER_KEY, content.pointer),
+            (PUBLIC_MODEL_KEY, content.model),
+        )
+        if release_id in published
+    ]
+    store.delete(keys)
+    return bool(keys)
+
+
+def _public_sha256(store: ObjectStore) -> str | None:
+    try:
+        return store.sha256(PUBLIC_MODEL_KEY)
+    except ArtifactError:
+        return None
+
+
+def _model_sha256(release: Release) -> str:
+    return release.complete_manifest.artifact(contract.MODEL_FILE).sha256
 
 
 def _pointer(release: Release) -> bytes:
     manifest = release.complete_manifest
     model = manifest.artifact(contract.MODEL_FILE)
-    promoted = release.promoted_at.isoformat() if release.promoted_at else None
+    # In UTC, so that all sessions write the same bytes.
+    promoted = release.promoted_at.astimezone(UTC).isoformat() if release.promoted_at else None
     pointer = {
         "release_id": release.release_id,
         "model_key": model.key,

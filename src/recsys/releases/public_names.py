@@ -14,9 +14,10 @@ import psycopg
 from psycopg import sql
 
 from recsys import contract
-from recsys.contract import CHANNEL, LIVE_SCHEMA, PUBLIC_TABLES, SITE_ROLE
+from recsys.contract import CHANNEL, LIVE_SCHEMA, PUBLIC_TABLES, PublicTable
 from recsys.database import Connection
-from recsys.errors import LockedError
+from recsys.errors import LockedError, VectorError
+from recsys.releases import site_access
 
 # The caller holds the promotion lock, so promotions wait for as long.
 DROP_LOCK_TIMEOUT: Final = "10s"
@@ -35,49 +36,87 @@ def views_schema(release_id: str) -> str:
 def create_views(conn: Connection, release_id: str) -> None:
     """Creates the release's schema of views; its tables must exist.
 
-    An existing schema stays unchanged: replacing a view would wait for readers that still use it
-    from the time when the release was the champion. Do not call it for the champion, whose schema
-    is the live one.
+    Views that exist and are right stay unchanged: replacing one would wait for readers that still
+    use it from the time when the release was the champion. Do not call it for the champion, whose
+    schema is the live one.
+
+    Raises:
+        VectorError: a table of the release is missing.
     """
-    schema = sql.Identifier(views_schema(release_id))
-    with conn.transaction():
-        if not _schema_exists(conn, views_schema(release_id)):
-            _create_schema(conn, schema, release_id)
-        if _site_role_exists(conn):
-            site = sql.Identifier(SITE_ROLE)
-            conn.execute(sql.SQL("grant usage on schema {} to {}").format(schema, site))
-            conn.execute(
-                sql.SQL("grant select on all tables in schema {} to {}").format(schema, site)
-            )
-            for table in PUBLIC_TABLES:
-                # Readers that follow the consumer rule query the release's own tables.
-                conn.execute(
-                    sql.SQL("grant select on {}.{} to {}").format(
-                        sql.Identifier(contract.LEDGER_SCHEMA),
-                        sql.Identifier(contract.table_name(table.name, release_id)),
-                        site,
-                    )
-                )
+    schema = views_schema(release_id)
+    repair_views(conn, schema, release_id)
+    site_access.grant_release(conn, schema, release_id)
 
 
-def _create_schema(conn: Connection, schema: sql.Identifier, release_id: str) -> None:
-    conn.execute(sql.SQL("create schema {}").format(schema))
-    for table in PUBLIC_TABLES:
-        conn.execute(
-            sql.SQL("create view {}.{} as select {} from {}.{}").format(
-                schema,
-                sql.Identifier(table.name),
-                sql.SQL(", ").join(map(sql.Identifier, table.columns)),
-                sql.Identifier(contract.LEDGER_SCHEMA),
-                sql.Identifier(contract.table_name(table.name, release_id)),
-            )
+def _create_view(conn: Connection, schema: str, table: PublicTable, release_id: str) -> None:
+    conn.execute(
+        sql.SQL("create or replace view {}.{} as select {} from {}.{}").format(
+            sql.Identifier(schema),
+            sql.Identifier(table.name),
+            sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+            sql.Identifier(contract.LEDGER_SCHEMA),
+            sql.Identifier(contract.table_name(table.name, release_id)),
         )
+    )
+
+
+def expected_views(release_id: str) -> dict[str, str]:
+    """Returns the table of the schema ``recsys`` that each public name of a release stands for."""
+    return {table.name: contract.table_name(table.name, release_id) for table in PUBLIC_TABLES}
+
+
+def views_of(conn: Connection, schema: str) -> dict[str, str]:
+    """Returns the table of the schema ``recsys`` behind each view of a schema."""
+    return dict(
+        conn.execute(
+            "select view_name, table_name from information_schema.view_table_usage "
+            "where view_schema = %s and table_schema = %s",
+            (schema, contract.LEDGER_SCHEMA),
+        ).fetchall()
+    )
+
+
+def repair_views(conn: Connection, schema: str, release_id: str) -> bool:
+    """Makes missing or wrong views of a schema again, and the schema; returns whether it did.
+
+    Views that are right stay untouched, so that no reader waits.
+
+    Raises:
+        VectorError: a table of the release is missing, or something that is not a view has one of
+            the names.
+        LockedError: a reader uses a wrong view for too long.
+    """
+    expected = expected_views(release_id)
+    if views_of(conn, schema) == expected:
+        return False
+    try:
+        with conn.transaction():
+            conn.execute("select set_config('lock_timeout', %s, true)", (DROP_LOCK_TIMEOUT,))
+            if not _schema_exists(conn, schema):
+                conn.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+            present = views_of(conn, schema)
+            for table in PUBLIC_TABLES:
+                if present.get(table.name) != expected[table.name]:
+                    _create_view(conn, schema, table, release_id)
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockedError(
+            f"a view of {schema} is in use", found=f"waited {DROP_LOCK_TIMEOUT}", hint="try again"
+        ) from error
+    except (psycopg.errors.UndefinedTable, psycopg.errors.WrongObjectType) as error:
+        raise VectorError(
+            f"the public names of release {release_id} cannot be made",
+            found=str(error).strip().splitlines()[0],
+            expected=f"the tables {', '.join(sorted(expected.values()))}",
+            hint="roll back to another release with `recsys rollback`",
+        ) from error
+    return True
 
 
 def switch_tables(conn: Connection, from_release: str | None, to_release: str) -> None:
     """Gives the public names to another release, in the caller's transaction."""
     live = sql.Identifier(LIVE_SCHEMA)
-    if from_release is not None:
+    # It is gone if the champion's tables were dropped with all that depends on them.
+    if from_release is not None and _schema_exists(conn, LIVE_SCHEMA):
         conn.execute(
             sql.SQL("alter schema {} rename to {}").format(
                 live, sql.Identifier(views_schema(from_release))
@@ -109,48 +148,11 @@ def drop_views(conn: Connection, release_id: str) -> None:
 
 
 def live_tables(conn: Connection) -> dict[str, str]:
-    """The table of the schema ``recsys`` behind each public name."""
-    return dict(
-        conn.execute(
-            "select view_name, table_name from information_schema.view_table_usage "
-            "where view_schema = %s",
-            (LIVE_SCHEMA,),
-        ).fetchall()
-    )
-
-
-def search_path_is_set(conn: Connection) -> bool:
-    """Whether the database's default search path contains the schema of the public names."""
-    row = conn.execute(
-        "select from pg_db_role_setting s, unnest(s.setconfig) as setting "
-        "where s.setrole = 0 and setting like %s "
-        "and s.setdatabase = (select oid from pg_database where datname = current_database())",
-        (f"search\\_path=%{LIVE_SCHEMA}%",),
-    ).fetchone()
-    return row is not None
-
-
-def ensure_search_path(conn: Connection) -> None:
-    """Adds the schema of the public names to the database's default search path if necessary.
-
-    This is a setting of the database: restoring a dump of its contents does not restore it.
-    """
-    if not search_path_is_set(conn):
-        [(name,)] = conn.execute("select current_database()").fetchall()
-        conn.execute(
-            sql.SQL('alter database {} set search_path = "$user", {}, public').format(
-                sql.Identifier(name), sql.Identifier(LIVE_SCHEMA)
-            )
-        )
+    """Returns the table of the schema ``recsys`` behind each public name."""
+    return views_of(conn, LIVE_SCHEMA)
 
 
 def _schema_exists(conn: Connection, name: str) -> bool:
     return (
         conn.execute("select from pg_namespace where nspname = %s", (name,)).fetchone() is not None
-    )
-
-
-def _site_role_exists(conn: Connection) -> bool:
-    return (
-        conn.execute("select from pg_roles where rolname = %s", (SITE_ROLE,)).fetchone() is not None
     )

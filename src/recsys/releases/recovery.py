@@ -1,19 +1,24 @@
 """Recovery: undoes an interrupted promotion or rollback.
 
 An open journal always means that the commit did not happen, and everything public in S3 can be
-copied again from the champion. So recovery needs only the ledger and can run at any time.
+copied again from the champion. So recovery needs only the ledger and can run at any time. A
+damaged champion does not block the ways away from it: promotion, rollback, retirement.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from recsys import ledger
+from recsys.contract import LIVE_SCHEMA
 from recsys.database import Connection
-from recsys.ledger import Action, Actor
-from recsys.releases import public_copies, public_names
+from recsys.errors import ArtifactError, VectorError
+from recsys.ledger import Action, Actor, Release
+from recsys.object_store import ObjectStore
+from recsys.releases import ownership, public_copies, public_names, site_access
 from recsys.releases.lock import promotion_lock
 from recsys.services import Services
 
@@ -29,49 +34,78 @@ def ignore_step(step: str) -> None:
 
 @dataclass(frozen=True)
 class Recovery:
-    """Result of a recovery."""
+    """Result of a recovery.
+
+    Attributes:
+        undone: the release whose interrupted promotion was undone.
+        copies_restored: whether public copies in S3 were written or withdrawn.
+        names_restored: whether public views were made again.
+    """
 
     undone: str | None
-    """The release whose interrupted promotion was undone."""
     copies_restored: bool
+    names_restored: bool = False
 
     @property
     def needed(self) -> bool:
         """Whether there was anything to recover."""
-        return self.undone is not None or self.copies_restored
+        return self.undone is not None or self.copies_restored or self.names_restored
 
 
 def recover_promotion(services: Services, *, actor: Actor, trace: Trace = ignore_step) -> Recovery:
-    """Undoes an interrupted promotion and makes the public copies equal the champion.
+    """Undoes an interrupted promotion, and makes public copies and names the champion's.
 
     Idempotent. Every run does it first; it is also a DAG and a command.
+
+    Raises:
+        LedgerError: the bucket belongs to another ledger.
+        ArtifactError, VectorError: the champion itself is damaged: roll back to another release.
     """
     with services.connect() as conn:
         ledger.prepare(conn)
-        public_names.ensure_search_path(conn)
     with promotion_lock(services) as conn:
-        return recover_locked(conn, services, actor=actor, trace=trace)
+        done = recover_locked(conn, services, actor=actor, trace=trace)
+        # These follow, because they need rights that an account may lack.
+        site_access.ensure_search_path(conn, actor=actor)
+        site_access.grant_site(conn)
+    return done
 
 
 def recover_locked(
-    conn: Connection, services: Services, *, actor: Actor, trace: Trace = ignore_step
+    conn: Connection,
+    services: Services,
+    *,
+    actor: Actor,
+    trace: Trace = ignore_step,
+    leave_champion: bool = False,
 ) -> Recovery:
-    """Does the work of `recover_promotion` in a session that holds the promotion lock."""
+    """Does the work of `recover_promotion` in a session that holds the promotion lock.
+
+    Args:
+        conn: the session.
+        services: the servers.
+        actor: who recovers, and why.
+        trace: called with the name of each step.
+        leave_champion: go on if the champion is damaged, because the caller replaces it or does not
+            need it. Its damage is logged.
+    """
+    ownership.check_owner(conn, services.store)
     trace("recovery begun")
     champion = ledger.champion(conn)
     journals = ledger.open_journals(conn)
-    if not journals and public_copies.public_copies_match(services.store, champion):
-        return Recovery(undone=None, copies_restored=False)
-    public_copies.restore(services.store, champion)
+    copies = names = False
+    damages: list[Exception] = []
+    with _collect(damages):
+        names = _restore_names(conn, champion, actor)
+    with _collect(damages):
+        copies = _restore_copies(conn, services.store, champion, actor, bool(journals))
     trace("public copies restored")
+    for damage in damages:
+        if not leave_champion:
+            raise damage
+        log.warning("the champion is damaged: %s", damage)
     if not journals:
-        ledger.note(
-            conn,
-            Action.PUBLIC_COPIES_REPAIRED,
-            actor=actor,
-            release_id=champion.release_id if champion else None,
-        )
-        return Recovery(undone=None, copies_restored=True)
+        return Recovery(undone=None, copies_restored=copies, names_restored=names)
     [journal] = journals
     with conn.transaction():
         ledger.close_journal(conn, journal.journal_id, "undone")
@@ -79,4 +113,63 @@ def recover_locked(
         ledger.note(conn, action, actor=actor, release_id=journal.to_release)
     trace("journal closed as undone")
     log.warning("undid the interrupted %s of release %s", journal.kind, journal.to_release)
-    return Recovery(undone=journal.to_release, copies_restored=True)
+    return Recovery(undone=journal.to_release, copies_restored=True, names_restored=names)
+
+
+def recover_if_possible(
+    conn: Connection, services: Services, *, actor: Actor, trace: Trace = ignore_step
+) -> Exception | None:
+    """Recovers as `recover_locked` does; returns the error if the champion is damaged.
+
+    An open journal then stays open, because public copies may be of the interrupted release.
+    """
+    try:
+        recover_locked(conn, services, actor=actor, trace=trace)
+    except (ArtifactError, VectorError) as damage:
+        log.warning("the champion is damaged: %s", damage)
+        return damage
+    return None
+
+
+@contextmanager
+def _collect(damages: list[Exception]) -> Iterator[None]:
+    """Collects an error of the champion's artifacts, so that the other repairs are made, too."""
+    try:
+        yield
+    except (ArtifactError, VectorError) as damage:
+        damages.append(damage)
+
+
+def _restore_copies(
+    conn: Connection,
+    store: ObjectStore,
+    champion: Release | None,
+    actor: Actor,
+    interrupted: bool,
+) -> bool:
+    """Makes the public copies in S3 the champion's; returns whether that was necessary."""
+    if champion is None:
+        changed = public_copies.withdraw(store, ledger.journal_targets(conn))
+    else:
+        changed = not public_copies.public_copies_match(store, champion, read_model=True)
+        if changed:
+            public_copies.restore(store, champion)
+    if changed and not interrupted:
+        ledger.note(
+            conn,
+            Action.PUBLIC_COPIES_REPAIRED,
+            actor=actor,
+            release_id=champion.release_id if champion else None,
+        )
+    return changed
+
+
+def _restore_names(conn: Connection, champion: Release | None, actor: Actor) -> bool:
+    """Makes the public views of the champion again; returns whether that was necessary."""
+    if champion is None:
+        return False
+    changed = public_names.repair_views(conn, LIVE_SCHEMA, champion.release_id)
+    site_access.grant_release(conn, LIVE_SCHEMA, champion.release_id)
+    if changed:
+        ledger.note(conn, Action.PUBLIC_NAMES_REPAIRED, actor=actor, release_id=champion.release_id)
+    return changed

@@ -14,7 +14,7 @@ from recsys.database import Connection
 from recsys.ledger import Actor, Release, State
 from recsys.releases import public_names
 from recsys.releases.lock import check_lock, promotion_lock
-from recsys.releases.recovery import Trace, ignore_step, recover_locked
+from recsys.releases.recovery import Trace, ignore_step, recover_if_possible
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def retire_old_releases(
     with services.connect() as conn:
         ledger.prepare(conn)
     with promotion_lock(services) as conn:
-        recover_locked(conn, services, actor=actor.because("before retirement"), trace=trace)
+        recover_if_possible(conn, services, actor=actor.because("before retirement"), trace=trace)
         _abandon(conn, settings, actor)
         releases = ledger.all_releases(conn)
         keep = releases_to_keep(releases, settings, _journal_releases(conn))

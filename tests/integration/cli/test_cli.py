@@ -516,11 +516,12 @@ def test_doctor_finds_a_broken_public_copy_and_recover_mends_it(world: World) ->
     assert "recsys recover" in done.words
     done = world.recsys("recover")
     assert (done.code, done.err) == (0, "")
-    assert done.out == "Restored the public copies: they equal the champion again.\n"
+    assert done.out == "Restored the public copies: they are the champion's.\n"
     assert world.services.store.get_bytes(PUBLIC_MODEL_KEY) == world.releases.model_bytes(1)
     assert world.recsys("recover", "--json").json == {
         "undone": None,
         "copies_mended": False,
+        "names_restored": False,
         "needed": False,
     }
 

@@ -11,7 +11,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from recsys.contract import LIVE_SCHEMA
 from recsys.errors import LedgerError, LockedError
+from recsys.ledger.search_path import path_contains, set_search_path, stored_search_path
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 # An arbitrary constant that differs from the promotion lock's.
@@ -98,7 +100,12 @@ def apply(conn: psycopg.Connection[Any]) -> list[int]:
             _refuse_newer(present, [m.number for m in migrations])
             if migration.number in present:
                 continue
+            path = stored_search_path(conn)
             conn.execute(sql.SQL(migration.text))
+            if migration.number == 1 and path is not None:
+                # It replaces a path that was set for other applications.
+                added = path if path_contains(path, LIVE_SCHEMA) else f"{path}, {LIVE_SCHEMA}"
+                set_search_path(conn, added)
             conn.execute(
                 "insert into recsys.migrations (number, name, sha256) values (%s, %s, %s)",
                 (migration.number, migration.name, migration.sha256),
