@@ -46,7 +46,7 @@ def connect(settings: PostgresSettings) -> Iterator[Connection]:
         raise _unavailable(error) from error
     try:
         with conn:
-            # Times are in UTC in files, pages and names, whoever reads them.
+            # Times in files, pages and names do not depend on the reader's time zone.
             conn.execute(
                 "select set_config('lock_timeout', %s, false), "
                 "set_config('TimeZone', 'UTC', false)",

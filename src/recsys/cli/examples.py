@@ -34,6 +34,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "recsys rollback --to 8f2b6c1d-0a9e4f37 --reason 'the last good one' --yes",
     ),
     "recover": ("recsys recover",),
+    "adopt": ('recsys adopt --reason "moved to a new database"',),
     "retire": ("recsys retire --keep 3 --reason 'disk is short'",),
     "similar": ("recsys similar 'Toy Story'", "recsys similar 1 -k 5"),
     "recommend": (

@@ -46,6 +46,7 @@ def test_the_tables_are_those_of_the_migrations() -> None:
         "alerts",
         "decisions",
         "history",
+        "identity",
         "journal",
         "migrations",
         "release_moves",
