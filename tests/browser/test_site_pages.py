@@ -118,7 +118,7 @@ def test_search_opens_a_movie_and_its_similar_movies(page):
 
 def test_a_user_gets_recommendations(page):
     page.goto("/")
-    page.get_by_label("User number").fill("3")
+    page.get_by_role("textbox", name="User number").fill("3")
     page.get_by_role("button", name="Recommend").click()
     expect(page).to_have_url(re.compile("/users/3$"))
     items = page.get_by_role("region", name="Recommendations").get_by_role("listitem")

@@ -30,7 +30,7 @@ RECOMMEND: Final = (
     "select m.movieid, m.vector::text, u.vector::text from user_towers u, movie_towers m "
     "where u.userid = 1 order by m.vector <#> u.vector limit 3"
 )
-PAUSE_S: Final = 0.004
+PAUSE_S: Final = 0.015
 """Without a pause the readers would mostly measure how they wait for the processor."""
 NOTED_FROM_S: Final = 0.002
 """Reads of tables that took longer are reported one by one."""

@@ -83,6 +83,9 @@ def apply(conn: psycopg.Connection[Any]) -> list[int]:
         LedgerError: newer code has migrated the database.
         LockedError: another process is migrating and did not finish in time.
     """
+    migrations = available()
+    if applied(conn) == [migration.number for migration in migrations]:
+        return []
     with conn.transaction():
         _lock(conn)
         conn.execute("create schema if not exists recsys")
@@ -91,7 +94,6 @@ def apply(conn: psycopg.Connection[Any]) -> list[int]:
             "name text not null, sha256 text not null, "
             "applied_at timestamptz not null default clock_timestamp())"
         )
-    migrations = available()
     executed = []
     for migration in migrations:
         with conn.transaction():
