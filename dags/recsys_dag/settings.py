@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys import alerts, features
+from recsys import alerts, features, releases
 from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, ENV_S3_REGION, BuildSettings
 from recsys.dataset import DEFAULT_SOURCE
 from recsys.errors import ConfigurationError
@@ -154,6 +154,15 @@ def drift_settings(params: Mapping[str, Any]) -> features.DriftSettings:
         expected='a JSON object with "warn", "hard" or "accept"',
     )
     return limits.model_copy(update={"accept": limits.accept or params["accept_drift"]})
+
+
+def retention_settings() -> releases.RetentionSettings:
+    """Returns how many releases retirement keeps: ``RECSYS_RETENTION_SETTINGS`` (JSON)."""
+    return read_json(
+        releases.RetentionSettings,
+        "RECSYS_RETENTION_SETTINGS",
+        expected="a JSON object with keep_releases, abandon_after_hours or forget_after_hours",
+    )
 
 
 def gate_settings(params: Mapping[str, Any]) -> GateSettings:

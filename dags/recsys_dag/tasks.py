@@ -184,9 +184,10 @@ def update_internal_hash(**context: Any) -> None:
 @task
 def retire_old_releases(**context: Any) -> list[str]:
     """Drops tables and objects of releases that are no longer retained."""
-    return releases.retire_old_releases(
-        settings.services(), releases.RetentionSettings(), actor=_actor(context, "retention")
+    retirement = releases.retire_old_releases(
+        settings.services(), settings.retention_settings(), actor=_actor(context, "retention")
     )
+    return list(retirement.retired)
 
 
 @task

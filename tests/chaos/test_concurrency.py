@@ -157,8 +157,8 @@ def test_a_reader_of_an_old_release_does_not_hold_up_anything_but_its_retirement
     assert child.run("promote", world.id(3)).error is None
     settings = RetentionSettings(keep_releases=0)
     with slow:
-        with pytest.raises(LockedError, match="is in use"):
-            releases.retire_old_releases(world.services, settings, actor=an_actor("chaos"))
+        retirement = releases.retire_old_releases(world.services, settings, actor=an_actor("chaos"))
+        assert "is in use" in retirement.skipped[world.id(1)]
         assert child.run("rollback", world.id(2)).error is None
         assert invariants.production(world.services) == world.id(2)
         # The names are looked up anew by each statement: this is the champion of now.

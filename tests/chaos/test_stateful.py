@@ -181,17 +181,22 @@ class Life(RuleBasedStateMachine):
         self.served = [n for n in self.served if n != number] + [number]
 
     def _retire(self, keep: int, trace: Trace = lambda step: None) -> list[str]:
-        return releases.retire_old_releases(
+        retirement = releases.retire_old_releases(
             self.world.services,
             RetentionSettings(keep_releases=keep),
             actor=an_actor("life"),
             trace=trace,
         )
+        assert retirement.skipped == {}
+        return list(retirement.retired)
 
     def _to_retire(self, keep: int) -> set[int]:
         done = (State.RETIRING, State.RETIRED)
         complete = [n for n in self.completed if self.states[n] not in done]
-        newest = complete[-keep:] if keep else []
+        newest: list[int] = []
+        for servable in (True, False):
+            group = [n for n in complete if (self.states[n] in ledger.SERVABLE) == servable]
+            newest += group[-keep:] if keep else []
         stay = {self.champion, self.previous, self.target, *newest}
         return {
             n

@@ -303,17 +303,19 @@ def retire(
         drop_ids = [
             r.release_id for r in known if r.release_id not in keep_ids and r.state != "retired"
         ]
-        retired: list[str] = []
+        retirement = releases.Retirement((), {})
         if drop_ids:
             output.confirm(f"Drop {', '.join(drop_ids)} permanently?", yes)
             with output.errors.status("dropping tables and objects"):
-                retired = releases.retire_old_releases(
+                retirement = releases.retire_old_releases(
                     services, retention, actor=output.actor(reason)
                 )
     if as_json:
-        output.print_json({"retired": retired})
+        output.print_json({"retired": retirement.retired, "skipped": retirement.skipped})
     elif drop_ids:
-        console.print(f"Retired {', '.join(retired) or 'nothing'}.")
+        console.print(f"Retired {', '.join(retirement.retired) or 'nothing'}.")
+        for release_id, reason in retirement.skipped.items():
+            console.print(f"Skipped {release_id}: {reason}")
     else:
         console.print("Nothing to retire.")
 

@@ -115,6 +115,13 @@ def _damaged_releases(conn: Connection, services: Services) -> list[str]:
                 releases.check_release(conn, services.store, release)
             except PermanentError as error:
                 messages.append(f"release {release.release_id} ({release.state}): {error}")
+            users = releases.dependents(conn, release.release_id)
+            if users:
+                messages.append(
+                    f"{', '.join(users)} read release {release.release_id} for ever, whichever is "
+                    "live: views and functions cannot be built on the public names "
+                    "(docs/site-developer.md)"
+                )
     return messages
 
 

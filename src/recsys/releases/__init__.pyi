@@ -4,9 +4,9 @@ from .evaluated_files import champion_id, fetch_evaluated
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
 from .public_copies import public_copies_match
-from .public_names import live_tables, release_table
+from .public_names import dependents, live_tables, release_table
 from .recovery import recover_promotion
-from .retirement import RetentionSettings, releases_to_keep, retire_old_releases
+from .retirement import RetentionSettings, Retirement, releases_to_keep, retire_old_releases
 from .site_access import search_path_is_set, site_problems
 from .verification import check_artifacts, check_release, check_run_manifest, read_manifest
 
@@ -15,6 +15,7 @@ __all__ = [
     "ChampionChange",
     "ReleaseDiff",
     "RetentionSettings",
+    "Retirement",
     "adopt_bucket",
     "champion_id",
     "check_artifacts",
@@ -25,6 +26,7 @@ __all__ = [
     "check_unowned",
     "choose_sentinels",
     "compare_releases",
+    "dependents",
     "fetch_evaluated",
     "live_tables",
     "owner_of",

@@ -133,14 +133,27 @@ def switch_tables(conn: Connection, from_release: str | None, to_release: str) -
 def drop_views(conn: Connection, release_id: str) -> None:
     """Drops a release's schema of views; the live schema has another name and is not affected.
 
+    Nothing of another application that uses them is dropped, see `dependents`.
+
     Raises:
         LockedError: a reader that started before the switch still uses one of the views.
+        VectorError: something else is in the schema, or uses a view.
     """
     schema = views_schema(release_id)
     try:
         with conn.transaction():
             conn.execute("select set_config('lock_timeout', %s, true)", (DROP_LOCK_TIMEOUT,))
-            conn.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
+            if _schema_exists(conn, schema):
+                for table in PUBLIC_TABLES:
+                    view = sql.Identifier(schema, table.name)
+                    conn.execute(sql.SQL("drop view if exists {}").format(view))
+                conn.execute(sql.SQL("drop schema {}").format(sql.Identifier(schema)))
+    except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.WrongObjectType) as error:
+        raise VectorError(
+            f"{schema} is used by something that is not of this project",
+            found=str(error).strip().splitlines()[0],
+            hint="drop it, or change it to another release, see docs/site-developer.md",
+        ) from error
     except psycopg.errors.LockNotAvailable as error:
         raise LockedError(
             f"{schema} is in use", found=f"waited {DROP_LOCK_TIMEOUT}", hint="try again"
@@ -150,6 +163,42 @@ def drop_views(conn: Connection, release_id: str) -> None:
 def live_tables(conn: Connection) -> dict[str, str]:
     """Returns the table of the schema ``recsys`` behind each public name."""
     return views_of(conn, LIVE_SCHEMA)
+
+
+def dependents(conn: Connection, release_id: str) -> list[str]:
+    """Returns views and functions of others that use a release's tables or its public views.
+
+    They stay bound to this release when another one becomes the champion.
+    """
+    rows = conn.execute(
+        """
+        with own as (
+            select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where (n.nspname = %(ledger)s and c.relname = any(%(tables)s))
+               or (n.nspname = %(views)s and c.relkind = 'v')
+               or (n.nspname = %(live)s and c.relkind = 'v' and exists (
+                    select from pg_depend d join pg_rewrite r on r.oid = d.objid
+                    join pg_class t on t.oid = d.refobjid
+                    join pg_namespace tn on tn.oid = t.relnamespace
+                    where d.classid = 'pg_rewrite'::regclass and r.ev_class = c.oid
+                      and tn.nspname = %(ledger)s and t.relname = any(%(tables)s)))
+        )
+        select distinct coalesce(r.ev_class::regclass::text, p.oid::regprocedure::text) as name
+        from pg_depend d
+        left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+        left join pg_proc p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
+        where d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from own)
+          and (r.ev_class not in (select oid from own) or p.oid is not null)
+        order by name
+        """,
+        {
+            "ledger": contract.LEDGER_SCHEMA,
+            "live": LIVE_SCHEMA,
+            "views": views_schema(release_id),
+            "tables": list(expected_views(release_id).values()),
+        },
+    ).fetchall()
+    return [name for (name,) in rows]
 
 
 def _schema_exists(conn: Connection, name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from pydantic import Field
 from recsys import contract, ledger, vectors
 from recsys.contract import FrozenModel
 from recsys.database import Connection
+from recsys.errors import LockedError, VectorError
 from recsys.ledger import Actor, Release, State
 from recsys.releases import public_names
 from recsys.releases.lock import check_lock, promotion_lock
@@ -23,7 +25,11 @@ log = logging.getLogger(__name__)
 class RetentionSettings(FrozenModel):
     """Releases that retirement keeps besides the champion and the previous champion."""
 
-    keep_releases: int = Field(default=5, ge=0, description="newest complete releases to keep")
+    keep_releases: int = Field(
+        default=5,
+        ge=0,
+        description="newest releases to keep that a rollback could lead to; as many rejected ones",
+    )
     abandon_after_hours: float = Field(
         default=24, gt=0, description="age at which a release that is still building is abandoned"
     )
@@ -35,13 +41,27 @@ class RetentionSettings(FrozenModel):
     )
 
 
+@dataclass(frozen=True)
+class Retirement:
+    """Result of a retirement.
+
+    Attributes:
+        retired: ids of the releases whose tables and objects were deleted.
+        skipped: why a release was left for the next retirement, by its id.
+    """
+
+    retired: tuple[str, ...]
+    skipped: dict[str, str]
+
+
 def releases_to_keep(
     releases: Iterable[Release], settings: RetentionSettings, named: frozenset[str] = frozenset()
 ) -> set[str]:
     """Returns the ids of the releases that must not be retired.
 
     These are the champion, the previous champion, the target of a rollback (another one if the
-    previous champion was rolled back itself), the newest ``keep_releases`` complete releases, all
+    previous champion was rolled back itself), the newest ``keep_releases`` releases that a rollback
+    could lead to, as many complete releases that a person could still promote by an override, all
     releases that are not in a terminal state, and all in ``named`` (by an open journal).
     """
     releases = list(releases)
@@ -55,7 +75,10 @@ def releases_to_keep(
         r for r in releases if r.completed_at and r.state not in (State.RETIRING, State.RETIRED)
     ]
     complete.sort(key=lambda r: r.completed_at or r.created_at, reverse=True)
-    keep.update(r.release_id for r in complete[: settings.keep_releases])
+    # Counted apart, so that no number of rejections removes a release to go back to.
+    for servable in (True, False):
+        group = [r for r in complete if (r.state in ledger.SERVABLE) == servable]
+        keep.update(r.release_id for r in group[: settings.keep_releases])
     return keep
 
 
@@ -65,15 +88,17 @@ def retire_old_releases(
     *,
     actor: Actor,
     trace: Trace = ignore_step,
-) -> list[str]:
-    """Retires all releases except `releases_to_keep`; returns their ids.
+) -> Retirement:
+    """Retires all releases except `releases_to_keep`.
 
-    If the process is killed at any point, the next call continues from there.
+    If the process is killed at any point, the next call continues from there. A release that is
+    still used is skipped, and the next call tries again.
 
     Raises:
         LockedError: a promotion, rollback or retirement is running.
     """
-    retired = []
+    retired: list[str] = []
+    skipped: dict[str, str] = {}
     with services.connect() as conn:
         ledger.prepare(conn)
     with promotion_lock(services) as conn:
@@ -84,21 +109,41 @@ def retire_old_releases(
         for release in reversed(releases):
             if release.release_id in keep or release.state == State.RETIRED:
                 continue
-            if release.state != State.RETIRING:
-                ledger.move(conn, release.release_id, State.RETIRING, actor=actor)
-            trace("marked as retiring")
-            public_names.drop_views(conn, release.release_id)
-            trace("views dropped")
-            vectors.drop_vectors(conn, release.release_id)
-            trace("tables dropped")
-            _drop_objects(conn, services, release.release_id)
-            trace("objects dropped")
-            ledger.move(conn, release.release_id, State.RETIRED, actor=actor)
-            trace("marked as retired")
-            retired.append(release.release_id)
-            log.info("retired release %s", release.release_id)
-        _drop_datasets(conn, services, trace)
-    return retired
+            try:
+                _retire(conn, services, release, actor, trace)
+            except (LockedError, VectorError) as error:
+                skipped[release.release_id] = str(error)
+                log.warning("release %s is not retired: %s", release.release_id, error)
+            else:
+                retired.append(release.release_id)
+                log.info("retired release %s", release.release_id)
+    return Retirement(tuple(retired), skipped)
+
+
+def _retire(
+    conn: Connection, services: Services, release: Release, actor: Actor, trace: Trace
+) -> None:
+    users = public_names.dependents(conn, release.release_id)
+    if users:
+        raise VectorError(
+            f"views or functions of others use release {release.release_id}",
+            found=", ".join(users),
+            expected="none",
+            hint="drop them, or let them read the release that recsys.current_release names",
+        )
+    if release.state != State.RETIRING:
+        ledger.move(conn, release.release_id, State.RETIRING, actor=actor)
+    trace("marked as retiring")
+    public_names.drop_views(conn, release.release_id)
+    trace("views dropped")
+    vectors.drop_vectors(conn, release.release_id)
+    trace("tables dropped")
+    _drop_objects(conn, services, release.release_id)
+    trace("objects dropped")
+    _drop_dataset(conn, services, release)
+    trace("dataset dropped")
+    ledger.move(conn, release.release_id, State.RETIRED, actor=actor)
+    trace("marked as retired")
 
 
 def _abandon(conn: Connection, settings: RetentionSettings, actor: Actor) -> None:
@@ -134,18 +179,26 @@ def _drop_objects(conn: Connection, services: Services, release_id: str) -> None
     _delete(conn, services, services.store.keys(contract.release_prefix(release_id)))
 
 
-def _drop_datasets(conn: Connection, services: Services, trace: Trace) -> None:
-    """Deletes raw files and features of datasets that only retired releases were made from."""
-    releases = ledger.all_releases(conn)
-    needed = {r.dataset_md5 for r in releases if r.state != State.RETIRED}
-    for md5 in {r.dataset_md5 for r in releases} - needed:
+def _drop_dataset(conn: Connection, services: Services, release: Release) -> None:
+    """Deletes raw files and features of the release's dataset unless another release needs them.
+
+    It precedes the release's last move, so that retirement never looks at the datasets of all
+    releases that were ever retired.
+    """
+    md5 = release.dataset_md5
+    needed = any(
+        other.dataset_md5 == md5
+        and other.state != State.RETIRED
+        and other.release_id != release.release_id
+        for other in ledger.all_releases(conn)
+    )
+    if not needed:
         keys = [
             *services.store.keys(contract.features_key(md5, contract.STATS_FILE)),
             *services.store.keys(contract.features_prefix(md5)),
             *services.store.keys(contract.dataset_prefix(md5)),
         ]
         _delete(conn, services, keys)
-        trace("dataset dropped")
 
 
 def _delete(conn: Connection, services: Services, keys: list[str]) -> None:

@@ -501,7 +501,7 @@ def test_somebody_at_a_terminal_is_asked(world: World, answer: str, code: int) -
 def test_retire_drops_what_has_no_reason_to_stay_and_says_so(world: World) -> None:
     first, second, third = world.promoted(1, 2, 3)
     assert "Nothing to retire" in world.recsys("retire", "--yes").words
-    assert world.recsys("retire", "--json").json == {"retired": []}
+    assert world.recsys("retire", "--json").json == {"retired": [], "skipped": {}}
     done = world.recsys("retire", "--keep", "0", "--reason", "disk", "--yes")
     assert (done.code, done.words) == (0, f"Retired {first}.")
     assert world.states() == {first: "retired", second: "superseded", third: "champion"}

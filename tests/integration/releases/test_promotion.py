@@ -361,10 +361,10 @@ def test_retirement_keeps_champion_previous_and_the_newest(services, releases):
         promote(services, release_id)
     with services.connect() as conn:
         ledger.move(conn, made[4], State.REJECTED, actor=an_actor())
-    retired = retire_old_releases(
+    retirement = retire_old_releases(
         services, RetentionSettings(keep_releases=1), actor=an_actor("test")
     )
-    assert sorted(retired) == sorted(made[:2])
+    assert sorted(retirement.retired) == sorted(made[:2])
     with services.connect() as conn:
         for release_id in made[:2]:
             assert ledger.get(conn, release_id).state == State.RETIRED
@@ -474,3 +474,64 @@ def test_the_view_current_release_names_every_public_table(services, releases):
     assert tables == {
         table.name: f"recsys.{table_name(table.name, release_id)}" for table in PUBLIC_TABLES
     }
+
+
+def test_rejections_do_not_use_up_the_releases_to_go_back_to(services, releases):
+    made = [releases.candidate(n) for n in range(1, 5)]
+    for release_id in made:
+        promote(services, release_id)
+    rejected = [releases.candidate(n) for n in range(5, 9)]
+    with services.connect() as conn:
+        for release_id in rejected:
+            ledger.move(conn, release_id, State.REJECTED, actor=an_actor())
+    settings = RetentionSettings(keep_releases=3)
+    retirement = retire_old_releases(services, settings, actor=an_actor())
+    assert set(retirement.retired) == {made[0], rejected[0]}
+    roll_back(services, made[1], actor=an_actor())
+    assert_live(services, made[1], releases.model_bytes(2))
+
+
+def test_retirement_leaves_what_others_built_on_a_release_and_goes_on(services, releases):
+    made = [releases.candidate(n) for n in range(1, 5)]
+    promote(services, made[0])
+    with services.connect() as conn:
+        conn.execute("create schema shop")
+        # Bound to the release that is live now, for ever.
+        conn.execute("create view shop.vectors as select * from recsys_live.movie_vectors")
+        conn.execute(
+            "create function shop.count() returns bigint language sql "
+            "begin atomic select count(*) from recsys_live.movie_towers; end"
+        )
+    for release_id in made[1:]:
+        promote(services, release_id)
+    settings = RetentionSettings(keep_releases=0)
+    retirement = retire_old_releases(services, settings, actor=an_actor())
+    assert retirement.retired == (made[1],), "the one behind it"
+    assert "shop.count(), shop.vectors" in retirement.skipped[made[0]]
+    assert any("shop.vectors" in problem for problem in monitoring.problems(services))
+    with services.connect() as conn:
+        assert ledger.get(conn, made[0]).state == State.SUPERSEDED
+        assert conn.execute("select count(*), shop.count() from shop.vectors").fetchone() == (
+            12,
+            12,
+        )
+        conn.execute("drop schema shop cascade")
+    assert retire_old_releases(services, settings, actor=an_actor()).retired == (made[0],)
+    assert monitoring.problems(services) == []
+
+
+def test_retirement_does_not_look_at_datasets_that_are_long_gone(services, releases, monkeypatch):
+    for number in range(1, 6):
+        promote(services, releases.candidate(number))
+    settings = RetentionSettings(keep_releases=0)
+    assert len(retire_old_releases(services, settings, actor=an_actor()).retired) == 3
+    listed: list[str] = []
+    keys = type(services.store).keys
+
+    def spy(store, prefix):
+        listed.append(prefix)
+        return keys(store, prefix)
+
+    monkeypatch.setattr(type(services.store), "keys", spy)
+    retire_old_releases(services, settings, actor=an_actor())
+    assert listed == []

@@ -97,8 +97,15 @@ def rollback_target(rows: list[Release]) -> set[str]:
 
 def newest_complete(rows: list[Release], count: int) -> set[str]:
     complete = [(r.completed_at, r.release_id) for r in rows if r.completed_at]
-    there = [(at, i) for at, i in complete if i not in ids([r for r in rows if r.state in GONE])]
-    return {release_id for _, release_id in sorted(there, reverse=True)[:count]}
+    return {release_id for _, release_id in sorted(complete, reverse=True)[:count]}
+
+
+def to_go_back_to(rows: list[Release]) -> list[Release]:
+    return [r for r in rows if r.state in ledger.SERVABLE]
+
+
+def to_override(rows: list[Release]) -> list[Release]:
+    return [r for r in rows if r.state not in ledger.SERVABLE and r.state not in GONE]
 
 
 @law
@@ -112,7 +119,8 @@ def test_keeps_exactly_the_releases_that_have_a_reason(
         ids([r for r in rows if r.state in unjudged])
         | previous_champion(rows)
         | rollback_target(rows)
-        | newest_complete(rows, settings.keep_releases)
+        | newest_complete(to_go_back_to(rows), settings.keep_releases)
+        | newest_complete(to_override(rows), settings.keep_releases)
         | named
     )
 
