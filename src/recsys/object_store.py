@@ -383,8 +383,14 @@ class ObjectStore:
         except BotoCoreError as error:
             raise self._unavailable(str(error)) from error
         except S3UploadFailedError as error:
-            # upload_file wraps the server's response in its own error.
-            raise self._translate(error.__context__, what) from error
+            # upload_file wraps the server's response in its own error; a second error while the
+            # other parts are cancelled may come between.
+            cause: BaseException | None = error
+            while cause is not None and not hasattr(cause, "response"):
+                cause = cause.__cause__ or cause.__context__
+            if cause is None:
+                raise self._unavailable(str(error)) from error
+            raise self._translate(cause, what) from error
 
     def _translate(self, error: object, what: str) -> PermanentError | TransientError:
         response = getattr(error, "response", {})
