@@ -38,7 +38,7 @@ _DAMAGE_ERRORS: Final = (
     struct.error,
     EOFError,
     LookupError,
-    NotImplementedError,
+    NotImplementedError,  # an unknown compression method
     OverflowError,
     ValueError,
     _PointsOutsideError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Final
 
 from psycopg import sql
@@ -42,7 +43,7 @@ def server_search_path(conn: Connection) -> str:
 
 def path_contains(path: str, schema: str) -> bool:
     """Whether a search path names a schema."""
-    return schema in (name.strip().strip('"') for name in path.split(","))
+    return schema in _names(path)
 
 
 def set_search_path(conn: Connection, path: str) -> None:
@@ -50,9 +51,15 @@ def set_search_path(conn: Connection, path: str) -> None:
 
     Args:
         conn: a session of an account that owns the database.
-        path: identifiers as PostgreSQL has quoted them, separated by commas.
+        path: names separated by commas, quoted as PostgreSQL quotes them where necessary.
     """
     [(name,)] = conn.execute("select current_database()").fetchall()
+    names = sql.SQL(", ").join(map(sql.Identifier, _names(path)))
     conn.execute(
-        sql.SQL("alter database {} set search_path = " + path).format(sql.Identifier(name))
+        sql.SQL("alter database {} set search_path = {}").format(sql.Identifier(name), names)
     )
+
+
+def _names(path: str) -> list[str]:
+    """Splits a search path; PostgreSQL doubles a quote in a name, as CSV does."""
+    return [name.strip() for row in csv.reader([path], skipinitialspace=True) for name in row]

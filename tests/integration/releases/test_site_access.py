@@ -44,7 +44,12 @@ def path_of_a_new_session(services: Services) -> str:
 
 def test_a_path_that_another_application_set_keeps_its_schemas(new_services: Services) -> None:
     name = database(new_services)
+    odd = 'Shop {Data}; "x"'
     execute(new_services, "create schema {}", "Shop Data")
+    execute(new_services, "alter database {} set search_path = {}, public", name, odd)
+    recover_promotion(new_services, actor=an_actor())
+    assert path_of_a_new_session(new_services) == f'"Shop {{Data}}; ""x""", public, {LIVE_SCHEMA}'
+
     execute(new_services, "alter database {} set search_path = {}, public", name, "Shop Data")
     recover_promotion(new_services, actor=an_actor())
     assert path_of_a_new_session(new_services) == f'"Shop Data", public, {LIVE_SCHEMA}'
@@ -55,7 +60,7 @@ def test_a_path_that_another_application_set_keeps_its_schemas(new_services: Ser
     assert path_of_a_new_session(new_services) == f'public, "Shop Data", {LIVE_SCHEMA}'
     assert monitoring.problems(new_services) == []
     with new_services.connect() as conn:
-        [event] = [e for e in ledger.history(conn) if e["action"] == Action.SEARCH_PATH_CHANGED]
+        event, *_ = [e for e in ledger.history(conn) if e["action"] == Action.SEARCH_PATH_CHANGED]
     assert event["actor"] == "ada"
     assert event["detail"]["before"] == 'public, "Shop Data"'
 
