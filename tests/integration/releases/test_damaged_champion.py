@@ -33,6 +33,7 @@ from recsys.releases import (
 )
 from recsys.services import Services
 from tests.actors import an_actor
+from tests.kills import Killed, kill_at
 from tests.release_maker import Releases
 
 
@@ -123,15 +124,10 @@ def test_every_way_leads_away_from_a_damaged_champion(
 def test_a_damaged_champion_and_an_interrupted_promotion_end_in_a_whole_pair(
     services: Services, releases: Releases, served: tuple[str, str]
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def kill(step: str) -> None:
-        if step == "model copied":
-            raise Killed
-
     with pytest.raises(Killed):
-        promote_release(services, releases.candidate(3), actor=an_actor(), trace=kill)
+        promote_release(
+            services, releases.candidate(3), actor=an_actor(), trace=kill_at("model copied")
+        )
     services.store.delete([release_key(served[1], MODEL_FILE)])
     with pytest.raises(ArtifactError):
         recover_promotion(services, actor=an_actor())

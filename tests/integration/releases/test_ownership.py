@@ -25,6 +25,7 @@ from recsys.releases import (
 from recsys.services import Services
 from tests.actors import an_actor
 from tests.conftest import fresh_database
+from tests.kills import Killed, kill_at
 from tests.release_maker import Releases
 
 
@@ -132,15 +133,10 @@ def test_a_damaged_owner_is_refused_and_can_be_replaced(
 def test_an_interrupted_first_promotion_is_withdrawn(
     services: Services, releases: Releases
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def kill(step: str) -> None:
-        if step == "model copied":
-            raise Killed
-
     with pytest.raises(Killed):
-        promote_release(services, releases.candidate(1), actor=an_actor(), trace=kill)
+        promote_release(
+            services, releases.candidate(1), actor=an_actor(), trace=kill_at("model copied")
+        )
     assert services.store.head(PUBLIC_MODEL_KEY) is not None
     assert recover_promotion(services, actor=an_actor()).undone is not None
     assert services.store.head(PUBLIC_MODEL_KEY) is None

@@ -18,6 +18,7 @@ from recsys.object_store import S3Settings
 from recsys.releases import promote_release, recover_promotion
 from recsys.services import Services
 from tests.actors import an_actor
+from tests.kills import Killed, kill_at
 from tests.release_maker import Releases
 
 
@@ -136,18 +137,13 @@ def tenant(new_services: Services) -> Iterator[Services]:
 def test_recovery_needs_no_right_to_change_the_database(
     new_services: Services, tenant: Services
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def kill(step: str) -> None:
-        if step == "model copied":
-            raise Killed
-
     releases = Releases(tenant)
     first = releases.candidate(1)
     promote_release(tenant, first, actor=an_actor())
     with pytest.raises(Killed):
-        promote_release(tenant, releases.candidate(2), actor=an_actor(), trace=kill)
+        promote_release(
+            tenant, releases.candidate(2), actor=an_actor(), trace=kill_at("model copied")
+        )
     execute(new_services, "alter database {} reset search_path", database(new_services))
 
     assert recover_promotion(tenant, actor=an_actor()).undone is not None
