@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+
+# Playwright gives a page five seconds, too few for the first page of a server on a loaded machine.
+expect.set_options(timeout=60_000)
 
 
 # Not for the session: while it lives there is a running event loop in this thread, and other tests

@@ -38,7 +38,7 @@ class Stack:
         page.get_by_label("Username").fill(self.web.username)
         page.get_by_label("Password").fill(self.web.password)
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("button", name="Browse")).to_be_visible(timeout=60_000)
+        expect(page.get_by_role("button", name="Browse")).to_be_visible()
 
     @property
     def champion(self) -> str:
