@@ -91,36 +91,6 @@ with DAG(
     ),
     tags=TAGS,
     default_args=task_defaults(),
-    params={
-        "source": Param(
-            settings.default_source(),
-            type="string",
-            minLength=1,
-            title="Dataset",
-            description="Zip in MovieLens format: http(s)://, s3:// or a path; "
-            "its md5 is read from <source>.md5. To add mirrors, separate them by blanks; they are "
-            "tried in order",
-        ),
-        "force": Param(
-            False,
-            type="boolean",
-            title="Judge again",
-            description="Run even if this build was judged before",
-        ),
-        "accept_drift": Param(
-            False,
-            type="boolean",
-            title="Accept drift",
-            description="Continue even if the dataset drifted beyond the hard limits",
-        ),
-        "require_approval": Param(
-            False,
-            type="boolean",
-            title="Require approval",
-            description="A person must approve the accepted candidate before its promotion",
-        ),
-        **_gate_params(),
-    },
 ) as dag:
     start = tasks.recover_promotion()
     branch = tasks.data_is_new()
@@ -169,3 +139,39 @@ with DAG(
     gate >> [approve, promote, reject, tasks.write_report()]
     approve >> [promote, reject]
     chain(promote, tasks.update_internal_hash(), tasks.retire_old_releases())
+
+# Set last: each task takes a copy of the Params that its DAG has at that moment, and Airflow checks
+# the copies of all tasks against their JSON schemas whenever it parses or serializes the DAG. A run
+# gives its tasks the DAG's Params nevertheless.
+dag.params.update(
+    {
+        "source": Param(
+            settings.default_source(),
+            type="string",
+            minLength=1,
+            title="Dataset",
+            description="Zip in MovieLens format: http(s)://, s3:// or a path; "
+            "its md5 is read from <source>.md5. To add mirrors, separate them by blanks; they are "
+            "tried in order",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Judge again",
+            description="Run even if this build was judged before",
+        ),
+        "accept_drift": Param(
+            False,
+            type="boolean",
+            title="Accept drift",
+            description="Continue even if the dataset drifted beyond the hard limits",
+        ),
+        "require_approval": Param(
+            False,
+            type="boolean",
+            title="Require approval",
+            description="A person must approve the accepted candidate before its promotion",
+        ),
+        **_gate_params(),
+    }
+)

@@ -124,6 +124,10 @@ class ServiceUnavailableError(TransientError):
     """PostgreSQL, S3 or another server that the pipeline needs does not answer."""
 
 
+class StalledError(ServiceUnavailableError):
+    """A server accepts requests and does not answer; asking again takes as long."""
+
+
 class DiskFullError(TransientError):
     """The disk for temporary files is full; space may be free before the next attempt."""
 

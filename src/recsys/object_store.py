@@ -22,6 +22,7 @@ from recsys.errors import (
     ConfigurationError,
     PermanentError,
     ServiceUnavailableError,
+    StalledError,
     TransientError,
     first_invalid_field,
 )
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 _PART = 8 << 20
 """boto3 uploads files of at least this size in parts."""
+_STALLED_ATTEMPTS = 2
 _NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 _BUSY = {408, 429}
 _EXISTS = {409, 412}
@@ -58,6 +60,9 @@ class S3Settings(BaseSettings):
     access_key: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     secret_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
     max_attempts: int = Field(default=8, ge=1, description="maximum attempts per request")
+    read_timeout: float = Field(
+        default=20.0, gt=0, description="seconds without a byte after which an attempt has failed"
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> S3Settings:
@@ -105,6 +110,33 @@ class StoredObject:
     metadata: dict[str, str]
 
 
+@dataclass(frozen=True)
+class StoredContent(StoredObject):
+    """Properties of a stored object, and what its content is.
+
+    Attributes:
+        sha256: of the content, 64 hex digits.
+    """
+
+    sha256: str
+
+
+def _stop_when_stalled(
+    attempts: int, caught_exception: Exception | None = None, **_: object
+) -> None:
+    """Ends the attempts at a server that accepts requests and does not answer.
+
+    boto3 would wait for the time limit of a read in each of its attempts, which are meant for
+    servers that answer with an error.
+    """
+    from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+
+    if attempts >= _STALLED_ATTEMPTS and isinstance(
+        caught_exception, ReadTimeoutError | ConnectTimeoutError
+    ):
+        raise caught_exception
+
+
 def file_sha256(path: Path) -> str:
     """Computes the sha256 of a file, 64 hex digits, in constant memory."""
     with path.open("rb") as file:
@@ -148,7 +180,7 @@ class ObjectStore:
                 config=Config(
                     retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
                     connect_timeout=5,
-                    read_timeout=60,
+                    read_timeout=settings.read_timeout,
                     s3={"addressing_style": "path" if settings.endpoint else "auto"},
                 ),
             )
@@ -158,6 +190,7 @@ class ObjectStore:
                 found=str(error),
                 hint="correct RECSYS_S3_* and AWS_*, or the connection recsys_s3",
             ) from error
+        client.meta.events.register_first("needs-retry.s3", _stop_when_stalled)
         return cls(client, settings.bucket)
 
     def check(self) -> None:
@@ -262,6 +295,25 @@ class ObjectStore:
         with self._errors(key):
             return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
+    def find_bytes(self, key: str) -> bytes | None:
+        """Reads a whole object; None if there is no such object."""
+        try:
+            return self.get_bytes(key)
+        except ArtifactError:
+            return None
+
+    def find_content(self, key: str) -> StoredContent | None:
+        """Reads an object with one request; None if it does not exist."""
+        digest = hashlib.sha256()
+        with self._errors(key):
+            try:
+                answer = self._client.get_object(Bucket=self.bucket, Key=key)
+            except self._client.exceptions.NoSuchKey:
+                return None
+            for chunk in answer["Body"].iter_chunks(_CHUNK):
+                digest.update(chunk)
+        return StoredContent(key, answer["ContentLength"], answer["Metadata"], digest.hexdigest())
+
     def chunks(self, key: str, start: int = 0) -> Iterator[bytes]:
         """Reads an object in chunks, starting at byte ``start``.
 
@@ -361,8 +413,10 @@ class ObjectStore:
         from botocore.exceptions import (
             BotoCoreError,
             ClientError,
+            ConnectTimeoutError,
             NoCredentialsError,
             ParamValidationError,
+            ReadTimeoutError,
         )
 
         try:
@@ -381,6 +435,12 @@ class ObjectStore:
                 hint="correct the bucket's name in the settings",
             ) from error
         except BotoCoreError as error:
+            if isinstance(error, ReadTimeoutError | ConnectTimeoutError):
+                raise StalledError(
+                    "S3 accepts requests and does not answer",
+                    found=str(error),
+                    hint="look at the server and the network, then repeat the command",
+                ) from error
             raise self._unavailable(str(error)) from error
         except S3UploadFailedError as error:
             # upload_file wraps the server's response in its own error; a second error while the

@@ -22,7 +22,7 @@ expect.set_options(timeout=60_000)
 # of the same process, which make loops of their own, would fail.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's chromium; tests/browser/install_chromium.sh installs it where that can be done."""
+    """Debian's chromium; tests/install_programs.sh installs it where that can be done."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no chromium here: apt-get install chromium")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import defaultdict
@@ -115,17 +114,16 @@ def _check_consumer_rule(
 def _check_public_model(
     services: Services, champion: Release | None, named: list[str], releases: list[Release]
 ) -> None:
-    head = services.store.head(PUBLIC_MODEL_KEY)
-    if head is None:
+    found = services.store.find_content(PUBLIC_MODEL_KEY)
+    if found is None:
         # Recovery to "nothing was promoted yet" deletes; a champion always has its copy.
         assert champion is None
         return
-    owner = head.metadata[RELEASE_ID_TAG]
+    owner = found.metadata[RELEASE_ID_TAG]
     assert owner in [*named, *([champion.release_id] if champion else [])]
     [release] = [r for r in releases if r.release_id == owner]
     model = release.complete_manifest.artifact(MODEL_FILE)
-    found = services.store.get_bytes(PUBLIC_MODEL_KEY)
-    assert hashlib.sha256(found).hexdigest() == model.sha256
+    assert found.sha256 == model.sha256
 
 
 def _check_nothing_is_lost(

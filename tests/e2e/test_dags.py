@@ -137,3 +137,10 @@ def test_params_are_checked_before_a_run_starts(dags):
     release = dags["movie_rec_sys_rollback"].params.get_param("release")
     with pytest.raises(ParamValidationError):
         release.resolve(value="'; drop table releases; --")
+
+
+def test_tasks_of_the_weekly_dag_hold_no_copies_of_its_params(dags):
+    """Airflow would validate each copy whenever it parses or serializes the DAG."""
+    weekly = dags["movie_rec_sys"]
+    assert {"source", "force", "require_approval"} <= set(weekly.params)
+    assert [task.task_id for task in weekly.tasks if task.params] == []

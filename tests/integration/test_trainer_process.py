@@ -51,7 +51,7 @@ def run(trainer: LocalTrainer, subcommand: str = "train") -> list[str]:
     return lines
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline

@@ -18,9 +18,6 @@ LOCK_WAIT_S: Final = 10.0
 SESSION_SETTINGS: Final = {
     "idle_session_timeout": "10min",
     "idle_in_transaction_session_timeout": "1min",
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "3",
 }
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from recsys import contract, ledger
 from recsys.contract import OWNER_KEY, PUBLIC_MODEL_KEY, PUBLIC_POINTER_KEY, RELEASE_ID_TAG
 from recsys.database import Connection
-from recsys.errors import ArtifactError, LedgerError
+from recsys.errors import LedgerError
 from recsys.ledger import Action, Actor
 from recsys.object_store import ObjectStore
 from recsys.releases.lock import promotion_lock
@@ -50,16 +50,15 @@ class PublicContent:
 
 def public_content(store: ObjectStore) -> PublicContent:
     """Reads which releases the public objects of a bucket are of."""
-    head = store.head(PUBLIC_MODEL_KEY)
-    pointer, exists = None, store.head(PUBLIC_POINTER_KEY) is not None
-    if exists:
+    head, document = store.head(PUBLIC_MODEL_KEY), store.find_bytes(PUBLIC_POINTER_KEY)
+    pointer = None
+    if document is not None:
         try:
-            document = json.loads(store.get_bytes(PUBLIC_POINTER_KEY))
-            pointer = str(document["release_id"])
-        except (ValueError, TypeError, KeyError, ArtifactError):
+            pointer = str(json.loads(document)["release_id"])
+        except (ValueError, TypeError, KeyError):
             log.warning("%s names no release", PUBLIC_POINTER_KEY)
     model = None if head is None else head.metadata.get(RELEASE_ID_TAG)
-    return PublicContent(model, pointer, (head is not None) + exists)
+    return PublicContent(model, pointer, (head is not None) + (document is not None))
 
 
 def owner_of(store: ObjectStore) -> str | None:
@@ -68,10 +67,11 @@ def owner_of(store: ObjectStore) -> str | None:
     Raises:
         LedgerError: ``owner.json`` exists and names no ledger.
     """
-    if store.head(OWNER_KEY) is None:
+    document = store.find_bytes(OWNER_KEY)
+    if document is None:
         return None
     try:
-        return str(json.loads(store.get_bytes(OWNER_KEY))["ledger_id"])
+        return str(json.loads(document)["ledger_id"])
     except (ValueError, TypeError, KeyError) as error:
         raise LedgerError(
             f"{OWNER_KEY} in the bucket {store.bucket} names no ledger",

@@ -24,6 +24,7 @@ from recsys.errors import (
     LedgerError,
     LockedError,
     ServiceUnavailableError,
+    StalledError,
     VectorError,
 )
 from recsys.ledger import Actor, Release, State
@@ -240,6 +241,10 @@ def _settle(
     If the connection breaks during COMMIT, only the journal shows whether it happened. If this
     function fails too, the journal stays open and recovery finishes the work.
     """
+    if isinstance(error, StalledError):
+        # The copies can't be restored now, and trying would take as long again.
+        log.warning("left journal %s to recovery: %s", journal_id, error)
+        return False
     actor = actor.because(f"failed: {type(error).__name__}")
     try:
         if not conn.closed and not conn.broken:

@@ -9,7 +9,7 @@ from recsys import contract
 from recsys.contract import PUBLIC_MODEL_KEY, PUBLIC_POINTER_KEY, RELEASE_ID_TAG
 from recsys.errors import ArtifactError
 from recsys.ledger import Release
-from recsys.object_store import ObjectStore
+from recsys.object_store import ObjectStore, StoredContent
 from recsys.releases.ownership import public_content
 from recsys.releases.public_names import release_table
 
@@ -29,7 +29,7 @@ def publish_model(store: ObjectStore, release: Release) -> None:
         {RELEASE_ID_TAG: release.release_id, _SHA256_TAG: model.sha256},
     )
     # The labels were written just now, so only the bytes show whether the source was changed.
-    if not model_is_of(store, release) or store.sha256(PUBLIC_MODEL_KEY) != model.sha256:
+    if not model_is_of(store, release):
         raise ArtifactError(
             f"{PUBLIC_MODEL_KEY} differs from the model that was to be copied",
             expected=f"the model of release {release.release_id}, sha256 {model.sha256}",
@@ -37,15 +37,22 @@ def publish_model(store: ObjectStore, release: Release) -> None:
         )
 
 
-def model_is_of(store: ObjectStore, release: Release) -> bool:
-    """Whether the public model has the release's id, sha256 and size."""
+def model_is_of(store: ObjectStore, release: Release, *, read: bool = True) -> bool:
+    """Whether the public model is a release's, by its labels, its size and its content.
+
+    Args:
+        store: the bucket.
+        release: the release.
+        read: compare the content, too; a large model takes seconds.
+    """
     model = release.complete_manifest.artifact(contract.MODEL_FILE)
-    head = store.head(PUBLIC_MODEL_KEY)
+    found = store.find_content(PUBLIC_MODEL_KEY) if read else store.head(PUBLIC_MODEL_KEY)
     return (
-        head is not None
-        and head.size == model.size
-        and head.metadata.get(RELEASE_ID_TAG) == release.release_id
-        and head.metadata.get(_SHA256_TAG) == model.sha256
+        found is not None
+        and found.size == model.size
+        and found.metadata.get(RELEASE_ID_TAG) == release.release_id
+        and found.metadata.get(_SHA256_TAG) == model.sha256
+        and (not isinstance(found, StoredContent) or found.sha256 == model.sha256)
     )
 
 
@@ -66,11 +73,10 @@ def public_copies_match(
     """
     if champion is None:
         return store.head(PUBLIC_MODEL_KEY) is None and store.head(PUBLIC_POINTER_KEY) is None
-    if not model_is_of(store, champion) or store.head(PUBLIC_POINTER_KEY) is None:
-        return False
-    if store.get_bytes(PUBLIC_POINTER_KEY) != _pointer(champion):
-        return False
-    return not read_model or _public_sha256(store) == _model_sha256(champion)
+    # The short one first: if it differs, the model need not be read.
+    return store.find_bytes(PUBLIC_POINTER_KEY) == _pointer(champion) and model_is_of(
+        store, champion, read=read_model
+    )
 
 
 def restore(store: ObjectStore, champion: Release) -> None:
@@ -79,7 +85,7 @@ def restore(store: ObjectStore, champion: Release) -> None:
     Raises:
         ArtifactError: the champion's model is missing or was changed.
     """
-    if not model_is_of(store, champion) or _public_sha256(store) != _model_sha256(champion):
+    if not model_is_of(store, champion):
         publish_model(store, champion)
     publish_pointer(store, champion)
 
@@ -107,17 +113,6 @@ def withdraw(store: ObjectStore, published: frozenset[str]) -> bool:
     ]
     store.delete(keys)
     return bool(keys)
-
-
-def _public_sha256(store: ObjectStore) -> str | None:
-    try:
-        return store.sha256(PUBLIC_MODEL_KEY)
-    except ArtifactError:
-        return None
-
-
-def _model_sha256(release: Release) -> str:
-    return release.complete_manifest.artifact(contract.MODEL_FILE).sha256
 
 
 def _pointer(release: Release) -> bytes:

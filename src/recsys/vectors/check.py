@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict
 
 from recsys import contract
 from recsys.contract import PUBLIC_TABLES, PublicTable
+from recsys.database import Connection
 from recsys.errors import VectorError
 from recsys.vectors.rows import COLUMN_TYPE
 from recsys.vectors.search import (
     OPERATOR,
     OPERATOR_CLASS,
     SEARCH_WIDTH,
-    Connection,
     set_search_width,
 )
 

@@ -9,8 +9,9 @@ import psycopg
 from psycopg import sql
 
 from recsys.contract import PublicTable
+from recsys.database import Connection
 from recsys.errors import VectorError
-from recsys.vectors.search import OPERATOR_CLASS, Connection
+from recsys.vectors.search import OPERATOR_CLASS
 
 M: Final = 16
 """hnsw.m: maximum connections of a row per level; twice as many on the lowest."""

@@ -6,14 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, LiteralString
 
-import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
+from recsys.database import Connection
 from recsys.errors import UnknownIdError
 from recsys.vectors.rows import COLUMN_TYPE
-
-Connection = psycopg.Connection[Any]
 
 OPERATOR: Final[Mapping[str, LiteralString]] = {"cosine": "<=>", "inner_product": "<#>"}
 OPERATOR_CLASS: Final = {

@@ -16,10 +16,10 @@ from psycopg import sql
 
 from recsys import contract
 from recsys.contract import PUBLIC_TABLES, PublicTable
+from recsys.database import Connection, long_statement
 from recsys.errors import ConfigurationError, LockedError, VectorError
 from recsys.vectors.index import build_index
 from recsys.vectors.rows import COLUMN_TYPE, VectorRows
-from recsys.vectors.search import Connection
 
 MIN_PGVECTOR: Final = (0, 8, 4)
 """Oldest version accepted; older ones have known defects in HNSW (pgvector's CHANGELOG)."""
@@ -122,7 +122,9 @@ def load_vectors(
     rows = VectorRows.check(table, ids, vectors, extra)
     loaded = LoadedTable(name, len(rows.ids), table.dimension, rows.digest, True)
     relation = sql.Identifier(contract.LEDGER_SCHEMA, name)
-    with conn.transaction(), _lock_timeout(conn, name):
+    # The index of 84,432 movies takes 11 to 19 s: this is ten times as long.
+    limit_s = 60 + loaded.rows / 500
+    with conn.transaction(), long_statement(conn, limit_s), _lock_timeout(conn, name):
         # Two runs may load the same release: the second one waits, then finds the content.
         conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
         if _facts(conn, name).get("digest") == rows.digest:

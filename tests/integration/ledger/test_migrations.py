@@ -9,13 +9,14 @@ import pytest
 from psycopg import sql
 
 from recsys import ledger
+from recsys.database import Connection
 from recsys.errors import LedgerError
 from recsys.ledger import migrations
 
 
 @pytest.fixture
 def empty(postgres_dsn: str):
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+    with Connection.connect(postgres_dsn, autocommit=True) as connection:
         yield connection
 
 
@@ -65,7 +66,7 @@ def test_a_migration_that_fails_leaves_neither_changes_nor_record(empty, monkeyp
 
 def test_several_processes_may_migrate_at_once(postgres_dsn):
     def migrate(_):
-        with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        with Connection.connect(postgres_dsn, autocommit=True) as connection:
             return migrations.apply(connection)
 
     with ThreadPoolExecutor(4) as pool:

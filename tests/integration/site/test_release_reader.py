@@ -87,7 +87,7 @@ def test_watch_loads_a_promoted_release_at_once(services, releases, reader):
     first, second = releases.candidate(1), releases.candidate(2)
     promote(services, first)
     stop = threading.Event()
-    watcher = threading.Thread(target=reader.watch, args=(stop, 60.0))
+    watcher = threading.Thread(target=reader.watch, args=(stop, 600.0))
     watcher.start()
     try:
         _wait_for(reader, first)
@@ -97,15 +97,15 @@ def test_watch_loads_a_promoted_release_at_once(services, releases, reader):
         _wait_for(reader, first)
     finally:
         stop.set()
-        # A last promotion wakes the watcher, which would otherwise wait a minute.
+        # A last promotion wakes the watcher, which would otherwise wait ten minutes.
         promote(services, second)
-        watcher.join(timeout=30)
+        watcher.join(timeout=300)
     assert not watcher.is_alive()
 
 
 def _wait_for(reader: ReleaseReader[bytes], release_id: str) -> None:
     """Waits much less than the interval of the watcher."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while reader.live.release_id != release_id:
         assert time.monotonic() < end, "the notification was not received"
         time.sleep(0.02)

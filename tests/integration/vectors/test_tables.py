@@ -16,6 +16,7 @@ import pytest
 
 from recsys import contract
 from recsys.contract import MOVIE_VECTOR_DIM, PUBLIC_TABLES, TOWER_DIM
+from recsys.database import Connection
 from recsys.errors import (
     ArtifactError,
     ConfigurationError,
@@ -42,12 +43,11 @@ RELEASE = "0123abcd-4567cdef"
 TABLE = f"recsys.{contract.table_name('movie_vectors', RELEASE)}"
 USERS = f"recsys.{contract.table_name('user_towers', RELEASE)}"
 MOVIES = f"recsys.{contract.table_name('movie_towers', RELEASE)}"
-Connection = psycopg.Connection[Any]
 
 
 @pytest.fixture
 def conn(postgres_dsn: str) -> Iterator[Connection]:
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+    with Connection.connect(postgres_dsn, autocommit=True) as connection:
         enable_vector_extension(connection)
         yield connection
 
@@ -86,7 +86,7 @@ class TestEnabling:
     def test_the_extension_is_created_in_public_for_any_search_path(
         self, postgres_dsn: str
     ) -> None:
-        with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+        with Connection.connect(postgres_dsn, autocommit=True) as conn:
             conn.execute("create schema recsys_live")
             conn.execute("set search_path = recsys_live, public")
             enable_vector_extension(conn)
@@ -104,7 +104,7 @@ class TestEnabling:
 
         def enable() -> None:
             try:
-                with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+                with Connection.connect(postgres_dsn, autocommit=True) as conn:
                     enable_vector_extension(conn)
             except Exception as error:
                 failures.append(error)
@@ -121,7 +121,7 @@ class TestEnabling:
     ) -> None:
         monkeypatch.setattr(tables, "MIN_PGVECTOR", (99, 0, 0))
         with (
-            psycopg.connect(postgres_dsn, autocommit=True) as conn,
+            Connection.connect(postgres_dsn, autocommit=True) as conn,
             pytest.raises(ConfigurationError, match="too old"),
         ):
             enable_vector_extension(conn)
@@ -129,7 +129,7 @@ class TestEnabling:
     def test_a_role_without_the_privilege_gets_an_error_that_names_the_command(
         self, postgres_dsn: str
     ) -> None:
-        with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+        with Connection.connect(postgres_dsn, autocommit=True) as conn:
             name = f"weak_{scalar(conn, 'select current_database()')}"
             conn.execute(f"create role {name}")
             try:
@@ -240,7 +240,7 @@ class TestLoading:
         outcomes: list[bool] = []
 
         def run() -> None:
-            with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+            with Connection.connect(postgres_dsn, autocommit=True) as conn:
                 enable_vector_extension(conn)
                 outcomes.append(load(conn, 2000).loaded)
 

@@ -6,19 +6,19 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from recsys.contract import LIVE_SCHEMA
+from recsys.database import Connection
 from recsys.errors import LedgerError, LockedError
 from recsys.ledger.search_path import path_contains, set_search_path, stored_search_path
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 # An arbitrary constant that differs from the promotion lock's.
 _LOCK = 0x5EC5_0001
-_LOCK_TIMEOUT = "30s"
+_LOCK_TIMEOUT = "15s"
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def available() -> list[Migration]:
     return sorted(migrations, key=lambda m: m.number)
 
 
-def applied(conn: psycopg.Connection[Any]) -> list[int]:
+def applied(conn: Connection) -> list[int]:
     """Returns the numbers of the migrations that ran in a database, in order."""
     if conn.execute("select to_regclass('recsys.migrations')").fetchone() == (None,):
         return []
     return [row[0] for row in conn.execute("select number from recsys.migrations order by number")]
 
 
-def check_current(conn: psycopg.Connection[Any]) -> None:
+def check_current(conn: Connection) -> None:
     """Raises an error unless the ledger's schema is the one of this code.
 
     Raises:
@@ -74,7 +74,7 @@ def check_current(conn: psycopg.Connection[Any]) -> None:
     )
 
 
-def apply(conn: psycopg.Connection[Any]) -> list[int]:
+def apply(conn: Connection) -> list[int]:
     """Runs the missing migrations; returns their numbers.
 
     Safe to call at any time and from several processes at once.
@@ -116,7 +116,7 @@ def apply(conn: psycopg.Connection[Any]) -> list[int]:
     return executed
 
 
-def _lock(conn: psycopg.Connection[Any]) -> None:
+def _lock(conn: Connection) -> None:
     conn.execute("select set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
     try:
         conn.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
