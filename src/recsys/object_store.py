@@ -40,6 +40,7 @@ _NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 _BUSY = {408, 429}
 _EXISTS = {409, 412}
 _NOT_IMPLEMENTED = {400, 501}
+_WITHOUT_CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
@@ -207,15 +208,18 @@ class ObjectStore:
                 raise
 
     def put_bytes(self, key: str, data: bytes, metadata: dict[str, str] | None = None) -> None:
-        """Writes an object atomically; the server verifies its sha256."""
-        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        """Writes an object atomically; the server verifies its sha256 unless boto sends none."""
+        metadata = metadata or {}
         with self._errors(key):
+            if not self._sends_checksums:
+                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, Metadata=metadata)
+                return
             self._client.put_object(
                 Bucket=self.bucket,
                 Key=key,
                 Body=data,
-                ChecksumSHA256=digest,
-                Metadata=metadata or {},
+                ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
+                Metadata=metadata,
             )
 
     def create_bytes(self, key: str, data: bytes) -> bool:
@@ -255,16 +259,22 @@ class ObjectStore:
             metadata: user metadata.
             progress: called with the bytes sent since its last call, on any thread.
         """
+        arguments: dict[str, object] = {"Metadata": metadata or {}}
+        if self._sends_checksums:
+            arguments["ChecksumAlgorithm"] = "SHA256"
         with self._errors(key):
             self._client.upload_file(
-                str(path),
-                self.bucket,
-                key,
-                ExtraArgs={"Metadata": metadata or {}, "ChecksumAlgorithm": "SHA256"},
-                Callback=progress,
+                str(path), self.bucket, key, ExtraArgs=arguments, Callback=progress
             )
         if path.stat().st_size >= _PART:
             self._abort_uploads(key)
+
+    @property
+    def _sends_checksums(self) -> bool:
+        """False if boto is set to send only required checksums, as for servers that know none."""
+        # Set by AWS_REQUEST_CHECKSUM_CALCULATION or in a file of AWS; the stubs lack it.
+        calculation = getattr(self._client.meta.config, "request_checksum_calculation", None)
+        return calculation != "when_required"
 
     def _abort_uploads(self, key: str) -> None:
         """Deletes the invisible parts that a killed upload left behind.
@@ -466,9 +476,19 @@ class ObjectStore:
                 found=code,
                 hint="check the access key, its secret and the bucket's policy",
             )
+        if status == 501 or code == "NotImplemented":
+            return ConfigurationError(
+                f"the S3 server does not implement a request for {what}",
+                found=f"{code} (HTTP {status})",
+                hint=f"if it was an upload, {_WITHOUT_CHECKSUMS}",
+            )
         if status >= 500 or status in _BUSY or code in {"SlowDown", "RequestTimeout"}:
             return self._unavailable(f"{code} (HTTP {status})")
-        return PermanentError(f"S3 refused a request for {what}", found=f"{code} (HTTP {status})")
+        return PermanentError(
+            f"S3 refused a request for {what}",
+            found=f"{code} (HTTP {status})",
+            hint=f"if the server knows no checksums, {_WITHOUT_CHECKSUMS}" if status == 400 else "",
+        )
 
     def _no_bucket(self) -> ConfigurationError:
         return ConfigurationError(

@@ -35,6 +35,8 @@ S3_ENV: Final = (
     "AWS_SECRET_ACCESS_KEY",
 )
 """Variables of the object store that executors get."""
+_CHECKSUM_ENV: Final = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
+"""Settings of boto3 that they get, too."""
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
@@ -88,9 +90,8 @@ def _spark_context() -> SparkContext:
     master = conf.get("spark.master", "")
     if master.startswith(("spark:", "yarn")):
         # Other masters: executors inherit the environment of this process or of their pod.
-        conf.setExecutorEnv(
-            pairs=[(name, os.environ[name]) for name in S3_ENV if name in os.environ]
-        )
+        names = [name for name in (*S3_ENV, *_CHECKSUM_ENV) if name in os.environ]
+        conf.setExecutorEnv(pairs=[(name, os.environ[name]) for name in names])
     return SparkContext(conf=conf)
 
 
