@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -69,6 +68,12 @@ _STYLE: Final[dict[Any, Any]] = {
 _WIDTH: Final = 4.6
 """Inches: about the width of a phone, so that text stays readable."""
 
+_TOP: Final = 0.1
+_TICKS: Final = 0.3
+"""Inches for the labels of ticks below a plot; names of axes and legends take as much again."""
+_NAMED: Final = 0.48
+_CHARACTER: Final = 0.064
+"""Inches of a character in the labels of ticks; wide enough for the usual fonts of browsers."""
 _MAX_LABEL_CHARACTERS: Final = 36
 """Characters in all labels of an axis; longer labels are rotated so that they do not overlap."""
 
@@ -86,14 +91,14 @@ def training_curves(history: Sequence[Mapping[str, Any]], model: str) -> str:
     """Draws the loss, and the RMSE of the validation part if there is one, by epoch."""
     rows = [row for row in history if row["model"] == model]
     epochs = [row["epoch"] for row in rows]
+    validated = [row for row in rows if row.get("validation_rmse") is not None]
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(2.4)
+        figure, axes = _figure(2.4, left=0.62, right=0.68 if validated else 0.12, bottom=_NAMED)
         axes.plot(epochs, [row["loss"] for row in rows], color=CANDIDATE, marker="o", markersize=3)
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         description = f"Loss falls from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}"
-        validated = [row for row in rows if row.get("validation_rmse") is not None]
         if validated:
             right = axes.twinx()
             right.grid(visible=False)
@@ -120,7 +125,7 @@ def comparison(name: str, title: str, marks: Mapping[str, Mark], *, less_is_bett
     """Draws one metric of the candidate, the champion and the baselines as dots on one scale."""
     labels = list(marks)
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(0.75 + 0.27 * len(labels))
+        figure, axes = _figure(0.75 + 0.27 * len(labels), left=_width(labels), bottom=_NAMED)
         for place, label in enumerate(labels):
             mark, color = marks[label], _color(label)
             if mark.low is not None and mark.high is not None:
@@ -146,7 +151,7 @@ def differences(name: str, title: str, intervals: Mapping[str, tuple[float, floa
     """Draws confidence intervals of differences around zero."""
     labels = list(intervals)
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(0.75 + 0.3 * len(labels))
+        figure, axes = _figure(0.75 + 0.3 * len(labels), left=_width(labels))
         axes.axvline(0, color=_INK, linewidth=1)
         for place, label in enumerate(labels):
             low, high = intervals[label]
@@ -163,7 +168,7 @@ def differences(name: str, title: str, intervals: Mapping[str, tuple[float, floa
 def calibration(means: Mapping[float, float]) -> str:
     """Draws the mean prediction by stars given; the diagonal stands for perfect predictions."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.0)
+        figure, axes = _figure(3.0, left=0.45, bottom=_NAMED)
         axes.plot([MIN_STARS, MAX_STARS], [MIN_STARS, MAX_STARS], color=_MUTED, linestyle=":")
         axes.plot(list(means), list(means.values()), color=CANDIDATE, marker="o", markersize=4)
         axes.set_xlim(0.25, 5.25)
@@ -176,11 +181,16 @@ def calibration(means: Mapping[float, float]) -> str:
 
 def histogram(name: str, title: str, counts: Mapping[str, int], unit: str) -> str:
     """Draws counts as bars."""
+    rotated = sum(map(len, counts)) > _MAX_LABEL_CHARACTERS
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(2.2)
+        figure, axes = _figure(
+            2.2,
+            left=0.3 + _width([f"{max(counts.values(), default=0):,}"]),
+            bottom=0.9 * _width(counts) + 0.1 if rotated else _TICKS,
+        )
         axes.bar(list(counts), list(counts.values()), color=OTHER, width=0.7)
         axes.grid(visible=False, axis="x")
-        if sum(map(len, counts)) > _MAX_LABEL_CHARACTERS:
+        if rotated:
             axes.tick_params(axis="x", rotation=60)
         axes.set_ylabel(unit)
         axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -193,7 +203,7 @@ def slices(name: str, title: str, parts: Mapping[str, Mapping[str, float | None]
     labels = list(parts)
     shapes = {"candidate": "o", "champion": "s"}
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(1.0 + 0.24 * len(labels))
+        figure, axes = _figure(1.0 + 0.24 * len(labels), left=_width(labels), bottom=2 * _TICKS)
         for who in dict.fromkeys(who for part in parts.values() for who in part):
             values = [(parts[label].get(who), place) for place, label in enumerate(labels)]
             known = [(value, place) for value, place in values if value is not None]
@@ -211,7 +221,7 @@ def slices(name: str, title: str, parts: Mapping[str, Mapping[str, float | None]
         axes.set_yticks(range(len(labels)), labels)
         axes.invert_yaxis()
         axes.margins(x=0.06, y=0.5 / max(len(labels), 1))
-        figure.legend(loc="outside lower center", ncols=4)
+        figure.legend(loc="lower center", ncols=4)
         description = "; ".join(
             f"{label}: " + ", ".join(f"{w} {v:.3f}" for w, v in part.items() if v is not None)
             for label, part in parts.items()
@@ -225,20 +235,38 @@ def _color(label: str) -> str:
     return CHAMPION if "champion" in label else BASELINE
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasSVG(figure)  # the layout measures text as the drawing does
+def _figure(
+    height: float, *, left: float, right: float = 0.12, bottom: float = _TICKS
+) -> tuple[Figure, Axes]:
+    """Makes a figure with one plot.
+
+    Margins are given instead of measured, because matplotlib's layout engines take longer than all
+    the drawing, and the page uses another font than they measure.
+
+    Args:
+        height: inches.
+        left: margin in inches for the labels of the vertical axis; likewise the others.
+        right: where a second axis has its labels.
+        bottom: for the labels of the horizontal axis.
+    """
+    figure = Figure(figsize=(_WIDTH, height))
+    figure.subplots_adjust(
+        left=left / _WIDTH,
+        right=1 - right / _WIDTH,
+        bottom=min(bottom / height, 0.7),
+        top=1 - _TOP / height,
+    )
     return figure, figure.add_subplot()
+
+
+def _width(labels: Iterable[str]) -> float:
+    """Returns the width of the widest label of an axis in inches, at most half of the chart's."""
+    return min(_CHARACTER * max(map(len, labels), default=0) + 0.12, _WIDTH / 2)
 
 
 def _svg(figure: Figure, name: str, title: str, description: str) -> str:
     """Converts a figure to an ``<svg>`` element with a description for screen readers."""
     file = io.StringIO()
-    # matplotlib would compute the layout, which takes as long as the drawing, four times.
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-        figure.set_layout_engine(None)
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
