@@ -5,16 +5,16 @@ it names, and check its sha256; query the tables that it names; use them until t
 model under that key and those tables never change, so model and vectors always belong to the same
 release. The tables of the previous champion remain for a while: retirement keeps them.
 
-This module depends only on psycopg and an S3 client with ``get_object``: copy it.
+This module and `model_files` depend only on psycopg and an S3 client with ``get_object``: copy both
+files.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,8 @@ from typing import Any, Generic, TypeVar
 import psycopg
 from psycopg.rows import dict_row
 
+from model_files import ModelFiles, TornModelError
+
 log = logging.getLogger(__name__)
 
 CHANNEL = "recsys_release"
@@ -31,10 +33,6 @@ _TABLE_SUFFIX = "_table"
 _CHUNK = 1 << 20
 Model = TypeVar("Model")
 Connection = psycopg.Connection[Any]
-
-
-class TornModelError(Exception):
-    """The sha256 of the model in S3 differs from the one in the database."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,8 @@ class ReleaseReader(Generic[Model]):
             ``recsys_site``.
         s3: a boto3 S3 client, or an object with the same ``get_object``.
         bucket: the bucket of the models.
-        folder: folder for the model of this process; files of earlier releases are removed.
+        folder: local folder for the model; files of earlier releases are removed. Processes may
+            share it.
         load: loads a model from a file, for example
             ``lambda path, release: keras.saving.load_model(path, safe_mode=True)``. It may load
             more of the release; its result is replaced together with the tables.
@@ -110,7 +109,7 @@ class ReleaseReader(Generic[Model]):
         self._connect = connect
         self._s3 = s3
         self._bucket = bucket
-        self._folder = folder
+        self._files = ModelFiles(folder)
         self._load = load
         self._live: LiveRelease[Model] | None = None
         self._problem: Exception | None = None
@@ -165,7 +164,13 @@ class ReleaseReader(Generic[Model]):
             and (live.release_id, live.model_sha256) == (release.release_id, release.model_sha256)
         ):
             return False
-        model = self._load(self._fetch(release), release)
+        try:
+            with self._files.verified(
+                release.model_sha256, lambda: self._download(release.model_key)
+            ) as path:
+                model = self._load(path, release)
+        except TornModelError as error:
+            raise TornModelError(f"{release.model_key}: {error}") from error
         # A single assignment: readers of `live` see either the previous or the new release.
         self._live = LiveRelease(**vars(release), model=model)
         log.info("loaded release %s", release.release_id)
@@ -219,26 +224,8 @@ class ReleaseReader(Generic[Model]):
             for _ in conn.notifies(timeout=min(left, 1.0), stop_after=1):
                 return
 
-    def _fetch(self, release: CurrentRelease) -> Path:
-        """Downloads the model of a release unless the folder contains it; returns its path."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{release.model_sha256}.keras"
-        if not path.exists():
-            partial = path.with_suffix(".partial")
-            digest = hashlib.sha256()
-            body = self._s3.get_object(Bucket=self._bucket, Key=release.model_key)["Body"]
-            with partial.open("wb") as file:
-                for chunk in body.iter_chunks(_CHUNK):
-                    digest.update(chunk)
-                    file.write(chunk)
-            if digest.hexdigest() != release.model_sha256:
-                partial.unlink()
-                raise TornModelError(
-                    f"{release.model_key}: found sha256 {digest.hexdigest()}, "
-                    f"expected {release.model_sha256}"
-                )
-            partial.replace(path)
-        for other in self._folder.glob("*.keras"):
-            if other != path:
-                other.unlink()
-        return path
+    def _download(self, key: str) -> Iterable[bytes]:
+        chunks: Iterable[bytes] = self._s3.get_object(Bucket=self._bucket, Key=key)[
+            "Body"
+        ].iter_chunks(_CHUNK)
+        return chunks

@@ -15,11 +15,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from psycopg_pool import ConnectionPool
 
+from model_files import TornModelError
 from recsys_site.answers import SEARCH_WIDTH
 from recsys_site.bundle import Bundle, BundleLoader, Live
 from recsys_site.metrics import Metrics
 from recsys_site.settings import SiteSettings
-from release_reader import Connection, CurrentRelease, ReleaseReader, TornModelError
+from release_reader import Connection, CurrentRelease, ReleaseReader
 
 log = logging.getLogger(__name__)
 

@@ -33,7 +33,7 @@ class SiteSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     models: Path = Field(
-        default=Path("models"), description="folder for the model; no other process may use it"
+        default=Path("models"), description="local folder for the model; processes may share it"
     )
     connections: int = Field(
         default=8, ge=1, le=100, description="maximum number of database connections"

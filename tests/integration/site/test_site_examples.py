@@ -52,13 +52,29 @@ def test_the_queries_run(services: Services, repository: Path) -> None:
     assert len(current) == 1
 
 
+def test_the_code_for_the_public_model_runs(services: Services, repository: Path) -> None:
+    code, _ = blocks(repository, "python")
+    [size] = output_of(services, code + "\nprint(len(model))")
+    assert int(size) == len(Releases(services).model_bytes(1))
+
+
 def test_the_code_for_the_matching_pair_runs(services: Services, repository: Path) -> None:
-    [code] = blocks(repository, "python")
+    _, code = blocks(repository, "python")
+    release_id, neighbors, size = output_of(
+        services, code + "\nprint(release_id, len(neighbors), len(model))"
+    )
+    releases = Releases(services)
+    assert release_id == releases.build(1).release_id
+    assert (int(neighbors), int(size)) == (5, len(releases.model_bytes(1)))
+
+
+def output_of(services: Services, code: str) -> list[str]:
+    """The words that the code prints, run with the services' addresses in its environment."""
     s3 = services.s3
     assert s3.access_key is not None
     assert s3.secret_key is not None
     done = subprocess.run(
-        [sys.executable, "-c", code + "\nprint(release_id, len(neighbors), len(model))"],
+        [sys.executable, "-c", code],
         env={
             "PATH": os.environ["PATH"],
             "RECSYS_PG_DSN": services.postgres.dsn.get_secret_value(),
@@ -73,7 +89,4 @@ def test_the_code_for_the_matching_pair_runs(services: Services, repository: Pat
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    release_id, neighbors, size = done.stdout.split()
-    releases = Releases(services)
-    assert release_id == releases.build(1).release_id
-    assert (int(neighbors), int(size)) == (5, len(releases.model_bytes(1)))
+    return done.stdout.split()
