@@ -57,13 +57,24 @@ class Releases:
         return build.release_id
 
     def candidate(self, number: int) -> str:
-        """Makes a candidate whose vectors and model depend on ``number``; the gate accepts it."""
+        """Makes a candidate whose vectors and model depend on ``number``; the gate accepts it.
+
+        The decision is against the champion of this moment. If another becomes champion before the
+        promotion, `judge` it again.
+        """
         release_id = self.without_decision(number)
-        with self.services.connect() as conn:
-            decision = judge(as_judged(GOOD), None, GateSettings())
-            assert decision.accepted, decision.reason
-            ledger.record_decision(conn, release_id, None, f"run-{number}", decision, None)
+        self.judge(release_id, f"run-{number}")
         return release_id
+
+    def judge(self, release_id: str, run_id: str = "run") -> None:
+        """Records that the gate accepts a release against the champion that is live now."""
+        decision = judge(as_judged(GOOD), None, GateSettings())
+        assert decision.accepted, decision.reason
+        with self.services.connect() as conn:
+            champion = ledger.champion(conn)
+            against = champion.release_id if champion else None
+            against = None if against == release_id else against
+            ledger.record_decision(conn, release_id, against, run_id, decision, None)
 
     def without_decision(self, number: int) -> str:
         """Makes the same release without a decision of the gate."""

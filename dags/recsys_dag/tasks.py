@@ -159,10 +159,12 @@ def write_report(**context: Any) -> str | None:
 @task
 def promote_release(**context: Any) -> dict[str, Any]:
     """Makes the candidate the champion: model and vectors as one pair."""
+    run = run_of(context)
     change = releases.promote_release(
         settings.services(),
-        run_of(context).release_id,
+        run.release_id,
         actor=_decider(context),
+        run_id=run.run_id,
         trace=(times := monitoring.SwitchTimer()),
     )
     metrics.emit(times.measurements())

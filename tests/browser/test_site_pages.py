@@ -74,6 +74,7 @@ def site(
     made = {number: maker.candidate(number) for number in (1, 2)}
 
     def promote(number: int) -> None:
+        maker.judge(made[number])
         promote_release(services, made[number], actor=an_actor())
         end = time.monotonic() + 60
         while server.status().detail != made[number]:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys import releases
+from recsys import ledger, releases
 from recsys.releases import RetentionSettings
 from recsys.releases.recovery import Trace
 from recsys.services import Services
 from tests.actors import an_actor
+from tests.release_maker import Releases
+
+
+def decide(services: Services, name: str, release_id: str | None) -> None:
+    """Records that the gate accepts a complete release, if the operation makes it champion."""
+    if name in ("promote", "rollback") and release_id is not None:
+        with services.connect() as conn:
+            is_servable = ledger.get(conn, release_id).state in ledger.SERVABLE
+        if is_servable:
+            Releases(services).judge(release_id, "chaos")
 
 
 def run(services: Services, name: str, release_id: str | None, trace: Trace) -> Any:

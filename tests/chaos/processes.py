@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recsys.services import Services
+from tests.chaos import operations
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,10 +70,12 @@ class Child:
         )
         self._ending = Ending()
         self._pid = 0
+        self._services: Services | None = None
         self.idle = True
 
     def use(self, services: Services) -> None:
         """Names the servers of the orders that follow."""
+        self._services = services
         self._write(server_settings(services))
         assert self._read() == {"ready": True}
 
@@ -91,7 +96,12 @@ class Child:
         lock_wait_s: float = 10.0,
         idle_timeout: str = "",
     ) -> None:
-        """Gives an order; `finish` or `reach` must follow."""
+        """Gives an order; `finish` or `reach` must follow.
+
+        A release that shall become champion is accepted first, against the champion of this moment.
+        """
+        assert self._services is not None, "use() comes first"
+        operations.decide(self._services, operation, release_id)
         order = {
             "operation": operation,
             "release_id": release_id,
@@ -118,6 +128,14 @@ class Child:
     def kill(self) -> None:
         """Kills the operation that is at work."""
         os.kill(self._pid, signal.SIGKILL)
+
+    def kill_after(self, seconds: float) -> None:
+        """Kills the operation so long after it began, unless it has ended by then."""
+        self._take(self._read())
+        time.sleep(seconds)
+        # Ended and reaped.
+        with suppress(ProcessLookupError):
+            self.kill()
 
     def finish(self) -> Ending:
         """Waits for the end."""

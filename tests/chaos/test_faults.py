@@ -36,6 +36,7 @@ class Laboratory:
         self, operation: str, release_id: str | None, service: str, kind: str, nth: int
     ) -> tuple[Fault, RecsysError | None]:
         """The fault as it hit (or not), and the error that the operation raised."""
+        operations.decide(self.world.services, operation, release_id)
         store = self.world.services.store
         fault = Fault(store, kind=kind, service=service, nth=nth, **self.means)
         error = None
@@ -153,6 +154,7 @@ def interrupt_a_promotion(world: World, number: int) -> None:
         if step == "model copied":
             raise Interrupted
 
+    operations.decide(world.services, "promote", world.id(number))
     with pytest.raises(Interrupted):
         operations.run(world.services, "promote", world.id(number), trace)
 

@@ -28,7 +28,7 @@ class Interrupted(BaseException):
 
 
 class Life(RuleBasedStateMachine):
-    """States of up to four releases, and the orders in which they were completed and served."""
+    """States of up to four releases, their champions when judged, and orders of the events."""
 
     servers: tuple = ()
     steps = 0
@@ -37,6 +37,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.states: dict[int, State] = {}
+        self.judged: dict[int, int | None] = {}
         self.completed: list[int] = []
         self.served: list[int] = []
         self.dirty = False
@@ -75,6 +76,7 @@ class Life(RuleBasedStateMachine):
         if state is not None and State.BUILDING not in ledger.MOVES[state]:
             self.world.begin(number)  # Complete already: stays what it is.
             return
+        self.judged[number] = self.champion
         self.world.candidate(number)
         self.states[number] = State.CANDIDATE
         self.completed = [n for n in self.completed if n != number] + [number]
@@ -93,8 +95,18 @@ class Life(RuleBasedStateMachine):
             with pytest.raises(LedgerError):
                 self._change(number, back)
             return
+        if not self._is_accepted(number, back):
+            with pytest.raises(LedgerError, match="was accepted against an earlier champion"):
+                self._change(number, back)
+            self.judge(number)
         assert self._change(number, back).changed == (number != self.champion)
         self._moved(number, back)
+
+    @rule(number=NUMBERS)
+    def judge(self, number: int) -> None:
+        if self.states.get(number) in ledger.SERVABLE:
+            self.world.judge(self.world.id(number))
+            self.judged[number] = None if number == self.champion else self.champion
 
     @rule()
     def roll_back(self) -> None:
@@ -110,6 +122,8 @@ class Life(RuleBasedStateMachine):
     def change_champion_and_die(self, number: int, back: bool, nth: int) -> None:
         if self.states.get(number) not in ledger.SERVABLE:
             return
+        if not self._is_accepted(number, back):
+            self.judge(number)
         steps = self._die_at(nth, lambda trace: self._change(number, back, trace))
         self.dirty = True
         if "switched" in steps:
@@ -163,6 +177,11 @@ class Life(RuleBasedStateMachine):
         with self.world.services.connect() as conn:
             found = {r.release_id: r.state for r in ledger.all_releases(conn)}
         assert found == {self.world.id(n): state for n, state in self.states.items()}
+
+    def _is_accepted(self, number: int, back: bool) -> bool:
+        if number == self.champion or (back and self.states[number] != State.CANDIDATE):
+            return True
+        return self.judged[number] == self.champion
 
     def _change(self, number: int, back: bool, trace: Trace = lambda step: None) -> ChampionChange:
         change = releases.roll_back if back else releases.promote_release

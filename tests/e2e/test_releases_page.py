@@ -44,9 +44,10 @@ def services(postgres_dsn: str, s3_settings: S3Settings) -> Iterator[Services]:
 def two_champions(services: Services) -> tuple[str, str]:
     """The champion and the one before it."""
     releases = Releases(services)
-    ids = [releases.candidate(number) for number in (1, 2)]
-    for release_id in ids:
-        promote_release(services, release_id, actor=an_actor())
+    ids = []
+    for number in (1, 2):
+        ids.append(releases.candidate(number))
+        promote_release(services, ids[-1], actor=an_actor())
     return ids[1], ids[0]
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Site:
     services: Services
     releases: RealReleases
     numbers: dict[str, int]
+    settings: SiteSettings
 
     def get(self, path: str, **parameters: Any) -> requests.Response:
         return self.client.get(path, params=parameters or None)
@@ -58,6 +59,8 @@ class Site:
         if release_id is None:
             release_id = self.releases.candidate(number)
             self.numbers[release_id] = number
+        else:
+            self.releases.judge(release_id)
         promote_release(self.services, release_id, actor=an_actor())
         return release_id
 
@@ -82,28 +85,43 @@ def running_site(postgres: Postgres, s3: S3, **changed: Any) -> Iterator[Site]:
         tempfile.TemporaryDirectory(prefix="recsys-tests-") as folder,
     ):
         services = Services(postgres=PostgresSettings(dsn=SecretStr(dsn)), s3=s3_settings)
-        settings = {
-            "dsn": site_dsn(dsn),
-            "s3_bucket": s3_settings.bucket,
-            "s3_endpoint": s3_settings.endpoint,
-            "access_key": s3_settings.access_key,
-            "secret_key": s3_settings.secret_key,
-            "models": Path(folder) / "models",
-            "poll_seconds": 60,
-        }
-        app = create_app(SiteSettings(**(settings | changed)))
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            wait_for(lambda: server.started)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            url = f"http://127.0.0.1:{port}"
-            with HttpSession(url) as client:
-                yield Site(url, client, services, RealReleases(services), {})
-        finally:
-            server.should_exit = True
-            thread.join(timeout=30)
+        settings = SiteSettings(
+            **{
+                "dsn": site_dsn(dsn),
+                "s3_bucket": s3_settings.bucket,
+                "s3_endpoint": s3_settings.endpoint,
+                "access_key": s3_settings.access_key,
+                "secret_key": s3_settings.secret_key,
+                "models": Path(folder) / "models",
+                "poll_seconds": 60,
+            }
+            | changed
+        )
+        with serving(settings) as url, HttpSession(url) as client:
+            yield Site(url, client, services, RealReleases(services), {}, settings)
+
+
+@contextmanager
+def another_site(site: Site, **changed: Any) -> Iterator[Site]:
+    """Runs one more site with the same servers and the same folder of models."""
+    settings = site.settings.model_copy(update=changed)
+    with serving(settings) as url, HttpSession(url) as client:
+        yield replace(site, url=url, client=client, settings=settings)
+
+
+@contextmanager
+def serving(settings: SiteSettings) -> Iterator[str]:
+    """Runs the app in a thread; provides its address."""
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
 
 
 def site_dsn(dsn: str) -> SecretStr:

@@ -13,6 +13,7 @@ from .journal import (
 from .migrations import applied, check_current
 from .records import (
     UNDONE,
+    StandingDecision,
     compared_dataset,
     history,
     judged_against,
@@ -62,6 +63,7 @@ __all__ = [
     "Actor",
     "Journal",
     "Release",
+    "StandingDecision",
     "State",
     "acting",
     "all_releases",

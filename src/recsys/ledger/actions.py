@@ -26,5 +26,7 @@ class Action(StrEnum):
     REJECTED_AGAIN = "rejected_again"
     """A forced run rejected a release that is or was the champion; its state stays."""
     GATE_OVERRIDDEN = "gate_overridden"
+    ALREADY_CHAMPION = "already_champion"
+    """A run's promotion changed nothing: its release was the champion, as after a retry."""
     PRODUCTION_UPDATED = "production_updated"
     """A run made the release of a dataset the champion."""

@@ -7,6 +7,7 @@ transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,6 +22,23 @@ from recsys.ledger.actor import Actor
 
 UNDONE: Final = {"promotion": Action.PROMOTION_UNDONE, "rollback": Action.ROLLBACK_UNDONE}
 """The event of undoing a journal, by the journal's kind."""
+
+
+@dataclass(frozen=True)
+class StandingDecision:
+    """The newest decision on a release, and what it was based on.
+
+    Attributes:
+        decision: the decision of the gate or of a person.
+        champion: the champion at that time; None if there was none, or if it was this release.
+        run_id: the run that judged; for an override, the text that stands in its place.
+        at: when it was recorded.
+    """
+
+    decision: Decision
+    champion: str | None
+    run_id: str
+    at: datetime
 
 
 def note(
@@ -173,14 +191,15 @@ def compared_dataset(conn: Connection, release_id: str) -> Md5 | None:
     return row[0] if row else None
 
 
-def standing_decision(conn: Connection, release_id: str) -> Decision | None:
+def standing_decision(conn: Connection, release_id: str) -> StandingDecision | None:
     """Returns the newest decision on a release since it was last completed; None if none."""
     row = conn.execute(
-        "select d.decision from recsys.decisions d join recsys.releases r using (release_id) "
+        "select d.decision, d.champion, d.run_id, d.at "
+        "from recsys.decisions d join recsys.releases r using (release_id) "
         "where release_id = %s and d.at >= r.completed_at order by d.id desc limit 1",
         (release_id,),
     ).fetchone()
-    return None if row is None else Decision.model_validate(row[0])
+    return None if row is None else StandingDecision(Decision.model_validate(row[0]), *row[1:])
 
 
 def last_success(conn: Connection) -> datetime | None:

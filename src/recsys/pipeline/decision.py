@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys import features, ledger, releases, reports
 from recsys.database import Connection
-from recsys.errors import VectorError
+from recsys.errors import LedgerError, VectorError
 from recsys.gate import Decision, GateSettings, judge, judged_metrics
 from recsys.ledger import Action, Actor, State
 from recsys.pipeline.run import Run
@@ -64,9 +64,21 @@ def write_report(services: Services, run: Run) -> str | None:
 
 
 def reject_candidate(services: Services, run: Run, *, actor: Actor) -> None:
-    """Records that the candidate was rejected; production does not change."""
+    """Records that the candidate was rejected; production does not change.
+
+    Raises:
+        LedgerError: another run or a person has decided on the release since.
+    """
     with services.connect() as conn:
         release = ledger.get(conn, run.release_id)
+        standing = ledger.standing_decision(conn, run.release_id)
+        if standing is not None and standing.run_id != run.run_id:
+            raise LedgerError(
+                f"release {run.release_id} was judged again since, so this run does not reject it",
+                found=f"a decision of {standing.run_id}",
+                expected=f"a decision of run {run.run_id}",
+                hint="leave it; `recsys why` shows the newer decision",
+            )
         if release.state == State.CANDIDATE:
             ledger.move(conn, run.release_id, State.REJECTED, actor=actor)
         elif release.state != State.REJECTED:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 from recsys import ledger
 from recsys.database import Connection
 from recsys.errors import LedgerError
 from recsys.gate import override_decision
-from recsys.ledger import Action, Actor, Release, State
+from recsys.ledger import Action, Actor, Release, StandingDecision, State
 
 BY_HAND: Final = "by hand"
 """Stored in place of the run id in the decision of an override."""
+
+_JUDGE_AGAIN: Final = (
+    "judge it again: trigger the DAG movie_rec_sys with the Param force, or `recsys run --force`; "
+    "or override the gate in your own name: `recsys promote RELEASE --override`"
+)
 
 # Accounts and roles that do not identify a person.
 _IMPERSONAL: Final = frozenset(
@@ -51,15 +57,44 @@ def check_servable(release: Release) -> None:
         )
 
 
-def check_accepted(conn: Connection, release: Release) -> None:
-    """Raises LedgerError unless the newest decision about this release accepts it."""
-    decision = ledger.standing_decision(conn, release.release_id)
-    if decision is None or not decision.accepted:
+def check_accepted(
+    conn: Connection, release: Release, champion: Release | None, run_id: str | None = None
+) -> None:
+    """Raises LedgerError unless a release was accepted against the champion that is live now.
+
+    The newest decision counts. The champion must be the one that it was made against; no champion
+    counts as one.
+
+    Args:
+        conn: the ledger.
+        release: the release to promote.
+        champion: the champion that is live now.
+        run_id: the run that promotes without a person. The decision must be from this run, and the
+            champion must not have changed since. A run that is repeated after a rollback would
+            undo it otherwise, because the champion is then the one of the decision again.
+    """
+    standing = ledger.standing_decision(conn, release.release_id)
+    if standing is None or not standing.decision.accepted:
         raise LedgerError(
             f"the gate has not accepted release {release.release_id}",
-            found=decision.reason if decision else "no decision",
+            found=standing.decision.reason if standing else "no decision",
             expected="an accepting decision",
             hint="run the pipeline again, or override the gate in your own name with --override",
+        )
+    if run_id not in (None, standing.run_id):
+        raise LedgerError(
+            f"another run has judged release {release.release_id} since",
+            found=f"a decision of {standing.run_id}",
+            expected=f"a decision of run {run_id}",
+            hint=_JUDGE_AGAIN,
+        )
+    changed = champion is not None and champion.promoted_at and champion.promoted_at > standing.at
+    if not _is_against(standing, champion) or (run_id is not None and changed):
+        raise LedgerError(
+            f"release {release.release_id} was accepted against an earlier champion",
+            found=f"the decision of {_utc(standing.at)} against {standing.champion or 'none'}",
+            expected=f"a decision against {_champion_since(champion)}",
+            hint=_JUDGE_AGAIN,
         )
 
 
@@ -69,14 +104,16 @@ def override_gate(
     """Records a person's decision to promote a complete release that the gate has not accepted.
 
     A rejected release becomes a candidate again in the same transaction. If the gate has accepted
-    the release, nothing is recorded.
+    the release against this champion, nothing is recorded.
 
     Returns:
         The updated release.
     """
-    decision = ledger.standing_decision(conn, release.release_id)
+    standing = ledger.standing_decision(conn, release.release_id)
+    decision = standing.decision if standing else None
     complete = release.state in ledger.SERVABLE or release.state == State.REJECTED
-    if not complete or (decision is not None and decision.accepted):
+    accepted = standing and standing.decision.accepted and _is_against(standing, champion)
+    if not complete or accepted:
         return release
     with ledger.acting(conn, actor):
         ledger.record_decision(
@@ -102,3 +139,18 @@ def override_gate(
                 actor=actor.because(f"override: {actor.reason}"),
             )
     return ledger.get(conn, release.release_id)
+
+
+def _is_against(standing: StandingDecision, champion: Release | None) -> bool:
+    return standing.champion == (champion.release_id if champion else None)
+
+
+def _champion_since(champion: Release | None) -> str:
+    if champion is None:
+        return "no champion"
+    since = f", champion since {_utc(champion.promoted_at)}" if champion.promoted_at else ""
+    return f"{champion.release_id}{since}"
+
+
+def _utc(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -27,7 +27,7 @@ from recsys.errors import (
     StalledError,
     VectorError,
 )
-from recsys.ledger import Actor, Release, State
+from recsys.ledger import Action, Actor, Release, State
 from recsys.releases import authority, diff, public_copies, public_names, verification
 from recsys.releases.diff import ReleaseDiff
 from recsys.releases.lock import check_lock, promotion_lock
@@ -64,6 +64,7 @@ def promote_release(
     *,
     actor: Actor,
     override: bool = False,
+    run_id: str | None = None,
     trace: Trace = ignore_step,
 ) -> ChampionChange:
     """Makes an accepted candidate the champion: its model and its vectors together.
@@ -74,18 +75,24 @@ def promote_release(
         actor: who promotes it, and why.
         override: promote it although the gate has not accepted it. The actor's name must be that
             of a person, and the override is stored as a separate decision.
+        run_id: the run of the pipeline that promotes it. It may promote only what it has accepted
+            itself, and only while the champion is the one that it has compared it with. If the
+            release is the champion already, this is recorded and nothing changes.
         trace: called with the name of each step.
 
     Raises:
         LedgerError: the release is unknown, its state does not allow a promotion, the gate has not
-            accepted it, or the actor of an override is not a person.
+            accepted it against the champion that is live now, or the actor of an override is not a
+            person.
         ArtifactError, VectorError: an artifact or a table does not match the manifest.
         LockedError: another promotion, rollback or retirement is running.
         ServiceUnavailableError: a server failed; production is unchanged, or `recover` restores it.
     """
     if override:
         authority.check_person(actor.name)
-    return _change_champion(services, release_id, ChangeKind.PROMOTION, actor, trace, override)
+    return _change_champion(
+        services, release_id, ChangeKind.PROMOTION, actor, trace, override, run_id
+    )
 
 
 def preview_promotion(
@@ -106,7 +113,7 @@ def preview_promotion(
         if not (override and release.state == State.REJECTED):
             authority.check_servable(release)
         if not override:
-            authority.check_accepted(conn, release)
+            authority.check_accepted(conn, release, champion)
         verification.check_release(conn, services.store, release)
         if champion is None or champion.release_id == release_id:
             return None
@@ -148,6 +155,7 @@ def _change_champion(
     actor: Actor,
     trace: Trace,
     override: bool = False,
+    run_id: str | None = None,
 ) -> ChampionChange:
     with services.connect() as conn:
         ledger.prepare(conn)
@@ -160,13 +168,21 @@ def _change_champion(
         if from_release == release_id:
             if damage is not None:
                 raise damage
+            if run_id is not None:
+                ledger.note_once(
+                    conn,
+                    Action.ALREADY_CHAMPION,
+                    actor=actor,
+                    release_id=release_id,
+                    run_id=run_id,
+                )
             return ChampionChange(kind, from_release, release_id, changed=False)
         if override:
             release = authority.override_gate(conn, release, champion, actor)
             trace("gate overridden")
         authority.check_servable(release)
         if kind is ChangeKind.PROMOTION or release.state == State.CANDIDATE:
-            authority.check_accepted(conn, release)
+            authority.check_accepted(conn, release, champion, run_id)
         verification.check_release(conn, services.store, release)
         trace("release verified")
         public_names.create_views(conn, release_id)

@@ -224,6 +224,7 @@ def test_a_forced_run_that_rejects_the_champion_is_sent(services, releases, rece
     release_id = releases.candidate(1)
     promote_release(services, release_id, actor=an_actor())
     run = Run(run_id="r", source="s", build=releases.build(1))
+    releases.judge(release_id, "r")
     pipeline.reject_candidate(services, run, actor=an_actor("t", "worse now"))
     assert alerts.send_alerts(services, webhook(receiver)) == 1
     assert receiver.documents[0]["kind"] == "rejected"

@@ -113,9 +113,10 @@ class World:
 
     def promoted(self, *numbers: int) -> list[str]:
         """Makes candidates and promotes one after the other; returns their ids."""
-        ids = [self.releases.candidate(number) for number in numbers]
-        for release_id in ids:
-            promote_release(self.services, release_id, actor=an_actor("t", "it is better"))
+        ids = []
+        for number in numbers:
+            ids.append(self.releases.candidate(number))
+            promote_release(self.services, ids[-1], actor=an_actor("t", "it is better"))
         return ids
 
     def states(self) -> dict[str, str]:
@@ -400,9 +401,10 @@ def test_what_cannot_be_done_says_what_was_found_and_expected(
 
 
 def test_promotions_and_a_rollback_move_the_champion_and_keep_the_record(world: World) -> None:
-    first, second = world.releases.candidate(1), world.releases.candidate(2)
+    first = world.releases.candidate(1)
     done = world.recsys("promote", first, "--reason", "the first", "--yes")
     assert (done.code, done.words) == (0, f"{first} is the champion.")
+    second = world.releases.candidate(2)
     done = world.recsys("promote", second, "--reason", "a better one", "--yes")
     assert (done.code, done.words) == (0, f"{second} is the champion; before, it was {first}.")
 

@@ -40,10 +40,11 @@ from tests.release_maker import Releases
 @pytest.fixture
 def served(services: Services, releases: Releases) -> tuple[str, str]:
     """Two releases: the previous champion, and the champion."""
-    ids = releases.candidate(1), releases.candidate(2)
-    for release_id in ids:
-        promote_release(services, release_id, actor=an_actor())
-    return ids
+    first = releases.candidate(1)
+    promote_release(services, first, actor=an_actor())
+    second = releases.candidate(2)
+    promote_release(services, second, actor=an_actor())
+    return first, second
 
 
 def execute(services: Services, text: str, *names: str) -> None:

@@ -50,6 +50,7 @@ def test_a_preview_checks_everything_and_changes_nothing(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
     assert preview_promotion(services, first) is None
     promote_release(services, first, actor=an_actor())
+    releases.judge(second)
     with services.connect() as conn:
         before = ledger.history(conn)
     diff = preview_promotion(services, second)

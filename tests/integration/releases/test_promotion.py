@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -33,9 +34,15 @@ from recsys.releases import (
     roll_back,
 )
 from tests.actors import an_actor
+from tests.release_maker import Releases
 
 
 def promote(services, release_id: str) -> ChampionChange:
+    """Promotes a release that is judged against the champion of this moment, if it is complete."""
+    with suppress(ValueError), services.connect() as conn:
+        known = ledger.find(conn, release_id)
+        if known is not None and known.state in ledger.SERVABLE:
+            Releases(services).judge(release_id)
     return promote_release(services, release_id, actor=an_actor("test", "test"))
 
 
@@ -198,6 +205,7 @@ def test_a_damaged_release_is_detected_before_the_switch(services, releases, har
         live, target, model = second, first, releases.model_bytes(2)
     else:
         live, target, model = first, second, releases.model_bytes(1)
+    releases.judge(target)
     harm(services, target)
     change = roll_back if back else promote_release
     with pytest.raises(error):
@@ -260,6 +268,7 @@ def test_recovery_after_an_interruption_at_every_step(services, releases, change
     for nth in itertools.count(1):
         stop = StopAt(nth)
         target_id = releases.build(target).release_id
+        releases.judge(target_id)
         try:
             change(services, target_id, actor=an_actor(), trace=stop)
         except Interrupted:

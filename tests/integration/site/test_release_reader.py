@@ -14,6 +14,7 @@ from recsys.contract import MODEL_FILE, PUBLIC_TABLES, release_key
 from recsys.releases import promote_release, roll_back
 from release_reader import ReleaseReader, TornModelError
 from tests.actors import an_actor
+from tests.release_maker import Releases
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def reader(services, tmp_path) -> ReleaseReader[bytes]:
 
 
 def promote(services, release_id: str) -> None:
+    Releases(services).judge(release_id)
     promote_release(services, release_id, actor=an_actor())
 
 
