@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from model_files import ModelFiles, TornModelError
 
 log = logging.getLogger(__name__)
 
 CHANNEL = "recsys_release"
+_CURRENT_RELEASE = "select * from recsys.current_release"
 _TABLE_SUFFIX = "_table"
 _CHUNK = 1 << 20
 Model = TypeVar("Model")
@@ -87,8 +88,8 @@ class ReleaseReader(Generic[Model]):
     """Loads the current release and replaces it when another one is promoted.
 
     Args:
-        connect: opens a connection to the vector database; its account needs the role
-            ``recsys_site``.
+        connect: opens a connection to the vector database, or a standby of it; its account needs
+            the role ``recsys_site``. It may lead through a pooler, whatever its mode.
         s3: a boto3 S3 client, or an object with the same ``get_object``.
         bucket: the bucket of the models.
         folder: local folder for the model; files of earlier releases are removed. Processes may
@@ -113,6 +114,7 @@ class ReleaseReader(Generic[Model]):
         self._load = load
         self._live: LiveRelease[Model] | None = None
         self._problem: Exception | None = None
+        self._obstacle: str | None = None
         self._refreshing = threading.Lock()
 
     @property
@@ -179,7 +181,8 @@ class ReleaseReader(Generic[Model]):
     def _read(self) -> CurrentRelease | None:
         with self._connect() as conn, conn.cursor(row_factory=dict_row) as cur:
             try:
-                row = cur.execute("select * from recsys.current_release").fetchone()
+                # Not prepared: a pooler may run each transaction in another session.
+                row = cur.execute(_CURRENT_RELEASE, prepare=False).fetchone()
             except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
                 return None  # A new database: no run has created the ledger yet.
         if row is None:
@@ -201,21 +204,35 @@ class ReleaseReader(Generic[Model]):
         """Calls `refresh` at each promotion and every ``interval`` seconds, until ``stop`` is set.
 
         Run it in a separate thread. PostgreSQL notifies at once of a promotion (NOTIFY); the
-        interval covers notifications that were missed while the connection was down. Errors are
+        interval covers notifications that were missed while the connection was down. A standby and
+        a pooler can't notify: there, a promotion is found after ``interval`` seconds. Errors are
         logged, and the previous release stays in use.
         """
         while not stop.is_set():
             try:
                 with self._connect() as conn:
                     conn.autocommit = True
-                    conn.execute(f"listen {CHANNEL}")
-                    while not stop.is_set():
+                    obstacle = _listen(conn)
+                    self._log_obstacle(obstacle)
+                    while obstacle is None and not stop.is_set():
                         self.refresh()
                         self._wait(conn, stop, interval)
+                if not stop.is_set():
+                    self.refresh()
+                    stop.wait(interval)
             except Exception as error:
                 self._problem = error
                 log.exception("checking for a new release failed; trying again")
                 stop.wait(min(interval, 5.0))
+
+    def _log_obstacle(self, obstacle: str | None) -> None:
+        """Logs only a change: `watch` tries to listen again at each check."""
+        if obstacle != self._obstacle:
+            if obstacle is None:
+                log.info("promotions are announced now")
+            else:
+                log.warning("promotions are not announced, so they are polled: %s", obstacle)
+        self._obstacle = obstacle
 
     def _wait(self, conn: Connection, stop: threading.Event, interval: float) -> None:
         """Returns at a notification, after ``interval`` seconds, or soon after ``stop`` is set."""
@@ -229,3 +246,25 @@ class ReleaseReader(Generic[Model]):
             "Body"
         ].iter_chunks(_CHUNK)
         return chunks
+
+
+def is_pooled(conn: Connection) -> bool:
+    """Whether a pooler is between: its clients get other process ids than those of the server."""
+    with conn.cursor(row_factory=tuple_row) as cur:
+        found = cur.execute("select pg_backend_pid()", prepare=False).fetchone()
+    return found != (conn.info.backend_pid,)
+
+
+def _listen(conn: Connection) -> str | None:
+    """Subscribes to promotions; returns why that is impossible, or None if it is done."""
+    if is_pooled(conn):
+        # The subscription would stay in a session that the pooler then gives to others.
+        return "a connection pooler is between"
+    try:
+        conn.execute(f"listen {CHANNEL}")
+    except psycopg.OperationalError:
+        raise
+    except psycopg.DatabaseError as error:
+        # On a standby: "cannot execute LISTEN during recovery".
+        return str(error)
+    return None

@@ -26,7 +26,7 @@ _MAX_REASONS: Final = 100
 _MIN_COSINE: Final = 0.1
 """Least similarity of a movie that explains a recommendation."""
 SEARCH_WIDTH: Final = 400
-"""hnsw.ef_search of every connection: candidates that a search keeps."""
+"""hnsw.ef_search of every request: candidates that a search keeps."""
 _MAX_SEARCH_WIDTH: Final = 1000
 
 _SIMILAR: Final[LiteralString] = """\
@@ -202,17 +202,20 @@ def _explain(
 def _search(
     conn: Connection, query: sql.Composed, parameters: dict[str, Any], width: int = SEARCH_WIDTH
 ) -> list[tuple[int, float]]:
-    """Runs a query on an HNSW index; ``width`` is the number of candidates that it keeps."""
+    """Runs a query on an HNSW index; ``width`` is the number of candidates that it keeps.
+
+    Rolling back ends each setting with its query, also inside the transaction of a request.
+    """
     if width == SEARCH_WIDTH:
-        # The setting of every connection: one statement, one round trip.
+        # The setting of every request: one statement, one round trip.
         rows = conn.execute(query, parameters).fetchall()
     else:
-        with conn.transaction(), conn.pipeline():
+        with conn.transaction(force_rollback=True), conn.pipeline():
             conn.execute("select set_config('hnsw.ef_search', %s, true)", (str(width),))
             rows = conn.execute(query, parameters).fetchall()
     if len(rows) < parameters["k"]:
         # A filtered walk through the graph can end early; a scan of the whole table cannot.
-        with conn.transaction():
+        with conn.transaction(force_rollback=True):
             conn.execute("select set_config('enable_indexscan', 'off', true)")
             rows = conn.execute(query, parameters).fetchall()
     return [(movie, float(score)) for movie, score in rows]

@@ -16,23 +16,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from psycopg_pool import ConnectionPool
 
 from model_files import TornModelError
-from recsys_site.answers import SEARCH_WIDTH
 from recsys_site.bundle import Bundle, BundleLoader, Live
 from recsys_site.metrics import Metrics
+from recsys_site.sessions import OPTIONS, Session, begin_session, open_session, request_settings
 from recsys_site.settings import SiteSettings
 from release_reader import Connection, CurrentRelease, ReleaseReader
 
 log = logging.getLogger(__name__)
 
 State = Literal["ready", "degraded", "starting"]
-# A statement that takes longer would make its request time out.
-_OPTIONS = (
-    "-c default_transaction_read_only=on -c statement_timeout=5s "
-    "-c idle_in_transaction_session_timeout=10s "
-    # Searches return rows in the exact order of distance, and continue until there are enough.
-    f"-c hnsw.iterative_scan=strict_order -c hnsw.ef_search={SEARCH_WIDTH}"
-)
-_CONNECT_SECONDS = 3
 _POOL_SECONDS = 2.0
 
 
@@ -52,15 +44,11 @@ class Releases:
         self._settings = settings
         self._metrics = metrics
         self._dsn = settings.dsn.get_secret_value()
-        self._options: dict[str, Any] = {
-            "autocommit": True,
-            "connect_timeout": _CONNECT_SECONDS,
-            "options": _OPTIONS,
-            "application_name": "recsys site",
-        }
-        self._pool: ConnectionPool[Connection] = ConnectionPool(
+        self._pool: ConnectionPool[Session] = ConnectionPool(
             self._dsn,
-            kwargs=self._options,
+            connection_class=Session,
+            kwargs=OPTIONS,
+            configure=begin_session,
             min_size=1,
             max_size=settings.connections,
             timeout=_POOL_SECONDS,
@@ -71,7 +59,7 @@ class Releases:
             open=False,
         )
         s3 = _s3_client(settings)
-        self._loader = BundleLoader(self._connect, s3, settings.s3_bucket)
+        self._loader = BundleLoader(self._load_session, s3, settings.s3_bucket)
         self._reader: ReleaseReader[Bundle] = ReleaseReader(
             self._connect, s3, settings.s3_bucket, settings.models, self._load
         )
@@ -116,8 +104,8 @@ class Releases:
             UnavailableError: the database is unavailable, or has just dropped the release's tables.
         """
         try:
-            with self._pool.connection() as conn:
-                yield conn
+            with self._pool.connection() as session, request_settings(session):
+                yield session
         except psycopg.errors.UndefinedTable as error:
             # Releases were promoted and retired faster than this process could load them.
             raise UnavailableError("This release was retired; the next one is loading.") from error
@@ -151,8 +139,13 @@ class Releases:
     def _connect(self) -> Iterator[Connection]:
         # Not from the pool: one connection listens permanently, and loading may take longer than a
         # request.
-        with psycopg.connect(self._dsn, **self._options) as conn:
-            yield conn
+        with open_session(self._dsn) as session:
+            yield session
+
+    @contextmanager
+    def _load_session(self) -> Iterator[Connection]:
+        with open_session(self._dsn) as session, request_settings(session):
+            yield session
 
     def _load(self, path: Path, release: CurrentRelease) -> Bundle:
         bundle = self._loader(path, release)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import pwd
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -19,9 +15,8 @@ from pydantic import SecretStr
 from recsys import database
 from recsys.database import PostgresSettings, long_statement
 from recsys.errors import ConfigurationError, ServiceUnavailableError
+from tests.pooler import pooler as pooler_before
 from tests.silent_proxy import SilentProxy, silent_proxy
-
-_PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
 
 
 def settings(dsn: str, **changed: Any) -> PostgresSettings:
@@ -123,57 +118,12 @@ def test_an_invalid_address_is_a_permanent_error_that_does_not_show_the_password
 
 
 @pytest.fixture
-def pooler(postgres_dsn: str, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+def pooler(postgres_dsn: str) -> Iterator[Callable[..., str]]:
     """Starts PgBouncer in a mode before the database; returns the address of the pool."""
-    if _PGBOUNCER is None:
-        pytest.skip("no pgbouncer here: apt-get install pgbouncer")
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(mode: str, pool_size: int = 5) -> str:
-        address = conninfo_to_dict(postgres_dsn)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        # PgBouncer refuses to run as root, and another account can't read a test's folder.
-        folder = tmp_path
-        ini = folder / "pgbouncer.ini"
-        users = folder / "users.txt"
-        users.write_text(f'"{address["user"]}" "{address["password"]}"\n')
-        ini.write_text(
-            "[databases]\n"
-            f"{address['dbname']} = host={address['host']} port={address['port']} "
-            f"password={address['password']}\n"
-            "[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = plain\nauth_file = {users}\npool_mode = {mode}\n"
-            f"default_pool_size = {pool_size}\nignore_startup_parameters = extra_float_digits\n"
+    with ExitStack() as started:
+        yield lambda mode, pool_size=5: started.enter_context(
+            pooler_before(postgres_dsn, mode, pool_size)
         )
-        options: dict[str, Any] = {}
-        try:
-            nobody = pwd.getpwnam("nobody")
-            options = {"user": nobody.pw_uid, "group": nobody.pw_gid}
-            for path in (tmp_path, *tmp_path.parents):
-                if path.owner() == "root" and path.is_relative_to(tmp_path.parents[1]):
-                    path.chmod(0o755)
-        except (KeyError, PermissionError):
-            pass
-        started.append(
-            subprocess.Popen([_PGBOUNCER, "-q", str(ini)], stderr=subprocess.PIPE, **options)
-        )
-        through = elsewhere(postgres_dsn, host="127.0.0.1", port=port)
-        while True:
-            assert started[-1].poll() is None, started[-1].stderr.read().decode()  # type: ignore[union-attr]
-            try:
-                psycopg.connect(through).close()
-            except psycopg.OperationalError:
-                time.sleep(0.05)
-            else:
-                return through
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait()
 
 
 @pytest.mark.parametrize("pool_size", [1, 5])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,3 +51,24 @@ def make_reader(
     return ReleaseReader(
         connect, s3, services.s3.bucket, folder, lambda path, release: path.read_bytes()
     )
+
+
+@contextmanager
+def watching(reader: ReleaseReader[bytes]) -> Iterator[None]:
+    """Runs the reader's `watch` in a thread."""
+    stop = threading.Event()
+    watcher = threading.Thread(target=reader.watch, args=(stop, 0.2))  # seconds
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join(timeout=300)
+    assert not watcher.is_alive()
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < end, "the condition was not met"
+        time.sleep(0.02)
