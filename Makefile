@@ -3,6 +3,7 @@ PYTHON ?= python3
 SOURCE ?=
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
+SOAK_FLAGS ?=
 IMAGE ?=
 # Tests wait for servers about as long as they compute, so use one process more than cores.
 TEST_PROCESSES ?= 3
@@ -20,7 +21,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reference spark spark-for-tests demo up down env test check contract lint lock fmt bench clean
+.PHONY: help setup reference spark spark-for-tests demo up down env test check soak contract lint lock fmt bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +89,9 @@ test: setup reference spark-for-tests ## run all tests: unit, integration, end t
 
 check: setup ## formatting, ruff, types, import rules and unit tests: the quick check of a change
 	@PYTEST_FLAGS="$(PYTEST_FLAGS)" $(BIN)/python -m tests.run_suites check
+
+soak: setup ## kill operations at random instants under readers (5 minutes): make soak [SOAK_FLAGS="--seed 7"]
+	@$(BIN)/python -m tests.chaos.soak $(SOAK_FLAGS)
 
 contract: setup ## test the trainer against its contract; of an image: make contract IMAGE=name
 	@IMAGE="$(IMAGE)" $(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/contract

@@ -17,7 +17,7 @@ from psycopg.abc import RV, PQGen
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from recsys.errors import ConfigurationError, ServiceUnavailableError
+from recsys.errors import ConfigurationError, LedgerError, ServiceUnavailableError
 
 # Less than the time limit of a statement, because its error says what was waited for.
 _LOCK_TIMEOUT: Final = "15s"
@@ -52,6 +52,15 @@ _REFUSALS: Final = (
     "no such user",
 )
 """Parts of a server's or pooler's answers to a connection that no later attempt changes."""
+_DAMAGES: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.WrongObjectType,
+)
+"""Errors of statements that are right: somebody dropped or changed what they are about."""
 _PROBES: Final = 3
 """Sessions that are compared behind a pooler."""
 _PROBE_S: Final = 1.0
@@ -103,6 +112,7 @@ def connect(settings: PostgresSettings) -> Iterator[Connection]:
         ServiceUnavailableError: PostgreSQL does not answer, or the connection broke.
         ConfigurationError: the server refuses the account or the database, or a pooler between
             gives each transaction another session.
+        LedgerError: a table, column or function that a statement needs is missing.
     """
     conn = _open(settings)
     try:
@@ -112,6 +122,13 @@ def connect(settings: PostgresSettings) -> Iterator[Connection]:
     # The second error also ends the session, but is not a subclass of the first.
     except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
         raise _unavailable(error) from error
+    except _DAMAGES as error:
+        raise LedgerError(
+            "the database does not contain what this code has made",
+            found=_first_line(error),
+            expected="the tables and views of the ledger and of its releases",
+            hint="restore them from a backup; `recsys doctor` names what is missing",
+        ) from error
 
 
 @contextmanager

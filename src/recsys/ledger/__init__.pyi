@@ -1,5 +1,7 @@
 from .actions import Action
 from .actor import Actor
+from .consistency import inconsistencies, missing_tables
+from .current_release import current_release_is_right, restore_current_release
 from .identity import ledger_id
 from .journal import (
     Journal,
@@ -75,9 +77,11 @@ __all__ = [
     "close_journal",
     "compared_dataset",
     "complete",
+    "current_release_is_right",
     "find",
     "get",
     "history",
+    "inconsistencies",
     "journal_outcome",
     "journal_targets",
     "judged_against",
@@ -86,6 +90,7 @@ __all__ = [
     "last_decisions",
     "last_success",
     "ledger_id",
+    "missing_tables",
     "move",
     "note",
     "note_once",
@@ -96,6 +101,7 @@ __all__ = [
     "previous_champion",
     "record_decision",
     "record_table",
+    "restore_current_release",
     "rollback_target",
     "run_decisions",
     "run_events",

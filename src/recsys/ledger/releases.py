@@ -16,11 +16,12 @@ from typing import Any, Final
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from recsys import contract
 from recsys.contract import Build, Manifest, Metrics
 from recsys.database import Connection
-from recsys.errors import LedgerError, LockedError
+from recsys.errors import ArtifactError, LedgerError, LockedError, first_invalid_field
 from recsys.ledger import migrations
 from recsys.ledger.actor import Actor
 from recsys.ledger.states import MOVES, State
@@ -50,14 +51,26 @@ class Release:
 
     @property
     def complete_manifest(self) -> Manifest:
-        """The manifest; raises LedgerError if the release is not complete."""
+        """The manifest.
+
+        Raises:
+            LedgerError: the release is not complete.
+            ArtifactError: the manifest in the ledger is damaged.
+        """
         if self.manifest is None:
             raise LedgerError(
                 f"release {self.release_id} is not complete",
                 found=f"state {self.state}, no manifest",
                 hint="let its run finish, or run the pipeline again",
             )
-        return Manifest.model_validate(self.manifest)
+        try:
+            return Manifest.model_validate(self.manifest)
+        except ValidationError as error:
+            raise ArtifactError(
+                f"the manifest of release {self.release_id} in the ledger is damaged",
+                found=str(first_invalid_field(error)),
+                hint="restore the row from a backup, or roll back to another release",
+            ) from error
 
     @property
     def metrics(self) -> Metrics | None:

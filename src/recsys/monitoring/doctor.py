@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from recsys import contract, ledger, releases
-from recsys.contract import PUBLIC_TABLES, table_name
+from recsys.contract import LIVE_SCHEMA, OWNER_KEY, PUBLIC_TABLES, table_name
 from recsys.database import Connection
 from recsys.errors import (
+    ArtifactError,
     LedgerError,
     PermanentError,
     RecsysError,
 )
+from recsys.ledger import Release, State
 from recsys.services import Services
 
 
@@ -38,6 +40,9 @@ def _ledger_problems(conn: Connection) -> list[str]:
             ledger.check_current(conn)
     except LedgerError as error:
         return [f"ledger: {error}"]
+    missing = ledger.missing_tables(conn)
+    if missing:
+        return [f"ledger: {', '.join(missing)} is missing; restore it from a backup"]
     return []
 
 
@@ -70,8 +75,10 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
         )
     elif champion is None:
         messages += _unowned_copies(conn, services)
-    elif not releases.public_copies_match(services.store, champion, read_model=True):
+    elif not _copies_match(services, champion):
         messages.append("the public copies in S3 are not the champion's; run `recsys recover`")
+    if champion is not None and services.store.head(OWNER_KEY) is None:
+        messages.append(f"{OWNER_KEY} is missing; run `recsys recover`, which writes it again")
     if not releases.search_path_is_set(conn):
         messages.append(
             "new sessions do not find the public tables by name: the database has lost its "
@@ -86,10 +93,66 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
                     f"the public name {table.name} is {live.get(table.name) or 'missing'} instead "
                     f"of the champion's {expected}; run `recsys recover`, which makes it again"
                 )
-        messages += releases.site_problems(conn, live)
+        if not _current_release_is_right(conn, champion):
+            messages.append(
+                "recsys.current_release does not show the champion; run `recsys recover`, which "
+                "makes the view again"
+            )
+        messages += _access_problems(conn, champion) + _shadowed_names(conn)
+    messages += [
+        f"{text}; somebody changed rows of the ledger: compare them with a backup"
+        for text in ledger.inconsistencies(conn)
+    ]
     messages += _damaged_releases(conn, services)
     messages += _unknown_releases(conn, services)
     return messages
+
+
+def _copies_match(services: Services, champion: Release) -> bool:
+    try:
+        return releases.public_copies_match(services.store, champion, read_model=True)
+    except ArtifactError:
+        # The champion's manifest is damaged, which is among the damaged releases.
+        return True
+
+
+def _current_release_is_right(conn: Connection, champion: Release) -> bool:
+    try:
+        return ledger.current_release_is_right(conn, champion)
+    except ArtifactError:
+        return True
+
+
+def _access_problems(conn: Connection, champion: Release) -> list[str]:
+    """Returns what the site cannot read, and the earlier champions whose views are not complete."""
+    earlier = [
+        release.release_id
+        for release in ledger.all_releases(conn)
+        if release.state in (State.SUPERSEDED, State.ROLLED_BACK)
+    ]
+    messages = releases.site_problems(conn, [champion.release_id, *earlier])
+    messages += [
+        f"views of release {release_id} are missing or changed; run `recsys recover`, which makes "
+        "them again"
+        for release_id in earlier
+        if not releases.has_views(conn, release_id)
+    ]
+    return messages
+
+
+def _shadowed_names(conn: Connection) -> list[str]:
+    """Returns public names that mean something else, earlier on the search path."""
+    rows = conn.execute(
+        "select name, n.nspname from unnest(%s::text[]) as name "
+        "join pg_class c on c.oid = to_regclass(name) "
+        "join pg_namespace n on n.oid = c.relnamespace where n.nspname <> %s order by 1",
+        ([table.name for table in PUBLIC_TABLES], LIVE_SCHEMA),
+    ).fetchall()
+    return [
+        f"the name {name} means {schema}.{name} on the search path of the database: rename that "
+        f"one, move {LIVE_SCHEMA} before {schema}, or let readers ask for {LIVE_SCHEMA}.{name}"
+        for name, schema in rows
+    ]
 
 
 def _unowned_copies(conn: Connection, services: Services) -> list[str]:

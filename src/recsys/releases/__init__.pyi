@@ -4,7 +4,7 @@ from .evaluated_files import champion_id, fetch_evaluated
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
 from .public_copies import public_copies_match
-from .public_names import dependents, live_tables, release_table
+from .public_names import dependents, has_views, live_tables, release_table
 from .recovery import recover_promotion
 from .retirement import RetentionSettings, Retirement, releases_to_keep, retire_old_releases
 from .site_access import search_path_is_set, site_problems
@@ -28,6 +28,7 @@ __all__ = [
     "compare_releases",
     "dependents",
     "fetch_evaluated",
+    "has_views",
     "live_tables",
     "owner_of",
     "preview_promotion",

@@ -8,6 +8,7 @@ conflicts with readers of the tables (docs/adr/0002-switching-by-schema-rename.m
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import psycopg
@@ -21,6 +22,11 @@ from recsys.releases import site_access
 
 # The caller holds the promotion lock, so promotions wait for as long.
 DROP_LOCK_TIMEOUT: Final = "10s"
+CHANGED: Final = "another query"
+"""Stands for the table of a view that somebody changed."""
+_PLAIN_VIEW: Final = re.compile(
+    r"SELECT (?P<columns>[a-z0-9_., ]+) FROM (?:recsys\.)?(?P<table>\w+);"
+)
 
 
 def release_table(table: str, release: str) -> str:
@@ -48,16 +54,26 @@ def create_views(conn: Connection, release_id: str) -> None:
     site_access.grant_release(conn, schema, release_id)
 
 
-def _create_view(conn: Connection, schema: str, table: PublicTable, release_id: str) -> None:
-    conn.execute(
-        sql.SQL("create or replace view {}.{} as select {} from {}.{}").format(
-            sql.Identifier(schema),
-            sql.Identifier(table.name),
-            sql.SQL(", ").join(map(sql.Identifier, table.columns)),
-            sql.Identifier(contract.LEDGER_SCHEMA),
-            sql.Identifier(contract.table_name(table.name, release_id)),
-        )
+def _create_view(
+    conn: Connection, schema: str, table: PublicTable, release_id: str, replaces: bool
+) -> None:
+    view = sql.Identifier(schema, table.name)
+    create = sql.SQL("create or replace view {} as select {} from {}.{}").format(
+        view,
+        sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+        sql.Identifier(contract.LEDGER_SCHEMA),
+        sql.Identifier(contract.table_name(table.name, release_id)),
     )
+    if not replaces:
+        conn.execute(create)
+        return
+    try:
+        with conn.transaction():
+            conn.execute(create)
+    except psycopg.errors.InvalidTableDefinition:
+        # A view with other columns cannot be replaced.
+        conn.execute(sql.SQL("drop view {}").format(view))
+        conn.execute(create)
 
 
 def expected_views(release_id: str) -> dict[str, str]:
@@ -66,14 +82,31 @@ def expected_views(release_id: str) -> dict[str, str]:
 
 
 def views_of(conn: Connection, schema: str) -> dict[str, str]:
-    """Returns the table of the schema ``recsys`` behind each view of a schema."""
-    return dict(
-        conn.execute(
-            "select view_name, table_name from information_schema.view_table_usage "
-            "where view_schema = %s and table_schema = %s",
-            (schema, contract.LEDGER_SCHEMA),
-        ).fetchall()
-    )
+    """Returns the table of the schema ``recsys`` behind each public view of a schema.
+
+    A view that is not a plain selection of its columns, as `create_views` makes it, is `CHANGED`.
+    """
+    rows = conn.execute(
+        "select c.relname, pg_get_viewdef(c.oid) from pg_class c "
+        "join pg_namespace n on n.oid = c.relnamespace "
+        "where n.nspname = %s and c.relkind = 'v' and c.relname = any(%s)",
+        (schema, [table.name for table in PUBLIC_TABLES]),
+    ).fetchall()
+    return {name: _table_behind(name, definition) for name, definition in rows}
+
+
+def _table_behind(name: str, definition: str) -> str:
+    [columns] = [table.columns for table in PUBLIC_TABLES if table.name == name]
+    found = _PLAIN_VIEW.fullmatch(" ".join(definition.split()))
+    # PostgreSQL before 16 repeats the name of the table before each column.
+    if found and found["columns"].replace(f"{found['table']}.", "") == ", ".join(columns):
+        return found["table"]
+    return CHANGED
+
+
+def has_views(conn: Connection, release_id: str) -> bool:
+    """Whether a release that is not the champion has all of its views."""
+    return views_of(conn, views_schema(release_id)) == expected_views(release_id)
 
 
 def repair_views(conn: Connection, schema: str, release_id: str) -> bool:
@@ -97,12 +130,17 @@ def repair_views(conn: Connection, schema: str, release_id: str) -> bool:
             present = views_of(conn, schema)
             for table in PUBLIC_TABLES:
                 if present.get(table.name) != expected[table.name]:
-                    _create_view(conn, schema, table, release_id)
+                    _create_view(conn, schema, table, release_id, table.name in present)
     except psycopg.errors.LockNotAvailable as error:
         raise LockedError(
             f"a view of {schema} is in use", found=f"waited {DROP_LOCK_TIMEOUT}", hint="try again"
         ) from error
-    except (psycopg.errors.UndefinedTable, psycopg.errors.WrongObjectType) as error:
+    except (
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.UndefinedColumn,
+        psycopg.errors.WrongObjectType,
+        psycopg.errors.DependentObjectsStillExist,
+    ) as error:
         raise VectorError(
             f"the public names of release {release_id} cannot be made",
             found=str(error).strip().splitlines()[0],

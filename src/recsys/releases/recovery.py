@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from recsys import ledger
 from recsys.contract import LIVE_SCHEMA
 from recsys.database import Connection
-from recsys.errors import ArtifactError, VectorError
-from recsys.ledger import Action, Actor, Release
+from recsys.errors import ArtifactError, LockedError, VectorError
+from recsys.ledger import Action, Actor, Release, State
 from recsys.object_store import ObjectStore
 from recsys.releases import ownership, public_copies, public_names, site_access
 from recsys.releases.lock import promotion_lock
@@ -68,6 +68,7 @@ def recover_promotion(services: Services, *, actor: Actor, trace: Trace = ignore
         # These follow, because they need rights that an account may lack.
         site_access.ensure_search_path(conn, actor=actor)
         site_access.grant_site(conn)
+        _keep_earlier_releases_readable(conn)
     return done
 
 
@@ -170,6 +171,31 @@ def _restore_names(conn: Connection, champion: Release | None, actor: Actor) -> 
         return False
     changed = public_names.repair_views(conn, LIVE_SCHEMA, champion.release_id)
     site_access.grant_release(conn, LIVE_SCHEMA, champion.release_id)
+    if not ledger.current_release_is_right(conn, champion):
+        ledger.restore_current_release(conn)
+        site_access.grant_site(conn)
+        changed = True
     if changed:
         ledger.note(conn, Action.PUBLIC_NAMES_REPAIRED, actor=actor, release_id=champion.release_id)
     return changed
+
+
+def _keep_earlier_releases_readable(conn: Connection) -> None:
+    """Makes lost views and rights of earlier champions again; a reader may still use their tables.
+
+    Errors are only logged: `recsys doctor` names a damaged release.
+    """
+    site = site_access.site_role_exists(conn)
+    for release in ledger.all_releases(conn):
+        if release.state not in (State.SUPERSEDED, State.ROLLED_BACK):
+            continue
+        name = release.release_id
+        tables = site_access.release_tables([name]) if site else []
+        if public_names.has_views(conn, name) and not site_access.unreadable_relations(
+            conn, tables
+        ):
+            continue
+        try:
+            public_names.create_views(conn, name)
+        except (VectorError, LockedError) as error:
+            log.warning("the views of release %s are not made again: %s", name, error)

@@ -53,18 +53,22 @@ def ensure_search_path(conn: Connection, *, actor: Actor) -> bool:
     return True
 
 
-def site_problems(conn: Connection, live: Iterable[str]) -> list[str]:
+def site_problems(conn: Connection, served: Iterable[str]) -> list[str]:
     """Returns what keeps the site's role from reading, as the role itself would see it.
 
     Args:
         conn: a session of the pipeline.
-        live: the public names that exist.
+        served: the champion, and earlier releases that a reader may still use.
     """
     if not site_role_exists(conn):
         return []
     messages = []
-    relations = [f"{LEDGER_SCHEMA}.{_CURRENT_RELEASE}", *(f"{LIVE_SCHEMA}.{n}" for n in live)]
-    unreadable = [name for name in sorted(relations) if not _may_read(conn, name)]
+    relations = [
+        f"{LEDGER_SCHEMA}.{_CURRENT_RELEASE}",
+        *(f"{LIVE_SCHEMA}.{table.name}" for table in PUBLIC_TABLES),
+        *release_tables(served),
+    ]
+    unreadable = unreadable_relations(conn, relations)
     if unreadable:
         messages.append(
             f"the role {SITE_ROLE} may not read {', '.join(unreadable)}; run `recsys recover`, "
@@ -127,11 +131,22 @@ def site_role_exists(conn: Connection) -> bool:
     )
 
 
-def _may_read(conn: Connection, relation: str) -> bool:
-    schema = relation.partition(".")[0]
-    row = conn.execute(
-        "select has_schema_privilege(%(role)s, %(schema)s, 'usage') "
-        "and has_table_privilege(%(role)s, %(relation)s, 'select')",
-        {"role": SITE_ROLE, "schema": schema, "relation": relation},
-    ).fetchone()
-    return row == (True,)
+def release_tables(releases: Iterable[str]) -> list[str]:
+    """Returns the releases' own tables with their schema, which readers of the exact pair use."""
+    return [
+        f"{LEDGER_SCHEMA}.{contract.table_name(table.name, release_id)}"
+        for release_id in releases
+        for table in PUBLIC_TABLES
+    ]
+
+
+def unreadable_relations(conn: Connection, relations: Iterable[str]) -> list[str]:
+    """Returns the existing tables and views that the site's role, which exists, may not read."""
+    rows = conn.execute(
+        "select name from unnest(%(names)s::text[]) as name "
+        "where to_regclass(name) is not null and not ("
+        "has_schema_privilege(%(role)s, split_part(name, '.', 1), 'usage') "
+        "and has_table_privilege(%(role)s, to_regclass(name), 'select')) order by name",
+        {"role": SITE_ROLE, "names": list(relations)},
+    ).fetchall()
+    return [name for (name,) in rows]

@@ -1,0 +1,75 @@
+"""The view ``recsys.current_release``, one row that tells readers which release is live."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from recsys import contract
+from recsys.contract import MODEL_FILE, PUBLIC_TABLES
+from recsys.database import Connection
+from recsys.errors import VectorError
+from recsys.ledger import migrations
+from recsys.ledger.releases import Release
+
+_STATEMENTS: Final = re.compile(
+    r"^(?:create (?:or replace )?view|comment on view) recsys\.current_release\b.*?;$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def current_release_is_right(conn: Connection, champion: Release) -> bool:
+    """Whether the view exists and its only row is of the champion.
+
+    Call it outside a transaction, because a missing view would end that one.
+    """
+    try:
+        with conn.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute("select * from recsys.current_release limit 2").fetchall()
+    except psycopg.errors.UndefinedTable:
+        return False
+    return rows == [_expected(champion)]
+
+
+def restore_current_release(conn: Connection) -> None:
+    """Makes the view again, as the migrations define it; the caller grants the rights again.
+
+    Raises:
+        VectorError: something of another application uses the view, or is in its place.
+    """
+    texts = [text for each in migrations.available() for text in _STATEMENTS.findall(each.text)]
+    try:
+        with conn.transaction():
+            conn.execute("drop view if exists recsys.current_release")
+            for text in texts:
+                conn.execute(sql.SQL(text))
+    except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.WrongObjectType) as error:
+        raise VectorError(
+            "recsys.current_release was changed and cannot be made again",
+            found=str(error).strip().splitlines()[0],
+            hint="drop what uses it or is in its place, then run `recsys recover`",
+        ) from error
+
+
+def _expected(champion: Release) -> dict[str, Any]:
+    manifest = champion.complete_manifest
+    model = manifest.artifact(MODEL_FILE)
+    tables = {
+        f"{table.name}_table": f"{contract.LEDGER_SCHEMA}."
+        + contract.table_name(table.name, champion.release_id)
+        for table in PUBLIC_TABLES
+    }
+    return {
+        "release_id": champion.release_id,
+        "dataset_md5": champion.dataset_md5,
+        "model_key": model.key,
+        "model_sha256": model.sha256,
+        "movie_vector_dim": manifest.dims.movie_vectors,
+        "tower_dim": manifest.dims.towers,
+        "promoted_at": champion.promoted_at,
+        **tables,
+    }
