@@ -71,12 +71,13 @@ class World(Releases):
         self.admin.execute("select pg_terminate_backend(%s, 10000)", (pid,))
 
     def lock_holder(self) -> int:
-        """The pid of the session that holds the promotion lock."""
+        """The pid of the session that holds the lock of promotions or of deletions."""
         database = self.services.postgres.dsn.get_secret_value().rsplit("/", 1)[1]
         row = self.admin.execute(
             "select l.pid from pg_locks l join pg_database d on d.oid = l.database "
-            "where l.locktype = 'advisory' and l.granted and d.datname = %s and l.objid = %s",
-            (database, 0x5EC5_0002),
+            "where l.locktype = 'advisory' and l.granted and d.datname = %s "
+            "and l.objid = any(%s::oid[])",
+            (database, [0x5EC5_0002, 0x5EC5_0003]),
         ).fetchone()
         assert row is not None
         return int(row[0])

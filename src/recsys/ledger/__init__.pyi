@@ -2,6 +2,7 @@ from .actions import Action
 from .actor import Actor
 from .consistency import inconsistencies, missing_tables
 from .current_release import current_release_is_right, restore_current_release
+from .datasets import deleting_dataset
 from .identity import ledger_id
 from .journal import (
     Journal,
@@ -43,6 +44,8 @@ from .releases import (
     prepare,
     previous_champion,
     record_table,
+    releases_in,
+    retained_releases,
     rollback_target,
     set_nonce,
     state_counts,
@@ -78,6 +81,7 @@ __all__ = [
     "compared_dataset",
     "complete",
     "current_release_is_right",
+    "deleting_dataset",
     "find",
     "get",
     "history",
@@ -101,6 +105,8 @@ __all__ = [
     "previous_champion",
     "record_decision",
     "record_table",
+    "releases_in",
+    "retained_releases",
     "restore_current_release",
     "rollback_target",
     "run_decisions",

@@ -24,6 +24,7 @@ from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, LockedError, first_invalid_field
 from recsys.ledger import migrations
 from recsys.ledger.actor import Actor
+from recsys.ledger.datasets import hold_dataset
 from recsys.ledger.states import MOVES, State
 
 
@@ -157,6 +158,23 @@ def all_releases(conn: Connection) -> list[Release]:
         return cur.execute(f"{_SELECT} order by created_at desc, release_id").fetchall()
 
 
+def retained_releases(conn: Connection) -> list[Release]:
+    """Returns all releases that are not retired, newest first."""
+    with conn.cursor(row_factory=class_row(Release)) as cur:
+        return cur.execute(
+            f"{_SELECT} where state <> %s order by created_at desc, release_id",
+            (State.RETIRED.value,),
+        ).fetchall()
+
+
+def releases_in(conn: Connection, state: State) -> list[Release]:
+    """Returns all releases in a state, oldest first."""
+    with conn.cursor(row_factory=class_row(Release)) as cur:
+        return cur.execute(
+            f"{_SELECT} where state = %s order by created_at, release_id desc", (state.value,)
+        ).fetchall()
+
+
 def state_counts(conn: Connection) -> dict[State, int]:
     """Returns the number of releases in each state, zeros included."""
     counts = dict.fromkeys(State, 0)
@@ -172,9 +190,10 @@ def begin_build(
 
     Raises:
         LedgerError: another build has the same release id.
-        LockedError: the release is being retired.
+        LockedError: the release is being retired, or the files of its dataset are being deleted.
     """
     with acting(conn, actor):
+        hold_dataset(conn, build.dataset_md5)
         existing = _one(conn, "where release_id = %s for update", build.release_id)
         if existing is None:
             conn.execute(

@@ -1,4 +1,7 @@
-"""The promotion lock: an advisory lock of the PostgreSQL session that commits the switch."""
+"""The promotion lock: an advisory lock of the PostgreSQL session that commits the switch.
+
+Retirement deletes under a second lock, so that a long deletion does not delay a rollback.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from recsys.errors import LockedError
 from recsys.services import Services
 
 _LOCK: Final = 0x5EC5_0002
+_DELETION_LOCK: Final = 0x5EC5_0003
 LOCK_WAIT_S: Final = 10.0
 # PostgreSQL ends the session of a promoter that hangs or whose machine is gone. The promoter then
 # has no lock and cannot commit.
@@ -30,15 +34,38 @@ def promotion_lock(services: Services, wait_s: float = LOCK_WAIT_S) -> Iterator[
     Raises:
         LockedError: another process still holds the lock after ``wait_s`` seconds.
     """
+    what = "another promotion, rollback or retirement is running"
+    with _session_lock(services, _LOCK, wait_s, what) as conn:
+        yield conn
+
+
+@contextmanager
+def deletion_lock(services: Services) -> Iterator[Connection]:
+    """Acquires the lock of the process that deletes retiring releases; yields its session.
+
+    It does not delay promotions and rollbacks.
+
+    Raises:
+        LockedError: another process still deletes after `LOCK_WAIT_S` seconds.
+    """
+    what = "another retirement is deleting tables and objects"
+    with _session_lock(services, _DELETION_LOCK, LOCK_WAIT_S, what) as conn:
+        yield conn
+
+
+@contextmanager
+def _session_lock(
+    services: Services, number: int, wait_s: float, what: str
+) -> Iterator[Connection]:
     with services.connect() as conn:
         for setting in SESSION_SETTINGS.items():
             conn.execute("select set_config(%s, %s, false)", setting)
         deadline = time.monotonic() + wait_s
-        while conn.execute("select pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
+        while conn.execute("select pg_try_advisory_lock(%s)", (number,)).fetchone() != (True,):
             if time.monotonic() >= deadline:
                 raise LockedError(
-                    "another promotion, rollback or retirement is running",
-                    found=_lock_holder(conn),
+                    what,
+                    found=_lock_holder(conn, number),
                     hint="wait until it has finished; `recsys status` shows it",
                 )
             time.sleep(0.1)
@@ -47,21 +74,21 @@ def promotion_lock(services: Services, wait_s: float = LOCK_WAIT_S) -> Iterator[
 
 
 def check_lock(conn: Connection) -> None:
-    """Raises psycopg.OperationalError if the session, and with it the promotion lock, is lost.
+    """Raises psycopg.OperationalError if the session, and with it its lock, is lost.
 
-    Call it before each change in S3, which has no lock: a promoter that was disconnected must not
+    Call it before each change in S3, which has no lock: a process that was disconnected must not
     change objects that another one has written since.
     """
     conn.execute("select")
 
 
-def _lock_holder(conn: Connection) -> str:
+def _lock_holder(conn: Connection, number: int) -> str:
     row = conn.execute(
         "select a.pid, a.application_name, a.backend_start from pg_locks l "
         "join pg_stat_activity a using (pid) "
-        "where l.locktype = 'advisory' and l.granted and l.objid = %s "
+        "where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.objid = %s "
         "and l.database = (select oid from pg_database where datname = current_database())",
-        (_LOCK,),
+        (number,),
     ).fetchone()
     return (
         "no session anymore"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from pydantic import Field
 
@@ -15,11 +16,15 @@ from recsys.database import Connection
 from recsys.errors import LockedError, VectorError
 from recsys.ledger import Actor, Release, State
 from recsys.releases import public_names
-from recsys.releases.lock import check_lock, promotion_lock
+from recsys.releases.lock import check_lock, deletion_lock, promotion_lock
 from recsys.releases.recovery import Trace, ignore_step, recover_if_possible
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
+
+_GONE: Final = frozenset({State.RETIRING, State.RETIRED})
+BATCH: Final = 25
+"""Releases that are marked while the promotion lock is held once, for less than a second."""
 
 
 class RetentionSettings(FrozenModel):
@@ -66,14 +71,12 @@ def releases_to_keep(
     """
     releases = list(releases)
     keep = {r.release_id for r in releases if r.state not in ledger.TERMINAL} | named
-    keep -= {r.release_id for r in releases if r.state in (State.RETIRING, State.RETIRED)}
+    keep -= {r.release_id for r in releases if r.state in _GONE}
     for states in ({State.SUPERSEDED, State.ROLLED_BACK}, {State.SUPERSEDED}):
         served = [r for r in releases if r.promoted_at and r.state in states]
         if served:
             keep.add(max(served, key=lambda r: r.promoted_at or r.created_at).release_id)
-    complete = [
-        r for r in releases if r.completed_at and r.state not in (State.RETIRING, State.RETIRED)
-    ]
+    complete = [r for r in releases if r.completed_at and r.state not in _GONE]
     complete.sort(key=lambda r: r.completed_at or r.created_at, reverse=True)
     # Counted apart, so that no number of rejections removes a release to go back to.
     for servable in (True, False):
@@ -91,11 +94,14 @@ def retire_old_releases(
 ) -> Retirement:
     """Retires all releases except `releases_to_keep`.
 
-    If the process is killed at any point, the next call continues from there. A release that is
-    still used is skipped, and the next call tries again.
+    Only the decision needs the promotion lock: a release that is marked as retiring can be neither
+    promoted nor built. What it has in PostgreSQL and S3 is deleted afterwards, however long it
+    takes, and promotions and rollbacks go on meanwhile. If the process is killed at any point, the
+    next call continues from there. A release that is still used is skipped, and the next call tries
+    again.
 
     Raises:
-        LockedError: a promotion, rollback or retirement is running.
+        LockedError: a promotion or rollback is running.
     """
     retired: list[str] = []
     skipped: dict[str, str] = {}
@@ -104,45 +110,96 @@ def retire_old_releases(
     with promotion_lock(services) as conn:
         recover_if_possible(conn, services, actor=actor.because("before retirement"), trace=trace)
         _abandon(conn, settings, actor)
-        releases = ledger.all_releases(conn)
-        keep = releases_to_keep(releases, settings, _journal_releases(conn))
-        for release in reversed(releases):
-            if release.release_id in keep or release.state == State.RETIRED:
-                continue
-            try:
-                _retire(conn, services, release, actor, trace)
-            except (LockedError, VectorError) as error:
-                skipped[release.release_id] = str(error)
-                log.warning("release %s is not retired: %s", release.release_id, error)
-            else:
-                retired.append(release.release_id)
-                log.info("retired release %s", release.release_id)
+        is_complete = _mark(conn, settings, actor, trace, skipped)
+    while _delete_marked(services, actor, trace, retired, skipped) and not is_complete:
+        with promotion_lock(services) as conn:
+            is_complete = _mark(conn, settings, actor, trace, skipped)
     return Retirement(tuple(retired), skipped)
 
 
-def _retire(
+def _mark(
+    conn: Connection,
+    settings: RetentionSettings,
+    actor: Actor,
+    trace: Trace,
+    skipped: dict[str, str],
+) -> bool:
+    """Marks the oldest releases that need not be kept as retiring.
+
+    Returns:
+        False if there are more of them than may be marked while the promotion lock is held.
+    """
+    releases = ledger.retained_releases(conn)
+    keep = releases_to_keep(releases, settings, _journal_releases(conn))
+    marked = 0
+    for release in reversed(releases):
+        if release.state in _GONE or release.release_id in keep | skipped.keys():
+            continue
+        if marked == BATCH:
+            return False
+        users = public_names.dependents(conn, release.release_id)
+        if users:
+            error = VectorError(
+                f"views or functions of others use release {release.release_id}",
+                found=", ".join(users),
+                expected="none",
+                hint="drop them, or let them read the release that recsys.current_release names",
+            )
+            _skip(release, error, skipped)
+            continue
+        ledger.move(conn, release.release_id, State.RETIRING, actor=actor)
+        marked += 1
+        trace("marked as retiring")
+    return True
+
+
+def _delete_marked(
+    services: Services, actor: Actor, trace: Trace, retired: list[str], skipped: dict[str, str]
+) -> bool:
+    """Deletes what retiring releases have, also those of an earlier call that was killed.
+
+    Returns:
+        False if another process deletes. It, or the next retirement, deletes these, too.
+    """
+    with services.connect() as conn:
+        waiting = ledger.releases_in(conn, State.RETIRING)
+    if all(release.release_id in skipped for release in waiting):
+        return True
+    try:
+        with deletion_lock(services) as conn:
+            # Read under the lock: the process that held it before may have retired some.
+            for release in ledger.releases_in(conn, State.RETIRING):
+                if release.release_id in skipped:
+                    continue
+                try:
+                    _delete_release(conn, services, release, actor, trace)
+                except (LockedError, VectorError) as error:
+                    _skip(release, error, skipped)
+                else:
+                    retired.append(release.release_id)
+                    log.info("retired release %s", release.release_id)
+    except LockedError as error:
+        for release in waiting:
+            _skip(release, error, skipped)
+        return False
+    return True
+
+
+def _skip(release: Release, error: Exception, skipped: dict[str, str]) -> None:
+    skipped[release.release_id] = str(error)
+    log.warning("release %s is not retired: %s", release.release_id, error)
+
+
+def _delete_release(
     conn: Connection, services: Services, release: Release, actor: Actor, trace: Trace
 ) -> None:
-    users = public_names.dependents(conn, release.release_id)
-    if users:
-        raise VectorError(
-            f"views or functions of others use release {release.release_id}",
-            found=", ".join(users),
-            expected="none",
-            hint="drop them, or let them read the release that recsys.current_release names",
-        )
-    if release.state != State.RETIRING:
-        ledger.move(conn, release.release_id, State.RETIRING, actor=actor)
-    trace("marked as retiring")
     public_names.drop_views(conn, release.release_id)
     trace("views dropped")
     vectors.drop_vectors(conn, release.release_id)
     trace("tables dropped")
     _drop_objects(conn, services, release.release_id)
     trace("objects dropped")
-    _drop_dataset(conn, services, release)
-    trace("dataset dropped")
-    ledger.move(conn, release.release_id, State.RETIRED, actor=actor)
+    _drop_dataset(conn, services, release, actor, trace)
     trace("marked as retired")
 
 
@@ -153,7 +210,7 @@ def _abandon(conn: Connection, settings: RetentionSettings, actor: Actor) -> Non
         State.CANDIDATE: settings.forget_after_hours,
     }
     now = datetime.now(UTC)
-    for release in ledger.all_releases(conn):
+    for release in ledger.retained_releases(conn):
         limit = hours.get(release.state)
         if limit is not None and now - release.changed_at > timedelta(hours=limit):
             ledger.move(
@@ -179,26 +236,25 @@ def _drop_objects(conn: Connection, services: Services, release_id: str) -> None
     _delete(conn, services, services.store.keys(contract.release_prefix(release_id)))
 
 
-def _drop_dataset(conn: Connection, services: Services, release: Release) -> None:
+def _drop_dataset(
+    conn: Connection, services: Services, release: Release, actor: Actor, trace: Trace
+) -> None:
     """Deletes raw files and features of the release's dataset unless another release needs them.
 
-    It precedes the release's last move, so that retirement never looks at the datasets of all
-    releases that were ever retired.
+    The release is marked as retired before builds of the dataset may begin again. So retirement
+    never looks at the datasets of all releases that were ever retired.
     """
     md5 = release.dataset_md5
-    needed = any(
-        other.dataset_md5 == md5
-        and other.state != State.RETIRED
-        and other.release_id != release.release_id
-        for other in ledger.all_releases(conn)
-    )
-    if not needed:
-        keys = [
-            *services.store.keys(contract.features_key(md5, contract.STATS_FILE)),
-            *services.store.keys(contract.features_prefix(md5)),
-            *services.store.keys(contract.dataset_prefix(md5)),
-        ]
-        _delete(conn, services, keys)
+    with ledger.deleting_dataset(conn, md5, release.release_id) as is_unused:
+        if is_unused:
+            keys = [
+                *services.store.keys(contract.features_key(md5, contract.STATS_FILE)),
+                *services.store.keys(contract.features_prefix(md5)),
+                *services.store.keys(contract.dataset_prefix(md5)),
+            ]
+            _delete(conn, services, keys)
+        trace("dataset dropped")
+        ledger.move(conn, release.release_id, State.RETIRED, actor=actor)
 
 
 def _delete(conn: Connection, services: Services, keys: list[str]) -> None:

@@ -1,0 +1,69 @@
+"""Datasets that releases share: whether one is still used, and who may delete it.
+
+A build begins and a dataset is deleted under the same advisory lock. So no build begins with files
+that are about to be deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+
+from recsys.database import Connection
+from recsys.errors import LockedError
+from recsys.ledger.states import State
+
+_LOCK_CLASS: Final = 0x5EC5_0004
+
+
+def hold_dataset(conn: Connection, dataset_md5: str) -> None:
+    """Keeps the files of a dataset until the caller's transaction ends; waits for a deletion.
+
+    Raises:
+        LockedError: they are still being deleted.
+    """
+    try:
+        conn.execute(
+            "select pg_advisory_xact_lock_shared(%s::int, %s::int)",
+            (_LOCK_CLASS, _lock_number(dataset_md5)),
+        )
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockedError(
+            f"the files of dataset {dataset_md5} are being deleted",
+            hint="retry when retirement has ended; the run then fetches the dataset again",
+        ) from error
+
+
+@contextmanager
+def deleting_dataset(conn: Connection, dataset_md5: str, release_id: str) -> Iterator[bool]:
+    """Yields whether the files of a retiring release's dataset may be deleted.
+
+    They may if no other release needs them. Until the block ends, no build of the dataset begins.
+
+    Raises:
+        LockedError: a build of this dataset has been beginning for too long.
+    """
+    key = (_LOCK_CLASS, _lock_number(dataset_md5))
+    try:
+        conn.execute("select pg_advisory_lock(%s::int, %s::int)", key)
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockedError(f"a build of dataset {dataset_md5} begins", hint="try again") from error
+    try:
+        needed = conn.execute(
+            "select from recsys.releases where dataset_md5 = %s and state <> %s "
+            "and release_id <> %s limit 1",
+            (dataset_md5, State.RETIRED.value, release_id),
+        ).fetchone()
+        yield needed is None
+    finally:
+        # The end of a broken session releases it, too.
+        if not conn.broken and not conn.closed:
+            conn.execute("select pg_advisory_unlock(%s::int, %s::int)", key)
+
+
+def _lock_number(dataset_md5: str) -> int:
+    """Returns a signed number of 32 bits; two datasets with the same one only wait for another."""
+    return int.from_bytes(bytes.fromhex(dataset_md5)[:4], "big", signed=True)
