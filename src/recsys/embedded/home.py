@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -124,6 +124,22 @@ class Home:
         with _locked(self.path / "lock"):
             yield
 
+    @contextmanager
+    def in_use(self) -> Iterator[Callable[[], bool]]:
+        """Counts this process as a user of the stack until the block ends or the process dies.
+
+        Yields:
+            a function that ends the use and returns whether there is no other user. Call it once,
+            while the home is locked: no one begins a use before the block ends if it returns True.
+        """
+        self._make()
+        descriptor = os.open(self.path / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield lambda: _end_use(descriptor)
+        finally:
+            os.close(descriptor)
+
     def _ports(self, names: Sequence[str], *, replace_taken: bool) -> dict[str, int]:
         self._make()
         path = self.path / "ports.json"
@@ -207,6 +223,16 @@ def _create(path: Path, text: str) -> None:
 def write_private(path: Path, text: str) -> None:
     """Writes a file of mode 600 atomically."""
     _write(path, text).replace(path)
+
+
+def _end_use(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # A failed conversion may leave the shared lock, and then nobody would be the last user.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return False
+    return True
 
 
 @contextmanager

@@ -30,19 +30,23 @@ class Addresses:
 def start_data_services(home: Home) -> Addresses:
     """Starts PostgreSQL and S3 unless they are running, and waits until both are ready.
 
+    They keep running until `stop_data_services`, also if a command started them for itself.
+
     Raises:
         ServiceUnavailableError: one of them did not start; both are stopped again if this call
             started them.
     """
-    _start(home, _data_services(home))
+    with home.lock():
+        _start(_data_services(home))
+        for service in _data_services(home):
+            _temporary(service).unlink(missing_ok=True)
     return Addresses(Postgres(home).address(), S3(home).address())
 
 
 def stop_data_services(home: Home) -> None:
     """Stops PostgreSQL and S3; does nothing if they are not running."""
     with home.lock():
-        for service in reversed(_data_services(home)):
-            service.stop()
+        _stop(_data_services(home))
 
 
 def start(home: Home, dags: Path | None = None) -> tuple[Addresses, airflow.AirflowAddresses]:
@@ -75,6 +79,8 @@ def status(home: Home) -> list[ServiceStatus]:
 def data_services(home: Home) -> Iterator[Addresses]:
     """Runs PostgreSQL and S3 during a block; if they ran before, they keep running.
 
+    If other processes use them at the end of the block, the last one of these stops them.
+
     Raises:
         ServiceUnavailableError: one of them did not start.
     """
@@ -84,7 +90,7 @@ def data_services(home: Home) -> Iterator[Addresses]:
 
 @contextmanager
 def object_store(home: Home) -> Iterator[None]:
-    """Runs only S3 during a block; if it ran before, it keeps running.
+    """Runs only S3 during a block; otherwise as `data_services`.
 
     Raises:
         ServiceUnavailableError: it did not start.
@@ -115,25 +121,41 @@ def _data_services(home: Home) -> list[Service]:
 
 @contextmanager
 def _running(home: Home, services: list[Service]) -> Iterator[None]:
-    started = _start(home, services)
-    try:
-        yield
-    finally:
+    with home.in_use() as ends_last_use:
         with home.lock():
-            for service in reversed(started):
-                service.stop()
-
-
-def _start(home: Home, services: list[Service]) -> list[Service]:
-    """Starts the services that are not running, all or none; returns those it started."""
-    started: list[Service] = []
-    with home.lock():
+            _start(services, temporary=True)
         try:
-            for service in services:
-                if service.start():
-                    started.append(service)
-        except BaseException:
-            for service in reversed(started):
-                service.stop()
-            raise
-    return started
+            yield
+        finally:
+            with home.lock():
+                if ends_last_use():
+                    # All of them: the process that started the others may have been killed.
+                    _stop([s for s in _data_services(home) if _temporary(s).exists()])
+
+
+def _start(services: list[Service], *, temporary: bool = False) -> None:
+    """Starts the services that are not running, all or none; the home must be locked."""
+    started: list[Service] = []
+    try:
+        for service in services:
+            if temporary and service.leader() is None:
+                # Before the start, so that a server whose starter is killed is stopped, too.
+                _temporary(service).touch()
+            if service.start():
+                started.append(service)
+                if temporary:
+                    _temporary(service).touch()
+    except BaseException:
+        _stop(started)
+        raise
+
+
+def _stop(services: list[Service]) -> None:
+    for service in reversed(services):
+        service.stop()
+        _temporary(service).unlink(missing_ok=True)
+
+
+def _temporary(service: Service) -> Path:
+    """Returns the file that marks a server as one to be stopped by its last user."""
+    return service.folder / "temporary"

@@ -258,3 +258,82 @@ def test_two_processes_that_start_at_once_share_one_stack(home: Home) -> None:
     assert [start.returncode for start in starts] == [0, 0]
     assert outputs[0] == outputs[1]
     assert len(S3(home).members()) == 1
+
+
+class User:
+    """A process that uses the data services until it is told to end."""
+
+    PROGRAM = (
+        "import sys; from pathlib import Path; from recsys.embedded import stack;"
+        "from recsys.embedded.home import Home;"
+        "use = getattr(stack, sys.argv[2]);\n"
+        "with use(Home(Path(sys.argv[1]))): print('in use', flush=True); sys.stdin.readline()"
+    )
+
+    def __init__(self, home: Home, use: str = "data_services") -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self.PROGRAM, str(home.path), use],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def begin(self) -> User:
+        """Waits until it uses the services."""
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "in use\n"
+        return self
+
+    def end(self) -> None:
+        self._process.communicate("end\n")
+        assert self._process.returncode == 0
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def are_running(home: Home) -> list[bool]:
+    return [status.running for status in stack.status(home)[:2]]
+
+
+def test_the_last_of_several_users_stops_the_servers(home: Home) -> None:
+    first = User(home).begin()
+    second = User(home).begin()
+    first.end()
+    assert are_running(home) == [True, True], "the one that started them has ended"
+    remember(home, "used")
+    third = User(home, "object_store").begin()
+    second.end()
+    assert are_running(home) == [True, True]
+    third.end()
+    assert are_running(home) == [False, False]
+    assert not any(service.members() for service in (Postgres(home), S3(home)))
+
+
+def test_users_that_are_killed_do_not_count(home: Home) -> None:
+    User(home).begin().kill()
+    assert are_running(home) == [True, True]
+    first, second = User(home).begin(), User(home).begin()
+    first.kill()
+    assert are_running(home) == [True, True]
+    second.end()
+    assert are_running(home) == [False, False], "also what a killed one had started"
+
+
+def test_what_is_started_to_stay_outlives_the_commands(home: Home) -> None:
+    user = User(home).begin()
+    stack.start_data_services(home)
+    user.end()
+    User(home).begin().end()
+    assert are_running(home) == [True, True]
+
+
+def test_users_that_begin_and_end_at_once_do_not_disturb_each_other(home: Home) -> None:
+    """A command that begins while another one ends finds running servers, or starts them."""
+    users = [User(home) for _ in range(3)]
+    for user in users:
+        user.begin()
+        assert are_running(home) == [True, True]
+        user.end()
+    assert are_running(home) == [False, False]
