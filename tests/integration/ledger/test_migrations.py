@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 from psycopg import sql
+from pydantic import SecretStr
 
-from recsys import ledger
-from recsys.database import Connection
-from recsys.errors import LedgerError
+from recsys import database, ledger
+from recsys.database import Connection, PostgresSettings
+from recsys.errors import ConfigurationError, LedgerError
 from recsys.ledger import migrations
 
 
@@ -26,6 +29,50 @@ def test_all_migrations_run_once_and_are_recorded(empty):
     assert migrations.apply(empty) == []
     assert ledger.applied(empty) == known
     ledger.check_current(empty)
+
+
+@pytest.fixture(params=["SQL_ASCII", "LATIN1"])
+def narrow(request, postgres_server) -> Iterator[tuple[str, PostgresSettings]]:
+    """A database with an encoding that cannot store every text."""
+    name = sql.Identifier(f"narrow_{request.param.lower()}")
+    create = sql.SQL(
+        "create database {} encoding {} locale_provider libc locale 'C' template template0"
+    ).format(name, sql.Literal(request.param))
+    with postgres_server.connect("postgres", autocommit=True) as connection:
+        connection.execute(create)
+        dsn = postgres_server.dsn(f"narrow_{request.param.lower()}")
+        yield request.param, PostgresSettings(dsn=SecretStr(dsn))
+        connection.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
+def test_a_database_of_another_encoding_is_refused_before_anything_is_made(narrow):
+    encoding, settings = narrow
+    with database.connect(settings) as conn:
+        with pytest.raises(ConfigurationError, match="cannot store every text") as failure:
+            ledger.prepare(conn)
+        assert f"encoding {encoding} of database narrow_" in str(failure.value.found)
+        assert failure.value.expected == "encoding UTF8"
+        assert "encoding 'UTF8' template template0" in failure.value.hint
+        found = conn.execute("select count(*) from pg_namespace where nspname ~ '^recsys'")
+        assert found.fetchone() == (0,)
+
+
+def test_the_command_of_the_hint_makes_a_database_that_is_accepted(narrow, postgres_server):
+    _, settings = narrow
+    with (
+        database.connect(settings) as conn,
+        pytest.raises(ConfigurationError) as failure,
+    ):
+        ledger.prepare(conn)
+    command = failure.value.hint.partition(": ")[2].partition(";")[0]
+    name = f"wide_{uuid.uuid4().hex}"
+    with postgres_server.connect("postgres", autocommit=True) as connection:
+        connection.execute(command.replace("database recsys", f"database {name}"))
+        dsn = SecretStr(postgres_server.dsn(name))
+        with database.connect(PostgresSettings(dsn=dsn)) as conn:
+            ledger.prepare(conn)
+            ledger.check_current(conn)
+        connection.execute(f"drop database {name} with (force)")
 
 
 def test_an_empty_database_has_an_error_of_its_own(empty):

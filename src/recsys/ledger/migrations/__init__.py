@@ -12,13 +12,14 @@ from psycopg import sql
 
 from recsys.contract import LIVE_SCHEMA
 from recsys.database import Connection
-from recsys.errors import LedgerError, LockedError
+from recsys.errors import ConfigurationError, LedgerError, LockedError
 from recsys.ledger.search_path import path_contains, set_search_path, stored_search_path
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 # An arbitrary constant that differs from the promotion lock's.
 _LOCK = 0x5EC5_0001
 _LOCK_TIMEOUT = "15s"
+_ENCODING = "UTF8"
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,14 @@ def apply(conn: Connection) -> list[int]:
     Raises:
         LedgerError: newer code has migrated the database.
         LockedError: another process is migrating and did not finish in time.
+        ConfigurationError: the database is new and has another encoding than UTF-8.
     """
     migrations = available()
-    if applied(conn) == [migration.number for migration in migrations]:
+    present = applied(conn)
+    if present == [migration.number for migration in migrations]:
         return []
+    if not present:
+        _check_encoding(conn)
     with conn.transaction():
         _lock(conn)
         conn.execute("create schema if not exists recsys")
@@ -114,6 +119,21 @@ def apply(conn: Connection) -> list[int]:
             )
             executed.append(migration.number)
     return executed
+
+
+def _check_encoding(conn: Connection) -> None:
+    """Raises ConfigurationError unless the database can store every text, such as any title."""
+    # Sent by the server at the start of each session. In SQL_ASCII, results are bytes, not texts.
+    found = conn.info.parameter_status("server_encoding")
+    if found != _ENCODING:
+        raise ConfigurationError(
+            "the database has an encoding that cannot store every text",
+            found=f"encoding {found or 'unknown'} of database {conn.info.dbname}",
+            expected=f"encoding {_ENCODING}",
+            hint="create another database: create database recsys encoding 'UTF8' "
+            "template template0; add a locale that allows UTF8, such as locale 'C.UTF-8', if "
+            "PostgreSQL asks for one",
+        )
 
 
 def _lock(conn: Connection) -> None:
