@@ -116,7 +116,10 @@ def load_champion(folder: Path, release_id: str) -> Champion:
         ArtifactError: a file is missing or does not load.
     """
     try:
-        model = keras.saving.load_model(folder / contract.EVALUATED_MODEL_FILE, safe_mode=True)
+        path = folder / contract.EVALUATED_MODEL_FILE
+        with path.open("rb") as file:
+            contract.check_model_file(file, contract.EVALUATED_MODEL_FILE)
+        model = keras.saving.load_model(path, safe_mode=True)
         users = pl.read_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
         movies = pl.read_parquet(folder / contract.EVALUATED_MOVIE_TOWERS_FILE)
         towers = Towers(*_columns(users, movies))

@@ -66,9 +66,15 @@ def verify_release(store: _Reader, trainer_input: TrainerInput) -> Manifest:
 
 
 def check_model(path: Path, golden: GoldenPredictions) -> None:
-    """Raises ArtifactError unless stock Keras loads the model and reproduces the predictions."""
+    """Checks that the file is a model's, loads with stock Keras, and reproduces the predictions.
+
+    Raises:
+        ArtifactError: it does not.
+    """
     import keras
 
+    with path.open("rb") as file:
+        contract.check_model_file(file, contract.MODEL_FILE)
     try:
         model = keras.saving.load_model(path, safe_mode=True)
     # Keras' errors about invalid models have no common base class.

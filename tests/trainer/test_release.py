@@ -1,10 +1,12 @@
 """The trainer with a real S3 server: stored artifacts, log, and exit codes of failures."""
 
 import contextlib
+import io
 import json
 import signal
 import socket
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -163,13 +165,37 @@ def test_verify_refuses_a_changed_byte(
     assert "has changed since it was stored" in out
 
 
-def test_verify_refuses_a_model_that_does_not_load(
-    bench: Bench, copied: TrainerInput, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def _rewritten(data: bytes, changed: dict[str, bytes]) -> bytes:
+    """A model's file with changed members, or more of them."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | changed
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"model.weights.h5": b"no weights"}, "does not load with stock Keras"),
+        ({"../../escaped.py": b"x"}, "is not a model's file as Keras writes it"),
+    ],
+)
+def test_verify_refuses_a_model_that_does_not_load_or_hides_something(
+    bench: Bench,
+    copied: TrainerInput,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    changed: dict[str, bytes],
+    said: str,
 ) -> None:
-    _replace_artifact(bench, copied, contract.MODEL_FILE, b"PK no model", tmp_path)
+    whole = bench.store.get_bytes(contract.release_key(copied.release_id, contract.MODEL_FILE))
+    _replace_artifact(bench, copied, contract.MODEL_FILE, _rewritten(whole, changed), tmp_path)
     code, out = _verify(bench, copied, capsys)
     assert code == ExitCode.BAD_DATA
-    assert "does not load with stock Keras" in out
+    assert said in out
 
 
 @pytest.mark.parametrize("off", [0.01, -3.0])

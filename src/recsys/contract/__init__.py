@@ -1,7 +1,7 @@
 """The interface of pipeline and trainer: ids, keys, tables, manifest, metrics, environment.
 
 The two images are built separately. They share this package, the objects in S3, and exit codes.
-Nothing in this package does I/O.
+Nothing in this package opens a file or a connection.
 """
 
 from recsys.contract.build import (
@@ -81,6 +81,7 @@ from recsys.contract.metrics import (
     Scores,
     SliceScores,
 )
+from recsys.contract.model_file import check_model_file
 from recsys.contract.tables import (
     CHANNEL,
     LEDGER_SCHEMA,
@@ -198,6 +199,7 @@ __all__ = [
     "TrainerSettings",
     "check_manifest",
     "check_md5",
+    "check_model_file",
     "check_release_id",
     "checkpoint_key",
     "dataset_key",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recsys import contract, ledger, releases, vectors
-from recsys.contract import TrainerInput
+from recsys.contract import Manifest, TrainerInput
 from recsys.errors import ArtifactError
 from recsys.pipeline.run import Run
 from recsys.pipeline.tables import load_table
@@ -22,6 +22,7 @@ from recsys.trainer_process import LocalTrainer
 log = logging.getLogger(__name__)
 
 _TOWERS: Final = tuple(t for t in contract.PUBLIC_TABLES if t.artifact is not None)
+_MODELS: Final = (contract.MODEL_FILE, contract.EVALUATED_MODEL_FILE)
 
 
 def train_dl_model(
@@ -95,7 +96,22 @@ def check_candidate(services: Services, run: Run) -> TrainerInput:
     manifest, _ = releases.read_manifest(services.store, run.release_id)
     releases.check_run_manifest(manifest, release)
     releases.check_artifacts(services.store, manifest)
+    _check_models(services, manifest)
     return make_trainer_input(services, run, release.run_nonce)
+
+
+def _check_models(services: Services, manifest: Manifest) -> None:
+    """Checks the members of the models' files.
+
+    The trainer's image does it, too, before it loads one. But it may be the image that wrote them.
+    """
+    with scratch_folder("models") as work:
+        for artifact in manifest.artifacts:
+            if artifact.name in _MODELS:
+                path = work / Path(artifact.name).name
+                services.store.download(artifact.key, path, artifact.sha256)
+                with path.open("rb") as file:
+                    contract.check_model_file(file, artifact.key)
 
 
 def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
