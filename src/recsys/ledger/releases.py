@@ -158,6 +158,11 @@ def all_releases(conn: Connection) -> list[Release]:
         return cur.execute(f"{_SELECT} order by created_at desc, release_id").fetchall()
 
 
+def release_ids(conn: Connection) -> frozenset[str]:
+    """Returns the ids of all releases."""
+    return frozenset(row[0] for row in conn.execute("select release_id from recsys.releases"))
+
+
 def retained_releases(conn: Connection) -> list[Release]:
     """Returns all releases that are not retired, newest first."""
     with conn.cursor(row_factory=class_row(Release)) as cur:

@@ -127,7 +127,7 @@ def _access_problems(conn: Connection, champion: Release) -> list[str]:
     """Returns what the site cannot read, and the earlier champions whose views are not complete."""
     earlier = [
         release.release_id
-        for release in ledger.all_releases(conn)
+        for release in ledger.retained_releases(conn)
         if release.state in (State.SUPERSEDED, State.ROLLED_BACK)
     ]
     messages = releases.site_problems(conn, [champion.release_id, *earlier])
@@ -172,7 +172,7 @@ def _unowned_copies(conn: Connection, services: Services) -> list[str]:
 def _damaged_releases(conn: Connection, services: Services) -> list[str]:
     """Returns the retained releases that cannot be promoted or rolled back to."""
     messages = []
-    for release in ledger.all_releases(conn):
+    for release in ledger.retained_releases(conn):
         if release.state in ledger.SERVABLE:
             try:
                 releases.check_release(conn, services.store, release)
@@ -190,7 +190,7 @@ def _damaged_releases(conn: Connection, services: Services) -> list[str]:
 
 def _unknown_releases(conn: Connection, services: Services) -> list[str]:
     """Returns the releases that are in S3 and not in the ledger, as after restoring a backup."""
-    known = {release.release_id for release in ledger.all_releases(conn)}
+    known = ledger.release_ids(conn)
     stored = {
         key.split("/")[1]
         for key in services.store.keys(contract.RELEASES_PREFIX)

@@ -136,7 +136,8 @@ def _empty(copies_in_order: bool) -> Overview:
 
 
 def _summary(release: Release, decision: Decision | None) -> ReleaseSummary:
-    metrics = release.metrics
+    # Not all metrics, which would take a second for hundreds of releases.
+    metrics = release.manifest["metrics"] if release.manifest else {}
     return ReleaseSummary(
         release_id=release.release_id,
         state=release.state,
@@ -144,8 +145,8 @@ def _summary(release: Release, decision: Decision | None) -> ReleaseSummary:
         trainer_digest=release.build["trainer_digest"],
         created_at=release.created_at,
         promoted_at=release.promoted_at,
-        metrics=metrics.model if metrics else Scores(),
-        baselines=metrics.baselines if metrics else Baselines(),
+        metrics=Scores.model_validate(metrics.get("model")),
+        baselines=Baselines.model_validate(metrics.get("baselines")),
         decision=decision,
         can_be_rolled_back_to=release.state in (State.SUPERSEDED, State.ROLLED_BACK),
     )

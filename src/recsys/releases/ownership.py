@@ -105,7 +105,7 @@ def check_owner(conn: Connection, store: ObjectStore) -> None:
 
 def check_unowned(conn: Connection, store: ObjectStore) -> None:
     """Raises LedgerError if a bucket without an owner contains another ledger's releases."""
-    known = frozenset(release.release_id for release in ledger.all_releases(conn))
+    known = ledger.release_ids(conn)
     content = public_content(store)
     foreign = not content.is_from(known)
     if not content.objects:

@@ -186,7 +186,7 @@ def _keep_earlier_releases_readable(conn: Connection) -> None:
     Errors are only logged: `recsys doctor` names a damaged release.
     """
     site = site_access.site_role_exists(conn)
-    for release in ledger.all_releases(conn):
+    for release in ledger.retained_releases(conn):
         if release.state not in (State.SUPERSEDED, State.ROLLED_BACK):
             continue
         name = release.release_id

@@ -261,7 +261,7 @@ def test_two_processes_that_start_at_once_share_one_stack(home: Home) -> None:
 
 
 class User:
-    """A process that uses the data services until it is told to end."""
+    """A process that uses the data services until the test ends it."""
 
     PROGRAM = (
         "import sys; from pathlib import Path; from recsys.embedded import stack;"

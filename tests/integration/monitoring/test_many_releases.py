@@ -1,0 +1,123 @@
+"""A ledger with hundreds of releases costs no more statements and requests than a small one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from recsys import ledger, monitoring
+from recsys.database import Connection
+from recsys.ledger import State
+from recsys.releases import RetentionSettings, promote_release, retire_old_releases
+from recsys.services import Services
+from tests.actors import an_actor
+from tests.chaos.tap import Call, Tap
+from tests.release_maker import Releases
+
+MANY = 500
+RETENTION = RetentionSettings(keep_releases=1)
+_BUILD = """
+insert into recsys.releases
+    (release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce, created_at)
+select left(md5, 8) || '-' || left(md5, 8), md5, md5 || md5, r.build, 'building',
+    'run-old-' || i, r.run_nonce, r.created_at - i * interval '1 day'
+from generate_series(1, %(count)s) as i, md5('old release ' || i) as md5, recsys.releases r
+where r.release_id = %(like)s
+"""
+_COMPLETE = """
+update recsys.releases r set state = 'candidate', manifest = o.manifest,
+    manifest_sha256 = o.manifest_sha256, tables = o.tables, completed_at = r.created_at
+from recsys.releases o where r.run_id like 'run-old-%%' and o.release_id = %(like)s
+"""
+_DECIDE = """
+insert into recsys.decisions (release_id, champion, run_id, accepted, decision)
+select r.release_id, d.champion, r.run_id, d.accepted, d.decision
+from recsys.releases r, recsys.decisions d
+where r.run_id like 'run-old-%%' and d.release_id = %(like)s
+"""
+_MOVE = "update recsys.releases set state = %(state)s where run_id like 'run-old-%%'"
+
+
+@dataclass
+class Cost(Tap):
+    """Counts what an operation sends."""
+
+    sent: dict[str, int] = field(default_factory=lambda: {"sql": 0, "s3": 0})
+    seconds: float = 0.0
+
+    def sql(self, call: Call, conn: Any, gen: Any, proceed: Callable[[], Any]) -> Any:
+        self.sent["sql"] += 1
+        return proceed()
+
+    def s3(self, call: Call, request: Any, proceed: Callable[[], Any]) -> Any:
+        self.sent["s3"] += 1
+        return proceed()
+
+
+def make_retired(conn: Connection, count: int, like: str) -> None:
+    """Makes releases that went through all states until they were retired, without objects."""
+    values = {"count": count, "like": like}
+    with ledger.acting(conn, an_actor("history")):
+        for statement in (_BUILD, _COMPLETE, _DECIDE):
+            assert conn.execute(statement, values).rowcount == count
+        for state in (State.REJECTED, State.RETIRING, State.RETIRED):
+            assert conn.execute(_MOVE, {"state": state.value}).rowcount == count
+    conn.execute("analyze")
+
+
+def measure(services: Services, releases: Releases, number: int) -> dict[str, Cost]:
+    """Returns the cost of each operation; one release is retired."""
+    rejected = releases.candidate(number)
+    with services.connect() as conn:
+        ledger.move(conn, rejected, State.REJECTED, actor=an_actor())
+    spare = releases.candidate(number + 1)
+    with services.connect() as conn:
+        ledger.move(conn, spare, State.REJECTED, actor=an_actor())
+    operations: dict[str, Callable[[], Any]] = {
+        "retirement": lambda: retire_old_releases(services, RETENTION, actor=an_actor()),
+        "status": lambda: monitoring.read_status(services),
+        "doctor": lambda: monitoring.problems(services),
+        "releases page": lambda: monitoring.read_overview(services),
+    }
+    costs = {}
+    for name, run in operations.items():
+        cost = Cost(services.store)
+        with cost:
+            started = time.perf_counter()
+            result = run()
+            cost.seconds = time.perf_counter() - started
+        costs[name] = cost
+        if name == "retirement":
+            assert rejected in result.retired
+            assert result.skipped == {}
+        if name == "doctor":
+            assert result == []
+    return costs
+
+
+def test_the_cost_does_not_grow_with_the_number_of_releases(
+    services: Services, releases: Releases, record_property: Callable[[str, object], None]
+) -> None:
+    for number in (1, 2):
+        promote_release(services, releases.candidate(number), actor=an_actor())
+    measure(services, releases, 10)
+    few = measure(services, releases, 20)
+    with services.connect() as conn:
+        make_retired(conn, MANY, releases.build(1).release_id)
+    many = measure(services, releases, 30)
+    with services.connect() as conn:
+        assert len(ledger.all_releases(conn)) > MANY
+        assert ledger.state_counts(conn)[State.RETIRED] > MANY
+    for name, cost in many.items():
+        assert cost.sent == few[name].sent, name
+    record_property(
+        "figure",
+        f"{MANY} releases in the ledger: "
+        + ", ".join(
+            f"{name} {cost.seconds:.2f} s ({few[name].seconds:.2f} s without them; "
+            f"{cost.sent['sql']} statements, {cost.sent['s3']} requests)"
+            for name, cost in many.items()
+        ),
+    )
