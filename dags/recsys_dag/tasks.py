@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 @task
 def recover_promotion(**context: Any) -> dict[str, Any]:
     """Finishes or undoes an interrupted promotion; the first task of every run."""
-    recovery = releases.recover_promotion(settings.services(), actor=_actor(context, "recovery"))
+    recovery = releases.recover_and_watch(settings.services(), actor=_actor(context, "recovery"))
     return {"undone": recovery.undone, "copies_mended": recovery.copies_restored}
 
 
@@ -265,7 +265,7 @@ def _alert_run(action: Action, context: Any, reason: str) -> None:
 def recover_at_once(context: Context) -> None:
     """Failure callback: tries to recover at once. The journal guarantees recovery without it."""
     try:
-        releases.recover_promotion(settings.services(), actor=_actor(context, "recovery"))
+        releases.recover_and_watch(settings.services(), actor=_actor(context, "recovery"))
     except Exception:
         log.exception("recovery failed; the next run or `recsys recover` tries again")
 

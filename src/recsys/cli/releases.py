@@ -236,7 +236,7 @@ def recover(as_json: JsonOption = False) -> None:
     """
     with output.services() as services:
         with output.errors.status("comparing the public copies with the champion"):
-            found = releases.recover_promotion(services, actor=output.actor("recovery"))
+            found = releases.recover_and_watch(services, actor=output.actor("recovery"))
     if as_json:
         output.print_json(
             {

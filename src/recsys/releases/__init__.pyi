@@ -1,6 +1,7 @@
 from .authority import check_person
 from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, table_ids
 from .evaluated_files import champion_id, fetch_evaluated
+from .late_copies import recover_and_watch
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
 from .public_copies import public_copies_match
@@ -36,6 +37,7 @@ __all__ = [
     "public_content",
     "public_copies_match",
     "read_manifest",
+    "recover_and_watch",
     "recover_promotion",
     "release_table",
     "releases_to_keep",
