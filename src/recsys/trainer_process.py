@@ -25,11 +25,16 @@ SHARED_MODULES: Final = ("__init__.py", "contract", "errors.py", "evaluation", "
 
 docker/trainer/Dockerfile and the trainer's workflow repeat the list; a test compares them.
 """
+CHECKSUM_VARIABLES: Final = (
+    "AWS_REQUEST_CHECKSUM_CALCULATION",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION",
+)
+"""Settings of boto3 for S3 servers that refuse checksums."""
 INHERITED_VARIABLES: Final = frozenset(
     "PATH HOME TMPDIR LANG LC_ALL TZ HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy "
-    "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE AWS_REQUEST_CHECKSUM_CALCULATION "
-    "AWS_RESPONSE_CHECKSUM_VALIDATION RECSYS_CODE_REVISION RECSYS_SITE_KERAS".split()
-)
+    "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE RECSYS_CODE_REVISION "
+    "RECSYS_SITE_KERAS".split()
+).union(CHECKSUM_VARIABLES)
 _TAIL_LINES: Final = 20
 GRACE_S: Final = 20
 # The trainer must not outlive the task that started it, even if the task is killed by SIGKILL.

@@ -77,8 +77,9 @@ def test_a_container_trains_and_another_verifies_what_it_made(airflow_db, featur
 
 
 def test_the_container_is_what_the_settings_say(
-    airflow_db, featured, docker, engine, caplog, capsys
+    airflow_db, featured, docker, engine, caplog, capsys, monkeypatch
 ):
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     from recsys_dag.trainer.container import TrainerContainer
 
     engine.command = ["echo", "last words"]
@@ -96,6 +97,7 @@ def test_the_container_is_what_the_settings_say(
     secrets = pipeline.secrets(featured[0])
     assert given.items() >= secrets.items()
     assert given[contract.ENV_RELEASE_ID] == featured[1].release_id
+    assert given["AWS_REQUEST_CHECKSUM_CALCULATION"] == "when_required"
     # They are in no field that Airflow renders and shows, and in no log.
     assert "environment" in TrainerContainer.template_fields
     assert "_private_environment" not in TrainerContainer.template_fields

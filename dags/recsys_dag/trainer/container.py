@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 from docker.errors import DockerException, NotFound
 
 from recsys.errors import ConfigurationError, TransientError
-from recsys.trainer_process import failure
+from recsys.trainer_process import CHECKSUM_VARIABLES, failure
 from recsys_dag import tasks
 from recsys_dag.trainer.settings import ContainerSettings
 
@@ -53,7 +54,8 @@ class TrainerContainer(DockerOperator):
         trainer_input = tasks.begin_trainer(self.subcommand, context)
         if trainer_input is None:
             return None
-        self.environment = trainer_input.to_environment()
+        checksums = {name: os.environ[name] for name in CHECKSUM_VARIABLES if name in os.environ}
+        self.environment = trainer_input.to_environment() | checksums
         # Private: Airflow's UI shows the rendered field `environment`.
         self._private_environment = tasks.trainer_secrets()
         try:
