@@ -38,6 +38,8 @@ class Damage:
         key: object in the bucket that is harmed.
         content: its new content and metadata; None if it is removed.
         releases: releases that cannot be served until a backup is restored.
+        changed: releases with a change that only doctor finds, because reading all of a table
+            takes too long for a promotion.
         ledger: a table of the ledger is lost, so that a change may be refused.
         foreign: ledger and bucket do not belong together, so that every change is refused.
         anonymous: a public object no longer says which release it is of.
@@ -52,6 +54,7 @@ class Damage:
     key: str = ""
     content: tuple[bytes, dict[str, str]] | None = None
     releases: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
     ledger: bool = False
     foreign: bool = False
     anonymous: bool = False
@@ -140,6 +143,13 @@ def _tables(services: Services, champion: str, earlier: str) -> Iterator[Damage]
                 release,
                 (f"delete from {full} where {table.id_column} = 2",),
                 releases=lost,
+            )
+            yield Damage(
+                "vector changed",
+                name,
+                release,
+                (f"update {full} set vector = (vector + vector) where {table.id_column} = 2",),
+                changed=frozenset({release}),
             )
             yield Damage("table emptied", name, release, (f"truncate {full}",), releases=lost)
             if table.indexed:

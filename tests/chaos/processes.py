@@ -112,7 +112,7 @@ class Child:
             "lock_wait_s": lock_wait_s,
             "idle_timeout": idle_timeout,
         }
-        self._ending = Ending()
+        self._ending, self._pid = Ending(), 0
         self.idle = False
         self._write(json.dumps(order))
 
@@ -130,8 +130,9 @@ class Child:
         os.kill(self._pid, signal.SIGKILL)
 
     def kill_after(self, seconds: float) -> None:
-        """Kills the operation so long after it began, unless it has ended by then."""
-        self._take(self._read())
+        """Kills the operation in so many seconds, unless it has ended by then."""
+        while not self._pid:
+            self._take(self._read())
         time.sleep(seconds)
         # Ended and reaped.
         with suppress(ProcessLookupError):

@@ -37,6 +37,9 @@ from tests.chaos.test_readers import PROCESSES, READERS_EACH, RELEASES, reading
 OPERATIONS = ("promote", "rollback", "retire", "recover")
 WASTE = 9
 """Number of the rejected release that retirement has something to do for."""
+OPENED = "journal opened"
+CRITICAL_SHARE = 0.5
+"""Share of the changes of the champion that are killed between journal and commit."""
 LEAVE_SHARE = 0.3
 """Share of the kills after which the next operation finds an interrupted one."""
 
@@ -94,6 +97,7 @@ class Soak:
         self.draw = random.Random(seed)  # noqa: S311 - a seed, not a secret
         self.report = Report()
         self.usual: dict[str, float] = {}
+        self.critical: dict[str, float] = {}
 
     def prepare(self) -> None:
         """Makes the releases, and measures how long each operation takes."""
@@ -106,6 +110,8 @@ class Soak:
             ending = self.child.run(operation, release_id)
             assert ending.error is None, ending.text
             self.usual[operation] = time.monotonic() - begin
+            if OPENED in ending.times:
+                self.critical[operation] = ending.times["switched"] - ending.times[OPENED]
 
     def iterate(self) -> None:
         """Starts an operation, kills it, and looks at the world."""
@@ -114,7 +120,12 @@ class Soak:
         report.iterations += 1
         release_id = self._order(operation)
         self.child.start(operation, release_id)
-        self.child.kill_after(self.draw.uniform(0, self.usual[operation]))
+        duration = self.usual[operation]
+        if operation in self.critical and self.draw.random() < CRITICAL_SHARE:
+            # Most of an operation is checks, so that too few kills would hit what matters.
+            self.child.reach(OPENED)
+            duration = 1.2 * self.critical[operation]
+        self.child.kill_after(self.draw.uniform(0, duration))
         ending = self.child.finish()
         if ending.error is not None:
             report.violations.append(f"{operation}: {ending.error}: {ending.text}")
@@ -125,6 +136,8 @@ class Soak:
         try:
             champion = invariants.production(services)
             if ending.killed and self.draw.random() < LEAVE_SHARE:
+                with services.connect() as conn:
+                    report.recoveries += len(ledger.open_journals(conn))
                 return
             report.recoveries += recover_promotion(services, actor=an_actor("recovery")).needed
             assert invariants.recovered(services) == champion, "recovery changed the champion"

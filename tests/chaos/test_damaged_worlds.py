@@ -124,6 +124,7 @@ def check(worlds: Worlds, *harms: Damage) -> None:
     else:
         assert any(named) if ledger_damaged else all(named), f"{what}: {messages}"
     lost = frozenset().union(*(harm.releases for harm in applied))
+    changed = frozenset().union(*(harm.changed for harm in applied))
     history = not any(harm.history for harm in applied)
     ending = refusal = None
     try:
@@ -140,7 +141,7 @@ def check(worlds: Worlds, *harms: Damage) -> None:
         else:
             assert not foreign, f"{what}: changed a world of another ledger"
             ending = "rolled back without a table that this does not need"
-    elif worlds.champion in lost:
+    elif worlds.champion in lost | changed:
         # Recovery does not read what it does not copy, so it may have had nothing to do.
         try:
             roll_back(services, worlds.earlier, actor=an_actor("rollback"))
@@ -150,15 +151,21 @@ def check(worlds: Worlds, *harms: Damage) -> None:
         else:
             assert worlds.earlier not in lost, f"{what}: a damaged release was published"
             recover_promotion(services, actor=an_actor("recovery"))
-            whole(worlds, services, worlds.earlier, lost, what, history)
+            whole(worlds, services, worlds.earlier, lost | changed, what, history)
             ending = "rolled back"
     else:
         assert refusal is None, f"{what}: {refusal}"
-        whole(worlds, services, worlds.champion, lost, what, history)
+        whole(worlds, services, worlds.champion, lost | changed, what, history)
     assert time.monotonic() - begin < BOUND_S
     worlds.endings[str(ending)] += 1
     worlds.restore_objects({harm.key for harm in harms if harm.key})
-    if ending != "recovered" or lost or not history or any(harm.leaves for harm in harms):
+    if (
+        ending != "recovered"
+        or lost
+        or changed
+        or not history
+        or any(harm.leaves for harm in harms)
+    ):
         worlds.use_up()
 
 

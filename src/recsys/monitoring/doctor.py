@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recsys import contract, ledger, releases
-from recsys.contract import LIVE_SCHEMA, OWNER_KEY, PUBLIC_TABLES, table_name
+from recsys import contract, ledger, releases, vectors
+from recsys.contract import OWNER_KEY, PUBLIC_TABLES, table_name
 from recsys.database import Connection
 from recsys.errors import (
     ArtifactError,
@@ -11,7 +11,8 @@ from recsys.errors import (
     PermanentError,
     RecsysError,
 )
-from recsys.ledger import Release, State
+from recsys.ledger import Release
+from recsys.monitoring.site_checks import site_problems
 from recsys.services import Services
 
 
@@ -85,20 +86,7 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
             "search_path, as after restoring a dump; run `recsys recover`"
         )
     if champion is not None:
-        live = releases.live_tables(conn)
-        for table in PUBLIC_TABLES:
-            expected = table_name(table.name, champion.release_id)
-            if live.get(table.name) != expected:
-                messages.append(
-                    f"the public name {table.name} is {live.get(table.name) or 'missing'} instead "
-                    f"of the champion's {expected}; run `recsys recover`, which makes it again"
-                )
-        if not _current_release_is_right(conn, champion):
-            messages.append(
-                "recsys.current_release does not show the champion; run `recsys recover`, which "
-                "makes the view again"
-            )
-        messages += _access_problems(conn, champion) + _shadowed_names(conn)
+        messages += site_problems(conn, champion)
     messages += [
         f"{text}; somebody changed rows of the ledger: compare them with a backup"
         for text in ledger.inconsistencies(conn)
@@ -114,45 +102,6 @@ def _copies_match(services: Services, champion: Release) -> bool:
     except ArtifactError:
         # The champion's manifest is damaged, which is among the damaged releases.
         return True
-
-
-def _current_release_is_right(conn: Connection, champion: Release) -> bool:
-    try:
-        return ledger.current_release_is_right(conn, champion)
-    except ArtifactError:
-        return True
-
-
-def _access_problems(conn: Connection, champion: Release) -> list[str]:
-    """Returns what the site cannot read, and the earlier champions whose views are not complete."""
-    earlier = [
-        release.release_id
-        for release in ledger.retained_releases(conn)
-        if release.state in (State.SUPERSEDED, State.ROLLED_BACK)
-    ]
-    messages = releases.site_problems(conn, [champion.release_id, *earlier])
-    messages += [
-        f"views of release {release_id} are missing or changed; run `recsys recover`, which makes "
-        "them again"
-        for release_id in earlier
-        if not releases.has_views(conn, release_id)
-    ]
-    return messages
-
-
-def _shadowed_names(conn: Connection) -> list[str]:
-    """Returns public names that mean something else, earlier on the search path."""
-    rows = conn.execute(
-        "select name, n.nspname from unnest(%s::text[]) as name "
-        "join pg_class c on c.oid = to_regclass(name) "
-        "join pg_namespace n on n.oid = c.relnamespace where n.nspname <> %s order by 1",
-        ([table.name for table in PUBLIC_TABLES], LIVE_SCHEMA),
-    ).fetchall()
-    return [
-        f"the name {name} means {schema}.{name} on the search path of the database: rename that "
-        f"one, move {LIVE_SCHEMA} before {schema}, or let readers ask for {LIVE_SCHEMA}.{name}"
-        for name, schema in rows
-    ]
 
 
 def _unowned_copies(conn: Connection, services: Services) -> list[str]:
@@ -178,6 +127,8 @@ def _damaged_releases(conn: Connection, services: Services) -> list[str]:
                 releases.check_release(conn, services.store, release)
             except PermanentError as error:
                 messages.append(f"release {release.release_id} ({release.state}): {error}")
+            else:
+                messages += _changed_tables(conn, release)
             users = releases.dependents(conn, release.release_id)
             if users:
                 messages.append(
@@ -186,6 +137,26 @@ def _damaged_releases(conn: Connection, services: Services) -> list[str]:
                     "(docs/site-developer.md)"
                 )
     return messages
+
+
+def _changed_tables(conn: Connection, release: Release) -> list[str]:
+    """Returns the tables of a release in which somebody has changed a row."""
+    changed = [
+        table_name(table.name, release.release_id)
+        for table in PUBLIC_TABLES
+        if not vectors.content_is_as_loaded(
+            conn,
+            table,
+            release.release_id,
+            digest=release.tables[table.name]["digest"],
+            rows=release.tables[table.name]["rows"],
+        )
+    ]
+    return [
+        f"recsys.{name} of release {release.release_id} ({release.state}) has other content than "
+        "was loaded; roll back to another release, or restore the table from a backup"
+        for name in changed
+    ]
 
 
 def _unknown_releases(conn: Connection, services: Services) -> list[str]:

@@ -1,4 +1,5 @@
 from .check import VectorMeasurements, check_vectors
+from .content import content_is_as_loaded
 from .index import EF_CONSTRUCTION
 from .movie_vectors import MovieVectors, make_movie_vectors
 from .quality import measure_quality
@@ -12,6 +13,7 @@ __all__ = [
     "MovieVectors",
     "VectorMeasurements",
     "check_vectors",
+    "content_is_as_loaded",
     "drop_vectors",
     "enable_vector_extension",
     "load_vectors",

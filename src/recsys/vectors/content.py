@@ -1,0 +1,88 @@
+"""Compares the content of a release's table with the digest from when it was loaded."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from psycopg import sql
+
+from recsys import contract
+from recsys.contract import PublicTable
+from recsys.database import Connection, long_statement
+from recsys.errors import VectorError
+from recsys.vectors.rows import VectorRows
+
+_VECTOR_HEADER: Final = 4
+"""Bytes before the components of a halfvec in its binary format: dimension, and a zero."""
+_ITEM: Final = np.dtype([("size", ">i4"), ("value", ">i4")])
+_ARRAY_HEADER: Final = 20
+"""Bytes before the items of a one-dimensional array without nulls."""
+
+
+def content_is_as_loaded(
+    conn: Connection, table: PublicTable, release_id: str, *, digest: str, rows: int
+) -> bool:
+    """Whether a release's table has the content that `load_vectors` gave it.
+
+    Reads the whole table, which takes seconds for a large one.
+
+    Args:
+        conn: a connection outside a transaction.
+        table: the public table.
+        release_id: the release; its table must exist.
+        digest: the digest that was recorded, 64 hex digits.
+        rows: the number of rows that was recorded.
+    """
+    with long_statement(conn, 60 + rows / 500):
+        ids, vectors, extra = _read(conn, table, release_id)
+    # A table is loaded in the order of its digest. A copy of a database may have another order.
+    for order in (np.arange(len(ids)), np.argsort(ids, kind="stable")):
+        try:
+            found = VectorRows.check(
+                table,
+                ids[order],
+                vectors[order],
+                {name: column.gather(order) for name, column in extra.items()},
+            )
+        except VectorError:
+            return False
+        if found.digest == digest:
+            return True
+    return False
+
+
+def _read(
+    conn: Connection, table: PublicTable, release_id: str
+) -> tuple[NDArray[np.int32], NDArray[np.float16], dict[str, pl.Series]]:
+    """Returns ids (n,), vectors (n, dim) and the lists of the extra columns, in stored order."""
+    relation = sql.Identifier(contract.LEDGER_SCHEMA, contract.table_name(table.name, release_id))
+    statement = sql.SQL("copy {} ({}) to stdout (format binary)").format(
+        relation, sql.SQL(", ").join(map(sql.Identifier, table.columns))
+    )
+    columns: list[list[Any]] = [[] for _ in table.columns]
+    with conn.transaction(), conn.cursor() as cursor:
+        # PostgreSQL begins a scan of a large table where another scan is.
+        conn.execute("select set_config('synchronize_seqscans', 'off', true)")
+        with cursor.copy(statement) as copy:
+            copy.set_types(["int4", *["bytea"] * (len(columns) - 1)])
+            for row in copy.rows():
+                for column, value in zip(columns, row, strict=True):
+                    column.append(value)
+    ids, vectors, *lists = columns
+    halves = np.frombuffer(b"".join(v[_VECTOR_HEADER:] for v in vectors), ">f2")
+    extra = {
+        name: pl.Series(name, [_items(value) for value in values], dtype=pl.List(pl.Int32))
+        for (name, _), values in zip(table.extra_columns, lists, strict=True)
+    }
+    shape = len(ids), halves.size // max(1, len(ids))
+    return np.array(ids, np.int32), halves.astype(np.float16).reshape(shape), extra
+
+
+def _items(value: bytes) -> NDArray[np.int32]:
+    """Decodes PostgreSQL's binary format of an integer[] without nulls."""
+    if len(value) < _ARRAY_HEADER:
+        return np.empty(0, np.int32)
+    return np.frombuffer(value, _ITEM, offset=_ARRAY_HEADER)["value"].astype(np.int32)
