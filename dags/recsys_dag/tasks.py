@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PIPELINE_DAG = "movie_rec_sys"
+
 
 @task
 def recover_promotion(**context: Any) -> dict[str, Any]:
@@ -58,7 +60,9 @@ def data_is_new(**context: Any) -> str:
     return "fetch_dataset" if verdict.is_new else "do_nothing"
 
 
-@task
+# Publishers may upload the md5 hours before the zip. With the default delays, which double up to 15
+# minutes, this is about five hours.
+@task(retries=24)
 def fetch_dataset(**context: Any) -> dict[str, Any]:
     """Downloads the dataset's zip into S3 and verifies its md5."""
     fetched = pipeline.fetch_dataset(settings.services(), run_of(context))
@@ -186,8 +190,11 @@ def update_internal_hash(**context: Any) -> None:
 @task
 def retire_old_releases(**context: Any) -> list[str]:
     """Drops tables and objects of releases that are no longer retained."""
+    services = settings.services()
+    # An open run keeps its build alive, also while it only waits, for a GPU or for a person.
+    pipeline.keep_open_builds(services, lambda run_id: _is_open(context, run_id))
     retirement = releases.retire_old_releases(
-        settings.services(), settings.retention_settings(), actor=_actor(context, "retention")
+        services, settings.retention_settings(), actor=_actor(context, "retention")
     )
     return list(retirement.retired)
 
@@ -273,6 +280,14 @@ def recover_at_once(context: Context) -> None:
 def run_of(context: Any) -> Run:
     """Returns the run's source and build, as data_is_new recorded them."""
     return pipeline.Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))
+
+
+def _is_open(context: Any, run_id: str) -> bool:
+    """Whether the run of the pipeline with this id is queued or running."""
+    count = context["ti"].get_dr_count(
+        dag_id=PIPELINE_DAG, run_ids=[run_id], states=["queued", "running"]
+    )
+    return bool(count)
 
 
 def _decision(context: Any) -> str:

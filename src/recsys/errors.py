@@ -120,6 +120,10 @@ class SourceUnreachableError(TransientError):
     """The dataset's source does not answer; this never counts as "unchanged"."""
 
 
+class UnmatchedDatasetError(TransientError):
+    """A published md5 has no zip that matches it yet; its publisher may still be uploading it."""
+
+
 class ServiceUnavailableError(TransientError):
     """PostgreSQL, S3 or another server that the pipeline needs does not answer."""
 

@@ -15,8 +15,8 @@ from recsys.dataset.md5_file import read_md5
 from recsys.dataset.mirrors import parse_sources, split_sources, try_sources
 from recsys.dataset.progress import LogProgress, Progress
 from recsys.dataset.settings import FetchSettings
-from recsys.dataset.sources import Source
-from recsys.errors import DatasetError, RecsysError
+from recsys.dataset.sources import MissingFileError, Source
+from recsys.errors import DatasetError, RecsysError, UnmatchedDatasetError
 from recsys.object_store import ObjectStore
 from recsys.scratch import scratch_folder
 
@@ -108,7 +108,9 @@ def fetch_dataset(
         limits: limits of the archive, including its size; the defaults if not given.
 
     Raises:
-        DatasetError: the zip has another md5, or its archive is invalid.
+        UnmatchedDatasetError: the zip is missing or has another md5, and the source still publishes
+            this one: the zip may follow.
+        DatasetError: the source publishes another md5 by now, or the archive is invalid.
         SourceUnreachableError: no attempt reached the source.
         ConfigurationError: the source is invalid or denies access.
         DiskFullError: the disk for temporary files is full.
@@ -155,7 +157,8 @@ def obtain_dataset(
         settings: timeouts and attempts; from the environment if not given.
 
     Raises:
-        DatasetError: there is no such file, it has another md5, or its archive is invalid.
+        DatasetError: there is no such file, or its archive is invalid.
+        UnmatchedDatasetError: see `fetch_dataset`.
         SourceUnreachableError: no attempt reached the source.
         ConfigurationError: the source is invalid or denies access.
         DiskFullError: the download does not fit on the disk.
@@ -215,27 +218,41 @@ def _download_one(
 ) -> Download:
     log.info("fetching %s", source.shown)
     download = Download(source, file, max_bytes, settings, progress)
-    download.complete()
+    try:
+        download.complete()
+    except MissingFileError as error:
+        raise _mismatch(source, md5, "no such file") from error
     if download.md5 != md5 and download.resumed:
         log.warning("the resumed download of %s has another md5; starting over", source.shown)
         download = Download(source, file, max_bytes, settings, progress)
         download.complete()
     if download.md5 != md5:
-        raise _mismatch(source, md5, download)
+        raise _mismatch(source, md5, f"md5 {download.md5} ({download.size} bytes)")
     return download
 
 
-def _mismatch(source: Source, expected: str, download: Download) -> DatasetError:
-    hint = f"publish a matching pair: `md5sum {source.file_name} > {source.file_name}.md5`"
+def _mismatch(source: Source, expected: str, found: str) -> DatasetError | UnmatchedDatasetError:
+    """Creates the error of a zip that is not the one of the md5.
+
+    Publishers may upload the md5 before the zip. While the source publishes this md5, the zip may
+    follow, so a retry may succeed.
+    """
     try:
         published_now = read_md5(source)
     except RecsysError:
         published_now = expected
     if published_now != expected:
-        hint = f"the source has changed and now publishes {published_now}; start a new run"
-    return DatasetError(
+        return DatasetError(
+            f"{source.shown} does not have the md5 that was published when the run began",
+            found=found,
+            expected=f"md5 {expected}",
+            hint=f"the source has changed and now publishes {published_now}; start a new run",
+        )
+    name = source.file_name
+    return UnmatchedDatasetError(
         f"{source.shown} does not have the published md5",
-        found=f"md5 {download.md5} ({download.size} bytes)",
+        found=found,
         expected=f"md5 {expected}",
-        hint=hint,
+        hint="wait until the zip is uploaded, too; if it is, "
+        f"publish a matching pair: `md5sum {name} > {name}.md5`",
     )

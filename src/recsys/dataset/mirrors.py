@@ -11,7 +11,13 @@ from urllib.parse import unquote, urlsplit
 
 from recsys.dataset.sources import BucketSource, FileSource, Source
 from recsys.dataset.web import WebSource, without_secrets
-from recsys.errors import ConfigurationError, DatasetError, RecsysError, SourceUnreachableError
+from recsys.errors import (
+    ConfigurationError,
+    DatasetError,
+    RecsysError,
+    SourceUnreachableError,
+    UnmatchedDatasetError,
+)
 
 if TYPE_CHECKING:
     from recsys.dataset.settings import FetchSettings
@@ -20,6 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# The most hopeful failure is the error of all mirrors.
+_KINDS: Final = (SourceUnreachableError, UnmatchedDatasetError, DatasetError, ConfigurationError)
 
 _S3: Final = "s3://"
 _ENDS: Final = re.compile(r"\A[\s,]+|[\s,]+\Z")
@@ -71,7 +80,8 @@ def try_sources(sources: Sequence[Source], attempt: Callable[[Source], T]) -> T:
     """Calls ``attempt`` for each source in turn; returns the first result.
 
     Raises:
-        SourceUnreachableError: all sources failed, and a retry may help for one of them.
+        SourceUnreachableError, UnmatchedDatasetError: all sources failed, and a retry may help for
+            one of them.
         DatasetError: all sources failed permanently.
         ConfigurationError: all sources denied access or are invalid.
     """
@@ -79,16 +89,13 @@ def try_sources(sources: Sequence[Source], attempt: Callable[[Source], T]) -> T:
     for source in sources:
         try:
             return attempt(source)
-        except (SourceUnreachableError, DatasetError, ConfigurationError) as error:
+        except _KINDS as error:
             failures.append(error)
             if len(sources) > 1:
                 log.warning("source %d of %d: %s", len(failures), len(sources), error)
     if len(failures) == 1:
         raise failures[0]
-    kinds = {type(e) for e in failures}
-    kind = next(
-        kind for kind in (SourceUnreachableError, DatasetError, ConfigurationError) if kind in kinds
-    )
+    kind = next(kind for kind in _KINDS if any(isinstance(e, kind) for e in failures))
     raise kind(
         f"none of the {len(failures)} sources has the dataset",
         found="; ".join(e.message for e in failures),

@@ -156,9 +156,13 @@ def unreachable(shown: str, found: str) -> SourceUnreachableError:
     )
 
 
-def missing(shown: str, found: str) -> DatasetError:
+class MissingFileError(DatasetError):
+    """The source has no such file."""
+
+
+def missing(shown: str, found: str) -> MissingFileError:
     """Creates the error of a source that has no such file."""
-    return DatasetError(
+    return MissingFileError(
         f"{shown} does not exist",
         found=found,
         expected="a zip, and its md5 in a file of the same name with .md5 appended",

@@ -1,5 +1,6 @@
 from .actions import Action
 from .actor import Actor
+from .builds import building_runs, continue_build, keep_builds
 from .consistency import inconsistencies, missing_tables
 from .current_release import current_release_is_right, restore_current_release
 from .datasets import deleting_dataset
@@ -76,11 +77,13 @@ __all__ = [
     "applied",
     "begin_build",
     "begin_journal",
+    "building_runs",
     "champion",
     "check_current",
     "close_journal",
     "compared_dataset",
     "complete",
+    "continue_build",
     "current_release_is_right",
     "deleting_dataset",
     "find",
@@ -90,6 +93,7 @@ __all__ = [
     "journal_outcome",
     "journal_targets",
     "judged_against",
+    "keep_builds",
     "last_decided_release",
     "last_decision",
     "last_decisions",

@@ -12,7 +12,7 @@ from .features import (
     load_movie_vectors,
     measure_drift,
 )
-from .run import Run, Verdict, data_is_new
+from .run import Run, Verdict, data_is_new, keep_open_builds
 from .training import (
     begin_training,
     check_candidate,
@@ -34,6 +34,7 @@ __all__ = [
     "fetch_dataset",
     "gate_candidate",
     "generate_data_frames",
+    "keep_open_builds",
     "load_movie_vectors",
     "load_towers",
     "make_trainer_input",

@@ -10,7 +10,7 @@ from recsys.database import Connection
 from recsys.errors import LedgerError, VectorError
 from recsys.gate import Decision, GateSettings, judge, judged_metrics
 from recsys.ledger import Action, Actor, State
-from recsys.pipeline.run import Run
+from recsys.pipeline.run import Run, continue_build
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Decision:
     """Marks the release as a candidate, compares it with the champion, and stores the decision."""
+    continue_build(services, run)
     manifest, sha256 = releases.read_manifest(services.store, run.release_id)
     with services.connect() as conn:
         actor = Actor.from_run(run.run_id, "verified and loaded", name="gate_candidate")

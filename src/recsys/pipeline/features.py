@@ -8,7 +8,7 @@ from typing import Any, Final
 from recsys import contract, dataset, features, ledger, vectors
 from recsys.errors import ArtifactError
 from recsys.features import DriftSettings
-from recsys.pipeline.run import Run
+from recsys.pipeline.run import Run, continue_build
 from recsys.pipeline.tables import load_table
 from recsys.scratch import scratch_folder
 from recsys.services import Services
@@ -20,6 +20,7 @@ def fetch_dataset(
     services: Services, run: Run, progress: Callable[[int, int | None], None] | None = None
 ) -> dataset.FetchedDataset:
     """Copies the dataset's zip to S3 and verifies its md5; does nothing if it is already there."""
+    continue_build(services, run)
     return dataset.fetch_dataset(
         run.source, run.build.dataset_md5, services.store, s3=services.s3, progress=progress
     )
@@ -27,6 +28,7 @@ def fetch_dataset(
 
 def generate_data_frames(services: Services, run: Run) -> features.Stats:
     """Makes interactions, movies and quarantine of the dataset, unless they already exist."""
+    continue_build(services, run)
     with scratch_folder("frames") as work:
         return features.generate_data_frames(
             run.build.dataset_md5, services.store, run.features, work
@@ -67,10 +69,9 @@ def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
         Facts of the table: rows, digest, and quality (the fields of `vectors.VectorQuality`, or
         None if the holdout is too small to measure it).
     """
-    with services.connect() as conn:
-        release = ledger.get(conn, run.release_id)
-        if release.completed_at:
-            return dict(release.tables[_MOVIE_VECTORS.name])
+    release = continue_build(services, run)
+    if release.completed_at:
+        return dict(release.tables[_MOVIE_VECTORS.name])
     with scratch_folder("vectors") as work:
         movie_vectors = vectors.obtain_movie_vectors(
             run.build.dataset_md5, services.store, run.features, work

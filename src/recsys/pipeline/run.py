@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from recsys import dataset, ledger
 from recsys.contract import Build, BuildSettings, FeatureSettings
+from recsys.database import Connection
 from recsys.ledger import Action, Actor, State
 from recsys.services import Services
 
@@ -61,6 +63,34 @@ class Verdict:
     run: Run
 
 
+def continue_build(services: Services, run: Run) -> ledger.Release:
+    """Records that the run works on its release now; returns the release.
+
+    Raises:
+        LedgerError: the release was abandoned or retired.
+    """
+    with services.connect() as conn:
+        return ledger.continue_build(conn, run.release_id)
+
+
+def keep_open_builds(services: Services, is_open: Callable[[str], bool]) -> list[str]:
+    """Keeps builds from being abandoned while their runs are open, however long they take.
+
+    Args:
+        services: PostgreSQL.
+        is_open: whether the run of this id is queued or running.
+
+    Returns:
+        The ids of the open runs.
+    """
+    with services.connect() as conn:
+        if not ledger.applied(conn):
+            return []
+        open_runs = [run_id for run_id in ledger.building_runs(conn) if is_open(run_id)]
+        ledger.keep_builds(conn, open_runs)
+    return open_runs
+
+
 def data_is_new(
     services: Services,
     *,
@@ -86,7 +116,7 @@ def data_is_new(
         ledger.prepare(conn)
         known = ledger.find(conn, build.release_id)
         champion = ledger.champion(conn)
-        if known and known.state in _JUDGED and not force:
+        if known and not force and _is_judged(conn, known):
             reason = _JUDGED[known.state]
             ledger.note(
                 conn,
@@ -110,11 +140,18 @@ def data_is_new(
     return verdict
 
 
+def _is_judged(conn: Connection, release: ledger.Release) -> bool:
+    """Whether a build was judged or served. A build without a decision is made again."""
+    if release.state in (State.RETIRING, State.RETIRED):
+        return ledger.last_decision(conn, release.release_id) is not None
+    return release.state in _JUDGED
+
+
 def _why_new(
     build: Build, champion: ledger.Release | None, known: ledger.Release | None, force: bool
 ) -> str:
     if known is not None:
-        return f"forced: the build was {known.state}" if force else "an earlier run did not finish"
+        return f"forced: the build was {known.state}" if force else "no run has judged it yet"
     if champion is None:
         return "the first release"
     changed = [

@@ -13,7 +13,7 @@ from typing import Any, Final
 from recsys import contract, ledger, releases, vectors
 from recsys.contract import Manifest, TrainerInput
 from recsys.errors import ArtifactError
-from recsys.pipeline.run import Run
+from recsys.pipeline.run import Run, continue_build
 from recsys.pipeline.tables import load_table
 from recsys.scratch import scratch_folder
 from recsys.services import Services
@@ -49,10 +49,10 @@ def begin_training(services: Services, run: Run) -> TrainerInput | None:
 
     Records the run's nonce: from now on, a manifest of an earlier run's trainer is not accepted.
     """
+    release = continue_build(services, run)
+    if _is_trained(services, release):
+        return None
     with services.connect() as conn:
-        release = ledger.get(conn, run.release_id)
-        if _is_trained(services, release):
-            return None
         ledger.set_nonce(conn, run.release_id, run.run_nonce)
     return make_trainer_input(services, run, run.run_nonce)
 
@@ -91,8 +91,7 @@ def check_candidate(services: Services, run: Run) -> TrainerInput:
     Raises:
         ArtifactError: the manifest or an artifact is missing or invalid.
     """
-    with services.connect() as conn:
-        release = ledger.get(conn, run.release_id)
+    release = continue_build(services, run)
     manifest, _ = releases.read_manifest(services.store, run.release_id)
     releases.check_run_manifest(manifest, release)
     releases.check_artifacts(services.store, manifest)
@@ -120,8 +119,7 @@ def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
     Returns:
         By table: number of rows, digest.
     """
-    with services.connect() as conn:
-        release = ledger.get(conn, run.release_id)
+    release = continue_build(services, run)
     if release.completed_at:
         return {t.name: dict(release.tables[t.name]) for t in _TOWERS}
     manifest, _ = releases.read_manifest(services.store, run.release_id)

@@ -11,7 +11,13 @@ import pytest
 from recsys import contract
 from recsys.dataset import ArchiveLimits, FetchSettings, fetch_dataset, read_source_md5
 from recsys.dataset.progress import LogProgress
-from recsys.errors import ConfigurationError, DatasetError, SourceUnreachableError
+from recsys.errors import (
+    ConfigurationError,
+    DatasetError,
+    SourceUnreachableError,
+    TransientError,
+    UnmatchedDatasetError,
+)
 from recsys.object_store import ObjectStore, S3Settings
 from tests.web_server import MD5, ZIP, Answer, Web, make_zip, md5_of
 
@@ -127,11 +133,28 @@ def test_an_invalid_source_is_a_configuration_error(source: str) -> None:
         read_source_md5(source)
 
 
-def test_a_missing_file_is_a_permanent_error(tmp_path: Path, object_store: ObjectStore) -> None:
+def test_a_missing_md5_file_is_a_permanent_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"ml\.zip\.md5 does not exist"):
         read_source_md5(str(tmp_path / "ml.zip"))
-    with pytest.raises(DatasetError, match=r"ml\.zip does not exist"):
-        fetch_dataset(str(tmp_path / "ml.zip"), MD5, object_store)
+
+
+def test_a_zip_that_is_uploaded_after_its_md5_is_fetched_by_a_retry(
+    tmp_path: Path, object_store: ObjectStore
+) -> None:
+    """At first the zip is missing, then it is incomplete."""
+    source = tmp_path / "ml.zip"
+    source.with_name("ml.zip.md5").write_text(MD5)
+    md5 = read_source_md5(str(source))
+    for part in (None, b"", ZIP[: len(ZIP) // 2]):
+        if part is not None:
+            source.write_bytes(part)
+        with pytest.raises(UnmatchedDatasetError, match="does not have the published md5") as error:
+            fetch_dataset(str(source), md5, object_store, settings=FAST)
+        assert isinstance(error.value, TransientError)
+        assert "wait until the zip is uploaded" in error.value.hint
+        assert object_store.keys("") == []
+    source.write_bytes(ZIP)
+    assert fetch_dataset(str(source), md5, object_store, settings=FAST).fetched
 
 
 def test_secrets_in_a_url_appear_neither_in_messages_nor_in_logs(
@@ -187,7 +210,7 @@ def test_a_source_that_always_disconnects_fails_after_the_maximum_attempts(
 
 @pytest.mark.parametrize(
     ("wrong_length", "error"),
-    [(len(ZIP) + 1000, SourceUnreachableError), (len(ZIP) - 1000, DatasetError)],
+    [(len(ZIP) + 1000, SourceUnreachableError), (len(ZIP) - 1000, UnmatchedDatasetError)],
 )
 def test_a_wrong_content_length_is_detected(
     web: Web, object_store: ObjectStore, wrong_length: int, error: type[Exception]
@@ -202,7 +225,7 @@ def test_a_zip_with_another_md5_is_rejected_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     source = web.publish(md5="0" * 32)
-    with pytest.raises(DatasetError, match="md5") as caught:
+    with pytest.raises(UnmatchedDatasetError, match="md5") as caught:
         fetch_dataset(source, "0" * 32, object_store, settings=FAST)
     assert MD5 in str(caught.value.found)
     assert "0" * 32 in str(caught.value.expected)

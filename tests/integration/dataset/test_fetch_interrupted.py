@@ -9,7 +9,12 @@ import pytest
 from recsys import contract
 from recsys.dataset import FetchSettings, download, fetch_dataset, read_source_md5
 from recsys.dataset.sources import BucketSource
-from recsys.errors import ConfigurationError, DatasetError, SourceUnreachableError
+from recsys.errors import (
+    ConfigurationError,
+    DatasetError,
+    SourceUnreachableError,
+    UnmatchedDatasetError,
+)
 from recsys.object_store import ObjectStore, S3Settings
 from tests.web_server import MD5, ZIP, Answer, Web
 
@@ -104,7 +109,7 @@ def test_a_download_that_was_not_resumed_is_not_repeated(
     web: Web, object_store: ObjectStore
 ) -> None:
     source = web.publish(md5="0" * 32)
-    with pytest.raises(DatasetError):
+    with pytest.raises(UnmatchedDatasetError):
         fetch_dataset(source, "0" * 32, object_store, settings=FAST)
     assert offsets(web) == [0]
 

@@ -8,7 +8,13 @@ import pytest
 
 from recsys import contract
 from recsys.dataset import FetchSettings, fetch_dataset, read_source_md5
-from recsys.errors import ConfigurationError, DatasetError, RecsysError, SourceUnreachableError
+from recsys.errors import (
+    ConfigurationError,
+    DatasetError,
+    RecsysError,
+    SourceUnreachableError,
+    UnmatchedDatasetError,
+)
 from recsys.object_store import ObjectStore
 from tests.web_server import MD5, ZIP, Answer, Web, make_zip, md5_of
 
@@ -66,7 +72,7 @@ def test_a_mirror_is_used_only_if_the_earlier_ones_fail(
         (Answer(ZIP, wrong_length=1 << 60), "too large"),
         (Answer(ZIP, encoding="gzip"), "sent compressed"),
         (Answer(ZIP, cut_after=1_000_000, ranges=False), "IncompleteRead"),
-        (Answer(status=404), "does not exist"),
+        (Answer(status=404), "does not have the published md5"),
         (Answer(status=403), "was refused"),
         (Answer(status=500), "HTTP 500"),
     ],
@@ -108,8 +114,8 @@ def test_mirrors_may_have_different_schemes(
     [
         (Answer(OTHER), Answer(status=500), SourceUnreachableError),
         (Answer(status=500), Answer(OTHER), SourceUnreachableError),
-        (Answer(OTHER), Answer(status=403), DatasetError),
-        (Answer(status=404), Answer(OTHER), DatasetError),
+        (Answer(OTHER), Answer(status=403), UnmatchedDatasetError),
+        (Answer(status=404), Answer(OTHER), UnmatchedDatasetError),
         (Answer(status=401), Answer(status=403), ConfigurationError),
     ],
 )

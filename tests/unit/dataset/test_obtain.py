@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recsys.dataset import LocalDataset, needs_s3, obtain_dataset, write_sample
-from recsys.errors import ConfigurationError, DatasetError
+from recsys.errors import ConfigurationError, DatasetError, UnmatchedDatasetError
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_url_is_downloaded_and_must_have_the_published_md5(sample: Path, folde
     assert obtained.path.read_bytes() == sample.read_bytes()
     assert seen[-1] == sample.stat().st_size
     sample.with_name("my films.zip.md5").write_text(f"{'0' * 32}  my films.zip\n")
-    with pytest.raises(DatasetError, match="published md5"):
+    with pytest.raises(UnmatchedDatasetError, match="published md5"):
         obtain_dataset(sample.as_uri(), folder)
 
 
