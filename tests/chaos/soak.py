@@ -146,31 +146,28 @@ class Soak:
 
     def _order(self, operation: str) -> str | None:
         """Prepares something to do for an operation; returns its release."""
-        self._build_again()
-        if operation == "retire":
-            if self._state(WASTE) not in (State.REJECTED, State.RETIRING):
-                self.world.discarded(WASTE)
+        states = self._states()
+        if State.RETIRING in states.values():
+            # An interrupted retirement; a release cannot be built again before it has ended.
+            operations.run(self.world.services, "retire", None, lambda step: None)
+            states = self._states()
+        for number in RELEASES:
+            if states[number] == State.RETIRED:
+                self.world.candidate(number)
+        if operation == "retire" and states.get(WASTE) != State.REJECTED:
+            self.world.discarded(WASTE)
+        if operation in ("retire", "recover"):
             return None
-        if operation == "recover":
-            return None
-        others = [n for n in RELEASES if self._state(n) != State.CHAMPION]
+        others = [number for number in RELEASES if states[number] != State.CHAMPION]
         release_id = self.world.id(self.draw.choice(others))
         operations.decide(self.world.services, operation, release_id)
         return release_id
 
-    def _build_again(self) -> None:
-        """Builds the releases again that were retired, after a retirement that was interrupted."""
-        states = {number: self._state(number) for number in RELEASES}
-        if State.RETIRING in states.values():
-            operations.run(self.world.services, "retire", None, lambda step: None)
-        for number, state in states.items():
-            if state in (State.RETIRING, State.RETIRED):
-                self.world.candidate(number)
-
-    def _state(self, number: int) -> State | None:
+    def _states(self) -> dict[int, State]:
+        """Returns the state of each release, by its number."""
+        numbers = {self.world.id(number): number for number in (*RELEASES, WASTE)}
         with self.world.services.connect() as conn:
-            found = ledger.find(conn, self.world.id(number))
-        return None if found is None else found.state
+            return {numbers[r.release_id]: r.state for r in ledger.all_releases(conn)}
 
 
 def soak(world: World, child: Child, *, iterations: int, seed: int, limit_s: float) -> Report:
