@@ -41,6 +41,8 @@ LONGEST = (
     "tests/e2e/test_demo.py",
     "tests/chaos/test_faults.py",
     "tests/e2e/test_kubernetes_standalone.py",
+    "tests/chaos/test_damaged_worlds.py",
+    "tests/chaos/test_stalled_worlds.py",
     "tests/e2e/test_features_on_spark.py",
     "tests/e2e/test_observability.py",
     "tests/integration/embedded/test_airflow.py",
