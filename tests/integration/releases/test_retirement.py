@@ -39,7 +39,7 @@ LONG = 120.0
 
 @dataclass
 class SlowDeletions:
-    """A proxy in front of S3 that holds up each deletion of certain keys until the test continues."""
+    """A proxy in front of S3 that holds up deletions of certain keys until the test continues."""
 
     held: str
     """Part of the paths that are held up."""
