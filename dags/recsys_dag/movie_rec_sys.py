@@ -82,7 +82,8 @@ with DAG(
     start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=12),
+    # Six hours for all else, most of them for a publisher who uploads the zip after its md5.
+    dagrun_timeout=settings.training_timeout() + timedelta(hours=6),
     on_failure_callback=tasks.alert_run_failed,
     deadline=DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
@@ -114,7 +115,7 @@ with DAG(
 
     with TaskGroup("training", prefix_group_id=False) as training:
         chain(
-            trainer_task("train_dl_model", execution_timeout=timedelta(hours=8)),
+            trainer_task("train_dl_model", execution_timeout=settings.training_timeout()),
             trainer_task("verify_candidate"),
             tasks.load_towers.override(
                 execution_timeout=timedelta(hours=1), **placement("features")

@@ -53,6 +53,11 @@ def deadline() -> timedelta:
     return timedelta(hours=float(os.environ.get("RECSYS_DEADLINE_HOURS", "6")))
 
 
+def training_timeout() -> timedelta:
+    """Returns how long a training may take, including its wait for a machine."""
+    return timedelta(hours=float(os.environ.get("RECSYS_TRAINING_TIMEOUT_HOURS", "8")))
+
+
 # --- when a task runs ---
 
 

@@ -27,6 +27,8 @@ print(json.dumps({
                       | {m for m in sys.modules if m.startswith("recsys_dag.")}),
     "tasks": {t.task_id: {"type": type(t).__name__, "pool": t.pool, "queue": t.queue,
                           "memory": memory(t)} for t in dag.tasks},
+    "hours": [t.total_seconds() / 3600 for t in
+              (dag.dagrun_timeout, dag.get_task("train_dl_model").execution_timeout)],
 }))
 """
 
@@ -52,9 +54,14 @@ def parse(tmp_path: Path, **environment: str) -> dict[str, Any]:
     return found
 
 
+def test_a_training_that_waits_long_for_a_machine_gets_the_time(tmp_path: Path) -> None:
+    assert parse(tmp_path, RECSYS_TRAINING_TIMEOUT_HOURS="48")["hours"] == [54, 48]
+
+
 def test_a_local_trainer_needs_neither_kubernetes_nor_docker(tmp_path: Path) -> None:
     found = parse(tmp_path)
     print(f"parse of the weekly DAG, local trainer: {found['seconds']:.2f} s of CPU")
+    assert found["hours"] == [14, 8]
     assert not {"kubernetes", "docker"} & set(found["modules"])
     assert not [m for m in found["modules"] if m.startswith("recsys_dag.trainer_pod")]
     assert found["tasks"]["train_dl_model"]["type"] == "_PythonDecoratedOperator"

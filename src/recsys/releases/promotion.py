@@ -274,6 +274,7 @@ def _settle(
         psycopg.Error,
         ServiceUnavailableError,
         LockedError,
+        LedgerError,
         ArtifactError,
         VectorError,
     ) as second:
