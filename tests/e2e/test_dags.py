@@ -92,7 +92,8 @@ def test_every_task_ends_and_gives_up(dags, dag_id):
         limit = getattr(task, "response_timeout", None) or task.execution_timeout
         assert limit is not None, task.task_id
         assert limit <= timedelta(days=3)
-        assert 1 <= task.retries <= 3
+        # The zip of a dataset may be uploaded hours after its md5.
+        assert 1 <= task.retries <= (24 if task.task_id == "fetch_dataset" else 3)
         assert task.retry_exponential_backoff
 
 
