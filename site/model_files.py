@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _SUFFIX: Final = ".keras"
 _PARTIAL: Final = ".partial"
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _ATTEMPTS: Final = 3
 """Downloads of one file, if other processes remove it or the disk damages it each time."""
 
@@ -55,7 +57,10 @@ class ModelFiles:
 
         Raises:
             TornModelError: the content has another sha256.
+            ValueError: ``sha256`` is not 64 hex digits; it becomes the name of a file.
         """
+        if not _SHA256.fullmatch(sha256):
+            raise ValueError(f"found the sha256 {sha256[:80]!r}, expected 64 hex digits")
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{sha256}{_SUFFIX}"
         # First, because the space may be needed for the download.

@@ -50,6 +50,6 @@ class DatasetMd5Trigger(BaseEventTrigger):
                 self.log.warning("could not read the md5 of the dataset: %s", error)
             else:
                 if md5 != await store.aget("md5"):
-                    yield TriggerEvent({"md5": md5})  # type: ignore[no-untyped-call]  # likewise
+                    yield TriggerEvent({"md5": md5})  # type: ignore[no-untyped-call]  # no types
                     await store.aset("md5", md5)
             await asyncio.sleep(self.interval)

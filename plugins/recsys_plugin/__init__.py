@@ -39,7 +39,7 @@ class ReleasesPlugin(AirflowPlugin):
     fastapi_apps = [  # noqa: RUF012  Airflow reads plain class attributes
         {"app": _AtFirstRequest(), "url_prefix": URL_PREFIX, "name": "Recommender releases"}
     ]
-    external_views = [  # noqa: RUF012  as above
+    external_views = [  # noqa: RUF012  Airflow reads plain class attributes
         {
             "name": "Recommender releases",
             "href": f"{URL_PREFIX}/",

@@ -36,6 +36,7 @@ def check_model_file(file: IO[bytes], name: str) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+    # NotImplementedError: zipfile does not know the version of the format that a member needs.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
         raise _error(name, f"{type(error).__name__}: {error}") from error
     # The original names, because zipfile cuts a name at a zero byte.

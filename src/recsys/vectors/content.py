@@ -37,7 +37,12 @@ def content_is_as_loaded(
         rows: the number of rows that was recorded.
     """
     with long_statement(conn, 60 + rows / 500):
-        ids, vectors, extra = _read(conn, table, release_id)
+        stored = _copy_columns(conn, table, release_id)
+    try:
+        ids, vectors, extra = _decode(table, stored)
+    except (ValueError, TypeError):
+        # A null, or a list that load_vectors never writes.
+        return False
     # A table is loaded in the order of its digest. A copy of a database may have another order.
     for order in (np.arange(len(ids)), np.argsort(ids, kind="stable")):
         try:
@@ -54,10 +59,8 @@ def content_is_as_loaded(
     return False
 
 
-def _read(
-    conn: Connection, table: PublicTable, release_id: str
-) -> tuple[NDArray[np.int32], NDArray[np.float16], dict[str, pl.Series]]:
-    """Returns ids (n,), vectors (n, dim) and the lists of the extra columns, in stored order."""
+def _copy_columns(conn: Connection, table: PublicTable, release_id: str) -> list[list[Any]]:
+    """Returns the values of each column, in stored order: ids, and else PostgreSQL's bytes."""
     relation = sql.Identifier(contract.LEDGER_SCHEMA, contract.table_name(table.name, release_id))
     statement = sql.SQL("copy {} ({}) to stdout (format binary)").format(
         relation, sql.SQL(", ").join(map(sql.Identifier, table.columns))
@@ -71,6 +74,17 @@ def _read(
             for row in copy.rows():
                 for column, value in zip(columns, row, strict=True):
                     column.append(value)
+    return columns
+
+
+def _decode(
+    table: PublicTable, columns: list[list[Any]]
+) -> tuple[NDArray[np.int32], NDArray[np.float16], dict[str, pl.Series]]:
+    """Returns ids (n,), vectors (n, dim) and the lists of the extra columns.
+
+    Raises:
+        ValueError, TypeError: a value is null or has another form.
+    """
     ids, vectors, *lists = columns
     halves = np.frombuffer(b"".join(v[_VECTOR_HEADER:] for v in vectors), ">f2")
     extra = {

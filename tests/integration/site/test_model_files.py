@@ -173,3 +173,11 @@ def test_a_file_that_another_process_loads_is_not_removed(tmp_path, repository):
         assert said(process) == "True"
     with files.verified(OTHER_SHA256, never):
         assert names(tmp_path) == {f"{OTHER_SHA256}.keras"}
+
+
+@pytest.mark.parametrize("name", ["../outside", f"{'0' * 63}/", "A" * 64, "", f"{SHA256}\n"])
+def test_a_name_that_is_no_sha256_touches_no_file(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "models"
+    with pytest.raises(ValueError, match="64 hex digits"), ModelFiles(folder).verified(name, never):
+        pytest.fail("it was accepted")
+    assert list(tmp_path.iterdir()) == []
