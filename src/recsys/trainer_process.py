@@ -20,7 +20,7 @@ from recsys.errors import ConfigurationError, TrainingError, TransientError
 
 log = logging.getLogger(__name__)
 
-SHARED_MODULES: Final = ("__init__.py", "contract", "errors.py", "evaluation", "object_store.py")
+SHARED_MODULES: Final = ("__init__.py", "contract", "errors.py", "evaluation", "object_store")
 """The modules and packages of ``src/recsys`` that the trainer's image contains.
 
 docker/trainer/Dockerfile and the trainer's workflow repeat the list; a test compares them.

@@ -277,7 +277,7 @@ def test_a_copy_in_another_folder_has_the_same_digest(
             "src/recsys/contract/build.py",
             "src/recsys/evaluation/metrics.py",
             "src/recsys/errors.py",
-            "src/recsys/object_store.py",
+            "src/recsys/object_store/store.py",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from recsys.dataset.sources import BucketSource
 from recsys.errors import (
     ConfigurationError,
     DatasetError,
+    ServiceUnavailableError,
     SourceUnreachableError,
     UnmatchedDatasetError,
 )
@@ -188,7 +189,7 @@ def test_a_download_from_s3_resumes_where_the_connection_broke(
         chunks = whole(store, key, start)
         yield next(chunks)
         if len(offsets_read) == 1:
-            raise store._unavailable("cut")
+            raise ServiceUnavailableError("cut")
         yield from chunks
 
     monkeypatch.setattr(ObjectStore, "chunks", cut)

@@ -1,0 +1,74 @@
+"""The boto3 client: its settings, its attempts, and what it is set to send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recsys.errors import ConfigurationError
+from recsys.object_store.settings import S3Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_STALLED_ATTEMPTS = 2
+
+
+def open_client(settings: S3Settings) -> S3Client:
+    """Creates an S3 client from settings; opens no connection yet.
+
+    Raises:
+        ConfigurationError: the settings are invalid.
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        client = boto3.client(
+            "s3",
+            endpoint_url=settings.endpoint,
+            region_name=settings.region,
+            aws_access_key_id=(
+                settings.access_key.get_secret_value() if settings.access_key else None
+            ),
+            aws_secret_access_key=(
+                settings.secret_key.get_secret_value() if settings.secret_key else None
+            ),
+            config=Config(
+                retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
+                connect_timeout=5,
+                read_timeout=settings.read_timeout,
+                s3={"addressing_style": "path" if settings.endpoint else "auto"},
+            ),
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(
+            "the S3 settings are invalid",
+            found=str(error),
+            hint="correct RECSYS_S3_* and AWS_*, or the connection recsys_s3",
+        ) from error
+    client.meta.events.register_first("needs-retry.s3", _stop_when_stalled)
+    return client
+
+
+def sends_checksums(client: S3Client) -> bool:
+    """False if boto is set to send only required checksums, as for servers that know none."""
+    # Set by AWS_REQUEST_CHECKSUM_CALCULATION or in a file of AWS; the stubs lack it.
+    calculation = getattr(client.meta.config, "request_checksum_calculation", None)
+    return calculation != "when_required"
+
+
+def _stop_when_stalled(
+    attempts: int, caught_exception: Exception | None = None, **_: object
+) -> None:
+    """Ends the attempts at a server that accepts requests and does not answer.
+
+    boto3 would wait for the time limit of a read in each of its attempts, which are meant for
+    servers that answer with an error.
+    """
+    from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+
+    if attempts >= _STALLED_ATTEMPTS and isinstance(
+        caught_exception, ReadTimeoutError | ConnectTimeoutError
+    ):
+        raise caught_exception

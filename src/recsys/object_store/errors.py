@@ -1,0 +1,129 @@
+"""Errors of boto3, translated into those of the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from recsys.errors import (
+    ArtifactError,
+    ConfigurationError,
+    PermanentError,
+    ServiceUnavailableError,
+    StalledError,
+    TransientError,
+)
+
+NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
+_BUSY = {408, 429}
+_WITHOUT_CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
+_REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+
+
+@dataclass(frozen=True)
+class S3Errors:
+    """Translates the errors of requests to one bucket.
+
+    Attributes:
+        bucket: the bucket's name.
+        endpoint: the server's address, for messages.
+    """
+
+    bucket: str
+    endpoint: str
+
+    @contextmanager
+    def translated(self, what: str) -> Iterator[None]:
+        """Raises the errors of boto3 within its block as those of the domain.
+
+        Args:
+            what: the key or thing that a request is for.
+        """
+        from boto3.exceptions import S3UploadFailedError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            ConnectTimeoutError,
+            NoCredentialsError,
+            ParamValidationError,
+            ReadTimeoutError,
+        )
+
+        try:
+            yield
+        except ClientError as error:
+            raise self._translate(error, what) from error
+        except NoCredentialsError as error:
+            raise ConfigurationError(
+                "no credentials for S3",
+                expected="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection recsys_s3",
+            ) from error
+        except ParamValidationError as error:
+            raise ConfigurationError(
+                f"the request for {what} is invalid",
+                found=str(error),
+                hint="correct the bucket's name in the settings",
+            ) from error
+        except BotoCoreError as error:
+            if isinstance(error, ReadTimeoutError | ConnectTimeoutError):
+                raise StalledError(
+                    "S3 accepts requests and does not answer",
+                    found=str(error),
+                    hint="look at the server and the network, then repeat the command",
+                ) from error
+            raise self.unavailable(str(error)) from error
+        except S3UploadFailedError as error:
+            # upload_file wraps the server's response in its own error; a second error while the
+            # other parts are cancelled may come between.
+            cause: BaseException | None = error
+            while cause is not None and not hasattr(cause, "response"):
+                cause = cause.__cause__ or cause.__context__
+            if cause is None:
+                raise self.unavailable(str(error)) from error
+            raise self._translate(cause, what) from error
+
+    def _translate(self, error: object, what: str) -> PermanentError | TransientError:
+        response = getattr(error, "response", {})
+        code = str(response.get("Error", {}).get("Code", ""))
+        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code == "NoSuchBucket":
+            return self.no_bucket()
+        if code in NOT_FOUND:
+            return ArtifactError(f"there is no {what} in the bucket {self.bucket}")
+        if code in _REFUSED:
+            return ConfigurationError(
+                f"S3 refused the credentials for {what}",
+                found=code,
+                hint="check the access key, its secret and the bucket's policy",
+            )
+        if status == 501 or code == "NotImplemented":
+            return ConfigurationError(
+                f"the S3 server does not implement a request for {what}",
+                found=f"{code} (HTTP {status})",
+                hint=f"if it was an upload, {_WITHOUT_CHECKSUMS}",
+            )
+        if status >= 500 or status in _BUSY or code in {"SlowDown", "RequestTimeout"}:
+            return self.unavailable(f"{code} (HTTP {status})")
+        return PermanentError(
+            f"S3 refused a request for {what}",
+            found=f"{code} (HTTP {status})",
+            hint=f"if the server knows no checksums, {_WITHOUT_CHECKSUMS}" if status == 400 else "",
+        )
+
+    def no_bucket(self) -> ConfigurationError:
+        """The error for a bucket that does not exist."""
+        return ConfigurationError(
+            "the bucket does not exist",
+            found=self.bucket,
+            hint="create it, or correct the bucket's name in the settings",
+        )
+
+    def unavailable(self, found: str) -> ServiceUnavailableError:
+        """The error for a server that does not answer."""
+        return ServiceUnavailableError(
+            "S3 does not answer",
+            found=found,
+            expected=f"an answer from {self.endpoint}",
+            hint="start it, or correct the endpoint; `recsys doctor` shows which server is down",
+        )
