@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from recsys import alerts, features, releases
-from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, ENV_S3_REGION, BuildSettings
+from recsys.contract import BuildSettings
 from recsys.dataset import DEFAULT_SOURCE
-from recsys.errors import ConfigurationError
 from recsys.gate import GateSettings
-from recsys.object_store import S3Settings
 from recsys_dag.environment import read, read_json
 from recsys_dag.trainer import settings as trainer_settings
 
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from recsys.services import Services
     from recsys.trainer_process import LocalTrainer
 
-S3_CONN_ID: Final = "recsys_s3"
-PG_CONN_ID: Final = "recsys_pg_vector_backend"
 GATE_PREFIX: Final = "gate_"
 
 # --- when the DAG file is parsed ---
@@ -77,45 +73,10 @@ def alert_settings() -> alerts.AlertSettings:
 
 
 def services() -> Services:
-    """Returns PostgreSQL and S3 as the Connections define them.
+    """Returns PostgreSQL and S3 as the Airflow Connections define them; see `connections`."""
+    from recsys_dag import connections
 
-    ``recsys_s3`` is an aws Connection whose extra holds ``bucket_name`` (or
-    ``service_config.s3.bucket_name``) and, for servers other than AWS, ``endpoint_url``.
-    """
-    from airflow.sdk import Connection
-    from psycopg.conninfo import make_conninfo
-
-    from recsys.database import PostgresSettings
-    from recsys.services import Services
-
-    s3 = Connection.get(S3_CONN_ID)
-    extra = s3.extra_dejson
-    bucket = extra.get("bucket_name") or (
-        extra.get("service_config", {}).get("s3", {}).get("bucket_name")
-    )
-    if not bucket:
-        raise ConfigurationError(
-            f"the Airflow Connection {S3_CONN_ID} has no bucket",
-            expected='"bucket_name" in its extra',
-            hint="edit the Connection in Airflow's UI, under Admin, Connections",
-        )
-    pg = Connection.get(PG_CONN_ID)
-    dsn = make_conninfo(
-        host=pg.host, port=pg.port, dbname=pg.schema, user=pg.login, password=pg.password
-    )
-    return Services(
-        postgres=PostgresSettings.model_validate({"dsn": dsn}),
-        s3=S3Settings.from_environment(
-            {
-                **os.environ,
-                ENV_S3_BUCKET: bucket,
-                ENV_S3_ENDPOINT: extra.get("endpoint_url") or "",
-                ENV_S3_REGION: extra.get("region_name") or "",
-                "AWS_ACCESS_KEY_ID": s3.login or "",
-                "AWS_SECRET_ACCESS_KEY": s3.password or "",
-            }
-        ),
-    )
+    return connections.services()
 
 
 def trainer() -> LocalTrainer:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.abc import RV, PQGen
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -34,12 +35,14 @@ _SESSION: Final = {
     "tcp_keepalives_count": "3",
     "client_connection_check_interval": "10s",
 }
-_KEEPALIVES: Final[dict[str, Any]] = {
+_DEFAULTS: Final[dict[str, Any]] = {
+    "application_name": "recsys",
     "keepalives_idle": 15,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+"""Parameters of libpq for an address that does not name them itself."""
 _REFUSALS: Final = (
     "password authentication failed",
     "no password supplied",
@@ -48,6 +51,7 @@ _REFUSALS: Final = (
     "is not permitted to log in",
     "permission denied for database",
     "certificate verify failed",
+    "does not support SSL",
     "no such database",
     "no such user",
 )
@@ -98,7 +102,9 @@ class PostgresSettings(BaseSettings):
     )
 
     dsn: SecretStr
-    connect_timeout: int = Field(default=10, gt=0, description="seconds")
+    connect_timeout: int = Field(
+        default=10, gt=0, description="seconds, unless the address names its own"
+    )
     statement_timeout: float = Field(
         default=20.0, gt=0, description="seconds that one statement may take"
     )
@@ -146,20 +152,23 @@ def long_statement(conn: Connection, seconds: float) -> Iterator[None]:
 
 
 def _open(settings: PostgresSettings) -> Connection:
+    dsn = settings.dsn.get_secret_value()
+    defaults = {**_DEFAULTS, "connect_timeout": settings.connect_timeout}
     try:
+        named = conninfo_to_dict(dsn)
         return Connection.connect(
-            settings.dsn.get_secret_value(),
+            dsn,
             autocommit=True,
-            connect_timeout=settings.connect_timeout,
-            application_name="recsys",
-            **_KEEPALIVES,
+            # Arguments replace what the address says, so only what it leaves out is one.
+            **{name: value for name, value in defaults.items() if name not in named},
         )
     except psycopg.OperationalError as error:
         if any(part in str(error) for part in _REFUSALS):
             raise ConfigurationError(
                 "PostgreSQL refuses the connection",
                 found=_first_line(error),
-                hint="correct the account, its password or the database's name in the connection",
+                hint="correct the account, its password, the database's name, or the settings of "
+                "TLS, in the connection",
             ) from error
         raise _unavailable(error) from error
     except psycopg.ProgrammingError as error:
