@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,7 @@ from recsys.scratch import scratch_folder
 if TYPE_CHECKING:
     import polars as pl
 
-    from recsys.features import FileStats, Replay, Rule, Stats
+    from recsys.features import FileStats, Quarantine, Replay, Rule, Stats
 
 _EXAMPLES = 3
 
@@ -49,6 +50,56 @@ def validate(
     Exit code 0: the pipeline would accept the dataset; 1: it would reject it, for the reason shown.
     """
     settings = FeatureSettings()
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+    with scratch_folder("validate") as scratch:
+        found = _inspect(path, settings, out or scratch, scratch)
+    if as_json:
+        document = {
+            "accepted": found.refusal is None,
+            "reason": str(found.refusal) if found.refusal else None,
+            "files": monitoring.summarize_files(found.files),
+            "examples": found.examples,
+        }
+        if found.stats:
+            document |= monitoring.summarize_stats(found.stats)
+            document["profile"] = found.stats.profile.model_dump(mode="json")
+        output.print_json(document)
+    else:
+        if found.stats:
+            _print_summary(found.stats)
+        if found.files:
+            _print_files(found.files, settings)
+        _print_examples(found.examples)
+        if out:
+            console.print(f"\nwritten to {output.safe(str(out))}", soft_wrap=True)
+        console.print()
+        if found.refusal is None:
+            console.print("[bold green]accepted[/]: the share of invalid rows is within the limits")
+        else:
+            output.print_error(found.refusal)
+    if found.refusal is not None:
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+@dataclass(frozen=True)
+class _Inspected:
+    """What `validate` found.
+
+    Attributes:
+        stats: None if the features could not be made.
+        files: counts of the files that were read.
+        examples: first rejected rows of each rule.
+        refusal: the error of a run; None if it would accept the dataset.
+    """
+
+    stats: Stats | None
+    files: dict[str, FileStats]
+    examples: list[dict[str, Any]]
+    refusal: DatasetError | None
+
+
+def _inspect(path: Path, settings: FeatureSettings, folder: Path, scratch: Path) -> _Inspected:
     # No share is too large here, so that all invalid rows are read and reported.
     without_limits = settings.model_copy(
         update={
@@ -56,43 +107,59 @@ def validate(
             "max_rule_shares": RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0)),
         }
     )
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-    with scratch_folder("validate") as scratch:
-        folder = out or scratch
-        stats = _make(path, without_limits, folder).model_copy(update={"settings": settings})
-        (folder / contract.STATS_FILE).write_bytes(stats.to_json())
-        examples = _examples(folder / contract.QUARANTINE_FILE)
-    refusal = None
-    for file, found in stats.files.items():
-        try:
-            features.check_shares(file, found, settings)
-        except DatasetError as error:
-            refusal = refusal or error
-    if as_json:
-        output.print_json(
-            {
-                "accepted": refusal is None,
-                "reason": str(refusal) if refusal else None,
-                **monitoring.summarize_stats(stats),
-                "profile": stats.profile.model_dump(mode="json"),
-                "examples": examples,
-            }
-        )
+    rejected = scratch / "rejected"
+    rejected.mkdir()
+    quarantine = features.Quarantine(rejected, (dataset.RATINGS_CSV, dataset.MOVIES_CSV))
+    stats, failure = None, None
+    try:
+        stats = _make(path, without_limits, folder, quarantine)
+    except DatasetError as error:
+        failure = error
+        quarantine.write(folder / contract.QUARANTINE_FILE)
     else:
-        _print_stats(stats)
-        _print_examples(examples)
-        if out:
-            console.print(f"\nwritten to {output.safe(str(out))}", soft_wrap=True)
-        if refusal is None:
-            console.print(
-                "\n[bold green]accepted[/]: the share of invalid rows is within the limits"
-            )
-        else:
-            console.print()
-            output.print_error(refusal)
-    if refusal is not None:
-        raise typer.Exit(output.EXIT_FAILED)
+        stats = stats.model_copy(update={"settings": settings})
+        (folder / contract.STATS_FILE).write_bytes(stats.to_json())
+    refusal = _refusal(quarantine, settings, failure)
+    if refusal is None:
+        refusal = _error_of(features.check_trainable, folder / contract.INTERACTIONS_FILE)
+    return _Inspected(
+        stats,
+        {
+            file: quarantine.stats(file)
+            for file in (dataset.RATINGS_CSV, dataset.MOVIES_CSV)
+            if quarantine.was_read(file)
+        },
+        _examples(folder / contract.QUARANTINE_FILE),
+        refusal,
+    )
+
+
+def _refusal(
+    quarantine: Quarantine, settings: FeatureSettings, failure: DatasetError | None
+) -> DatasetError | None:
+    """Returns the error of a run, which checks movies first, and each file's rows before it ends.
+
+    Args:
+        quarantine: the rejected rows, read without limits.
+        settings: the limits.
+        failure: what ended the reading, if anything did.
+    """
+    if failure is not None and not isinstance(failure, features.NoValidRowsError):
+        return failure
+    for file in (dataset.MOVIES_CSV, dataset.RATINGS_CSV):
+        if quarantine.was_read(file):
+            error = _error_of(quarantine.check, file, settings)
+            if error is not None:
+                return error
+    return failure
+
+
+def _error_of(check: Callable[..., None], *arguments: Any) -> DatasetError | None:
+    try:
+        check(*arguments)
+    except DatasetError as error:
+        return error
+    return None
 
 
 def replay_rows(
@@ -192,11 +259,11 @@ def print_data(report: dict[str, Any]) -> None:
     console.print(shown)
 
 
-def _make(path: Path, settings: Any, folder: Path) -> Stats:
+def _make(path: Path, settings: Any, folder: Path, quarantine: Quarantine) -> Stats:
     with path.open("rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     with _progress(f"validating {path.name}") as progress, dataset.open_dataset(path) as archive:
-        return features.make_features(archive, md5, settings, folder, progress)
+        return features.make_features(archive, md5, settings, folder, progress, quarantine)
 
 
 @contextmanager
@@ -249,7 +316,7 @@ def _file_stats(counts: dict[Any, int]) -> FileStats:
     return features.FileStats(rows=sum(counts.values()), quarantine=counts)
 
 
-def _print_stats(stats: Stats) -> None:
+def _print_summary(stats: Stats) -> None:
     first, last = (
         datetime.fromtimestamp(t, UTC) for t in (stats.first_timestamp, stats.last_timestamp)
     )
@@ -258,9 +325,12 @@ def _print_stats(stats: Stats) -> None:
         f"{stats.rated_movies:,} of {stats.movies:,} movies, {first:%Y-%m-%d} to {last:%Y-%m-%d}, "
         f"mean {stats.mean_rating:.2f} stars"
     )
+
+
+def _print_files(files: Mapping[str, FileStats], settings: FeatureSettings) -> None:
     shown = output.table("file", "rule", " rows", " share", " limit")
-    limits = stats.settings.max_rule_shares.model_dump()
-    for file, found in stats.files.items():
+    limits = settings.max_rule_shares.model_dump()
+    for file, found in files.items():
         shown.add_row(file, "(all read)", f"{found.rows:,}", "", "")
         for rule, count in found.quarantine.items():
             share = found.share(count)
@@ -270,7 +340,7 @@ def _print_stats(stats: Stats) -> None:
             )
         shown.add_row(
             *("", "all invalid", f"{found.invalid:,}", f"{found.invalid_share:.3%}"),
-            f"{stats.settings.max_quarantine_share:.1%}",
+            f"{settings.max_quarantine_share:.1%}",
         )
     console.print(shown)
 

@@ -2,9 +2,10 @@ from .csv_reader import read_movies, read_ratings
 from .drift import Drift, DriftSettings, check_drift, find_drift_breaches, measure_drift, read_drift
 from .generate import generate_data_frames, make_features
 from .interactions import INTERACTION_SCHEMA, SPLIT, resolve_duplicates
-from .quarantine import FileStats, check_shares
+from .quarantine import Examples, FileStats, NoValidRowsError, Quarantine, check_shares
 from .replay import Replay, replay_quarantine
 from .stats import Stats, read_stats
+from .trainable import check_trainable
 from .validation import QUARANTINE_SCHEMA, Rule
 
 __all__ = [
@@ -13,12 +14,16 @@ __all__ = [
     "SPLIT",
     "Drift",
     "DriftSettings",
+    "Examples",
     "FileStats",
+    "NoValidRowsError",
+    "Quarantine",
     "Replay",
     "Rule",
     "Stats",
     "check_drift",
     "check_shares",
+    "check_trainable",
     "find_drift_breaches",
     "generate_data_frames",
     "make_features",

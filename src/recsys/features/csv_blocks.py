@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from recsys.errors import DatasetError
-from recsys.features.validation import Header, read_header
+from recsys.features.csv_dialect import Dialect, as_utf8, read_dialect
+from recsys.features.validation import Header, columns_error
 
 BLOCK_BYTES: Final = 16 << 20
 MAX_LINE_BYTES: Final = 1 << 20
@@ -17,7 +18,7 @@ LINE_FEED: Final = ord("\n")
 
 
 def csv_blocks(
-    chunks: Iterable[bytes], file: str, columns: tuple[str, ...]
+    chunks: Iterable[bytes], file: str, columns: tuple[str, ...], decimal: str | None = None
 ) -> Iterator[tuple[Header, int, bytes]]:
     """Splits a CSV into blocks of about `BLOCK_BYTES`.
 
@@ -25,27 +26,27 @@ def csv_blocks(
         chunks: the file in chunks of any size; consumed in a separate thread.
         file: name of the file, for messages.
         columns: names of the required columns.
+        decimal: the one that has decimal numbers, if any; see `csv_dialect`.
 
     Yields:
         The header of the file, the line number of the block's first line, and the block: complete
-        lines, each ended by LF.
+        lines in UTF-8 with commas between fields, each ended by LF.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
-    header: Header | None = None
+    dialect: Dialect | None = None
     line = 1
-    for block in _prefetch(_complete_lines(chunks, file)):
+    for block in _prefetch(_complete_lines(as_utf8(chunks, file), file)):
         body = block
-        if header is None:
-            first, _, body = block.partition(b"\n")
-            header = read_header(first, file, columns)
-            line = 2
+        if dialect is None:
+            dialect, body = read_dialect(block, file, columns, decimal)
+            line = dialect.first_row
         if body:
-            yield header, line, body
+            yield dialect.header, line, dialect.with_commas(body)
             line += count_lines(body)
-    if header is None:
-        read_header(b"", file, columns)
+    if dialect is None:
+        raise columns_error("", file, columns)
 
 
 def count_lines(block: bytes) -> int:

@@ -80,6 +80,7 @@ def read_movies(chunks: Iterable[bytes]) -> Batch:
     rejected = Rejected(MOVIES_CSV)
     read = 0
     for header, first_line, block in csv_blocks(chunks, MOVIES_CSV, MOVIE_COLUMNS):
+        rejected.header = header
         for number, line in enumerate(block.split(b"\n"), first_line):
             if not line:
                 continue
@@ -134,7 +135,9 @@ def rating_blocks(chunks: Iterable[bytes]) -> Iterator[RatingBlock]:
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
-    for header, first_line, lines in csv_blocks(chunks, RATINGS_CSV, RATING_COLUMNS):
+    for header, first_line, lines in csv_blocks(
+        chunks, RATINGS_CSV, RATING_COLUMNS, decimal="rating"
+    ):
         yield RatingBlock(header, first_line, lines)
 
 
@@ -154,7 +157,7 @@ class RatingParser:
         lines = _Lines(block.lines)
         frame, remaining = _parse_lines(lines, block.header, self._valid)
         parsed: list[tuple[int, int, float, int, int]] = []
-        rejected = Rejected(RATINGS_CSV)
+        rejected = Rejected(RATINGS_CSV, header=block.header)
         for index in remaining.tolist():
             line = lines[index]
             if not line:

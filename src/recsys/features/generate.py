@@ -18,7 +18,7 @@ from recsys.errors import ArtifactError
 from recsys.features.csv_reader import read_movies, read_ratings
 from recsys.features.interactions import RowSpool, write_interactions
 from recsys.features.profile import Profiler
-from recsys.features.quarantine import Quarantine, no_valid_rows_error
+from recsys.features.quarantine import Quarantine
 from recsys.features.stats import Stats, read_stats
 from recsys.object_store import ObjectStore, file_sha256
 
@@ -100,6 +100,7 @@ def make_features(
     settings: FeatureSettings,
     folder: Path,
     progress: Callable[[int, int | None], None] | None = None,
+    quarantine: Quarantine | None = None,
 ) -> Stats:
     """Makes interactions, movies and quarantine from an open dataset, in one pass over its rows.
 
@@ -111,16 +112,20 @@ def make_features(
         settings: share of the holdout, and largest shares of invalid rows tolerated, by rule.
         folder: an existing folder for the three files and for temporary files.
         progress: called with the bytes of ratings.csv read so far, and their total.
+        quarantine: gets the rejected rows, also those of a dataset that fails; by default, one
+            with temporary files.
 
     Raises:
         DatasetError: the archive is damaged, columns are missing, no row is valid, or more rows
             are invalid than ``settings`` tolerate.
     """
     with TemporaryDirectory(prefix="rows-", dir=folder) as temporary:
-        spool_folder, quarantine_folder = Path(temporary, "valid"), Path(temporary, "rejected")
+        spool_folder = Path(temporary, "valid")
         spool_folder.mkdir()
-        quarantine_folder.mkdir()
-        quarantine = Quarantine(quarantine_folder, (MOVIES_CSV, RATINGS_CSV))
+        if quarantine is None:
+            rejected_folder = Path(temporary, "rejected")
+            rejected_folder.mkdir()
+            quarantine = Quarantine(rejected_folder, (MOVIES_CSV, RATINGS_CSV))
         movies = read_valid_movies(archive, settings, quarantine)
         movies.write_parquet(folder / contract.MOVIES_FILE)
 
@@ -128,6 +133,7 @@ def make_features(
         _read_ratings(archive, movies["movieId"], settings, quarantine, spool, progress)
         profiler = Profiler()
         splits: Counter[str] = Counter()
+        rejected = quarantine
 
         def measure(rows: pl.DataFrame) -> None:
             splits.update(dict(rows["split"].value_counts().iter_rows()))
@@ -138,7 +144,7 @@ def make_features(
             folder / contract.INTERACTIONS_FILE,
             settings.holdout_share,
             on_rows=measure,
-            on_duplicates=lambda replaced: quarantine.add_duplicates(RATINGS_CSV, replaced),
+            on_duplicates=lambda replaced: rejected.add_duplicates(RATINGS_CSV, replaced),
         )
         quarantine.check(RATINGS_CSV, settings)
         quarantine.write(folder / contract.QUARANTINE_FILE)
@@ -199,7 +205,7 @@ def read_valid_movies(
     quarantine.add(movies.rejected)
     quarantine.check(MOVIES_CSV, settings)
     if not movies.rows.height:
-        raise no_valid_rows_error(MOVIES_CSV, quarantine.stats(MOVIES_CSV))
+        raise quarantine.no_valid_rows(MOVIES_CSV)
     return movies.rows
 
 
@@ -223,7 +229,7 @@ def _read_ratings(
             progress(chunks.done, size)
     quarantine.check(RATINGS_CSV, settings)
     if not spool.rows:
-        raise no_valid_rows_error(RATINGS_CSV, quarantine.stats(RATINGS_CSV))
+        raise quarantine.no_valid_rows(RATINGS_CSV)
 
 
 class _Counted:

@@ -17,11 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.contract import FeatureSettings
 from recsys.errors import DatasetError
-from recsys.features.validation import QUARANTINE_SCHEMA, Rule, quarantine_frame
+from recsys.features.advice import advise
+from recsys.features.validation import QUARANTINE_SCHEMA, Header, Rule, quarantine_frame
 
 MAX_STORED: Final = 100_000
 """Maximum number of rows stored for one file and rule; further rows are only counted."""
-_EXAMPLES: Final = 3
+MAX_EXAMPLES: Final = 3
+"""Rows of each rule that messages show."""
+_ADVISED_RULES: Final = 2
 BUFFERED_ROWS: Final = 50_000
 
 
@@ -61,11 +64,13 @@ class Rejected:
         file: name of the file.
         counts: number of rows by rule.
         rows: (rule, file, line number, line), at most ``MAX_STORED`` for each rule.
+        header: columns of the file; None if unknown.
     """
 
     file: str
     counts: Counter[Rule] = field(default_factory=Counter)
     rows: list[tuple[Rule, str, int, bytes]] = field(default_factory=list)
+    header: Header | None = None
 
     def add(self, rule: Rule, number: int, line: bytes) -> None:
         """Adds one rejected line."""
@@ -77,6 +82,42 @@ class Rejected:
     def frame(self) -> pl.DataFrame:
         """The stored rows by line, ``QUARANTINE_SCHEMA``."""
         return quarantine_frame(self.rows).sort("line")
+
+
+@dataclass
+class Examples:
+    """The first rejected rows of a file, for messages.
+
+    Attributes:
+        file: name of the file.
+        rows: line numbers and lines by rule, at most `MAX_EXAMPLES` of each.
+        header: columns of the file; None if unknown.
+    """
+
+    file: str
+    rows: dict[Rule, list[tuple[int, bytes]]] = field(default_factory=dict)
+    header: Header | None = None
+
+    def hint(self, stats: FileStats) -> str:
+        """Returns what to do about the rejected rows, most frequent rules first."""
+        rules = [rule for rule, _ in _most_frequent(stats)][:_ADVISED_RULES]
+        advice = [self._advice(rule) for rule in rules]
+        shown = [
+            f"line {number} {line[:40].decode('utf-8', 'backslashreplace')!r} ({rule})"
+            for rule in rules
+            for number, line in self.rows.get(rule, [])
+            if rule is not Rule.DUPLICATE
+        ]
+        return (
+            "; ".join(part for part in advice if part)
+            + "; publish the repaired dataset with a new md5, or, if the rows are meant to be "
+            "left out, raise the limits in the build settings"
+            + (f"; first invalid rows: {', '.join(shown[:MAX_EXAMPLES])}" if shown else "")
+        ).removeprefix("; ")
+
+    def _advice(self, rule: Rule) -> str:
+        lines = [line for _, line in self.rows.get(rule, [])]
+        return advise(rule, self.file, self.header, lines) if lines else ""
 
 
 class Quarantine:
@@ -91,7 +132,7 @@ class Quarantine:
         self._folder = folder
         self._read: Counter[str] = Counter()
         self._counts: dict[str, Counter[Rule]] = {file: Counter() for file in files}
-        self._examples: dict[str, list[str]] = {file: [] for file in files}
+        self._examples: dict[str, Examples] = {file: Examples(file) for file in self._counts}
         self._buffer: list[pl.DataFrame] = []
         self._buffered = 0
         self._parts: list[Path] = []
@@ -103,18 +144,15 @@ class Quarantine:
     def add(self, rejected: Rejected) -> None:
         """Adds rejected rows."""
         examples = self._examples[rejected.file]
-        for rule, _, number, line in rejected.rows:
-            if len(examples) == _EXAMPLES:
-                break
-            if rule != Rule.DUPLICATE:
-                text = line[:40].decode("utf-8", "backslashreplace")
-                examples.append(f"line {number} {text!r} ({rule})")
+        examples.header = rejected.header or examples.header
         counts = self._counts[rejected.file].copy()
         stored = []
         for row in rejected.rows:
             counts[row[0]] += 1
             if counts[row[0]] <= MAX_STORED:
                 stored.append(row)
+            if counts[row[0]] <= MAX_EXAMPLES:
+                examples.rows.setdefault(row[0], []).append((row[2], row[3]))
         self._store(quarantine_frame(stored).sort("line"))
         self._counts[rejected.file].update(rejected.counts)
 
@@ -136,9 +174,17 @@ class Quarantine:
         )
         self._counts[file][Rule.DUPLICATE] += replaced.height
 
+    def was_read(self, file: str) -> bool:
+        """Whether rows of a file were counted, or were looked for and not found."""
+        return file in self._read
+
     def stats(self, file: str) -> FileStats:
         """Returns the counts of one file so far."""
         return FileStats(rows=self._read[file], quarantine=dict(sorted(self._counts[file].items())))
+
+    def no_valid_rows(self, file: str) -> NoValidRowsError:
+        """Returns the error for a file that has no valid row."""
+        return no_valid_rows_error(self._examples[file], self.stats(file))
 
     def check(self, file: str, settings: FeatureSettings, at_least: int = 0) -> None:
         """Fails if more rows are invalid than the settings tolerate, in total or for one rule.
@@ -153,7 +199,7 @@ class Quarantine:
         """
         stats = self.stats(file)
         stats = stats.model_copy(update={"rows": max(stats.rows, at_least)})
-        check_shares(file, stats, settings, self._examples[file], read=self._read[file])
+        check_shares(stats, settings, self._examples[file], read=self._read[file])
 
     def write(self, path: Path) -> None:
         """Writes the stored rows as parquet: those of movies.csv, then those of ratings.csv.
@@ -183,34 +229,28 @@ class Quarantine:
 
 
 def check_shares(
-    file: str,
-    stats: FileStats,
-    settings: FeatureSettings,
-    examples: Iterable[str] = (),
-    read: int | None = None,
+    stats: FileStats, settings: FeatureSettings, examples: Examples, read: int | None = None
 ) -> None:
     """Fails if more rows of a file are invalid than the settings tolerate.
 
     Args:
-        file: name of the file, for the message.
         stats: counts of the file.
         settings: ``max_quarantine_share`` for all rules but duplicates together, and
             ``max_rule_shares`` for each rule.
-        examples: rejected rows to show in the message.
+        examples: name of the file, and rejected rows, for the message.
         read: rows read so far, for the message, if ``stats.rows`` is an upper bound.
 
     Raises:
         DatasetError: too many rows are invalid, or there is no row.
     """
+    file = examples.file
     if not stats.rows:
-        raise no_valid_rows_error(file)
+        raise no_valid_rows_error(examples)
     limits = settings.max_rule_shares.model_dump()
     over = [rule for rule, share in stats.shares.items() if share > limits[rule]]
     if stats.invalid_share <= settings.max_quarantine_share and not over:
         return
     rows = stats.rows if read is None else read
-    counts = sorted(stats.quarantine.items(), key=lambda item: -item[1])
-    by_rule = ", ".join(f"{rule} {n}" for rule, n in counts)
     expected = [f"at most {settings.max_quarantine_share:.1%}"]
     expected += [f"at most {limits[rule]:.1%} for {rule}" for rule in over]
     if over == [Rule.DUPLICATE]:
@@ -218,24 +258,36 @@ def check_shares(
         message, count = f"too many rows of {file} {what}", stats.quarantine[Rule.DUPLICATE]
     else:
         message, count = f"too many rows of {file} are invalid", stats.invalid
-    shown = ", ".join(examples)
     raise DatasetError(
         message,
-        found=f"{count} of {rows} rows read: {by_rule}",
+        found=f"{count} of {rows} rows read: {_by_rule(stats)}",
         expected="; ".join(expected),
-        hint="repair the dataset and publish it with a new md5, or, if the rows are meant so, "
-        "raise the limits in the build settings"
-        + (f"; first invalid rows: {shown}" if shown else ""),
+        hint=examples.hint(stats),
     )
 
 
-def no_valid_rows_error(file: str, stats: FileStats | None = None) -> DatasetError:
+class NoValidRowsError(DatasetError):
+    """A file has no valid row."""
+
+
+def no_valid_rows_error(examples: Examples, stats: FileStats | None = None) -> NoValidRowsError:
     """Returns the error for a file without a valid row."""
-    counts = stats.quarantine.items() if stats else ()
-    by_rule = ", ".join(f"{rule} {count}" for rule, count in counts)
-    return DatasetError(
-        f"{file} has no valid row",
-        found=f"only invalid rows: {by_rule}" if by_rule else "a header without rows",
+    has_rows = stats is not None and stats.rows > 0
+    return NoValidRowsError(
+        f"{examples.file} has no valid row",
+        found=f"only invalid rows: {_by_rule(stats)}"
+        if stats and has_rows
+        else "a header without rows",
         expected="one row per movie, one per rating",
-        hint="publish a complete dataset with its md5",
+        hint=examples.hint(stats)
+        if stats and has_rows
+        else "publish a complete dataset with its md5",
     )
+
+
+def _by_rule(stats: FileStats) -> str:
+    return ", ".join(f"{rule} {n}" for rule, n in _most_frequent(stats))
+
+
+def _most_frequent(stats: FileStats) -> list[tuple[Rule, int]]:
+    return sorted(stats.quarantine.items(), key=lambda item: -item[1])

@@ -26,7 +26,7 @@ from recsys.dataset import (
 )
 from recsys.errors import DatasetError
 from recsys.features.csv_reader import read_movies, read_ratings
-from recsys.features.quarantine import FileStats, Rejected, no_valid_rows_error
+from recsys.features.quarantine import Examples, FileStats, Rejected, no_valid_rows_error
 from recsys.features.validation import Rule
 
 _CHUNK: Final = 1 << 20
@@ -92,7 +92,7 @@ def replay_quarantine(
         table = pl.concat([table, repaired.rows]).unique("movieId", keep="last").sort("movieId")
         result.repaired[MOVIES_CSV] = repaired.rows.height
     if not table.height:
-        raise no_valid_rows_error(MOVIES_CSV)
+        raise no_valid_rows_error(Examples(MOVIES_CSV))
     result.after[MOVIES_CSV] = dict(movies.rejected.counts)
     result.rows[MOVIES_CSV] = table.height
     counts: Counter[Rule] = Counter()
@@ -156,7 +156,7 @@ def _ratings_csv(ratings: Iterator[pl.DataFrame]) -> Iterator[bytes]:
         yield text.encode()
         is_empty = is_empty and rows.is_empty()
     if is_empty:
-        raise no_valid_rows_error(RATINGS_CSV)
+        raise no_valid_rows_error(Examples(RATINGS_CSV))
 
 
 def _movies_csv(movies: pl.DataFrame) -> bytes:

@@ -104,35 +104,74 @@ class Header:
 
     Attributes:
         width: number of fields of a row.
-        positions: index of each required column, in the order of the `read_header` argument.
+        positions: index of each required column, in the order of the `find_columns` argument.
     """
 
     width: int
     positions: tuple[int, ...]
 
 
-def read_header(line: bytes, file: str, columns: tuple[str, ...]) -> Header:
+def find_columns(
+    line: str, file: str, columns: tuple[str, ...], separator: str = ","
+) -> tuple[Header, bool] | None:
     """Finds the required columns in the first line of a CSV; other columns are ignored.
 
+    Case, blanks, ``_``, ``-`` and points in names do not matter: ``User ID`` is ``userId``.
+
+    Returns:
+        The header, and whether blanks surround the names; None if a column is missing or occurs
+        twice.
+
     Raises:
-        DatasetError: a column is missing or occurs twice, or there are more than ``MAX_COLUMNS``.
+        DatasetError: there are more than ``MAX_COLUMNS``.
     """
-    if (columns_found := line.count(b",") + 1) > MAX_COLUMNS:
+    if (columns_found := line.count(separator) + 1) > MAX_COLUMNS:
         raise DatasetError(
             f"{file} has too many columns",
             found=columns_found,
             expected=f"at most {MAX_COLUMNS}, including {','.join(columns)}",
             hint="publish the dataset in MovieLens format",
         )
-    fields = _split(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")) or []
-    if any(fields.count(column) != 1 for column in columns):
-        raise DatasetError(
-            f"{file} does not have the columns of a MovieLens dataset",
-            found=",".join(fields) or "an empty file",
-            expected=",".join(columns),
-            hint=f"name the columns in the first line of {file}",
+    fields = split_line(line, separator) or []
+    positions = []
+    for column in columns:
+        names = fields
+        if names.count(column) != 1:
+            names = [_IN_NAMES.sub("", field.casefold()) for field in fields]
+            column = column.casefold()
+        if names.count(column) != 1:
+            return None
+        positions.append(names.index(column))
+    blanks = any(fields[position] != fields[position].strip(" ") for position in positions)
+    return Header(len(fields), tuple(positions)), blanks
+
+
+def columns_error(line: str, file: str, columns: tuple[str, ...]) -> DatasetError:
+    """Returns the error for a first line without the required columns."""
+    header = ",".join(columns)
+    fields = split_line(line, ",") or []
+    hint = f"name the columns in the first line of {file}"
+    if "::" in line:
+        hint = (
+            f"this is MovieLens' older format (.dat): write {file} with commas, titles in quotes, "
+            f"and the first line {header}"
         )
-    return Header(len(fields), tuple(fields.index(column) for column in columns))
+    elif _is_data(line):
+        hint = f"the first line is a row: put the line {header} above it"
+    elif "\0" in line or "\N{REPLACEMENT CHARACTER}" in line:
+        hint = f"export {file} as CSV, encoded as UTF-8"
+    elif line.lstrip().startswith(("<", "{", "[")):
+        hint = f"this is HTML, XML or JSON: export {file} as CSV"
+    return DatasetError(
+        f"{file} does not have the columns of a MovieLens dataset",
+        found=",".join(fields) or line or "an empty file",
+        expected=header,
+        hint=hint,
+    )
+
+
+def _is_data(line: str) -> bool:
+    return re.match(r'"?[0-9]+"?\s*[,;\t| ]', line) is not None
 
 
 def parse_rating(line: bytes, header: Header) -> RatingRow | Rule:
@@ -175,6 +214,14 @@ def parse_movie(line: bytes, header: Header) -> MovieRow | Rule:
     )
 
 
+def split_line(text: str, separator: str = ",") -> list[str] | None:
+    """Splits one line of a CSV; None if its quotes are not closed."""
+    try:
+        return next(csv.reader([text], delimiter=separator, strict=True), None)
+    except csv.Error:
+        return None
+
+
 def quarantine_frame(rejected: list[tuple[Rule, str, int, bytes]]) -> pl.DataFrame:
     """Makes rows of quarantine.parquet from (rule, file, line number, line); truncates lines."""
     return pl.DataFrame(
@@ -187,6 +234,7 @@ def quarantine_frame(rejected: list[tuple[Rule, str, int, bytes]]) -> pl.DataFra
 _WHOLE = re.compile(r"-?[0-9]+")
 _DECIMAL = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 _YEAR = re.compile(r"\(((?:18|19|20)[0-9]{2})(?:[-\u2013][0-9]{0,4})?\)$")
+_IN_NAMES = re.compile(r"[ _.-]")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -200,13 +248,6 @@ def _whole(text: str) -> int:
     return int(sign + (text.lstrip("-0")[:20] or "0"))
 
 
-def _split(text: str) -> list[str] | None:
-    try:
-        return next(csv.reader([text], strict=True), None)
-    except csv.Error:
-        return None
-
-
 def _fields(line: bytes, header: Header) -> list[str] | Rule:
     try:
         text = line.decode()
@@ -214,7 +255,7 @@ def _fields(line: bytes, header: Header) -> list[str] | Rule:
         return Rule.ENCODING
     if _CONTROL.search(text):
         return Rule.ENCODING
-    fields = _split(text)
+    fields = split_line(text)
     if fields is None or len(fields) != header.width:
         return Rule.FIELD_COUNT
     return [fields[position] for position in header.positions]

@@ -1,4 +1,4 @@
-from .dataset_statistics import summarize_stats
+from .dataset_statistics import summarize_files, summarize_stats
 from .doctor import problems
 from .ledger_metrics import measure_ledger
 from .lineage import LineageDataset, step_lineage
@@ -32,6 +32,7 @@ __all__ = [
     "read_status",
     "release_facts",
     "step_lineage",
+    "summarize_files",
     "summarize_stats",
     "verdict_measurements",
     "why",

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from recsys import ledger
 from recsys.database import Connection
-from recsys.features import DriftSettings, Stats, find_drift_breaches, read_drift, read_stats
+from recsys.features import (
+    DriftSettings,
+    FileStats,
+    Stats,
+    find_drift_breaches,
+    read_drift,
+    read_stats,
+)
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore
 
@@ -44,15 +52,20 @@ def summarize_stats(stats: Stats) -> dict[str, Any]:
         "interactions": stats.interactions,
         "users": stats.users,
         "rated_movies": stats.rated_movies,
-        "files": {
-            file: {
-                "rows": counts.rows,
-                "quarantined": sum(counts.quarantine.values()),
-                "quarantine": {
-                    rule.value: {"rows": rows, "share": counts.share(rows)}
-                    for rule, rows in counts.quarantine.items()
-                },
-            }
-            for file, counts in stats.files.items()
-        },
+        "files": summarize_files(stats.files),
+    }
+
+
+def summarize_files(files: Mapping[str, FileStats]) -> dict[str, Any]:
+    """Returns the rows of each file, and the rejected ones by rule."""
+    return {
+        file: {
+            "rows": counts.rows,
+            "quarantined": sum(counts.quarantine.values()),
+            "quarantine": {
+                rule.value: {"rows": rows, "share": counts.share(rows)}
+                for rule, rows in counts.quarantine.items()
+            },
+        }
+        for file, counts in files.items()
     }

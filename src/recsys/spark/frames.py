@@ -28,7 +28,7 @@ from recsys.features.csv_reader import RatingBlock, RatingParser, rating_blocks
 from recsys.features.generate import download_dataset, make_stats, put_features, read_valid_movies
 from recsys.features.interactions import RANGE_ROWS, make_part, sink_parts, user_ranges
 from recsys.features.profile import Profiler
-from recsys.features.quarantine import Quarantine, Rejected, no_valid_rows_error
+from recsys.features.quarantine import Quarantine, Rejected
 from recsys.features.validation import Header
 from recsys.object_store import ObjectStore
 from recsys.spark.exchange import Exchange, add_counts, count_by, executor_store, pack, unpack
@@ -119,7 +119,7 @@ class _Job:
         movies.write_parquet(folder / contract.MOVIES_FILE)
         blocks = list(self._put_blocks(archive))
         if not blocks:
-            raise no_valid_rows_error(RATINGS_CSV)
+            raise quarantine.no_valid_rows(RATINGS_CSV)
         movie_ids = self.spark.broadcast(pack(movies.select("movieId")))
         # Results are on the executors' disks; only those of a lost executor are computed again.
         parsed = (
@@ -133,7 +133,7 @@ class _Job:
             quarantine.add(rejected)
         quarantine.check(RATINGS_CSV, self.settings)
         if users.is_empty():
-            raise no_valid_rows_error(RATINGS_CSV, quarantine.stats(RATINGS_CSV))
+            raise quarantine.no_valid_rows(RATINGS_CSV)
 
         ranges = user_ranges(users.lazy(), self.range_rows)
         firsts = np.array([first for first, _ in ranges])

@@ -13,9 +13,17 @@ from typer.testing import CliRunner, Result
 from recsys import contract
 from recsys.cli.app import app
 from recsys.cli.data import print_data
-from recsys.features import Stats
+from recsys.contract import FeatureSettings
+from recsys.dataset import open_dataset
+from recsys.errors import DatasetError
+from recsys.features import Stats, make_features
 
-GOOD = "".join(f"{user},{movie},4.0,{user}\n" for user in range(1, 31) for movie in (1, 2))
+GOOD = "".join(
+    f"{user},{movie},{1 + user % 4}.0,{user}\n"
+    for user in range(1, 11)
+    for movie in (1, 2, 3, 4, 6, 7)
+)
+MORE = "".join(f"{movie},C{movie} (1992),Drama\n" for movie in (3, 4, 6, 7))
 HOSTILE = "1,[red]x[/red]\x1b[31m,4.0,5\n"
 
 
@@ -32,14 +40,16 @@ def dataset(tmp_path: Path) -> Path:
 def write(path: Path, ratings: str) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ratings.csv", "userId,movieId,rating,timestamp\n" + ratings)
-        archive.writestr("movies.csv", "movieId,title,genres\n1,A (1990),Drama\n2,B (1991),\n")
+        archive.writestr(
+            "movies.csv", "movieId,title,genres\n1,A (1990),Drama\n2,B (1991),\n" + MORE
+        )
     return path
 
 
 def test_a_dataset_within_the_limits_is_accepted_and_its_rows_are_shown(dataset: Path) -> None:
     done = recsys("validate", dataset)
     assert done.exit_code == 0, done.output
-    assert "60 interactions of 30 users" in done.output
+    assert "60 interactions of 10 users" in done.output
     assert "accepted" in done.output
     assert "encoding" in done.output
     assert "[red]x[/red]" in done.output
@@ -54,7 +64,7 @@ def test_out_gets_what_the_trainer_reads(dataset: Path, tmp_path: Path) -> None:
     assert document["accepted"] is True
     assert document["files"]["ratings.csv"]["quarantine"]["encoding"]["rows"] == 1
     assert [e["line"] for e in document["examples"]] == [62]
-    assert document["profile"]["genres"] == {"Drama": 1, "none": 1}
+    assert document["profile"]["genres"] == {"Drama": 5, "none": 1}
     written = {path.name for path in (tmp_path / "features").iterdir()}
     assert written == {
         contract.INTERACTIONS_FILE,
@@ -93,7 +103,7 @@ def test_rows_come_back_as_a_new_dataset_that_is_accepted(tmp_path: Path) -> Non
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert document["pass_now"] == {"ratings.csv": {"unknown_movie": 2}, "movies.csv": {}}
-    assert document["rows"] == {"movies.csv": 3, "ratings.csv": 62}
+    assert document["rows"] == {"movies.csv": 7, "ratings.csv": 62}
     assert recsys("validate", out).exit_code == 0
     shown = recsys("replay", path, *arguments)
     assert "recsys run --source" in shown.output
@@ -146,3 +156,54 @@ def test_quarantine_and_drift_are_printed_as_one_reads_them(
     assert vanished.split() == ["vanished_users", "0.700", "0.6", "✗" if hard else "!"]
     print_data({**report, "drift": None})
     assert "drift: nothing to compare with" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ratings", "reason"),
+    [
+        ("".join(f"1,{movie},{movie % 5 + 1},5\n" for movie in (1, 2, 3, 4, 6, 7)), "userId"),
+        ("".join(f"{user},1,{user % 5 + 1},5\n" for user in range(1, 9)), "holdout"),
+        (GOOD.replace("2.0", "1.0").replace("3.0", "1.0").replace("4.0", "1.0"), "rating"),
+    ],
+    ids=["one user", "one rating each", "equal ratings"],
+)
+def test_what_the_trainer_refuses_is_rejected(tmp_path: Path, ratings: str, reason: str) -> None:
+    done = recsys("validate", write(tmp_path / "small.zip", ratings), "--json")
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert document["accepted"] is False
+    assert reason in document["reason"]
+
+
+def test_rows_of_each_rule_are_shown_when_no_row_is_valid(tmp_path: Path) -> None:
+    bad = "1,1,9,5\n" * 30 + "1,1,4.0,-5\n" * 20 + "one,1,4.0,5\n" * 10
+    path = write(tmp_path / "bad.zip", bad)
+    done = recsys("validate", path, "--json")
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert document["accepted"] is False
+    assert "divide all ratings by 2" in document["reason"]
+    assert document["files"]["ratings.csv"]["quarantine"]["rating_range"]["rows"] == 30
+    assert document["files"]["movies.csv"]["rows"] == 6
+    lines = [(row["rule"], row["line"]) for row in document["examples"]]
+    assert sorted(lines) == [
+        *(("rating_range", line) for line in (2, 3, 4)),
+        *(("timestamp_range", line) for line in (32, 33, 34)),
+        *(("wrong_type", line) for line in (52, 53, 54)),
+    ]
+    shown = recsys("validate", path).output
+    assert "one,1,4.0,5" in shown
+    assert "1,1,4.0,-5" in shown
+
+
+def test_a_run_and_validate_refuse_for_the_same_reason(tmp_path: Path) -> None:
+    """Movies are checked before ratings, as in a run."""
+    path = tmp_path / "bad.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ratings.csv", "userId,movieId,rating,timestamp\n" + "1,1,9,5\n" * 9)
+        archive.writestr("movies.csv", "movieId,title,genres\n1,A,B\n2,A,B,C\n")
+    with open_dataset(path) as archive, pytest.raises(DatasetError) as of_a_run:
+        make_features(archive, "0" * 32, FeatureSettings(), tmp_path)
+    document = json.loads(recsys("validate", path, "--json").stdout)
+    assert document["reason"] == str(of_a_run.value)
+    assert {row["rule"] for row in document["examples"]} == {"field_count", "rating_range"}

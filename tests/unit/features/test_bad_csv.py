@@ -229,9 +229,9 @@ def test_harmless_variants_of_csv_give_the_same_features(ratings: bytes) -> None
     [
         b"userId,userId,movieId,rating,timestamp\n",
         b"userId,movieId,rating,rating,timestamp\n",
-        b"userid,movieid,rating,timestamp\n",
-        b"userId;movieId;rating;timestamp\n",
-        HEADER.decode().encode("utf-16"),
+        b"user,movie,rating,timestamp\n",
+        b"userId movieId rating timestamp\n",
+        b"userId::movieId::rating::timestamp\n",
         b"\x00" * 64 + b"\n",
         b"",
     ],

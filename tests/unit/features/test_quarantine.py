@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recsys.contract import FeatureSettings, RuleShares
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV
 from recsys.errors import DatasetError
-from recsys.features import QUARANTINE_SCHEMA, FileStats, Rule, check_shares
+from recsys.features import QUARANTINE_SCHEMA, Examples, FileStats, Rule, check_shares
 from recsys.features import quarantine as quarantine_module
 from recsys.features.quarantine import Quarantine, Rejected
 from recsys.features.validation import RATING_SCHEMA
@@ -88,9 +88,9 @@ def test_shares_are_checked_for_each_rule_and_for_all_together(
     is_refused = bool(over) or broken / rows > settings.max_quarantine_share
     stats = FileStats(rows=rows, quarantine=counts)
     if not is_refused:
-        check_shares(RATINGS_CSV, stats, settings)
+        check_shares(stats, settings, Examples(RATINGS_CSV))
         return
     with pytest.raises(DatasetError, match="too many rows") as caught:
-        check_shares(RATINGS_CSV, stats, settings)
+        check_shares(stats, settings, Examples(RATINGS_CSV))
     for rule in over:
         assert f"for {rule}" in str(caught.value.expected) or len(over) > 4

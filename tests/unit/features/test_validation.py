@@ -5,13 +5,13 @@ import pytest
 from recsys.dataset import MOVIE_COLUMNS, RATING_COLUMNS
 from recsys.errors import DatasetError
 from recsys.features import Rule
+from recsys.features.csv_dialect import Dialect, read_dialect
 from recsys.features.validation import (
     Header,
     MovieRow,
     RatingRow,
     parse_movie,
     parse_rating,
-    read_header,
 )
 
 RATINGS = Header(4, (0, 1, 2, 3))
@@ -117,7 +117,9 @@ def test_an_invalid_movie_gives_the_first_rule_that_it_violates(line: bytes, rul
 
 def test_columns_are_found_by_name_after_a_byte_order_mark() -> None:
     line = b"\xef\xbb\xbftimestamp,rating,comment,movieId,userId"
-    assert read_header(line, "ratings.csv", RATING_COLUMNS) == Header(5, (4, 3, 1, 0))
+    dialect, rows = read_dialect(line + b"\n1\n", "ratings.csv", RATING_COLUMNS, "rating")
+    assert dialect == Dialect(Header(5, (4, 3, 1, 0)), first_row=2)
+    assert rows == b"1\n"
 
 
 @pytest.mark.parametrize(
@@ -133,5 +135,5 @@ def test_columns_are_found_by_name_after_a_byte_order_mark() -> None:
 )
 def test_a_header_without_the_columns_is_refused(line: bytes) -> None:
     with pytest.raises(DatasetError, match="columns") as caught:
-        read_header(line, "movies.csv", MOVIE_COLUMNS)
+        read_dialect(line + b"\n", "movies.csv", MOVIE_COLUMNS, None)
     assert caught.value.expected == "movieId,title,genres"
