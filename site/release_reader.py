@@ -179,7 +179,8 @@ class ReleaseReader(Generic[Model]):
         return True
 
     def _read(self) -> CurrentRelease | None:
-        with self._connect() as conn, conn.cursor(row_factory=dict_row) as cur:
+        # Binary, because psycopg reads times as text in one DateStyle only.
+        with self._connect() as conn, conn.cursor(row_factory=dict_row, binary=True) as cur:
             try:
                 # Not prepared: a pooler may run each transaction in another session.
                 row = cur.execute(_CURRENT_RELEASE, prepare=False).fetchone()
@@ -222,7 +223,7 @@ class ReleaseReader(Generic[Model]):
                     stop.wait(interval)
             except Exception as error:
                 self._problem = error
-                log.exception("checking for a new release failed; trying again")
+                _log_failure(error)
                 stop.wait(min(interval, 5.0))
 
     def _log_obstacle(self, obstacle: str | None) -> None:
@@ -253,6 +254,15 @@ def is_pooled(conn: Connection) -> bool:
     with conn.cursor(row_factory=tuple_row) as cur:
         found = cur.execute("select pg_backend_pid()", prepare=False).fetchone()
     return found != (conn.info.backend_pid,)
+
+
+def _log_failure(error: Exception) -> None:
+    what = "checking for a new release failed; trying again"
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+        # It is libpq's: it quotes the address that it cannot parse, which may hold a password.
+        log.error("%s: the address of the database is invalid", what)
+    else:
+        log.error(what, exc_info=error)
 
 
 def _listen(conn: Connection) -> str | None:

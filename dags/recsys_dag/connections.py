@@ -74,14 +74,14 @@ def postgres_settings() -> PostgresSettings:
     }
     try:
         dsn = make_conninfo(**fields)
-    except ProgrammingError as error:
-        # The text of the error may contain the password.
+    except ProgrammingError:
+        # The text of the error may contain the password, and logs show the cause of an error.
         raise ConfigurationError(
             f"the Airflow Connection {PG_CONN_ID} is invalid",
             found=f"extra fields that libpq does not know: {_unknown(fields)}",
             expected="parameters of libpq, such as sslmode",
             hint="edit the Connection in Airflow's UI, under Admin, Connections",
-        ) from error
+        ) from None
     return PostgresSettings.model_validate({"dsn": dsn})
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 import uvicorn
+from pydantic import ValidationError
 
 from recsys_site.app import create_app
 from recsys_site.settings import SiteSettings
@@ -21,7 +23,12 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    settings = SiteSettings()
+    try:
+        settings = SiteSettings()
+    except ValidationError as error:
+        # Only names and reasons: a rejected value may be a secret.
+        reasons = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        sys.exit(f"the settings of the site (RECSYS_SITE_*) are invalid: {'; '.join(reasons)}")
     uvicorn.run(
         create_app(settings),
         host=settings.host,

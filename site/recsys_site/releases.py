@@ -109,6 +109,9 @@ class Releases:
         except psycopg.errors.UndefinedTable as error:
             # Releases were promoted and retired faster than this process could load them.
             raise UnavailableError("This release was retired; the next one is loading.") from error
+        except psycopg.errors.QueryCanceled as error:
+            log.warning("a statement was ended: %s", error.diag.message_primary)
+            raise UnavailableError("The database took too long to answer.") from error
         except psycopg.OperationalError as error:
             log.warning("the database is not available: %s", type(error).__name__)
             raise UnavailableError("The database is not available.") from error
@@ -126,6 +129,8 @@ class Releases:
         match self._reader.problem:
             case None:
                 return None
+            case psycopg.errors.QueryCanceled():
+                return "The database took too long to answer."
             case psycopg.OperationalError():
                 return "The database is not available."
             case TornModelError():

@@ -16,13 +16,21 @@ import psycopg
 from recsys_site.answers import SEARCH_WIDTH
 from release_reader import is_pooled
 
+# Administrators set limits for accounts. What the site relies on is therefore set in each session.
 _SETTINGS: Final = {
     # A statement that takes longer would make its request time out.
     "statement_timeout": "5s",
+    "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "10s",
+    "default_transaction_isolation": "read committed",
     # Searches return rows in the exact order of distance, and continue until there are enough.
     "hnsw.iterative_scan": "strict_order",
     "hnsw.ef_search": str(SEARCH_WIDTH),
+}
+_CONNECTION_SETTINGS: Final = {
+    "default_transaction_read_only": "on",
+    # The session that waits for promotions is idle for long.
+    "idle_session_timeout": "0",
 }
 OPTIONS: Final[dict[str, Any]] = {
     "autocommit": True,
@@ -53,7 +61,8 @@ def begin_session(session: Session) -> None:
     if session.pooled:
         session.prepare_threshold = None
     else:
-        _set(session, _SETTINGS | {"default_transaction_read_only": "on"}, local=False)
+        newer = {"transaction_timeout": "0"} if session.info.server_version >= 170_000 else {}
+        _set(session, _SETTINGS | _CONNECTION_SETTINGS | newer, local=False)
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from database_address import clean_address
 
 
 class SiteSettings(BaseSettings):
@@ -43,3 +45,9 @@ class SiteSettings(BaseSettings):
         gt=0,
         description="seconds between checks for a release, in case a notification was missed",
     )
+
+    @field_validator("dsn")
+    @classmethod
+    def _clean(cls, dsn: SecretStr) -> SecretStr:
+        """Refuses an address that libpq cannot parse: its errors would log the password."""
+        return SecretStr(clean_address(dsn.get_secret_value()))

@@ -9,12 +9,18 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from recsys import database
 from recsys.database import PostgresSettings, long_statement
-from recsys.errors import ConfigurationError, ServiceUnavailableError
+from recsys.errors import (
+    ConfigurationError,
+    LockedError,
+    ServiceUnavailableError,
+    TransientError,
+)
 from tests.pooler import pooler as pooler_before
 from tests.silent_proxy import SilentProxy, silent_proxy
 
@@ -154,3 +160,140 @@ def test_a_refused_pooler_leaves_no_setting_in_the_sessions_of_others(pooler):
     with psycopg.connect(through, autocommit=True) as other:
         assert other.execute("select current_setting('recsys.session', true)").fetchone() == ("",)
         assert other.execute("select current_setting('lock_timeout')").fetchone() == ("0",)
+
+
+# --- settings of an administrator ---
+
+
+SETTINGS = {
+    "statement_timeout": "200ms",
+    "lock_timeout": "1ms",
+    "idle_in_transaction_session_timeout": "100ms",
+    "idle_session_timeout": "100ms",
+    "transaction_timeout": "200ms",
+    "default_transaction_isolation": "serializable",
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "extra_float_digits": "-3",
+    "client_encoding": "LATIN1",
+    "client_min_messages": "error",
+    "search_path": "nowhere",
+    "row_security": "off",
+    "bytea_output": "escape",
+}
+
+
+def set_for_database(dsn: str, values: dict[str, str]) -> None:
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        for name, value in values.items():
+            admin.execute(
+                sql.SQL("alter database {} set {} = {}").format(
+                    sql.Identifier(admin.info.dbname), sql.Identifier(name), sql.Literal(value)
+                )
+            )
+
+
+def test_settings_of_an_administrator_do_not_reach_our_sessions(postgres_dsn):
+    set_for_database(postgres_dsn, SETTINGS)
+    with database.connect(settings(postgres_dsn)) as conn:
+        with conn.transaction():
+            conn.execute("select pg_sleep(0.3)")
+            time.sleep(0.2)
+            assert conn.execute("select 1").fetchone() == (1,)
+        time.sleep(0.2)
+        moment, digits, title, content = conn.execute(
+            "select timestamptz '2026-11-27 10:00+00', 0.1::float8 + 0.2::float8, %s, %s::bytea",
+            ("七人の侍", b"\0\xff"),
+        ).fetchone()
+        assert moment.isoformat() == "2026-11-27T10:00:00+00:00"
+        assert (digits, title, content) == (0.1 + 0.2, "七人の侍", b"\0\xff")
+        found = conn.execute("select current_setting('transaction_isolation')").fetchone()
+        assert found == ("read committed",)
+
+
+def raise_in_postgres(code: str) -> str:
+    return f"do $$ begin raise exception 'words of the server' using errcode = '{code}'; end $$"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        ("25P03", ServiceUnavailableError, "ended the session"),
+        ("25P04", ServiceUnavailableError, "ended the session"),
+        ("57P05", ServiceUnavailableError, "ended the session"),
+        ("57014", TransientError, "was canceled"),
+        ("55P03", LockedError, "holds a lock"),
+        ("40001", TransientError, "two transactions"),
+        ("40P01", TransientError, "two transactions"),
+        ("53100", ServiceUnavailableError, "the disk of PostgreSQL is full"),
+        ("53200", ServiceUnavailableError, "too little memory"),
+        ("53400", ConfigurationError, "a limit of PostgreSQL"),
+    ],
+)
+def test_what_ended_a_statement_is_named(postgres_dsn, code, kind, message):
+    with (
+        pytest.raises(kind, match=message) as failed,
+        database.connect(settings(postgres_dsn)) as conn,
+    ):
+        conn.execute(raise_in_postgres(code))
+    assert type(failed.value) is kind
+    assert failed.value.found == "words of the server"
+    assert "start it" not in str(failed.value)
+
+
+def test_a_statement_that_is_ended_by_a_limit_for_temporary_files_names_it(postgres_dsn):
+    set_for_database(postgres_dsn, {"temp_file_limit": "64kB", "work_mem": "64kB"})
+    with (
+        pytest.raises(ConfigurationError, match="temp_file_limit"),
+        database.connect(settings(postgres_dsn)) as conn,
+    ):
+        conn.execute("select n from generate_series(1, 100000) as n order by -n").fetchone()
+
+
+def test_a_lock_that_is_held_elsewhere_is_no_silent_server(postgres_dsn):
+    with psycopg.connect(postgres_dsn) as other:
+        other.execute("create table held (a int)")
+        other.commit()
+        other.execute("lock table held")
+        with (
+            pytest.raises(LockedError, match="lock timeout"),
+            database.connect(settings(postgres_dsn)) as conn,
+        ):
+            conn.execute("set lock_timeout = '20ms'; select * from held")
+
+
+def test_a_session_that_the_server_ended_is_no_silent_server(postgres_dsn):
+    def wait_in_a_transaction() -> None:
+        with database.connect(settings(postgres_dsn)) as conn, conn.transaction():
+            conn.execute("set idle_in_transaction_session_timeout = '20ms'")
+            time.sleep(0.3)
+            conn.execute("select 1")
+
+    with pytest.raises(ServiceUnavailableError, match="ended the session"):
+        wait_in_a_transaction()
+
+
+def test_a_database_that_is_set_to_read_only_is_a_permanent_error(postgres_dsn):
+    set_for_database(postgres_dsn, {"default_transaction_read_only": "on"})
+    with (
+        pytest.raises(ConfigurationError, match="set to read-only") as refused,
+        database.connect(settings(postgres_dsn)) as conn,
+        conn.transaction(),
+    ):
+        conn.execute("create table new (a int)")
+    assert "default_transaction_read_only is on (set by: database)" in str(refused.value)
+
+
+def test_an_account_without_a_free_connection_is_told_so(postgres_dsn):
+    account = dict.fromkeys(("user", "password"), "crowded")
+    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+        admin.execute("create role crowded login password 'crowded' connection limit 0")
+        try:
+            with (
+                pytest.raises(ServiceUnavailableError, match="no free connection") as refused,
+                database.connect(settings(elsewhere(postgres_dsn, **account))),
+            ):
+                pytest.fail("it connected")
+        finally:
+            admin.execute("drop role crowded")
+    assert "CONNECTION LIMIT" in refused.value.hint

@@ -325,7 +325,7 @@ def test_an_added_renamed_or_removed_file_changes_the_digest(
     [
         *("trainer/.venv/lib/x.py", "trainer/__pycache__/model.cpython-311.pyc"),
         *("trainer/notes.md", "src/recsys/releases/promotion.py", "src/recsys/gate/settings.py"),
-        *("src/recsys/database.py", "src/recsys/features/drift.py", "src/recsys/new.py"),
+        *("src/recsys/database/connection.py", "src/recsys/features/drift.py", "src/recsys/new.py"),
         *("src/recsys/releases/retirement.py", "src/recsys/dataset/settings.py"),
     ],
 )

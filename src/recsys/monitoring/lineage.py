@@ -78,7 +78,7 @@ def step_lineage(services: Services, run: Run, step: str) -> Lineage | None:
 
 class _Datasets:
     def __init__(self, services: Services, run: Run) -> None:
-        dsn = conninfo_to_dict(services.postgres.dsn.get_secret_value())
+        dsn = conninfo_to_dict(services.postgres.address())
         self._bucket = f"s3://{services.s3.bucket}"
         self._postgres = f"postgres://{dsn.get('host', 'localhost')}:{dsn.get('port', 5432)}"
         self._database = dsn.get("dbname", "")

@@ -11,7 +11,9 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from recsys import database
 from recsys.database import PostgresSettings
+from recsys.errors import ServiceUnavailableError
 from recsys.releases import promote_release
 from recsys.services import Services
 from release_reader import ReleaseReader
@@ -30,6 +32,16 @@ def servers() -> Iterator[tuple[Primary, Standby]]:
         primary_and_standby(Path(folder)) as both,
     ):
         yield both
+
+
+def test_the_pipeline_on_a_standby_is_told_so(servers):
+    _, standby = servers
+    with (
+        pytest.raises(ServiceUnavailableError, match="is a standby") as refused,
+        database.connect(PostgresSettings(dsn=SecretStr(standby.dsn("postgres")))) as conn,
+    ):
+        conn.execute("create table new (a int)")
+    assert "target_session_attrs=read-write" in refused.value.hint
 
 
 def test_a_reader_on_a_standby_polls_and_always_has_a_pair(servers, s3_settings, tmp_path, caplog):
