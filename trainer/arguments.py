@@ -33,7 +33,12 @@ environment of train and verify (their only input):
                       default /airflow/xcom
   {contract.ENV_CHAMPION}     optional: the release that the candidate is compared with, on the same
                       holdout
-  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
+  {contract.ENV_S3_VERIFY}, {contract.ENV_S3_CONFIG}
+                      optional: trusted certificates; arguments of botocore's Config as JSON
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
+                      credentials; without them, boto3 finds the identity of the machine
+  AWS_PROFILE, RECSYS_S3_ROLE_ARN, RECSYS_S3_ROLE_OPTIONS, RECSYS_S3_STS_ENDPOINT
+                      optional: a profile; a role to assume
   RECSYS_CODE_REVISION    optional; recorded in the manifest's lineage
   {contract.ENV_WORKERS}          optional: number of workers of a distributed training, as an
                       Indexed Job with the headless Service {contract.ENV_WORKER_SERVICE}

@@ -5,20 +5,28 @@ tests/e2e/test_connections.py compares both with the hooks.
 
 from __future__ import annotations
 
-import os
+import logging
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
 
 from recsys import database
-from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, ENV_S3_REGION
 from recsys.database import PostgresSettings
-from recsys.errors import ConfigurationError
+from recsys.errors import ConfigurationError, first_invalid_field
 from recsys.object_store import S3Settings
 from recsys.services import Services
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+
+log = logging.getLogger(__name__)
 
 S3_CONN_ID: Final = "recsys_s3"
 PG_CONN_ID: Final = "recsys_pg_vector_backend"
 _IAM: Final = "iam"
+_ASSUME_ROLE: Final = "assume_role"
 _OF_THE_CLIENT: Final = {"autocommit", "context", "cursor_factory", "prepare_threshold"}
 """Extra fields that say how psycopg uses a session, not where it connects; ours are fixed."""
 
@@ -93,31 +101,87 @@ def _unknown(fields: dict[str, Any]) -> str:
 
 
 def s3_settings() -> S3Settings:
-    """Returns the object store of the Connection ``recsys_s3``.
+    """Returns the object store of the Connection ``recsys_s3``, an aws Connection.
 
-    Its extra holds ``bucket_name`` (or ``service_config.s3.bucket_name``) and, for servers other
-    than AWS, ``endpoint_url``.
+    Airflow's own hook reads it: keys (also from its extra), session token, profile, role,
+    ``verify``, ``config_kwargs``, region and ``endpoint_url``, the last also from
+    ``service_config.s3``. An empty Connection has the identity of the machine. The extra also holds
+    ``bucket_name``, or ``service_config.s3.bucket_name``.
+
+    Raises:
+        ConfigurationError: the Connection is invalid or has no bucket.
     """
+    import botocore.session
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowException
+    from botocore.exceptions import BotoCoreError
 
+    # The hook would take the machine's identity for a Connection that does not exist.
     connection = Connection.get(S3_CONN_ID)
-    extra = connection.extra_dejson
-    bucket = extra.get("bucket_name") or (
-        extra.get("service_config", {}).get("s3", {}).get("bucket_name")
-    )
+    try:
+        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=S3_CONN_ID, client_type="s3")
+        found = hook.conn_config
+        bucket = found.extra_config.get("bucket_name") or hook.service_config.get("bucket_name")
+        machine = botocore.session.Session(profile=found.profile_name)
+        region = found.region_name or machine.get_config_variable("region")
+    except (AirflowException, BotoCoreError, TypeError, ValueError, NotImplementedError) as error:
+        raise ConfigurationError(
+            f"the Airflow Connection {S3_CONN_ID} is invalid",
+            found=str(error),
+            hint="edit the Connection in Airflow's UI, under Admin, Connections",
+        ) from error
     if not bucket:
         raise ConfigurationError(
             f"the Airflow Connection {S3_CONN_ID} has no bucket",
             expected='"bucket_name" in its extra',
             hint="edit the Connection in Airflow's UI, under Admin, Connections",
         )
-    return S3Settings.from_environment(
+    if connection.host or found.extra_config.get("host"):
+        log.warning(
+            "the host of the Airflow Connection %s is not used, as in Airflow's hook: "
+            'set "endpoint_url" in its extra',
+            S3_CONN_ID,
+        )
+    settings = _checked(
         {
-            **os.environ,
-            ENV_S3_BUCKET: bucket,
-            ENV_S3_ENDPOINT: extra.get("endpoint_url") or "",
-            ENV_S3_REGION: extra.get("region_name") or "",
-            "AWS_ACCESS_KEY_ID": connection.login or "",
-            "AWS_SECRET_ACCESS_KEY": connection.password or "",
+            "bucket": bucket,
+            "endpoint": found.get_service_endpoint_url("s3") or None,
+            "region": region or S3Settings.model_fields["region"].default,
+            "access_key": found.aws_access_key_id,
+            "secret_key": found.aws_secret_access_key,
+            "session_token": found.aws_session_token,
+            "profile": found.profile_name,
+            **_assume_role(found),
+            "verify": found.verify,
+            "config": found.extra_config.get("config_kwargs") or {},
         }
     )
+    # The hook also knows the other ways to assume a role (SAML, web identity), and renews them.
+    if found.role_arn:
+        return settings.with_session(partial(hook.get_session, region_name=settings.region))
+    return settings
+
+
+def _checked(fields: dict[str, Any]) -> S3Settings:
+    try:
+        return S3Settings.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"the Airflow Connection {S3_CONN_ID} is invalid",
+            found=str(first_invalid_field(error)),
+            hint="edit the Connection in Airflow's UI, under Admin, Connections",
+        ) from error
+
+
+def _assume_role(found: AwsConnectionWrapper) -> dict[str, Any]:
+    """Returns the role that a process without Airflow can assume with the credentials alone."""
+    if not found.role_arn or found.assume_role_method != _ASSUME_ROLE:
+        return {"role_arn": None, "role_options": {}, "sts_endpoint": None}
+    # The hook's name, for policies that name sessions.
+    options = {"RoleSessionName": f"airflow_{S3_CONN_ID}", **found.assume_role_kwargs}
+    return {
+        "role_arn": found.role_arn,
+        "role_options": options,
+        "sts_endpoint": found.get_service_endpoint_url("sts", sts_connection_assume=True),
+    }

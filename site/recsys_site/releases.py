@@ -58,7 +58,7 @@ class Releases:
             check=ConnectionPool.check_connection,
             open=False,
         )
-        s3 = _s3_client(settings)
+        s3 = open_s3_client(settings)
         self._loader = BundleLoader(self._load_session, s3, settings.s3_bucket)
         self._reader: ReleaseReader[Bundle] = ReleaseReader(
             self._connect, s3, settings.s3_bucket, settings.models, self._load
@@ -161,14 +161,18 @@ class Releases:
         self._reader.watch(self._stop, self._settings.poll_seconds)
 
 
-def _s3_client(settings: SiteSettings) -> Any:
-    key, secret = settings.access_key, settings.secret_key
+def open_s3_client(settings: SiteSettings) -> Any:
+    """Creates the S3 client; without keys, boto3 finds the identity of the machine or pod."""
+    keys = {
+        "aws_access_key_id": settings.access_key,
+        "aws_secret_access_key": settings.secret_key,
+        "aws_session_token": settings.session_token,
+    }
     return boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint,
         region_name=settings.s3_region,
-        aws_access_key_id=key.get_secret_value() if key else None,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        **{name: secret.get_secret_value() for name, secret in keys.items() if secret},
         config=Config(
             connect_timeout=3, read_timeout=20, retries={"mode": "standard", "max_attempts": 3}
         ),

@@ -32,6 +32,11 @@ class SiteSettings(BaseSettings):
     s3_region: str = "us-east-1"
     access_key: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     secret_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    session_token: SecretStr | None = Field(
+        default=None,
+        validation_alias="AWS_SESSION_TOKEN",
+        description="of temporary keys; without keys, boto3 finds the machine's identity",
+    )
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     models: Path = Field(

@@ -35,6 +35,17 @@ INHERITED_VARIABLES: Final = frozenset(
     "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE RECSYS_CODE_REVISION "
     "RECSYS_SITE_KERAS".split()
 ).union(CHECKSUM_VARIABLES)
+IDENTITY_VARIABLES: Final = frozenset(
+    "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE "
+    "AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_ROLE_SESSION_NAME AWS_STS_REGIONAL_ENDPOINTS "
+    "AWS_ENDPOINT_URL_STS AWS_CONTAINER_CREDENTIALS_RELATIVE_URI "
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI AWS_CONTAINER_AUTHORIZATION_TOKEN "
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE AWS_EC2_METADATA_DISABLED "
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT".split()
+)
+"""Where boto3 finds credentials if a process was given none: keys, IRSA, EKS pod identity, EC2."""
+FILES_VARIABLES: Final = frozenset({"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"})
+"""The files with the profiles of AWS, if they are not in the home folder."""
 _TAIL_LINES: Final = 20
 GRACE_S: Final = 20
 # The trainer must not outlive the task that started it, even if the task is killed by SIGKILL.
@@ -86,7 +97,8 @@ class LocalTrainer:
         Args:
             subcommand: ``train`` or ``verify``.
             trainer_input: the trainer's input, passed as environment variables.
-            secrets: values of `contract.SECRET_ENV`, passed in the environment only.
+            secrets: values of `contract.SECRET_ENV`, passed in the environment only. Without keys
+                or profile, the trainer has the identity of this process.
             on_line: called with each line that the trainer prints.
 
         Raises:
@@ -95,7 +107,8 @@ class LocalTrainer:
             TransientError: it exited with a transient error's code, or was killed by a signal.
         """
         credentials = {k: v for k, v in secrets.items() if k in contract.SECRET_ENV}
-        self.run_command([subcommand], trainer_input.to_environment() | credentials, on_line)
+        variables = inherited_identity(credentials) | trainer_input.to_environment() | credentials
+        self.run_command([subcommand], variables, on_line)
 
     def run_command(
         self,
@@ -120,6 +133,16 @@ class LocalTrainer:
         code, tail = run_child(command, self.root, variables, on_line)
         if code != ExitCode.OK:
             raise failure(arguments[0], code, tail)
+
+
+def inherited_identity(credentials: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables of this process that a child needs besides its own credentials."""
+    if "AWS_ACCESS_KEY_ID" in credentials:
+        return {}
+    named = (
+        FILES_VARIABLES if "AWS_PROFILE" in credentials else FILES_VARIABLES | IDENTITY_VARIABLES
+    )
+    return {name: value for name, value in os.environ.items() if name in named}
 
 
 def _shared_files(package: Path) -> Iterator[Path]:

@@ -57,12 +57,11 @@ def run_one(engine: str, what: str, md5: str) -> None:
 
 def measure(engine: str, what: str, md5: str, s3: S3Settings) -> dict[str, float]:
     """Measures wall and CPU seconds, load average, and peak unshared memory of a process tree."""
-    keys = (s3.access_key, s3.secret_key)
     variables = {
         "RECSYS_S3_BUCKET": s3.bucket,
         "RECSYS_S3_ENDPOINT": s3.endpoint or "",
         "RECSYS_S3_REGION": s3.region,
-        **{n: k.get_secret_value() for n, k in zip(contract.SECRET_ENV, keys, strict=True) if k},
+        **s3.credentials(),
     }
     began = time.perf_counter()
     command = [sys.executable, "-m", "tests.benchmarks.bench_spark", "--one", engine, what, md5]

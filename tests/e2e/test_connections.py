@@ -116,9 +116,15 @@ def what_the_hook_connects_with(monkeypatch: pytest.MonkeyPatch) -> dict[str, An
     from recsys_dag.connections import PG_CONN_ID
 
     given: dict[str, Any] = {}
+
+    def connect(**fields: Any) -> None:
+        given.update(fields)
+        raise psycopg.OperationalError("this test reads only what was asked for")
+
     with monkeypatch.context() as patched:
-        patched.setattr(PostgresHook, "_create_connection", lambda _, found: given.update(found))
-        PostgresHook(postgres_conn_id=PG_CONN_ID).get_conn()
+        patched.setattr("psycopg.connection.Connection.connect", connect)
+        with pytest.raises(psycopg.OperationalError, match="reads only"):
+            PostgresHook(postgres_conn_id=PG_CONN_ID).get_conn()
     dsn = make_conninfo(**{k: v for k, v in given.items() if k not in OF_THE_CLIENT})
     return conninfo_to_dict(dsn)
 

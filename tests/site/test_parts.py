@@ -6,6 +6,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from recsys_site.catalog import Catalog, Movie, readable_title
 from recsys_site.cold_start import NEUTRAL_STARS, ColdStartMap
 from recsys_site.parameters import MAX_ID, MAX_RATINGS, read_ratings, write_ratings
 from recsys_site.posters import poster
+from recsys_site.releases import open_s3_client
+from recsys_site.settings import SiteSettings
 
 MOVIES = [
     Movie(1, "The Matrix", 1999, ()),
@@ -169,3 +172,30 @@ def test_ratings_recover_the_taste_behind_them(crowd):
         vector = learned.user_vector(movies[:40], stars[:40])
         correlations.append(np.corrcoef(movies[40:] @ vector, scores[40:])[0, 1])
     assert np.mean(correlations) > 0.9
+
+
+TEMPORARY = {
+    "AWS_ACCESS_KEY_ID": "AKIDTEMPORARY",
+    "AWS_SECRET_ACCESS_KEY": "hush",
+    "AWS_SESSION_TOKEN": "of-the-session",
+}
+
+
+@pytest.mark.parametrize("kind", ["variables", "files"])
+def test_temporary_keys_and_the_identity_of_the_machine_sign_requests(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    for name, value in TEMPORARY.items():
+        monkeypatch.setenv(name, value)
+    if kind == "files":
+        lines = [f"{name.lower()} = {value}\n" for name, value in TEMPORARY.items()]
+        (tmp_path / "credentials").write_text("[default]\n" + "".join(lines))
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+        for name in TEMPORARY:
+            monkeypatch.delenv(name)
+    fields: dict[str, Any] = {"dsn": "postgresql:///x", "s3_bucket": "releases"}
+    client = open_s3_client(SiteSettings(**fields))
+    url = client.generate_presigned_url("get_object", Params={"Bucket": "releases", "Key": "x"})
+    assert "AKIDTEMPORARY" in url
+    assert "of-the-session" in url

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from recsys.contract import BuildSettings, FeatureSettings, TrainerSettings
+from recsys.contract import SECRET_ENV, BuildSettings, FeatureSettings, TrainerSettings
 from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError
 from recsys.gate import GateSettings
@@ -209,3 +209,47 @@ def test_invalid_s3_settings_are_refused_with_the_variables_to_set(
     with pytest.raises(ConfigurationError, match="RECSYS_S3_BUCKET") as refusal:
         S3Settings.from_environment(variables)
     assert "S3Settings.bucket: " in str(refusal.value.found)
+
+
+IDENTITY = {
+    "AWS_SESSION_TOKEN": "token-of-environment",
+    "AWS_PROFILE": "of-environment",
+    "RECSYS_S3_ROLE_ARN": "arn:of-environment",
+}
+
+
+def test_the_token_and_the_role_of_the_environment_belong_to_its_own_keys(
+    environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in IDENTITY.items():
+        monkeypatch.setenv(name, value)
+    own = S3Settings()
+    assert (secret(own.session_token), own.profile, own.role_arn) == tuple(IDENTITY.values())
+    given = S3Settings(access_key=SecretStr("id"), secret_key=SecretStr("hush"))
+    assert given.credentials() == {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hush"}
+    with_token = S3Settings.model_validate({**SECRETS, "session_token": "given"})
+    assert secret(with_token.session_token) == "given"
+    assert with_token.profile is None
+
+
+def test_what_one_process_passes_on_is_what_the_other_reads() -> None:
+    fields = {
+        **SECRETS,
+        "session_token": "hush-token",
+        "role_arn": "arn:aws:iam::1:role/x",
+        "role_options": {"ExternalId": "ours"},
+        "sts_endpoint": "https://sts.example.org",
+    }
+    s3 = S3Settings.model_validate({"bucket": "bucket", **fields})
+    assert set(s3.credentials()) <= set(SECRET_ENV)
+    again = S3Settings.from_environment({"RECSYS_S3_BUCKET": "bucket", **s3.credentials()})
+    assert again == s3
+    assert "hush" not in all_representations(s3)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [("", None), ("false", False), ("True", True), ("/ca.pem", "/ca.pem")]
+)
+def test_certificates_are_verified_unless_somebody_says_no(text: str, read: object) -> None:
+    variables = {"RECSYS_S3_BUCKET": "bucket", "RECSYS_S3_VERIFY": text}
+    assert S3Settings.from_environment(variables).verify == read

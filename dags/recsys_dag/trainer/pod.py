@@ -43,7 +43,7 @@ def pod_arguments(subcommand: str, pod_settings: PodSettings) -> dict[str, Any]:
         "namespace": pod_settings.namespace,
         "pod_template_file": str(pod_settings.template),
         "base_container_name": CONTAINER,
-        "env_from": [V1EnvFromSource(secret_ref=V1SecretEnvSource(name=pod_settings.secret))],
+        "env_from": _secrets(pod_settings),
         "container_resources": (
             V1ResourceRequirements(**pod_settings.resources) if pod_settings.resources else None
         ),
@@ -63,6 +63,12 @@ def pod_arguments(subcommand: str, pod_settings: PodSettings) -> dict[str, Any]:
         "log_pod_spec_on_failure": False,
         "log_events_on_failure": True,
     }
+
+
+def _secrets(pod_settings: PodSettings) -> list[V1EnvFromSource]:
+    if pod_settings.workload_identity:
+        return []
+    return [V1EnvFromSource(secret_ref=V1SecretEnvSource(name=pod_settings.secret))]
 
 
 class TrainerPod(KubernetesPodOperator):

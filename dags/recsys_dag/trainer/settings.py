@@ -67,6 +67,10 @@ class PodSettings(BaseSettings):
         default="recsys-trainer-s3",
         description="Kubernetes Secret whose keys become the pod's environment",
     )
+    workload_identity: bool = Field(
+        default=False,
+        description="no Secret: the pod's service account has access to S3 (IRSA, pod identity)",
+    )
     deferrable: bool = Field(
         default=False, description="wait in the triggerer instead of occupying a worker"
     )

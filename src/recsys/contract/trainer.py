@@ -52,8 +52,8 @@ def exit_is_transient(code: int) -> bool:
 class TrainerInput(FrozenModel):
     """The complete input of the trainer, except secrets, passed as environment variables.
 
-    The S3 credentials, ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, are passed by reference
-    (a Kubernetes secret, a connection), never through this class.
+    The S3 credentials (`SECRET_ENV`) are passed by reference (a Kubernetes secret, a connection),
+    or the trainer's machine has an identity; never through this class.
     """
 
     build: Build
@@ -61,6 +61,10 @@ class TrainerInput(FrozenModel):
     s3_bucket: str = Field(min_length=3)
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
+    s3_verify: str = ""
+    """``false``, or the file of trusted certificates on the trainer's machine; default: boto3's."""
+    s3_config: str = ""
+    """Arguments of botocore's Config as JSON, without secrets."""
     xcom_dir: str = "/airflow/xcom"
     champion: ReleaseId | None = None
     """Release that the candidate is compared with on its holdout; it does not affect artifacts."""
@@ -80,11 +84,13 @@ class TrainerInput(FrozenModel):
             ENV_S3_REGION: self.s3_region,
             ENV_XCOM_DIR: self.xcom_dir,
         }
-        if self.s3_endpoint:
-            variables[ENV_S3_ENDPOINT] = self.s3_endpoint
-        if self.champion:
-            variables[ENV_CHAMPION] = self.champion
-        return variables
+        optional = {
+            ENV_S3_ENDPOINT: self.s3_endpoint,
+            ENV_S3_VERIFY: self.s3_verify,
+            ENV_S3_CONFIG: self.s3_config,
+            ENV_CHAMPION: self.champion,
+        }
+        return variables | {name: value for name, value in optional.items() if value}
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> TrainerInput:
@@ -100,6 +106,8 @@ class TrainerInput(FrozenModel):
             s3_bucket=environ[ENV_S3_BUCKET],
             s3_endpoint=environ.get(ENV_S3_ENDPOINT) or None,
             s3_region=environ.get(ENV_S3_REGION, "us-east-1"),
+            s3_verify=environ.get(ENV_S3_VERIFY, ""),
+            s3_config=environ.get(ENV_S3_CONFIG, ""),
             xcom_dir=environ.get(ENV_XCOM_DIR, "/airflow/xcom"),
             champion=environ.get(ENV_CHAMPION) or None,
         )
@@ -114,6 +122,8 @@ ENV_RUN_NONCE: Final = "RECSYS_RUN_NONCE"
 ENV_S3_BUCKET: Final = "RECSYS_S3_BUCKET"
 ENV_S3_ENDPOINT: Final = "RECSYS_S3_ENDPOINT"
 ENV_S3_REGION: Final = "RECSYS_S3_REGION"
+ENV_S3_VERIFY: Final = "RECSYS_S3_VERIFY"
+ENV_S3_CONFIG: Final = "RECSYS_S3_CONFIG"
 ENV_XCOM_DIR: Final = "RECSYS_XCOM_DIR"
 XCOM_FILE: Final = "return.json"
 """File in that folder that Airflow's sidecar returns as the task's XCom."""
@@ -124,4 +134,13 @@ ENV_WORKERS: Final = "RECSYS_WORKERS"
 """Number of pods of the Indexed Job that train together; default 1."""
 ENV_WORKER_SERVICE: Final = "RECSYS_WORKER_SERVICE"
 """Headless Service through which these pods resolve each other."""
-SECRET_ENV: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+SECRET_ENV: Final = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "RECSYS_S3_ROLE_ARN",
+    "RECSYS_S3_ROLE_OPTIONS",
+    "RECSYS_S3_STS_ENDPOINT",
+)
+"""The S3 credentials: all of them are optional."""

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 BUCKET = "recsys"
 REGION = "us-east-1"
 _HOST = "127.0.0.1"
+_OF_OTHER_SERVERS = (
+    *("AWS_SESSION_TOKEN", "AWS_PROFILE"),
+    *("RECSYS_S3_ROLE_ARN", "RECSYS_S3_CONFIG", "RECSYS_S3_VERIFY"),
+)
 _PARTS = ("s3", "master", "volume", "filer", "admin")
 # Without these keys, SeaweedFS' internal ports serve all objects to every local account.
 _SECURITY = """\
@@ -114,11 +118,15 @@ class S3(Service):
         return f"http://{_HOST}:{self.home.ports(self.port_names)['s3.port']}"
 
     def credentials(self) -> dict[str, str]:
-        """Returns the access key and its secret as environment variables."""
+        """Returns the access key and its secret as environment variables.
+
+        Variables of this machine that belong to other keys or another server are emptied.
+        """
         keys = self.home.secrets()
         return {
             "AWS_ACCESS_KEY_ID": keys.s3_access_key,
             "AWS_SECRET_ACCESS_KEY": keys.s3_secret_key,
+            **{name: "" for name in _OF_OTHER_SERVERS if os.environ.get(name)},
         }
 
     def client(self, attempts: int = 8) -> S3Client:

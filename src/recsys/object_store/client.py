@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recsys.errors import ConfigurationError
+from recsys.object_store.credentials import client_factory
 from recsys.object_store.settings import S3Settings
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
 
 _STALLED_ATTEMPTS = 2
@@ -19,29 +21,18 @@ def open_client(settings: S3Settings) -> S3Client:
     Raises:
         ConfigurationError: the settings are invalid.
     """
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     try:
-        client = boto3.client(
+        client: S3Client = client_factory(settings)(
             "s3",
             endpoint_url=settings.endpoint,
             region_name=settings.region,
-            aws_access_key_id=(
-                settings.access_key.get_secret_value() if settings.access_key else None
-            ),
-            aws_secret_access_key=(
-                settings.secret_key.get_secret_value() if settings.secret_key else None
-            ),
-            config=Config(
-                retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
-                connect_timeout=5,
-                read_timeout=settings.read_timeout,
-                s3={"addressing_style": "path" if settings.endpoint else "auto"},
-            ),
+            verify=settings.verify,
+            config=_config(settings),
         )
-    except (BotoCoreError, ValueError) as error:
+    # TypeError: an argument that botocore's Config does not have.
+    except (BotoCoreError, ValueError, TypeError) as error:
         raise ConfigurationError(
             "the S3 settings are invalid",
             found=str(error),
@@ -49,6 +40,23 @@ def open_client(settings: S3Settings) -> S3Client:
         ) from error
     client.meta.events.register_first("needs-retry.s3", _stop_when_stalled)
     return client
+
+
+def _config(settings: S3Settings) -> Config:
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    given = dict(settings.config)
+    # JSON has no name for this object; Airflow's hook uses the same word.
+    if given.get("signature_version") == "unsigned":
+        given["signature_version"] = UNSIGNED
+    own: dict[str, Any] = {
+        "retries": {"mode": "standard", "total_max_attempts": settings.max_attempts},
+        "connect_timeout": 5,
+        "read_timeout": settings.read_timeout,
+    }
+    style = {"addressing_style": "path" if settings.endpoint else "auto"}
+    return Config(**{**own, **given, "s3": {**style, **(given.get("s3") or {})}})
 
 
 def sends_checksums(client: S3Client) -> bool:

@@ -19,6 +19,7 @@ NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
 _BUSY = {408, 429}
 _WITHOUT_CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidIdentityToken"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class S3Errors:
             ConnectTimeoutError,
             NoCredentialsError,
             ParamValidationError,
+            PartialCredentialsError,
             ReadTimeoutError,
+            SSOError,
+            TokenRetrievalError,
         )
 
         try:
@@ -57,7 +61,14 @@ class S3Errors:
         except NoCredentialsError as error:
             raise ConfigurationError(
                 "no credentials for S3",
-                expected="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection recsys_s3",
+                expected="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, an identity of the machine, "
+                "or the connection recsys_s3",
+            ) from error
+        except (PartialCredentialsError, SSOError, TokenRetrievalError) as error:
+            raise ConfigurationError(
+                "the credentials for S3 cannot be used",
+                found=str(error),
+                hint="complete the keys, or log in again (aws sso login)",
             ) from error
         except ParamValidationError as error:
             raise ConfigurationError(
@@ -96,6 +107,12 @@ class S3Errors:
                 f"S3 refused the credentials for {what}",
                 found=code,
                 hint="check the access key, its secret and the bucket's policy",
+            )
+        if code in _EXPIRED:
+            return ConfigurationError(
+                f"the credentials for {what} are temporary and no longer valid",
+                found=code,
+                hint="renew them, or use keys or a role that boto3 renews",
             )
         if status == 501 or code == "NotImplemented":
             return ConfigurationError(

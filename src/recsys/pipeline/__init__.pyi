@@ -16,6 +16,7 @@ from .run import Run, Verdict, data_is_new, keep_open_builds
 from .training import (
     begin_training,
     check_candidate,
+    container_secrets,
     load_towers,
     make_trainer_input,
     secrets,
@@ -29,6 +30,7 @@ __all__ = [
     "begin_training",
     "check_candidate",
     "check_vectors",
+    "container_secrets",
     "data_is_new",
     "enable_vector_extension",
     "fetch_dataset",

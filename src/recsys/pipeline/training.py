@@ -13,6 +13,7 @@ from typing import Any, Final
 from recsys import contract, ledger, releases, vectors
 from recsys.contract import Manifest, TrainerInput
 from recsys.errors import ArtifactError
+from recsys.object_store import current_keys
 from recsys.pipeline.run import Run, continue_build
 from recsys.pipeline.tables import load_table
 from recsys.scratch import scratch_folder
@@ -152,14 +153,26 @@ def make_trainer_input(services: Services, run: Run, nonce: str) -> TrainerInput
         s3_bucket=services.s3.bucket,
         s3_endpoint=services.s3.endpoint,
         s3_region=services.s3.region,
+        **services.s3.public_options(),
     )
 
 
 def secrets(services: Services) -> dict[str, str]:
-    """Returns those variables of `contract.SECRET_ENV` that have a value."""
-    values = (services.s3.access_key, services.s3.secret_key)
-    return {
-        name: value.get_secret_value()
-        for name, value in zip(contract.SECRET_ENV, values, strict=True)
-        if value is not None
-    }
+    """Returns the S3 credentials for a process on this machine: of `contract.SECRET_ENV`, some.
+
+    None of them if S3 is used with the identity of this machine, which the process has, too.
+    """
+    s3 = services.s3
+    # What another library obtains, such as a role by SAML, no other process can renew.
+    return current_keys(s3) if s3.session_factory and not s3.role_arn else s3.credentials()
+
+
+def container_secrets(services: Services) -> dict[str, str]:
+    """Returns the S3 credentials for a container, which lacks the files and identity of here.
+
+    In place of a profile or an identity, it gets the keys of the moment, which expire.
+    """
+    s3 = services.s3
+    if s3.access_key is None:
+        return current_keys(s3)
+    return secrets(Services(services.postgres, s3.model_copy(update={"profile": None})))

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from recsys.contract import ExitCode, FeatureSettings
+from recsys.contract import (
+    ENV_S3_BUCKET,
+    ENV_S3_CONFIG,
+    ENV_S3_ENDPOINT,
+    ENV_S3_REGION,
+    ENV_S3_VERIFY,
+    SECRET_ENV,
+    ExitCode,
+    FeatureSettings,
+)
 from recsys.errors import ConfigurationError, PermanentError, TransientError
 from recsys.object_store import ObjectStore, S3Settings
 from recsys.scratch import scratch_folder
@@ -28,11 +37,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 S3_ENV: Final = (
-    "RECSYS_S3_BUCKET",
-    "RECSYS_S3_ENDPOINT",
-    "RECSYS_S3_REGION",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
+    ENV_S3_BUCKET,
+    ENV_S3_ENDPOINT,
+    ENV_S3_REGION,
+    ENV_S3_VERIFY,
+    ENV_S3_CONFIG,
+    *SECRET_ENV,
 )
 """Variables of the object store that executors get."""
 _CHECKSUM_ENV: Final = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")

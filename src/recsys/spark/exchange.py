@@ -15,7 +15,7 @@ from typing import Any, Self
 import polars as pl
 
 from recsys import contract
-from recsys.object_store import ObjectStore, S3Settings
+from recsys.object_store import ObjectStore, S3Settings, current_keys
 
 
 class Exchange:
@@ -64,9 +64,10 @@ def scan(key: str) -> pl.LazyFrame:
     if settings.endpoint:
         options["aws_endpoint_url"] = settings.endpoint
         options["aws_allow_http"] = str(settings.endpoint.startswith("http://")).lower()
-    if settings.access_key and settings.secret_key:
-        options["aws_access_key_id"] = settings.access_key.get_secret_value()
-        options["aws_secret_access_key"] = settings.secret_key.get_secret_value()
+    if settings.verify is False:
+        options["aws_allow_invalid_certificates"] = "true"
+    # Polars looks for credentials in fewer places than boto3.
+    options |= {name.lower(): value for name, value in current_keys(settings).items()}
     return pl.scan_parquet(f"s3://{settings.bucket}/{key}", storage_options=options)
 
 

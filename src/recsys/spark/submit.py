@@ -10,10 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from recsys.contract import ExitCode, FeatureSettings, exit_is_transient
+from recsys.contract import (
+    ENV_S3_BUCKET,
+    ENV_S3_CONFIG,
+    ENV_S3_ENDPOINT,
+    ENV_S3_REGION,
+    ENV_S3_VERIFY,
+    ExitCode,
+    FeatureSettings,
+    exit_is_transient,
+)
 from recsys.errors import ConfigurationError, PermanentError, TransientError
 from recsys.object_store import S3Settings
-from recsys.trainer_process import run_child
+from recsys.trainer_process import inherited_identity, run_child
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +101,22 @@ class SparkSubmit:
         variables["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         if (folder / "python").exists():
             variables.setdefault("PYSPARK_PYTHON", str(folder / "python"))
-        variables |= {"RECSYS_S3_BUCKET": s3.bucket, "RECSYS_S3_REGION": s3.region}
-        if s3.endpoint:
-            variables["RECSYS_S3_ENDPOINT"] = s3.endpoint
-        if s3.access_key and s3.secret_key:
-            variables["AWS_ACCESS_KEY_ID"] = s3.access_key.get_secret_value()
-            variables["AWS_SECRET_ACCESS_KEY"] = s3.secret_key.get_secret_value()
-        return variables
+        variables |= s3_environment(s3)
+        credentials = s3.credentials()
+        return variables | inherited_identity(credentials) | credentials
+
+
+def s3_environment(s3: S3Settings) -> dict[str, str]:
+    """Returns the variables of the object store's address and options, without secrets."""
+    options = s3.public_options()
+    variables = {
+        ENV_S3_BUCKET: s3.bucket,
+        ENV_S3_REGION: s3.region,
+        ENV_S3_ENDPOINT: s3.endpoint,
+        ENV_S3_VERIFY: options["s3_verify"],
+        ENV_S3_CONFIG: options["s3_config"],
+    }
+    return {name: value for name, value in variables.items() if value}
 
 
 def failure(subcommand: str, code: int, tail: Sequence[str]) -> PermanentError | TransientError:

@@ -113,3 +113,15 @@ def test_an_image_without_a_digest_is_refused_with_the_remedy(image: str) -> Non
         settings.digest_of(image)
     assert settings.IMAGE_VARIABLE in str(caught.value)
     assert "sha256:<64 hex digits>" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"), [({}, ["recsys-trainer-s3"]), ({"workload_identity": True}, [])]
+)
+def test_a_pod_with_an_identity_of_its_own_needs_no_secret(
+    fields: dict[str, bool], names: list[str]
+) -> None:
+    from recsys_dag.trainer.pod import pod_arguments
+
+    sources = pod_arguments("train", PodSettings.model_validate(fields))["env_from"]
+    assert [source.secret_ref.name for source in sources] == names
