@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from recsys import database
 from recsys.database import PostgresSettings
@@ -20,6 +20,8 @@ from recsys.services import Services
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ def postgres_settings() -> PostgresSettings:
             expected="parameters of libpq, such as sslmode",
             hint="edit the Connection in Airflow's UI, under Admin, Connections",
         ) from None
-    return PostgresSettings.model_validate({"dsn": dsn})
+    return _checked(PostgresSettings, PG_CONN_ID, {"dsn": dsn})
 
 
 def _unknown(fields: dict[str, Any]) -> str:
@@ -144,6 +146,8 @@ def s3_settings() -> S3Settings:
             S3_CONN_ID,
         )
     settings = _checked(
+        S3Settings,
+        S3_CONN_ID,
         {
             "bucket": bucket,
             "endpoint": found.get_service_endpoint_url("s3") or None,
@@ -155,7 +159,7 @@ def s3_settings() -> S3Settings:
             **_assume_role(found),
             "verify": found.verify,
             "config": found.extra_config.get("config_kwargs") or {},
-        }
+        },
     )
     # The hook also knows the other ways to assume a role (SAML, web identity), and renews them.
     if found.role_arn:
@@ -163,15 +167,15 @@ def s3_settings() -> S3Settings:
     return settings
 
 
-def _checked(fields: dict[str, Any]) -> S3Settings:
+def _checked(kind: type[Settings], conn_id: str, fields: dict[str, Any]) -> Settings:
     try:
-        return S3Settings.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
         raise ConfigurationError(
-            f"the Airflow Connection {S3_CONN_ID} is invalid",
+            f"the Airflow Connection {conn_id} is invalid",
             found=str(first_invalid_field(error)),
             hint="edit the Connection in Airflow's UI, under Admin, Connections",
-        ) from error
+        ) from None
 
 
 def _assume_role(found: AwsConnectionWrapper) -> dict[str, Any]:

@@ -156,6 +156,7 @@ def test_postgres_is_reached_as_airflows_hook_reaches_it(
     assert {field: ours.get(field) for field in hook} == hook
     assert ours.keys() - hook.keys() <= {
         "application_name",
+        "client_encoding",
         "connect_timeout",
         "keepalives_count",
         "keepalives_idle",
