@@ -29,6 +29,10 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 _MAX_MESSAGE: Final = 1 << 18
 
 TRAINER_LIBRARIES: Final = ("keras", "trainer.default_architecture", "trainer.verify")
+COMMAND_MODULES: Final = (
+    *("alerts", "bench", "data", "evaluation", "queries"),
+    *("releases", "report", "runs", "stack", "tuning"),
+)
 RECSYS_LIBRARIES: Final = (
     "boto3",
     "botocore.config",
@@ -39,6 +43,7 @@ RECSYS_LIBRARIES: Final = (
     "typer.rich_utils",
     "recsys.alerts",
     "recsys.cli.app",
+    *(f"recsys.cli.{module}" for module in COMMAND_MODULES),
     "recsys.ledger",
     "recsys.monitoring",
     "recsys.releases",

@@ -16,6 +16,12 @@ from tests.forks import recsys_program
 RECSYS: Final = Path(sys.executable).with_name("recsys")
 _STARTED: Final[set[str]] = set()
 _LOCK: Final = threading.Lock()
+_PRINT_MODULES: Final = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+from recsys.cli import main
+main()
+"""
 
 
 def run_recsys(
@@ -50,3 +56,15 @@ def run_recsys(
 @cache
 def _program() -> Path:
     return recsys_program(Path(tempfile.mkdtemp(prefix="recsys-program-")))
+
+
+def loaded_by_recsys(*arguments: str, env: Mapping[str, str] | None = None) -> set[str]:
+    """Runs the command in an interpreter of its own; returns the top-level modules it imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PRINT_MODULES, *arguments],
+        env=None if env is None else dict(env),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in done.stderr.splitlines()[-1].split()}

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from recsys import alerts
-from recsys.alerts import AlertSettings, configured_channels
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 
@@ -26,11 +25,11 @@ def show_alerts(
 
     Exit code 1: a channel did not accept the test.
     """
-    settings = AlertSettings()
+    settings = alerts.AlertSettings()
     tried = (
         alerts.send_test(settings)
         if test
-        else [(c.name, "") for c in configured_channels(settings)]
+        else [(c.name, "") for c in alerts.configured_channels(settings)]
     )
     failed = [name for name, error in tried if error]
     if as_json:

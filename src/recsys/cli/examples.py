@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Final
 
-import typer
 from rich.markup import escape
 
 EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
@@ -49,14 +49,15 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def finish_help(app: typer.Typer) -> None:
-    """Adds the examples to each command's help, and wraps its text to the terminal's width."""
-    for command in app.registered_commands:
-        callback = command.callback
-        if callback is None:
-            continue
-        # Typer would keep the line breaks of the docstring.
-        paragraphs = (inspect.getdoc(callback) or "").split("\n\n")
-        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-        lines = EXAMPLES.get(command.name or callback.__name__, ())
-        command.epilog = "\n\n".join(f"[dim]$[/] {escape(line)}" for line in lines)
+def wrapped_help(callback: Callable[..., object]) -> str:
+    """Returns a command's docstring with one line for each paragraph.
+
+    Typer would keep the line breaks of the docstring.
+    """
+    paragraphs = (inspect.getdoc(callback) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def examples_of(name: str) -> str:
+    """Returns a command's examples in Rich's markup, one paragraph each."""
+    return "\n\n".join(f"[dim]$[/] {escape(line)}" for line in EXAMPLES.get(name, ()))

@@ -11,19 +11,20 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
-from recsys.embedded.airflow_client import AirflowClient
 from recsys.embedded.home import Home, project_folder, write_private
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.processes import Command, NotReadyError, Service, ServiceStatus
 from recsys.embedded.s3 import BUCKET, REGION, S3
 from recsys.errors import ConfigurationError, RecsysError, ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from recsys.embedded.airflow_client import AirflowClient
 
 _HOST = "127.0.0.1"
 _USERNAME = "admin"
@@ -176,6 +177,8 @@ def migrate(home: Home) -> None:
         ConfigurationError: Airflow is not installed.
         ServiceUnavailableError: PostgreSQL does not answer, or the migration failed.
     """
+    from importlib import metadata
+
     try:
         mark = f"migrated by Airflow {metadata.version('apache-airflow')}"
     except metadata.PackageNotFoundError:
@@ -243,6 +246,9 @@ def addresses(home: Home) -> AirflowAddresses:
 
 def client(home: Home) -> AirflowClient:
     """Returns a client of this stack's Airflow; close it, or use it as a context manager."""
+    # It imports requests, which most commands do not need.
+    from recsys.embedded.airflow_client import AirflowClient
+
     airflow = addresses(home)
     return AirflowClient(airflow.url, airflow.username, airflow.password)
 

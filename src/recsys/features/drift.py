@@ -16,62 +16,11 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys import contract
-from recsys.contract import FrozenModel
 from recsys.errors import DatasetError, first_invalid_field
+from recsys.features.drift_settings import DriftSettings
 from recsys.features.stats import Stats, read_stats
 from recsys.object_store import ObjectStore
 from recsys.scratch import scratch_folder
-
-
-class DriftLimits(FrozenModel):
-    """Limits beyond which a measure of `Drift` is logged as a warning."""
-
-    max_psi: float = Field(
-        default=0.25, ge=0, description="population stability index of any distribution"
-    )
-    max_vanished_users: float = Field(
-        default=0.1, ge=0, le=1, description="share of the champion's users"
-    )
-    max_new_users: float = Field(default=0.5, ge=0, le=1, description="share of users")
-    max_vanished_movies: float = Field(
-        default=0.05, ge=0, le=1, description="share of the champion's rated movies"
-    )
-    max_new_movies: float = Field(default=0.3, ge=0, le=1, description="share of rated movies")
-    max_row_growth: float = Field(
-        default=1.0, ge=0, description="share of the champion's interactions"
-    )
-    max_row_loss: float = Field(
-        default=0.05, ge=0, le=1, description="share of the champion's interactions"
-    )
-    max_days_back: float = Field(
-        default=0.0, ge=0, description="days by which the last rating is older than the champion's"
-    )
-
-
-class HardDriftLimits(DriftLimits):
-    """Limits beyond which the run fails: another dataset, or half of one; 1 disables a share."""
-
-    max_psi: float = Field(default=4.0, ge=0)
-    max_vanished_users: float = Field(default=0.6, ge=0, le=1)
-    max_new_users: float = Field(default=1.0, ge=0, le=1)
-    max_vanished_movies: float = Field(default=0.6, ge=0, le=1)
-    max_new_movies: float = Field(default=1.0, ge=0, le=1)
-    max_row_growth: float = Field(default=1000.0, ge=0)
-    max_row_loss: float = Field(default=0.6, ge=0, le=1)
-    max_days_back: float = Field(default=3650.0, ge=0)
-
-
-class DriftSettings(FrozenModel):
-    """How far a dataset may drift from the champion's.
-
-    These limits only decide whether a run fails. They do not change what a run produces, so they
-    are not part of a build.
-    """
-
-    warn: DriftLimits = DriftLimits()
-    hard: HardDriftLimits = HardDriftLimits()
-    accept: bool = Field(default=False, description="accept drift beyond the hard limits")
-
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from recsys.errors import (
     StaleError,
 )
 from recsys.ledger import Release
-from recsys.monitoring.dataset_statistics import dataset_statistics
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -80,6 +79,9 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
 
 def _data(conn: Connection, services: Services, release: Release) -> dict[str, Any] | None:
     """Returns the statistics of the release's dataset; None while S3 does not respond."""
+    # It imports polars, which `recsys status` does not need.
+    from recsys.monitoring.dataset_statistics import dataset_statistics
+
     try:
         return dataset_statistics(conn, services.store, release)
     except ServiceUnavailableError as error:

@@ -37,7 +37,7 @@ from recsys.services import Services
 from tests.actors import an_actor
 from tests.conftest import fresh_bucket, fresh_database
 from tests.metrics_maker import GOOD
-from tests.recsys_command import run_recsys
+from tests.recsys_command import loaded_by_recsys, run_recsys
 from tests.release_maker import Releases
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
@@ -248,6 +248,18 @@ def test_wrong_usage_ends_with_2(recsys: CommandLine) -> None:
     done = recsys("status", "--no-such-option")
     assert (done.code, done.out) == (2, "")
     assert "--no-such-option" in done.words
+
+
+# --- what a command imports ---
+
+
+def test_status_imports_clients_of_the_servers_and_no_library_for_data(recsys: CommandLine) -> None:
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    env = {**inherited, "RECSYS_HOME": str(recsys.home.path)}
+    loaded = loaded_by_recsys("status", env=env)
+    assert {"psycopg", "boto3"} <= loaded
+    heavy = {"jinja2", "matplotlib", "numpy", "optuna", "pandas", "polars", "requests", "scipy"}
+    assert loaded & heavy == set()
 
 
 # --- an empty ledger ---

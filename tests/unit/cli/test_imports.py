@@ -1,11 +1,16 @@
-"""Importing the command line loads no heavy library, so that its help is shown quickly."""
+"""A command imports what it needs, so that it starts quickly; listing the commands needs little."""
 
 from __future__ import annotations
 
-import json
+import inspect
 import subprocess
 import sys
 from typing import Final
+
+import pytest
+
+from recsys.cli.commands import ENTRIES, LoadedCommands
+from tests.recsys_command import loaded_by_recsys
 
 HEAVY: Final = {
     "airflow",
@@ -19,17 +24,42 @@ HEAVY: Final = {
     "pandas",
     "polars",
     "pyspark",
+    "requests",
     "scipy",
     "sklearn",
 }
-_LOADED: Final = "import json, sys, recsys.cli.app; print(json.dumps(list(sys.modules)))"
+CLIENTS: Final = {"psutil", "psycopg", "pydantic", "pydantic_settings", "urllib3"}
+_ALL_COMMANDS: Final = """
+import sys
+from recsys.cli.commands import LoadedCommands
+print(len(list(LoadedCommands().values())), *sys.modules)
+"""
 
 
-def test_the_command_line_imports_no_heavy_library() -> None:
+def test_the_list_of_commands_imports_neither_clients_nor_settings() -> None:
+    loaded = loaded_by_recsys("--help")
+    assert {"recsys", "typer"} <= loaded
+    assert loaded & (HEAVY | CLIENTS) == set()
+
+
+def test_no_commands_module_imports_a_heavy_library() -> None:
     done = subprocess.run(  # our own interpreter
-        [sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _ALL_COMMANDS], capture_output=True, text=True, check=True
     )
+    count, *modules = done.stdout.split()
+    assert int(count) == len(ENTRIES)
+    assert {name.partition(".")[0] for name in modules} & HEAVY == set()
 
-    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
-    assert "recsys" in loaded
-    assert loaded & HEAVY == set()
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_the_list_of_commands_says_what_a_command_says_of_itself(name: str) -> None:
+    command = LoadedCommands()[name]
+    assert command.name == name
+    assert command.rich_help_panel == ENTRIES[name].panel
+    said = (inspect.getdoc(command.callback) or "").partition("\n\n")[0]
+    assert ENTRIES[name].summary == " ".join(said.split())
+
+
+def test_an_unknown_command_is_no_command() -> None:
+    assert "promot" not in LoadedCommands()
+    assert LoadedCommands().get("promot") is None

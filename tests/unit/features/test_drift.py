@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from recsys.errors import DatasetError
 from recsys.features import Drift, DriftSettings, check_drift, find_drift_breaches
-from recsys.features.drift import HardDriftLimits, population_stability
+from recsys.features.drift import population_stability
+from recsys.features.drift_settings import HardDriftLimits
 
 histograms = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 1000), max_size=6)
 CALM = Drift(
