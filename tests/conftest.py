@@ -21,6 +21,7 @@ from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import REGION, S3
 from recsys.object_store import ObjectStore, S3Settings
 from tests import watchdog
+from tests.real_dataset import real_dataset
 
 # Before any conftest or test makes a temporary folder.
 watchdog.start()
@@ -82,11 +83,8 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def ml_latest_small(repository: Path) -> Path:
-    """The zip of the real dataset, stored next to the repository, not in it."""
-    path = repository.parent / "shared" / "data" / "ml-latest-small.zip"
-    if not path.exists():
-        pytest.skip("the real dataset is not here: ../shared/data/ml-latest-small.zip")
-    return path
+    """The zip of the real dataset, which is not in the repository."""
+    return real_dataset(repository)
 
 
 @pytest.fixture

@@ -51,6 +51,8 @@ Lane = Sequence[Step]
 def test_lanes(environ: Mapping[str, str]) -> list[Lane]:
     """Returns the steps of `make test`: the main suite, and beside it all others."""
     flags = shlex.split(environ.get("PYTEST_FLAGS", ""))
+    if environ.get("RECSYS_TEST_NO_SKIPS"):
+        flags += ["-p", "tests.no_skips"]
     processes = environ.get("TEST_PROCESSES", "3")
     spread = ["--dist", "loadfile", "--no-loadscope-reorder"]
     trainer = [_TRAINER, "-m", "pytest", *flags, "--rootdir", "trainer"]

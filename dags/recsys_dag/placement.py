@@ -5,7 +5,7 @@ The settings are read when a DAG file is parsed, because operators are construct
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.configuration import conf
 from pydantic import Field
@@ -13,10 +13,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_dag import environment
 
+if TYPE_CHECKING:
+    from kubernetes.client import V1Pod
+
 Weight = Literal["light", "features"]
 """``features``: tasks that process all interactions or vectors; ``light``: all others."""
 
 _QUANTITY = r"^[1-9][0-9]*(Mi|Gi)$"
+_CPU = r"^[1-9][0-9]*m?$"
 
 
 class PlacementSettings(BaseSettings):
@@ -32,6 +36,8 @@ class PlacementSettings(BaseSettings):
         default=None, description="Celery queue; None: Airflow's default queue"
     )
     queue_features: str | None = None
+    cpu_light: str = Field(default="250m", pattern=_CPU)
+    cpu_features: str = Field(default="1", pattern=_CPU)
     memory_light: str = Field(default="1Gi", pattern=_QUANTITY)
     memory_features: str = Field(default="4Gi", pattern=_QUANTITY)
 
@@ -52,15 +58,24 @@ def placement(weight: Weight) -> dict[str, Any]:
     if queue:
         chosen["queue"] = queue
     if "KubernetesExecutor" in conf.get("core", "executor", fallback=""):
+        cpu = settings.cpu_light if light else settings.cpu_features
         memory = settings.memory_light if light else settings.memory_features
-        chosen["executor_config"] = {"pod_override": _pod(memory)}
+        chosen["executor_config"] = {"pod_override": task_pod_override(cpu, memory)}
     return chosen
 
 
-def _pod(memory: str) -> Any:
+def task_pod_override(cpu: str, memory: str) -> V1Pod:
+    """Returns the resources of a task's pod: the executor puts them in place of the template's.
+
+    Args:
+        cpu: CPU that is requested.
+        memory: memory that is requested, and the limit.
+    """
     # The import takes a second.
     from kubernetes.client import V1Container, V1Pod, V1PodSpec, V1ResourceRequirements
 
     # Request and limit are equal, so that a node is never overcommitted.
-    resources = V1ResourceRequirements(requests={"memory": memory}, limits={"memory": memory})
+    resources = V1ResourceRequirements(
+        requests={"cpu": cpu, "memory": memory}, limits={"memory": memory}
+    )
     return V1Pod(spec=V1PodSpec(containers=[V1Container(name="base", resources=resources)]))

@@ -6,14 +6,18 @@ The id of a task is the name of the function that it calls.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.sdk import task
+from airflow.sdk.log import mask_secret
 
 from recsys import alerts, monitoring, pipeline, releases
 from recsys.errors import ConfigurationError
 from recsys.ledger import Action, Actor
+from recsys.trainer_process import forwarded_variables
 from recsys_dag import approval, metrics, settings
 
 if TYPE_CHECKING:
@@ -125,6 +129,19 @@ def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
 def trainer_secrets() -> dict[str, str]:
     """Returns the values of the trainer's secrets, for a launcher without secret references."""
     return pipeline.container_secrets(settings.services())
+
+
+def forwarded_environment() -> dict[str, str]:
+    """Returns the variables of this task that the trainer and Spark get, wherever they run.
+
+    The password in a proxy's URL is masked in logs and in the rendered fields of Airflow's UI.
+    """
+    variables = forwarded_variables()
+    for value in variables.values():
+        with contextlib.suppress(ValueError):
+            if password := urlsplit(value).password:
+                mask_secret(password)
+    return variables
 
 
 @task

@@ -25,16 +25,20 @@ SHARED_MODULES: Final = ("__init__.py", "contract", "errors.py", "evaluation", "
 
 docker/trainer/Dockerfile and the trainer's workflow repeat the list; a test compares them.
 """
-CHECKSUM_VARIABLES: Final = (
-    "AWS_REQUEST_CHECKSUM_CALCULATION",
-    "AWS_RESPONSE_CHECKSUM_VALIDATION",
+FORWARDED_VARIABLES: Final = frozenset(
+    "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy "
+    "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE AWS_CA_BUNDLE "
+    "AWS_REQUEST_CHECKSUM_CALCULATION AWS_RESPONSE_CHECKSUM_VALIDATION AWS_USE_FIPS_ENDPOINT "
+    "AWS_USE_DUALSTACK_ENDPOINT AWS_STS_REGIONAL_ENDPOINTS RECSYS_S3_MAX_ATTEMPTS "
+    "RECSYS_S3_READ_TIMEOUT RECSYS_SITE_KERAS".split()
 )
-"""Settings of boto3 for S3 servers that refuse checksums."""
-INHERITED_VARIABLES: Final = frozenset(
-    "PATH HOME TMPDIR LANG LC_ALL TZ HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy "
-    "no_proxy SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE RECSYS_CODE_REVISION "
-    "RECSYS_SITE_KERAS".split()
-).union(CHECKSUM_VARIABLES)
+"""Variables of a task's environment that every launcher passes on to the trainer and to Spark.
+
+They define how S3 is reached, and which Keras the site has; none names a secret or a folder.
+"""
+_INHERITED_VARIABLES: Final = FORWARDED_VARIABLES.union(
+    "PATH HOME TMPDIR LANG LC_ALL TZ RECSYS_CODE_REVISION".split()
+)
 IDENTITY_VARIABLES: Final = frozenset(
     "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE "
     "AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_ROLE_SESSION_NAME AWS_STS_REGIONAL_ENDPOINTS "
@@ -118,7 +122,8 @@ class LocalTrainer:
     ) -> None:
         """Runs ``python -m trainer <arguments>`` with these environment variables, see `run`.
 
-        Of this process's own environment, the trainer inherits only `INHERITED_VARIABLES`.
+        Of this process's own environment, the trainer inherits only `FORWARDED_VARIABLES` and
+        those of the machine, such as PATH.
         """
         if not self.python.exists():
             raise ConfigurationError(
@@ -126,7 +131,7 @@ class LocalTrainer:
                 expected=str(self.python),
                 hint="run `make setup`, or set RECSYS_TRAINER_PYTHON",
             )
-        variables = {k: v for k, v in os.environ.items() if k in INHERITED_VARIABLES}
+        variables = {k: v for k, v in os.environ.items() if k in _INHERITED_VARIABLES and v}
         variables |= environment or {}
         variables |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
         command = [str(self.python), "-m", "trainer", *arguments]
@@ -143,6 +148,16 @@ def inherited_identity(credentials: Mapping[str, str]) -> dict[str, str]:
         FILES_VARIABLES if "AWS_PROFILE" in credentials else FILES_VARIABLES | IDENTITY_VARIABLES
     )
     return {name: value for name, value in os.environ.items() if name in named}
+
+
+def forwarded_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Returns the `FORWARDED_VARIABLES` that are set; Compose passes unset ones as empty strings.
+
+    Args:
+        environ: the environment of the task; that of this process if not given.
+    """
+    variables = os.environ if environ is None else environ
+    return {name: variables[name] for name in FORWARDED_VARIABLES if variables.get(name)}
 
 
 def _shared_files(package: Path) -> Iterator[Path]:

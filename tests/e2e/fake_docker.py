@@ -6,6 +6,7 @@ It answers what DockerOperator asks: images, containers, their output, their exi
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ class FakeDocker(FakeServer):
         self.created: list[dict[str, Any]] = []
         """Every container that was asked for, as it was asked for."""
         self.removed: list[str] = []
+        self.stopped: list[str] = []
         self._codes: dict[str, asyncio.Future[int]] = {}
         self._output: dict[str, asyncio.Queue[bytes | None]] = {}
 
@@ -59,6 +61,7 @@ class FakeDocker(FakeServer):
             add("GET", prefix + "/version", self._version)
             add("GET", prefix + "/images/json", self._images)
             add("POST", prefix + "/images/create", self._pull)
+            add("GET", prefix + "/containers/json", self._containers)
             add("POST", prefix + "/containers/create", self._create)
             container = prefix + "/containers/{name}"
             add("POST", container + "/attach", self._attach)
@@ -96,6 +99,21 @@ class FakeDocker(FakeServer):
         self._output[name] = asyncio.Queue()
         return web.json_response({"Id": name, "Warnings": []}, status=201)
 
+    async def _containers(self, request: web.Request) -> web.Response:
+        wanted = json.loads(request.query.get("filters", "{}")).get("label", [])
+        names = [f"container{number}" for number in range(len(self.created))]
+        found = [
+            {"Id": name, "Labels": created.get("Labels") or {}}
+            for name, created in zip(names, self.created, strict=True)
+            if name not in self.removed
+            and all(
+                (created.get("Labels") or {}).get(label.partition("=")[0])
+                == label.partition("=")[2]
+                for label in wanted
+            )
+        ]
+        return web.json_response(found)
+
     async def _attach(self, request: web.Request) -> web.StreamResponse:
         # As the engine does, the connection becomes a stream of frames.
         upgraded = {"Connection": "Upgrade", "Upgrade": "tcp"}
@@ -129,7 +147,9 @@ class FakeDocker(FakeServer):
         return web.json_response({"StatusCode": code})
 
     async def _stop(self, request: web.Request) -> web.Response:
-        self.kill(request.match_info["name"])
+        name = request.match_info["name"]
+        self.stopped.append(name)
+        self.kill(name)
         return web.Response(status=204)
 
     async def _inspect(self, request: web.Request) -> web.Response:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from docker import DockerClient
 from recsys import contract, pipeline, releases
 from tests.e2e.conftest import Outcome, connections
 from tests.e2e.fake_docker import Engine, FakeDocker
 from tests.e2e.trainer_dags import DIGEST, IMAGE, ROOT, Featured, run_trainer, when_running
+from tests.forwarded import SECRET, set_forwarded
 
 
 @pytest.fixture
@@ -79,11 +81,20 @@ def test_a_container_trains_and_another_verifies_what_it_made(airflow_db, featur
 def test_the_container_is_what_the_settings_say(
     airflow_db, featured, docker, engine, caplog, capsys, monkeypatch
 ):
-    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    forwarded = set_forwarded(monkeypatch)
     from recsys_dag.trainer.container import TrainerContainer
 
     engine.command = ["echo", "last words"]
-    assert run(featured, docker.url, memory="3g", cpus=1.5, network="data").state == "success"
+    outcome = run(
+        featured,
+        docker.url,
+        memory="3g",
+        cpus=1.5,
+        network="data",
+        env={"AWS_CA_BUNDLE": "/etc/ours.pem", "OMP_NUM_THREADS": "2", "RECSYS_BUILD": "{}"},
+        mounts={"/etc/ours.pem": "/etc/ssl/ours.pem"},
+    )
+    assert outcome.state == "success", outcome.errors
     [container] = docker.created
     host = container["HostConfig"]
     assert container["Image"] == IMAGE
@@ -91,20 +102,26 @@ def test_the_container_is_what_the_settings_say(
     assert host["NetworkMode"] == "data"
     assert host["CpuShares"] == 1536
     assert not host.get("Binds")
-    assert not host.get("Mounts")
+    [mount] = host["Mounts"]
+    assert (mount["Target"], mount["Source"]) == ("/etc/ours.pem", "/etc/ssl/ours.pem")
+    assert mount["ReadOnly"] is True
     assert not host.get("Privileged")
     given = dict(variable.split("=", 1) for variable in container["Env"])
-    secrets = pipeline.secrets(featured[0])
-    assert given.items() >= secrets.items()
-    assert given[contract.ENV_RELEASE_ID] == featured[1].release_id
-    assert given["AWS_REQUEST_CHECKSUM_CALCULATION"] == "when_required"
+    services, about = featured
+    secrets = pipeline.secrets(services)
+    variables = pipeline.make_trainer_input(services, about, about.run_nonce).to_environment()
+    assert json.loads(given[contract.ENV_BUILD])["trainer_digest"] == DIGEST
+    assert given == variables | secrets | forwarded | {
+        "AWS_CA_BUNDLE": "/etc/ours.pem",
+        "OMP_NUM_THREADS": "2",
+    }
     # They are in no field that Airflow renders and shows, and in no log.
     assert "environment" in TrainerContainer.template_fields
     assert "_private_environment" not in TrainerContainer.template_fields
     shown = capsys.readouterr()
     text = caplog.text + shown.out + shown.err
     assert "last words" in text
-    for secret in secrets.values():
+    for secret in (*secrets.values(), SECRET):
         assert secret not in text
 
 
@@ -149,12 +166,27 @@ def test_an_engine_that_is_down_is_transient(airflow_db, featured, docker):
     assert "RECSYS_TRAINER_DOCKER_URL" in outcome.errors["train_container"]
 
 
-def test_pod_and_container_get_the_same_input(airflow_db, featured, docker, engine):
-    """One function makes it; the launchers add only secrets."""
+def test_containers_that_a_killed_try_left_are_ended_first(airflow_db, featured, docker, engine):
+    """SIGKILL of a task leaves its container: two must not write one release."""
+    _, about = featured
+    client = DockerClient(base_url=docker.url)
+    try:
+        labels = {"recsys.io/release": about.release_id}
+        left = client.api.create_container(IMAGE, ["train"], labels=labels)["Id"]
+        never_started = client.api.create_container(IMAGE, ["train"], labels=labels)["Id"]
+        another = client.api.create_container(
+            IMAGE, ["train"], labels={"recsys.io/release": "another"}
+        )["Id"]
+        engine.command = ["sh", "-c", "sleep 60"]
+        client.api.start(left)
+        client.api.start(another)
+    finally:
+        client.close()
     engine.command = ["true"]
-    run(featured, docker.url)
-    services, about = featured
-    given = dict(variable.split("=", 1) for variable in docker.created[0]["Env"])
-    variables = pipeline.make_trainer_input(services, about, about.run_nonce).to_environment()
-    assert given == variables | pipeline.secrets(services)
-    assert json.loads(given[contract.ENV_BUILD])["trainer_digest"] == DIGEST
+    outcome = run(featured, docker.url)
+    assert outcome.state == "success", outcome.errors
+    assert docker.stopped == [left, never_started], "SIGTERM first: it stores a checkpoint"
+    assert docker.removed == [left, never_started, "container3"]
+    assert docker.processes[left].returncode is not None
+    assert docker.processes[another].returncode is None
+    assert docker.created[3]["Labels"] == labels

@@ -13,6 +13,7 @@ import pytest
 from recsys import contract, releases
 from tests.e2e.conftest import Outcome
 from tests.e2e.trainer_dags import DIGEST, IMAGE, SECRET, Featured, run_trainer, when_running
+from tests.forwarded import set_forwarded
 
 
 def local_cluster(count: int) -> Callable[[int], str]:
@@ -63,8 +64,12 @@ def test_two_pods_train_one_release(airflow_db, featured, cluster, world):
     assert len(cluster.created_jobs) == 1
 
 
-def test_the_job_is_what_the_template_and_the_settings_say(airflow_db, featured, cluster, world):
+def test_the_job_is_what_the_template_and_the_settings_say(
+    airflow_db, featured, cluster, world, monkeypatch
+):
     import kubernetes_validate
+
+    forwarded = set_forwarded(monkeypatch)
 
     world.command = ["true"]
     assert run(featured, deadline_s=77).state == "success"
@@ -88,6 +93,7 @@ def test_the_job_is_what_the_template_and_the_settings_say(airflow_db, featured,
     assert variables[contract.ENV_WORKERS] == "2"
     assert variables[contract.ENV_WORKER_SERVICE] == "recsys-trainer"
     assert not variables.keys() & set(contract.SECRET_ENV)
+    assert variables.items() >= forwarded.items()
     # A host's name is a label of DNS: the index follows the Job's name.
     assert len(job["metadata"]["name"]) + len("-63") <= 63
     sent = {key: job[key] for key in ("apiVersion", "kind", "spec")}

@@ -11,7 +11,10 @@ from recsys import contract, pipeline, releases
 from recsys.errors import ArtifactError
 from tests.e2e.conftest import Outcome
 from tests.e2e.trainer_dags import DIGEST, IMAGE, SECRET, Featured, run_trainer, when_running
+from tests.forwarded import set_forwarded
 from tests.http_session import HttpSession
+
+TERMS = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "pool", "operator": "Exists"}]}]}
 
 
 def run(
@@ -55,7 +58,12 @@ def test_a_pod_trains_and_another_verifies_what_it_made(airflow_db, featured, cl
     assert len(cluster.created) == 2
 
 
-def test_the_pod_is_what_the_template_and_the_settings_say(airflow_db, featured, cluster, world):
+def test_the_pod_is_what_the_template_and_the_settings_say(
+    airflow_db, featured, cluster, world, monkeypatch
+):
+    import kubernetes_validate
+
+    forwarded = set_forwarded(monkeypatch)
     world.command = ["true"]
     tolerations = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     run(
@@ -64,6 +72,13 @@ def test_the_pod_is_what_the_template_and_the_settings_say(airflow_db, featured,
         node_selector={"pool": "gpu"},
         tolerations=tolerations,
         deadline_s=77,
+        service_account="trainer-with-a-role",
+        pull_secrets=["registry"],
+        priority_class="batch",
+        labels={"team": "recommendations"},
+        annotations={"sidecar.istio.io/inject": "false"},
+        env={"AWS_CA_BUNDLE": "/etc/ours.pem", "OMP_NUM_THREADS": "2", "RECSYS_BUILD": "{}"},
+        affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": TERMS}},
     )
     [pod] = cluster.created
     spec = pod["spec"]
@@ -73,7 +88,10 @@ def test_the_pod_is_what_the_template_and_the_settings_say(airflow_db, featured,
     assert container["name"] == "trainer"
     assert container["image"] == IMAGE
     assert container["args"] == ["train"]
-    assert container["resources"]["limits"] == {"memory": "9Gi", "nvidia.com/gpu": "1"}
+    assert container["resources"] == {
+        "requests": {"cpu": "2", "memory": "4Gi", "ephemeral-storage": "4Gi"},
+        "limits": {"memory": "9Gi", "nvidia.com/gpu": "1", "ephemeral-storage": "8Gi"},
+    }
     assert container["envFrom"] == [{"secretRef": {"name": SECRET}}]
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
@@ -86,7 +104,19 @@ def test_the_pod_is_what_the_template_and_the_settings_say(airflow_db, featured,
     assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp"]
     assert spec["automountServiceAccountToken"] is False
-    assert spec["serviceAccountName"] == "recsys-trainer"
+    assert spec["serviceAccountName"] == "trainer-with-a-role"
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert spec["priorityClassName"] == "batch"
+    assert (
+        pod["metadata"]["labels"].items()
+        >= {
+            "team": "recommendations",
+            "app.kubernetes.io/name": "recsys-trainer",
+        }.items()
+    )
+    assert pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+    required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert required == TERMS
     assert spec["restartPolicy"] == "Never"
     assert spec["activeDeadlineSeconds"] == 77
     assert spec["terminationGracePeriodSeconds"] == 5
@@ -96,6 +126,18 @@ def test_the_pod_is_what_the_template_and_the_settings_say(airflow_db, featured,
     names = {variable["name"] for variable in container["env"]}
     assert names >= {contract.ENV_BUILD, contract.ENV_RUN_NONCE, contract.ENV_S3_BUCKET}
     assert not names & set(contract.SECRET_ENV), "secrets travel by reference only"
+    services, about = featured
+    variables = pipeline.make_trainer_input(services, about, about.run_nonce).to_environment()
+    # The template defines HOME and TMPDIR.
+    assert {variable["name"]: variable["value"] for variable in container["env"]} == (
+        dict.fromkeys(("HOME", "TMPDIR"), "/tmp")  # noqa: S108 - in the pod
+        | variables
+        | forwarded
+        | {"AWS_CA_BUNDLE": "/etc/ours.pem", "OMP_NUM_THREADS": "2"}
+    )
+    sent = {key: pod[key] for key in ("apiVersion", "kind", "spec")}
+    sent["metadata"] = {"name": pod["metadata"]["name"], "namespace": "recsys"}
+    kubernetes_validate.validate(sent, "1.32", strict=True)
 
 
 def test_secrets_are_neither_in_the_pod_nor_in_the_log(

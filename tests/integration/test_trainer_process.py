@@ -19,6 +19,7 @@ from recsys import contract, trainer_process
 from recsys.contract import Build, TrainerInput
 from recsys.errors import ConfigurationError, RecsysError, TrainingError, TransientError
 from recsys.trainer_process import LocalTrainer
+from tests.forwarded import set_forwarded
 
 GIVEN = TrainerInput(
     build=Build(dataset_md5="0" * 32, trainer_digest=f"sha256:{'a' * 64}", settings={"n": 1}),
@@ -139,19 +140,23 @@ def test_it_gets_only_the_contracts_and_the_allowed_variables(
         monkeypatch.setenv(name, "stray-hush")
     monkeypatch.setenv("RECSYS_S3_BUCKET", "another")
     monkeypatch.setenv("TZ", "UTC")
+    forwarded = set_forwarded(monkeypatch)
+    monkeypatch.setenv("LC_ALL", "")
     lines = run(stand_in("tr '\\0' '\\n' < /proc/$$/environ"))
     found = dict(line.split("=", 1) for line in lines)
     expected = {
         **GIVEN.to_environment(),
         **SECRETS,
+        **forwarded,
         "TZ": "UTC",
         "PATH": os.environ["PATH"],
         "PYTHONUNBUFFERED": "1",
     }
     assert {name: found.get(name) for name in expected} == expected
     # Python sets LC_CTYPE if the locale is C.
-    allowed = {*expected, *trainer_process.INHERITED_VARIABLES, "PYTHONPATH", "LC_CTYPE"}
-    assert set(found) <= allowed
+    machine = {"HOME", "TMPDIR", "LANG", "RECSYS_CODE_REVISION", "PYTHONPATH", "LC_CTYPE"}
+    assert set(found) <= {*expected, *machine}
+    assert "LC_ALL" not in found, "an empty variable is an unset one"
     assert TrainerInput.from_environment(found) == GIVEN
 
 

@@ -35,6 +35,7 @@ from recsys.contract import Build, ExitCode, TrainerInput  # noqa: E402
 from recsys.embedded.home import Home  # noqa: E402
 from recsys.embedded.s3 import REGION, S3  # noqa: E402
 from recsys.object_store import ObjectStore, S3Settings  # noqa: E402
+from tests.real_dataset import real_dataset  # noqa: E402
 from tests.trainer.processes import ForkedPython  # noqa: E402
 from tests.trainer.tables import make_interactions, with_split  # noqa: E402
 from trainer.__main__ import main  # noqa: E402
@@ -100,10 +101,7 @@ def small() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 @pytest.fixture(scope="session")
 def ml_latest_small() -> tuple[pl.DataFrame, pl.DataFrame]:
-    path = ROOT.parent / "shared" / "data" / "ml-latest-small.zip"
-    if not path.exists():
-        pytest.skip("the real dataset is missing: ../shared/data/ml-latest-small.zip")
-    return read_movielens(path)
+    return read_movielens(real_dataset(ROOT))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from kubernetes.client import V1Pod
 from kubernetes.client.exceptions import ApiException
 
 from recsys.errors import ConfigurationError, PermanentError, TransientError
-from recsys.spark.submit import failure
+from recsys.object_store import S3Settings
+from recsys.spark.submit import failure, s3_environment
 from recsys_dag import settings, tasks
 from recsys_dag.features.settings import SparkPodSettings
 from recsys_dag.pods import out_of_memory
@@ -45,7 +46,6 @@ class FeaturesOnSpark(SparkKubernetesOperator):
     def execute(self, context: Context) -> Any:
         """Renders the SparkApplication of this run and runs it."""
         run = tasks.run_of(context)
-        s3 = settings.services().s3
         self.template_spec = application(
             self.pod_settings,
             [
@@ -53,11 +53,7 @@ class FeaturesOnSpark(SparkKubernetesOperator):
                 *("--md5", run.build.dataset_md5),
                 *("--settings", run.features.model_dump_json()),
             ],
-            {
-                "RECSYS_S3_BUCKET": s3.bucket,
-                "RECSYS_S3_REGION": s3.region,
-                **({"RECSYS_S3_ENDPOINT": s3.endpoint} if s3.endpoint else {}),
-            },
+            application_environment(settings.services().s3),
         )
         try:
             return super().execute(context)
@@ -76,6 +72,11 @@ class FeaturesOnSpark(SparkKubernetesOperator):
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:
             raise _driver_error(remote_pod, self.subcommand) from error
+
+
+def application_environment(s3: S3Settings) -> dict[str, str]:
+    """Returns the variables of driver and executors; the template refers to secrets by name."""
+    return tasks.forwarded_environment() | s3_environment(s3)
 
 
 def _driver_error(driver: V1Pod, subcommand: str) -> PermanentError | TransientError:

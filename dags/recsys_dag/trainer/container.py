@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
+import time
+from contextlib import suppress
+from http.client import CONFLICT
 from typing import Any
 
 from airflow.providers.docker.exceptions import DockerContainerFailedException
 from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import Mount
 
 from recsys.errors import ConfigurationError, TransientError
-from recsys.trainer_process import CHECKSUM_VARIABLES, failure
+from recsys.trainer_process import failure
 from recsys_dag import tasks
-from recsys_dag.trainer.settings import ContainerSettings
+from recsys_dag.trainer.settings import RELEASE_LABEL, ContainerSettings
 
 _STATUS_CODE = re.compile(r"'StatusCode': (\d+)")
 _TAIL_LINES = 20
+_GRACE_S = 60
 
 
 class TrainerContainer(DockerOperator):
@@ -36,6 +40,7 @@ class TrainerContainer(DockerOperator):
         self, *, subcommand: str, container_settings: ContainerSettings, **kwargs: Any
     ) -> None:
         self.subcommand = subcommand
+        self.container_settings = container_settings
         super().__init__(
             image="{{ ti.xcom_pull(task_ids='data_is_new', key='trainer_image') }}",
             command=[subcommand],
@@ -43,6 +48,10 @@ class TrainerContainer(DockerOperator):
             network_mode=container_settings.network,
             mem_limit=container_settings.memory,
             cpus=container_settings.cpus,
+            mounts=[
+                Mount(target=target, source=source, type="bind", read_only=True)
+                for target, source in container_settings.mounts.items()
+            ],
             mount_tmp_dir=False,
             auto_remove="force",
             do_xcom_push=False,
@@ -54,11 +63,17 @@ class TrainerContainer(DockerOperator):
         trainer_input = tasks.begin_trainer(self.subcommand, context)
         if trainer_input is None:
             return None
-        checksums = {name: os.environ[name] for name in CHECKSUM_VARIABLES if name in os.environ}
-        self.environment = trainer_input.to_environment() | checksums
-        # Private: Airflow's UI shows the rendered field `environment`.
-        self._private_environment = tasks.trainer_secrets()
+        self.environment = trainer_input.to_environment()
+        # Private: Airflow's UI shows the rendered field `environment`, and a proxy may have a
+        # password.
+        others = tasks.forwarded_environment() | self.container_settings.env
+        self._private_environment = {
+            **{name: value for name, value in others.items() if name not in self.environment},
+            **tasks.trainer_secrets(),
+        }
+        self.labels = {RELEASE_LABEL: trainer_input.release_id}
         try:
+            self._end_earlier(f"{RELEASE_LABEL}={trainer_input.release_id}")
             return super().execute(context)
         except DockerContainerFailedException as error:
             code = _STATUS_CODE.search(str(error))
@@ -85,3 +100,30 @@ class TrainerContainer(DockerOperator):
                 found=str(error),
                 hint="check RECSYS_TRAINER_DOCKER_URL, and that the engine is running",
             ) from error
+
+    def _end_earlier(self, selector: str) -> None:
+        """Ends the containers of this release that a killed try left: two must not write it.
+
+        SIGTERM lets a training store a checkpoint, from which the new container resumes.
+        """
+        deadline = time.monotonic() + 2 * _GRACE_S
+        while left := self.cli.containers(all=True, filters={"label": [selector]}):
+            for container in left:
+                self.log.info("ending the container %s of an earlier try", container["Id"])
+                with suppress(NotFound):
+                    self.cli.stop(container["Id"], timeout=_GRACE_S)
+                try:
+                    self.cli.remove_container(container["Id"], force=True)
+                except NotFound:
+                    pass
+                except APIError as error:
+                    # Another client is removing it.
+                    if error.status_code != CONFLICT:
+                        raise
+            if time.monotonic() >= deadline:
+                raise TransientError(
+                    "the trainer's container of an earlier try is still there",
+                    found=", ".join(container["Id"] for container in left),
+                    hint="remove it with docker rm --force; the next try checks again",
+                )
+            time.sleep(0.2)

@@ -15,13 +15,12 @@ from kubernetes.client.exceptions import ApiException
 from recsys import contract
 from recsys.errors import PermanentError, RecsysError, TransientError
 from recsys_dag import tasks
-from recsys_dag.trainer.pod import CONTAINER, explained, pod_arguments
+from recsys_dag.trainer.pod import CONTAINER, explained, pod_arguments, pod_environment
 from recsys_dag.trainer.pod_failure import explain_pod
-from recsys_dag.trainer.settings import PodSettings
+from recsys_dag.trainer.settings import RELEASE_LABEL, PodSettings
 
 SERVICE: Final = "recsys-trainer"
 """Headless Service of k8s/base that gives the workers DNS names; the pods' subdomain."""
-_RELEASE_LABEL: Final = "recsys.io/release"
 _JOB_TTL_S: Final = 3600
 
 
@@ -39,6 +38,7 @@ class TrainerJob(KubernetesJobOperator):
 
     def __init__(self, *, workers: int, pod_settings: PodSettings, **kwargs: Any) -> None:
         kwargs.setdefault("job_poll_interval", 10)
+        self.pod_settings = pod_settings
         super().__init__(
             completion_mode="Indexed",
             completions=workers,
@@ -59,13 +59,13 @@ class TrainerJob(KubernetesJobOperator):
         if trainer_input is None:
             return None
         self.env_vars = {
-            **trainer_input.to_environment(),
+            **pod_environment(trainer_input, self.pod_settings),
             contract.ENV_WORKERS: str(self.parallelism),
             contract.ENV_WORKER_SERVICE: SERVICE,
         }
-        self.labels = {**(self.labels or {}), _RELEASE_LABEL: trainer_input.release_id}
+        self.labels = {**(self.labels or {}), RELEASE_LABEL: trainer_input.release_id}
         with explained(self):
-            self._end_jobs(f"{_RELEASE_LABEL}={trainer_input.release_id}")
+            self._end_jobs(f"{RELEASE_LABEL}={trainer_input.release_id}")
             try:
                 super().execute(context)
             except AirflowException as error:

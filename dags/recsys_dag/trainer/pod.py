@@ -17,17 +17,19 @@ from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import (
     V1Affinity,
     V1EnvFromSource,
+    V1LocalObjectReference,
     V1Pod,
-    V1ResourceRequirements,
     V1SecretEnvSource,
 )
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
+from recsys.contract import TrainerInput
 from recsys.errors import ConfigurationError, RecsysError, TransientError
 from recsys_dag import tasks
 from recsys_dag.trainer.pod_failure import explain_api, explain_pod
+from recsys_dag.trainer.resources import resources
 from recsys_dag.trainer.settings import PodSettings
 
 CONTAINER: Final = "trainer"
@@ -44,12 +46,17 @@ def pod_arguments(subcommand: str, pod_settings: PodSettings) -> dict[str, Any]:
         "pod_template_file": str(pod_settings.template),
         "base_container_name": CONTAINER,
         "env_from": _secrets(pod_settings),
-        "container_resources": (
-            V1ResourceRequirements(**pod_settings.resources) if pod_settings.resources else None
-        ),
+        "container_resources": resources(pod_settings),
         "node_selector": pod_settings.node_selector,
-        "affinity": V1Affinity(**pod_settings.affinity) if pod_settings.affinity else None,
+        "affinity": _affinity(pod_settings.affinity),
         "tolerations": pod_settings.tolerations,
+        "service_account_name": pod_settings.service_account,
+        "image_pull_secrets": [
+            V1LocalObjectReference(name=name) for name in pod_settings.pull_secrets
+        ],
+        "priority_class_name": pod_settings.priority_class,
+        "labels": dict(pod_settings.labels),
+        "annotations": dict(pod_settings.annotations),
         "automount_service_account_token": False,
         "deferrable": pod_settings.deferrable,
         "startup_timeout_seconds": pod_settings.startup_timeout_s,
@@ -71,6 +78,18 @@ def _secrets(pod_settings: PodSettings) -> list[V1EnvFromSource]:
     return [V1EnvFromSource(secret_ref=V1SecretEnvSource(name=pod_settings.secret))]
 
 
+def pod_environment(trainer_input: TrainerInput, pod_settings: PodSettings) -> dict[str, str]:
+    """Returns the trainer's variables, except secrets, which the pod gets by reference."""
+    return tasks.forwarded_environment() | pod_settings.env | trainer_input.to_environment()
+
+
+def _affinity(affinity: dict[str, Any] | None) -> V1Affinity | dict[str, Any] | None:
+    """Accepts the names of a manifest (nodeAffinity) and those of Python (node_affinity)."""
+    if affinity and affinity.keys() <= V1Affinity.openapi_types.keys():
+        return V1Affinity(**affinity)
+    return affinity
+
+
 class TrainerPod(KubernetesPodOperator):
     """Runs one subcommand of the trainer in a pod.
 
@@ -84,6 +103,7 @@ class TrainerPod(KubernetesPodOperator):
 
     def __init__(self, *, subcommand: str, pod_settings: PodSettings, **kwargs: Any) -> None:
         self.subcommand = subcommand
+        self.pod_settings = pod_settings
         super().__init__(
             random_name_suffix=True,
             durable=True,
@@ -97,7 +117,7 @@ class TrainerPod(KubernetesPodOperator):
         trainer_input = tasks.begin_trainer(self.subcommand, context)
         if trainer_input is None:
             return None
-        self.env_vars = trainer_input.to_environment()
+        self.env_vars = pod_environment(trainer_input, self.pod_settings)
         with explained(self):
             return super().execute(context)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import ConfigurationError
@@ -19,6 +19,10 @@ from recsys_dag.environment import read
 
 IMAGE_VARIABLE: Final = "recsys_trainer_image"
 """Airflow Variable with the trainer's image, or set ``AIRFLOW_VAR_RECSYS_TRAINER_IMAGE``."""
+
+RELEASE_LABEL: Final = "recsys.io/release"
+"""Label of Jobs and containers: the release that they train."""
+RESERVED_LABELS: Final = {"app.kubernetes.io/name", "app.kubernetes.io/part-of", RELEASE_LABEL}
 
 IMAGE_BY_DIGEST = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,254}@(?P<digest>sha256:[0-9a-f]{64})")
 
@@ -77,14 +81,40 @@ class PodSettings(BaseSettings):
     startup_timeout_s: int = Field(default=600, gt=0, description="until the pod must be running")
     deadline_s: int = Field(default=8 * 3600, gt=0, description="until Kubernetes kills the pod")
     grace_s: int = Field(default=60, gt=0, description="between SIGTERM and SIGKILL")
-    resources: dict[str, dict[str, str]] | None = Field(
-        default=None, description='e.g. {"requests": {"memory": "8Gi"}, "limits": {...}}'
+    resources: dict[Literal["requests", "limits"], dict[str, str]] = Field(
+        default_factory=dict,
+        description='merged with those of the template, e.g. {"limits": {"nvidia.com/gpu": "1"}}',
     )
     node_selector: dict[str, str] = Field(default_factory=dict)
     affinity: dict[str, Any] | None = Field(default=None, description="V1Affinity as JSON")
     tolerations: list[dict[str, Any]] = Field(
         default_factory=list, description="V1Toleration as JSON, e.g. for a pool of GPU nodes"
     )
+    service_account: str | None = Field(
+        default=None, description="service account; by default that of the template"
+    )
+    pull_secrets: list[str] = Field(
+        default_factory=list, description='Secrets of the registry as JSON, e.g. ["registry"]'
+    )
+    priority_class: str | None = Field(default=None, description="name of a PriorityClass")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="more labels as JSON, e.g. for a chargeback"
+    )
+    annotations: dict[str, str] = Field(
+        default_factory=dict, description="more annotations as JSON, e.g. for a service mesh"
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="more variables as JSON; they replace those that Airflow passes on",
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _not_selectors(cls, labels: dict[str, str]) -> dict[str, str]:
+        # The network policies and the Service of the workers select pods by these.
+        if reserved := labels.keys() & RESERVED_LABELS:
+            raise ValueError(f"the label {min(reserved)} is set by the template or the task")
+        return labels
 
 
 class ContainerSettings(BaseSettings):
@@ -96,6 +126,14 @@ class ContainerSettings(BaseSettings):
     network: str | None = Field(default=None, description="Docker network with the S3 server")
     memory: str = Field(default="4g", pattern=r"^[1-9][0-9]*[kmg]$")
     cpus: float = Field(default=2.0, gt=0)
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="more variables as JSON; they replace those that Airflow passes on",
+    )
+    mounts: dict[str, str] = Field(
+        default_factory=dict,
+        description="files of the engine's host to mount read-only, by path in the container",
+    )
 
 
 def launcher() -> Launcher:

@@ -30,6 +30,7 @@ from recsys.object_store import ObjectStore, S3Settings
 from recsys.scratch import scratch_folder
 from recsys.spark.frames import spark_data_frames
 from recsys.spark.movie_vectors import spark_movie_vectors
+from recsys.trainer_process import forwarded_variables
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -45,8 +46,6 @@ S3_ENV: Final = (
     *SECRET_ENV,
 )
 """Variables of the object store that executors get."""
-_CHECKSUM_ENV: Final = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
-"""Settings of boto3 that they get, too."""
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
@@ -100,8 +99,8 @@ def _spark_context() -> SparkContext:
     master = conf.get("spark.master", "")
     if master.startswith(("spark:", "yarn")):
         # Other masters: executors inherit the environment of this process or of their pod.
-        names = [name for name in (*S3_ENV, *_CHECKSUM_ENV) if name in os.environ]
-        conf.setExecutorEnv(pairs=[(name, os.environ[name]) for name in names])
+        store = {name: os.environ[name] for name in S3_ENV if name in os.environ}
+        conf.setExecutorEnv(pairs=[*(store | forwarded_variables()).items()])
     return SparkContext(conf=conf)
 
 

@@ -22,15 +22,13 @@ from recsys.contract import (
 )
 from recsys.errors import ConfigurationError, PermanentError, TransientError
 from recsys.object_store import S3Settings
-from recsys.trainer_process import inherited_identity, run_child
+from recsys.trainer_process import forwarded_variables, inherited_identity, run_child
 
 log = logging.getLogger(__name__)
 
 APPLICATION: Final = Path(__file__).with_name("application.py")
 _PASSED_ON: Final = frozenset(
-    "HOME TMPDIR LANG LC_ALL TZ HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
-    "SSL_CERT_FILE AWS_CA_BUNDLE REQUESTS_CA_BUNDLE AWS_REQUEST_CHECKSUM_CALCULATION "
-    "AWS_RESPONSE_CHECKSUM_VALIDATION JAVA_HOME SPARK_HOME SPARK_CONF_DIR HADOOP_CONF_DIR "
+    "HOME TMPDIR LANG LC_ALL TZ JAVA_HOME SPARK_HOME SPARK_CONF_DIR HADOOP_CONF_DIR "
     "YARN_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON".split()
 )
 # On one machine: no UI without a password, and no port beyond loopback.
@@ -96,7 +94,7 @@ class SparkSubmit:
     def environment(self, s3: S3Settings) -> dict[str, str]:
         """Returns all environment variables of the process, including the secrets of S3."""
         folder = self.program.parent
-        variables = {k: v for k, v in os.environ.items() if k in _PASSED_ON}
+        variables = {k: v for k, v in os.environ.items() if k in _PASSED_ON} | forwarded_variables()
         # spark-submit finds its Python and Java by PATH.
         variables["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         if (folder / "python").exists():

@@ -24,9 +24,11 @@ from kubernetes.client.exceptions import ApiException
 from recsys.contract import FeatureSettings
 from recsys.errors import ConfigurationError, PermanentError, RecsysError, TransientError
 from recsys.object_store import S3Settings
+from recsys.spark.submit import SparkSubmit
 from recsys_dag import environment
 from recsys_dag.features import settings
 from recsys_dag.features.settings import Engine, SparkPodSettings, SparkSettings
+from tests.forwarded import set_forwarded
 from tests.late_module import LateModule
 
 operators = LateModule("airflow.providers.cncf.kubernetes.operators.spark_kubernetes")
@@ -82,6 +84,21 @@ def test_the_application_is_the_template_with_what_the_run_knows() -> None:
         assert all("AWS" not in variable["name"] for variable in spec[role]["env"])
         assert spec[role]["securityContext"]["runAsNonRoot"] is True
         assert spec[role]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_spark_gets_the_variables_that_every_launcher_passes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forwarded = set_forwarded(monkeypatch)
+    store = S3Settings(bucket="movies", endpoint="http://store:8333")
+    ours = {
+        "RECSYS_S3_BUCKET": "movies",
+        "RECSYS_S3_REGION": "us-east-1",
+        "RECSYS_S3_ENDPOINT": "http://store:8333",
+    }
+    assert spark.application_environment(store) == forwarded | ours
+    submitted = SparkSubmit(Path("/opt/spark/bin/spark-submit"), "local[2]").environment(store)
+    assert submitted.items() >= (forwarded | ours).items()
 
 
 @pytest.mark.parametrize("content", ["", "spec: {}", "[", "kind: Pod"])

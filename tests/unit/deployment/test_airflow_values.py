@@ -1,4 +1,4 @@
-"""k8s/airflow-values.yaml, checked without the chart, which tests cannot download."""
+"""k8s/airflow-values.yaml, without the chart; test_airflow_chart.py renders it with the chart."""
 
 from __future__ import annotations
 

@@ -24,11 +24,16 @@ def folder(repository: Path) -> Path:
 
 @pytest.fixture(scope="session", params=OVERLAYS)
 def documents(request: pytest.FixtureRequest, folder: Path) -> list[Document]:
+    return kustomized(folder / "overlays" / request.param)
+
+
+def kustomized(overlay: Path) -> list[Document]:
+    """Returns what `kubectl kustomize` makes of an overlay, without a warning."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed: the overlays cannot be rendered")
     done = subprocess.run(
-        [kubectl, "kustomize", str(folder / "overlays" / request.param)],
+        [kubectl, "kustomize", str(overlay)],
         capture_output=True,
         text=True,
         check=False,
@@ -219,3 +224,46 @@ def test_production_names_images_by_digest(folder: Path) -> None:
     for image in overlay["images"]:
         assert image["digest"].startswith("sha256:")
         assert "newTag" not in image
+
+
+def test_the_resolver_of_the_node_and_https_are_allowed(documents: list[Document]) -> None:
+    for name in ("trainer", "site"):
+        egress = of_kind(documents, "NetworkPolicy")[name]["spec"]["egress"]
+        [dns] = [rule for rule in egress if {port["port"] for port in rule["ports"]} == {53}]
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in dns["to"]
+        [labels] = [target["podSelector"] for target in dns["to"] if "podSelector" in target]
+        assert labels["matchExpressions"][0]["values"] == ["kube-dns", "node-local-dns"]
+        [store] = [
+            rule
+            for rule in egress
+            if {"namespaceSelector": {"matchLabels": {"recsys.io/role": "object-store"}}}
+            in rule["to"]
+        ]
+        assert {port["port"] for port in store["ports"]} == {8333, 443}
+
+
+def test_the_example_for_aws_can_be_added_to_an_overlay(folder: Path, tmp_path: Path) -> None:
+    import kubernetes_validate
+
+    shutil.copytree(folder, tmp_path / "k8s")
+    overlay = tmp_path / "k8s/overlays/production/kustomization.yaml"
+    overlay.write_text(overlay.read_text() + "components: [../../components/aws]\n")
+    documents = kustomized(overlay.parent)
+    for document in documents:
+        if document["kind"] != "ExternalSecret":
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    [rule] = of_kind(documents, "NetworkPolicy")["aws"]["spec"]["egress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
+    assert rule["to"][0]["ipBlock"]["except"] == ["169.254.169.254/32"]
+    for account in of_kind(documents, "ServiceAccount").values():
+        assert "eks.amazonaws.com/role-arn" in account["metadata"]["annotations"]
+    assert "RECSYS_SITE_S3_ENDPOINT" not in of_kind(documents, "ConfigMap")["recsys-site"]["data"]
+
+
+def test_an_overlay_says_what_it_contains(folder: Path) -> None:
+    servers = {"StatefulSet", "PersistentVolumeClaim"}
+    for name in OVERLAYS:
+        documents = kustomized(folder / "overlays" / name)
+        assert not servers & {document["kind"] for document in documents}
+    text = (folder / "overlays/kind/kustomization.yaml").read_text()
+    assert "contains no servers" in text

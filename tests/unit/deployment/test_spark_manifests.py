@@ -162,7 +162,8 @@ def test_spark_reaches_names_and_objects_and_the_driver_kubernetes_besides(
         if "namespaceSelector" in target
     }
     assert roles == {"object-store", None}
-    assert not any("ipBlock" in target for rule in egress for target in rule["to"])
+    blocks = [t["ipBlock"]["cidr"] for rule in egress for t in rule["to"] if "ipBlock" in t]
+    assert blocks == ["169.254.20.10/32"], "NodeLocal DNSCache, and no other address"
     driver = policies["spark-driver"]["spec"]
     assert driver["podSelector"]["matchLabels"]["spark-role"] == "driver"
     [rule] = driver["egress"]

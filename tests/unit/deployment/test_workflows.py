@@ -49,6 +49,8 @@ def test_a_workflow_may_only_read_unless_a_job_says_more(
         (("contents", "read"),)
     }
     assert writing == {
+        ("images.yaml", "push", "packages"),
+        ("images.yaml", "push", "id-token"),
         ("trainer.yaml", "push", "packages"),
         ("trainer.yaml", "push", "id-token"),
     }
@@ -90,7 +92,7 @@ def test_the_image_is_tested_before_it_is_pushed_and_signed_before_it_is_announc
     workflows: dict[str, dict[Any, Any]],
 ) -> None:
     jobs = workflows["trainer.yaml"]["jobs"]
-    assert jobs["push"]["needs"] == "contract"
+    assert jobs["push"]["needs"] == ["contract", "gpu"]
     assert "refs/heads/main" in jobs["push"]["if"]
     assert jobs["announce"]["needs"] == "push"
     scripts = [step.get("run", "") for step in jobs["push"]["steps"]]
@@ -100,6 +102,61 @@ def test_the_image_is_tested_before_it_is_pushed_and_signed_before_it_is_announc
     ]
     assert order == sorted(order)
     assert "docker/announce_image.py" in jobs["announce"]["steps"][-1]["run"]
+
+
+def test_a_workflow_builds_every_image_and_each_variant(
+    workflows: dict[str, dict[Any, Any]], repository: Path
+) -> None:
+    jobs = workflows["images.yaml"]["jobs"]
+    images = {path.parent.name for path in repository.glob("docker/*/Dockerfile")}
+    for job in ("build", "push"):
+        assert {*jobs[job]["strategy"]["matrix"]["image"], "trainer"} == images
+    checks = " ".join(step.get("run", "") for step in jobs["build"]["steps"])
+    assert "-m pip check" in checks
+    assert "list-import-errors" in checks
+    trainer = workflows["trainer.yaml"]["jobs"]
+    for job in ("gpu", "push"):
+        scripts = [step.get("run", "") for step in trainer[job]["steps"]]
+        assert any("VARIANT=gpu" in script for script in scripts), job
+
+
+@pytest.mark.parametrize("image", ["airflow", "site", "spark"])
+def test_all_that_is_in_an_image_starts_its_workflow(
+    workflows: dict[str, dict[Any, Any]], repository: Path, image: str
+) -> None:
+    started = workflows["images.yaml"][True]
+    paths = started["push"]["paths"]
+    assert started["pull_request"]["paths"] == paths
+    text = (repository / f"docker/{image}/Dockerfile").read_text().replace("\\\n", " ")
+    for line in re.findall(r"^COPY (?!--from)(?:--\S+ )*(.+)$", text, re.M):
+        for source in line.split()[:-1]:
+            if source in {"README.md", "LICENSE"}:
+                continue
+            [path, *_] = repository.glob(source)
+            name = str(path.relative_to(repository)) + ("/x" if path.is_dir() else "")
+            assert any(fnmatch(name, pattern.replace("**", "*")) for pattern in paths), name
+
+
+def test_in_the_workflow_nothing_is_skipped_and_the_real_dataset_and_the_chart_are_there(
+    workflows: dict[str, dict[Any, Any]], repository: Path
+) -> None:
+    workflow = workflows["ci.yaml"]
+    assert workflow["env"]["RECSYS_TEST_NO_SKIPS"] == "1"
+    scripts = "\n".join(step.get("run", "") for step in workflow["jobs"]["test"]["steps"])
+    for program in ("pgbouncer", "prometheus", "tests/tools", "chromium", "kubectl", "java"):
+        assert program in scripts, program
+    for variable in ("RECSYS_TEST_DATASET", "RECSYS_AIRFLOW_CHART"):
+        assert f'echo "{variable}=' in scripts
+    # The version of the chart is read from the guide with this very expression.
+    [expression] = re.findall(r"sed -n '(.+?)' docs/deployment.md", scripts)
+    found = subprocess.run(
+        ["sed", "-n", expression, "docs/deployment.md"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", found)
 
 
 def test_zizmor_finds_nothing(repository: Path) -> None:
