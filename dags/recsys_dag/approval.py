@@ -8,10 +8,11 @@ from typing import Any, Final
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import Context, Param
 
+from recsys_dag.timeouts import timeouts
+
 TASK_ID: Final = "approve_release"
 APPROVE: Final = "Approve"
 REJECT: Final = "Reject"
-_TIME_TO_ANSWER: Final = timedelta(days=3)
 _WHO, _WHY = "answered_by", "answer"
 
 
@@ -30,7 +31,7 @@ class ReleaseApproval(HITLBranchOperator):
             "options": [APPROVE, REJECT],
             "options_mapping": {APPROVE: "promote_release", REJECT: "reject_candidate"},
             "defaults": REJECT,
-            "response_timeout": _TIME_TO_ANSWER,
+            "response_timeout": timeouts().approval,
             "execution_timeout": None,
             "params": {
                 "reason": Param(
@@ -50,12 +51,18 @@ class ReleaseApproval(HITLBranchOperator):
         verdict = "approved" if chosen == APPROVE else "rejected"
         why = str((event["params_input"] or {}).get("reason") or "").strip()
         if person is None:
-            answer_text = f"{verdict}: nobody answered within {_TIME_TO_ANSWER.days} days"
+            answer_text = f"{verdict}: nobody answered within {_in_words(self.response_timeout)}"
         else:
             answer_text = f"{verdict} by {person}" + (f": {why}" if why else ", who gave no reason")
         context["ti"].xcom_push(key=_WHO, value=person)
         context["ti"].xcom_push(key=_WHY, value=answer_text)
         return super().execute_complete(context, event)
+
+
+def _in_words(limit: timedelta) -> str:
+    if limit % timedelta(days=1):
+        return f"{limit / timedelta(hours=1):g} hours"
+    return f"{limit.days} days" if limit.days > 1 else "a day"
 
 
 def answered_by(context: Any) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from recsys.errors import PermanentError
-from recsys_dag import settings
+from recsys_dag import settings, timeouts
 from recsys_dag.placement import placement
 
 START_DATE: Final = datetime(2026, 1, 1)
@@ -22,10 +22,10 @@ def task_defaults() -> dict[str, Any]:
     """
     return {
         "owner": "recsys",
-        "retries": 3,
+        "retries": timeouts.RETRIES,
         "retry_delay": settings.retry_delay(),
         "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=15),
+        "max_retry_delay": timeouts.MAX_RETRY_DELAY,
         "retry_policy": ExceptionRetryPolicy(
             rules=[
                 RetryRule(
@@ -35,6 +35,6 @@ def task_defaults() -> dict[str, Any]:
                 )
             ]
         ),
-        "execution_timeout": timedelta(minutes=10),
+        "execution_timeout": timeouts.DEFAULT,
         **placement("light"),
     }

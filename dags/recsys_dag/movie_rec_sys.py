@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import (
     DAG,
@@ -20,7 +18,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from recsys.gate import GateSettings
-from recsys_dag import settings, tasks
+from recsys_dag import settings, tasks, timeouts
 from recsys_dag.approval import ReleaseApproval
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 from recsys_dag.features.task import features_task
@@ -72,6 +70,8 @@ dataset_md5 = Asset(
     ],
 )
 
+limits = timeouts.timeouts()
+
 with DAG(
     dag_id="movie_rec_sys",
     description="Retrains the movie recommender; promotes model and vectors as one pair",
@@ -82,12 +82,11 @@ with DAG(
     start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
-    # Six hours for all else, most of them for a publisher who uploads the zip after its md5.
-    dagrun_timeout=settings.training_timeout() + timedelta(hours=6),
+    dagrun_timeout=limits.run,
     on_failure_callback=tasks.alert_run_failed,
     deadline=DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=settings.deadline(),
+        interval=limits.deadline,
         callback=AsyncCallback(tasks.alert_run_late),
     ),
     tags=TAGS,
@@ -96,29 +95,29 @@ with DAG(
     start = tasks.recover_promotion()
     branch = tasks.data_is_new()
     do_nothing = EmptyOperator(task_id="do_nothing")
-    fetch = tasks.fetch_dataset.override(execution_timeout=timedelta(hours=2))()
+    fetch = tasks.fetch_dataset.override(execution_timeout=timeouts.FETCH)()
     frames = tasks.generate_data_frames.override(
-        execution_timeout=timedelta(hours=1), **placement("features")
+        execution_timeout=timeouts.FEATURES, **placement("features")
     )()
 
     with TaskGroup("features", prefix_group_id=False) as features:
         chain(
             tasks.enable_vector_extension(),
             *features_task(
-                "spark_movie_vectors", execution_timeout=timedelta(hours=4), **placement("features")
+                "spark_movie_vectors", execution_timeout=timeouts.SPARK, **placement("features")
             ),
             tasks.load_movie_vectors.override(
-                execution_timeout=timedelta(hours=1), **placement("features")
+                execution_timeout=timeouts.FEATURES, **placement("features")
             )(),
             tasks.check_vectors(),
         )
 
     with TaskGroup("training", prefix_group_id=False) as training:
         chain(
-            trainer_task("train_dl_model", execution_timeout=settings.training_timeout()),
+            trainer_task("train_dl_model"),
             trainer_task("verify_candidate"),
             tasks.load_towers.override(
-                execution_timeout=timedelta(hours=1), **placement("features")
+                execution_timeout=timeouts.FEATURES, **placement("features")
             )(),
         )
 
@@ -134,7 +133,7 @@ with DAG(
 
     chain(start, branch, [do_nothing, fetch])
     on_spark = features_task(
-        "spark_data_frames", execution_timeout=timedelta(hours=4), **placement("features")
+        "spark_data_frames", execution_timeout=timeouts.SPARK, **placement("features")
     )
     chain(fetch, *on_spark, frames, [features, training], join, gate)
     gate >> [approve, promote, reject, tasks.write_report()]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from airflow.sdk import DAG, CronTriggerTimetable, TriggerRule, chain
 
-from recsys_dag import tasks
+from recsys_dag import tasks, timeouts
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 
 DOC = """
@@ -30,7 +28,7 @@ with DAG(
     start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=30),
+    dagrun_timeout=timeouts.HOUSEKEEPING,
     tags=TAGS,
     default_args={**task_defaults(), "retries": 1},
 ) as dag:

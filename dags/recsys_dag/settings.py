@@ -13,6 +13,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
 from recsys import alerts, features, releases
 from recsys.contract import BuildSettings
 from recsys.dataset import DEFAULT_SOURCE
@@ -34,24 +37,28 @@ def default_source() -> str:
     return os.environ.get("RECSYS_SOURCE") or DEFAULT_SOURCE
 
 
+class PacingSettings(BaseSettings):
+    """How often something is done; environment: ``RECSYS_*``."""
+
+    model_config = SettingsConfigDict(env_prefix="RECSYS_", env_ignore_empty=True)
+
+    poll_interval_s: float = Field(default=300, gt=0)
+    retry_delay_s: float = Field(default=30, ge=0)
+    max_age_days: float = Field(default=15, gt=0)
+
+
 def poll_interval() -> float:
     """Returns the seconds between two polls of the md5 by the asset watcher."""
-    return float(os.environ.get("RECSYS_POLL_INTERVAL_S", "300"))
+    return _pacing().poll_interval_s
 
 
 def retry_delay() -> timedelta:
     """Returns the delay before the first retry of a task; it doubles with each retry."""
-    return timedelta(seconds=float(os.environ.get("RECSYS_RETRY_DELAY_S", "30")))
+    return timedelta(seconds=_pacing().retry_delay_s)
 
 
-def deadline() -> timedelta:
-    """Returns how long after it was queued a run may take before an alert is sent."""
-    return timedelta(hours=float(os.environ.get("RECSYS_DEADLINE_HOURS", "6")))
-
-
-def training_timeout() -> timedelta:
-    """Returns how long a training may take, including its wait for a machine."""
-    return timedelta(hours=float(os.environ.get("RECSYS_TRAINING_TIMEOUT_HOURS", "8")))
+def _pacing() -> PacingSettings:
+    return read(PacingSettings, hint="docs/settings.md lists the settings")
 
 
 # --- when a task runs ---
@@ -64,7 +71,7 @@ def person() -> str | None:
 
 def max_age() -> timedelta:
     """Returns the largest age of the last success before an alert is sent."""
-    return timedelta(days=float(os.environ.get("RECSYS_MAX_AGE_DAYS", "15")))
+    return timedelta(days=_pacing().max_age_days)
 
 
 def alert_settings() -> alerts.AlertSettings:

@@ -163,16 +163,15 @@ class Releases:
 
 def open_s3_client(settings: SiteSettings) -> Any:
     """Creates the S3 client; without keys, boto3 finds the identity of the machine or pod."""
-    keys = {
-        "aws_access_key_id": settings.access_key,
-        "aws_secret_access_key": settings.secret_key,
-        "aws_session_token": settings.session_token,
-    }
+    secrets = (settings.access_key, settings.secret_key, settings.session_token)
+    key, secret, token = (s.get_secret_value() if s else None for s in secrets)
     return boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint,
         region_name=settings.s3_region,
-        **{name: secret.get_secret_value() for name, secret in keys.items() if secret},
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
         config=Config(
             connect_timeout=3, read_timeout=20, retries={"mode": "standard", "max_attempts": 3}
         ),

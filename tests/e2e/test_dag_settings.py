@@ -28,7 +28,11 @@ print(json.dumps({
     "tasks": {t.task_id: {"type": type(t).__name__, "pool": t.pool, "queue": t.queue,
                           "memory": memory(t)} for t in dag.tasks},
     "hours": [t.total_seconds() / 3600 for t in
-              (dag.dagrun_timeout, dag.get_task("train_dl_model").execution_timeout)],
+              (dag.dagrun_timeout, dag.get_task("train_dl_model").execution_timeout,
+               dag.get_task("verify_candidate").execution_timeout,
+               dag.get_task("approve_release").response_timeout)],
+    "pods": [getattr(dag.get_task(t), "active_deadline_seconds", None)
+             for t in ("train_dl_model", "verify_candidate")],
 }))
 """
 
@@ -55,13 +59,32 @@ def parse(tmp_path: Path, **environment: str) -> dict[str, Any]:
 
 
 def test_a_training_that_waits_long_for_a_machine_gets_the_time(tmp_path: Path) -> None:
-    assert parse(tmp_path, RECSYS_TRAINING_TIMEOUT_HOURS="48")["hours"] == [54, 48]
+    found = parse(
+        tmp_path, RECSYS_TRAINING_TIMEOUT_HOURS="48", RECSYS_TRAINER_LAUNCHER="kubernetes"
+    )
+    startup, check, approval = 660 / 3600, 600 / 3600, 72
+    assert found["hours"] == pytest.approx(
+        [48 + check + startup + 6 + approval, 48, check + startup, approval]
+    )
+    assert found["pods"] == [48 * 3600 - 660, 600]
+
+
+def test_limits_that_contradict_each_other_are_refused_when_the_file_is_parsed(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(AssertionError, match="the training's task ends before its pod may"):
+        parse(
+            tmp_path,
+            RECSYS_TRAINER_LAUNCHER="kubernetes",
+            RECSYS_TRAINING_TIMEOUT_HOURS="8",
+            RECSYS_TRAINER_POD_DEADLINE_S="43200",
+        )
 
 
 def test_a_local_trainer_needs_neither_kubernetes_nor_docker(tmp_path: Path) -> None:
     found = parse(tmp_path)
     print(f"parse of the weekly DAG, local trainer: {found['seconds']:.2f} s of CPU")
-    assert found["hours"] == [14, 8]
+    assert found["hours"] == pytest.approx([8 + 1 / 6 + 6 + 72, 8, 1 / 6, 72])
     assert not {"kubernetes", "docker"} & set(found["modules"])
     assert not [m for m in found["modules"] if m.startswith("recsys_dag.trainer_pod")]
     assert found["tasks"]["train_dl_model"]["type"] == "_PythonDecoratedOperator"

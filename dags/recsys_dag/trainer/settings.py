@@ -79,7 +79,11 @@ class PodSettings(BaseSettings):
         default=False, description="wait in the triggerer instead of occupying a worker"
     )
     startup_timeout_s: int = Field(default=600, gt=0, description="until the pod must be running")
-    deadline_s: int = Field(default=8 * 3600, gt=0, description="until Kubernetes kills the pod")
+    deadline_s: int | None = Field(
+        default=None,
+        gt=0,
+        description="until Kubernetes kills the pod; None: from the limit of its task",
+    )
     grace_s: int = Field(default=60, gt=0, description="between SIGTERM and SIGKILL")
     resources: dict[Literal["requests", "limits"], dict[str, str]] = Field(
         default_factory=dict,

@@ -6,9 +6,11 @@ manifest that the trainer writes.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from recsys_dag import environment, tasks
+from recsys_dag.timeouts import timeouts
 from recsys_dag.trainer import settings
 from recsys_dag.trainer.settings import ContainerSettings, Launcher, PodSettings
 
@@ -22,7 +24,7 @@ _SUBCOMMANDS = {"train_dl_model": "train", "verify_candidate": "verify"}
 def trainer_task(
     task_id: Literal["train_dl_model", "verify_candidate"], **kwargs: Any
 ) -> BaseOperator | XComArg:
-    """Makes the task for the configured launcher.
+    """Makes the task for the configured launcher, with its time limit.
 
     Kubernetes and Docker libraries are imported only if the launcher needs them: every task
     process parses its DAG file.
@@ -35,16 +37,23 @@ def trainer_task(
         ConfigurationError: a setting is invalid.
     """
     launcher, workers = settings.launcher(), settings.workers()
+    limits = timeouts()
+    training = task_id == "train_dl_model"
+    limit = limits.training if training else limits.verification
+    kwargs = {"execution_timeout": limit, **kwargs}
     if launcher == Launcher.LOCAL:
         local = tasks.train_dl_model if task_id == "train_dl_model" else tasks.verify_candidate
         return local.override(**kwargs)()
-    if launcher == Launcher.KUBERNETES and task_id == "train_dl_model" and workers > 1:
+    if launcher == Launcher.KUBERNETES:
+        pod_limit = limits.training_pod if training else limits.verification_pod
+        pod_settings = _pod_settings(pod_limit)
+    if launcher == Launcher.KUBERNETES and training and workers > 1:
         from recsys_dag.trainer.job import TrainerJob
 
         return TrainerJob(
             task_id=task_id,
             workers=workers,
-            pod_settings=environment.read(PodSettings),
+            pod_settings=pod_settings,
             **kwargs,
         )
     if launcher == Launcher.KUBERNETES:
@@ -53,7 +62,7 @@ def trainer_task(
         return TrainerPod(
             task_id=task_id,
             subcommand=_SUBCOMMANDS[task_id],
-            pod_settings=environment.read(PodSettings),
+            pod_settings=pod_settings,
             **kwargs,
         )
     from recsys_dag.trainer.container import TrainerContainer
@@ -64,3 +73,8 @@ def trainer_task(
         container_settings=environment.read(ContainerSettings),
         **kwargs,
     )
+
+
+def _pod_settings(limit: timedelta | None) -> PodSettings:
+    read = environment.read(PodSettings)
+    return read.model_copy(update={"deadline_s": limit and round(limit.total_seconds())})
