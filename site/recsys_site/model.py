@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,9 @@ class StarModel:
     """
 
     def __init__(self, path: Path) -> None:
+        # A keras.json in the home of the account may name a backend that is not installed.
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        os.environ.setdefault("KERAS_HOME", os.devnull)
         # TensorFlow takes seconds to import: only processes that load a model should wait for it.
         import keras
         import tensorflow as tf

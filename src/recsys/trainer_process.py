@@ -37,7 +37,7 @@ FORWARDED_VARIABLES: Final = frozenset(
 They define how S3 is reached, and which Keras the site has; none names a secret or a folder.
 """
 _INHERITED_VARIABLES: Final = FORWARDED_VARIABLES.union(
-    "PATH HOME TMPDIR LANG LC_ALL TZ RECSYS_CODE_REVISION".split()
+    "PATH HOME USER LOGNAME TMPDIR LANG LC_ALL LC_CTYPE TZ XDG_CACHE_HOME RECSYS_CODE_REVISION".split()
 )
 IDENTITY_VARIABLES: Final = frozenset(
     "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE "
@@ -50,6 +50,16 @@ IDENTITY_VARIABLES: Final = frozenset(
 """Where boto3 finds credentials if a process was given none: keys, IRSA, EKS pod identity, EC2."""
 FILES_VARIABLES: Final = frozenset({"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"})
 """The files with the profiles of AWS, if they are not in the home folder."""
+_MACHINE_VARIABLES: Final = frozenset(
+    "LD_LIBRARY_PATH LD_PRELOAD GLIBC_TUNABLES POLARS_MAX_THREADS RAYON_NUM_THREADS "
+    "NUMEXPR_MAX_THREADS".split()
+)
+_MACHINE_PREFIXES: Final = tuple(
+    "CUDA_ CUDNN_ NVIDIA_ NCCL_ ROCR_ ROCM_ HIP_ HSA_ TPU_ XLA_ TF_ OMP_ GOMP_ KMP_ MKL_ OPENBLAS_ "
+    "MALLOC_ TCMALLOC_".split()
+)
+_BUILD_VARIABLES: Final = frozenset({"TF_CONFIG", "TF_USE_LEGACY_KERAS"})
+"""They have a prefix of the machine's, but change what is trained, or with which Keras."""
 _TAIL_LINES: Final = 20
 GRACE_S: Final = 20
 # The trainer must not outlive the task that started it, even if the task is killed by SIGKILL.
@@ -122,8 +132,7 @@ class LocalTrainer:
     ) -> None:
         """Runs ``python -m trainer <arguments>`` with these environment variables, see `run`.
 
-        Of this process's own environment, the trainer inherits only `FORWARDED_VARIABLES` and
-        those of the machine, such as PATH.
+        Of this process's own environment, the trainer inherits only what `is_inherited` names.
         """
         if not self.python.exists():
             raise ConfigurationError(
@@ -131,7 +140,7 @@ class LocalTrainer:
                 expected=str(self.python),
                 hint="run `make setup`, or set RECSYS_TRAINER_PYTHON",
             )
-        variables = {k: v for k, v in os.environ.items() if k in _INHERITED_VARIABLES and v}
+        variables = {k: v for k, v in os.environ.items() if is_inherited(k, v)}
         variables |= environment or {}
         variables |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
         command = [str(self.python), "-m", "trainer", *arguments]
@@ -158,6 +167,24 @@ def forwarded_variables(environ: Mapping[str, str] | None = None) -> dict[str, s
     """
     variables = os.environ if environ is None else environ
     return {name: variables[name] for name in FORWARDED_VARIABLES if variables.get(name)}
+
+
+def is_machine_variable(name: str) -> bool:
+    """Whether a variable belongs to the machine: its accelerators, libraries and threads."""
+    if name in _BUILD_VARIABLES:
+        return False
+    return name in _MACHINE_VARIABLES or name.startswith(_MACHINE_PREFIXES)
+
+
+def is_inherited(name: str, value: str) -> bool:
+    """Whether the trainer gets a variable of the process that starts it.
+
+    An empty variable is an unset one, except that an empty CUDA_VISIBLE_DEVICES hides all devices.
+
+    Variables that would change the build, such as ``KERAS_BACKEND`` or ``PYTHONPATH``, are not
+    inherited: the build's settings are its only inputs.
+    """
+    return (bool(value) and name in _INHERITED_VARIABLES) or is_machine_variable(name)
 
 
 def _shared_files(package: Path) -> Iterator[Path]:

@@ -6,7 +6,9 @@ import hashlib
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +261,26 @@ def test_error_codes_decide_whether_an_error_is_transient(
         with pytest.raises(RecsysError) as failure:
             ObjectStore(client, "bucket").put_bytes("key", b"x")
     assert type(failure.value) is kind
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("operation", ["get", "head"])
+def test_a_clock_that_is_an_hour_off_is_named(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, hours: int, operation: str
+) -> None:
+    object_store.put_bytes("key", b"x")
+    real, shift = time.time, 3600 * hours
+
+    def wrong_time(*, remove_tzinfo: bool = True) -> datetime:
+        now = datetime.fromtimestamp(real() + shift, UTC)
+        return now.replace(tzinfo=None) if remove_tzinfo else now
+
+    monkeypatch.setattr("botocore.auth.get_current_datetime", wrong_time)
+    monkeypatch.setattr(time, "time", lambda: real() + shift)
+    with pytest.raises(ConfigurationError, match="the clocks of this machine") as failure:
+        # The answer to a HEAD request has no body that could name the reason.
+        object_store.get_bytes("key") if operation == "get" else object_store.head("key")
+    assert ("ahead" if hours > 0 else "behind") in str(failure.value.found)
 
 
 # --- invalid settings ---

@@ -154,10 +154,36 @@ def test_it_gets_only_the_contracts_and_the_allowed_variables(
     }
     assert {name: found.get(name) for name in expected} == expected
     # Python sets LC_CTYPE if the locale is C.
-    machine = {"HOME", "TMPDIR", "LANG", "RECSYS_CODE_REVISION", "PYTHONPATH", "LC_CTYPE"}
-    assert set(found) <= {*expected, *machine}
+    machine = {"HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "RECSYS_CODE_REVISION", "PYTHONPATH"}
+    others = {name for name in found if not trainer_process.is_machine_variable(name)}
+    assert others <= {*expected, *machine, "LC_CTYPE", "XDG_CACHE_HOME"}
     assert "LC_ALL" not in found, "an empty variable is an unset one"
     assert TrainerInput.from_environment(found) == GIVEN
+
+
+OF_THE_MACHINE = (
+    *("CUDA_VISIBLE_DEVICES", "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES", "NCCL_DEBUG"),
+    *("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "OMP_NUM_THREADS"),
+    *("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_FORCE_GPU_ALLOW_GROWTH", "XLA_FLAGS"),
+    *("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "POLARS_MAX_THREADS", "TPU_NAME"),
+)
+OF_THE_BUILD = (
+    *("KERAS_BACKEND", "KERAS_HOME", "TF_CONFIG", "TF_USE_LEGACY_KERAS", "PYTHONPATH"),
+    *("PYTHONHOME", "PYTHONSTARTUP", "RECSYS_BUILD_SETTINGS", "RECSYS_WORKERS"),
+)
+
+
+def test_it_gets_what_belongs_to_the_machine_and_nothing_that_changes_the_build(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*OF_THE_MACHINE, *OF_THE_BUILD):
+        monkeypatch.setenv(name, "/of-the-tests")
+    # These would change the processes between.
+    monkeypatch.delenv("PYTHONHOME")
+    lines = run(stand_in("tr '\\0' '\\n' < /proc/$$/environ"))
+    found = dict(line.split("=", 1) for line in lines)
+    assert {name for name in OF_THE_MACHINE if found.get(name) != "/of-the-tests"} == set()
+    assert {name for name in OF_THE_BUILD if found.get(name) == "/of-the-tests"} == set()
 
 
 def test_only_the_contracts_secrets_are_passed(stand_in: StandIn) -> None:

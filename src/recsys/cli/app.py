@@ -42,6 +42,7 @@ class LateHandler(logging.Handler):
 
 def main() -> None:
     """Runs the command line; prints errors of the domain and exits with their code."""
+    output.accept_any_terminal()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LateHandler()])
     try:
         app()

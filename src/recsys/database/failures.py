@@ -28,6 +28,7 @@ _REFUSALS: Final = (
     "does not support SSL",
     "no such database",
     "no such user",
+    "local user with ID",
 )
 """Parts of a server's or pooler's answers to a connection that no later attempt changes."""
 _UNTRUSTED: Final = ("certificate verify failed", "root certificate file", "does not match host")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from recsys.embedded.home import Home, project_folder, write_private
+from recsys.embedded.home import Home, source_folder, write_private
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.processes import Command, NotReadyError, Service, ServiceStatus
 from recsys.embedded.s3 import BUCKET, REGION, S3
@@ -115,7 +115,7 @@ def environment(home: Home, dags: Path | None = None) -> dict[str, str]:
     database, store = Postgres(home), S3(home)
     url = Airflow(home).address()
     folder = home.folder("airflow")
-    dags = (dags or project_folder() / "dags").resolve()
+    dags = (dags or source_folder() / "dags").resolve()
     passwords = folder / "passwords.json"
     write_private(passwords, json.dumps({_USERNAME: secrets.airflow_admin_password}))
     settings = {

@@ -155,7 +155,21 @@ class Home:
 
     def _make(self) -> None:
         # 711: if we are root, PostgreSQL runs as another account, which must traverse the folder.
-        self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                "the folder of the embedded stack cannot be made",
+                found=f"{self.path}: {error.strerror or error}",
+                expected="a folder that this account may write to",
+                hint="set RECSYS_HOME to one, or RECSYS_PG_DSN and RECSYS_S3_* to other servers",
+            ) from error
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise ConfigurationError(
+                "the folder of the embedded stack is read-only for this account",
+                found=str(self.path),
+                hint="set RECSYS_HOME to another folder",
+            )
 
 
 def project_folder() -> Path:
@@ -168,6 +182,18 @@ def project_folder() -> Path:
         if (folder / ".recsys").is_dir() or (folder / "dags" / "recsys_dag").is_dir():
             return folder
     return here
+
+
+def source_folder() -> Path:
+    """Returns the folder with the DAGs and the site: the project's, else this code's own one.
+
+    So a command works in any working directory.
+    """
+    own = Path(__file__).resolve().parents[3]
+    for folder in (project_folder(), own):
+        if (folder / "dags" / "recsys_dag").is_dir():
+            return folder
+    return project_folder()
 
 
 def _is_free(port: int) -> bool:

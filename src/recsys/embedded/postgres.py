@@ -200,6 +200,7 @@ def _shared_memory() -> str:
 def _account() -> tuple[int, int] | None:
     """Returns uid and gid to run the server as; None unless we are root."""
     if os.geteuid() != 0:
+        _check_name()
         return None
     try:
         entry = pwd.getpwnam(_ACCOUNT)
@@ -225,6 +226,20 @@ def _account() -> tuple[int, int] | None:
                 hint="create the account, or run as an ordinary user",
             ) from None
     return entry.pw_uid, entry.pw_gid
+
+
+def _check_name() -> None:
+    """PostgreSQL looks up the name of its account."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise ConfigurationError(
+            "PostgreSQL cannot run as an account without a name",
+            found=f"uid {os.geteuid()}, which is not in /etc/passwd",
+            expected="an account with a name",
+            hint="run as a uid of /etc/passwd, add this one to it, or set RECSYS_PG_DSN to a "
+            "server of your own",
+        ) from None
 
 
 def _open_path(folder: Path, account: tuple[int, int] | None) -> None:

@@ -16,6 +16,7 @@ from recsys.embedded import airflow
 from recsys.embedded.home import Home
 
 Event = dict[str, Any]
+_TAIL_BYTES = 8192
 
 
 @dataclass
@@ -101,7 +102,17 @@ def run_once(
             process.terminate()
             process.wait()
     result.seconds = time.monotonic() - began
+    if result.state == "crashed":
+        result.errors.setdefault("the process", _last_line(home, result.log))
     return result
+
+
+def _last_line(home: Home, log: Path) -> str:
+    """Returns the last line of a log, which names the error of a process that died."""
+    with log.open("rb") as file:
+        file.seek(max(log.stat().st_size - _TAIL_BYTES, 0))
+        lines = file.read().decode(errors="replace").split("\n")
+    return home.redact(next((line for line in reversed(lines) if line.strip()), "no output"))
 
 
 def _inherited() -> dict[str, str]:

@@ -14,16 +14,17 @@ import psycopg
 from psycopg import sql
 
 from recsys.contract import SITE_ROLE
-from recsys.embedded.home import Home, project_folder, write_private
+from recsys.embedded.home import Home, source_folder, write_private
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.processes import Command, NotReadyError, Service, ServiceStatus
 from recsys.embedded.s3 import BUCKET, REGION, S3
 from recsys.errors import ServiceUnavailableError
+from recsys.trainer_process import is_machine_variable
 
 ACCOUNT = "recsys_site_reader"
 _HOST = "127.0.0.1"
 _DATABASE = "recsys"
-_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "TF_ENABLE_ONEDNN_OPTS")
+_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG")
 
 
 class Site(Service):
@@ -39,7 +40,7 @@ class Site(Service):
 
     def __init__(self, home: Home, source: Path | None = None) -> None:
         super().__init__(home)
-        self.source = (source or project_folder() / "site").resolve()
+        self.source = (source or source_folder() / "site").resolve()
 
     @property
     def python(self) -> Path:
@@ -63,7 +64,11 @@ class Site(Service):
 
     def command(self) -> Command:
         """Returns the command of the site's server."""
-        inherited = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _PASSED_ON or is_machine_variable(name)
+        }
         return Command(
             [str(self.python), "-m", "recsys_site"],
             {**inherited, **self.environment()},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 from recsys.errors import (
     ArtifactError,
@@ -20,6 +23,10 @@ _BUSY = {408, 429}
 _WITHOUT_CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidIdentityToken"}
+
+_SKEWED = "RequestTimeTooSkewed"
+_SKEW_S = 5 * 60
+"""S3 servers accept signatures whose time differs by 15 minutes, some by less."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,9 @@ class S3Errors:
             return self.no_bucket()
         if code in NOT_FOUND:
             return ArtifactError(f"there is no {what} in the bucket {self.bucket}")
+        skew_s = _clock_error(response) if code in _REFUSED else 0.0
+        if code == _SKEWED or abs(skew_s) > _SKEW_S:
+            return _clock_is_wrong(code, response)
         if code in _REFUSED:
             return ConfigurationError(
                 f"S3 refused the credentials for {what}",
@@ -144,3 +154,26 @@ class S3Errors:
             expected=f"an answer from {self.endpoint}",
             hint="start it, or correct the endpoint; `recsys doctor` shows which server is down",
         )
+
+
+def _clock_error(response: dict[str, Any]) -> float:
+    """How far this machine's clock is before the server's, in seconds; 0 if unknown.
+
+    The answer to a HEAD request has no body, so only its date shows why it was refused.
+    """
+    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return time.time() - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _clock_is_wrong(code: str, response: dict[str, Any]) -> ConfigurationError:
+    seconds = _clock_error(response)
+    measured = f": {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}" if seconds else ""
+    return ConfigurationError(
+        "the clocks of this machine and of the S3 server differ",
+        found=f"{code}{measured}",
+        expected="a difference of less than 15 minutes; a request is signed with its time",
+        hint="set the clocks by NTP, of this machine (or its virtual machine) and of the server",
+    )
