@@ -8,6 +8,7 @@ import sys
 import typer
 
 from recsys.cli.commands import LazyGroup
+from recsys.cli.terminal import accept_any_terminal
 from recsys.errors import RecsysError
 
 app = typer.Typer(
@@ -42,7 +43,7 @@ class LateHandler(logging.Handler):
 
 def main() -> None:
     """Runs the command line; prints errors of the domain and exits with their code."""
-    output.accept_any_terminal()
+    accept_any_terminal()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LateHandler()])
     try:
         app()
