@@ -13,11 +13,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recsys import contract, monitoring, releases
 from recsys.errors import ArtifactError, PermanentError, RecsysError
-from recsys.ledger import Actor
+from recsys.ledger import Actor, State
+from recsys.monitoring import ReleaseQuery
 from recsys_dag import settings
 from recsys_plugin import URL_PREFIX, access, charts, runs
 
 MAX_REASON: Final = 500
+MAX_SEARCH: Final = 100
+PER_PAGE: Final = 25
 _HEADERS: Final = {
     # Only Airflow's UI may frame the page, and the page loads nothing from other addresses.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -48,31 +51,50 @@ def make_app() -> FastAPI:
     return app
 
 
+def asked(
+    state: Annotated[str, Query(max_length=20)] = "",
+    search: Annotated[str, Query(max_length=MAX_SEARCH)] = "",
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+) -> ReleaseQuery:
+    """Returns which releases the address asks for; an unknown state asks for all states."""
+    known = State(state) if state in set(State) else None
+    return ReleaseQuery(
+        state=known, text=search.strip().replace("\0", ""), page=page, per_page=PER_PAGE
+    )
+
+
+Asked = Annotated[ReleaseQuery, Depends(asked)]
+
+
 @looking.get("/", response_class=HTMLResponse)
 def show_releases(
     request: Request,
     user: GetUserDep,
+    query: Asked,
     message: Annotated[str | None, Query(max_length=4000)] = None,
 ) -> HTMLResponse:
     """Renders the page: champion, releases with the gate's decisions, last runs, history."""
-    overview = monitoring.read_overview(settings.services())
+    overview = monitoring.read_overview(settings.services(), query)
     page = _pages.get_template("releases.html").render(
         overview=overview,
         runs=runs.last_runs(),
-        charts=charts.metric_charts(overview.releases),
+        charts=charts.metric_charts(overview.charted),
         can_roll_back=access.can_roll_back(request, user),
         token=access.issue_token(access.name_of(user)),
         prefix=URL_PREFIX,
         message=access.unseal(message),
         max_reason=MAX_REASON,
+        max_search=MAX_SEARCH,
+        address=address,
     )
     return HTMLResponse(page, headers=_HEADERS)
 
 
 @looking.get("/overview.json")
-def read_overview() -> JSONResponse:
+def read_overview(query: Asked) -> JSONResponse:
     """Returns the contents of the page as JSON."""
-    return JSONResponse(monitoring.read_overview(settings.services()).model_dump(mode="json"))
+    overview = monitoring.read_overview(settings.services(), query)
+    return JSONResponse(overview.model_dump(mode="json"))
 
 
 @looking.get("/releases/{release_id}/report.html")
@@ -106,6 +128,12 @@ def roll_back(
     if not change.changed:
         return _back(done=f"{change.to_release} is already the champion.")
     return _back(done=f"Rolled back from {change.from_release} to {change.to_release}.")
+
+
+def address(query: ReleaseQuery, page: int) -> str:
+    """Returns the address of another page of the same list."""
+    asked = {"state": query.state or "", "search": query.text, "page": page}
+    return f"{URL_PREFIX}/?{urlencode({name: value for name, value in asked.items() if value})}"
 
 
 def _back(**message: str) -> RedirectResponse:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +22,23 @@ _METRICS: Final = (
     ("rmse", "bias", "RMSE in stars, lower is better; dashed: bias model"),
     ("ndcg@10", "popularity", "NDCG@10, higher is better; dashed: most popular movies"),
 )
+
+
+@dataclass(frozen=True)
+class Point:
+    """A release in a chart.
+
+    Attributes:
+        release_id: the release.
+        state: its lifecycle state.
+        value: its metric; NaN if it has none.
+        reference: the baseline's; NaN if it has none.
+    """
+
+    release_id: str
+    state: State
+    value: float
+    reference: float
 
 
 @dataclass(frozen=True)
@@ -47,18 +66,26 @@ def metric_charts(releases: Sequence[ReleaseSummary]) -> list[Chart]:
     measured = [release for release in reversed(releases) if release.metrics.values()][-SHOWN:]
     if len(measured) < 2:
         return []
-    return [_chart(measured, metric, baseline, text) for metric, baseline, text in _METRICS]
+    return [
+        _draw(tuple(_point(release, metric, baseline) for release in measured), text)
+        for metric, baseline, text in _METRICS
+    ]
 
 
-def _chart(releases: Sequence[ReleaseSummary], metric: str, baseline: str, caption: str) -> Chart:
+def _point(release: ReleaseSummary, metric: str, baseline: str) -> Point:
+    reference = release.baselines.by_name().get(baseline, Scores()).value(metric)
+    value = release.metrics.value(metric)
+    return Point(release.release_id, release.state, _or_nan(value), _or_nan(reference))
+
+
+# Drawing takes longer than all the rest of the page, and the charts change once a week.
+@functools.lru_cache(maxsize=8)
+def _draw(releases: tuple[Point, ...], caption: str) -> Chart:
     figure = Figure(figsize=(5, 2.4), layout="constrained")
     axes = figure.subplots()
     places = range(len(releases))
-    values = [_or_nan(release.metrics.value(metric)) for release in releases]
-    references = [
-        _or_nan(release.baselines.by_name().get(baseline, Scores()).value(metric))
-        for release in releases
-    ]
+    values = [release.value for release in releases]
+    references = [release.reference for release in releases]
     axes.plot(places, references, color=_GREY, linestyle="--", linewidth=1)
     axes.plot(places, values, color=_BLUE, marker="o", markersize=4)
     for place, release in enumerate(releases):
@@ -86,7 +113,8 @@ def _chart(releases: Sequence[ReleaseSummary], metric: str, baseline: str, capti
 
 
 def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
+    # The one object: NaN is equal to itself only if it is the same, and a cache compares.
+    return math.nan if value is None else value
 
 
 def _svg(figure: Figure, text: str) -> str:

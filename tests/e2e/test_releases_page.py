@@ -108,6 +108,42 @@ def test_champion_history_and_the_gates_reasons_are_shown(client, services, two_
     assert client("ADMIN").get("/recommender-releases/overview.json").json()["champion"] == live
 
 
+def test_releases_are_searched_and_filtered(client, services, two_champions):
+    live, before = two_champions
+    browser = client("VIEWER")
+
+    def rows(**query: object) -> list[str]:
+        page = browser.get(PAGE, params=query).text
+        return re.findall(r'<th scope="row" class="id">([^<]+)<', page)
+
+    assert set(rows()) == {live, before}
+    assert rows(state="superseded") == [before]
+    assert rows(search=live) == [live]
+    assert rows(search=live, state="superseded") == []
+    assert set(rows(state="no such state")) == {live, before}
+    assert browser.get(PAGE, params={"page": 0}).status_code == 422
+    nothing = browser.get(PAGE, params={"search": '"><script>\0'}).text
+    assert "No release matches" in nothing
+    assert f'id="champion">{live}<' in nothing
+    assert "<script" not in nothing
+    document = browser.get("/recommender-releases/overview.json", params={"search": live}).json()
+    assert [release["release_id"] for release in document["releases"]] == [live]
+
+
+def test_pages_are_linked_and_keep_the_search(client, services, two_champions, monkeypatch):
+    _, before = two_champions
+    monkeypatch.setattr("recsys_plugin.app.PER_PAGE", 1)
+    browser = client("VIEWER")
+    first = browser.get(PAGE, params={"search": "run"}).text
+    [older] = re.findall(r'rel="next" href="([^"]+)"', first)
+    assert 'rel="prev"' not in first
+    second = browser.get(older.replace("&amp;", "&")).text
+    assert f'class="id">{before}<' in second
+    assert "2 releases, page 2 of 2" in second
+    assert 'value="run"' in second
+    assert 'rel="next"' not in second
+
+
 def test_it_says_what_each_run_did_and_why(client, services, two_champions):
     live, _ = two_champions
     rule = RuleResult(

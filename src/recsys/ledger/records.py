@@ -143,15 +143,6 @@ def last_decided_release(conn: Connection) -> str | None:
     return None if row is None else row[0]
 
 
-def last_decisions(conn: Connection) -> dict[str, Decision]:
-    """Returns the newest decision on each release, by release id."""
-    rows = conn.execute(
-        "select distinct on (release_id) release_id, decision from recsys.decisions "
-        "order by release_id, id desc"
-    ).fetchall()
-    return {release_id: Decision.model_validate(decision) for release_id, decision in rows}
-
-
 def run_decisions(conn: Connection, limit: int) -> list[tuple[str, str, Decision]]:
     """Returns run id, release id and decision of the gate's newest decisions, newest first.
 

@@ -12,13 +12,14 @@ from .metrics import (
     fetch_measurements,
     verdict_measurements,
 )
-from .overview import ReleaseSummary, read_overview
+from .overview import ReleaseQuery, ReleaseSummary, read_overview
 from .status import check_freshness, read_status, release_facts, why
 
 __all__ = [
     "LineageDataset",
     "Measurement",
     "MetricType",
+    "ReleaseQuery",
     "ReleaseSummary",
     "SwitchTimer",
     "check_freshness",

@@ -5,17 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from recsys import ledger
 from recsys.contract import Baselines, Scores
 from recsys.database import Connection
 from recsys.gate import Decision
-from recsys.ledger import Action, Release, State
+from recsys.ledger import Action, ListedRelease, State
 from recsys.releases import public_copies_match
 from recsys.services import Services
 
 HISTORY_ROWS = 30
+CHARTED = 30
+"""Newest complete releases in the charts."""
+_MAX_TARGETS = 50
 
 
 class ReleaseSummary(BaseModel):
@@ -48,6 +51,24 @@ class ReleaseSummary(BaseModel):
     can_be_rolled_back_to: bool
 
 
+class ReleaseQuery(BaseModel):
+    """Which releases to list.
+
+    Attributes:
+        state: only those in this state; None: in all states.
+        text: only those whose id, dataset md5 or run id contains it.
+        page: number of the page, from 1.
+        per_page: maximum number of releases on a page.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    state: State | None = None
+    text: str = ""
+    page: int = Field(default=1, ge=1, le=1_000_000)
+    per_page: int = Field(default=25, ge=1, le=500)
+
+
 class RunOutcome(BaseModel):
     """The outcome of a run as recorded in the ledger.
 
@@ -73,7 +94,13 @@ class Overview(BaseModel):
         open_journal: a promotion or rollback that is in progress or was interrupted.
         copies_in_order: whether the public copies in S3 are the champion's.
         last_success: when a run last succeeded.
-        releases: newest first.
+        live: the champion as the list shows it; None before the first promotion.
+        releases: one page, newest first.
+        found: number of releases on all pages.
+        query: which releases were asked for.
+        state_counts: number of releases in each state.
+        charted: the newest complete releases, newest first, without decisions.
+        rollback_targets: earlier champions, the one promoted last first, without decisions.
         history: the newest events, newest first.
         outcomes: outcomes of the newest runs, by run id.
     """
@@ -85,27 +112,53 @@ class Overview(BaseModel):
     open_journal: dict[str, Any] | None
     copies_in_order: bool
     last_success: datetime | None
+    live: ReleaseSummary | None
     releases: list[ReleaseSummary]
+    found: int
+    query: ReleaseQuery
+    state_counts: dict[State, int]
+    charted: list[ReleaseSummary]
+    rollback_targets: list[ReleaseSummary]
     history: list[dict[str, Any]]
     outcomes: dict[str, RunOutcome]
 
+    @property
+    def pages(self) -> int:
+        """Number of pages; at least 1."""
+        return max(1, -(-self.found // self.query.per_page))
 
-def read_overview(services: Services) -> Overview:
+
+def read_overview(services: Services, query: ReleaseQuery | None = None) -> Overview:
     """Reads one snapshot of the ledger; it is empty before the first run.
+
+    Args:
+        services: the servers.
+        query: which releases to list; by default the first page of all.
 
     Raises:
         ServiceUnavailableError: PostgreSQL or S3 does not respond.
         LedgerError: the ledger's schema is older or newer than this code.
     """
+    query = query or ReleaseQuery()
     with services.connect() as conn:
         if not ledger.applied(conn):
-            return _empty(public_copies_match(services.store, None))
+            return _empty(query, public_copies_match(services.store, None))
         ledger.check_current(conn)
         with conn.transaction():
             conn.execute("set transaction isolation level repeatable read, read only")
             champion, target = ledger.champion(conn), ledger.rollback_target(conn)
-            releases = ledger.all_releases(conn)
-            decisions = ledger.last_decisions(conn)
+            live = ledger.listed_release(conn, champion.release_id) if champion else None
+            releases = ledger.list_releases(
+                conn,
+                state=query.state,
+                text=query.text,
+                limit=query.per_page,
+                offset=(query.page - 1) * query.per_page,
+            )
+            found = ledger.count_releases(conn, state=query.state, text=query.text)
+            counts = ledger.state_counts(conn)
+            charted = ledger.newest_measured(conn, CHARTED)
+            targets = ledger.rollback_targets(conn, _MAX_TARGETS)
             journals = ledger.open_journals(conn)
             history = ledger.history(conn, limit=HISTORY_ROWS)
             last = ledger.last_success(conn)
@@ -116,38 +169,49 @@ def read_overview(services: Services) -> Overview:
         open_journal=journals[0].document() if journals else None,
         copies_in_order=public_copies_match(services.store, champion),
         last_success=last,
-        releases=[_summary(release, decisions.get(release.release_id)) for release in releases],
+        live=_summary(live) if live else None,
+        releases=[_summary(release) for release in releases],
+        found=found,
+        query=query,
+        state_counts=counts,
+        charted=[_summary(release) for release in charted],
+        rollback_targets=[_summary(release) for release in targets],
         history=history,
         outcomes=outcomes,
     )
 
 
-def _empty(copies_in_order: bool) -> Overview:
+def _empty(query: ReleaseQuery, copies_in_order: bool) -> Overview:
     return Overview(
         champion=None,
         rollback_target=None,
         open_journal=None,
         copies_in_order=copies_in_order,
         last_success=None,
+        live=None,
         releases=[],
+        found=0,
+        query=query,
+        state_counts=dict.fromkeys(State, 0),
+        charted=[],
+        rollback_targets=[],
         history=[],
         outcomes={},
     )
 
 
-def _summary(release: Release, decision: Decision | None) -> ReleaseSummary:
-    # Not all metrics, which would take a second for hundreds of releases.
-    metrics = release.manifest["metrics"] if release.manifest else {}
+def _summary(release: ListedRelease) -> ReleaseSummary:
+    decision = release.decision
     return ReleaseSummary(
         release_id=release.release_id,
         state=release.state,
         dataset_md5=release.dataset_md5,
-        trainer_digest=release.build["trainer_digest"],
+        trainer_digest=release.trainer_digest,
         created_at=release.created_at,
         promoted_at=release.promoted_at,
-        metrics=Scores.model_validate(metrics.get("model")),
-        baselines=Baselines.model_validate(metrics.get("baselines")),
-        decision=decision,
+        metrics=Scores.model_validate(release.metrics),
+        baselines=Baselines.model_validate(release.baselines),
+        decision=None if decision is None else Decision.model_validate(decision),
         can_be_rolled_back_to=release.state in (State.SUPERSEDED, State.ROLLED_BACK),
     )
 

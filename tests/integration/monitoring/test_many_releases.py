@@ -7,9 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
+
 from recsys import ledger, monitoring
 from recsys.database import Connection
 from recsys.ledger import State
+from recsys.monitoring import ReleaseQuery
 from recsys.releases import RetentionSettings, promote_release, retire_old_releases
 from recsys.services import Services
 from tests.actors import an_actor
@@ -42,14 +45,19 @@ _MOVE = "update recsys.releases set state = %(state)s where run_id like 'run-old
 
 @dataclass
 class Cost(Tap):
-    """Counts what an operation sends."""
+    """Counts what an operation sends, and the rows that it gets."""
 
     sent: dict[str, int] = field(default_factory=lambda: {"sql": 0, "s3": 0})
     seconds: float = 0.0
+    rows: int = 0
 
     def sql(self, call: Call, conn: Any, gen: Any, proceed: Callable[[], Any]) -> Any:
         self.sent["sql"] += 1
-        return proceed()
+        cursor = gen.gi_frame.f_locals.get("self")
+        result = proceed()
+        if isinstance(cursor, psycopg.Cursor):
+            self.rows += max(0, cursor.rowcount)
+        return result
 
     def s3(self, call: Call, request: Any, proceed: Callable[[], Any]) -> Any:
         self.sent["s3"] += 1
@@ -97,6 +105,46 @@ def measure(services: Services, releases: Releases, number: int) -> dict[str, Co
     return costs
 
 
+def test_pages_hold_each_release_once_and_find_by_state_and_text(
+    services: Services, releases: Releases
+) -> None:
+    for number in (1, 2):
+        promote_release(services, releases.candidate(number), actor=an_actor())
+    live, before = releases.build(2).release_id, releases.build(1).release_id
+    with services.connect() as conn:
+        make_retired(conn, 57, live)
+        known = ledger.all_releases(conn)
+    pages = [monitoring.read_overview(services, ReleaseQuery(page=page)) for page in (1, 2, 3, 4)]
+    assert [len(page.releases) for page in pages] == [25, 25, 9, 0]
+    assert {(page.found, page.pages) for page in pages} == {(59, 3)}
+    listed = [release for page in pages for release in page.releases]
+    assert [release.release_id for release in listed] == [release.release_id for release in known]
+    assert [release.state for release in listed] == [release.state for release in known]
+    assert all(release.decision for release in listed)
+    assert all(release.metrics.values() for release in listed)
+    for page in pages:
+        assert page.live is not None
+        assert page.live.release_id == page.champion == live
+        assert [target.release_id for target in page.rollback_targets] == [before]
+        assert len(page.charted) == 30
+        assert page.state_counts[State.RETIRED] == 57
+
+    def find(**query: Any) -> list[str]:
+        page = monitoring.read_overview(services, ReleaseQuery(**query))
+        assert page.found >= len(page.releases)
+        return [release.release_id for release in page.releases]
+
+    assert find(state=State.SUPERSEDED) == [before]
+    assert find(text=live[:8]) == [live]
+    assert find(text=known[-1].dataset_md5) == [known[-1].release_id]
+    assert find(text="run-old-5", state=State.RETIRED, per_page=500) == [
+        release.release_id for release in known if release.run_id.startswith("run-old-5")
+    ]
+    assert find(text="run-old-5", state=State.CHAMPION) == []
+    for hostile in ("%", "_______", "'; drop table recsys.releases --", "\\"):
+        assert find(text=hostile) == []
+
+
 def test_the_cost_does_not_grow_with_the_number_of_releases(
     services: Services, releases: Releases, record_property: Callable[[str, object], None]
 ) -> None:
@@ -112,6 +160,8 @@ def test_the_cost_does_not_grow_with_the_number_of_releases(
         assert ledger.state_counts(conn)[State.RETIRED] > MANY
     for name, cost in many.items():
         assert cost.sent == few[name].sent, name
+    # A page of releases, those in the charts, those to roll back to, and the newest events.
+    assert 25 + 30 < many["releases page"].rows < 300
     record_property(
         "figure",
         f"{MANY} releases in the ledger: "

@@ -73,12 +73,12 @@ def champion(services: Services) -> str | None:
 def assert_refused(services: Services, attempt: Callable[[], object], match: str) -> LedgerError:
     """Asserts that an attempt is refused and changes nothing that the ledger records."""
     with services.connect() as conn:
-        before = ledger.all_releases(conn), ledger.history(conn), ledger.last_decisions(conn)
+        before = ledger.all_releases(conn), ledger.history(conn), ledger.list_releases(conn, limit=99)
     with pytest.raises(LedgerError, match=match) as caught:
         attempt()
     with services.connect() as conn:
         assert ledger.open_journals(conn) == []
-        after = ledger.all_releases(conn), ledger.history(conn), ledger.last_decisions(conn)
+        after = ledger.all_releases(conn), ledger.history(conn), ledger.list_releases(conn, limit=99)
     assert after == before
     return caught.value
 
