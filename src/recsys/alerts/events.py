@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -78,17 +79,35 @@ def stale_alerts(conn: Connection, max_age: timedelta, link: str) -> Sequence[Al
     return [Alert(name, name, AlertKind.STALE, title, facts, link)]
 
 
-def count_events(conn: Connection) -> dict[AlertKind, int]:
-    """Counts the events of each kind in the history; kinds that are not stored are left out."""
-    counts = dict.fromkeys([kind for kind, _ in (*_OF_STATE.values(), *_OF_ACTION.values())], 0)
+@dataclass(frozen=True)
+class EventSummary:
+    """How often an event happened, and when it last did (None: never)."""
+
+    count: int = 0
+    newest: datetime | None = None
+
+
+def summarize_events(conn: Connection) -> dict[AlertKind, EventSummary]:
+    """Summarizes the history by kind of alert; kinds that are not stored are left out."""
+    summaries = no_events()
     rows = conn.execute(
-        "select action, to_state, count(*) from recsys.history "
+        "select action, to_state, count(*), max(at) from recsys.history "
         "where action = any(%s) or to_state = any(%s) group by action, to_state",
         (_ACTIONS, _STATES),
     ).fetchall()
-    for action, to_state, count in rows:
-        counts[_kind_of(action, to_state)[0]] += count
-    return counts
+    for action, to_state, count, newest in rows:
+        kind = _kind_of(action, to_state)[0]
+        before = summaries[kind]
+        summaries[kind] = EventSummary(
+            before.count + count, newest if before.newest is None else max(before.newest, newest)
+        )
+    return summaries
+
+
+def no_events() -> dict[AlertKind, EventSummary]:
+    """Returns the summary of an empty history."""
+    kinds = [kind for kind, _ in (*_OF_STATE.values(), *_OF_ACTION.values())]
+    return dict.fromkeys(kinds, EventSummary())
 
 
 def _kind_of(action: str, to_state: str | None) -> tuple[AlertKind, str]:

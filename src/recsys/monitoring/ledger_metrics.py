@@ -6,19 +6,22 @@ from processes that died.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from recsys import alerts, ledger
 from recsys.database import Connection
-from recsys.ledger import Release
+from recsys.ledger import Release, State
 from recsys.monitoring import metrics
 from recsys.monitoring.metrics import Measurement
 from recsys.services import Services
 
 
 def measure_ledger(services: Services) -> list[Measurement]:
-    """Returns all measurements of the ledger; none before the first run.
+    """Returns all measurements of the ledger.
+
+    Before the first run they are the time of the measurement and zeros, so that monitoring sees
+    that measuring works, and the first event as a change.
 
     Raises:
         ServiceUnavailableError: PostgreSQL does not respond.
@@ -26,7 +29,7 @@ def measure_ledger(services: Services) -> list[Measurement]:
     """
     with services.connect() as conn:
         if not ledger.applied(conn):
-            return []
+            return list(_measure_nothing())
         ledger.check_current(conn)
         return list(_measure(conn))
 
@@ -42,10 +45,26 @@ def _measure(conn: Connection) -> Iterator[Measurement]:
     yield metrics.JOURNAL_AGE(ledger.oldest_journal_age(conn))
     for state, count in ledger.state_counts(conn).items():
         yield metrics.RELEASES(count, state=state.value)
-    for kind, count in alerts.count_events(conn).items():
-        yield metrics.EVENTS(count, kind=kind.value)
+    yield from _event_measurements(alerts.summarize_events(conn))
     for channel, count in alerts.count_undelivered(conn).items():
         yield metrics.UNDELIVERED(count, channel=channel)
+
+
+def _measure_nothing() -> Iterator[Measurement]:
+    yield metrics.MEASURED(datetime.now(UTC).timestamp())
+    yield metrics.JOURNAL_AGE(0)
+    for state in State:
+        yield metrics.RELEASES(0, state=state.value)
+    yield from _event_measurements(alerts.no_events())
+
+
+def _event_measurements(
+    events: Mapping[alerts.AlertKind, alerts.EventSummary],
+) -> Iterator[Measurement]:
+    for kind, summary in events.items():
+        yield metrics.EVENTS(summary.count, kind=kind.value)
+        newest = summary.newest.timestamp() if summary.newest else 0
+        yield metrics.EVENT_NEWEST(newest, kind=kind.value)
 
 
 def _champion_measurements(champion: Release) -> Iterator[Measurement]:

@@ -136,6 +136,12 @@ RELEASES: Final = Metric("recsys.releases", MetricType.GAUGE, "releases in the l
 EVENTS: Final = Metric(
     "recsys.events", MetricType.GAUGE, "events in the history, by kind of alert", ("kind",)
 )
+EVENT_NEWEST: Final = Metric(
+    "recsys.events.newest_timestamp_seconds",
+    MetricType.GAUGE,
+    "time of the newest event, by kind of alert; 0: there was none",
+    ("kind",),
+)
 UNDELIVERED: Final = Metric(
     "recsys.alerts.untold",
     MetricType.GAUGE,

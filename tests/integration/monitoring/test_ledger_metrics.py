@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from pydantic import SecretStr
@@ -33,8 +34,15 @@ def values(services: Services, metric: Metric) -> dict[str, float]:
     }
 
 
-def test_a_database_without_a_ledger_has_no_measurements(services):
-    assert measure_ledger(services) == []
+def test_a_database_without_a_ledger_is_measured_with_zeros(services):
+    """Otherwise PipelineSilent fires from the installation to the first run."""
+    assert values(services, metrics.MEASURED)[""] == pytest.approx(time.time(), abs=60)
+    for metric in (metrics.JOURNAL_AGE, metrics.RELEASES, metrics.EVENTS, metrics.EVENT_NEWEST):
+        assert set(values(services, metric).values()) == {0}
+    empty = {(m.metric.name, *m.tags.values()) for m in measure_ledger(services)}
+    with services.connect() as conn:
+        ledger.prepare(conn)
+    assert {(m.metric.name, *m.tags.values()) for m in measure_ledger(services)} == empty
 
 
 def test_a_new_ledger_has_zeros_and_no_champion(services):
@@ -61,6 +69,10 @@ def test_promotions_rollbacks_and_rejections_are_counted(services):
     # The rollback promoted a release, too.
     assert events["promoted"] == 3
     assert events["rolled_back"] == events["rejected"] == 1
+    newest = values(services, metrics.EVENT_NEWEST)
+    assert newest["promoted"] == pytest.approx(champion.promoted_at.timestamp(), abs=1)
+    assert newest["rejected"] >= newest["rolled_back"] > 0
+    assert newest["run_failed"] == 0
     states = values(services, metrics.RELEASES)
     assert states["champion"] == states["rolled_back"] == states["rejected"] == 1
     assert values(services, metrics.CHAMPION_PROMOTED)[""] == champion.promoted_at.timestamp()
