@@ -21,8 +21,8 @@ def exported(
 ) -> Series:
     """Returns the series of samples (name, tags, value, type).
 
-    Tags in InfluxDB's notation become labels. An exact name in the mapping gives the new name; other
-    characters than letters, digits and ``_`` become ``_``. A timing is a histogram if its mapping
+    Tags in InfluxDB's notation become labels. An exact name in the mapping gives the new name;
+    characters other than letters, digits and ``_`` become ``_``. A timing is a histogram if its mapping
     says so, otherwise a summary.
     """
     by_name = {line["match"]: line for line in mappings}

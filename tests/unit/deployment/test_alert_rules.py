@@ -201,7 +201,8 @@ CASES = [
     Case("PipelineSilent", "it stopped", {MEASURED: "0+60x30 1800x90"}, 80),
     Case("PipelineSilent", "the exporter disappeared", {MEASURED: "0+60x30 stale"}, 50),
     Case("PipelineSilent", "nothing was ever measured", {}, 20),
-    Case("PipelineSilent", "every five minutes", {MEASURED: "0x4 300x4 600x4 900x4 1200x4"}, 20, None),
+    Case("PipelineSilent", "every five minutes", {MEASURED: "0x4 300x4 600x4 900x4 1200x4"}, 20,
+         None),
     Case(
         "PipelineSilent", "the exporter was replaced",
         {MEASURED + '{pod="a"}': "0+60x30 1800x60", MEASURED + '{pod="b"}': "_x30 1800+60x60"},
@@ -273,12 +274,12 @@ CASES = [
          {REQUESTS % 200: "0+600x60", REQUESTS % 503: "_x10 1x60"}, 30, None),
     Case("SiteErrors", "no traffic", {REQUESTS % 200: "5x60", REQUESTS % 503: "2x60"}, 30, None),
     Case("SiteSlow", "a tenth is slow",
-         {SECONDS % ("/api/x", le): f"0+{n}x60" for le, n in (("0.5", 90), ("1", 100), ("+Inf", 100))},
-         30),
+         {SECONDS % ("/api/x", le): f"0+{n}x60"
+          for le, n in (("0.5", 90), ("1", 100), ("+Inf", 100))}, 30),
     Case("SiteSlow", "pages are slow, the API is not",
          {**{SECONDS % ("/api/x", le): "0+100x60" for le in ("0.5", "1", "+Inf")},
-          **{SECONDS % ("/", le): f"0+{n}x60" for le, n in (("0.5", 0), ("1", 100), ("+Inf", 100))}},
-         30, None),
+          **{SECONDS % ("/", le): f"0+{n}x60"
+             for le, n in (("0.5", 0), ("1", 100), ("+Inf", 100))}}, 30, None),
     Case("SiteSlow", "no traffic", {SECONDS % ("/api/x", le): "9x60" for le in ("0.5", "+Inf")},
          30, None),
     Case("SiteBehind", "one replica serves an older release",

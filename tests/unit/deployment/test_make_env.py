@@ -48,13 +48,46 @@ def test_only_its_owner_may_read_it(script: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_is_there_stays_as_it_is(script: Path, tmp_path: Path) -> None:
+def test_a_complete_file_stays_as_it_is(script: Path, tmp_path: Path) -> None:
     path = tmp_path / ".env"
-    path.write_text("mine")
+    make(script, path)
+    path.write_text(path.read_text() + "\n# mine\nS3_BUCKET=mine\n")
+    before = path.stat(), path.read_text()
     done = make(script, path)
-    assert done.returncode == 1
-    assert "what to do:" in done.stderr
-    assert path.read_text() == "mine"
+    assert done.returncode == 0
+    assert "was not changed" in done.stdout
+    assert (path.stat(), path.read_text()) == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_partial_file_gets_what_it_lacks_and_keeps_the_rest(script: Path, tmp_path: Path) -> None:
+    """After an upgrade that needs another secret, or with settings written before the secrets."""
+    path = tmp_path / ".env"
+    make(script, path)
+    full = read(path)
+    kept = [
+        "# my settings",
+        "RECSYS_SOURCE=https://files.example.org/ml.zip",
+        "",
+        'RECSYS_BUILD_SETTINGS=\'{"trainer": {"seed": 20}}\'',
+        f"export VECTOR_DB_PASSWORD={full['VECTOR_DB_PASSWORD']}",
+        f'S3_SECRET_KEY="{full["S3_SECRET_KEY"]}"',
+    ]
+    # The last line has no end.
+    path.write_text("\n".join([*kept[:3], "GRAFANA_PASSWORD=", "S3_ACCESS_KEY=''", *kept[3:]]))
+    path.chmod(0o644)
+    done = make(script, path)
+    assert done.returncode == 0, done.stderr
+    text = path.read_text()
+    assert text.splitlines()[: len(kept)] == kept
+    after = read(path)
+    assert set(full) <= {name.removeprefix("export ") for name in after}
+    assert len(after["GRAFANA_PASSWORD"]) == len(after["S3_ACCESS_KEY"]) == 64
+    assert sum(line.startswith("GRAFANA_PASSWORD=") for line in text.splitlines()) == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "GRAFANA_PASSWORD" in done.stdout
+    assert "VECTOR_DB_PASSWORD" not in done.stdout
+    assert not [value for name, value in after.items() if name in full and value in done.stdout]
     assert list(tmp_path.iterdir()) == [path]
 
 
