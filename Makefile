@@ -84,7 +84,7 @@ env: ## write .env with random passwords for docker-compose.yaml
 	@$(PYTHON) docker/make_env.py
 
 test: setup reference spark-for-tests ## run all tests: unit, integration, end to end
-	@sh tests/install_programs.sh chromium pgbouncer
+	@sh tests/install_programs.sh chromium pgbouncer promtool=prometheus docker-compose prometheus-postgres-exporter
 	@PYTEST_FLAGS="$(PYTEST_FLAGS)" TEST_PROCESSES="$(TEST_PROCESSES)" $(BIN)/python -m tests.run_suites test
 
 check: setup ## formatting, ruff, types, import rules and unit tests: the quick check of a change

@@ -12,7 +12,7 @@ from typing import Final
 from pydantic_settings import BaseSettings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-VARIABLE: Final = re.compile(r"RECSYS_[A-Z][A-Z0-9_]*[A-Z0-9]")
+VARIABLE: Final = re.compile(r"\bRECSYS_[A-Z][A-Z0-9_]*[A-Z0-9]")
 AIRFLOW: Final = (("src", "recsys"), ("dags", "recsys_dag"), ("plugins", "recsys_plugin"))
 """Packages of Airflow's processes and of the command line."""
 SITE: Final = (("site", "recsys_site"),)

@@ -22,8 +22,8 @@ def exported(
     """Returns the series of samples (name, tags, value, type).
 
     Tags in InfluxDB's notation become labels. An exact name in the mapping gives the new name;
-    characters other than letters, digits and ``_`` become ``_``. A timing is a histogram if its mapping
-    says so, otherwise a summary.
+    characters other than letters, digits and ``_`` become ``_``. A timing is a histogram if its
+    mapping says so, otherwise a summary.
     """
     by_name = {line["match"]: line for line in mappings}
     found: Series = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shlex
@@ -10,17 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import pytest
 import typer.main
-from pydantic_settings import BaseSettings
 from rich.text import Text
 
 from recsys.alerts.settings import AlertKind
 from recsys.cli.app import app
 from recsys.cli.examples import EXAMPLES
+from tests.settings_list import airflow_variables, site_variables
 from tests.source_files import source_files
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -180,29 +178,9 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert {(page, target) for page, target in named if target not in targets} == set()
 
 
-def settings_modules() -> list[ModuleType]:
-    """All modules that define typed settings."""
-    return [
-        importlib.import_module(".".join(path.relative_to(ROOT / root).with_suffix("").parts))
-        for root, package in (("src", "recsys"), ("dags", "recsys_dag"), ("site", "recsys_site"))
-        for path in sorted((ROOT / root / package).rglob("*.py"))
-        if "import BaseSettings" in path.read_text()
-    ]
-
-
 def setting_variables() -> set[str]:
-    """Variables that typed settings read."""
-    found = set()
-    for module in settings_modules():
-        for made in vars(module).values():
-            if isinstance(made, type) and issubclass(made, BaseSettings):
-                prefix = made.model_config.get("env_prefix") or ""
-                found |= {
-                    (prefix + name).upper()
-                    for name, field in made.model_fields.items()
-                    if not field.validation_alias
-                }
-    return {name for name in found if name.startswith("RECSYS_")}
+    """Variables that the code reads."""
+    return airflow_variables() | site_variables()
 
 
 def code_variables() -> set[str]:

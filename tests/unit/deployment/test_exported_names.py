@@ -14,11 +14,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
 from recsys.monitoring import MetricType
@@ -212,9 +212,8 @@ def free_port(kind: int) -> int:
 
 def scraped(port: int) -> Series:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
-            text = page.read().decode()
-    except OSError:
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    except requests.ConnectionError:
         return {}
     found: Series = {}
     for name, labels in re.findall(r"^([a-zA-Z_]\w*)(?:\{(.*)\})? ", text, re.MULTILINE):

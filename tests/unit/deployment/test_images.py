@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from recsys.trainer_process import SHARED_MODULES
+from tests.compose import compose_command, resolved
 
 IMAGES = ["airflow", "site", "spark", "trainer"]
 EXACT_TAG = re.compile(
@@ -171,33 +171,11 @@ def test_the_trainers_image_gets_its_digest_from_the_registry_on_loopback(
     assert shadows not in airflow, "a variable of the environment hides what was announced"
 
 
-def compose_command() -> list[str] | None:
-    plugins = [
-        Path(folder) / "docker-compose"
-        for folder in (
-            "/usr/libexec/docker/cli-plugins",
-            "/usr/local/lib/docker/cli-plugins",
-            "/usr/lib/docker/cli-plugins",
-        )
-    ]
-    found = shutil.which("docker-compose") or next((p for p in plugins if p.exists()), None)
-    return [str(found)] if found else None
-
-
 @pytest.mark.parametrize("profile", ["", "build", "monitoring", "minio"])
 def test_compose_itself_accepts_the_file(repository: Path, tmp_path: Path, profile: str) -> None:
-    command = compose_command()
-    if command is None:
+    if compose_command() is None:
         pytest.skip("docker-compose v2 is not installed: the file is not given to it")
     env_file = tmp_path / ".env"
     make = [sys.executable, "-I", str(repository / "docker/make_env.py"), str(env_file)]
     subprocess.run(make, check=True, capture_output=True)
-    done = subprocess.run(
-        [*command, "--env-file", str(env_file), "--profile", profile, "config", "--quiet"],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
+    resolved(repository, env_file, *filter(None, [profile]))
