@@ -105,7 +105,8 @@ def test_prometheus_scrapes_the_services_that_compose_starts(folder, repository)
         for group in job["static_configs"]
         for target in group["targets"]
     ]
-    assert set(targets) - {"127.0.0.1"} == {"site", "statsd-exporter"} <= set(services)
+    scraped = {"site", "statsd-exporter", "metadata-db-exporter"}
+    assert set(targets) - {"127.0.0.1"} == scraped <= set(services)
     environment = services["airflow-scheduler"]["environment"]
     assert environment["AIRFLOW__METRICS__STATSD_HOST"] == "statsd-exporter"
     assert environment["AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED"] == "True"

@@ -21,7 +21,13 @@ from tests.settings_list import VARIABLE, airflow_variables, site_variables
 
 ONE_MACHINE = {"RECSYS_HOME", "RECSYS_PG_DSN", "RECSYS_TRAINER_PYTHON", "RECSYS_ROOT"}
 """Settings of the one-machine stack and of the command line outside of Airflow."""
-IN_CONNECTIONS = {"RECSYS_S3_BUCKET", "RECSYS_S3_ENDPOINT", "RECSYS_S3_REGION"}
+IN_CONNECTIONS = {
+    f"RECSYS_S3_{name}"
+    for name in (
+        *("BUCKET", "ENDPOINT", "REGION", "VERIFY", "CONFIG"),
+        *("ROLE_ARN", "ROLE_OPTIONS", "STS_ENDPOINT"),
+    )
+}
 """In Airflow, Connections have these."""
 OTHER_EXECUTORS = {
     "RECSYS_MEMORY_LIGHT",
