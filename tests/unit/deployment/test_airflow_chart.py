@@ -203,3 +203,41 @@ def test_every_object_of_the_chart_meets_the_schema_of_kubernetes(rendered: list
 
     for document in rendered:
         kubernetes_validate.validate(document, "1.32", strict=True)
+
+
+def test_the_charts_exporter_gets_our_mapping_and_airflow_sends_tags(
+    rendered: list[Document], repository: Path
+) -> None:
+    mapping = of_kind(rendered, "ConfigMap")["airflow-statsd"]["data"]["mappings.yml"]
+    compose = yaml.safe_load((repository / "docker/monitoring/statsd.yaml").read_text())
+    assert yaml.safe_load(mapping) == compose
+    settings = configparser.ConfigParser(interpolation=None, strict=False)
+    settings.read_string(of_kind(rendered, "ConfigMap")["airflow-config"]["data"]["airflow.cfg"])
+    metrics = settings["metrics"]
+    assert metrics["statsd_on"] == metrics["statsd_influxdb_enabled"] == "True"
+    assert (metrics["statsd_host"], metrics["statsd_prefix"]) == ("airflow-statsd", "airflow")
+    assert metrics["legacy_names_on"] == "False"
+
+
+def test_the_service_monitor_finds_the_charts_exporter(
+    rendered: list[Document], repository: Path
+) -> None:
+    service = of_kind(rendered, "Service")["airflow-statsd"]
+    text = (repository / "k8s/components/monitoring/service-monitors.yaml").read_text()
+    monitor = of_kind(list(yaml.safe_load_all(text)), "ServiceMonitor")["recsys-pipeline"]["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    [endpoint] = monitor["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+def test_cron_jobs_clean_the_database_and_the_pods_of_failed_tasks(
+    rendered: list[Document],
+) -> None:
+    jobs = of_kind(rendered, "CronJob")
+    assert set(jobs) >= {"airflow-cleanup", "airflow-database-cleanup"}
+    [container] = containers(jobs["airflow-database-cleanup"])
+    command = " ".join(container["args"])
+    assert "airflow db clean" in command
+    assert "--skip-archive" in command
+    [container] = containers(jobs["airflow-cleanup"])
+    assert "airflow kubernetes cleanup-pods" in " ".join(container["args"])
