@@ -63,6 +63,8 @@ class Answer:
     wrong_length: int | None = None
     """Content-Length, if it differs from the true length."""
     content_range: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    """Further headers of the response."""
     then: Callable[[Answer], None] = field(default=lambda answer: None)
     """Called after each response, to change the source."""
 
@@ -112,7 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
             if not self._may_use_proxy():
                 return
         site.asked.append((url.path, self.headers.get("Range")))
-        answer = site.answers.get(url.path, Answer(b"not here", status=404))
+        # A signed URL is valid for one path and query only.
+        whole = site.answers.get(f"{url.path}?{url.query}")
+        answer = whole or site.answers.get(url.path, Answer(b"not here", status=404))
         self._send(answer)
         answer.then(answer)
 
@@ -155,6 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         whole = len(answer.content)
         true_range = f"bytes {start}-{whole - 1}/{whole}"
         return {
+            **answer.headers,
             "ETag": answer.etag,
             "Location": answer.location,
             "Content-Encoding": answer.encoding,

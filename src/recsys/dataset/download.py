@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
+from recsys.dataset.content import is_cut
 from recsys.dataset.progress import Progress
 from recsys.dataset.sources import Part, Source, unreachable
+from recsys.dataset.waiting import asks_for_too_much, pause_s
 from recsys.errors import DatasetError, SourceUnreachableError
 from recsys.scratch import check_space
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_WAIT_S: Final = 30.0
 _MIN_GAIN: Final = 1 << 20
 """New bytes that make a connection count as progress, if the size of the file is unknown."""
 _MIN_SPEED: Final = 1000
@@ -32,6 +33,8 @@ class Download:
 
     Args:
         source: the file at its source.
+        expected_md5: md5 of the whole file, 32 hex digits; a download with another md5 is not an
+            error here.
         file: the destination; its content is overwritten.
         max_bytes: maximum size of the file.
         settings: timeouts and attempts.
@@ -45,12 +48,14 @@ class Download:
     def __init__(
         self,
         source: Source,
+        expected_md5: str,
         file: BinaryIO,
         max_bytes: int,
         settings: FetchSettings,
         progress: Progress,
     ) -> None:
         self._source = source
+        self._expected_md5 = expected_md5
         self._file = file
         self._max_bytes = max_bytes
         self._settings = settings
@@ -84,10 +89,10 @@ class Download:
         """
         for attempt in Retrying(
             retry=retry_if_exception_type(SourceUnreachableError),
-            stop=lambda state: self._failed_attempts >= self._settings.attempts,
-            wait=lambda state: min(
-                self._settings.first_wait_s * 2 ** max(self._failed_attempts - 1, 0), MAX_WAIT_S
+            stop=lambda state: (
+                self._failed_attempts >= self._settings.attempts or asks_for_too_much(_error(state))
             ),
+            wait=lambda state: pause_s(self._settings, self._failed_attempts, _error(state)),
             before_sleep=self._log_retry,
             reraise=True,
         ):
@@ -139,16 +144,27 @@ class Download:
                     )
                 window_start, size_then = time.monotonic(), self.size
         if part.total is not None and self.size != part.total:
-            raise SourceUnreachableError(
-                f"{self._source.shown} ended early",
-                found=f"{self.size} bytes",
-                expected=f"{part.total} bytes",
-                hint="the download is retried; if it keeps failing, check the server",
-            )
+            raise self._ended_early(f"{part.total} bytes")
+        # Where the end of the connection is the end of the file, a cut looks like an end.
+        if part.total is None and self.md5 != self._expected_md5 and self.is_cut:
+            raise self._ended_early("a zip with the record that ends it")
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file lacks its end, by its content."""
+        self._file.flush()
+        return is_cut(Path(self._file.name))
+
+    def _ended_early(self, expected: str) -> SourceUnreachableError:
+        return SourceUnreachableError(
+            f"{self._source.shown} ended early",
+            found=f"{self.size} bytes",
+            expected=expected,
+            hint="the download is retried; if it keeps failing, check the server",
+        )
 
     def _log_retry(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("%s; retrying after %d bytes", error, self.size)
+        log.warning("%s; retrying after %d bytes", _error(state), self.size)
 
     def _add(self, chunk: bytes, total: int | None) -> None:
         self.size += len(chunk)
@@ -166,3 +182,7 @@ class Download:
                 expected=f"at most {self._max_bytes}",
                 hint="check that the source is a MovieLens-format zip",
             )
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

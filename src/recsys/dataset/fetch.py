@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from recsys import contract
 from recsys.dataset.archive import ArchiveLimits, open_dataset
+from recsys.dataset.content import other_kind
 from recsys.dataset.download import Download
 from recsys.dataset.md5_file import read_md5
-from recsys.dataset.mirrors import parse_sources, split_sources, try_sources
+from recsys.dataset.mirrors import names_md5, parse_sources, split_sources, try_sources
 from recsys.dataset.progress import LogProgress, Progress
 from recsys.dataset.settings import FetchSettings
 from recsys.dataset.sources import MissingFileError, Source
@@ -65,7 +66,8 @@ def read_source_md5(
 
     Args:
         source: URL (http, https, s3, file) or path of the zip, or several mirrors, separated by
-            blanks or commas; the first mirror that returns an md5 decides.
+            blanks or commas; the first mirror that returns an md5 decides. ``md5=`` after one
+            names its md5 (32 hex digits), or another URL or path of its md5 file.
         s3: endpoint and credentials of an s3 source; the bucket is that of the URL.
         settings: timeouts; from the environment if not given.
 
@@ -77,9 +79,9 @@ def read_source_md5(
         SourceUnreachableError: the source does not answer; this never counts as "unchanged".
         ConfigurationError: the source is invalid or denies access.
     """
-    return try_sources(
-        parse_sources(source, settings or FetchSettings.from_environment(), s3), read_md5
-    )
+    settings = settings or FetchSettings.from_environment()
+    sources = parse_sources(source, settings, s3)
+    return try_sources(sources, lambda one: read_md5(one, settings))
 
 
 def fetch_dataset(
@@ -164,7 +166,7 @@ def obtain_dataset(
         DiskFullError: the download does not fit on the disk.
     """
     sources = split_sources(source)
-    if len(sources) == 1 and "://" not in source:
+    if len(sources) == 1 and "://" not in source and not names_md5(source):
         return _local_file(Path(sources[0]).expanduser())
     settings = settings or FetchSettings.from_environment()
     md5 = read_source_md5(source, s3, settings)
@@ -217,28 +219,42 @@ def _download_one(
     progress: Progress,
 ) -> Download:
     log.info("fetching %s", source.shown)
-    download = Download(source, file, max_bytes, settings, progress)
+    download = Download(source, md5, file, max_bytes, settings, progress)
     try:
         download.complete()
     except MissingFileError as error:
-        raise _mismatch(source, md5, "no such file") from error
-    if download.md5 != md5 and download.resumed:
-        log.warning("the resumed download of %s has another md5; starting over", source.shown)
-        download = Download(source, file, max_bytes, settings, progress)
+        raise _mismatch(source, md5, settings, "no such file") from error
+    if download.md5 != md5 and (download.resumed or download.is_cut):
+        log.warning("the download of %s is not whole; starting over", source.shown)
+        download = Download(source, md5, file, max_bytes, settings, progress)
         download.complete()
-    if download.md5 != md5:
-        raise _mismatch(source, md5, f"md5 {download.md5} ({download.size} bytes)")
-    return download
+    if download.md5 == md5:
+        return download
+    found = f"md5 {download.md5} ({download.size} bytes)"
+    if download.is_cut:
+        found += ", a zip that ends early"
+    kind = other_kind(Path(file.name))
+    if kind is None:
+        raise _mismatch(source, md5, settings, found)
+    raise UnmatchedDatasetError(
+        f"{source.shown} sends {kind} in place of the zip",
+        found=found,
+        expected=f"a zip with the md5 {md5}",
+        hint="open the address in a browser: a login, a consent or an error page needs the direct "
+        "address of the file, or credentials in it",
+    )
 
 
-def _mismatch(source: Source, expected: str, found: str) -> DatasetError | UnmatchedDatasetError:
+def _mismatch(
+    source: Source, expected: str, settings: FetchSettings, found: str
+) -> DatasetError | UnmatchedDatasetError:
     """Creates the error of a zip that is not the one of the md5.
 
     Publishers may upload the md5 before the zip. While the source publishes this md5, the zip may
     follow, so a retry may succeed.
     """
     try:
-        published_now = read_md5(source)
+        published_now = read_md5(source, settings)
     except RecsysError:
         published_now = expected
     if published_now != expected:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from recsys.dataset.sources import Source
+from recsys.dataset.waiting import while_busy
 from recsys.errors import DatasetError
+
+if TYPE_CHECKING:
+    from recsys.dataset.settings import FetchSettings
 
 MAX_MD5_FILE_BYTES: Final = 4096
 
@@ -18,15 +22,19 @@ _LINES: Final = (
 )
 
 
-def read_md5(source: Source) -> str:
+def read_md5(source: Source, settings: FetchSettings) -> str:
     """Reads the md5 that is published for a source; see `parse_md5`."""
+    return parse_md5(while_busy(settings, lambda: _read(source)), source.file_name)
+
+
+def _read(source: Source) -> bytes:
     content = b""
     with source.md5_file().open() as part:
         for chunk in part.chunks:
             content += chunk
             if len(content) > MAX_MD5_FILE_BYTES:
                 break
-    return parse_md5(content, source.file_name)
+    return content
 
 
 def parse_md5(content: bytes, file_name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from recsys.dataset.sources import BucketSource, FileSource, Source
+from recsys.dataset.sources import BucketSource, FileSource, Source, SourceWithMd5, TextSource
 from recsys.dataset.web import WebSource, without_secrets
 from recsys.errors import (
     ConfigurationError,
@@ -33,13 +33,19 @@ _KINDS: Final = (SourceUnreachableError, UnmatchedDatasetError, DatasetError, Co
 _S3: Final = "s3://"
 _ENDS: Final = re.compile(r"\A[\s,]+|[\s,]+\Z")
 # A path may contain blanks and commas: only what looks like the start of a source separates.
+# An md5 belongs to the source before it: its digits, or the URL or path of a file.
+_MD5: Final = re.compile(
+    r"[\s,]+md5=(?P<md5>[0-9a-fA-F]{32}(?![^\s,])|[A-Za-z][A-Za-z0-9+.-]*://\S+|/\S.*)\Z"
+)
+_DIGITS: Final = re.compile("[0-9a-fA-F]{32}")
 _SEPARATOR: Final = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://|/)")
 
 
 def split_sources(source: str) -> list[str]:
     """Splits a setting into its sources: URLs or paths, separated by blanks or commas.
 
-    Each source but the first must start with a scheme (``https://``) or a slash.
+    Each source but the first must start with a scheme (``https://``) or a slash. A source may be
+    followed by ``md5=`` and its md5, or the URL or path of its md5 file: that stays with it.
 
     Raises:
         ConfigurationError: the setting contains no source.
@@ -55,6 +61,16 @@ def split_sources(source: str) -> list[str]:
     return _SEPARATOR.split(sources)
 
 
+def names_md5(source: str) -> bool:
+    """Whether a single source is followed by its md5."""
+    return _MD5.search(source) is not None
+
+
+def without_md5(source: str) -> str:
+    """Returns a single source without the md5 that follows it."""
+    return _MD5.sub("", source)
+
+
 def redact_sources(source: str) -> str:
     """Returns the sources without credentials and queries, for messages."""
     return " ".join(map(_redact, split_sources(source)))
@@ -62,7 +78,7 @@ def redact_sources(source: str) -> str:
 
 def needs_s3(source: str) -> bool:
     """Returns whether one of the sources is an object in S3."""
-    return any(one.startswith(_S3) for one in split_sources(source))
+    return any(one.startswith(_S3) or f"md5={_S3}" in one for one in split_sources(source))
 
 
 def parse_sources(
@@ -105,6 +121,10 @@ def try_sources(sources: Sequence[Source], attempt: Callable[[Source], T]) -> T:
 
 
 def _redact(source: str) -> str:
+    if match := _MD5.search(source):
+        md5 = match["md5"]
+        shown = md5 if _DIGITS.fullmatch(md5) else _redact(md5)
+        return f"{_redact(without_md5(source))} md5={shown}"
     scheme, separator, _ = source.partition("://")
     try:
         return without_secrets(urlsplit(source)) if separator else source
@@ -113,6 +133,16 @@ def _redact(source: str) -> str:
 
 
 def _parse_source(source: str, settings: FetchSettings, s3: S3Settings | None) -> Source:
+    match = _MD5.search(source)
+    if match is None:
+        return _parse_one(source, settings, s3)
+    parsed, md5 = _parse_one(without_md5(source), settings, s3), match["md5"]
+    if _DIGITS.fullmatch(md5):
+        return SourceWithMd5(parsed, TextSource("the given md5", md5))
+    return SourceWithMd5(parsed, _parse_one(md5, settings, s3))
+
+
+def _parse_one(source: str, settings: FetchSettings, s3: S3Settings | None) -> Source:
     scheme, separator, _ = source.partition("://")
     if not separator:
         return FileSource(_path(source))

@@ -67,6 +67,42 @@ class Source(Protocol):
         ...
 
 
+class TextSource:
+    """A short text in place of a file, such as an md5 that is given instead of published."""
+
+    def __init__(self, shown: str, content: str) -> None:
+        self._content = content.encode()
+        self.shown = shown
+        self.file_name = shown
+
+    def md5_file(self) -> Source:
+        """See `Source`."""
+        raise missing(self.shown, "no md5 of an md5")
+
+    @contextmanager
+    def open(self, start: int = 0, mark: str | None = None) -> Iterator[Part]:
+        """See `Source`."""
+        yield Part(0, len(self._content), None, iter([self._content]))
+
+
+class SourceWithMd5:
+    """A source whose md5 is not in the file of the same name with ``.md5`` appended."""
+
+    def __init__(self, source: Source, md5_file: Source) -> None:
+        self._source = source
+        self._md5_file = md5_file
+        self.shown = source.shown
+        self.file_name = source.file_name
+
+    def md5_file(self) -> Source:
+        """See `Source`."""
+        return self._md5_file
+
+    def open(self, start: int = 0, mark: str | None = None) -> AbstractContextManager[Part]:
+        """See `Source`."""
+        return self._source.open(start, mark)
+
+
 class BucketSource:
     """An object in S3; opening it without settings is an error."""
 
@@ -144,6 +180,29 @@ class FileSource:
             yield from iter(lambda: file.read(_CHUNK), b"")
         except OSError as error:
             raise unreachable(self.shown, str(error)) from error
+
+
+class BusySourceError(SourceUnreachableError):
+    """The source answers that the file is not ready yet, or that it is asked too often.
+
+    Attributes:
+        retry_after_s: seconds that it asks to wait; 0 if it names none.
+    """
+
+    retry_after_s: float = 0.0
+
+
+def busy(shown: str, found: str, retry_after_s: float) -> BusySourceError:
+    """Creates the error of a source that asks to come back later."""
+    after = f", Retry-After: {retry_after_s:.0f} s" if retry_after_s else ""
+    error = BusySourceError(
+        f"{shown} is not ready, or is asked too often",
+        found=found + after,
+        expected="the dataset",
+        hint="wait; the run will be retried",
+    )
+    error.retry_after_s = retry_after_s
+    return error
 
 
 def unreachable(shown: str, found: str) -> SourceUnreachableError:

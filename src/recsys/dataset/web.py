@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlunsplit
 
-from recsys.dataset.sources import Part, Source, missing, unreachable
+from recsys.dataset.sources import Part, Source, busy, missing, unreachable
 from recsys.errors import ConfigurationError, DatasetError
 
 if TYPE_CHECKING:
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 1 << 18
 _MAX_REDIRECTS: Final = 5
-_RETRYABLE: Final = {408, 416, 425, 429}
+_RETRYABLE: Final = {408, 416}
 """Status codes below 500 that another attempt may change. 416: the file has become shorter."""
+_BUSY: Final = {202, 425, 429}
+"""Status codes of a server that makes the file, or is asked too often. 202 has no file yet."""
+_WHOLE: Final = {200, 203}
+"""203: a proxy between says that it may have changed the file; the md5 tells whether it has."""
 _REFUSED: Final = {401, 403, 407}
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
@@ -73,11 +77,14 @@ class WebSource:
 
     def _check(self, response: requests.Response) -> None:
         status = response.status_code
+        retry_after = _retry_after(response)
+        if status in _BUSY or (retry_after and status >= 500):
+            raise busy(self.shown, f"HTTP {status}", retry_after)
         if status >= 500 or status in _RETRYABLE:
             raise unreachable(self.shown, f"HTTP {status}")
         if status in _REFUSED:
             raise self._refused(f"HTTP {status}")
-        if status not in (200, 206):
+        if status not in _WHOLE and status != 206:
             raise missing(self.shown, f"HTTP {status}")
         encoding = response.headers.get("Content-Encoding", "identity").lower()
         if encoding in {"gzip", "x-gzip", "deflate", "br", "zstd"}:
@@ -97,11 +104,11 @@ class WebSource:
         )
 
     def _refused(self, found: str) -> ConfigurationError:
-        return ConfigurationError(
-            f"access to {self.shown} was refused",
-            found=found,
-            hint="check the URL and its credentials; for HTTP 407 those of the proxy",
-        )
+        hint = "check the URL and its credentials; for HTTP 407 those of the proxy"
+        if self._url.query:
+            hint += "; a signed URL expires, and is for one file: name the signed URL of the md5 "
+            hint += "file after it, as in `URL md5=URL`"
+        return ConfigurationError(f"access to {self.shown} was refused", found=found, hint=hint)
 
     def _part(self, response: requests.Response, start: int, expected_mark: str | None) -> Part:
         headers = response.headers
@@ -109,7 +116,7 @@ class WebSource:
         if not mark or mark.startswith("W/"):
             mark = headers.get("Last-Modified")
         chunks = _chunks(response)
-        if response.status_code == 200:
+        if response.status_code in _WHOLE:
             length = headers.get("Content-Length", "")
             return Part(0, int(length) if length.isdecimal() else None, mark, chunks)
         match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
@@ -133,6 +140,17 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
     """
     while chunk := response.raw.read1(_CHUNK, decode_content=False):
         yield chunk
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Returns the seconds that a server asks to wait; 0 if it names none, or not correctly."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    try:
+        return max(Retry().parse_retry_after(response.headers.get("Retry-After", "0")), 0.0)
+    except (InvalidHeader, OverflowError, ValueError):
+        return 0.0
 
 
 def without_secrets(url: SplitResult) -> str:

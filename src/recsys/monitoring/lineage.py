@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from recsys import contract
 from recsys.contract import LEDGER_SCHEMA, LIVE_SCHEMA, PUBLIC_TABLES, PublicTable, table_name
-from recsys.dataset import split_sources
+from recsys.dataset import split_sources, without_md5
 from recsys.pipeline import Run
 from recsys.services import Services
 
@@ -123,7 +123,7 @@ class _Datasets:
         )
 
     def _source(self, source: str) -> LineageDataset:
-        url = urlsplit(source)
+        url = urlsplit(without_md5(source))
         if not url.scheme or url.scheme == "file":
             return LineageDataset("file", url.path, self._of_dataset)
         # User, password and query may be secrets, so they are left out.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from recsys import contract
-from recsys.dataset import FetchSettings, download, fetch_dataset, read_source_md5
+from recsys.dataset import FetchSettings, fetch_dataset, read_source_md5, waiting
 from recsys.dataset.sources import BucketSource
 from recsys.errors import (
     ConfigurationError,
@@ -212,7 +212,7 @@ def test_the_waits_double_up_to_a_maximum(
         fetch_dataset(
             web.publish(status=503), MD5, object_store, settings=FetchSettings(attempts=8)
         )
-    assert waits == [1, 2, 4, 8, 16, download.MAX_WAIT_S, download.MAX_WAIT_S]
+    assert waits == [1, 2, 4, 8, 16, waiting.MAX_WAIT_S, waiting.MAX_WAIT_S]
 
 
 # --- proxies and settings ---
