@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
+import re
+import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -19,6 +23,13 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Retry, parse_url
 
 from recsys.errors import ConfigurationError
+
+CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Names of a bundle of certificate authorities; the first one that is set counts."""
+_PORT: Final = re.compile(r"\](:\d*)?\Z")
+_CLOCK: Final = {9, 10}
+_NAME: Final = {62, 63, 64}
+"""OpenSSL's numbers: a certificate is not valid yet or no more, or is that of another host."""
 
 TRANSPORT_ERRORS = (requests.RequestException, HTTPError)
 """All errors of a request. `requests` does not translate those of a body that is read raw."""
@@ -63,7 +74,7 @@ def check_proxy(url: str) -> None:
         ConfigurationError: the proxy's URL is malformed, or its scheme is not http or https. The
             message does not contain the URL, because that may contain a password.
     """
-    proxy = select_proxy(url, _with_scheme(get_environ_proxies(url)))
+    proxy = None if _is_local(url) else select_proxy(url, _with_scheme(get_environ_proxies(url)))
     if not proxy:
         return
     try:
@@ -81,6 +92,56 @@ def check_proxy(url: str) -> None:
         )
 
 
+def check_certificates() -> None:
+    """Checks the bundle of certificate authorities that the environment names.
+
+    Raises:
+        ConfigurationError: there is no such file or folder, or it holds no certificate.
+    """
+    name = next((name for name in CA_VARIABLES if os.environ.get(name)), None)
+    if name is None:
+        return
+    path = os.environ[name]
+    is_folder = os.path.isdir(path)
+    try:
+        ssl.create_default_context(
+            cafile=None if is_folder else path, capath=path if is_folder else None
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"{name} names no bundle of certificate authorities",
+            found=f"{path}: {error.strerror or error}",
+            expected="a file of certificates in PEM format",
+            hint=f"correct {name}, or unset it to use the built-in authorities",
+        ) from error
+
+
+def untrusted_certificate(error: BaseException, server: str) -> ConfigurationError | None:
+    """Returns the error of a server whose certificate is not accepted; None for other errors.
+
+    Args:
+        error: the error of a request.
+        server: the server's name, without secrets.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = _inner_error(cause)
+    if cause is None:
+        return None
+    if cause.verify_code in _CLOCK:
+        hint = "correct the clock of this machine, or have the server's certificate renewed"
+    elif cause.verify_code in _NAME:
+        hint = "use the name that the certificate has, in the address"
+    else:
+        hint = (
+            "name a file with the certificate of its authority in REQUESTS_CA_BUNDLE or "
+            "SSL_CERT_FILE; companies that inspect TLS have one of their own"
+        )
+    return ConfigurationError(
+        f"the certificate of {server} is not trusted", found=cause.verify_message, hint=hint
+    )
+
+
 def describe_error(error: BaseException) -> str:
     """Describes the innermost cause of a request's error: the outer ones contain the whole URL."""
     cause = error
@@ -95,11 +156,30 @@ def _inner_error(error: BaseException) -> Exception | None:
     return next((one for one in inside if isinstance(one, Exception)), None)
 
 
+def _is_local(url: str) -> bool:
+    """Whether ``NO_PROXY`` names a host by its IPv6 address or network, which requests ignores."""
+    try:
+        address = ipaddress.IPv6Address(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+    entries = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    for entry in entries.replace(" ", ",").split(","):
+        text = _PORT.sub("]", entry.rpartition("://")[2]).replace("[", "").replace("]", "")
+        try:
+            if address in ipaddress.IPv6Network(text, strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
 def _with_scheme(proxies: Mapping[str, str]) -> dict[str, str]:
     """Adds ``http://`` where it is missing: `requests` takes the host of ``proxy:3128`` for it."""
     return {
-        kind: proxy if "://" in proxy or kind == "no_proxy" else f"http://{proxy}"
+        kind: proxy if "://" in proxy else f"http://{proxy}"
         for kind, proxy in proxies.items()
+        # Lists of hosts: requests reads these variables itself.
+        if kind not in ("no", "no_proxy")
     }
 
 
@@ -123,7 +203,9 @@ class _Session(requests.Session):
     def merge_environment_settings(self, *args: Any, **options: Any) -> Any:
         """Completes the URLs of the environment's proxies."""
         settings = super().merge_environment_settings(*args, **options)
-        settings["proxies"] = _with_scheme(settings["proxies"])
+        url = args[0] if args else options["url"]
+        is_local = self.trust_env and _is_local(url)
+        settings["proxies"] = {} if is_local else _with_scheme(settings["proxies"])
         return settings
 
     def rebuild_auth(
@@ -138,4 +220,6 @@ class _Session(requests.Session):
         self, prepared_request: requests.PreparedRequest, proxies: dict[str, str] | None
     ) -> dict[str, str]:
         """Chooses the proxy anew: given the first one, `requests` would ignore ``NO_PROXY``."""
+        if self.trust_env and _is_local(prepared_request.url or ""):
+            return {}
         return _with_scheme(super().rebuild_proxies(prepared_request, {}))

@@ -19,7 +19,7 @@ from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from recsys.alerts.settings import AlertKind, AlertSettings
 from recsys.errors import ConfigurationError, ServiceUnavailableError
-from recsys.http_client import TRANSPORT_ERRORS, open_session
+from recsys.http_client import TRANSPORT_ERRORS, open_session, untrusted_certificate
 
 TIMEOUT_S: Final = 10.0
 SIGNATURE: Final = "X-Recsys-Signature"
@@ -199,7 +199,12 @@ def _request(
             response = session.request(
                 method, url, data=body, headers=headers, timeout=TIMEOUT_S, allow_redirects=False
             )
-    except TRANSPORT_ERRORS as error:
+    # Requests raises OSError for a bundle of certificates that does not exist.
+    except (*TRANSPORT_ERRORS, OSError) as error:
+        if untrusted := untrusted_certificate(error, f"the {name}"):
+            raise _refused(
+                name, f"{untrusted.message}: {untrusted.found}; {untrusted.hint}"
+            ) from None
         if not _may_have_arrived(error):
             raise _refused(name, type(error).__name__) from None
         raise UnconfirmedDeliveryError(

@@ -49,10 +49,19 @@ class WebSource:
         from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, ProxyError
         from urllib3.exceptions import LocationValueError
 
-        from recsys.http_client import TRANSPORT_ERRORS, check_proxy, describe_error, open_session
+        from recsys.http_client import (
+            TRANSPORT_ERRORS,
+            check_certificates,
+            check_proxy,
+            describe_error,
+            open_session,
+            untrusted_certificate,
+        )
 
         url = urlunsplit(self._url)
         check_proxy(url)
+        if self._url.scheme == "https":
+            check_certificates()
         # A cache could return last week's md5 with today's zip: no-cache has it revalidate.
         headers = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
         if start and mark:
@@ -70,6 +79,8 @@ class WebSource:
             # The error's text contains the URL.
             raise self._unusable(f"{type(error).__name__} in it or in a redirect") from error
         except TRANSPORT_ERRORS as error:
+            if untrusted := untrusted_certificate(error, self.shown):
+                raise untrusted from error
             found = describe_error(error)
             if isinstance(error, ProxyError) and " 407 " in found:
                 raise self._refused("HTTP 407, from a proxy") from error

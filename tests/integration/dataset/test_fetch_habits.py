@@ -109,7 +109,7 @@ def test_a_server_that_asks_for_a_long_pause_is_left_alone(
     web: Web, tmp_path: Path, retry_after: str
 ) -> None:
     source = web.publish(status=429, headers={"Retry-After": retry_after})
-    with pytest.raises(SourceUnreachableError, match="Retry-After: [0-9]{4,} s"):
+    with pytest.raises(SourceUnreachableError, match=r"Retry-After: [0-9]{4,} s"):
         obtain_dataset(source, tmp_path, settings=FAST)
     assert [path for path, _ in web.asked].count("/ml.zip") == 1
 
