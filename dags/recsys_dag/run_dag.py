@@ -120,12 +120,13 @@ def main() -> None:
     """Runs the command; exits with 0 if the run succeeded, else with 1."""
     parser = argparse.ArgumentParser(prog="recsys_dag.run_dag", description=__doc__)
     parser.add_argument("dag_id", choices=DAG_IDS, help="the DAG to run")
-    parser.add_argument("--conf", default="{}", help="values for its Params, as JSON")
+    parser.add_argument("--conf", default="{}", help="values for its Params, as JSON; - reads it")
     parser.add_argument("--events", type=int, default=1, help="file descriptor for the events")
     arguments = parser.parse_args()
+    conf = sys.stdin.read() if arguments.conf == "-" else arguments.conf
     dag: DAG = importlib.import_module(f"recsys_dag.{arguments.dag_id}").dag
     with os.fdopen(arguments.events, "w", encoding="utf-8") as stream:
-        state = run(dag, json.loads(arguments.conf), Events(stream))
+        state = run(dag, json.loads(conf), Events(stream))
     sys.exit(0 if state == "success" else 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import boto3
+import botocore.session
 import psycopg
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -165,8 +167,12 @@ def open_s3_client(settings: SiteSettings) -> Any:
     """Creates the S3 client; without keys, boto3 finds the identity of the machine or pod."""
     secrets = (settings.access_key, settings.secret_key, settings.session_token)
     key, secret, token = (s.get_secret_value() if s else None for s in secrets)
+    is_named = botocore.session.get_session().get_config_variable("ca_bundle")
+    # boto3 reads the other variables itself.
+    other = None if is_named or os.environ.get("REQUESTS_CA_BUNDLE") else "SSL_CERT_FILE"
     return boto3.client(
         "s3",
+        verify=os.environ.get(other) or None if other else None,
         endpoint_url=settings.s3_endpoint,
         region_name=settings.s3_region,
         aws_access_key_id=key,

@@ -107,7 +107,7 @@ def check_certificates() -> None:
         ssl.create_default_context(
             cafile=None if is_folder else path, capath=path if is_folder else None
         )
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         raise ConfigurationError(
             f"{name} names no bundle of certificate authorities",
             found=f"{path}: {error.strerror or error}",

@@ -152,3 +152,35 @@ def test_only_connecting_is_repeated(web: Web, monkeypatch: pytest.MonkeyPatch) 
     attempts.clear()
     with open_session() as session, pytest.raises(requests.ConnectionError):
         session.get(f"{web.address}/x")
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "is_used"),
+    [
+        ("fd00::/8", False),
+        ("[fd00::]/8", False),
+        ("localhost, fd00::12", False),
+        ("[fd00::12]", False),
+        ("[fd00::12]:8080,localhost", False),
+        ("http://[fd00::12]:8080", False),
+        ("*", False),
+        ("fe80::/10,10.0.0.0/8", True),
+        ("[fd00::12", False),
+        ("[,],::/x,//", True),
+    ],
+)
+def test_no_proxy_may_name_addresses_and_networks_of_ipv6(
+    web: Web, monkeypatch: pytest.MonkeyPatch, no_proxy: str, is_used: bool
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", web.address)
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    web.answers["/x"] = Answer(b"x")
+    url = "http://[fd00::12]:8080/x"
+    check_proxy(url)
+    with open_session() as session:
+        settings = session.merge_environment_settings(url, {}, None, None, None)
+        assert bool(settings["proxies"].get("http")) is is_used
+        # It breaks no other request.
+        if no_proxy != "*":
+            assert session.get(f"{ELSEWHERE}/x").content == b"x"
+            assert web.proxied == ["files.example.invalid"]

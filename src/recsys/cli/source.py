@@ -26,8 +26,10 @@ SourceOption = Annotated[
     typer.Option(
         "--source",
         "-s",
+        envvar="RECSYS_SOURCE",
         help="Zip in MovieLens format: path, http(s):// or s3:// URL, with its md5 in SOURCE.md5. "
-        "Several mirrors are separated by blanks and tried in order. "
+        "Several mirrors are separated by blanks and tried in order. `md5=` after one names its "
+        "md5, or another URL of its md5 file. Set RECSYS_SOURCE instead if it holds a password. "
         "Default: the source used last, else GroupLens' ml-latest-small.",
     ),
 ]

@@ -94,7 +94,7 @@ def fetch_dataset(
     settings: FetchSettings | None = None,
     limits: ArchiveLimits | None = None,
 ) -> FetchedDataset:
-    """Copies the source's zip into the store under its md5, unless it is already there.
+    """Copies the source's zip into the store under its md5, unless it is already there, undamaged.
 
     The zip is downloaded to a temporary file and verified as by `obtain_dataset`. The object
     appears in the store complete or not at all.
@@ -119,8 +119,12 @@ def fetch_dataset(
     """
     key = contract.dataset_key(md5, contract.DATASET_FILE)
     stored = store.head(key)
-    if stored is not None and stored.metadata.get("md5") == md5 and "sha256" in stored.metadata:
-        return FetchedDataset(md5, stored.metadata["sha256"], stored.size, key, fetched=False)
+    if stored is not None and stored.metadata.get("md5") == md5:
+        sha256 = stored.metadata.get("sha256", "")
+        # Read, because a server or a person may have damaged it since.
+        if store.holds(key, sha256):
+            return FetchedDataset(md5, sha256, stored.size, key, fetched=False)
+        log.warning("%s is damaged; fetching it again", key)
     settings = settings or FetchSettings.from_environment()
     with scratch_folder("fetch") as folder:
         path = folder / contract.DATASET_FILE

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,18 +79,23 @@ def run_once(
     result = RunResult(log=folder / f"{dag_id}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log")
     read_end, write_end = os.pipe()
     with result.log.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603  our own module; conf is one argument, no shell
+        process = subprocess.Popen(  # noqa: S603  the command is made by our own code
             [
                 *(sys.executable, "-m", "recsys_dag.run_dag", dag_id),
-                *("--conf", json.dumps(conf), "--events", str(write_end)),
+                # On standard input: the source may hold a password, and arguments are public.
+                *("--conf", "-", "--events", str(write_end)),
             ],
             env={**_inherited(), **airflow.environment(home), **(environment or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[write_end],
         )
     os.close(write_end)
+    if process.stdin is not None:
+        # A process that died at its start leaves its output in the log.
+        with suppress(BrokenPipeError), process.stdin as stdin:
+            stdin.write(json.dumps(conf).encode())
     try:
         with os.fdopen(read_end, encoding="utf-8") as events:
             for line in events:

@@ -25,6 +25,7 @@ from recsys.object_store import ObjectStore, file_sha256
 log = logging.getLogger(__name__)
 
 _FILES: Final = (contract.INTERACTIONS_FILE, contract.MOVIES_FILE, contract.QUARANTINE_FILE)
+_FETCH_AGAIN: Final = "clear the task fetch_dataset to fetch it again"
 _MIN_ROW_BYTES: Final = len("1,1,1,1\n")
 
 
@@ -53,7 +54,7 @@ def generate_data_frames(
         ArtifactError: the dataset is not in the store, or does not have its recorded sha256.
     """
     stats = read_stats(md5, store)
-    if stats is not None and stats.settings == settings:
+    if stats is not None and stats.settings == settings and are_whole(stats, store):
         return stats
     with TemporaryDirectory(prefix="features-", dir=work_dir) as folder:
         work = Path(folder)
@@ -63,6 +64,16 @@ def generate_data_frames(
             stats = make_features(archive, md5, settings, work, progress)
         put_features(store, stats, work)
     return stats
+
+
+def are_whole(stats: Stats, store: ObjectStore) -> bool:
+    """Returns whether the files of stored features are those of their statistics, by reading."""
+    for name in _FILES:
+        key = contract.features_key(stats.md5, name)
+        if not store.holds(key, stats.sha256[name]):
+            log.warning("%s is damaged or missing; making the features again", key)
+            return False
+    return True
 
 
 def put_features(store: ObjectStore, stats: Stats, folder: Path) -> None:
@@ -89,9 +100,13 @@ def download_dataset(md5: str, store: ObjectStore, path: Path) -> None:
         raise ArtifactError(
             "the dataset is not in the store",
             expected=key,
-            hint="clear the task fetch_dataset to fetch it again",
+            hint=_FETCH_AGAIN,
         )
-    store.download(key, path, stored.metadata["sha256"])
+    try:
+        store.download(key, path, stored.metadata["sha256"])
+    except ArtifactError as error:
+        error.hint = _FETCH_AGAIN
+        raise
 
 
 def make_features(

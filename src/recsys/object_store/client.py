@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recsys.errors import ConfigurationError
+from recsys.object_store.certificates import trusted_authorities
 from recsys.object_store.credentials import client_factory
+from recsys.object_store.errors import is_untrusted
 from recsys.object_store.settings import S3Settings
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def open_client(settings: S3Settings) -> S3Client:
             "s3",
             endpoint_url=settings.endpoint,
             region_name=settings.region,
-            verify=settings.verify,
+            verify=trusted_authorities(settings.verify),
             config=_config(settings),
         )
     # TypeError: an argument that botocore's Config does not have.
@@ -69,13 +71,15 @@ def sends_checksums(client: S3Client) -> bool:
 def _stop_when_stalled(
     attempts: int, caught_exception: Exception | None = None, **_: object
 ) -> None:
-    """Ends the attempts at a server that accepts requests and does not answer.
+    """Ends the attempts at a server that accepts requests and does not answer, or is not trusted.
 
     boto3 would wait for the time limit of a read in each of its attempts, which are meant for
     servers that answer with an error.
     """
-    from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+    from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError, SSLError
 
+    if isinstance(caught_exception, SSLError) and is_untrusted(caught_exception):
+        raise caught_exception
     if attempts >= _STALLED_ATTEMPTS and isinstance(
         caught_exception, ReadTimeoutError | ConnectTimeoutError
     ):

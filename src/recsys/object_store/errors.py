@@ -20,13 +20,19 @@ from recsys.errors import (
 
 NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
 _BUSY = {408, 429}
-_WITHOUT_CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
+WITHOUT_CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
+CA_VARIABLES = "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidIdentityToken"}
 
 _SKEWED = "RequestTimeTooSkewed"
 _SKEW_S = 5 * 60
 """S3 servers accept signatures whose time differs by 15 minutes, some by less."""
+
+
+def is_untrusted(error: Exception) -> bool:
+    """Whether an error of boto3 is that the certificate of the server is not accepted."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,9 @@ class S3Errors:
         from botocore.exceptions import (
             BotoCoreError,
             ClientError,
-            ConnectTimeoutError,
             NoCredentialsError,
             ParamValidationError,
             PartialCredentialsError,
-            ReadTimeoutError,
             SSOError,
             TokenRetrievalError,
         )
@@ -84,13 +88,7 @@ class S3Errors:
                 hint="correct the bucket's name in the settings",
             ) from error
         except BotoCoreError as error:
-            if isinstance(error, ReadTimeoutError | ConnectTimeoutError):
-                raise StalledError(
-                    "S3 accepts requests and does not answer",
-                    found=str(error),
-                    hint="look at the server and the network, then repeat the command",
-                ) from error
-            raise self.unavailable(str(error)) from error
+            raise self._of_connection(error) from error
         except S3UploadFailedError as error:
             # upload_file wraps the server's response in its own error; a second error while the
             # other parts are cancelled may come between.
@@ -98,7 +96,7 @@ class S3Errors:
             while cause is not None and not hasattr(cause, "response"):
                 cause = cause.__cause__ or cause.__context__
             if cause is None:
-                raise self.unavailable(str(error)) from error
+                raise self._of_connection(error) from error
             raise self._translate(cause, what) from error
 
     def _translate(self, error: object, what: str) -> PermanentError | TransientError:
@@ -128,15 +126,33 @@ class S3Errors:
             return ConfigurationError(
                 f"the S3 server does not implement a request for {what}",
                 found=f"{code} (HTTP {status})",
-                hint=f"if it was an upload, {_WITHOUT_CHECKSUMS}",
+                hint=f"if it was an upload, {WITHOUT_CHECKSUMS}",
             )
         if status >= 500 or status in _BUSY or code in {"SlowDown", "RequestTimeout"}:
             return self.unavailable(f"{code} (HTTP {status})")
         return PermanentError(
             f"S3 refused a request for {what}",
             found=f"{code} (HTTP {status})",
-            hint=f"if the server knows no checksums, {_WITHOUT_CHECKSUMS}" if status == 400 else "",
+            hint=f"if the server knows no checksums, {WITHOUT_CHECKSUMS}" if status == 400 else "",
         )
+
+    def _of_connection(self, error: Exception) -> PermanentError | TransientError:
+        from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+
+        if isinstance(error, ReadTimeoutError | ConnectTimeoutError):
+            return StalledError(
+                "S3 accepts requests and does not answer",
+                found=str(error),
+                hint="look at the server and the network, then repeat the command",
+            )
+        if is_untrusted(error):
+            return ConfigurationError(
+                f"the certificate of the S3 server {self.endpoint} is not trusted",
+                found=str(error).rpartition("certificate verify failed: ")[2],
+                hint=f"name a file with the certificate of its authority in {CA_VARIABLES}; "
+                "companies that inspect TLS have one of their own",
+            )
+        return self.unavailable(str(error))
 
     def no_bucket(self) -> ConfigurationError:
         """The error for a bucket that does not exist."""

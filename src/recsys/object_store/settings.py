@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, SettingsConfigDict
@@ -71,6 +72,14 @@ class S3Settings(BaseSettings):
     )
 
     _session_factory: SessionFactory | None = PrivateAttr(default=None)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str | None) -> str | None:
+        """Refuses credentials in the address, which errors of boto3 show and no request sends."""
+        if endpoint and "@" in urlsplit(endpoint).netloc:
+            raise ValueError("credentials in the address; set AWS_ACCESS_KEY_ID instead")
+        return endpoint
 
     @field_validator("role_options", "config", mode="before")
     @classmethod

@@ -5,7 +5,6 @@ Nothing here depends on bucket versioning or conditional writes, because not all
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.errors import ArtifactError
-from recsys.object_store.client import open_client, sends_checksums
+from recsys.object_store.client import open_client
 from recsys.object_store.errors import NOT_FOUND, S3Errors
 from recsys.object_store.objects import StoredContent, StoredObject
 from recsys.object_store.settings import S3Settings
-from recsys.object_store.uploads import upload_file
+from recsys.object_store.uploads import upload_bytes, upload_file
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -62,19 +61,13 @@ class ObjectStore:
                 raise
 
     def put_bytes(self, key: str, data: bytes, metadata: dict[str, str] | None = None) -> None:
-        """Writes an object atomically; the server verifies its sha256 unless boto sends none."""
-        metadata = metadata or {}
+        """Writes an object atomically and verifies what was stored.
+
+        Raises:
+            ConfigurationError, TransientError: see `put_file`.
+        """
         with self._errors(key):
-            if not sends_checksums(self._client):
-                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, Metadata=metadata)
-                return
-            self._client.put_object(
-                Bucket=self.bucket,
-                Key=key,
-                Body=data,
-                ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
-                Metadata=metadata,
-            )
+            upload_bytes(self._client, self.bucket, key, data, metadata or {})
 
     def create_bytes(self, key: str, data: bytes) -> bool:
         """Writes an object if there is none; returns False if there is one.
@@ -88,7 +81,7 @@ class ObjectStore:
             if self.head(key) is not None:
                 return False
             try:
-                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+                upload_bytes(self._client, self.bucket, key, data, {}, only_new=True)
             except ClientError as error:
                 status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
                 if status in _EXISTS:
@@ -112,6 +105,10 @@ class ObjectStore:
             path: the file.
             metadata: user metadata.
             progress: called with the bytes sent since its last call, on any thread.
+
+        Raises:
+            ConfigurationError: the server stored the framing of the checksums with the content.
+            TransientError: the server stored other bytes than were sent.
         """
         with self._errors(key):
             upload_file(self._client, self.bucket, key, path, metadata or {}, progress)
@@ -194,6 +191,11 @@ class ObjectStore:
         for chunk in self.chunks(key):
             digest.update(chunk)
         return digest.hexdigest()
+
+    def holds(self, key: str, sha256: str) -> bool:
+        """Returns whether an object exists and has this sha256, by reading it."""
+        found = self.find_content(key)
+        return found is not None and found.sha256 == sha256
 
     def head(self, key: str) -> StoredObject | None:
         """Returns the properties of an object, or None if it does not exist."""

@@ -25,7 +25,13 @@ from recsys.contract import FeatureSettings
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive, open_dataset
 from recsys.features import Stats, read_stats
 from recsys.features.csv_reader import RatingBlock, RatingParser, rating_blocks
-from recsys.features.generate import download_dataset, make_stats, put_features, read_valid_movies
+from recsys.features.generate import (
+    are_whole,
+    download_dataset,
+    make_stats,
+    put_features,
+    read_valid_movies,
+)
 from recsys.features.interactions import RANGE_ROWS, make_part, sink_parts, user_ranges
 from recsys.features.profile import Profiler
 from recsys.features.quarantine import Quarantine, Rejected
@@ -85,7 +91,7 @@ def spark_data_frames(
         ArtifactError: the dataset is not in the store, or does not have its recorded sha256.
     """
     stats = read_stats(md5, store)
-    if stats is not None and stats.settings == settings:
+    if stats is not None and stats.settings == settings and are_whole(stats, store):
         return stats
     with (
         TemporaryDirectory(prefix="features-", dir=work_dir) as folder,

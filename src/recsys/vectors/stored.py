@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 import polars as pl
 
 from recsys import contract
 from recsys.contract import FeatureSettings
+from recsys.errors import ArtifactError
 from recsys.features import Stats, read_stats
 from recsys.object_store import ObjectStore, file_sha256
 from recsys.vectors.movie_vectors import MovieVectors, download_tables, make_movie_vectors
 from recsys.vectors.rows import read_vectors
+
+log = logging.getLogger(__name__)
 
 
 def put_movie_vectors(
@@ -31,17 +35,17 @@ def put_movie_vectors(
 
 
 def stored_movie_vectors(store: ObjectStore, stats: Stats, work_dir: Path) -> MovieVectors | None:
-    """Reads the stored vectors; None if there are none that were made from these features.
-
-    Raises:
-        ArtifactError: the stored file does not have its recorded sha256.
-    """
+    """Reads the stored vectors; None if there are none, undamaged, made from these features."""
     key = contract.features_key(stats.md5, contract.MOVIE_VECTORS_FILE)
     stored = store.head(key)
     if stored is None or stored.metadata.get("made-of") != _digest(stats):
         return None
     path = work_dir / contract.MOVIE_VECTORS_FILE
-    store.download(key, path, stored.metadata["sha256"])
+    try:
+        store.download(key, path, stored.metadata["sha256"])
+    except ArtifactError as error:
+        log.warning("computing the movie vectors again: %s", error)
+        return None
     ids, vectors, _ = read_vectors(path)
     return MovieVectors(ids, vectors)
 

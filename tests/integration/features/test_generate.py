@@ -140,6 +140,20 @@ def test_features_without_statistics_are_made_again(
         assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == stats
 
 
+@pytest.mark.parametrize("damage", ["cut", "deleted"])
+def test_damaged_features_heal(object_store: ObjectStore, tmp_path: Path, damage: str) -> None:
+    md5 = put(object_store, HEADER + ROWS)
+    generate_data_frames(md5, object_store, TOLERANT, tmp_path)
+    key = contract.features_key(md5, contract.INTERACTIONS_FILE)
+    whole = object_store.get_bytes(key)
+    if damage == "cut":
+        object_store.put_bytes(key, whole[:-1])
+    else:
+        object_store.delete([key])
+    generate_data_frames(md5, object_store, TOLERANT, tmp_path)
+    assert object_store.get_bytes(key) == whole
+
+
 def test_invalid_rows_go_to_quarantine_and_every_row_is_counted(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:

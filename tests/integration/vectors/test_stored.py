@@ -11,7 +11,6 @@ import pytest
 from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.dataset import write_sample
-from recsys.errors import ArtifactError
 from recsys.features import Stats, generate_data_frames
 from recsys.object_store import ObjectStore
 from recsys.vectors import (
@@ -69,7 +68,7 @@ def test_vectors_of_other_features_are_not_reused(
     assert len(made.ids) == again.rated_movies
 
 
-def test_changed_vectors_are_refused(
+def test_changed_vectors_are_computed_again(
     object_store: ObjectStore, stats: Stats, tmp_path: Path
 ) -> None:
     put_movie_vectors(object_store, stats, _vectors(300), tmp_path)
@@ -77,5 +76,6 @@ def test_changed_vectors_are_refused(
     stored = object_store.head(key)
     assert stored is not None
     object_store.put_bytes(key, b"something else", stored.metadata)
-    with pytest.raises(ArtifactError, match="has changed since it was stored"):
-        obtain_movie_vectors(stats.md5, object_store, SETTINGS, tmp_path)
+    assert stored_movie_vectors(object_store, stats, tmp_path) is None
+    made = obtain_movie_vectors(stats.md5, object_store, SETTINGS, tmp_path)
+    assert len(made.ids) == stats.rated_movies

@@ -1,0 +1,111 @@
+"""Servers of a private certificate authority: for sources, S3 and the site's S3 client alike."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recsys.dataset import FetchSettings, read_source_md5
+from recsys.errors import ConfigurationError
+from recsys.object_store import ObjectStore
+from tests.s3_proxy import make_certificate
+from tests.s3_stand_in import StandIn, s3_stand_in
+from tests.web_server import MD5
+
+VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+SETTINGS = FetchSettings(first_wait_s=60)
+"""A test that waited for a second attempt would not end."""
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("tls") / "certificate.pem")
+
+
+@pytest.fixture
+def server(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """An S3 server whose objects are at plain URLs, too."""
+    for name in ("AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR", *VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    with s3_stand_in(certificate) as made:
+        made.objects["ml.zip.md5"] = (MD5.encode(), {})
+        yield made
+
+
+def source(server: StandIn) -> str:
+    return f"{server.url}/bucket/ml.zip"
+
+
+def test_an_unknown_authority_of_a_source_is_permanent_and_names_the_variables(
+    server: StandIn,
+) -> None:
+    with pytest.raises(ConfigurationError, match="is not trusted") as refused:
+        read_source_md5(source(server), settings=SETTINGS)
+    assert "self-signed certificate" in str(refused.value.found)
+    assert all(name in refused.value.hint for name in VARIABLES)
+
+
+def test_an_unknown_authority_of_s3_is_permanent_and_names_the_variables(
+    server: StandIn, tmp_path: Path
+) -> None:
+    store = ObjectStore.connect(server.settings().model_copy(update={"max_attempts": 1000}))
+    (tmp_path / "file").write_bytes(b"words")
+    for attempt in (
+        lambda: store.head("ml.zip.md5"),
+        lambda: store.put_file("key", tmp_path / "file"),
+    ):
+        with pytest.raises(ConfigurationError, match="is not trusted") as refused:
+            attempt()
+        assert "self-signed certificate" in str(refused.value.found)
+        assert all(name in refused.value.hint for name in ("AWS_CA_BUNDLE", *VARIABLES))
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_the_variable_names_the_authority_of_sources_and_s3(
+    server: StandIn, certificate: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, str(certificate))
+    assert read_source_md5(source(server), settings=SETTINGS) == MD5
+    assert ObjectStore.connect(server.settings()).get_bytes("ml.zip.md5") == MD5.encode()
+
+
+def test_the_variable_of_aws_comes_first_for_s3(
+    server: StandIn, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("SSL_CERT_FILE", ssl.get_default_verify_paths().cafile or "/nowhere")
+    assert ObjectStore.connect(server.settings()).get_bytes("ml.zip.md5") == MD5.encode()
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_variable_that_names_no_bundle_is_named(
+    server: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: str | None,
+) -> None:
+    path = tmp_path / "bundle.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv(name, str(path))
+    with pytest.raises(ConfigurationError, match=name) as refused:
+        read_source_md5(source(server), settings=SETTINGS)
+    assert str(path) in str(refused.value.found)
+    with pytest.raises(ConfigurationError) as refused:
+        ObjectStore.connect(server.settings()).head("key")
+    assert name in refused.value.hint
+
+
+def test_a_certificate_of_another_name_says_so(
+    server: StandIn, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with pytest.raises(ConfigurationError, match="is not trusted") as refused:
+        read_source_md5(source(server).replace("127.0.0.1", "localhost"), settings=SETTINGS)
+    assert "use the name that the certificate has" in refused.value.hint
