@@ -111,10 +111,21 @@ class RatingsIn(BaseModel):
     count: int = Field(default=12, ge=1, le=50, description="number of movies")
 
 
-class Problem(BaseModel):
-    """Reason why the request failed."""
+class InvalidPart(BaseModel):
+    """A part of a request that is invalid."""
 
-    detail: str
+    at: str = Field(description="where it is, such as query.count")
+    problem: str
+
+
+class Problem(BaseModel):
+    """Reason why the request failed: problem details as in RFC 9457."""
+
+    type: str = Field(description="about:blank: the status says it all")
+    title: str = Field(description="the phrase of the status")
+    status: int
+    detail: str = Field(description="what is wrong with this request")
+    errors: list[InvalidPart] | None = Field(default=None, description="of an invalid request")
 
 
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {

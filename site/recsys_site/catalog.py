@@ -24,7 +24,8 @@ _ARTICLE: Final = re.compile(
 )
 _NO_GENRE: Final = "(no genres listed)"
 _APOSTROPHE: Final = re.compile("['\u2019]")
-_NOT_WORDS: Final = re.compile(r"[^0-9a-z]+")
+_ACCENTS: Final = re.compile("(?<=[a-z])[\u0300-\u036f]+")
+_NOT_WORDS: Final = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,10 @@ def readable_title(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Removes case, accents and punctuation, so that ``amelie`` finds ``Amélie``."""
-    without_accents = "".join(
-        letter
-        for letter in unicodedata.normalize("NFKD", text.casefold())
-        if not unicodedata.combining(letter)
-    )
-    return _NOT_WORDS.sub(" ", _APOSTROPHE.sub("", without_accents)).strip()
+    """Removes case, accents of Latin letters and punctuation: ``amelie`` finds ``Amélie``.
+
+    Other letters remain as they are, in composed form, however text and title were written.
+    """
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    plain = unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
+    return _NOT_WORDS.sub(" ", _APOSTROPHE.sub("", plain)).strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import unicodedata
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ MOVIES = [
     Movie(6, "Dead Heat", 1988, ()),
     Movie(7, "Body Heat", 1981, ()),
     Movie(8, "Heathers", 1989, ()),
+    Movie(9, unicodedata.normalize("NFD", "Pokémon"), 1998, ()),
+    Movie(10, unicodedata.normalize("NFD", "機動戦士ガンダム"), 1981, ()),
+    Movie(11, "Сталкер", 1979, ()),
 ]
 CATALOG = Catalog(MOVIES, {7: 9, 6: 1})
 
@@ -57,6 +61,12 @@ def test_titles_are_shown_in_reading_order(stored, shown):
         ("MATRIX 2003", [2]),
         ("amelie", [3]),
         ("Amélie", [3]),
+        (unicodedata.normalize("NFD", "Amélie"), [3]),
+        ("Pokémon", [9]),
+        ("pokemon 1998", [9]),
+        ("機動戦士ガンダム", [10]),
+        ("機動", [10]),
+        ("сталкер", [11]),
         ("heat", [4, 7, 6, 5, 8]),
         ("eat", []),
         ("  ", []),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ from recsys.errors import PermanentError
 from recsys.services import Services
 
 _YEAR: Final = re.compile(r"\s*\((\d{4})\)\s*$")
+_ACCENTS: Final = re.compile("(?<=[a-z])[\u0300-\u036f]+")
 _MAX_ID_DIGITS: Final = 10
 _ARTICLE: Final = re.compile(
     r"^(.+), (the|a|an|le|la|les|l'|el|los|las|il|lo|das|der|die|den|det|un|une)$"
@@ -112,7 +114,13 @@ def _reading_order(title: str) -> str:
 
 
 def _without_year(title: str) -> str:
-    return _YEAR.sub("", title).strip().casefold()
+    return _plain(_YEAR.sub("", title).strip())
+
+
+def _plain(text: str) -> str:
+    """Removes case and accents of Latin letters; composed and decomposed text become the same."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
 
 
 def _year(title: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import polars as pl
 import pytest
 
@@ -26,6 +28,8 @@ TITLES = {
     15: "Beautiful Mind, A (2001)",
     16: "A (1998)",
     17: "Avventura, L' (Adventure, The) (1960)",
+    18: unicodedata.normalize("NFD", "Pokémon the Movie (1998)"),
+    19: unicodedata.normalize("NFD", "機動戦士ガンダム (1981)"),
     2012: "Artist, The (2011)",
 }
 
@@ -48,6 +52,13 @@ def catalog() -> Catalog:
     ("text", "movie_id"),
     [
         ("Toy Story", 1),
+        ("Amelie Poulain", 12),
+        ("Amélie Poulain", 12),
+        (unicodedata.normalize("NFD", "Amélie Poulain"), 12),
+        ("Pokemon the Movie", 18),
+        ("Pokémon the Movie", 18),
+        (unicodedata.normalize("NFD", "POKÉMON the Movie"), 18),
+        ("ガンダム", 19),
         ("toy story", 1),
         ("  Toy Story  ", 1),
         ("Toy Story (1995)", 1),
