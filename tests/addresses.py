@@ -36,6 +36,9 @@ REFUSED = {
     "a misspelled parameter": "postgresql://u@localhost/db?passwrd=s3cretpw",
     "a misspelled keyword": "host=localhost passwort=s3cretpw",
     "nothing but the password": "s3cretpw",
+    "with a link of Markdown": (
+        "postgresql+asyncpg://u:[s3cretpw@host.example](mailto:s3cretpw@host.example):5432/db"
+    ),
     "a command": "psql 'postgresql://u:s3cretpw@localhost/db'",
 }
 """None of them can be used; the reason that is given must not show the password."""

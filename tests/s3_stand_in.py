@@ -28,6 +28,7 @@ class StandIn:
         decodes: whether it understands ``aws-chunked``; if not, the framing becomes content.
         damage: called with each body; its result is stored.
         etag: makes the ETag of a content; real servers do not all use the md5.
+        refuses: HTTP status and code of the answer to each upload.
         objects: content and metadata by key.
         requests: method and path of each request.
     """
@@ -36,6 +37,7 @@ class StandIn:
     decodes: bool = True
     damage: Callable[[bytes], bytes] = lambda body: body
     etag: Callable[[bytes], str] = lambda body: hashlib.md5(body, usedforsecurity=False).hexdigest()
+    refuses: tuple[int, str] | None = None
     objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
     parts: dict[int, bytes] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -71,7 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
         key, query = unquote(url.path).partition("/bucket/")[2], parse_qs(url.query, True)
         state.requests.append(f"{self.command} {key}")
         body = self._body()
-        if self.command == "PUT" and "partNumber" in query:
+        if self.command == "PUT" and state.refuses:
+            status, code = state.refuses
+            self._answer(status, f"<Error><Code>{code}</Code></Error>".encode())
+        elif self.command == "PUT" and "partNumber" in query:
             state.parts[int(query["partNumber"][0])] = body
             self._answer(200, etag=state.etag(body))
         elif self.command == "PUT":

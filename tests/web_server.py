@@ -49,6 +49,8 @@ class Answer:
     etag: str | None = '"one"'
     sends_length: bool = True
     """If false, the end of the connection is the end of the file."""
+    chunked: bool = False
+    """Whether the body is sent in chunks, which have a mark at their end."""
     encoding: str | None = None
     """Content-Encoding; the body is compressed with gzip, even if the request forbids it."""
     location: str | None = None
@@ -165,11 +167,14 @@ class _Handler(BaseHTTPRequestHandler):
             "Content-Encoding": answer.encoding,
             "Content-Range": (answer.content_range or true_range) if status == 206 else None,
             "Content-Length": str(answer.wrong_length or len(body))
-            if answer.sends_length
+            if answer.sends_length and not answer.chunked
             else None,
+            "Transfer-Encoding": "chunked" if answer.chunked else None,
         }
 
     def _write(self, answer: Answer, body: bytes) -> None:
+        if answer.chunked:
+            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
         if answer.cut_after is not None and answer.cuts > 0:
             answer.cuts -= 1
             body = body[: answer.cut_after]

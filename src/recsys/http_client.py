@@ -157,20 +157,36 @@ def _inner_error(error: BaseException) -> Exception | None:
 
 
 def _is_local(url: str) -> bool:
-    """Whether ``NO_PROXY`` names a host by its IPv6 address or network, which requests ignores."""
-    try:
-        address = ipaddress.IPv6Address(urlsplit(url).hostname or "")
-    except ValueError:
-        return False
-    entries = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    for entry in entries.replace(" ", ",").split(","):
-        text = _PORT.sub("]", entry.rpartition("://")[2]).replace("[", "").replace("]", "")
-        try:
-            if address in ipaddress.IPv6Network(text, strict=False):
-                return True
-        except ValueError:
-            continue
+    """Whether ``NO_PROXY`` names a host in a way that requests ignores.
+
+    That is an address or network of IPv6, and ``*.domain``.
+    """
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    for entry in re.split(
+        r"[\s,]+", os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    ):
+        if entry.startswith("*.") and host.endswith(entry[1:].lower()):
+            return True
+        network = ipv6_network(entry)
+        if network is not None and ":" in host and _address(host) in network:
+            return True
     return False
+
+
+def ipv6_network(entry: str) -> ipaddress.IPv6Network | None:
+    """Returns the network that an entry of ``NO_PROXY`` names, or None if it is none of IPv6.
+
+    Brackets, a scheme and a port are ignored.
+    """
+    text = _PORT.sub("]", entry.rpartition("://")[2]).replace("[", "").replace("]", "")
+    try:
+        return ipaddress.IPv6Network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _address(host: str) -> ipaddress.IPv6Address:
+    return ipaddress.IPv6Address(host.partition("%")[0])
 
 
 def _with_scheme(proxies: Mapping[str, str]) -> dict[str, str]:

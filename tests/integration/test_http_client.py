@@ -164,6 +164,7 @@ def test_only_connecting_is_repeated(web: Web, monkeypatch: pytest.MonkeyPatch) 
         ("[fd00::12]:8080,localhost", False),
         ("http://[fd00::12]:8080", False),
         ("*", False),
+        ("*.example.invalid", True),
         ("fe80::/10,10.0.0.0/8", True),
         ("[fd00::12", False),
         ("[,],::/x,//", True),
@@ -181,6 +182,25 @@ def test_no_proxy_may_name_addresses_and_networks_of_ipv6(
         settings = session.merge_environment_settings(url, {}, None, None, None)
         assert bool(settings["proxies"].get("http")) is is_used
         # It breaks no other request.
-        if no_proxy != "*":
+        if not no_proxy.startswith("*"):
             assert session.get(f"{ELSEWHERE}/x").content == b"x"
             assert web.proxied == ["files.example.invalid"]
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "is_used"),
+    [
+        ("*.example.invalid", False),
+        ("localhost *.Example.invalid", False),
+        ("*.other.invalid", True),
+        ("*.ample.invalid", True),
+    ],
+)
+def test_no_proxy_may_name_a_domain_with_a_star(
+    monkeypatch: pytest.MonkeyPatch, no_proxy: str, is_used: bool
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    with open_session() as session:
+        settings = session.merge_environment_settings(f"{ELSEWHERE}/x", {}, None, None, None)
+    assert bool(settings["proxies"].get("http")) is is_used

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recsys.dataset import FetchSettings, fetch_dataset
-from recsys.errors import ConfigurationError, TransientError
+from recsys.errors import ConfigurationError, PermanentError, TransientError
 from recsys.object_store import ObjectStore
 from tests.s3_proxy import make_certificate
 from tests.s3_stand_in import StandIn, s3_stand_in
@@ -111,3 +111,23 @@ def test_a_damaged_dataset_heals(web: Web, object_store: ObjectStore) -> None:
         assert fetch_dataset(source, MD5, object_store, settings=settings).fetched
         assert object_store.get_bytes(fetched.key) == ZIP
         assert not fetch_dataset(source, MD5, object_store, settings=settings).fetched
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        # Ceph, Google's and others: boto/boto3#4398, #4400.
+        (411, "MissingContentLength"),
+        (400, "XAmzContentSHA256Mismatch"),
+        (403, "SignatureDoesNotMatch"),
+        (501, "NotImplemented"),
+    ],
+)
+def test_a_server_that_refuses_the_framing_is_named(
+    server: StandIn, tmp_path: Path, refusal: tuple[int, str]
+) -> None:
+    server.refuses = refusal
+    with pytest.raises(PermanentError) as refused:
+        upload(server, b"words", tmp_path)
+    assert refusal[1] in str(refused.value.found)
+    assert "AWS_REQUEST_CHECKSUM_CALCULATION=when_required" in refused.value.hint

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from recsys.embedded.postgres import Postgres
 from recsys.embedded.processes import Command, NotReadyError, Service, ServiceStatus
 from recsys.embedded.s3 import BUCKET, REGION, S3
 from recsys.errors import ConfigurationError, RecsysError, ServiceUnavailableError
+from recsys.http_client import ipv6_network
 
 if TYPE_CHECKING:
     from recsys.embedded.airflow_client import AirflowClient
@@ -285,8 +287,26 @@ def _process_environment(home: Home, dags: Path | None) -> dict[str, str]:
         # Without buffering, the log's last lines survive a crash.
         "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),
-        "NO_PROXY": ",".join(filter(None, [_HOST, "localhost", os.environ.get("NO_PROXY", "")])),
+        **no_proxy(),
     }
+
+
+def no_proxy() -> dict[str, str]:
+    """Returns the hosts without a proxy, in both spellings.
+
+    Airflow's HTTP client refuses to start if an entry is a network of IPv6 or has brackets. Single
+    addresses lose their brackets, and networks, which it would not understand, are left out.
+    """
+    entries = [_HOST, "localhost"]
+    for entry in re.split(
+        r"[\s,]+", os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    ):
+        network = ipv6_network(entry)
+        if network is not None and network.prefixlen == network.max_prefixlen:
+            entries.append(str(network.network_address))
+        elif entry and network is None and "[" not in entry and "]" not in entry:
+            entries.append(entry)
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(entries))
 
 
 def _with_driver(dsn: str, driver: str) -> str:

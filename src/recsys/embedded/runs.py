@@ -85,7 +85,12 @@ def run_once(
                 # On standard input: the source may hold a password, and arguments are public.
                 *("--conf", "-", "--events", str(write_end)),
             ],
-            env={**_inherited(), **airflow.environment(home), **(environment or {})},
+            env={
+                **_inherited(),
+                **airflow.no_proxy(),
+                **airflow.environment(home),
+                **(environment or {}),
+            },
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

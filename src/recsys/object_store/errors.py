@@ -22,6 +22,8 @@ NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
 _BUSY = {408, 429}
 WITHOUT_CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
 CA_VARIABLES = "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
+_WITHOUT_LENGTH = {400, 411}
+"""Answers of servers that do not understand `aws-chunked`: it has no Content-Length."""
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidIdentityToken"}
 
@@ -114,7 +116,9 @@ class S3Errors:
             return ConfigurationError(
                 f"S3 refused the credentials for {what}",
                 found=code,
-                hint="check the access key, its secret and the bucket's policy",
+                hint="check the access key, its secret and the bucket's policy"
+                # Some servers compute the signature without the framing of checksums.
+                + (f"; for an upload, {WITHOUT_CHECKSUMS}" if "Signature" in code else ""),
             )
         if code in _EXPIRED:
             return ConfigurationError(
@@ -130,10 +134,11 @@ class S3Errors:
             )
         if status >= 500 or status in _BUSY or code in {"SlowDown", "RequestTimeout"}:
             return self.unavailable(f"{code} (HTTP {status})")
+        unknown = status in _WITHOUT_LENGTH or code == "XAmzContentSHA256Mismatch"
         return PermanentError(
             f"S3 refused a request for {what}",
             found=f"{code} (HTTP {status})",
-            hint=f"if the server knows no checksums, {WITHOUT_CHECKSUMS}" if status == 400 else "",
+            hint=f"if the server knows no checksums, {WITHOUT_CHECKSUMS}" if unknown else "",
         )
 
     def _of_connection(self, error: Exception) -> PermanentError | TransientError:

@@ -29,6 +29,16 @@ def test_a_cut_without_content_length_is_repeated(
     assert object_store.get_bytes(f"datasets/{MD5}/dataset.zip") == ZIP
 
 
+@pytest.mark.parametrize("cut_after", [None, 5, 1000, len(ZIP)])
+@pytest.mark.parametrize("ranges", [False, True])
+def test_chunks_are_read_and_a_cut_between_them_is_found(
+    web: Web, tmp_path: Path, ranges: bool, cut_after: int | None
+) -> None:
+    source = web.publish(chunked=True, cut_after=cut_after, cuts=1, ranges=ranges)
+    assert obtain_dataset(source, tmp_path, settings=FAST).md5 == MD5
+    assert (tmp_path / "dataset.zip").read_bytes() == ZIP
+
+
 def test_a_server_that_always_cuts_is_a_transient_error(web: Web, tmp_path: Path) -> None:
     source = web.publish(sends_length=False, cut_after=1000, ranges=False)
     with pytest.raises(SourceUnreachableError, match="ended early"):
