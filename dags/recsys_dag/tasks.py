@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from airflow.sdk import task
 from airflow.sdk.log import mask_secret
 
-from recsys import alerts, monitoring, pipeline, releases
+from recsys import alerts, dataset, monitoring, pipeline, releases
 from recsys.errors import ConfigurationError
 from recsys.ledger import Action, Actor
 from recsys.trainer_process import forwarded_variables
@@ -42,6 +42,7 @@ def recover_promotion(**context: Any) -> dict[str, Any]:
 def data_is_new(**context: Any) -> str:
     """Branches to fetch_dataset if the build was never judged or is forced, else to do_nothing."""
     params = context["params"]
+    _mask(params["source"])
     image = settings.trainer_image()
     verdict = pipeline.data_is_new(
         settings.services(),
@@ -296,7 +297,17 @@ def recover_at_once(context: Context) -> None:
 
 def run_of(context: Any) -> Run:
     """Returns the run's source and build, as data_is_new recorded them."""
-    return pipeline.Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))
+    run = pipeline.Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))
+    _mask(run.source)
+    return run
+
+
+def _mask(source: str) -> None:
+    """Has Airflow hide the secrets of a source in the logs of all libraries."""
+    from airflow.sdk.log import mask_secret
+
+    for secret in dataset.source_secrets(source):
+        mask_secret(secret)
 
 
 def _is_open(context: Any, run_id: str) -> bool:

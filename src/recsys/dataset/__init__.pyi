@@ -9,7 +9,7 @@ from .archive import (
     open_dataset,
 )
 from .fetch import FetchedDataset, LocalDataset, fetch_dataset, obtain_dataset, read_source_md5
-from .mirrors import needs_s3, redact_sources, split_sources, without_md5
+from .mirrors import needs_s3, redact_sources, source_secrets, split_sources, without_md5
 from .progress import Progress
 from .settings import DEFAULT_SOURCE, FetchSettings
 from .synthetic import write_sample
@@ -34,6 +34,7 @@ __all__ = [
     "open_dataset",
     "read_source_md5",
     "redact_sources",
+    "source_secrets",
     "split_sources",
     "without_md5",
     "write_dataset",

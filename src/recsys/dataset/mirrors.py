@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from recsys.dataset.sources import BucketSource, FileSource, Source, SourceWithMd5, TextSource
 from recsys.dataset.web import WebSource, without_secrets
@@ -37,6 +37,8 @@ _ENDS: Final = re.compile(r"\A[\s,]+|[\s,]+\Z")
 _MD5: Final = re.compile(
     r"[\s,]+md5=(?P<md5>[0-9a-fA-F]{32}(?![^\s,])|[A-Za-z][A-Za-z0-9+.-]*://\S+|/\S.*)\Z"
 )
+_SIGNATURE: Final = 16
+"""Characters of a value in a query from which on it may be a signature or token."""
 _DIGITS: Final = re.compile("[0-9a-fA-F]{32}")
 _SEPARATOR: Final = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://|/)")
 
@@ -74,6 +76,22 @@ def without_md5(source: str) -> str:
 def redact_sources(source: str) -> str:
     """Returns the sources without credentials and queries, for messages."""
     return " ".join(map(_redact, split_sources(source)))
+
+
+def source_secrets(source: str) -> list[str]:
+    """Returns the parts of the sources that may be secret: passwords, queries, signatures."""
+    found: list[str] = []
+    for one in split_sources(source):
+        match = _MD5.search(one)
+        for text in (without_md5(one), match["md5"] if match else ""):
+            try:
+                url = urlsplit(text)
+            except ValueError:
+                continue
+            if "://" in text:
+                found += [url.password or "", unquote(url.password or ""), url.query]
+                found += [value for _, value in parse_qsl(url.query) if len(value) >= _SIGNATURE]
+    return sorted({secret for secret in found if secret})
 
 
 def needs_s3(source: str) -> bool:
