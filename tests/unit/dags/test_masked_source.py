@@ -1,4 +1,4 @@
-"""The secrets in a source's URL are hidden in the logs of tasks, whoever writes there."""
+"""The secrets in a source are hidden in the logs of tasks, also from lines of other libraries."""
 
 from __future__ import annotations
 
