@@ -27,6 +27,7 @@ from trainer.data import Floats, Ratings
 from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
 from trainer.rating.batches import Batch, steps_per_epoch, user_groups, worker_share
 from trainer.rating.folded import FoldedRating
+from trainer.rating.history import sums_on_device, sums_on_host
 
 _INITIAL_SCALE: Final = 0.05
 _BETA_1: Final = 0.9
@@ -53,6 +54,7 @@ class RatingMembers:
         self._config = config
         self._members, self._factors = config.size(len(ratings))
         self._product_dtype = _product_type(config)
+        self._sums = sums_on_device if tf.config.list_physical_devices("GPU") else sums_on_host
         users, movies = len(ratings.user_ids), len(ratings.movie_ids)
         features, wide = ratings.content.shape[1], self._members * self._factors
         self._mean, user_bias, movie_bias = _biases(ratings, config.bias_penalty)
@@ -61,7 +63,7 @@ class RatingMembers:
 
         self._movie = tf.constant(ratings.movie)
         self._stars = tf.constant(ratings.stars)
-        self._residual = tf.constant(residual[:, None])
+        self._residual = tf.constant(residual)
         self._count = tf.constant(ratings.user_count.astype(np.float32)[:, None])
         self._weight = tf.constant(_weights(ratings, config.recency)[:, None])
         self._content = tf.constant(ratings.content)
@@ -157,17 +159,16 @@ class RatingMembers:
         table = {name: variable.read_value() for name, variable in self._tables.items()}
         with tf.GradientTape() as tape:
             tape.watch(list(table.values()))
-            of_row = self._of_row(table, rows)
+            history = self._history(table, rows, row_user, tf.size(users))
             inverse_sqrt = tf.math.rsqrt(tf.maximum(tf.gather(self._count, users) - 1.0, 1.0))
-            user = (
-                tf.gather(table["user"], users)
-                + tf.math.segment_sum(of_row, row_user) * inverse_sqrt
-            )
+            user = tf.gather(table["user"], users) + history * inverse_sqrt
             user_vector = tf.gather(user, target_user)
             # Exclude the rating to predict from the history.
-            user_vector -= tf.gather(of_row, targets) * tf.gather(inverse_sqrt, target_user)
+            target_rows = tf.gather(rows, targets)
+            own = self._of_row(table, target_rows)
+            user_vector -= own * tf.gather(inverse_sqrt, target_user)
 
-            movie = tf.gather(tf.gather(self._movie, rows), targets)
+            movie = tf.gather(self._movie, target_rows)
             movie_vector = tf.gather(self._with_content(table, "movie", "content"), movie)
             stars = self._mean + tf.gather(tf.gather(table["user_bias"], users), target_user)
             stars += tf.gather(self._with_content(table, "movie_bias", "content_bias"), movie)
@@ -178,8 +179,8 @@ class RatingMembers:
                 tf.reshape(tf.cast(product, tf.float32), (-1, self._members, self._factors)),
                 axis=2,
             )
-            observed = tf.gather(tf.gather(self._stars, rows), targets)
-            weight = tf.gather(tf.gather(self._weight, rows), targets)
+            observed = tf.gather(self._stars, target_rows)
+            weight = tf.gather(self._weight, target_rows)
             error = self._workers.global_mean(weight * tf.square(stars - observed[:, None]))
             # Sum over the members: each one's gradient is that of training it alone.
             loss = tf.reduce_sum(error)
@@ -192,8 +193,21 @@ class RatingMembers:
     def _of_row(self, table: dict[str, Any], rows: tf.Tensor) -> tf.Tensor:
         """Returns y_j + e_uj x_j for these interactions, (rows, columns)."""
         movie = tf.gather(self._movie, rows)
-        explicit = tf.gather(table["explicit"], movie) * tf.gather(self._residual, rows)
+        explicit = tf.gather(table["explicit"], movie) * tf.gather(self._residual, rows)[:, None]
         return tf.gather(table["implicit"], movie) + explicit
+
+    def _history(
+        self, table: dict[str, Any], rows: tf.Tensor, row_user: tf.Tensor, users: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the sum of y_j + e_uj x_j over each user's interactions, (users, columns)."""
+        return self._sums(
+            table["implicit"],
+            table["explicit"],
+            tf.gather(self._movie, rows),
+            tf.gather(self._residual, rows),
+            row_user,
+            users,
+        )
 
     def _with_content(self, table: dict[str, Any], own: str, by_content: str) -> tf.Tensor:
         """Returns the rows of all movies: each one's own plus that of its content."""
@@ -228,8 +242,7 @@ class RatingMembers:
         for batch in user_groups(
             np.arange(len(ratings.user_ids)), ratings, self._config.group_size
         ):
-            of_row = self._of_row(table, batch.rows)
-            history = tf.math.segment_sum(of_row, batch.row_user).numpy()
+            history = self._history(table, batch.rows, batch.row_user, len(batch.users)).numpy()
             user_vectors[batch.users] += history / np.sqrt(ratings.user_count[batch.users, None])
         movie_vectors = self._with_content(table, "movie", "content").numpy()
         movie_bias = self._with_content(table, "movie_bias", "content_bias").numpy()
