@@ -59,7 +59,9 @@ class ReleaseApproval(HITLBranchOperator):
         return super().execute_complete(context, event)
 
 
-def _in_words(limit: timedelta) -> str:
+def _in_words(limit: timedelta | None) -> str:
+    if limit is None:
+        return "the time"
     if limit % timedelta(days=1):
         return f"{limit / timedelta(hours=1):g} hours"
     return f"{limit.days} days" if limit.days > 1 else "a day"

@@ -18,7 +18,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from recsys.gate import GateSettings
-from recsys_dag import settings, tasks, timeouts
+from recsys_dag import run_alerts, settings, tasks, timeouts
 from recsys_dag.approval import ReleaseApproval
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 from recsys_dag.features.task import features_task
@@ -83,11 +83,11 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=limits.run,
-    on_failure_callback=tasks.alert_run_failed,
+    on_failure_callback=run_alerts.alert_run_failed,
     deadline=DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=limits.deadline,
-        callback=AsyncCallback(tasks.alert_run_late),
+        callback=AsyncCallback(run_alerts.alert_run_late),
     ),
     tags=TAGS,
     default_args=task_defaults(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable, TriggerRule, chain
 
-from recsys_dag import tasks, timeouts
+from recsys_dag import run_alerts, tasks, timeouts
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 
 DOC = """
@@ -29,6 +29,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timeouts.HOUSEKEEPING,
+    on_failure_callback=run_alerts.alert_run_failed,
     tags=TAGS,
     default_args={**task_defaults(), "retries": 1},
 ) as dag:

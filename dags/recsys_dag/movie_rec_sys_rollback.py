@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from recsys_dag import tasks, timeouts
+from recsys_dag import run_alerts, tasks, timeouts
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 
 DOC = """
@@ -25,6 +25,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timeouts.all_tries(timeouts.DEFAULT),
+    on_failure_callback=run_alerts.alert_run_failed,
     tags=TAGS,
     default_args=task_defaults(),
     params={

@@ -10,7 +10,7 @@ from airflow.sdk import DAG, Param, task
 
 from recsys import experiments
 from recsys.dataset import needs_s3
-from recsys_dag import settings
+from recsys_dag import run_alerts, settings
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 
 DOC = """
@@ -72,6 +72,7 @@ with DAG(
     start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
+    on_failure_callback=run_alerts.alert_run_failed,
     tags=TAGS,
     default_args=task_defaults(),
     params={

@@ -75,8 +75,11 @@ def max_age() -> timedelta:
 
 
 def alert_settings() -> alerts.AlertSettings:
-    """Returns the channels and kinds of alerts (``RECSYS_ALERT_*``)."""
-    return read(alerts.AlertSettings, hint="docs/runbook.md lists the settings of alerts")
+    """Returns the channels and kinds of alerts: ``RECSYS_ALERT_*``, and Airflow's Connections."""
+    from recsys_dag.alert_connections import with_connections
+
+    hint = "docs/runbook.md lists the settings of alerts"
+    return with_connections(read(alerts.AlertSettings, hint=hint))
 
 
 def services() -> Services:

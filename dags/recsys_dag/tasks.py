@@ -5,7 +5,6 @@ The id of a task is the name of the function that it calls.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,14 @@ from airflow.sdk.log import mask_secret
 
 from recsys import alerts, dataset, monitoring, pipeline, releases
 from recsys.errors import ConfigurationError
-from recsys.ledger import Action, Actor
+from recsys.ledger import Actor
 from recsys.trainer_process import forwarded_variables
 from recsys_dag import approval, metrics, settings
+from recsys_dag.run_alerts import PIPELINE_DAG
+
+# Runs that were queued before these callbacks moved name them here.
+from recsys_dag.run_alerts import alert_run_failed as alert_run_failed
+from recsys_dag.run_alerts import alert_run_late as alert_run_late
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,8 +31,6 @@ if TYPE_CHECKING:
     from recsys.pipeline import Run
 
 log = logging.getLogger(__name__)
-
-PIPELINE_DAG = "movie_rec_sys"
 
 
 @task
@@ -261,30 +263,6 @@ def measure_ledger() -> int:
 def send_heartbeat() -> bool:
     """Pings the heartbeat URL; its monitor raises the alarm if the pings stop."""
     return alerts.heartbeat(settings.alert_settings())
-
-
-def alert_run_failed(context: Context) -> None:
-    """Failure callback of a DAG: records the failure in the history and sends alerts at once."""
-    _alert_run(Action.RUN_FAILED, context, str(context.get("reason") or "see its failed tasks"))
-
-
-async def alert_run_late(**kwargs: Any) -> None:
-    """Deadline callback of a DAG: records that the run is late and sends alerts at once."""
-    context = kwargs.get("context") or {}
-    await asyncio.to_thread(_alert_run, Action.RUN_LATE, context, "its deadline has passed")
-
-
-def _alert_run(action: Action, context: Any, reason: str) -> None:
-    run = context["dag_run"]
-    run_id, dag_id = (
-        (run["dag_run_id"], run["dag_id"]) if isinstance(run, dict) else (run.run_id, run.dag_id)
-    )
-    try:
-        services, routing = settings.services(), settings.alert_settings()
-        alerts.note_run(services, routing, action, run_id=run_id, dag_id=dag_id, reason=reason)
-        alerts.send_alerts(services, routing)
-    except Exception:
-        log.exception("no alert could be sent; movie_rec_sys_recover sends what is in the ledger")
 
 
 def recover_at_once(context: Context) -> None:

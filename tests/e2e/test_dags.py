@@ -30,6 +30,11 @@ def test_all_dags_parse_and_nothing_else_in_the_folder_does(dags):
     assert set(dags) == DAG_IDS
 
 
+def test_the_failure_of_each_dag_is_reported(dags):
+    for dag_id, dag in dags.items():
+        assert dag.on_failure_callback.__name__ == "alert_run_failed", dag_id
+
+
 def test_airflow_parses_only_the_files_that_define_dags(airflow_db, repository):
     from airflow.utils.file import list_py_file_paths
 

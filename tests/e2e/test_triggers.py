@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from recsys.object_store import ObjectStore, S3Settings
 
 if TYPE_CHECKING:
     from recsys_dag.triggers import DatasetMd5Trigger
@@ -100,22 +103,49 @@ def made(source: str, store: Any) -> DatasetMd5Trigger:
 
 
 @asynccontextmanager
-async def watching(source: Source, store: StateStore) -> AsyncIterator[Watched]:
-    """Runs a trigger as a triggerer does that was started just now."""
+async def watching(
+    source: Source, store: StateStore, stores_events: bool = True
+) -> AsyncIterator[Watched]:
+    """Runs a trigger as a triggerer does that was started just now.
+
+    Args:
+        source: what the trigger polls.
+        store: the asset's state.
+        stores_events: whether Airflow's database takes the events. If not, the triggerer is as
+            good as dead from the first event on.
+    """
     watched = Watched(source)
+    async with triggerer(made(source.url, store), watched.events, stores_events):
+        yield watched
+
+
+@asynccontextmanager
+async def triggerer(
+    trigger: DatasetMd5Trigger, events: list[str], stores_events: bool = True
+) -> AsyncIterator[None]:
+    """Does with Airflow's own manager what the triggerer does with a trigger of an asset."""
+    from airflow.triggers.shared_stream import SharedStreamManager
+
+    manager = SharedStreamManager()
+    key, number = trigger.shared_stream_key(), 7
 
     async def run() -> None:
-        async for event in made(source.url, store).run():
-            watched.events.append(event.payload["md5"])
+        stream = manager.subscribe(trigger_id=number, trigger=trigger, key=key)
+        async for event in trigger.filter_shared_stream(stream):
+            position = manager.bind_pending_event(trigger_id=number, key=key)
+            events.append(event.payload["md5"])
+            if stores_events and position is not None:
+                manager.confirm_persisted([position])
 
     task = asyncio.create_task(run())
     try:
-        yield watched
+        yield
         assert not task.done(), "a trigger never ends"
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        await manager.stop_all()
 
 
 def test_it_fires_once_for_each_md5_that_it_has_not_seen(source: Source) -> None:
@@ -160,13 +190,13 @@ def test_a_change_while_nobody_watched_is_noticed(source: Source) -> None:
 
 
 def test_an_event_that_was_not_taken_over_comes_again(source: Source) -> None:
-    """Killed between the event and its memory: at least once, never lost."""
+    """Killed between the event and its record: at least once, never lost."""
 
     async def story() -> None:
         store = StateStore()
-        async for event in made(source.url, store).run():
-            assert event.payload == {"md5": ONE}
-            break
+        async with watching(source, store, stores_events=False) as watched:
+            await watched.looks(2)
+            assert set(watched.events) == {ONE}
         assert store.kept == {}
         async with watching(source, store) as watched:
             await watched.looks(1)
@@ -210,7 +240,7 @@ def test_what_is_no_md5_is_no_event(source: Source, md5: str) -> None:
 def test_an_md5_that_appears_later_is_waited_for(tmp_path: Path) -> None:
     async def story() -> None:
         async def first_event() -> Any:
-            return await anext(made(str(tmp_path / "ml.zip"), StateStore()).run())
+            return await anext(aiter(made(str(tmp_path / "ml.zip"), StateStore()).run()))
 
         first = asyncio.create_task(first_event())
         await asyncio.sleep(0.1)
@@ -251,4 +281,59 @@ def test_without_an_asset_it_says_so() -> None:
         with pytest.raises(RuntimeError, match="use it in an AssetWatcher"):
             await anext(DatasetMd5Trigger("https://example.org/ml.zip").run())
 
+    asyncio.run(story())
+
+
+def test_without_airflows_confirmations_an_md5_is_recorded_one_poll_later(source: Source) -> None:
+    async def story() -> None:
+        store = StateStore()
+        stream = made(source.url, store).run()
+        assert (await anext(stream)).payload == {"md5": ONE}
+        following = asyncio.create_task(anext(stream))
+        async with asyncio.timeout(30):
+            while store.kept != {"md5": ONE}:
+                await asyncio.sleep(0.005)
+        source.md5 = TWO
+        assert (await asyncio.wait_for(following, 30)).payload == {"md5": TWO}
+        assert store.kept == {"md5": ONE}
+
+    asyncio.run(story())
+
+
+def test_a_source_in_s3_is_watched_with_the_connection(
+    s3_settings: S3Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each change of the md5's object is one event; a missing object is none."""
+    store = ObjectStore.connect(s3_settings)
+    keys = s3_settings.credentials()
+    connection = {
+        "conn_type": "aws",
+        "login": keys["AWS_ACCESS_KEY_ID"],
+        "password": keys["AWS_SECRET_ACCESS_KEY"],
+        "extra": {"endpoint_url": s3_settings.endpoint, "bucket_name": "another-bucket"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_RECSYS_S3", json.dumps(connection))
+
+    async def until(events: list[str], expected: list[str]) -> None:
+        async with asyncio.timeout(60):
+            while events != expected:
+                await asyncio.sleep(0.01)
+
+    async def story() -> None:
+        state, events = StateStore(), list[str]()
+        async with triggerer(made(f"s3://{s3_settings.bucket}/ml.zip", state), events):
+            for number, md5 in enumerate((ONE, TWO), start=1):
+                store.put_bytes("ml.zip.md5", f"{md5}  ml.zip\n".encode())
+                await until(events, [ONE, TWO][:number])
+
+    asyncio.run(story())
+
+
+def test_an_s3_source_without_a_connection_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        from recsys_dag.triggers import Md5Looks
+
+        assert await Md5Looks("s3://bucket/ml.zip", 1).read() is None
+
+    monkeypatch.setenv("AIRFLOW_CONN_RECSYS_S3", "aws://")
     asyncio.run(story())

@@ -49,8 +49,8 @@ def history_alerts(conn: Connection, since: datetime, link: str) -> Iterator[Ale
     """Yields an alert for each event of the history since a time, oldest first."""
     with conn.cursor(row_factory=dict_row) as cur:
         events = cur.execute(
-            "select id, at, actor, origin, reason, action, release_id, run_id, to_state "
-            "from recsys.history where at >= %s "
+            "select id, at, actor, origin, reason, action, release_id, run_id, to_state, "
+            "detail->>'dag_id' as dag_id from recsys.history where at >= %s "
             "and (action = any(%s) or to_state = any(%s)) order by id",
             (since, _ACTIONS, _STATES),
         ).fetchall()
@@ -121,5 +121,6 @@ def _facts(event: dict[str, Any]) -> dict[str, str]:
         "from": event["origin"],
         "at": f"{event['at']:%Y-%m-%d %H:%M:%S} UTC",
         "run": event["run_id"],
+        "DAG": event["dag_id"],
     }
     return {name: value for name, value in facts.items() if value}

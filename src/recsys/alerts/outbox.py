@@ -116,8 +116,9 @@ def note_run(
     run_id: str,
     dag_id: str,
     reason: str,
+    once: str | None = None,
 ) -> None:
-    """Records in the history that a run failed or is late, once a run.
+    """Records in the history that a run failed or is late, so that an alert is sent.
 
     Args:
         services: access to the ledger, which is created if the very first run failed.
@@ -126,13 +127,15 @@ def note_run(
         run_id: the run.
         dag_id: its DAG.
         reason: what is known about the cause.
+        once: identifies what is recorded once; by default the run. A run that was cleared fails
+            again with another one.
     """
     with services.connect() as conn:
         ledger.prepare(conn)
         for channel in configured_channels(settings):
             _begin(conn, channel.name)
         actor = Actor.from_run(run_id, reason)
-        ledger.note_once(conn, action, actor=actor, run_id=run_id, dag_id=dag_id)
+        ledger.note_once(conn, action, actor=actor, run_id=run_id, once=once, dag_id=dag_id)
 
 
 def count_undelivered(conn: Connection) -> dict[str, int]:

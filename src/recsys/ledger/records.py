@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -65,16 +66,29 @@ def note_once(
     actor: Actor,
     run_id: str,
     release_id: str | None = None,
+    once: str | None = None,
     **detail: Any,
 ) -> None:
-    """Adds an event of a run to the history unless the run already has it."""
+    """Adds an event of a run to the history unless the run already has it.
+
+    Args:
+        conn: connection to the ledger.
+        action: the event.
+        actor: who caused it.
+        run_id: the run.
+        release_id: the release that it is about.
+        once: what may happen once, if not the event of this run: a run that is cleared can fail
+            again, and the runs of a frequent DAG fail for one cause.
+        detail: further fields.
+    """
     with conn.transaction():
-        conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", (run_id,))
-        present = conn.execute(
-            "select 1 from recsys.history where action = %s and run_id = %s", (action, run_id)
-        ).fetchone()
-        if present is None:
-            note(conn, action, actor=actor, release_id=release_id, run_id=run_id, **detail)
+        lock = run_id if once is None else once
+        conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", (lock,))
+        column = sql.SQL("run_id" if once is None else "detail->>'once'")
+        query = sql.SQL("select 1 from recsys.history where action = %s and {} = %s")
+        if conn.execute(query.format(column), (action, lock)).fetchone() is None:
+            kept = detail if once is None else {**detail, "once": once}
+            note(conn, action, actor=actor, release_id=release_id, run_id=run_id, **kept)
 
 
 def history(

@@ -210,6 +210,25 @@ def test_a_failed_run_is_sent_once_if_it_is_recorded_repeatedly(services, receiv
     assert alert["facts"]["run"] == "manual__1"
 
 
+def test_a_run_that_was_cleared_and_failed_again_is_sent_again(services, receiver):
+    for attempt in ("first", "first", "second"):
+        alerts.note_run(
+            services,
+            webhook(receiver),
+            Action.RUN_FAILED,
+            run_id="manual__1",
+            dag_id="movie_rec_sys_rollback",
+            reason=f"the {attempt} attempt failed",
+            once=f"manual__1/{attempt}",
+        )
+        alerts.send_alerts(services, webhook(receiver))
+    assert [d["facts"]["reason"] for d in receiver.documents] == [
+        "the first attempt failed",
+        "the second attempt failed",
+    ]
+    assert {d["facts"]["DAG"] for d in receiver.documents} == {"movie_rec_sys_rollback"}
+
+
 def test_the_failure_of_the_very_first_run_is_sent_on_channels_never_used_before(
     postgres_dsn, s3_settings, receiver
 ):
