@@ -44,7 +44,7 @@ class PacingSettings(BaseSettings):
 
     poll_interval_s: float = Field(default=300, gt=0)
     retry_delay_s: float = Field(default=30, ge=0)
-    max_age_days: float = Field(default=15, gt=0)
+    max_age_days: float = Field(default=15, ge=0)
 
 
 def poll_interval() -> float:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recsys.errors import ConfigurationError
+from recsys.object_store.certificates import trusted_authorities
 from recsys.object_store.settings import S3Settings
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _session_of_role(base: boto3.Session, settings: S3Settings, role_arn: str) -
             base.client,
             endpoint_url=settings.sts_endpoint,
             region_name=settings.region,
-            verify=settings.verify,
+            verify=trusted_authorities(settings.verify),
         ),
         source,
         role_arn,
