@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from botocore.awsrequest import AWSResponse
 from pydantic import SecretStr
@@ -74,7 +75,7 @@ CASES: dict[str, dict[str, Any]] = {
         "extra": {"service_config": {"s3": {"bucket_name": "releases"}}, "bucket_name": None},
     },
     "not-verified": {**KEYS, "extra": {"verify": False}},
-    "own-certificates": {**KEYS, "extra": {"verify": "/etc/ssl/own.pem"}},
+    "own-certificates": {**KEYS, "extra": {"verify": certifi.where()}},
     "proxies": {
         **KEYS,
         "extra": {"config_kwargs": {"proxies": {"https": "http://u:hush@proxy.example.org"}}},
