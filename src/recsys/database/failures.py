@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 
 from recsys.database.session import Connection
 from recsys.errors import (
@@ -136,9 +137,13 @@ _KINDS: Final = (
 TRANSLATED: Final[tuple[type[psycopg.Error], ...]] = (
     psycopg.OperationalError,
     errors.ReadOnlySqlTransaction,
+    errors.InsufficientPrivilege,
     *(cause for kind in _KINDS for cause in kind.causes),
 )
 """Errors of statements that `statement_failed` translates."""
+_OBJECT: Final = re.compile(
+    r"(database|schema|extension|table|view|sequence|function|relation) \"?([^\"]+?)\"?$"
+)
 _READ_ONLY: Final = """
 select pg_is_in_recovery(),
        (select source from pg_settings where name = 'default_transaction_read_only')
@@ -181,6 +186,8 @@ def statement_failed(error: psycopg.Error, conn: Connection) -> RecsysError:
     """
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return _read_only(error, conn)
+    if isinstance(error, errors.InsufficientPrivilege):
+        return missing_right(error, conn)
     kind = next((kind for kind in _KINDS if kind.covers(error)), None)
     if kind is None:
         return unavailable(error)
@@ -195,6 +202,29 @@ def unavailable(error: psycopg.Error) -> ServiceUnavailableError:
         expected="an answer from the vector database",
         hint="start it, or correct the connection; `recsys doctor` shows which server is down",
     )
+
+
+def missing_right(error: psycopg.Error, conn: Connection) -> ConfigurationError:
+    """Returns the error of an account without a right, with the statement that grants it."""
+    account, database = _identifier(conn.info.user), _identifier(conn.info.dbname)
+    found = first_line(error)
+    match = _OBJECT.search(found)
+    kind, name = match.groups() if match else ("", "")
+    grant = {
+        "database": f"grant create on database {database} to {account}",
+        "schema": f"alter schema {_identifier(name)} owner to {account}",
+        "extension": "create extension vector schema public",
+    }.get(kind, f"make {account} the owner of {kind} {name}" if kind else "")
+    return ConfigurationError(
+        "the account of the pipeline lacks a right in PostgreSQL",
+        found=f"{found} (account {conn.info.user}, database {conn.info.dbname})",
+        expected="an account that may create schemas in the database and owns those of the ledger",
+        hint=f"an administrator runs: {grant}" if grant else "see docs/security.md for its rights",
+    )
+
+
+def _identifier(name: str) -> str:
+    return sql.Identifier(name).as_string()
 
 
 def first_line(error: psycopg.Error) -> str:

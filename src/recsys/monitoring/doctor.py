@@ -83,7 +83,8 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
     if not releases.search_path_is_set(conn):
         messages.append(
             "new sessions do not find the public tables by name: the database has lost its "
-            "search_path, as after restoring a dump; run `recsys recover`"
+            "search_path, as after restoring a dump; run `recsys recover`, or, if another role "
+            f"owns the database: {releases.search_path_statement(conn)}"
         )
     if champion is not None:
         messages += site_problems(conn, champion)

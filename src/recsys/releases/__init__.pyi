@@ -8,7 +8,7 @@ from .public_copies import public_copies_match
 from .public_names import dependents, has_views, live_tables, release_table
 from .recovery import recover_promotion
 from .retirement import RetentionSettings, Retirement, releases_to_keep, retire_old_releases
-from .site_access import search_path_is_set, site_problems
+from .site_access import search_path_is_set, search_path_statement, site_problems
 from .verification import check_artifacts, check_release, check_run_manifest, read_manifest
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "retire_old_releases",
     "roll_back",
     "search_path_is_set",
+    "search_path_statement",
     "site_problems",
     "table_ids",
 ]

@@ -29,6 +29,13 @@ def search_path_is_set(conn: Connection) -> bool:
     return path is not None and ledger.path_contains(path, LIVE_SCHEMA)
 
 
+def search_path_statement(conn: Connection) -> str:
+    """Returns the statement with which the owner of the database adds the public names."""
+    before = ledger.stored_search_path(conn) or ledger.server_search_path(conn)
+    name = sql.Identifier(conn.info.dbname).as_string()
+    return f"alter database {name} set search_path = {before}, {LIVE_SCHEMA}"
+
+
 def ensure_search_path(conn: Connection, *, actor: Actor) -> bool:
     """Adds the schema of the public names to the database's default search path if necessary.
 

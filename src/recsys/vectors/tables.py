@@ -60,13 +60,13 @@ def enable_vector_extension(conn: Connection) -> None:
         with conn.transaction():
             # "if not exists" alone fails if two sessions create at the same time.
             conn.execute("select pg_advisory_xact_lock(%s)", (_EXTENSION_LOCK,))
-            conn.execute(
-                sql.SQL("create schema if not exists {}").format(
-                    sql.Identifier(contract.LEDGER_SCHEMA)
+            if _schema_is_missing(conn, contract.LEDGER_SCHEMA):
+                conn.execute(
+                    sql.SQL("create schema {}").format(sql.Identifier(contract.LEDGER_SCHEMA))
                 )
-            )
             # Not in the first schema of the search path, which is renamed at each promotion.
             conn.execute("create extension if not exists vector schema public")
+            _check_type_is_found(conn)
             if _pgvector(conn) < MIN_PGVECTOR:
                 conn.execute("alter extension vector update")
             version = _pgvector(conn)
@@ -78,6 +78,8 @@ def enable_vector_extension(conn: Connection) -> None:
             hint="install pgvector on the server (the embedded stack includes it)",
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
+        if "extension" not in str(error):
+            raise
         raise ConfigurationError(
             "this role may not create the extension pgvector",
             found=str(error).splitlines()[0],
@@ -91,6 +93,35 @@ def enable_vector_extension(conn: Connection) -> None:
             expected=expected,
             hint="upgrade pgvector on the server, then run: alter extension vector update",
         )
+
+
+def _schema_is_missing(conn: Connection, name: str) -> bool:
+    # "create schema if not exists" needs the right to create one even if it exists.
+    return conn.execute("select to_regnamespace(%s)", (name,)).fetchone() == (None,)
+
+
+def _check_type_is_found(conn: Connection) -> None:
+    """Fails if pgvector is in a schema that sessions do not search, as some providers install it.
+
+    Raises:
+        ConfigurationError: its types are not found by name.
+    """
+    if conn.execute("select to_regtype('vector')").fetchone() != (None,):
+        return
+    [(schema, path)] = conn.execute(
+        "select n.nspname, current_setting('search_path') from pg_extension e "
+        "join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector'"
+    ).fetchall()
+    database = sql.Identifier(conn.info.dbname).as_string()
+    quoted = sql.Identifier(schema).as_string()
+    raise ConfigurationError(
+        "pgvector is in a schema that is not on the search path",
+        found=f"schema {schema}; search_path is {path}",
+        expected="its types and operators, found by name by the pipeline and by readers",
+        hint="an administrator runs: "
+        f"alter database {database} set search_path = {path}, {quoted}; "
+        f"grant usage on schema {quoted} to {sql.Identifier(conn.info.user).as_string()}",
+    )
 
 
 def load_vectors(

@@ -73,12 +73,20 @@ def champion(services: Services) -> str | None:
 def assert_refused(services: Services, attempt: Callable[[], object], match: str) -> LedgerError:
     """Asserts that an attempt is refused and changes nothing that the ledger records."""
     with services.connect() as conn:
-        before = ledger.all_releases(conn), ledger.history(conn), ledger.list_releases(conn, limit=99)
+        before = (
+            ledger.all_releases(conn),
+            ledger.history(conn),
+            ledger.list_releases(conn, limit=99),
+        )
     with pytest.raises(LedgerError, match=match) as caught:
         attempt()
     with services.connect() as conn:
         assert ledger.open_journals(conn) == []
-        after = ledger.all_releases(conn), ledger.history(conn), ledger.list_releases(conn, limit=99)
+        after = (
+            ledger.all_releases(conn),
+            ledger.history(conn),
+            ledger.list_releases(conn, limit=99),
+        )
     assert after == before
     return caught.value
 

@@ -16,6 +16,10 @@ from recsys.errors import ConfigurationError, LedgerError, LockedError
 from recsys.ledger.search_path import path_contains, set_search_path, stored_search_path
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+# A statement of migration 1, which stays as it was released.
+_SETS_SEARCH_PATH = re.compile(
+    r"do \$\$\nbegin\n    execute format\('alter database .*?\$\$;", re.DOTALL
+)
 # An arbitrary constant that differs from the promotion lock's.
 _LOCK = 0x5EC5_0001
 _LOCK_TIMEOUT = "15s"
@@ -93,7 +97,9 @@ def apply(conn: Connection) -> list[int]:
         _check_encoding(conn)
     with conn.transaction():
         _lock(conn)
-        conn.execute("create schema if not exists recsys")
+        # "if not exists" needs the right to create schemas even if an administrator has made it.
+        if conn.execute("select to_regnamespace('recsys')").fetchone() == (None,):
+            conn.execute("create schema recsys")
         conn.execute(
             "create table if not exists recsys.migrations (number integer primary key, "
             "name text not null, sha256 text not null, "
@@ -108,8 +114,12 @@ def apply(conn: Connection) -> list[int]:
             if migration.number in present:
                 continue
             path = stored_search_path(conn)
-            conn.execute(sql.SQL(migration.text))
-            if migration.number == 1 and path is not None:
+            text = migration.text
+            if migration.number == 1 and not _owns_database(conn):
+                # An administrator sets the path; `recsys doctor` says so.
+                text = _SETS_SEARCH_PATH.sub("", text)
+            conn.execute(sql.SQL(text))
+            if migration.number == 1 and path is not None and _owns_database(conn):
                 # It replaces a path that was set for other applications.
                 added = path if path_contains(path, LIVE_SCHEMA) else f"{path}, {LIVE_SCHEMA}"
                 set_search_path(conn, added)
@@ -119,6 +129,14 @@ def apply(conn: Connection) -> list[int]:
             )
             executed.append(migration.number)
     return executed
+
+
+def _owns_database(conn: Connection) -> bool:
+    """Whether the account may change settings of the database, such as its search path."""
+    [(owns,)] = conn.execute(
+        "select pg_has_role(datdba, 'USAGE') from pg_database where datname = current_database()"
+    ).fetchall()
+    return bool(owns)
 
 
 def _check_encoding(conn: Connection) -> None:
