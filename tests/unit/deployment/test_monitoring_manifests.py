@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from airflow.cli.cli_parser import get_parser
 
 Document = dict[str, Any]
 CUSTOM = {"ExternalSecret", "PrometheusRule", "ServiceMonitor"}
@@ -138,6 +140,10 @@ def test_airflows_namespace_is_cleaned(repository: Path) -> None:
     # Kept for a look at why they failed, until the CronJob deletes them.
     assert executor["delete_worker_pods_on_failure"] == "False"
     assert values["cleanup"]["enabled"] is True
+    # The options are those of Airflow's own command.
+    options = shlex.split(values["cleanup"]["args"][-1].replace("{{ .Release.Namespace }}", "ns"))
+    parsed = get_parser().parse_args(options[options.index("airflow") + 1 :])
+    assert (parsed.namespace, parsed.min_completed_minutes) == ("ns", 60)
     assert values["databaseCleanup"]["enabled"] is True
     assert values["databaseCleanup"]["skipArchive"] is True
     assert values["databaseCleanup"]["retentionDays"] == 90
