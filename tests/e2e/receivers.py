@@ -52,7 +52,9 @@ class Webhook:
 class StatsD:
     """Keeps the lines that it is sent."""
 
-    _LINE = re.compile(r"(?P<name>[^,:|]+)(?:,(?P<tags>[^:|]*))?:(?P<value>[^|]+)\|(?P<kind>\w+)")
+    _LINE = re.compile(
+        r"(?P<name>[^,:|]+)(?:,(?P<tags>[^:|]*))?:(?P<value>[^|]+)\|(?P<kind>\w+)(?:\|@[\d.]+)?"
+    )
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -1,7 +1,7 @@
 """The names and labels that rules and dashboard query are what arrives in Prometheus.
 
 Airflow's own StatsD client sends, with the settings of Compose and of the chart's values, and the
-exporter's mapping of each translates. tests/e2e/test_standalone.py looks at a running Airflow.
+exporter's mapping of each translates. test_airflow_metrics.py looks at Airflow's own components.
 """
 
 from __future__ import annotations
