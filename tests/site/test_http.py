@@ -166,6 +166,8 @@ def raw(site, target: str, host: str = "shop.example") -> http.client.HTTPRespon
 def test_a_trailing_slash_leads_to_the_page_on_the_same_host_and_scheme(site, path):
     answer = raw(site, f"{path}/?q=a%20b")
     assert (answer.status, answer.headers["location"]) == (307, f"{path}?q=a%20b")
+    probed = site.client.head(f"{path}/")
+    assert (probed.status_code, probed.headers["location"]) == (307, path)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Final
+from typing import IO, Final
 
 from recsys.errors import DatasetError
 
@@ -146,7 +146,7 @@ class DatasetArchive:
         done = 0
         # zipfile stops at the size in the directory (which was checked on opening) and compares
         # the checksum there, so an entry that is larger fails.
-        with _damage(f"{name} in {self.path.name}"), self._zip.open(entry) as file:
+        with _damage(f"{name} in {self.path.name}"), self._open(entry) as file:
             while chunk := file.read(_READ_BYTES):
                 done += len(chunk)
                 yield chunk
@@ -156,6 +156,14 @@ class DatasetArchive:
                 found=done,
                 expected=entry.file_size,
             )
+
+    def _open(self, entry: zipfile.ZipInfo) -> IO[bytes]:
+        try:
+            return self._zip.open(entry)
+        except zipfile.BadZipFile:
+            # Some programs on Windows write backslashes into the directory only.
+            entry.orig_filename = entry.orig_filename.replace("\\", "/")
+            return self._zip.open(entry)
 
 
 def open_dataset(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> DatasetArchive:

@@ -71,6 +71,8 @@ def _number_advice(name: str, value: str) -> str:
     shown = f"{name} {value[:40]!r}"
     if value.strip().casefold() in _MISSING:
         return f"{shown} is missing: leave such rows out"
+    if value.startswith(("'", "=")):
+        return f"{shown} is marked as text for a spreadsheet: export the numbers without marks"
     if value != value.strip():
         return f"{shown} has blanks around it: export the numbers without them"
     if _SCIENTIFIC.fullmatch(value):

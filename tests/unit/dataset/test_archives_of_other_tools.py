@@ -57,9 +57,17 @@ def macos() -> bytes:
     return written({"ml/": b""} | resources | {f"ml/{n}": c for n, c in CONTENT.items()})
 
 
+def in_directory(old: bytes, new: bytes) -> bytes:
+    """Changes names in the directory, and not those at the entries."""
+    content = written({f"ml/{name}": data for name, data in CONTENT.items()})
+    start = content.index(b"PK\x01\x02")
+    return content[:start] + content[start:].replace(old, new)
+
+
 READ = {
     "no folder": written(CONTENT),
     "Windows": windows(),
+    "backslashes in the directory only": in_directory(b"ml/", b"ml\\"),
     "macOS": macos(),
     "upper case": written({"ML/RATINGS.CSV": RATINGS, "ML/Movies.csv": MOVIES}),
     "data descriptors": written(CONTENT, Unseekable()),
@@ -122,6 +130,7 @@ REFUSED = {
         "rating.csv, movie.csv",
         "rename rating.csv to ratings.csv",
     ),
+    "other names at the entries": (in_directory(b"ml/", b"xx/"), "differ", "create the zip"),
     "several": (
         written(CONTENT | {"copy\\ratings.csv": RATINGS}).replace(b"copy/", b"copy\\"),
         "ratings.csv, ",
@@ -135,8 +144,8 @@ def test_what_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, kind: str)
     content, found, hint = REFUSED[kind]
     path = tmp_path / "x.zip"
     path.write_bytes(content)
-    with pytest.raises(DatasetError) as caught, open_dataset(path):
-        pass
+    with pytest.raises(DatasetError) as caught, open_dataset(path) as archive:
+        list(archive.chunks(RATINGS_CSV))
     assert found in str(caught.value.found)
     assert hint in caught.value.hint
     assert "publish it with its .md5" in caught.value.hint

@@ -190,6 +190,8 @@ REFUSED_RATINGS = {
     "empty": (column(3, lambda t: ""), "timestamp '' is missing"),
     "decimal commas": (column(2, lambda r: r.replace(".", ",")), "has a decimal comma"),
     "blanks": (column(0, lambda u: f" {u}"), "has blanks around it"),
+    "apostrophes": (column(0, lambda u: f"'{u}"), "marked as text for a spreadsheet"),
+    "formulas": (column(0, lambda u: f'="{u}"'), "marked as text for a spreadsheet"),
     "row names": (rows(lambda row: ["r", *row]), "rows have 5 fields and the header has 4"),
     "fewer fields": (rows(lambda row: row[:3]), "rows have 3 fields and the header has 4"),
     "Latin-1": (
