@@ -84,8 +84,8 @@ def test_the_site_answers_and_changes_over_as_with_a_direct_connection(direct, t
 
 def test_each_request_has_the_settings_of_the_site(direct):
     dsn = direct.settings.dsn.get_secret_value()
-    with pooler(dsn, "transaction") as through:
-        for address, pooled in ((dsn, False), (through, True)):
+    with pooler(dsn, "transaction") as through, pooler(dsn, "session") as kept:
+        for address, pooled in ((dsn, False), (through, True), (kept, True)):
             with open_session(address) as session, request_settings(session):
                 assert session.pooled == pooled
                 for name, value in (
