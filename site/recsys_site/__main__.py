@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from recsys_site.app import create_app
 from recsys_site.settings import SiteSettings
 
+_SWITCH_INTERVAL_S = 0.0005
+
 
 def main() -> None:
     """Reads the settings from the environment and runs the web server."""
@@ -29,6 +31,9 @@ def main() -> None:
         # Only names and reasons: a rejected value may be a secret.
         reasons = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         sys.exit(f"the settings of the site (RECSYS_SITE_*) are invalid: {'; '.join(reasons)}")
+    # A release is loaded while requests are answered. With Python's default of 5 ms, each of a
+    # request's changes of thread would wait as long for the loading thread.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     uvicorn.run(
         create_app(settings),
         host=settings.host,

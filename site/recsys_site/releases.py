@@ -7,6 +7,8 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 State = Literal["ready", "degraded", "starting"]
 _POOL_SECONDS = 2.0
+_KEPT_BUNDLES = 2
+"""The release in use and the one before it."""
 
 
 class UnavailableError(Exception):
@@ -65,6 +69,7 @@ class Releases:
         self._reader: ReleaseReader[Bundle] = ReleaseReader(
             self._connect, s3, settings.s3_bucket, settings.models, self._load
         )
+        self._kept: dict[tuple[str, str, str], Bundle] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="releases", daemon=True)
 
@@ -155,7 +160,17 @@ class Releases:
             yield session
 
     def _load(self, path: Path, release: CurrentRelease) -> Bundle:
-        bundle = self._loader(path, release)
+        # A rollback returns to the release before, which this process has had in use: loading it
+        # again would slow down requests for seconds.
+        identity = (release.release_id, release.model_sha256, release.dataset_md5)
+        bundle = self._kept.pop(identity, None)
+        if bundle is None:
+            bundle = self._loader(path, release)
+        else:
+            bundle = replace(bundle, loaded_at=datetime.now(UTC))
+        self._kept[identity] = bundle
+        while len(self._kept) > _KEPT_BUNDLES:
+            del self._kept[next(iter(self._kept))]
         self._metrics.changeovers.inc()
         return bundle
 

@@ -13,6 +13,7 @@ import requests
 from recsys.contract import MOVIES_FILE, features_key
 from recsys.embedded.postgres import Postgres
 from recsys.releases import roll_back
+from recsys_site.bundle import Bundle
 from recsys_site.metrics import Metrics
 from recsys_site.releases import Releases as SiteReleases
 from recsys_site.settings import SiteSettings
@@ -112,6 +113,32 @@ def test_promotions_under_load_cause_no_error_and_no_mixed_pair(own_site, record
 def _without_time(text: str) -> str:
     before, _, after = text.partition("<time")
     return before + after.partition("</time>")[2]
+
+
+def test_a_rollback_uses_what_is_still_in_memory_and_no_more_than_two_are_kept(own_site):
+    site = own_site
+    first = site.promote(1)
+    releases = SiteReleases(site.settings, Metrics())
+    releases.start()
+    try:
+
+        def bundle_of(release_id: str) -> Bundle:
+            wait_for(lambda: releases.loaded and releases.loaded.release_id == release_id)
+            return releases.live.model
+
+        one = bundle_of(first)
+        two = bundle_of(site.promote(2))
+        roll_back(site.services, actor=an_actor())
+        again = bundle_of(first)
+        assert again.stars is one.stars
+        assert again.catalog is one.catalog
+        assert again.loaded_at > two.loaded_at > one.loaded_at
+        bundle_of(site.promote(3))
+        second = next(release for release, number in site.numbers.items() if number == 2)
+        roll_back(site.services, second, actor=an_actor())
+        assert bundle_of(second).stars is not two.stars
+    finally:
+        releases.stop()
 
 
 def test_stars_and_vectors_belong_to_the_release_in_the_response(own_site):
