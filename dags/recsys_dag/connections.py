@@ -26,6 +26,7 @@ Settings = TypeVar("Settings", bound=BaseModel)
 log = logging.getLogger(__name__)
 
 S3_CONN_ID: Final = "recsys_s3"
+TRAINER_S3_CONN_ID: Final = "recsys_trainer_s3"
 PG_CONN_ID: Final = "recsys_pg_vector_backend"
 _IAM: Final = "iam"
 _ASSUME_ROLE: Final = "assume_role"
@@ -102,13 +103,31 @@ def _unknown(fields: dict[str, Any]) -> str:
     return ", ".join(sorted(fields.keys() - known)) or "none; a value has a wrong form"
 
 
-def s3_settings() -> S3Settings:
-    """Returns the object store of the Connection ``recsys_s3``, an aws Connection.
+def trainer_s3_settings() -> S3Settings:
+    """Returns the object store with the trainer's own account, if it has a Connection.
+
+    Without ``recsys_trainer_s3``, the trainer gets the pipeline's account, as before.
+    """
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        Connection.get(TRAINER_S3_CONN_ID)
+    except AirflowNotFoundException:
+        return s3_settings()
+    return s3_settings(TRAINER_S3_CONN_ID)
+
+
+def s3_settings(conn_id: str = S3_CONN_ID) -> S3Settings:
+    """Returns the object store of an aws Connection, by default ``recsys_s3``.
 
     Airflow's own hook reads it: keys (also from its extra), session token, profile, role,
     ``verify``, ``config_kwargs``, region and ``endpoint_url``, the last also from
     ``service_config.s3``. An empty Connection has the identity of the machine. The extra also holds
     ``bucket_name``, or ``service_config.s3.bucket_name``.
+
+    Args:
+        conn_id: the Connection.
 
     Raises:
         ConfigurationError: the Connection is invalid or has no bucket.
@@ -120,22 +139,22 @@ def s3_settings() -> S3Settings:
     from botocore.exceptions import BotoCoreError
 
     # The hook would take the machine's identity for a Connection that does not exist.
-    connection = Connection.get(S3_CONN_ID)
+    connection = Connection.get(conn_id)
     try:
-        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=S3_CONN_ID, client_type="s3")
+        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=conn_id, client_type="s3")
         found = hook.conn_config
         bucket = found.extra_config.get("bucket_name") or hook.service_config.get("bucket_name")
         machine = botocore.session.Session(profile=found.profile_name)
         region = found.region_name or machine.get_config_variable("region")
     except (AirflowException, BotoCoreError, TypeError, ValueError, NotImplementedError) as error:
         raise ConfigurationError(
-            f"the Airflow Connection {S3_CONN_ID} is invalid",
+            f"the Airflow Connection {conn_id} is invalid",
             found=str(error),
             hint="edit the Connection in Airflow's UI, under Admin, Connections",
         ) from error
     if not bucket:
         raise ConfigurationError(
-            f"the Airflow Connection {S3_CONN_ID} has no bucket",
+            f"the Airflow Connection {conn_id} has no bucket",
             expected='"bucket_name" in its extra',
             hint="edit the Connection in Airflow's UI, under Admin, Connections",
         )
@@ -143,11 +162,11 @@ def s3_settings() -> S3Settings:
         log.warning(
             "the host of the Airflow Connection %s is not used, as in Airflow's hook: "
             'set "endpoint_url" in its extra',
-            S3_CONN_ID,
+            conn_id,
         )
     settings = _checked(
         S3Settings,
-        S3_CONN_ID,
+        conn_id,
         {
             "bucket": bucket,
             "endpoint": found.get_service_endpoint_url("s3") or None,
@@ -156,7 +175,7 @@ def s3_settings() -> S3Settings:
             "secret_key": found.aws_secret_access_key,
             "session_token": found.aws_session_token,
             "profile": found.profile_name,
-            **_assume_role(found),
+            **_assume_role(found, conn_id),
             "verify": found.verify,
             "config": found.extra_config.get("config_kwargs") or {},
         },
@@ -178,12 +197,12 @@ def _checked(kind: type[Settings], conn_id: str, fields: dict[str, Any]) -> Sett
         ) from None
 
 
-def _assume_role(found: AwsConnectionWrapper) -> dict[str, Any]:
+def _assume_role(found: AwsConnectionWrapper, conn_id: str) -> dict[str, Any]:
     """Returns the role that a process without Airflow can assume with the credentials alone."""
     if not found.role_arn or found.assume_role_method != _ASSUME_ROLE:
         return {"role_arn": None, "role_options": {}, "sts_endpoint": None}
     # The hook's name, for policies that name sessions.
-    options = {"RoleSessionName": f"airflow_{S3_CONN_ID}", **found.assume_role_kwargs}
+    options = {"RoleSessionName": f"airflow_{conn_id}", **found.assume_role_kwargs}
     return {
         "role_arn": found.role_arn,
         "role_options": options,

@@ -89,6 +89,13 @@ def services() -> Services:
     return connections.services()
 
 
+def trainer_services() -> Services:
+    """Returns them with the trainer's account of S3: ``recsys_trainer_s3``, if it exists."""
+    from recsys_dag import connections
+
+    return Services(services().postgres, connections.trainer_s3_settings())
+
+
 def trainer() -> LocalTrainer:
     """Returns the trainer on this machine (``RECSYS_ROOT``, ``RECSYS_TRAINER_PYTHON``)."""
     from recsys.trainer_process import LocalTrainer

@@ -131,7 +131,7 @@ def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
 
 def trainer_secrets() -> dict[str, str]:
     """Returns the values of the trainer's secrets, for a launcher without secret references."""
-    return pipeline.container_secrets(settings.services())
+    return pipeline.container_secrets(settings.trainer_services())
 
 
 def forwarded_environment() -> dict[str, str]:

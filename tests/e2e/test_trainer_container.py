@@ -82,6 +82,13 @@ def test_the_container_is_what_the_settings_say(
     airflow_db, featured, docker, engine, caplog, capsys, monkeypatch
 ):
     forwarded = set_forwarded(monkeypatch)
+    own = {
+        "conn_type": "aws",
+        "login": "the-trainers",
+        "password": "trainer-hush",
+        "extra": {"bucket_name": "recsys"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_RECSYS_TRAINER_S3", json.dumps(own))
     from recsys_dag.trainer.container import TrainerContainer
 
     engine.command = ["echo", "last words"]
@@ -108,7 +115,8 @@ def test_the_container_is_what_the_settings_say(
     assert not host.get("Privileged")
     given = dict(variable.split("=", 1) for variable in container["Env"])
     services, about = featured
-    secrets = pipeline.secrets(services)
+    # The trainer's own account, not that of the pipeline.
+    secrets = {"AWS_ACCESS_KEY_ID": "the-trainers", "AWS_SECRET_ACCESS_KEY": "trainer-hush"}
     variables = pipeline.make_trainer_input(services, about, about.run_nonce).to_environment()
     assert json.loads(given[contract.ENV_BUILD])["trainer_digest"] == DIGEST
     assert given == variables | secrets | forwarded | {
@@ -121,7 +129,7 @@ def test_the_container_is_what_the_settings_say(
     shown = capsys.readouterr()
     text = caplog.text + shown.out + shown.err
     assert "last words" in text
-    for secret in (*secrets.values(), SECRET):
+    for secret in (*secrets.values(), *pipeline.secrets(services).values(), SECRET):
         assert secret not in text
 
 

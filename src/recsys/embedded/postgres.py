@@ -6,10 +6,8 @@ It has no unix socket, whose path would limit the length of the home's path.
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -24,14 +22,14 @@ import psycopg
 from psycopg import sql
 
 from recsys.embedded.home import Home
+from recsys.embedded.accounts import server_account
 from recsys.embedded.processes import Command, NotReadyError, Service
+from recsys.embedded.traversal import with_view
 from recsys.errors import ConfigurationError, ServiceUnavailableError
 
 USER = "recsys"
 DATABASES: tuple[LiteralString, ...] = ("recsys", "airflow")
 _HOST = "127.0.0.1"
-# PostgreSQL refuses to run as root; the wheel itself would create an account of this name.
-_ACCOUNT = "pgserver"
 _SETTINGS = {
     "listen_addresses": _HOST,
     "unix_socket_directories": "",
@@ -63,8 +61,10 @@ class Postgres(Service):
 
     def prepare(self) -> None:
         """Creates the cluster at the first start, and removes a stale lock file."""
-        account = _account()
-        _open_path(self.folder, account)
+        account = server_account()
+        if account is not None:
+            # The stack's own folder; folders above it are not changed.
+            self.folder.chmod(0o711)
         if not self.data.exists():
             self._init(account)
         self._clear_stale_lock()
@@ -78,7 +78,8 @@ class Postgres(Service):
         arguments = [str(postgres_program("postgres")), "-D", str(self.data)]
         for name, value in settings.items():
             arguments += ["-c", f"{name}={value}"]
-        return Command(arguments, _environment(), self.data, _account())
+        arguments, account = self._reachable(arguments, server_account())
+        return Command(arguments, _environment(), self.data, account)
 
     def check(self) -> None:
         """Creates missing databases; raises NotReadyError if that or the connection fails."""
@@ -118,6 +119,15 @@ class Postgres(Service):
         """Opens a connection as the superuser."""
         return psycopg.connect(self.dsn(database), connect_timeout=5, **options)
 
+    def _reachable(
+        self, command: list[str], account: tuple[int, int] | None
+    ) -> tuple[list[str], tuple[int, int] | None]:
+        """Returns the command and the account to start it as, so that it reaches its files."""
+        if account is None:
+            return command, None
+        view = with_view(command, account, [self.folder, postgres_program("").parents[1]])
+        return (command, account) if view is None else (view, None)
+
     def _init(self, account: tuple[int, int] | None) -> None:
         """Creates the cluster in a temporary folder and moves it into place."""
         with _workspace(self.folder, account) as workspace:
@@ -127,19 +137,21 @@ class Postgres(Service):
             if account is not None:
                 os.chown(password, *account)
             cluster = workspace / "data"
-            user, group = account or (None, None)
+            initdb = [
+                str(postgres_program("initdb")),
+                *("-D", str(cluster), "-U", USER, f"--pwfile={password}"),
+                *("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"),
+                *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            ]
+            arguments, runs_as = self._reachable(initdb, account)
+            user, group = runs_as or (None, None)
             outcome = subprocess.run(  # noqa: S603 - the command line is made by our own code
-                [
-                    str(postgres_program("initdb")),
-                    *("-D", str(cluster), "-U", USER, f"--pwfile={password}"),
-                    *("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"),
-                    *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-                ],
+                arguments,
                 cwd=workspace,
                 env=_environment(),
                 user=user,
                 group=group,
-                extra_groups=None if account is None else [],
+                extra_groups=None if runs_as is None else [],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -195,61 +207,6 @@ def _shared_memory() -> str:
         return "posix" if shutil.disk_usage("/dev/shm").free > 2 << 30 else "mmap"  # noqa: S108 - not a temporary file
     except OSError:
         return "posix"
-
-
-def _account() -> tuple[int, int] | None:
-    """Returns uid and gid to run the server as; None unless we are root."""
-    if os.geteuid() != 0:
-        _check_name()
-        return None
-    try:
-        entry = pwd.getpwnam(_ACCOUNT)
-    except KeyError:
-        try:
-            outcome = subprocess.run(  # noqa: S603 - the command line is constant
-                ["useradd", "--system", "--shell", "/bin/false", _ACCOUNT],  # noqa: S607 - distributions differ in where it is
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            found = outcome.stderr
-        except FileNotFoundError:
-            found = "no command useradd"
-        try:
-            # Another process may have created it in the meantime.
-            entry = pwd.getpwnam(_ACCOUNT)
-        except KeyError:
-            raise ConfigurationError(
-                "PostgreSQL cannot run as root, and creating an account for it failed",
-                found=found,
-                expected=f"an account named {_ACCOUNT}",
-                hint="create the account, or run as an ordinary user",
-            ) from None
-    return entry.pw_uid, entry.pw_gid
-
-
-def _check_name() -> None:
-    """PostgreSQL looks up the name of its account."""
-    try:
-        pwd.getpwuid(os.geteuid())
-    except KeyError:
-        raise ConfigurationError(
-            "PostgreSQL cannot run as an account without a name",
-            found=f"uid {os.geteuid()}, which is not in /etc/passwd",
-            expected="an account with a name",
-            hint="run as a uid of /etc/passwd, add this one to it, or set RECSYS_PG_DSN to a "
-            "server of your own",
-        ) from None
-
-
-def _open_path(folder: Path, account: tuple[int, int] | None) -> None:
-    """If we are root, lets the server's account traverse (not list) the folders above its files."""
-    if account is None:
-        return
-    for path in (folder, *folder.parents, *postgres_program("postgres").resolve().parents):
-        mode = path.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            path.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 
 @contextmanager

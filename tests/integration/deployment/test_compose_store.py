@@ -33,6 +33,8 @@ def store(repository: Path, home: Home) -> Iterator[S3]:
         "S3_SECRET_KEY": drawn.s3_secret_key,
         "SITE_S3_ACCESS_KEY": "site-key",
         "SITE_S3_SECRET_KEY": "site-secret",
+        "TRAINER_S3_ACCESS_KEY": "trainer-key",
+        "TRAINER_S3_SECRET_KEY": "trainer-secret",
         "S3_BUCKET": BUCKET,
     }
     content = compose["configs"]["s3-identities"]["content"]
@@ -64,7 +66,7 @@ def client(store: S3, key: str, secret: str) -> Any:
     )
 
 
-def test_the_site_reads_and_changes_nothing_and_the_bucket_is_made_once(
+def test_site_and_trainer_do_what_they_need_and_no_more_and_the_bucket_is_made_once(
     store: S3, repository: Path
 ) -> None:
     drawn = store.home.secrets()
@@ -88,12 +90,23 @@ def test_the_site_reads_and_changes_nothing_and_the_bucket_is_made_once(
         assert done.stdout.strip() == said, done.stderr
 
     pipeline = client(store, drawn.s3_access_key, drawn.s3_secret_key)
+    trainer = client(store, "trainer-key", "trainer-secret")
     site = client(store, "site-key", "site-secret")
     pipeline.put_object(Bucket=BUCKET, Key="releases/x/model.keras", Body=b"model")
     pipeline.put_object(Bucket="another", Key="secret", Body=b"not the site's")
     read = site.get_object(Bucket=BUCKET, Key="releases/x/model.keras")
     assert read["Body"].read() == b"model"
+    trainer.head_bucket(Bucket=BUCKET)
+    pipeline.put_object(Bucket=BUCKET, Key="datasets/x/dataset.zip", Body=b"zip")
+    trainer.head_object(Bucket=BUCKET, Key="datasets/x/dataset.zip")
+    trainer.put_object(Bucket=BUCKET, Key="releases/y/manifest.json", Body=b"{}")
+    trainer.delete_object(Bucket=BUCKET, Key="releases/y/manifest.json")
+    with pytest.raises(trainer.exceptions.NoSuchKey):
+        trainer.get_object(Bucket=BUCKET, Key="releases/y/manifest.json")
     for refused in (
+        lambda: trainer.put_object(Bucket=BUCKET, Key="latest_model.keras", Body=b"forged"),
+        lambda: trainer.put_object(Bucket=BUCKET, Key="features/x/movies.parquet", Body=b"forged"),
+        lambda: trainer.get_object(Bucket="another", Key="secret"),
         lambda: site.put_object(Bucket=BUCKET, Key="latest_model.keras", Body=b"forged"),
         lambda: site.delete_object(Bucket=BUCKET, Key="releases/x/model.keras"),
         lambda: site.get_object(Bucket="another", Key="secret"),

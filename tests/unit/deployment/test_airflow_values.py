@@ -97,3 +97,15 @@ def test_the_guide_lists_every_setting_of_the_trainer(repository: Path) -> None:
         prefix = settings.model_config.get("env_prefix", "")
         for name in settings.model_fields:
             assert f"| `{prefix}{name.upper()}` |" in guide, name
+
+
+def test_the_values_set_the_dataset_and_take_the_alerts_from_a_secret(
+    values: dict[str, Any], repository: Path
+) -> None:
+    given = {entry["name"]: entry["value"] for entry in values["env"]}
+    assert given["RECSYS_SOURCE"].startswith("https://")
+    [source] = yaml.safe_load(values["extraEnvFrom"])
+    assert source["secretRef"] == {"name": "airflow-alerts", "optional": True}
+    guide = (repository / "docs/deployment.md").read_text()
+    assert "create secret generic airflow-alerts --from-env-file=alerts.env" in guide
+    assert "RECSYS_SOURCE" in guide[guide.index("## Kubernetes") :]
