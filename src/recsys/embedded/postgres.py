@@ -21,8 +21,8 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from recsys.embedded.home import Home
 from recsys.embedded.accounts import server_account
+from recsys.embedded.home import Home
 from recsys.embedded.processes import Command, NotReadyError, Service
 from recsys.embedded.traversal import with_view
 from recsys.errors import ConfigurationError, ServiceUnavailableError

@@ -1,7 +1,7 @@
 """The policies of docker/s3, enforced by a real server, suffice for the product's own steps.
 
 Each step runs with the keys of its own account: a pipeline's run as far as a promotion, the trainer
-as its own process, the reader of the site, and Spark.
+as its own process, and the reader of the site. Spark's account is only refused what it may not do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from recsys import contract, pipeline, releases
-from recsys.contract import BuildSettings, FeatureSettings
+from recsys.contract import BuildSettings
 from recsys.database import PostgresSettings
 from recsys.dataset import write_sample
 from recsys.embedded import stack
@@ -35,7 +35,6 @@ from recsys.services import Services
 from recsys.trainer_process import LocalTrainer
 from tests.actors import an_actor
 from tests.conftest import fresh_database
-from tests.spark.conftest import spark_or_skip
 
 ACCOUNTS = ("pipeline", "trainer", "site", "spark")
 BRIEF = {"rating": {"members": 2, "epochs": 2}, "ranking": {"epochs": 1}}
@@ -213,21 +212,6 @@ print(live.release_id, live.model > 0, len(titles) > 0)
         check=False,
     )
     assert done.stdout.split() == [promoted.release_id, "True", "True"], done.stderr
-
-
-def test_sparks_policy_suffices_to_make_features(
-    guarded: Guarded, services: Services, features: pipeline.Run, repository: Path
-) -> None:
-    spark = spark_or_skip(repository)
-    md5 = features.build.dataset_md5
-    stats = contract.features_key(md5, contract.STATS_FILE)
-    before = services.store.get_bytes(stats)
-    services.store.delete([stats])
-    try:
-        spark.run("frames", md5, FeatureSettings(), guarded.settings("spark"))
-        assert services.store.get_bytes(stats)
-    finally:
-        services.store.put_bytes(stats, before)
 
 
 @pytest.mark.parametrize(
