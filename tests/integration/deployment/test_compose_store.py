@@ -39,7 +39,9 @@ def store(repository: Path, home: Home) -> Iterator[S3]:
     }
     content = compose["configs"]["s3-identities"]["content"]
     text = re.sub(r"\$\{(\w+)[^}]*\}", lambda found: given[found[1]], content)
-    assert json.loads(text)["identities"]
+    [policy] = json.loads(text)["policies"]
+    shipped = (repository / "docker/s3/trainer.json").read_text().replace("BUCKET", BUCKET)
+    assert json.loads(policy["content"]) == json.loads(shipped)
     file = home.path / "identities.json"
     file.write_text(text)
 
