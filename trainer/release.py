@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from recsys import contract
-from recsys.contract import Dims, Manifest, Serving, TrainerInput
+from recsys.contract import Build, Dims, Manifest, Serving, TrainerInput
 from recsys.errors import ArtifactError, DatasetError
 from trainer.architecture import FitModels
 from trainer.champion import fetch_champion
@@ -103,7 +103,7 @@ def fit_as_worker(
         store, trainer_input.release_id, trainer_input.build.fingerprint
     )
     with TemporaryDirectory(prefix="recsys-trainer-") as work:
-        interactions, movies = read_features(trainer_input.build.dataset_md5, store, Path(work))
+        interactions, movies = read_features(trainer_input.build, store, Path(work))
     tables = check_tables(interactions, movies)
     evaluated = fit(
         part(tables[0], TRAIN), tables[1], config, seed, log.info, "evaluated", checkpoints
@@ -127,7 +127,7 @@ def _train(
         seconds[phase] = round(time.monotonic() - started - sum(seconds.values()), 3)
 
     with TemporaryDirectory(prefix="recsys-trainer-") as work:
-        interactions, movies = read_features(trainer_input.build.dataset_md5, store, Path(work))
+        interactions, movies = read_features(trainer_input.build, store, Path(work))
         dataset_sha256 = _dataset_sha256(trainer_input.build.dataset_md5, store)
         record_duration("load")
         log.info("loaded %d interactions and %d movies", len(interactions), len(movies))
@@ -189,15 +189,15 @@ def _train(
     )
 
 
-def read_features(md5: str, store: Store, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Reads the interactions and movies of a dataset; see `contract.INTERACTIONS_FILE`.
+def read_features(build: Build, store: Store, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads the interactions and movies of a build; see `contract.INTERACTIONS_FILE`.
 
     Raises:
         DatasetError: a file is missing, or is not parquet.
     """
     frames = []
     for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE):
-        key = contract.features_key(md5, name)
+        key = build.features_key(name)
         try:
             store.download(key, folder / name)
             frames.append(pl.read_parquet(folder / name))

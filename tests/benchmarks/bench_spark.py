@@ -116,7 +116,7 @@ def bench(path: Path, s3: S3Settings) -> dict[str, dict[str, float]]:
     fetch_dataset(str(path), md5, store)
     found = {}
     for engine in ("local", "spark"):
-        store.delete(store.keys(contract.features_prefix(md5)))
+        store.delete(store.keys(contract.dataset_features_prefix(md5)))
         for what in ("frames", "vectors"):
             found[f"{engine} {what}"] = measure(engine, what, md5, s3)
             print(f"| {path.name} | {engine} | {what} | {found[f'{engine} {what}']} |", flush=True)

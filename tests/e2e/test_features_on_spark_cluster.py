@@ -175,8 +175,8 @@ def test_an_application_loses_an_executor_and_computes_the_features_of_one_machi
     outcome = run(fetched)
     lost.join()
     assert outcome.state == "success", (outcome.errors, cluster.refused, cluster.logs)
-    on_spark = read_stats(md5, services.store)
-    services.store.delete([contract.features_key(md5, contract.STATS_FILE)])
+    on_spark = read_stats(about.build.features_prefix, services.store)
+    services.store.delete([about.build.features_key(contract.STATS_FILE)])
     # The files are the same bytes if their sums are, which the statistics name.
     assert on_spark == generate_data_frames(md5, services.store, about.features, tmp_path)
 

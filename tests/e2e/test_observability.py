@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from recsys import contract, monitoring
+from recsys.contract import FeatureSettings
 from recsys.monitoring import MetricType
 from recsys.monitoring.metrics import METRICS
 from recsys.services import Services
@@ -171,7 +172,7 @@ def test_lineage_leads_from_the_datasets_md5_to_the_public_names_of_its_release(
     champion = monitoring.read_status(recorded.services)["champion"]
     md5, release_id = champion["dataset_md5"], champion["release_id"]
     dataset = contract.dataset_key(md5, contract.DATASET_FILE)
-    interactions = contract.features_key(md5, contract.INTERACTIONS_FILE)
+    interactions = contract.features_key(FeatureSettings().prefix(md5), contract.INTERACTIONS_FILE)
     model = contract.release_key(release_id, contract.MODEL_FILE)
     promoted = recorded.places("promote_release", "outputs")
     own = [contract.table_name(t.name, release_id) for t in contract.PUBLIC_TABLES]

@@ -41,7 +41,7 @@ class RealReleases(Releases):
         )
         data = io.BytesIO()
         frame.write_parquet(data)
-        key = contract.features_key(self.build(number).dataset_md5, contract.MOVIES_FILE)
+        key = contract.titles_key(self.build(number).dataset_md5)
         self.services.store.put_bytes(key, data.getvalue())
         return super().candidate(number)
 

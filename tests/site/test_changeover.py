@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from recsys.contract import MOVIES_FILE, features_key
+from recsys.contract import titles_key
 from recsys.embedded.postgres import Postgres
 from recsys.releases import roll_back
 from recsys_site.bundle import Bundle
@@ -173,7 +173,7 @@ def test_the_last_good_release_stays_in_use_if_the_next_cannot_be_loaded(own_sit
     wait_for(lambda: site.answers_with(first))
     second = site.releases.candidate(2)
     site.numbers[second] = 2
-    key = features_key(site.releases.build(2).dataset_md5, MOVIES_FILE)
+    key = titles_key(site.releases.build(2).dataset_md5)
     titles = site.services.store.get_bytes(key)
     site.services.store.delete([key])
     site.promote(2)

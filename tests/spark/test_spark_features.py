@@ -49,14 +49,14 @@ def both(
     fetch_dataset(str(ml_latest_small), md5, store)
     for subcommand in ("frames", "vectors"):
         spark.run(subcommand, md5, settings, module_s3)
-    on_spark = read_stats(md5, store)
+    on_spark = read_stats(settings.prefix(md5), store)
     assert on_spark is not None
     vectors = stored_movie_vectors(store, on_spark, work)
     assert vectors is not None
     made = {"spark": Made(on_spark, _files(store, md5), vectors)}
-    assert store.keys(contract.features_key(md5, "spark") + "/") == []
+    assert store.keys(contract.spark_prefix(settings.prefix(md5))) == []
     # With the statistics, the local engine would reuse the features of Spark.
-    store.delete([contract.features_key(md5, contract.STATS_FILE)])
+    store.delete([contract.features_key(settings.prefix(md5), contract.STATS_FILE)])
     local = generate_data_frames(md5, store, settings, work)
     files = _files(store, md5)
     for name in FILES:
@@ -70,7 +70,10 @@ def both(
 
 
 def _files(store: ObjectStore, md5: str) -> dict[str, bytes]:
-    return {name: store.get_bytes(contract.features_key(md5, name)) for name in FILES}
+    return {
+        name: store.get_bytes(contract.features_key(FeatureSettings().prefix(md5), name))
+        for name in FILES
+    }
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -92,13 +92,13 @@ def engines(
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10, "there were hardly any blocks"
     on_spark = _features(module_store, md5)
-    module_store.delete([contract.features_key(md5, contract.STATS_FILE)])
+    module_store.delete([contract.features_key(TOLERANT.prefix(md5), contract.STATS_FILE)])
     generate_data_frames(md5, module_store, TOLERANT, tmp_path_factory.mktemp("work"))
     return on_spark, _features(module_store, md5)
 
 
 def _features(store: ObjectStore, md5: str) -> dict[str, bytes]:
-    prefix = contract.features_prefix(md5)
+    prefix = TOLERANT.prefix(md5)
     return {key.removeprefix(prefix): store.get_bytes(key) for key in store.keys(prefix)}
 
 
@@ -132,18 +132,18 @@ def test_a_dataset_of_invalid_rows_fails_permanently_and_leaves_nothing(
     md5 = _put(module_store, _rows()[:100] + INVALID_ROWS * 40)
     with pytest.raises(PermanentError, match=r"too many rows of ratings\.csv are invalid"):
         spark.run("frames", md5, FeatureSettings(), module_s3)
-    assert read_stats(md5, module_store) is None
-    assert module_store.keys(contract.features_prefix(md5)) == []
+    assert read_stats(FeatureSettings().prefix(md5), module_store) is None
+    assert module_store.keys(contract.dataset_features_prefix(md5)) == []
 
 
 def test_a_job_deletes_the_objects_of_a_killed_job(object_store: ObjectStore) -> None:
     md5 = "0" * 32
-    killed = Exchange(md5, object_store).__enter__()
+    killed = Exchange(FeatureSettings().prefix(md5), object_store).__enter__()
     object_store.put_bytes(killed.key("blocks", 0), b"1,1,4.0,1\n")
-    with Exchange(md5, object_store) as next_one:
-        assert object_store.keys(contract.features_prefix(md5)) == []
+    with Exchange(FeatureSettings().prefix(md5), object_store) as next_one:
+        assert object_store.keys(contract.dataset_features_prefix(md5)) == []
         object_store.put_bytes(next_one.key("blocks", 0), b"")
-    assert object_store.keys(contract.features_prefix(md5)) == []
+    assert object_store.keys(contract.dataset_features_prefix(md5)) == []
 
 
 def test_a_missing_environment_is_a_configuration_error(

@@ -32,7 +32,7 @@ import pytest  # noqa: E402
 from pydantic import SecretStr  # noqa: E402
 
 from recsys import contract  # noqa: E402
-from recsys.contract import Build, ExitCode, TrainerInput  # noqa: E402
+from recsys.contract import Build, ExitCode, FeatureSettings, TrainerInput  # noqa: E402
 from recsys.embedded.home import Home  # noqa: E402
 from recsys.embedded.s3 import REGION, S3  # noqa: E402
 from recsys.object_store import ObjectStore, S3Settings  # noqa: E402
@@ -132,7 +132,7 @@ class Bench:
         ):
             path = self.xcom.parent / name
             frame.write_parquet(path)
-            self.store.put_file(contract.features_key(md5, name), path)
+            self.store.put_file(contract.features_key(FeatureSettings().prefix(md5), name), path)
 
     def input(self, overrides: Any = QUICK, md5: str = "a" * 32, **changed: Any) -> TrainerInput:
         build = Build(

@@ -300,7 +300,7 @@ def test_missing_invalid_and_empty_features_are_bad_data(
     bench.put_features(small[0].head(0), small[1], md5="f" * 32)
     assert main([], bench.environment(trainer_input)) == ExitCode.BAD_DATA
     assert "no interaction is marked 'train'" in capsys.readouterr().out
-    key = contract.features_key("f" * 32, contract.INTERACTIONS_FILE)
+    key = trainer_input.build.features_key(contract.INTERACTIONS_FILE)
     bench.store.put_bytes(key, b"no parquet")
     assert main([], bench.environment(trainer_input)) == ExitCode.BAD_DATA
     assert "not a valid parquet file" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import V1Pod
 from kubernetes.client.exceptions import ApiException
 
+from recsys import pipeline
 from recsys.errors import ConfigurationError, PermanentError, TransientError
 from recsys.object_store import S3Settings
 from recsys.spark.submit import failure, s3_environment
@@ -46,6 +47,8 @@ class FeaturesOnSpark(SparkKubernetesOperator):
     def execute(self, context: Context) -> Any:
         """Renders the SparkApplication of this run and runs it."""
         run = tasks.run_of(context)
+        services = settings.services()
+        pipeline.continue_build(services, run)
         self.template_spec = application(
             self.pod_settings,
             [
@@ -53,7 +56,7 @@ class FeaturesOnSpark(SparkKubernetesOperator):
                 *("--md5", run.build.dataset_md5),
                 *("--settings", run.features.model_dump_json()),
             ],
-            application_environment(settings.services().s3),
+            application_environment(services.s3),
         )
         try:
             return super().execute(context)

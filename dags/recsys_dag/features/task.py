@@ -6,10 +6,13 @@ local task finds them there and does not compute them again. So no other task de
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import task
 
+from recsys.errors import TransientError
 from recsys_dag import environment, settings, tasks
 from recsys_dag.features import settings as features_settings
 from recsys_dag.features.settings import Engine, SparkPodSettings, SparkSettings
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.xcom_arg import XComArg
 
     from recsys.pipeline import Run
+
+log = logging.getLogger(__name__)
 
 TaskId = Literal["spark_data_frames", "spark_movie_vectors"]
 _SUBCOMMANDS: dict[TaskId, Literal["frames", "vectors"]] = {
@@ -71,8 +76,19 @@ def spark_movie_vectors(**context: Any) -> None:
 
 
 def _submit(subcommand: Literal["frames", "vectors"], run: Run) -> None:
+    from recsys import pipeline
     from recsys.spark.submit import SparkSubmit
 
     submit: SparkSettings = environment.read(SparkSettings)
     spark = SparkSubmit(submit.submit, submit.master, submit.conf)
-    spark.run(subcommand, run.build.dataset_md5, run.features, settings.services().s3)
+    services = settings.services()
+    heartbeat = pipeline.Heartbeat(services, run)
+    heartbeat.beat()
+
+    def on_line(line: str) -> None:
+        log.info(line)
+        # A job that has lost the database goes on: the next step reports it.
+        with suppress(TransientError):
+            heartbeat.beat()
+
+    spark.run(subcommand, run.build.dataset_md5, run.features, services.s3, on_line)

@@ -20,6 +20,7 @@ from recsys.benchmark import measurements
 from recsys.benchmark.machine import Limits, describe_machine, measure_limits
 from recsys.benchmark.measurements import Measurements, Stage, make_stage
 from recsys.benchmark.stage_process import Measured, run_stage
+from recsys.contract import FeatureSettings
 from recsys.dataset import RATINGS_CSV, open_dataset
 from recsys.embedded import stack
 from recsys.embedded.home import Home
@@ -199,8 +200,9 @@ class _Benchmark:
 
     def _stored_features(self) -> int:
         store = ObjectStore.connect(S3Settings.model_validate(self._s3))
+        prefix = FeatureSettings().prefix(self.md5)
         heads = [
-            store.head(contract.features_key(self.md5, name))
+            store.head(contract.features_key(prefix, name))
             for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE)
         ]
         return sum(head.size for head in heads if head)

@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from recsys.contract.keys import Digest, FrozenModel, Md5
+from recsys.contract.keys import Digest, FrozenModel, Md5, features_key, features_prefix
 from recsys.contract.tables import MOVIE_VECTOR_DIM
 
 FEATURES_REVISION: Final = 3
@@ -59,6 +59,20 @@ class Build(FrozenModel):
         """``<first 8 of dataset md5>-<first 8 of fingerprint>``."""
         return f"{self.dataset_md5[:8]}-{self.fingerprint[:8]}"
 
+    @property
+    def features(self) -> FeatureSettings:
+        """The feature settings; defaults for those that the build does not set."""
+        return FeatureSettings.model_validate(self.settings.get("features") or {})
+
+    @property
+    def features_prefix(self) -> str:
+        """Prefix of this build's features; builds share it if their features are equal."""
+        return self.features.prefix(self.dataset_md5)
+
+    def features_key(self, name: str) -> str:
+        """S3 key of a file of this build's features."""
+        return features_key(self.features_prefix, name)
+
 
 MIN_STARS: Final = 0.5
 MAX_STARS: Final = 5.0
@@ -94,6 +108,23 @@ class FeatureSettings(FrozenModel):
         default=0.05, ge=0, le=1, description="the run fails if more rows are invalid"
     )
     max_rule_shares: RuleShares = RuleShares()
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the sha256 of the settings that change the features' content.
+
+        Tolerances of invalid rows only decide whether a run fails, so they are left out.
+        """
+        content = self.model_dump(mode="json", include=set(_CONTENT))
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def prefix(self, dataset_md5: str) -> str:
+        """Prefix of the features of a dataset that are made with these settings."""
+        return features_prefix(dataset_md5, self.fingerprint)
+
+
+_CONTENT: Final = ("revision", "holdout_share", "vector_dim")
 
 
 class TrainerSettings(FrozenModel):

@@ -16,6 +16,8 @@ PUBLIC_POINTER_KEY: Final = "latest.json"
 OWNER_KEY: Final = "owner.json"
 """Names the ledger that this bucket belongs to: ``{"ledger_id": UUID}``."""
 RELEASES_PREFIX: Final = "releases/"
+DATASETS_PREFIX: Final = "datasets/"
+FEATURES_PREFIX: Final = "features/"
 RELEASE_ID_TAG: Final = "release-id"
 """Name of the public model's S3 user metadata with the id of its release."""
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -24,6 +26,8 @@ ReleaseId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{8}$
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 _RELEASE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
+_FEATURES_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_FEATURES_PREFIX = re.compile(r"features/[0-9a-f]{32}/([0-9a-f]{16}/)?")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -57,7 +61,7 @@ def _check_name(name: str) -> str:
 
 def dataset_prefix(md5: str) -> str:
     """Prefix of the raw files of a dataset, ending in a slash."""
-    return f"datasets/{check_md5(md5)}/"
+    return f"{DATASETS_PREFIX}{check_md5(md5)}/"
 
 
 def dataset_key(md5: str, name: str) -> str:
@@ -65,24 +69,65 @@ def dataset_key(md5: str, name: str) -> str:
     return dataset_prefix(md5) + _check_name(name)
 
 
-def features_prefix(md5: str) -> str:
-    """Prefix of all objects made from a dataset, ending in a slash."""
-    return f"features/{check_md5(md5)}/"
+def dataset_features_prefix(md5: str) -> str:
+    """Prefix of all objects made from a dataset with any settings, ending in a slash.
+
+    Releases that were made before features had a fingerprint have theirs directly below it.
+    """
+    return f"{FEATURES_PREFIX}{check_md5(md5)}/"
 
 
-def features_key(md5: str, name: str) -> str:
-    """S3 key of a file made from a dataset, e.g. ``features/<md5>/interactions.parquet``."""
-    return features_prefix(md5) + _check_name(name)
+def titles_key(md5: str) -> str:
+    """S3 key of the movies of a dataset, which sites read; no setting changes them."""
+    return dataset_features_prefix(md5) + MOVIES_FILE
 
 
-def drift_key(md5: str, champion_md5: str) -> str:
-    """S3 key of the drift of a dataset against the champion's, e.g. ``.../drift/<md5>.json``."""
-    return f"{features_prefix(md5)}drift/{check_md5(champion_md5)}.json"
+def features_prefix(md5: str, fingerprint: str) -> str:
+    """Prefix of the features of a dataset that were made with some settings, ending in a slash.
+
+    Args:
+        md5: the dataset.
+        fingerprint: `FeatureSettings.fingerprint`.
+    """
+    if not _FEATURES_FINGERPRINT.fullmatch(fingerprint):
+        raise ValueError(f"not a fingerprint of features: {fingerprint[:40]!r}")
+    return f"{dataset_features_prefix(md5)}{fingerprint}/"
 
 
-def spark_prefix(md5: str) -> str:
+def check_features_prefix(text: str) -> str:
+    """Returns ``text`` if it is a prefix of features of either form, else raises ValueError."""
+    if not _FEATURES_PREFIX.fullmatch(text):
+        raise ValueError(
+            f"not a prefix of features: found {text[:80]!r}, "
+            "expected features/<md5>/<fingerprint>/ or features/<md5>/"
+        )
+    return text
+
+
+def prefix_of_features(key: str) -> str | None:
+    """Returns the prefix of the features that a key belongs to; None if it has another form."""
+    match = _FEATURES_PREFIX.match(key)
+    return match[0] if match else None
+
+
+def features_key(prefix: str, name: str) -> str:
+    """S3 key of one file of features, e.g. ``features/<md5>/<fingerprint>/movies.parquet``.
+
+    Args:
+        prefix: `Build.features_prefix`, or the one that the ledger records for a release.
+        name: name of the file.
+    """
+    return check_features_prefix(prefix) + _check_name(name)
+
+
+def drift_key(prefix: str, champion_md5: str) -> str:
+    """S3 key of the drift of features from the champion's dataset, ``.../drift/<md5>.json``."""
+    return f"{check_features_prefix(prefix)}drift/{check_md5(champion_md5)}.json"
+
+
+def spark_prefix(prefix: str) -> str:
     """Prefix of what Spark's driver and executors exchange, ending in a slash."""
-    return features_prefix(md5) + "spark/"
+    return check_features_prefix(prefix) + "spark/"
 
 
 def release_prefix(release_id: str) -> str:

@@ -5,6 +5,7 @@ from .generate import generate_data_frames, make_features
 from .interactions import INTERACTION_SCHEMA, SPLIT, resolve_duplicates
 from .quarantine import Examples, FileStats, NoValidRowsError, Quarantine, check_shares
 from .replay import Replay, replay_quarantine
+from .reuse import find_features
 from .stats import Stats, read_stats
 from .trainable import check_trainable
 from .validation import QUARANTINE_SCHEMA, Rule
@@ -26,6 +27,7 @@ __all__ = [
     "check_shares",
     "check_trainable",
     "find_drift_breaches",
+    "find_features",
     "generate_data_frames",
     "make_features",
     "measure_drift",

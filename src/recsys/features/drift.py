@@ -124,9 +124,9 @@ def check_drift(drift: Drift, settings: DriftSettings) -> None:
         )
 
 
-def read_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | None:
-    """Reads the drift of a pair of datasets; None if it is not stored or cannot be read."""
-    key = contract.drift_key(md5, champion_md5)
+def read_drift(prefix: str, champion_md5: str, store: ObjectStore) -> Drift | None:
+    """Reads the drift of features from a champion's dataset; None if there is no valid one."""
+    key = contract.drift_key(prefix, champion_md5)
     if store.head(key) is None:
         return None
     try:
@@ -138,30 +138,36 @@ def read_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | None:
         return None
 
 
-def measure_drift(md5: str, champion_md5: str, store: ObjectStore) -> Drift | None:
+def measure_drift(prefix: str, champion_prefix: str, store: ObjectStore) -> Drift | None:
     """Compares the features of a dataset with the champion's and stores the result.
 
     The stored result is reused while the interactions of both datasets are unchanged.
 
+    Args:
+        prefix: prefix of the dataset's features.
+        champion_prefix: prefix of the features of the champion's dataset.
+        store: holds both.
+
     Returns:
         None if the features of either dataset are missing.
     """
-    stats, then = read_stats(md5, store), read_stats(champion_md5, store)
+    stats, then = read_stats(prefix, store), read_stats(champion_prefix, store)
     if stats is None or then is None:
         return None
     sha256 = (
         stats.sha256[contract.INTERACTIONS_FILE],
         then.sha256[contract.INTERACTIONS_FILE],
     )
-    stored = read_drift(md5, champion_md5, store)
+    stored = read_drift(prefix, then.md5, store)
     if stored is not None and stored.sha256 == sha256:
         return stored
     with scratch_folder("drift") as folder:
         now_ids, then_ids = (
-            _ids(store, which, folder / f"{which.md5}.parquet") for which in (stats, then)
+            _ids(store, where, which, folder / f"{which.md5}.parquet")
+            for where, which in ((prefix, stats), (champion_prefix, then))
         )
     drift = compute_drift(stats, then, now_ids, then_ids)
-    store.put_bytes(contract.drift_key(md5, champion_md5), drift.to_json())
+    store.put_bytes(contract.drift_key(prefix, then.md5), drift.to_json())
     return drift
 
 
@@ -194,8 +200,8 @@ def compute_drift(
     )
 
 
-def _ids(store: ObjectStore, stats: Stats, path: Path) -> dict[str, pl.Series]:
-    key = contract.features_key(stats.md5, contract.INTERACTIONS_FILE)
+def _ids(store: ObjectStore, prefix: str, stats: Stats, path: Path) -> dict[str, pl.Series]:
+    key = contract.features_key(prefix, contract.INTERACTIONS_FILE)
     store.download(key, path, stats.sha256[contract.INTERACTIONS_FILE])
     ids = {
         name: pl.scan_parquet(path).select(pl.col(name).unique()).collect(engine="streaming")[name]

@@ -19,12 +19,12 @@ from recsys.features.csv_reader import read_movies, read_ratings
 from recsys.features.interactions import RowSpool, write_interactions
 from recsys.features.profile import Profiler
 from recsys.features.quarantine import Quarantine
-from recsys.features.stats import Stats, read_stats
+from recsys.features.reuse import FEATURE_FILES, find_features, put_titles
+from recsys.features.stats import Stats
 from recsys.object_store import ObjectStore, file_sha256
 
 log = logging.getLogger(__name__)
 
-_FILES: Final = (contract.INTERACTIONS_FILE, contract.MOVIES_FILE, contract.QUARANTINE_FILE)
 _FETCH_AGAIN: Final = "clear the task fetch_dataset to fetch it again"
 _MIN_ROW_BYTES: Final = len("1,1,1,1\n")
 
@@ -43,7 +43,8 @@ def generate_data_frames(
 
     Args:
         md5: the dataset.
-        store: holds ``datasets/<md5>/dataset.zip``; the features go to ``features/<md5>/``.
+        store: holds ``datasets/<md5>/dataset.zip``; the features go to
+            ``features/<md5>/<fingerprint of the settings>/``.
         settings: share of the holdout, and largest shares of invalid rows tolerated, by rule.
         work_dir: an existing folder for temporary files, about 5 times the zip.
         progress: called with the bytes of ratings.csv read so far, and their total.
@@ -53,8 +54,8 @@ def generate_data_frames(
             are invalid than ``settings`` tolerate.
         ArtifactError: the dataset is not in the store, or does not have its recorded sha256.
     """
-    stats = read_stats(md5, store)
-    if stats is not None and stats.settings == settings and are_whole(stats, store):
+    stats = find_features(md5, store, settings)
+    if stats is not None and are_whole(stats, store):
         return stats
     with TemporaryDirectory(prefix="features-", dir=work_dir) as folder:
         work = Path(folder)
@@ -68,8 +69,8 @@ def generate_data_frames(
 
 def are_whole(stats: Stats, store: ObjectStore) -> bool:
     """Returns whether the files of stored features are those of their statistics, by reading."""
-    for name in _FILES:
-        key = contract.features_key(stats.md5, name)
+    for name in FEATURE_FILES:
+        key = contract.features_key(stats.prefix, name)
         if not store.holds(key, stats.sha256[name]):
             log.warning("%s is damaged or missing; making the features again", key)
             return False
@@ -78,13 +79,14 @@ def are_whole(stats: Stats, store: ObjectStore) -> bool:
 
 def put_features(store: ObjectStore, stats: Stats, folder: Path) -> None:
     """Stores the three files of ``folder``, then the statistics, which mark them as complete."""
-    stats_key = contract.features_key(stats.md5, contract.STATS_FILE)
+    stats_key = contract.features_key(stats.prefix, contract.STATS_FILE)
     # Deleted first: the old statistics must not mark a mix of old and new files as complete.
     store.delete([stats_key])
-    for name in _FILES:
+    for name in FEATURE_FILES:
         store.put_file(
-            contract.features_key(stats.md5, name), folder / name, {"sha256": stats.sha256[name]}
+            contract.features_key(stats.prefix, name), folder / name, {"sha256": stats.sha256[name]}
         )
+    put_titles(store, stats)
     store.put_bytes(stats_key, stats.to_json())
 
 
@@ -203,7 +205,7 @@ def make_stats(
         mean_rating=profiler.mean_rating(),
         profile=profile,
         files={file: quarantine.stats(file) for file in (RATINGS_CSV, MOVIES_CSV)},
-        sha256={name: file_sha256(folder / name) for name in _FILES},
+        sha256={name: file_sha256(folder / name) for name in FEATURE_FILES},
     )
 
 

@@ -20,6 +20,7 @@ class Stats(BaseModel):
     """Statistics of the features of a dataset: ``stats.json``, which marks them as complete.
 
     Equal md5 and settings give equal features, so features with these statistics can be reused.
+    Only tolerances of invalid rows may differ between the builds that share them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +41,11 @@ class Stats(BaseModel):
     files: dict[str, FileStats] = Field(description="by file name in the dataset")
     sha256: dict[str, contract.Sha256] = Field(description="of each parquet file, by name")
 
+    @property
+    def prefix(self) -> str:
+        """Prefix of these features in the store."""
+        return self.settings.prefix(self.md5)
+
     def to_json(self) -> bytes:
         """Serializes the statistics for the store, UTF-8."""
         return self.model_dump_json(indent=2).encode()
@@ -50,13 +56,13 @@ class Stats(BaseModel):
         return cls.model_validate_json(data)
 
 
-def read_stats(md5: str, store: ObjectStore) -> Stats | None:
-    """Reads the statistics of a dataset's features; None if the features are not complete.
+def read_stats(prefix: str, store: ObjectStore) -> Stats | None:
+    """Reads the statistics of the features below a prefix; None if they are not complete.
 
     Statistics that cannot be parsed were written by another revision of the code. Their features
     are treated as missing.
     """
-    key = contract.features_key(md5, contract.STATS_FILE)
+    key = contract.features_key(prefix, contract.STATS_FILE)
     if store.head(key) is None:
         return None
     try:

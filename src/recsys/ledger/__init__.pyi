@@ -1,6 +1,6 @@
 from .actions import Action
 from .actor import Actor
-from .builds import building_runs, continue_build, keep_builds
+from .builds import continue_build, keep_releases, unfinished_runs
 from .consistency import inconsistencies, missing_tables
 from .current_release import current_release_is_right, restore_current_release
 from .datasets import deleting_dataset
@@ -51,6 +51,7 @@ from .releases import (
     move,
     prepare,
     previous_champion,
+    record_features,
     record_table,
     release_ids,
     releases_in,
@@ -85,7 +86,6 @@ __all__ = [
     "applied",
     "begin_build",
     "begin_journal",
-    "building_runs",
     "champion",
     "check_current",
     "close_journal",
@@ -102,7 +102,7 @@ __all__ = [
     "journal_outcome",
     "journal_targets",
     "judged_against",
-    "keep_builds",
+    "keep_releases",
     "last_decided_release",
     "last_decision",
     "last_success",
@@ -120,6 +120,7 @@ __all__ = [
     "prepare",
     "previous_champion",
     "record_decision",
+    "record_features",
     "record_table",
     "release_ids",
     "releases_in",
@@ -135,4 +136,5 @@ __all__ = [
     "standing_decision",
     "state_counts",
     "stored_search_path",
+    "unfinished_runs",
 ]

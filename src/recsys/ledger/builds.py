@@ -1,4 +1,8 @@
-"""Liveness of builds: a build that no run works on any more is abandoned, however old it is."""
+"""Liveness of releases: one that no run works on any more is abandoned, however young it is.
+
+While a release is being built or waits for a promotion, ``changed_at`` is when a run last worked on
+it, or was last seen open.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from recsys.errors import LedgerError
 from recsys.ledger.releases import Release, get
 from recsys.ledger.states import State
 
+_UNFINISHED = [State.BUILDING.value, State.CANDIDATE.value]
 _ENDED = (State.ABANDONED, State.RETIRING, State.RETIRED)
 
 
@@ -23,8 +28,8 @@ def continue_build(conn: Connection, release_id: str) -> Release:
     """
     conn.execute(
         "update recsys.releases set changed_at = clock_timestamp() "
-        "where state = %s and release_id = %s",
-        (State.BUILDING.value, release_id),
+        "where state = any(%s) and release_id = %s",
+        (_UNFINISHED, release_id),
     )
     release = get(conn, release_id)
     if release.state in _ENDED:
@@ -38,18 +43,23 @@ def continue_build(conn: Connection, release_id: str) -> Release:
     return release
 
 
-def building_runs(conn: Connection) -> list[str]:
-    """Returns the runs that began or resumed the builds that are not complete."""
+def unfinished_runs(conn: Connection) -> list[str]:
+    """Returns the runs that build releases, or judged the candidates that wait for a promotion."""
     rows = conn.execute(
-        "select distinct run_id from recsys.releases where state = %s", (State.BUILDING.value,)
+        "select run_id from recsys.releases where state = any(%s) union "
+        "select d.run_id from recsys.decisions d join recsys.releases r using (release_id) "
+        "where r.state = %s",
+        (_UNFINISHED, State.CANDIDATE.value),
     ).fetchall()
     return [run_id for (run_id,) in rows]
 
 
-def keep_builds(conn: Connection, run_ids: Iterable[str]) -> None:
-    """Records that these runs are still open, so that their builds are not abandoned."""
+def keep_releases(conn: Connection, run_ids: Iterable[str]) -> None:
+    """Records that these runs are still open, so that their releases are not abandoned."""
+    runs = list(run_ids)
     conn.execute(
-        "update recsys.releases set changed_at = clock_timestamp() "
-        "where state = %s and run_id = any(%s)",
-        (State.BUILDING.value, list(run_ids)),
+        "update recsys.releases r set changed_at = clock_timestamp() "
+        "where state = any(%s) and (run_id = any(%s) or exists (select from recsys.decisions d "
+        "where d.release_id = r.release_id and d.run_id = any(%s)))",
+        (_UNFINISHED, runs, runs),
     )

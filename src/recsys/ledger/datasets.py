@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import psycopg
@@ -17,6 +18,19 @@ from recsys.errors import LockedError
 from recsys.ledger.states import State
 
 _LOCK_CLASS: Final = 0x5EC5_0004
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Which files of a retiring release no other release needs.
+
+    Attributes:
+        dataset: the raw dataset, and everything that was made from it with any settings.
+        features: the features of this release.
+    """
+
+    dataset: bool
+    features: bool
 
 
 def hold_dataset(conn: Connection, dataset_md5: str) -> None:
@@ -38,10 +52,10 @@ def hold_dataset(conn: Connection, dataset_md5: str) -> None:
 
 
 @contextmanager
-def deleting_dataset(conn: Connection, dataset_md5: str, release_id: str) -> Iterator[bool]:
-    """Yields whether the files of a retiring release's dataset may be deleted.
+def deleting_dataset(conn: Connection, dataset_md5: str, release_id: str) -> Iterator[Unused]:
+    """Yields which files of a retiring release's dataset may be deleted.
 
-    They may if no other release needs them. Until the block ends, no build of the dataset begins.
+    Until the block ends, no build of the dataset begins.
 
     Raises:
         LockedError: a build of this dataset has been beginning for too long.
@@ -52,12 +66,13 @@ def deleting_dataset(conn: Connection, dataset_md5: str, release_id: str) -> Ite
     except psycopg.errors.LockNotAvailable as error:
         raise LockedError(f"a build of dataset {dataset_md5} begins", hint="try again") from error
     try:
-        needed = conn.execute(
-            "select from recsys.releases where dataset_md5 = %s and state <> %s "
-            "and release_id <> %s limit 1",
-            (dataset_md5, State.RETIRED.value, release_id),
-        ).fetchone()
-        yield needed is None
+        others = conn.execute(
+            "select other.features_prefix is not distinct from own.features_prefix "
+            "from recsys.releases other, recsys.releases own where own.release_id = %s "
+            "and other.dataset_md5 = %s and other.state <> %s and other.release_id <> %s",
+            (release_id, dataset_md5, State.RETIRED.value, release_id),
+        ).fetchall()
+        yield Unused(dataset=not others, features=not any(same for (same,) in others))
     finally:
         # The end of a broken session releases it, too.
         if not conn.broken and not conn.closed:

@@ -46,9 +46,13 @@ class Release:
     changed_at: datetime
     completed_at: datetime | None
     promoted_at: datetime | None
+    features_prefix: str = ""
+    """Prefix of its features; that of its dataset if earlier code made it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", State(self.state))
+        prefix = self.features_prefix or contract.dataset_features_prefix(self.dataset_md5)
+        object.__setattr__(self, "features_prefix", prefix)
 
     @property
     def complete_manifest(self) -> Manifest:
@@ -203,8 +207,8 @@ def begin_build(
         if existing is None:
             conn.execute(
                 "insert into recsys.releases "
-                "(release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce) "
-                "values (%s, %s, %s, %s, %s, %s, %s)",
+                "(release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce, "
+                "features_prefix) values (%s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     build.release_id,
                     build.dataset_md5,
@@ -213,6 +217,7 @@ def begin_build(
                     State.BUILDING.value,
                     run_id,
                     run_nonce,
+                    build.features_prefix,
                 ),
             )
         elif existing.fingerprint != build.fingerprint:
@@ -230,15 +235,21 @@ def begin_build(
         elif existing.state == State.RETIRED:
             conn.execute(
                 "update recsys.releases set state = %s, run_id = %s, run_nonce = %s, "
-                "manifest = null, manifest_sha256 = null, completed_at = null, tables = '{}' "
-                "where release_id = %s",
-                (State.BUILDING.value, run_id, run_nonce, build.release_id),
+                "manifest = null, manifest_sha256 = null, completed_at = null, tables = '{}', "
+                "features_prefix = %s where release_id = %s",
+                (
+                    State.BUILDING.value,
+                    run_id,
+                    run_nonce,
+                    build.features_prefix,
+                    build.release_id,
+                ),
             )
         elif State.BUILDING in MOVES[existing.state] or existing.state == State.BUILDING:
             conn.execute(
-                "update recsys.releases set state = %s, run_id = %s, "
+                "update recsys.releases set state = %s, run_id = %s, features_prefix = %s, "
                 "changed_at = clock_timestamp() where release_id = %s",
-                (State.BUILDING.value, run_id, build.release_id),
+                (State.BUILDING.value, run_id, build.features_prefix, build.release_id),
             )
         return get(conn, build.release_id)
 
@@ -248,6 +259,15 @@ def set_nonce(conn: Connection, release_id: str, run_nonce: str) -> None:
     conn.execute(
         "update recsys.releases set run_nonce = %s where release_id = %s and state = %s",
         (run_nonce, release_id, State.BUILDING.value),
+    )
+
+
+def record_features(conn: Connection, release_id: str, prefix: str) -> None:
+    """Stores where the features of a release are, once they are complete."""
+    conn.execute(
+        "update recsys.releases set features_prefix = %s "
+        "where release_id = %s and features_prefix is distinct from %s",
+        (prefix, release_id, prefix),
     )
 
 
@@ -313,8 +333,8 @@ def move(conn: Connection, release_id: str, to: State, *, actor: Actor) -> None:
 
 _SELECT: Final = (
     "select release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce, manifest, "
-    "manifest_sha256, tables, created_at, changed_at, completed_at, promoted_at "
-    "from recsys.releases"
+    "manifest_sha256, tables, created_at, changed_at, completed_at, promoted_at, "
+    "features_prefix from recsys.releases"
 )
 
 

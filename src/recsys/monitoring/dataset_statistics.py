@@ -27,13 +27,13 @@ def dataset_statistics(
     ``drift`` compares it with the dataset of the champion that the gate compared the release with.
     It is None if there was no champion, or the datasets are the same.
     """
-    stats = read_stats(release.dataset_md5, store)
+    stats = read_stats(release.features_prefix, store)
     if stats is None:
         return None
     champion_md5 = ledger.compared_dataset(conn, release.release_id)
     drift = None
     if champion_md5 is not None and champion_md5 != release.dataset_md5:
-        drift = read_drift(release.dataset_md5, champion_md5, store)
+        drift = read_drift(release.features_prefix, champion_md5, store)
     statistics = summarize_stats(stats)
     statistics["drift"] = drift and {
         "champion_md5": drift.champion_md5,

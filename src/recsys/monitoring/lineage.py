@@ -94,7 +94,7 @@ class _Datasets:
         return (self._object(contract.dataset_key(self._md5, contract.DATASET_FILE)),)
 
     def features(self, *names: str) -> tuple[LineageDataset, ...]:
-        return tuple(self._object(contract.features_key(self._md5, name)) for name in names)
+        return tuple(self._object(self._run.build.features_key(name)) for name in names)
 
     def artifacts(self, *names: str) -> tuple[LineageDataset, ...]:
         release_id = self._run.release_id

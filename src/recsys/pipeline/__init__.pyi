@@ -12,7 +12,7 @@ from .features import (
     load_movie_vectors,
     measure_drift,
 )
-from .run import Run, Verdict, data_is_new, keep_open_builds
+from .run import Heartbeat, Run, Verdict, continue_build, data_is_new, keep_open_builds
 from .training import (
     begin_training,
     check_candidate,
@@ -25,12 +25,14 @@ from .training import (
 )
 
 __all__ = [
+    "Heartbeat",
     "Run",
     "Verdict",
     "begin_training",
     "check_candidate",
     "check_vectors",
     "container_secrets",
+    "continue_build",
     "data_is_new",
     "enable_vector_extension",
     "fetch_dataset",

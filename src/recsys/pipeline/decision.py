@@ -28,7 +28,9 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
             champion = None
         moved = None
         if champion is not None:
-            moved = features.read_drift(run.build.dataset_md5, champion.dataset_md5, services.store)
+            moved = features.read_drift(
+                run.build.features_prefix, champion.dataset_md5, services.store
+            )
         decision = judge(
             judged_metrics(manifest, release.tables, moved.measures() if moved else None),
             judged_metrics(champion.complete_manifest, champion.tables) if champion else None,

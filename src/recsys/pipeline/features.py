@@ -30,9 +30,13 @@ def generate_data_frames(services: Services, run: Run) -> features.Stats:
     """Makes interactions, movies and quarantine of the dataset, unless they already exist."""
     continue_build(services, run)
     with scratch_folder("frames") as work:
-        return features.generate_data_frames(
+        stats = features.generate_data_frames(
             run.build.dataset_md5, services.store, run.features, work
         )
+    with services.connect() as conn:
+        # Earlier code recorded no prefix.
+        ledger.record_features(conn, run.release_id, stats.prefix)
+    return stats
 
 
 def measure_drift(services: Services, run: Run, settings: DriftSettings) -> features.Drift | None:
@@ -50,7 +54,9 @@ def measure_drift(services: Services, run: Run, settings: DriftSettings) -> feat
         champion = ledger.champion(conn)
     if champion is None or champion.dataset_md5 == md5:
         return None
-    drift = features.measure_drift(md5, champion.dataset_md5, services.store)
+    drift = features.measure_drift(
+        run.build.features_prefix, champion.features_prefix, services.store
+    )
     if drift is not None:
         features.check_drift(drift, settings)
     return drift
@@ -85,11 +91,11 @@ def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
 
 def check_vectors(services: Services, run: Run) -> vectors.VectorMeasurements:
     """Checks the loaded movie vectors: row count, norms, and recall and speed of the index."""
-    stats = features.read_stats(run.build.dataset_md5, services.store)
+    stats = features.find_features(run.build.dataset_md5, services.store, run.features)
     if stats is None:
         raise ArtifactError(
             "the features of this dataset are missing",
-            expected=contract.features_key(run.build.dataset_md5, contract.STATS_FILE),
+            expected=run.build.features_key(contract.STATS_FILE),
             hint="clear generate_data_frames to make them again",
         )
     with services.connect() as conn:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from recsys import dataset, ledger
+from recsys import dataset, features, ledger
 from recsys.contract import Build, BuildSettings, FeatureSettings
 from recsys.database import Connection
 from recsys.ledger import Action, Actor, State
@@ -51,7 +52,7 @@ class Run(BaseModel):
     @property
     def features(self) -> FeatureSettings:
         """The build's feature settings."""
-        return FeatureSettings.model_validate(self.build.settings["features"])
+        return self.build.features
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,45 @@ def continue_build(services: Services, run: Run) -> ledger.Release:
         LedgerError: the release was abandoned or retired.
     """
     with services.connect() as conn:
-        return ledger.continue_build(conn, run.release_id)
+        release = ledger.continue_build(conn, run.release_id)
+        if release.state == State.BUILDING and release.features_prefix != run.build.features_prefix:
+            # Earlier code began the build, and may have made its features.
+            stats = features.find_features(run.build.dataset_md5, services.store, run.features)
+            if stats is not None:
+                ledger.record_features(conn, run.release_id, stats.prefix)
+                release = ledger.get(conn, run.release_id)
+        return release
+
+
+class Heartbeat:
+    """Records that a run works on its release, however often it is called.
+
+    Args:
+        services: PostgreSQL.
+        run: the run.
+        interval_s: least seconds between two records.
+    """
+
+    def __init__(self, services: Services, run: Run, interval_s: float = 60.0) -> None:
+        self._interval_s = interval_s
+        self._services = services
+        self._run = run
+        self._last: float | None = None
+
+    def beat(self) -> None:
+        """Calls `continue_build` unless the last call was less than an interval ago.
+
+        Raises:
+            LedgerError: the release was abandoned or retired.
+        """
+        now = time.monotonic()
+        if self._last is None or now - self._last >= self._interval_s:
+            continue_build(self._services, self._run)
+            self._last = time.monotonic()
 
 
 def keep_open_builds(services: Services, is_open: Callable[[str], bool]) -> list[str]:
-    """Keeps builds from being abandoned while their runs are open, however long they take.
+    """Keeps builds and candidates from being abandoned while their runs are open, however long.
 
     Args:
         services: PostgreSQL.
@@ -86,8 +121,8 @@ def keep_open_builds(services: Services, is_open: Callable[[str], bool]) -> list
     with services.connect() as conn:
         if not ledger.applied(conn):
             return []
-        open_runs = [run_id for run_id in ledger.building_runs(conn) if is_open(run_id)]
-        ledger.keep_builds(conn, open_runs)
+        open_runs = [run_id for run_id in ledger.unfinished_runs(conn) if is_open(run_id)]
+        ledger.keep_releases(conn, open_runs)
     return open_runs
 
 

@@ -59,7 +59,7 @@ class Catalog:
     @classmethod
     def of(cls, services: Services, dataset_md5: str) -> Catalog:
         """Reads the movies of a dataset from the object store."""
-        data = services.store.get_bytes(contract.features_key(dataset_md5, contract.MOVIES_FILE))
+        data = services.store.get_bytes(contract.titles_key(dataset_md5))
         return cls(pl.read_parquet(io.BytesIO(data)))
 
     def __len__(self) -> int:

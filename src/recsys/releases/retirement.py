@@ -36,13 +36,15 @@ class RetentionSettings(FrozenModel):
         description="newest releases to keep that a rollback could lead to; as many rejected ones",
     )
     abandon_after_hours: float = Field(
-        default=24, gt=0, description="age at which a release that is still building is abandoned"
+        default=24,
+        gt=0,
+        description="hours without a sign of life after which a build is abandoned",
     )
     forget_after_hours: float = Field(
         default=7 * 24,
         gt=0,
-        description="age at which a candidate that was neither promoted nor rejected is abandoned; "
-        "longer than an approval may take",
+        description="hours after the end of its run after which a candidate that was neither "
+        "promoted nor rejected is abandoned",
     )
 
 
@@ -204,7 +206,7 @@ def _delete_release(
 
 
 def _abandon(conn: Connection, settings: RetentionSettings, actor: Actor) -> None:
-    """Abandons releases that were neither completed nor promoted or rejected in time."""
+    """Abandons builds and candidates whose runs have shown no sign of life for too long."""
     hours = {
         State.BUILDING: settings.abandon_after_hours,
         State.CANDIDATE: settings.forget_after_hours,
@@ -217,7 +219,9 @@ def _abandon(conn: Connection, settings: RetentionSettings, actor: Actor) -> Non
                 conn,
                 release.release_id,
                 State.ABANDONED,
-                actor=actor.because(f"still {release.state} after {limit:g} hours"),
+                actor=actor.because(
+                    f"{release.state}, and no run has worked on it for {limit:g} hours"
+                ),
             )
 
 
@@ -239,22 +243,37 @@ def _drop_objects(conn: Connection, services: Services, release_id: str) -> None
 def _drop_dataset(
     conn: Connection, services: Services, release: Release, actor: Actor, trace: Trace
 ) -> None:
-    """Deletes raw files and features of the release's dataset unless another release needs them.
+    """Deletes raw files and features of the release unless another release needs them.
 
     The release is marked as retired before builds of the dataset may begin again. So retirement
     never looks at the datasets of all releases that were ever retired.
     """
     md5 = release.dataset_md5
-    with ledger.deleting_dataset(conn, md5, release.release_id) as is_unused:
-        if is_unused:
-            keys = [
-                *services.store.keys(contract.features_key(md5, contract.STATS_FILE)),
-                *services.store.keys(contract.features_prefix(md5)),
-                *services.store.keys(contract.dataset_prefix(md5)),
-            ]
-            _delete(conn, services, keys)
+    with ledger.deleting_dataset(conn, md5, release.release_id) as unused:
+        if unused.features:
+            _delete(conn, services, _features(services, release))
+        if unused.dataset:
+            for prefix in (contract.dataset_features_prefix(md5), contract.dataset_prefix(md5)):
+                _delete(conn, services, services.store.keys(prefix))
         trace("dataset dropped")
         ledger.move(conn, release.release_id, State.RETIRED, actor=actor)
+
+
+def _features(services: Services, release: Release) -> list[str]:
+    """Returns the keys of a release's features, first the statistics: without them there are none.
+
+    The features of earlier code are directly below the prefix of their dataset, together with the
+    titles, which all releases of the dataset share, and the folders of later features.
+    """
+    prefix = release.features_prefix
+    titles = contract.titles_key(release.dataset_md5)
+    keys = [
+        key
+        for key in services.store.keys(prefix)
+        if contract.prefix_of_features(key) == prefix and key != titles
+    ]
+    statistics = contract.features_key(prefix, contract.STATS_FILE)
+    return sorted(keys, key=lambda key: key != statistics)
 
 
 def _delete(conn: Connection, services: Services, keys: list[str]) -> None:

@@ -79,7 +79,9 @@ def report_page(services: Services, release_id: str) -> str:
             decision=decided[0] if decided else None,
             diff=decided[1] if decided else None,
             lineage=_lineage(release),
-            stats=_json(services, contract.features_key(release.dataset_md5, contract.STATS_FILE)),
+            stats=_json(
+                services, contract.features_key(release.features_prefix, contract.STATS_FILE)
+            ),
             drift=_drift(services, release, champion),
             movie_vectors=release.tables.get("movie_vectors"),
             neighbors=_neighbors(conn, release, champion, catalog),
@@ -115,7 +117,7 @@ def _drift(
 ) -> dict[str, float] | None:
     if champion is None or champion.dataset_md5 == release.dataset_md5:
         return None
-    found = features.read_drift(release.dataset_md5, champion.dataset_md5, services.store)
+    found = features.read_drift(release.features_prefix, champion.dataset_md5, services.store)
     return found.measures() if found else None
 
 

@@ -19,19 +19,19 @@ from recsys.object_store import ObjectStore, S3Settings, current_keys
 
 
 class Exchange:
-    """A job's own prefix below ``features/<md5>/``; a context manager that deletes it at the end.
+    """A job's own prefix below that of its features; a context manager that deletes it at the end.
 
-    A job first deletes what killed jobs for the same dataset have left. If such a job is still
+    A job first deletes what killed jobs for the same features have left. If such a job is still
     running, it fails. So there is only one writer of features.
 
     Args:
-        md5: md5 of the dataset.
+        prefix: prefix of the features that the job makes.
         store: the object store of the driver.
     """
 
-    def __init__(self, md5: str, store: ObjectStore) -> None:
+    def __init__(self, prefix: str, store: ObjectStore) -> None:
         self._store = store
-        self._all = contract.spark_prefix(md5)
+        self._all = contract.spark_prefix(prefix)
         self._own = f"{self._all}{uuid.uuid4().hex}/"
 
     def __enter__(self) -> Self:

@@ -23,7 +23,7 @@ import polars as pl
 from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive, open_dataset
-from recsys.features import Stats, read_stats
+from recsys.features import Stats, find_features
 from recsys.features.csv_reader import RatingBlock, RatingParser, rating_blocks
 from recsys.features.generate import (
     are_whole,
@@ -81,7 +81,8 @@ def spark_data_frames(
     Args:
         spark: the Spark context.
         md5: md5 of the dataset.
-        store: holds ``datasets/<md5>/dataset.zip``; the features go to ``features/<md5>/``.
+        store: holds ``datasets/<md5>/dataset.zip``; the features go to
+            ``features/<md5>/<fingerprint of the settings>/``.
         settings: share of the holdout, and largest shares of invalid rows tolerated, by rule.
         work_dir: an existing folder on the driver, with space for about twice the zip.
         range_rows: interactions of one task, which has them in memory.
@@ -90,12 +91,12 @@ def spark_data_frames(
         DatasetError: see `recsys.features.generate_data_frames`.
         ArtifactError: the dataset is not in the store, or does not have its recorded sha256.
     """
-    stats = read_stats(md5, store)
-    if stats is not None and stats.settings == settings and are_whole(stats, store):
+    stats = find_features(md5, store, settings)
+    if stats is not None and are_whole(stats, store):
         return stats
     with (
         TemporaryDirectory(prefix="features-", dir=work_dir) as folder,
-        Exchange(md5, store) as exchange,
+        Exchange(settings.prefix(md5), store) as exchange,
     ):
         work = Path(folder)
         zip_path = work / contract.DATASET_FILE

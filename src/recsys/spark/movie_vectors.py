@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.errors import ArtifactError
-from recsys.features import read_stats
+from recsys.features import find_features
 from recsys.features.interactions import user_ranges
 from recsys.object_store import ObjectStore
 from recsys.spark.exchange import add_counts, count_by, pack, scan, unpack
@@ -73,7 +73,7 @@ def spark_movie_vectors(
     Args:
         spark: the Spark context.
         md5: the dataset's md5.
-        store: holds ``features/<md5>/``.
+        store: holds the features.
         settings: settings with the dimension.
         work_dir: an existing folder on the driver for temporary files.
 
@@ -82,19 +82,20 @@ def spark_movie_vectors(
     """
     from pyspark import StorageLevel
 
-    stats = read_stats(md5, store)
+    stats = find_features(md5, store, settings)
     if stats is None:
+        prefix = settings.prefix(md5)
         raise ArtifactError(
             "the dataset has no features",
-            expected=contract.features_key(md5, contract.STATS_FILE),
+            expected=contract.features_key(prefix, contract.STATS_FILE),
             hint="clear the task generate_data_frames to make them again",
         )
     if stored := stored_movie_vectors(store, stats, work_dir):
         return stored
-    interactions = contract.features_key(md5, contract.INTERACTIONS_FILE)
+    interactions = contract.features_key(stats.prefix, contract.INTERACTIONS_FILE)
     movies_path = work_dir / contract.MOVIES_FILE
     store.download(
-        contract.features_key(md5, contract.MOVIES_FILE),
+        contract.features_key(stats.prefix, contract.MOVIES_FILE),
         movies_path,
         stats.sha256[contract.MOVIES_FILE],
     )

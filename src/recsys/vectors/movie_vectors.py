@@ -99,7 +99,7 @@ def make_movie_vectors(
 
     Args:
         md5: the dataset's md5.
-        store: holds ``features/<md5>/``.
+        store: holds the features.
         settings: settings with the dimension.
         work_dir: an existing folder for the downloaded tables, which are not deleted.
 
@@ -107,7 +107,8 @@ def make_movie_vectors(
         ArtifactError: there are no features.
         VectorError: the features have no interactions.
     """
-    download_tables(md5, store, work_dir)
+    prefix = settings.prefix(md5)
+    download_tables(prefix, store, work_dir)
     interactions = work_dir / contract.INTERACTIONS_FILE
     return compute_movie_vectors(
         pl.read_parquet(interactions, columns=["userId", "movieId"]),
@@ -116,14 +117,14 @@ def make_movie_vectors(
     )
 
 
-def download_tables(md5: str, store: ObjectStore, work_dir: Path) -> None:
-    """Downloads the interactions and movies of a dataset to files of the same names.
+def download_tables(prefix: str, store: ObjectStore, work_dir: Path) -> None:
+    """Downloads the interactions and movies of features to files of the same names.
 
     Raises:
         ArtifactError: they are not in the store.
     """
     for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE):
-        store.download(contract.features_key(md5, name), work_dir / name)
+        store.download(contract.features_key(prefix, name), work_dir / name)
 
 
 def read_movies(path: Path) -> pl.DataFrame:

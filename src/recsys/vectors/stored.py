@@ -11,7 +11,7 @@ import polars as pl
 from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.errors import ArtifactError
-from recsys.features import Stats, read_stats
+from recsys.features import Stats, find_features
 from recsys.object_store import ObjectStore, file_sha256
 from recsys.vectors.movie_vectors import MovieVectors, download_tables, make_movie_vectors
 from recsys.vectors.rows import read_vectors
@@ -28,7 +28,7 @@ def put_movie_vectors(
     table = pl.DataFrame({"id": vectors.ids, "vector": vectors.vectors})
     table.cast({"vector": pl.Array(pl.Float32, dim)}).write_parquet(path)
     store.put_file(
-        contract.features_key(stats.md5, contract.MOVIE_VECTORS_FILE),
+        contract.features_key(stats.prefix, contract.MOVIE_VECTORS_FILE),
         path,
         {"sha256": file_sha256(path), "made-of": _digest(stats)},
     )
@@ -36,7 +36,7 @@ def put_movie_vectors(
 
 def stored_movie_vectors(store: ObjectStore, stats: Stats, work_dir: Path) -> MovieVectors | None:
     """Reads the stored vectors; None if there are none, undamaged, made from these features."""
-    key = contract.features_key(stats.md5, contract.MOVIE_VECTORS_FILE)
+    key = contract.features_key(stats.prefix, contract.MOVIE_VECTORS_FILE)
     stored = store.head(key)
     if stored is None or stored.metadata.get("made-of") != _digest(stats):
         return None
@@ -57,7 +57,7 @@ def obtain_movie_vectors(
 
     Args:
         md5: the dataset's md5.
-        store: holds ``features/<md5>/``.
+        store: holds the features.
         settings: settings with the dimension.
         work_dir: an existing folder for the downloaded tables, which are not deleted.
 
@@ -65,11 +65,11 @@ def obtain_movie_vectors(
         ArtifactError: there are no features, or the stored vectors do not have their sha256.
         VectorError: the features have no interactions.
     """
-    stats = read_stats(md5, store)
+    stats = find_features(md5, store, settings)
     stored = stored_movie_vectors(store, stats, work_dir) if stats else None
     if stored is None:
         return make_movie_vectors(md5, store, settings, work_dir)
-    download_tables(md5, store, work_dir)
+    download_tables(settings.prefix(md5), store, work_dir)
     return stored
 
 

@@ -176,7 +176,7 @@ def served(recsys: CommandLine) -> Iterator[World]:
         written = io.BytesIO()
         movies.write_parquet(written)
         md5 = made.releases.build(2).dataset_md5
-        key = contract.features_key(md5, contract.MOVIES_FILE)
+        key = contract.titles_key(md5)
         made.services.store.put_bytes(key, written.getvalue())
         with made.services.connect() as conn:
             ledger.move(conn, rejected, ledger.State.REJECTED, actor=an_actor())

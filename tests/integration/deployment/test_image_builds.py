@@ -112,6 +112,6 @@ def test_the_image_of_spark_is_built_and_computes_features(
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    on_spark = read_stats(md5, object_store)
-    object_store.delete([contract.features_key(md5, contract.STATS_FILE)])
+    on_spark = read_stats(features.prefix(md5), object_store)
+    object_store.delete([contract.features_key(features.prefix(md5), contract.STATS_FILE)])
     assert on_spark == generate_data_frames(md5, object_store, features, tmp_path)

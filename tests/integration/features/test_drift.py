@@ -42,6 +42,10 @@ def make(services: Services, md5: str, users: range, movies: range, work: Path) 
     features.generate_data_frames(md5, services.store, FeatureSettings(), work)
 
 
+def prefix(md5: str) -> str:
+    return FeatureSettings().prefix(md5)
+
+
 def run_of(build: Build) -> pipeline.Run:
     return pipeline.Run(run_id="manual__drift", source="none", build=build)
 
@@ -71,7 +75,7 @@ def test_new_and_vanished_users_and_movies_are_counted(
     assert found.newest_days == 20
     assert found.psi["release_years"] == 0
     assert found.psi["user_activity"] < 0.01, "16 and 20 ratings are of one bin"
-    assert features.read_drift(md5, champion, services.store) == found
+    assert features.read_drift(prefix(md5), champion, services.store) == found
 
 
 def test_drift_is_measured_once_and_again_after_a_change_of_features(
@@ -79,19 +83,19 @@ def test_drift_is_measured_once_and_again_after_a_change_of_features(
 ) -> None:
     md5 = releases.build(2).dataset_md5
     make(services, md5, range(1, 31), range(1, 21), tmp_path)
-    first = features.measure_drift(md5, champion, services.store)
+    first = features.measure_drift(prefix(md5), prefix(champion), services.store)
     assert first is not None
     marked = first.model_copy(update={"new_users": 0.123})
-    services.store.put_bytes(contract.drift_key(md5, champion), marked.to_json())
-    assert features.measure_drift(md5, champion, services.store) == marked
-    make_again = FeatureSettings(holdout_share=0.3)
-    features.generate_data_frames(md5, services.store, make_again, tmp_path)
-    again = features.measure_drift(md5, champion, services.store)
+    services.store.put_bytes(contract.drift_key(prefix(md5), champion), marked.to_json())
+    assert features.measure_drift(prefix(md5), prefix(champion), services.store) == marked
+    services.store.delete([contract.features_key(prefix(md5), contract.STATS_FILE)])
+    make(services, md5, range(1, 31), range(1, 20), tmp_path)
+    again = features.measure_drift(prefix(md5), prefix(champion), services.store)
     assert again is not None
     assert again.new_users == first.new_users
     assert again.sha256 != first.sha256
-    services.store.put_bytes(contract.drift_key(md5, champion), b'{"md5": ')
-    assert features.measure_drift(md5, champion, services.store) == again
+    services.store.put_bytes(contract.drift_key(prefix(md5), champion), b'{"md5": ')
+    assert features.measure_drift(prefix(md5), prefix(champion), services.store) == again
 
 
 def test_a_hard_breach_fails_the_run_permanently_unless_accepted(
@@ -104,7 +108,9 @@ def test_a_hard_breach_fails_the_run_permanently_unless_accepted(
         pipeline.measure_drift(services, run, DriftSettings())
     assert "vanished_users is 0.8, limit 0.6" in str(caught.value.found)
     assert "row_growth is -0.8, limit -0.6" in str(caught.value.found)
-    assert features.read_drift(md5, champion, services.store) is not None, "it can be looked at"
+    assert features.read_drift(prefix(md5), champion, services.store) is not None, (
+        "it can be looked at"
+    )
     accepted = pipeline.measure_drift(services, run, DriftSettings(accept=True))
     assert accepted is not None
 
@@ -121,7 +127,7 @@ def test_without_another_dataset_to_compare_with_there_is_no_drift(
     assert pipeline.measure_drift(services, run, DriftSettings()) is None, "the same dataset"
     other = releases.build(2).dataset_md5
     make(services, other, range(1, 9), range(1, 9), tmp_path)
-    services.store.delete([contract.features_key(md5, contract.STATS_FILE)])
+    services.store.delete([contract.features_key(prefix(md5), contract.STATS_FILE)])
     gone = pipeline.measure_drift(services, run_of(releases.build(2)), DriftSettings())
     assert gone is None, "the champion's features are gone"
 
@@ -144,7 +150,7 @@ def test_why_shows_quarantine_and_the_drift_from_the_champion_of_that_time(
     breaches = {breach["measure"]: breach["hard"] for breach in data["drift"]["breaches"]}
     assert breaches == {"vanished_users": False, "row_growth": False, "newest_days": False}
     assert monitoring.why(services, one)["data"]["drift"] is None, "the first had no champion"
-    services.store.delete([contract.features_key(champion, contract.STATS_FILE)])
+    services.store.delete([contract.features_key(prefix(champion), contract.STATS_FILE)])
     assert monitoring.why(services, one)["data"] is None
 
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,9 +17,17 @@ from recsys import contract
 from recsys.contract import FeatureSettings, RuleShares
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, fetch_dataset, read_source_md5, write_sample
 from recsys.errors import ArtifactError, DatasetError, DiskFullError
-from recsys.features import FileStats, Rule, Stats, generate_data_frames, read_stats
+from recsys.features import (
+    FileStats,
+    Rule,
+    Stats,
+    find_features,
+    generate_data_frames,
+    read_stats,
+)
 from recsys.object_store import ObjectStore
 from recsys.scratch import scratch_folder
+from recsys.vectors import MovieVectors, put_movie_vectors, stored_movie_vectors
 
 MOVIES = b"movieId,title,genres\n1,Toy Story (1995),Comedy\n2,Heat (1995),Action|Crime\n"
 HEADER = b"userId,movieId,rating,timestamp\n"
@@ -47,8 +56,12 @@ def put(store: ObjectStore, ratings: bytes, movies: bytes = MOVIES) -> str:
     return md5
 
 
+def prefix(md5: str) -> str:
+    return FeatureSettings().prefix(md5)
+
+
 def table(store: ObjectStore, md5: str, name: str) -> pl.DataFrame:
-    return pl.read_parquet(store.get_bytes(contract.features_key(md5, name)))
+    return pl.read_parquet(store.get_bytes(contract.features_key(prefix(md5), name)))
 
 
 def test_the_real_dataset_has_no_invalid_row(
@@ -101,9 +114,9 @@ def test_each_parquet_file_matches_the_statistics(
 ) -> None:
     md5 = put(object_store, HEADER + ROWS)
     stats = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
-    assert stats == read_stats(md5, object_store) == Stats.from_json(stats.to_json())
+    assert stats == read_stats(prefix(md5), object_store) == Stats.from_json(stats.to_json())
     for name, sha256 in stats.sha256.items():
-        assert object_store.sha256(contract.features_key(md5, name)) == sha256
+        assert object_store.sha256(contract.features_key(prefix(md5), name)) == sha256
 
 
 def test_the_same_dataset_gives_the_same_bytes(object_store: ObjectStore, tmp_path: Path) -> None:
@@ -111,32 +124,117 @@ def test_the_same_dataset_gives_the_same_bytes(object_store: ObjectStore, tmp_pa
     md5 = write_sample(path, ratings=20_000).md5
     fetch_dataset(str(path), md5, object_store)
     first = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
-    object_store.delete([contract.features_key(md5, contract.STATS_FILE)])
+    object_store.delete([contract.features_key(prefix(md5), contract.STATS_FILE)])
     assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == first
 
 
-def test_features_are_made_once_and_again_for_other_settings(
-    object_store: ObjectStore, tmp_path: Path
-) -> None:
+def stored(store: ObjectStore, where: str) -> dict[str, tuple[bytes, object]]:
+    """Every object below a prefix: its bytes and its properties."""
+    return {key: (store.get_bytes(key), store.head(key)) for key in store.keys(where)}
+
+
+def vectors_of_movie(movie: int) -> MovieVectors:
+    one = np.zeros((1, contract.MOVIE_VECTOR_DIM), np.float32)
+    one[0, movie] = 1
+    return MovieVectors(np.array([movie], np.int32), one)
+
+
+def test_features_are_made_once(object_store: ObjectStore, tmp_path: Path) -> None:
     md5 = put(object_store, HEADER + ROWS)
     first = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
     object_store.delete([contract.dataset_key(md5, contract.DATASET_FILE)])
     assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == first
-    assert put(object_store, HEADER + ROWS) == md5
-    other = generate_data_frames(md5, object_store, FeatureSettings(holdout_share=0.4), tmp_path)
+
+
+def test_features_of_other_settings_are_next_to_the_first_and_change_no_byte_of_them(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + ROWS)
+    settings = [FeatureSettings(holdout_share=share) for share in (0.1, 0.4)]
+    first = generate_data_frames(md5, object_store, settings[0], tmp_path)
+    put_movie_vectors(object_store, first, vectors_of_movie(1), tmp_path)
+    before = stored(object_store, settings[0].prefix(md5))
+    assert len(before) == 5
+    other = generate_data_frames(md5, object_store, settings[1], tmp_path)
+    put_movie_vectors(object_store, other, vectors_of_movie(2), tmp_path)
     assert other.holdout > first.holdout
-    assert read_stats(md5, object_store) == other
+    assert stored(object_store, settings[0].prefix(md5)) == before
+    for made, chosen in ((first, settings[0]), (other, settings[1])):
+        assert read_stats(chosen.prefix(md5), object_store) == made
+        assert generate_data_frames(md5, object_store, chosen, tmp_path) == made
+        vectors = stored_movie_vectors(object_store, made, tmp_path)
+        assert vectors is not None
+        assert vectors.ids.tolist() == [1 if made is first else 2]
+
+
+def test_builds_with_other_tolerances_share_features_and_each_is_checked(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + b"1,1,9,5\n" * 3 + b"1,x,4.0,5\n" + ROWS)
+    lenient = FeatureSettings(max_rule_shares=RuleShares(rating_range=0.03))
+    made = generate_data_frames(md5, object_store, lenient, tmp_path)
+    before = stored(object_store, lenient.prefix(md5))
+    with pytest.raises(DatasetError, match="too many rows"):
+        generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    more = FeatureSettings(max_rule_shares=RuleShares(rating_range=0.5))
+    assert generate_data_frames(md5, object_store, more, tmp_path) == made
+    assert stored(object_store, lenient.prefix(md5)) == before
+
+
+def move_to_the_place_of_earlier_code(store: ObjectStore, stats: Stats) -> str:
+    earlier = contract.dataset_features_prefix(stats.md5)
+    for key in store.keys(stats.prefix):
+        head = store.head(key)
+        assert head is not None
+        store.copy(key, earlier + key.removeprefix(stats.prefix), head.metadata)
+        store.delete([key])
+    return earlier
+
+
+def test_features_of_earlier_code_are_taken_over_if_they_are_of_the_same_settings(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + ROWS)
+    first = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    put_movie_vectors(object_store, first, vectors_of_movie(1), tmp_path)
+    earlier = move_to_the_place_of_earlier_code(object_store, first)
+    before = stored(object_store, earlier)
+    other = FeatureSettings(holdout_share=0.4)
+    assert find_features(md5, object_store, other) is None
+    assert generate_data_frames(md5, object_store, other, tmp_path).holdout > first.holdout
+    object_store.delete([contract.dataset_key(md5, contract.DATASET_FILE)])
+    assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == first
+    assert stored_movie_vectors(object_store, first, tmp_path) is not None
+    after = stored(object_store, earlier)
+    assert {key: after[key] for key in before} == before, "releases of earlier code read them"
+    damaged = contract.features_key(first.prefix, contract.STATS_FILE)
+    object_store.delete([damaged, contract.features_key(earlier, contract.INTERACTIONS_FILE)])
+    assert find_features(md5, object_store, FeatureSettings()) is None
+
+
+def test_sites_find_the_titles_of_a_dataset_under_one_key(
+    object_store: ObjectStore, tmp_path: Path
+) -> None:
+    md5 = put(object_store, HEADER + ROWS)
+    titles = contract.titles_key(md5)
+    assert titles == f"features/{md5}/movies.parquet"
+    made = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    expected = object_store.get_bytes(contract.features_key(made.prefix, contract.MOVIES_FILE))
+    assert object_store.get_bytes(titles) == expected
+    object_store.delete([titles])
+    generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
+    assert object_store.get_bytes(titles) == expected
 
 
 def test_features_without_statistics_are_made_again(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
     md5 = put(object_store, HEADER + ROWS)
-    assert read_stats(md5, object_store) is None
+    assert read_stats(prefix(md5), object_store) is None
     stats = generate_data_frames(md5, object_store, FeatureSettings(), tmp_path)
     for damage in (b"", b"{}", b'{"md5": "'):
-        object_store.put_bytes(contract.features_key(md5, contract.STATS_FILE), damage)
-        assert read_stats(md5, object_store) is None
+        object_store.put_bytes(contract.features_key(prefix(md5), contract.STATS_FILE), damage)
+        assert read_stats(prefix(md5), object_store) is None
         assert generate_data_frames(md5, object_store, FeatureSettings(), tmp_path) == stats
 
 
@@ -364,4 +462,4 @@ def test_a_full_disk_raises_its_own_error_and_leaves_no_file(
     resize(disk, 64 << 10)
     with scratch_folder("features") as folder:
         generate_data_frames(sample.md5, object_store, FeatureSettings(), folder)
-    assert read_stats(sample.md5, object_store) is not None
+    assert read_stats(prefix(sample.md5), object_store) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from recsys.releases import RetentionSettings, retire_old_releases
 from recsys.services import Services
 from tests.actors import an_actor
 from tests.metrics_maker import GOOD, as_judged
+from tests.release_maker import Releases
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +166,48 @@ def test_a_cleared_task_of_an_abandoned_run_says_why_not_and_leaves_nothing(
     # What the message says heals it.
     assert look(services, source, "one").is_new
     assert pipeline.fetch_dataset(services, run).fetched
+
+
+def test_a_candidate_is_kept_while_a_run_that_works_on_it_is_open(
+    services: Services, releases: Releases
+) -> None:
+    """It waits for an approval, in the run that made it or in one that judged it again."""
+    made, judged = (releases.candidate(number) for number in (1, 2))
+    releases.judge(judged, "judged-again")
+    open_runs = {"run-1", "judged-again"}
+
+    def states() -> list[State]:
+        with services.connect() as conn:
+            return [ledger.get(conn, release_id).state for release_id in (made, judged)]
+
+    for _ in range(2):
+        be_idle(services, 8 * 24)
+        assert set(pipeline.keep_open_builds(services, open_runs.__contains__)) == open_runs
+        retire(services)
+        assert states() == [State.CANDIDATE, State.CANDIDATE]
+    be_idle(services, 6 * 24)
+    retire(services)
+    assert states() == [State.CANDIDATE, State.CANDIDATE], "a person may promote it for a week"
+    be_idle(services, 2 * 24)
+    retire(services)
+    assert states() == [State.RETIRED, State.RETIRED]
+
+
+def test_a_long_job_outside_of_this_process_keeps_its_build(
+    services: Services, source: Path
+) -> None:
+    run = look(services, source, "one").run
+    rare = pipeline.Heartbeat(services, run, interval_s=3600)
+    rare.beat()
+    be_idle(services, 25)
+    rare.beat()
+    with services.connect() as conn:
+        assert ledger.get(conn, run.release_id).changed_at < datetime.now(UTC) - timedelta(hours=24)
+    heartbeat = pipeline.Heartbeat(services, run, interval_s=0)
+    heartbeat.beat()
+    retire(services)
+    assert state(services, run) == State.BUILDING
+    be_idle(services, 25)
+    retire(services)
+    with pytest.raises(LedgerError, match="cannot continue"):
+        heartbeat.beat()

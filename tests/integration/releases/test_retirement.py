@@ -172,6 +172,64 @@ def test_a_build_waits_while_its_dataset_is_deleted(
     assert services.store.head(key) is None
 
 
+def test_features_are_deleted_with_the_last_release_that_uses_them(
+    services: Services, releases: Releases
+) -> None:
+    """Builds of one dataset: two with equal features, one with others, one of earlier code."""
+    with services.connect() as conn:
+        ledger.prepare(conn)
+    md5 = releases.build(1).dataset_md5
+    first, equal, other, earlier = builds = [
+        releases.build(1).model_copy(update={"settings": settings})
+        for settings in (
+            {"number": 1},
+            {"number": 2},
+            {"features": {"holdout_share": 0.3}},
+            {"number": 3},
+        )
+    ]
+    for build in builds:
+        begin(services, build)
+    with services.connect() as conn:
+        conn.execute(
+            "update recsys.releases set features_prefix = null where release_id = %s",
+            (earlier.release_id,),
+        )
+        found = {r.release_id: r.features_prefix for r in ledger.all_releases(conn)}
+    old_place = contract.dataset_features_prefix(md5)
+    assert first.features_prefix == equal.features_prefix != other.features_prefix
+    assert [found[build.release_id] for build in builds] == [
+        *(build.features_prefix for build in builds[:3]),
+        old_place,
+    ]
+    places = (first.features_prefix, other.features_prefix, old_place)
+    dataset = contract.dataset_key(md5, DATASET_FILE)
+    titles = contract.titles_key(md5)
+    kept = {
+        place: {
+            contract.features_key(place, "stats.json"),
+            contract.features_key(place, "interactions.parquet"),
+            contract.drift_key(place, md5),
+        }
+        for place in places
+    }
+    for key in {dataset, titles}.union(*kept.values()):
+        services.store.put_bytes(key, b"made")
+
+    def retire(build: Build) -> set[str]:
+        with services.connect() as conn:
+            ledger.move(conn, build.release_id, State.ABANDONED, actor=an_actor())
+        done = retire_old_releases(services, NOTHING_MORE, actor=an_actor())
+        assert done.retired == (build.release_id,)
+        return {*services.store.keys("features/"), *services.store.keys("datasets/")}
+
+    one, two, three = places
+    assert retire(first) == {dataset, titles} | kept[one] | kept[two] | kept[three]
+    assert retire(earlier) == {dataset, titles} | kept[one] | kept[two]
+    assert retire(equal) == {dataset, titles} | kept[two]
+    assert retire(other) == set()
+
+
 def test_two_retirements_do_not_delete_at_the_same_time(
     services: Services,
     releases: Releases,

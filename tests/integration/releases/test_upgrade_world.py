@@ -109,6 +109,10 @@ def test_an_old_installation_goes_on(old: Services) -> None:
             (event["actor"], event["reason"]) for event in why["history"]
         }
 
+        with old.connect() as conn:
+            champion = ledger.champion(conn)
+        assert champion is not None
+        assert champion.features_prefix == f"features/{champion.dataset_md5}/", "the old place"
         assert roll_back(old, actor=an_actor()).to_release == FIRST
         assert invariants.recovered(old) == FIRST
         roll_back(old, CHAMPION, actor=an_actor())

@@ -65,9 +65,8 @@ def test_a_report_contains_history_statistics_and_titles(services, releases):
     services.store.put_bytes(
         release_key(release_id, contract.HISTORY_FILE), json.dumps({"evaluated": epochs}).encode()
     )
-    md5 = releases.build(1).dataset_md5
     services.store.put_bytes(
-        contract.features_key(md5, contract.STATS_FILE),
+        releases.build(1).features_key(contract.STATS_FILE),
         json.dumps(
             {"interactions": 4711, "files": {"r.csv": {"rows": 9, "quarantine": {}}}}
         ).encode(),

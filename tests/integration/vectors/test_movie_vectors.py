@@ -21,6 +21,10 @@ from tests.actors import an_actor
 MD5 = "0123456789abcdef" * 2
 
 
+def features_key(name: str) -> str:
+    return contract.features_key(FeatureSettings().prefix(MD5), name)
+
+
 def test_vectors_are_made_from_the_stored_features(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
@@ -38,7 +42,7 @@ def test_vectors_are_made_from_the_stored_features(
         (contract.MOVIES_FILE, movies),
     ):
         frame.write_parquet(tmp_path / name)
-        object_store.put_file(contract.features_key(MD5, name), tmp_path / name)
+        object_store.put_file(features_key(name), tmp_path / name)
     work = tmp_path / "work"
     work.mkdir()
 
@@ -77,7 +81,7 @@ def test_the_quality_of_the_vectors_is_part_of_the_facts_of_the_release(
         (contract.MOVIES_FILE, movies),
     ):
         frame.write_parquet(tmp_path / name)
-        services.store.put_file(contract.features_key(MD5, name), tmp_path / name)
+        services.store.put_file(features_key(name), tmp_path / name)
     build = Build(
         dataset_md5=MD5,
         trainer_digest=f"sha256:{'0' * 64}",

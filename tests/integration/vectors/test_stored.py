@@ -60,19 +60,21 @@ def test_vectors_of_other_features_are_not_reused(
     object_store: ObjectStore, stats: Stats, tmp_path: Path
 ) -> None:
     put_movie_vectors(object_store, stats, _vectors(300), tmp_path)
-    again = generate_data_frames(
-        stats.md5, object_store, FeatureSettings(holdout_share=0.3), tmp_path
-    )
+    other = FeatureSettings(holdout_share=0.3)
+    again = generate_data_frames(stats.md5, object_store, other, tmp_path)
     assert stored_movie_vectors(object_store, again, tmp_path) is None
-    made = obtain_movie_vectors(stats.md5, object_store, SETTINGS, tmp_path)
+    made = obtain_movie_vectors(stats.md5, object_store, other, tmp_path)
     assert len(made.ids) == again.rated_movies
+    put_movie_vectors(object_store, stats, _vectors(300), tmp_path)
+    repaired = stats.model_copy(update={"mean_rating": 1.0})
+    assert stored_movie_vectors(object_store, repaired, tmp_path) is None
 
 
 def test_changed_vectors_are_computed_again(
     object_store: ObjectStore, stats: Stats, tmp_path: Path
 ) -> None:
     put_movie_vectors(object_store, stats, _vectors(300), tmp_path)
-    key = contract.features_key(stats.md5, contract.MOVIE_VECTORS_FILE)
+    key = contract.features_key(stats.prefix, contract.MOVIE_VECTORS_FILE)
     stored = object_store.head(key)
     assert stored is not None
     object_store.put_bytes(key, b"something else", stored.metadata)

@@ -22,8 +22,10 @@ from recsys.contract import (
     REQUIRED_ARTIFACTS,
     Build,
     ExitCode,
+    FeatureSettings,
     GoldenPredictions,
     Manifest,
+    RuleShares,
     TrainerInput,
 )
 
@@ -156,13 +158,15 @@ HOSTILE_IDS = [
     *("0123456\uff17-89abcdef", "01234567-89abcdef'; drop schema recsys; --"),
 ]
 HOSTILE_MD5S = [*("", "..", MD5[:-1], MD5 + "0", MD5.upper(), MD5 + "\n", "../" + MD5[3:])]
+FEATURES = f"features/{MD5}/{'0' * 16}/"
 KEYS: list[tuple[Callable[[str, str], str], str, str]] = [
     (contract.dataset_key, MD5, f"datasets/{MD5}/"),
-    (contract.features_key, MD5, f"features/{MD5}/"),
+    (contract.features_key, f"features/{MD5}/", f"features/{MD5}/"),
+    (contract.features_key, FEATURES, FEATURES),
     (contract.release_key, RELEASE, f"releases/{RELEASE}/"),
 ]
 every_key = pytest.mark.parametrize(
-    ("key", "owner", "prefix"), KEYS, ids=["dataset", "features", "release"]
+    ("key", "owner", "prefix"), KEYS, ids=["dataset", "earlier features", "features", "release"]
 )
 names = st.text("ab0_.-/\\~% \n\x00ä", max_size=12) | st.text(max_size=12)
 
@@ -214,9 +218,61 @@ def test_an_invalid_release_id_has_no_key(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE_MD5S)
 def test_an_invalid_md5_has_no_key(text: str) -> None:
-    for use in (contract.dataset_key, contract.features_key):
+    for use in (
+        contract.dataset_prefix,
+        contract.dataset_features_prefix,
+        contract.titles_key,
+        FeatureSettings().prefix,
+        lambda md5: contract.drift_key(FEATURES, md5),
+    ):
         with pytest.raises(ValueError, match="not an md5"):
-            use(text, "stats.json")
+            use(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "features/", f"features/{MD5}", f"features/{MD5}/../", f"releases/{MD5}/"),
+        *(f"features/{MD5}/{'0' * 15}/", f"features/{MD5}/{'G' * 16}/", f"{FEATURES}x/"),
+        *(f"/{FEATURES}", f"{FEATURES}\n", f"features/{MD5.upper()}/"),
+    ],
+)
+def test_an_invalid_prefix_of_features_has_no_key(text: str) -> None:
+    for use in (
+        contract.check_features_prefix,
+        contract.spark_prefix,
+        lambda prefix: contract.features_key(prefix, "stats.json"),
+        lambda prefix: contract.drift_key(prefix, MD5),
+    ):
+        with pytest.raises(ValueError, match="not a prefix of features"):
+            use(text)
+    with pytest.raises(ValueError, match="not a fingerprint"):
+        contract.features_prefix(MD5, text)
+
+
+def test_features_have_the_prefix_of_all_settings_that_change_their_content() -> None:
+    known = FeatureSettings(revision=3, holdout_share=0.1)
+    # Another way to hash would make the features of every retained release again.
+    assert known.prefix(MD5) == f"features/{MD5}/6a2298f47e634a1d/"
+    own = set(FeatureSettings.model_fields) - {"max_quarantine_share", "max_rule_shares"}
+    changed = {"revision": 99, "holdout_share": 0.2, "vector_dim": 64}
+    assert set(changed) == own, "say whether a new setting changes the content of features"
+    others = {known.model_copy(update={name: value}).prefix(MD5) for name, value in changed.items()}
+    assert len(others | {known.prefix(MD5)}) == len(changed) + 1
+    tolerant = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=RuleShares(duplicate=1))
+    assert tolerant.prefix(MD5) == FeatureSettings().prefix(MD5)
+
+
+def test_a_key_names_the_features_that_it_belongs_to() -> None:
+    for prefix in (FEATURES, f"features/{MD5}/"):
+        for key in (
+            contract.features_key(prefix, "stats.json"),
+            contract.drift_key(prefix, MD5),
+            contract.spark_prefix(prefix) + "0/blocks/000000",
+        ):
+            assert contract.prefix_of_features(key) == prefix
+    assert contract.prefix_of_features(f"features/{MD5[:-1]}/stats.json") is None
+    assert contract.prefix_of_features("features/stats.json") is None
 
 
 def test_an_error_message_shortens_a_long_value() -> None:

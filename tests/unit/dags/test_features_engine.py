@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +23,13 @@ from kubernetes.client import (
 from kubernetes.client.exceptions import ApiException
 
 from recsys.contract import FeatureSettings
-from recsys.errors import ConfigurationError, PermanentError, RecsysError, TransientError
+from recsys.errors import (
+    ConfigurationError,
+    LedgerError,
+    PermanentError,
+    RecsysError,
+    TransientError,
+)
 from recsys.object_store import S3Settings
 from recsys.spark.submit import SparkSubmit
 from recsys_dag import environment
@@ -34,6 +41,7 @@ from tests.late_module import LateModule
 operators = LateModule("airflow.providers.cncf.kubernetes.operators.spark_kubernetes")
 exceptions = LateModule("airflow.sdk.exceptions")
 spark = LateModule("recsys_dag.features.spark")
+task = LateModule("recsys_dag.features.task")
 
 IMAGE = "registry.example/recsys-spark@sha256:" + "a" * 64
 
@@ -175,7 +183,10 @@ def test_the_operator_hands_the_application_of_this_run_to_kubernetes(
     run = SimpleNamespace(build=SimpleNamespace(dataset_md5="0" * 32), features=FeatureSettings())
     s3 = S3Settings(bucket="movies", endpoint="http://s3:8333")
     monkeypatch.setattr("recsys_dag.tasks.run_of", lambda context: run)
-    monkeypatch.setattr("recsys_dag.settings.services", lambda: SimpleNamespace(s3=s3))
+    services = SimpleNamespace(s3=s3)
+    continued: list[object] = []
+    monkeypatch.setattr("recsys_dag.settings.services", lambda: services)
+    monkeypatch.setattr("recsys.pipeline.continue_build", lambda *of: continued.append(of))
     monkeypatch.setattr(
         operators.SparkKubernetesOperator,
         "execute",
@@ -185,9 +196,37 @@ def test_the_operator_hands_the_application_of_this_run_to_kubernetes(
         task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
     )
     spec = operator.execute({})["spark"]["spec"]
+    assert continued == [(services, run)], "a cleared task of an abandoned run starts nothing"
     assert spec["arguments"][:3] == ["frames", "--md5", "0" * 32]
     assert FeatureSettings.model_validate_json(spec["arguments"][4]) == FeatureSettings()
     assert {"name": "RECSYS_S3_ENDPOINT", "value": "http://s3:8333"} in spec["driver"]["env"]
+
+
+@pytest.mark.parametrize("is_abandoned", [False, True])
+def test_a_spark_task_works_only_on_a_build_that_is_alive(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_abandoned: bool
+) -> None:
+    started = tmp_path / "started"
+    submit = tmp_path / "spark-submit"
+    submit.write_text(f"#!/bin/sh\necho began | tee {started}\n")
+    submit.chmod(0o700)
+    run = SimpleNamespace(build=SimpleNamespace(dataset_md5="0" * 32), features=FeatureSettings())
+    s3 = S3Settings(bucket="movies", endpoint="http://s3:8333")
+    continued: list[object] = []
+
+    def go_on(services: object, of: object) -> None:
+        continued.append(of)
+        if is_abandoned:
+            raise LedgerError("this run cannot continue")
+
+    monkeypatch.setenv("RECSYS_SPARK_SUBMIT", str(submit))
+    monkeypatch.setattr("recsys_dag.tasks.run_of", lambda context: run)
+    monkeypatch.setattr("recsys_dag.settings.services", lambda: SimpleNamespace(s3=s3))
+    monkeypatch.setattr("recsys.pipeline.run.continue_build", go_on)
+    with pytest.raises(LedgerError) if is_abandoned else nullcontext():
+        task.spark_data_frames.function()
+    assert continued == [run], "a second line within a minute is not another record"
+    assert started.exists() != is_abandoned
 
 
 @pytest.mark.parametrize(
