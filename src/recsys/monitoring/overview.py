@@ -12,7 +12,7 @@ from recsys.contract import Baselines, Scores
 from recsys.database import Connection
 from recsys.gate import Decision
 from recsys.ledger import Action, ListedRelease, State
-from recsys.releases import public_copies_match
+from recsys.releases import public_copies_in_order
 from recsys.services import Services
 
 HISTORY_ROWS = 30
@@ -142,7 +142,7 @@ def read_overview(services: Services, query: ReleaseQuery | None = None) -> Over
     query = query or ReleaseQuery()
     with services.connect() as conn:
         if not ledger.applied(conn):
-            return _empty(query, public_copies_match(services.store, None))
+            return _empty(query, public_copies_in_order(services.store, None))
         ledger.check_current(conn)
         with conn.transaction():
             conn.execute("set transaction isolation level repeatable read, read only")
@@ -167,7 +167,7 @@ def read_overview(services: Services, query: ReleaseQuery | None = None) -> Over
         champion=champion.release_id if champion else None,
         rollback_target=target.release_id if target else None,
         open_journal=journals[0].document() if journals else None,
-        copies_in_order=public_copies_match(services.store, champion),
+        copies_in_order=public_copies_in_order(services.store, champion),
         last_success=last,
         live=_summary(live) if live else None,
         releases=[_summary(release) for release in releases],

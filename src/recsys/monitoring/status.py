@@ -25,12 +25,12 @@ def release_facts(release: Release) -> dict[str, Any]:
         "release_id": release.release_id,
         "state": release.state.value,
         "dataset_md5": release.dataset_md5,
-        "trainer_digest": release.build["trainer_digest"],
+        "trainer_digest": release.trainer_digest,
         "fingerprint": release.fingerprint,
         "created_at": release.created_at,
         "completed_at": release.completed_at,
         "promoted_at": release.promoted_at,
-        "metrics": release.metrics.model.values() if release.metrics else {},
+        "metrics": release.scores[0].values(),
         "tables": release.tables,
     }
 
@@ -43,7 +43,7 @@ def read_status(services: Services) -> dict[str, Any]:
                 "champion": None,
                 "previous_champion": None,
                 "open_journal": None,
-                "public_copies_in_order": releases.public_copies_match(services.store, None),
+                "public_copies_in_order": releases.public_copies_in_order(services.store, None),
             }
         ledger.check_current(conn)
         champion, previous = ledger.champion(conn), ledger.previous_champion(conn)
@@ -52,7 +52,7 @@ def read_status(services: Services) -> dict[str, Any]:
             "champion": release_facts(champion) if champion else None,
             "previous_champion": release_facts(previous) if previous else None,
             "open_journal": journals[0].document() if journals else None,
-            "public_copies_in_order": releases.public_copies_match(services.store, champion),
+            "public_copies_in_order": releases.public_copies_in_order(services.store, champion),
         }
 
 

@@ -4,7 +4,7 @@ from .evaluated_files import champion_id, fetch_evaluated
 from .late_copies import recover_and_watch
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
-from .public_copies import public_copies_match
+from .public_copies import public_copies_in_order, public_copies_match
 from .public_names import dependents, has_views, live_tables, release_table
 from .recovery import recover_promotion
 from .retirement import RetentionSettings, Retirement, releases_to_keep, retire_old_releases
@@ -35,6 +35,7 @@ __all__ = [
     "preview_promotion",
     "promote_release",
     "public_content",
+    "public_copies_in_order",
     "public_copies_match",
     "read_manifest",
     "recover_and_watch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC
 
 from recsys import contract
@@ -12,6 +13,8 @@ from recsys.ledger import Release
 from recsys.object_store import ObjectStore, StoredContent
 from recsys.releases.ownership import public_content
 from recsys.releases.public_names import release_table
+
+log = logging.getLogger(__name__)
 
 _SHA256_TAG = "sha256"
 
@@ -77,6 +80,15 @@ def public_copies_match(
     return store.find_bytes(PUBLIC_POINTER_KEY) == _pointer(champion) and model_is_of(
         store, champion, read=read_model
     )
+
+
+def public_copies_in_order(store: ObjectStore, champion: Release | None) -> bool:
+    """`public_copies_match` for lists: False also if the champion's manifest is damaged."""
+    try:
+        return public_copies_match(store, champion)
+    except ArtifactError as error:
+        log.warning("the public copies cannot be compared: %s", error)
+        return False
 
 
 def restore(store: ObjectStore, champion: Release) -> None:

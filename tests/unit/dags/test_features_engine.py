@@ -285,6 +285,7 @@ def test_a_refusal_of_kubernetes_is_permanent_where_the_cluster_is_not_ready_for
     monkeypatch.setattr(
         "recsys_dag.settings.services", lambda: SimpleNamespace(s3=S3Settings(bucket="movies"))
     )
+    monkeypatch.setattr("recsys.pipeline.continue_build", lambda *_: None)
     monkeypatch.setattr(operators.SparkKubernetesOperator, "execute", refuse)
     operator = spark.FeaturesOnSpark(
         task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)

@@ -1,0 +1,93 @@
+"""Somebody changed the JSON of a release in the ledger: lists go on, and an error says which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from recsys import ledger, monitoring
+from recsys.errors import RecsysError
+from recsys.releases import promote_release
+from recsys.reports.release import report_page
+from recsys.services import Services
+from tests.actors import an_actor
+from tests.release_maker import Releases
+
+MANIFESTS = [
+    *("'{}'", "'[]'", "'\"text\"'", "'5'"),
+    *("manifest - 'metrics'", "manifest - 'build'", "manifest - 'artifacts'"),
+    *(f"jsonb_set(manifest, '{{metrics}}', '{value}')" for value in ("5", "[]", "null")),
+    "jsonb_set(manifest, '{metrics,metrics_schema}', '99')",
+    "jsonb_set(manifest, '{metrics,model}', '[1]')",
+]
+BUILDS = ["'{}'", "'[]'", "build - 'trainer_digest'"]
+
+
+@pytest.fixture
+def three(services: Services, releases: Releases) -> list[str]:
+    """An earlier champion, the champion, and a candidate."""
+    made = []
+    for number in (1, 2, 3):
+        made.append(releases.candidate(number))
+        if number < 3:
+            promote_release(services, made[-1], actor=an_actor())
+    return made
+
+
+def test_whatever_is_damaged_the_lists_go_on(services: Services, three: list[str]) -> None:
+    for release_id in three:
+        for column, values in (("manifest", MANIFESTS), ("build", BUILDS)):
+            for value in values:
+                damage(services, release_id, column, value)
+                check(services, three, release_id)
+            if column == "manifest" and release_id != three[2]:
+                assert any(release_id in problem for problem in monitoring.problems(services))
+            damage(services, release_id, column, None)
+    assert monitoring.problems(services) == []
+
+
+WHOLE: dict[tuple[str, str], str] = {}
+
+
+def damage(services: Services, release_id: str, column: str, value: str | None) -> None:
+    with services.connect() as conn:
+        [(before,)] = conn.execute(
+            f"select {column}::text from recsys.releases where release_id = %s", (release_id,)
+        ).fetchall()
+        whole = WHOLE.setdefault((release_id, column), before)
+        restore = f"update recsys.releases set {column} = %s::jsonb where release_id = %s"
+        conn.execute(restore, (whole, release_id))
+        if value:
+            harm = f"update recsys.releases set {column} = {value} where release_id = %s"
+            conn.execute(harm, (release_id,))
+
+
+def check(services: Services, three: list[str], damaged: str) -> None:
+    earlier, champion, _ = three
+    overview = monitoring.read_overview(services)
+    assert {release.release_id for release in overview.releases} == set(three)
+    status = monitoring.read_status(services)
+    assert status["champion"]["release_id"] == champion
+    assert status["previous_champion"]["release_id"] == earlier
+    json.dumps(monitoring.why(services, damaged), default=str)
+    assert monitoring.measure_ledger(services)
+    said = complaint(lambda: report_page(services, damaged))
+    assert not said or damaged in said
+    with services.connect() as conn:
+        releases = ledger.all_releases(conn)
+    # As `recsys releases` shows them.
+    json.dumps([monitoring.release_facts(release) for release in releases], default=str)
+    [release] = [release for release in releases if release.release_id == damaged]
+    said = complaint(lambda: release.metrics)
+    assert not said or f"the manifest of release {damaged} in the ledger is damaged" in said
+
+
+def complaint(read: Callable[[], object]) -> str:
+    """Returns what an error that is ours says; empty if there is none."""
+    try:
+        read()
+    except RecsysError as error:
+        return str(error)
+    return ""
