@@ -154,6 +154,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         _RELEASES,
         "Drop tables and objects of old releases; never those of the champion or the previous one.",
     ),
+    "clean": Entry(
+        "cleaning:clean",
+        _RELEASES,
+        "Delete orphans: tables and files of this project that no release or build needs.",
+    ),
     "similar": Entry(
         "queries:similar",
         _ASK,

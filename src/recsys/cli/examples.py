@@ -36,6 +36,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "recover": ("recsys recover",),
     "adopt": ('recsys adopt --reason "moved to a new database"',),
     "retire": ("recsys retire --keep 3 --reason 'disk is short'",),
+    "clean": ("recsys clean --dry-run", "recsys clean --older-than-hours 24 --yes"),
     "similar": ("recsys similar 'Toy Story'", "recsys similar 1 -k 5"),
     "recommend": (
         "recsys recommend --user 1",

@@ -8,7 +8,7 @@ from typing import Final
 from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.errors import ArtifactError
-from recsys.features.quarantine import check_shares
+from recsys.features.quarantine import Examples, check_shares
 from recsys.features.stats import Stats, read_stats
 from recsys.object_store import ObjectStore
 
@@ -33,7 +33,7 @@ def find_features(md5: str, store: ObjectStore, settings: FeatureSettings) -> St
         put_titles(store, stats)
         # A build with other tolerances may have made them.
         for file, counts in stats.files.items():
-            check_shares(file, counts, settings)
+            check_shares(counts, settings, Examples(file))
     return stats
 
 

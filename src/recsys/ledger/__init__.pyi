@@ -3,7 +3,7 @@ from .actor import Actor
 from .builds import continue_build, keep_releases, unfinished_runs
 from .consistency import inconsistencies, missing_tables
 from .current_release import current_release_is_right, restore_current_release
-from .datasets import deleting_dataset
+from .datasets import Unused, deleting_dataset, no_build_begins
 from .identity import ledger_id
 from .journal import (
     Journal,
@@ -81,6 +81,7 @@ __all__ = [
     "Release",
     "StandingDecision",
     "State",
+    "Unused",
     "acting",
     "all_releases",
     "applied",
@@ -112,6 +113,7 @@ __all__ = [
     "missing_tables",
     "move",
     "newest_measured",
+    "no_build_begins",
     "note",
     "note_once",
     "oldest_journal_age",

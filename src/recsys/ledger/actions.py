@@ -23,6 +23,8 @@ class Action(StrEnum):
     """The public names were added to the default search path of the database."""
     BUCKET_ADOPTED = "bucket_adopted"
     """A person connected this ledger with a bucket of another one."""
+    ORPHANS_DELETED = "orphans_deleted"
+    """A person deleted tables and objects that no release, build or journal knows."""
     REJECTED_AGAIN = "rejected_again"
     """A forced run rejected a release that is or was the champion; its state stays."""
     GATE_OVERRIDDEN = "gate_overridden"

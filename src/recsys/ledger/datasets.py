@@ -60,12 +60,7 @@ def deleting_dataset(conn: Connection, dataset_md5: str, release_id: str) -> Ite
     Raises:
         LockedError: a build of this dataset has been beginning for too long.
     """
-    key = (_LOCK_CLASS, _lock_number(dataset_md5))
-    try:
-        conn.execute("select pg_advisory_lock(%s::int, %s::int)", key)
-    except psycopg.errors.LockNotAvailable as error:
-        raise LockedError(f"a build of dataset {dataset_md5} begins", hint="try again") from error
-    try:
+    with no_build_begins(conn, dataset_md5):
         others = conn.execute(
             "select other.features_prefix is not distinct from own.features_prefix "
             "from recsys.releases other, recsys.releases own where own.release_id = %s "
@@ -73,12 +68,32 @@ def deleting_dataset(conn: Connection, dataset_md5: str, release_id: str) -> Ite
             (release_id, dataset_md5, State.RETIRED.value, release_id),
         ).fetchall()
         yield Unused(dataset=not others, features=not any(same for (same,) in others))
+
+
+@contextmanager
+def no_build_begins(conn: Connection, digits: str) -> Iterator[None]:
+    """Lets no build begin whose dataset's md5 begins with 8 hex digits, until the block ends.
+
+    Args:
+        conn: the session that holds the lock.
+        digits: an md5 or a release id, which both begin with these digits.
+
+    Raises:
+        LockedError: such a build has been beginning for too long.
+    """
+    key = (_LOCK_CLASS, _lock_number(digits))
+    try:
+        conn.execute("select pg_advisory_lock(%s::int, %s::int)", key)
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockedError(f"a build of dataset {digits[:8]}... begins", hint="try again") from error
+    try:
+        yield
     finally:
         # The end of a broken session releases it, too.
         if not conn.broken and not conn.closed:
             conn.execute("select pg_advisory_unlock(%s::int, %s::int)", key)
 
 
-def _lock_number(dataset_md5: str) -> int:
+def _lock_number(digits: str) -> int:
     """Returns a signed number of 32 bits; two datasets with the same one only wait for another."""
-    return int.from_bytes(bytes.fromhex(dataset_md5)[:4], "big", signed=True)
+    return int.from_bytes(bytes.fromhex(digits[:8]), "big", signed=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from recsys import contract, ledger, releases, vectors
 from recsys.contract import OWNER_KEY, PUBLIC_TABLES, table_name
 from recsys.database import Connection
@@ -14,6 +16,8 @@ from recsys.errors import (
 from recsys.ledger import Release
 from recsys.monitoring.site_checks import site_problems
 from recsys.services import Services
+
+_SHOWN: Final = 5
 
 
 def problems(services: Services) -> list[str]:
@@ -94,6 +98,7 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
     ]
     messages += _damaged_releases(conn, services)
     messages += _unknown_releases(conn, services)
+    messages += _orphans(conn, services)
     return messages
 
 
@@ -157,6 +162,18 @@ def _changed_tables(conn: Connection, release: Release) -> list[str]:
         f"recsys.{name} of release {release.release_id} ({release.state}) has other content than "
         "was loaded; roll back to another release, or restore the table from a backup"
         for name in changed
+    ]
+
+
+def _orphans(conn: Connection, services: Services) -> list[str]:
+    found = releases.find_orphans(conn, services.store)
+    if not found:
+        return []
+    shown = ", ".join(map(str, found[:_SHOWN]))
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return [
+        f"nothing needs {shown}{more}, unchanged for {releases.GRACE.days} days; "
+        "run `recsys clean`, which shows and deletes them"
     ]
 
 

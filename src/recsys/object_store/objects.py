@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 
@@ -20,6 +21,21 @@ class StoredObject:
     key: str
     size: int
     metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """What a list of a bucket says of an object.
+
+    Attributes:
+        key: its key in the bucket.
+        size: bytes.
+        modified: when it was written.
+    """
+
+    key: str
+    size: int
+    modified: datetime
 
 
 @dataclass(frozen=True)

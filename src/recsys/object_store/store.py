@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from recsys.errors import ArtifactError
 from recsys.object_store.client import open_client
 from recsys.object_store.errors import NOT_FOUND, S3Errors
-from recsys.object_store.objects import StoredContent, StoredObject
+from recsys.object_store.objects import ListedObject, StoredContent, StoredObject
 from recsys.object_store.settings import S3Settings
 from recsys.object_store.uploads import upload_bytes, upload_file
 
@@ -223,14 +223,21 @@ class ObjectStore:
 
     def keys(self, prefix: str) -> list[str]:
         """Returns all keys with a prefix, sorted; servers list them in different orders."""
-        found: list[str] = []
+        return [listed.key for listed in self.objects(prefix)]
+
+    def objects(self, prefix: str) -> list[ListedObject]:
+        """Returns all objects with a prefix, sorted by key; 1000 with one request."""
+        found: list[ListedObject] = []
         with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix
             )
             for page in pages:
-                found.extend(item["Key"] for item in page.get("Contents", []))
-        return sorted(found)
+                found.extend(
+                    ListedObject(item["Key"], item["Size"], item["LastModified"])
+                    for item in page.get("Contents", [])
+                )
+        return sorted(found, key=lambda listed: listed.key)
 
     def delete(self, keys: list[str]) -> None:
         """Deletes objects; a key that does not exist is not an error."""

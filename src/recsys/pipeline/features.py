@@ -8,7 +8,7 @@ from typing import Any, Final
 from recsys import contract, dataset, features, ledger, vectors
 from recsys.errors import ArtifactError
 from recsys.features import DriftSettings
-from recsys.pipeline.run import Run, continue_build
+from recsys.pipeline.run import Run, continue_build, working
 from recsys.pipeline.tables import load_table
 from recsys.scratch import scratch_folder
 from recsys.services import Services
@@ -20,16 +20,15 @@ def fetch_dataset(
     services: Services, run: Run, progress: Callable[[int, int | None], None] | None = None
 ) -> dataset.FetchedDataset:
     """Copies the dataset's zip to S3 and verifies its md5; does nothing if it is already there."""
-    continue_build(services, run)
-    return dataset.fetch_dataset(
-        run.source, run.build.dataset_md5, services.store, s3=services.s3, progress=progress
-    )
+    with working(services, run):
+        return dataset.fetch_dataset(
+            run.source, run.build.dataset_md5, services.store, s3=services.s3, progress=progress
+        )
 
 
 def generate_data_frames(services: Services, run: Run) -> features.Stats:
     """Makes interactions, movies and quarantine of the dataset, unless they already exist."""
-    continue_build(services, run)
-    with scratch_folder("frames") as work:
+    with working(services, run), scratch_folder("frames") as work:
         stats = features.generate_data_frames(
             run.build.dataset_md5, services.store, run.features, work
         )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from recsys import dataset, features, ledger
+from recsys import dataset, features, ledger, releases
 from recsys.contract import Build, BuildSettings, FeatureSettings
 from recsys.database import Connection
+from recsys.errors import LedgerError, RecsysError
 from recsys.ledger import Action, Actor, State
 from recsys.services import Services
 
@@ -79,6 +81,24 @@ def continue_build(services: Services, run: Run) -> ledger.Release:
                 ledger.record_features(conn, run.release_id, stats.prefix)
                 release = ledger.get(conn, run.release_id)
         return release
+
+
+@contextmanager
+def working(services: Services, run: Run) -> Iterator[ledger.Release]:
+    """Yields the release for a step that writes; deletes what it wrote if the release has ended.
+
+    Raises:
+        LedgerError: the release was abandoned or retired before the step or meanwhile.
+    """
+    yield continue_build(services, run)
+    try:
+        continue_build(services, run)
+    except LedgerError:
+        try:
+            releases.delete_leftovers(services, run.release_id)
+        except RecsysError as error:
+            log.warning("what this step wrote remains until `recsys clean`: %s", error)
+        raise
 
 
 class Heartbeat:

@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys import ledger, vectors
 from recsys.contract import PublicTable
-from recsys.pipeline.run import Run, continue_build
+from recsys.pipeline.run import Run, working
 from recsys.services import Services
 
 
@@ -34,8 +34,7 @@ def load_table(
     Returns:
         Facts of the table: rows, digest, and `more_facts`.
     """
-    continue_build(services, run)
-    with services.connect() as conn:
+    with working(services, run), services.connect() as conn:
         loaded = vectors.load_vectors(conn, table, run.release_id, ids, matrix, extra)
         facts = {"rows": loaded.rows, "digest": loaded.digest, **(more_facts or {})}
         ledger.record_table(conn, run.release_id, table.name, facts)

@@ -2,18 +2,28 @@ from .authority import check_person
 from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, table_ids
 from .evaluated_files import champion_id, fetch_evaluated
 from .late_copies import recover_and_watch
+from .orphans import GRACE, Cleaning, Orphan, delete_orphans, find_orphans
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
 from .public_copies import public_copies_in_order, public_copies_match
 from .public_names import dependents, has_views, live_tables, release_table
 from .recovery import recover_promotion
-from .retirement import RetentionSettings, Retirement, releases_to_keep, retire_old_releases
+from .retirement import (
+    RetentionSettings,
+    Retirement,
+    delete_leftovers,
+    releases_to_keep,
+    retire_old_releases,
+)
 from .site_access import search_path_is_set, search_path_statement, site_problems
 from .verification import check_artifacts, check_release, check_run_manifest, read_manifest
 
 __all__ = [
+    "GRACE",
     "TOP_K",
     "ChampionChange",
+    "Cleaning",
+    "Orphan",
     "ReleaseDiff",
     "RetentionSettings",
     "Retirement",
@@ -27,8 +37,11 @@ __all__ = [
     "check_unowned",
     "choose_sentinels",
     "compare_releases",
+    "delete_leftovers",
+    "delete_orphans",
     "dependents",
     "fetch_evaluated",
+    "find_orphans",
     "has_views",
     "live_tables",
     "owner_of",

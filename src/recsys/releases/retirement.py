@@ -250,13 +250,37 @@ def _drop_dataset(
     """
     md5 = release.dataset_md5
     with ledger.deleting_dataset(conn, md5, release.release_id) as unused:
-        if unused.features:
-            _delete(conn, services, _features(services, release))
-        if unused.dataset:
-            for prefix in (contract.dataset_features_prefix(md5), contract.dataset_prefix(md5)):
-                _delete(conn, services, services.store.keys(prefix))
+        _delete_unused(conn, services, release, unused)
         trace("dataset dropped")
         ledger.move(conn, release.release_id, State.RETIRED, actor=actor)
+
+
+def _delete_unused(
+    conn: Connection, services: Services, release: Release, unused: ledger.Unused
+) -> None:
+    md5 = release.dataset_md5
+    if unused.features:
+        _delete(conn, services, _features(services, release))
+    if unused.dataset:
+        for prefix in (contract.dataset_features_prefix(md5), contract.dataset_prefix(md5)):
+            _delete(conn, services, services.store.keys(prefix))
+
+
+def delete_leftovers(services: Services, release_id: str) -> None:
+    """Deletes what a task wrote after its release was retired; does nothing in any other state.
+
+    Raises:
+        LockedError: a retirement is deleting, or a build of the dataset begins.
+        VectorError: something of others uses the release's tables.
+    """
+    with deletion_lock(services) as conn:
+        release = ledger.get(conn, release_id)
+        with ledger.deleting_dataset(conn, release.dataset_md5, release_id) as unused:
+            if ledger.get(conn, release_id).state == State.RETIRED:
+                public_names.drop_views(conn, release_id)
+                vectors.drop_vectors(conn, release_id)
+                _drop_objects(conn, services, release_id)
+                _delete_unused(conn, services, release, unused)
 
 
 def _features(services: Services, release: Release) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from recsys.pipeline import Run, Verdict
 from recsys.pipeline.tables import load_table
 from recsys.releases import RetentionSettings, retire_old_releases
 from recsys.services import Services
+from recsys.vectors import enable_vector_extension
 from tests.actors import an_actor
 from tests.metrics_maker import GOOD, as_judged
 from tests.release_maker import Releases
@@ -211,3 +214,55 @@ def test_a_long_job_outside_of_this_process_keeps_its_build(
     retire(services)
     with pytest.raises(LedgerError, match="cannot continue"):
         heartbeat.beat()
+
+
+def test_a_step_that_ends_after_its_release_was_retired_leaves_nothing(
+    services: Services, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cleared task began just before, or a machine was suspended."""
+    vectors = np.eye(3, MOVIE_VECTOR_DIM, dtype=np.float32)
+    run = look(services, source, "one").run
+
+    def retire_first(*_: object) -> None:
+        be_idle(services, 25)
+        retire(services)
+        assert state(services, run) == State.RETIRED
+
+    def load() -> object:
+        return load_table(services, run, PUBLIC_TABLES[0], np.arange(1, 4), vectors, {})
+
+    steps = {
+        ("recsys.dataset", "fetch_dataset"): lambda: pipeline.fetch_dataset(services, run),
+        ("recsys.features", "generate_data_frames"): lambda: pipeline.generate_data_frames(
+            services, run
+        ),
+        ("recsys.vectors", "load_vectors"): load,
+    }
+    with services.connect() as conn:
+        enable_vector_extension(conn)
+    for (module, name), step in steps.items():
+        look(services, source, "again")
+        pipeline.fetch_dataset(services, run)
+        original = getattr(importlib.import_module(module), name)
+
+        def late(*args: Any, original: Any = original, **named: Any) -> Any:
+            result = original(*args, **named)
+            retire_first()
+            if original.__name__ != "load_vectors":
+                # As if the step had written after the retirement.
+                services.store.put_bytes(run.build.features_key("late"), b"")
+                services.store.put_bytes(f"datasets/{run.build.dataset_md5}/late", b"")
+            else:
+                result = original(*args, **named)
+            return result
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{module}.{name}", late)
+            with pytest.raises(LedgerError, match="cannot continue"):
+                step()
+        assert services.store.keys("features/") == services.store.keys("datasets/") == []
+        with services.connect() as conn:
+            found = conn.execute(
+                "select from pg_tables where schemaname = 'recsys' and tablename ~ '^movie_vectors'"
+            ).fetchall()
+        assert found == []
