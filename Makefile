@@ -21,7 +21,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reference spark spark-for-tests demo up down env test check soak contract lint lock fmt bench clean
+.PHONY: help setup reference spark spark-for-tests demo up down env test check soak soak-pairs contract lint lock fmt bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ check: setup ## formatting, ruff, types, import rules and unit tests: the quick 
 
 soak: setup ## kill operations at random instants under readers (5 minutes): make soak [SOAK_FLAGS="--seed 7"]
 	@$(BIN)/python -m tests.chaos.soak $(SOAK_FLAGS)
+
+soak-pairs: setup ## damage a world in every pair of kinds (an hour): make soak-pairs [SOAK_FLAGS="--minutes 30"]
+	@$(BIN)/python -m tests.chaos.pairs $(SOAK_FLAGS)
 
 contract: setup ## test the trainer against its contract; of an image: make contract IMAGE=name
 	@IMAGE="$(IMAGE)" $(TRAINER_PYTHON) -m pytest $(PYTEST_FLAGS) --rootdir trainer tests/contract

@@ -293,7 +293,8 @@ def _rows(champion: str, earlier: str) -> Iterator[Damage]:
         (
             "event deleted",
             "delete from recsys.history where id = (select max(id) from recsys.history "
-            f"where release_id = '{champion}')",
+            # Events that are no moves, such as a repair, leave no trace elsewhere.
+            f"where release_id = '{champion}' and action = 'moved')",
         ),
         (
             "event changed",

@@ -1,219 +1,42 @@
 """Damaged worlds: everything removed or changed, one at a time and in pairs of different kinds.
 
-After each damage, `recsys doctor` names it. Then recovery makes all whole again; or it refuses, and
-a rollback to the earlier release leads to a whole world; or that one refuses as well, because it
-is damaged, too, or the ledger is. Texts that nothing depends on (reasons, actors) are not damaged.
+``python -m tests.chaos.pairs`` checks all pairs of kinds.
 """
 
 from __future__ import annotations
 
-import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 import pytest
-from pydantic import SecretStr
 
-from recsys import ledger, monitoring
-from recsys.contract import OWNER_KEY, PUBLIC_MODEL_KEY, PUBLIC_POINTER_KEY
-from recsys.database import PostgresSettings
+from recsys import ledger
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
-from recsys.errors import RecsysError
-from recsys.releases import recover_promotion, roll_back
-from recsys.releases.recovery import ignore_step
-from recsys.services import Services
-from tests.actors import an_actor
-from tests.chaos import invariants, operations
-from tests.chaos.conftest import World, fresh_world
-from tests.chaos.damages import Damage, Stored, damages
-from tests.conftest import fresh_database
+from tests.chaos.damaged_world import (
+    Worlds,
+    contents,
+    damaged_worlds,
+    failure_of,
+    kinds_of,
+    tell,
+)
 
 pytestmark = pytest.mark.slow
-PUBLIC = (PUBLIC_MODEL_KEY, PUBLIC_POINTER_KEY, OWNER_KEY)
-BOUND_S = 60.0
 DISTANCE = 11
 """Places in the list of kinds between the two damages of a pair, so that they are not related."""
-DOCTOR_EVERY = 4
-"""Doctor takes as long as all the rest, so it looks at every fourth healed world once more."""
-
-
-def contents(services: Services) -> Stored:
-    store, found = services.store, {}
-    for key in store.keys(""):
-        head = store.head(key)
-        assert head is not None
-        found[key] = (store.get_bytes(key), head.metadata)
-    return found
-
-
-@dataclass
-class Worlds:
-    """Copies of one world: databases from a template, and one bucket that is put in order."""
-
-    server: Postgres
-    original: Services
-    champion: str
-    earlier: str
-    stored: Stored
-    all: list[Damage]
-    endings: Counter[str] = field(default_factory=Counter)
-    _stack: ExitStack = field(default_factory=ExitStack)
-    _present: Services | None = None
-
-    def present(self) -> Services:
-        """Returns the present copy; makes one if the last was used up."""
-        if self._present is None:
-            template = self.original.postgres.dsn.get_secret_value().rpartition("/")[2]
-            dsn = self._stack.enter_context(fresh_database(self.server, template))
-            postgres = PostgresSettings(dsn=SecretStr(dsn))
-            self._present = Services(postgres=postgres, s3=self.original.s3)
-            # Another client of S3 for each copy would take long.
-            vars(self._present)["store"] = self.original.store
-        return self._present
-
-    def use_up(self) -> None:
-        """Drops the present database; the next world gets another one."""
-        self._stack.close()
-        self._present = None
-        self.restore_objects(set(PUBLIC))
-
-    def restore_objects(self, keys: set[str]) -> None:
-        """Puts objects back as they were, as from a backup."""
-        for key in keys:
-            self.original.store.put_bytes(key, *self.stored[key])
 
 
 @pytest.fixture(scope="module")
 def worlds(postgres_server: Postgres, s3_server: S3) -> Iterator[Worlds]:
-    with fresh_world(postgres_server, s3_server) as world:
-        services = world.services
-        for number in (1, 2):
-            make_champion(world, number)
-        recover_promotion(services, actor=an_actor())
-        assert monitoring.problems(services) == []
-        champion, earlier, stored = world.id(2), world.id(1), contents(services)
-        found = damages(services, stored, champion, earlier)
-        made = Worlds(postgres_server, services, champion, earlier, stored, found)
+    with damaged_worlds(postgres_server, s3_server) as made:
         yield made
-        made.use_up()
-
-
-def make_champion(world: World, number: int) -> None:
-    world.candidate(number)
-    operations.run(world.services, "promote", world.id(number), ignore_step)
-
-
-def check(worlds: Worlds, *harms: Damage) -> None:
-    """Damages a world, and checks what doctor, recovery and rollback make of it."""
-    services = worlds.present()
-    what = " + ".join(map(str, harms))
-    begin = time.monotonic()
-    applied = [harm for harm in harms if applies(harm, services)]
-    messages = monitoring.problems(services)
-    # With a ledger or an owner that is damaged, nothing else can be looked at.
-    # Without an owner, a bucket whose public objects say nothing could be anybody's.
-    unknown = any(h.kind == "owner removed" for h in applied) and any(h.anonymous for h in applied)
-    foreign = unknown or any(harm.foreign for harm in applied)
-    ledger_damaged = foreign or any(harm.ledger for harm in applied)
-    named = [any(harm.named in message for message in messages) for harm in applied]
-    if unknown:
-        assert "not in this database's ledger" in messages[0], f"{what}: {messages}"
-    else:
-        assert any(named) if ledger_damaged else all(named), f"{what}: {messages}"
-    lost = frozenset().union(*(harm.releases for harm in applied))
-    changed = frozenset().union(*(harm.changed for harm in applied))
-    history = not any(harm.history for harm in applied)
-    ending = refusal = None
-    try:
-        recover_promotion(services, actor=an_actor("recovery"))
-        ending = "recovered"
-    except RecsysError as error:
-        refusal = str(error)
-    if ledger_damaged:
-        assert refusal or not foreign, f"{what}: changed a world of another ledger"
-        try:
-            roll_back(services, worlds.earlier, actor=an_actor("rollback"))
-        except RecsysError:
-            ending = "refused: the ledger is damaged"
-        else:
-            assert not foreign, f"{what}: changed a world of another ledger"
-            ending = "rolled back without a table that this does not need"
-    elif worlds.champion in lost | changed:
-        # Recovery does not read what it does not copy, so it may have had nothing to do.
-        try:
-            roll_back(services, worlds.earlier, actor=an_actor("rollback"))
-        except RecsysError:
-            assert worlds.earlier in lost, f"{what}: no way out"
-            ending = "refused: both releases are damaged"
-        else:
-            assert worlds.earlier not in lost, f"{what}: a damaged release was published"
-            recover_promotion(services, actor=an_actor("recovery"))
-            whole(worlds, services, worlds.earlier, lost | changed, what, history)
-            ending = "rolled back"
-    else:
-        assert refusal is None, f"{what}: {refusal}"
-        whole(worlds, services, worlds.champion, lost | changed, what, history)
-    assert time.monotonic() - begin < BOUND_S
-    worlds.endings[str(ending)] += 1
-    worlds.restore_objects({harm.key for harm in harms if harm.key})
-    if (
-        ending != "recovered"
-        or lost
-        or changed
-        or not history
-        or any(harm.leaves for harm in harms)
-    ):
-        worlds.use_up()
-
-
-def applies(harm: Damage, services: Services) -> bool:
-    """Does the harm; False if the other one of the pair has removed what it would change."""
-    try:
-        harm.harm(services)
-    except RecsysError:
-        return False
-    return True
-
-
-def whole(
-    worlds: Worlds,
-    services: Services,
-    champion: str,
-    lost: frozenset[str],
-    what: str,
-    history: bool,
-) -> None:
-    """Everything holds but for what only a backup can bring back, and doctor names only that."""
-    try:
-        assert invariants.recovered(services, lost=lost, history=history) == champion
-    except AssertionError as error:
-        raise AssertionError(f"{what}: {error}") from error
-    if not history or sum(worlds.endings.values()) % DOCTOR_EVERY:
-        return
-    others = [
-        message
-        for message in monitoring.problems(services)
-        # The views that somebody renamed are their own now.
-        if not any(name in message.replace("_", "-") for name in (*lost, "other."))
-    ]
-    assert others == [], f"{what}: {others}"
 
 
 def test_each_single_damage_is_named_and_healed_or_refused(
     worlds: Worlds, figure: Callable[[str], None]
 ) -> None:
     worlds.endings.clear()
-    failures = []
-    for harm in worlds.all:
-        try:
-            check(worlds, harm)
-        except Exception as error:
-            failures.append(f"{harm}: {type(error).__name__}: {str(error)[:300]}")
-            worlds.restore_objects(set(worlds.stored))
-            worlds.use_up()
+    failures = [failure for harm in worlds.all if (failure := failure_of(worlds, harm))]
     assert failures == [], "\n" + "\n".join(failures)
     kinds = len({harm.kind for harm in worlds.all})
     figure(f"damaged worlds: {len(worlds.all)} single damages of {kinds} kinds: {tell(worlds)}")
@@ -225,29 +48,15 @@ def test_pairs_of_damages_are_named_and_healed_or_refused(
 ) -> None:
     """Each kind with two others, once first; the damages of a kind take turns."""
     worlds.endings.clear()
-    kinds: dict[str, list[Damage]] = defaultdict(list)
-    for harm in worlds.all:
-        kinds[harm.kind].append(harm)
-    # If the ledger is damaged, all is refused whatever else is damaged.
-    names = [name for name, all_of in kinds.items() if not all_of[0].ledger | all_of[0].foreign]
-    failures, pairs = [], 0
-    for turn, name in enumerate(names):
-        chosen = kinds[name], kinds[names[(turn + DISTANCE) % len(names)]]
-        pair = [some[turn % len(some)] for some in chosen]
-        pairs += 1
-        try:
-            check(worlds, *pair)
-        except Exception as error:
-            failures.append(f"{' + '.join(map(str, pair))}: {type(error).__name__}: {error}"[:400])
-            worlds.restore_objects(set(worlds.stored))
-            worlds.use_up()
+    kinds = list(kinds_of(worlds).values())
+    failures = []
+    for turn, harms in enumerate(kinds):
+        chosen = harms, kinds[(turn + DISTANCE) % len(kinds)]
+        if failure := failure_of(worlds, *(some[turn % len(some)] for some in chosen)):
+            failures.append(failure)
     assert failures == [], "\n" + "\n".join(failures)
-    figure(f"damaged worlds: {pairs} pairs of different kinds: {tell(worlds)}")
-    assert pairs >= 35
-
-
-def tell(worlds: Worlds) -> str:
-    return ", ".join(f"{count} {ending}" for ending, count in sorted(worlds.endings.items()))
+    figure(f"damaged worlds: {len(kinds)} pairs of different kinds: {tell(worlds)}")
+    assert len(kinds) >= 35
 
 
 def test_the_world_is_whole_in_the_end(worlds: Worlds) -> None:

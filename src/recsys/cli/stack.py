@@ -88,14 +88,25 @@ def env(as_json: JsonOption = False) -> None:
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    thorough: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Read every retained release completely, as after moving to new servers."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check servers, ledger, champion and public copies; changes nothing.
+
+    The champion and the releases that a rollback leads to are read completely. Of the others, files
+    are compared by size, and tables by their number of rows.
 
     Prints each problem and what to do about it. Exit code 0: no problem; 1: at least one.
     """
     services = [] if os.environ.get("RECSYS_PG_DSN") else stack.status(Home())
     with output.services() as reached, output.errors.status("checking every retained release"):
-        problems = monitoring.problems(reached)
+        problems = monitoring.problems(reached, thorough=thorough)
     if as_json:
         output.print_json({"services": [asdict(s) for s in services], "problems": problems})
     else:

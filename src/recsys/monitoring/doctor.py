@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from typing import Final
 
-from recsys import contract, ledger, releases, vectors
-from recsys.contract import OWNER_KEY, PUBLIC_TABLES, table_name
+from recsys import contract, ledger, releases
+from recsys.contract import OWNER_KEY
 from recsys.database import Connection
 from recsys.errors import (
     ArtifactError,
     LedgerError,
-    PermanentError,
     RecsysError,
 )
 from recsys.ledger import Release
+from recsys.monitoring.retained import Listed, damaged_releases, list_releases
 from recsys.monitoring.site_checks import site_problems
 from recsys.services import Services
 
 _SHOWN: Final = 5
 
 
-def problems(services: Services) -> list[str]:
-    """Returns a message for every problem found, with what to do about it."""
+def problems(services: Services, *, thorough: bool = False) -> list[str]:
+    """Returns a message for every problem found, with what to do about it.
+
+    Args:
+        services: PostgreSQL and S3.
+        thorough: read every retained release completely, not only those that a rollback leads to.
+    """
     messages = []
     try:
         services.store.check()
@@ -33,7 +38,7 @@ def problems(services: Services) -> list[str]:
             if not messages and ledger.applied(conn):
                 messages += _owner_problems(conn, services)
             if not messages:
-                messages += _release_problems(conn, services)
+                messages += _release_problems(conn, services, thorough)
     except RecsysError as error:
         messages.append(f"PostgreSQL: {error}")
     return messages
@@ -63,7 +68,7 @@ def _owner_problems(conn: Connection, services: Services) -> list[str]:
     return []
 
 
-def _release_problems(conn: Connection, services: Services) -> list[str]:
+def _release_problems(conn: Connection, services: Services, thorough: bool) -> list[str]:
     if not ledger.applied(conn):
         if not releases.public_content(services.store).objects:
             return []
@@ -96,8 +101,9 @@ def _release_problems(conn: Connection, services: Services) -> list[str]:
         f"{text}; somebody changed rows of the ledger: compare them with a backup"
         for text in ledger.inconsistencies(conn)
     ]
-    messages += _damaged_releases(conn, services)
-    messages += _unknown_releases(conn, services)
+    listed = list_releases(services)
+    messages += damaged_releases(conn, services, listed, thorough=thorough)
+    messages += _unknown_releases(conn, listed)
     messages += _orphans(conn, services)
     return messages
 
@@ -124,47 +130,6 @@ def _unowned_copies(conn: Connection, services: Services) -> list[str]:
     ]
 
 
-def _damaged_releases(conn: Connection, services: Services) -> list[str]:
-    """Returns the retained releases that cannot be promoted or rolled back to."""
-    messages = []
-    for release in ledger.retained_releases(conn):
-        if release.state in ledger.SERVABLE:
-            try:
-                releases.check_release(conn, services.store, release)
-            except PermanentError as error:
-                messages.append(f"release {release.release_id} ({release.state}): {error}")
-            else:
-                messages += _changed_tables(conn, release)
-            users = releases.dependents(conn, release.release_id)
-            if users:
-                messages.append(
-                    f"{', '.join(users)} read release {release.release_id} for ever, whichever is "
-                    "live: views and functions cannot be built on the public names "
-                    "(docs/site-developer.md)"
-                )
-    return messages
-
-
-def _changed_tables(conn: Connection, release: Release) -> list[str]:
-    """Returns the tables of a release in which somebody has changed a row."""
-    changed = [
-        table_name(table.name, release.release_id)
-        for table in PUBLIC_TABLES
-        if not vectors.content_is_as_loaded(
-            conn,
-            table,
-            release.release_id,
-            digest=release.tables[table.name]["digest"],
-            rows=release.tables[table.name]["rows"],
-        )
-    ]
-    return [
-        f"recsys.{name} of release {release.release_id} ({release.state}) has other content than "
-        "was loaded; roll back to another release, or restore the table from a backup"
-        for name in changed
-    ]
-
-
 def _orphans(conn: Connection, services: Services) -> list[str]:
     found = releases.find_orphans(conn, services.store)
     if not found:
@@ -177,16 +142,13 @@ def _orphans(conn: Connection, services: Services) -> list[str]:
     ]
 
 
-def _unknown_releases(conn: Connection, services: Services) -> list[str]:
+def _unknown_releases(conn: Connection, listed: Listed) -> list[str]:
     """Returns the releases that are in S3 and not in the ledger, as after restoring a backup."""
     known = ledger.release_ids(conn)
-    stored = {
-        key.split("/")[1]
-        for key in services.store.keys(contract.RELEASES_PREFIX)
-        if key.endswith("/" + contract.MANIFEST_FILE)
-    }
+    stored = {key.split("/")[1] for key in listed if key.endswith("/" + contract.MANIFEST_FILE)}
     return [
         f"S3 contains release {release_id}, which is not in the ledger: was the ledger restored "
-        "from an older backup? Run `recsys run --force` to register it again, or delete its objects"
+        "from an older backup? Run `recsys run --force` to register it again, or delete it with "
+        "`recsys clean --unknown-releases`"
         for release_id in sorted(stored - known)
     ]

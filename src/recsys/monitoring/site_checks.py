@@ -46,8 +46,7 @@ def _access_problems(conn: Connection, champion: Release) -> list[str]:
     messages += [
         f"views of release {release_id} are missing or changed; run `recsys recover`, which makes "
         "them again"
-        for release_id in earlier
-        if not releases.has_views(conn, release_id)
+        for release_id in releases.without_views(conn, earlier)
     ]
     return messages
 

@@ -6,7 +6,7 @@ from .orphans import GRACE, Cleaning, Orphan, delete_orphans, find_orphans
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
 from .public_copies import public_copies_in_order, public_copies_match
-from .public_names import dependents, has_views, live_tables, release_table
+from .public_names import dependents, live_tables, release_table, without_views
 from .recovery import recover_promotion
 from .retirement import (
     RetentionSettings,
@@ -42,7 +42,6 @@ __all__ = [
     "dependents",
     "fetch_evaluated",
     "find_orphans",
-    "has_views",
     "live_tables",
     "owner_of",
     "preview_promotion",
@@ -61,4 +60,5 @@ __all__ = [
     "search_path_statement",
     "site_problems",
     "table_ids",
+    "without_views",
 ]

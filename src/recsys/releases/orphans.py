@@ -1,8 +1,8 @@
 """Orphans: tables and objects of this project that no release, build or journal knows.
 
-A task that was killed, or cleared after its release was abandoned, can leave them. Only names of
-the contract's form count, in a bucket that belongs to this ledger, and only what has not changed
-for a grace period. Nothing of another application has such a name.
+A task that was killed, or cleared after its release was abandoned, can leave them. Only names that
+the contract gives count, in a bucket that belongs to this ledger, and only what has not changed for
+a grace period.
 """
 
 from __future__ import annotations
@@ -39,6 +39,31 @@ _GROUPS: Final = re.compile(
     rf"|features/(?P<features>{_MD5})/(?:[0-9a-f]{{16}}/)?"
     rf"|(?:releases|incoming)/(?P<release>{_ID})/)"
 )
+_FEATURE_FILES: Final = re.compile(
+    "|".join(
+        [
+            *map(
+                re.escape,
+                (
+                    contract.INTERACTIONS_FILE,
+                    contract.MOVIES_FILE,
+                    contract.QUARANTINE_FILE,
+                    contract.STATS_FILE,
+                    contract.MOVIE_VECTORS_FILE,
+                ),
+            ),
+            rf"drift/{_MD5}\.json",
+            f"spark/{_MD5}/.+",
+        ]
+    )
+)
+_RELEASE_FILES: Final = contract.REQUIRED_ARTIFACTS | {
+    *contract.EVALUATED_FILES,
+    contract.MANIFEST_FILE,
+    contract.REPORT_FILE,
+    contract.TRAINER_LOG_FILE,
+}
+_CHECKPOINT: Final = re.compile(r"checkpoints/\w+\.npz")
 _FIRST: Final = (contract.MANIFEST_FILE, contract.STATS_FILE)
 """Without them the others do not exist, so they are deleted first."""
 
@@ -99,6 +124,27 @@ class _Known:
     def has(self, release_id: str) -> bool:
         return release_id in self.retained or release_id in self.retired
 
+    def owns(self, match: re.Match[str]) -> bool:
+        """Whether an object of a group was written by this project, by its name.
+
+        Below the id of a release that the ledger knows, everything was.
+        """
+        name = match.string.removeprefix(match[0])
+        if match["dataset"]:
+            return name == contract.DATASET_FILE
+        if match["features"]:
+            return _FEATURE_FILES.fullmatch(name) is not None
+        if match["titles"] or self.has(match["release"]):
+            return True
+        if match[0].startswith("incoming/"):
+            name = name.partition("/")[2]
+        return name in _RELEASE_FILES or _CHECKPOINT.fullmatch(name) is not None
+
+    def orphaned(self, key: str) -> re.Match[str] | None:
+        """Returns the group of an object that nothing needs; None if it is needed or of others."""
+        match = _GROUPS.match(key)
+        return match if match and self.owns(match) and not self.uses(match) else None
+
     def uses(self, match: re.Match[str]) -> bool:
         """Whether the objects of a group are needed."""
         if match["release"]:
@@ -148,8 +194,8 @@ def _orphaned_objects(
 ) -> list[Orphan]:
     groups: dict[str, list[ListedObject]] = defaultdict(list)
     for listed in objects:
-        match = _GROUPS.match(listed.key)
-        if match and not known.uses(match) and match["release"] not in spared:
+        match = known.orphaned(listed.key)
+        if match and match["release"] not in spared:
             groups[match[0]].append(listed)
     found = []
     for name, members in groups.items():
@@ -288,8 +334,7 @@ def _delete(conn: Connection, store: ObjectStore, orphan: Orphan, grace: timedel
         members = [
             listed
             for listed in store.objects(orphan.name)
-            if (match := _GROUPS.match(listed.key)) and match[0] == orphan.name
-            if not known.uses(match)
+            if (match := known.orphaned(listed.key)) and match[0] == orphan.name
         ]
         if not members or max(member.modified for member in members) >= before:
             return False

@@ -9,6 +9,7 @@ conflicts with readers of the tables (docs/adr/0002-switching-by-schema-rename.m
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import psycopg
@@ -86,13 +87,21 @@ def views_of(conn: Connection, schema: str) -> dict[str, str]:
 
     A view that is not a plain selection of its columns, as `create_views` makes it, is `CHANGED`.
     """
+    return views_of_schemas(conn, [schema]).get(schema, {})
+
+
+def views_of_schemas(conn: Connection, schemas: list[str]) -> dict[str, dict[str, str]]:
+    """Returns `views_of` of each schema that has one of these views."""
     rows = conn.execute(
-        "select c.relname, pg_get_viewdef(c.oid) from pg_class c "
+        "select n.nspname, c.relname, pg_get_viewdef(c.oid) from pg_class c "
         "join pg_namespace n on n.oid = c.relnamespace "
-        "where n.nspname = %s and c.relkind = 'v' and c.relname = any(%s)",
-        (schema, [table.name for table in PUBLIC_TABLES]),
+        "where n.nspname = any(%s) and c.relkind = 'v' and c.relname = any(%s)",
+        (schemas, [table.name for table in PUBLIC_TABLES]),
     ).fetchall()
-    return {name: _table_behind(name, definition) for name, definition in rows}
+    found: dict[str, dict[str, str]] = {}
+    for schema, name, definition in rows:
+        found.setdefault(schema, {})[name] = _table_behind(name, definition)
+    return found
 
 
 def _table_behind(name: str, definition: str) -> str:
@@ -104,9 +113,15 @@ def _table_behind(name: str, definition: str) -> str:
     return CHANGED
 
 
-def has_views(conn: Connection, release_id: str) -> bool:
-    """Whether a release that is not the champion has all of its views."""
-    return views_of(conn, views_schema(release_id)) == expected_views(release_id)
+def without_views(conn: Connection, release_ids: Iterable[str]) -> list[str]:
+    """Returns those of some releases, none of them the champion, that lack one of their views."""
+    schemas = {views_schema(release_id): release_id for release_id in release_ids}
+    found = views_of_schemas(conn, list(schemas))
+    return [
+        release_id
+        for schema, release_id in schemas.items()
+        if found.get(schema, {}) != expected_views(release_id)
+    ]
 
 
 def repair_views(conn: Connection, schema: str, release_id: str) -> bool:
@@ -203,40 +218,69 @@ def live_tables(conn: Connection) -> dict[str, str]:
     return views_of(conn, LIVE_SCHEMA)
 
 
-def dependents(conn: Connection, release_id: str) -> list[str]:
+def dependents(conn: Connection, release_ids: Iterable[str]) -> dict[str, list[str]]:
     """Returns views and functions of others that use a release's tables or its public views.
 
     They stay bound to this release when another one becomes the champion.
+
+    Returns:
+        Their names by release, without the releases that nothing uses.
     """
+    tables = {
+        table: release_id
+        for release_id in release_ids
+        for table in expected_views(release_id).values()
+    }
     rows = conn.execute(
         """
-        with own as (
-            select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
-            where (n.nspname = %(ledger)s and c.relname = any(%(tables)s))
-               or (n.nspname = %(views)s and c.relkind = 'v')
-               or (n.nspname = %(live)s and c.relkind = 'v' and exists (
-                    select from pg_depend d join pg_rewrite r on r.oid = d.objid
-                    join pg_class t on t.oid = d.refobjid
-                    join pg_namespace tn on tn.oid = t.relnamespace
-                    where d.classid = 'pg_rewrite'::regclass and r.ev_class = c.oid
-                      and tn.nspname = %(ledger)s and t.relname = any(%(tables)s)))
+        with tables as (
+            select c.oid, c.relname as of_table
+            from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = %(ledger)s and c.relname = any(%(tables)s)
+        ), own as (
+            select oid, of_table from tables
+            union
+            select c.oid, t.of_table
+            from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            join pg_rewrite r on r.ev_class = c.oid
+            join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+            join tables t on d.refclassid = 'pg_class'::regclass and d.refobjid = t.oid
+            where c.relkind = 'v' and (n.nspname = %(live)s or n.nspname = any(%(views)s))
+            union
+            select c.oid, v.of_table
+            from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            join unnest(%(views)s::text[], %(first)s::text[]) as v (schema, of_table)
+                on v.schema = n.nspname
+            where c.relkind = 'v'
         )
-        select distinct coalesce(r.ev_class::regclass::text, p.oid::regprocedure::text) as name
+        select distinct own.of_table,
+            coalesce(r.ev_class::regclass::text, p.oid::regprocedure::text) as name
         from pg_depend d
+        join own on d.refobjid = own.oid
         left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
         left join pg_proc p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
-        where d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from own)
+        where d.refclassid = 'pg_class'::regclass
           and (r.ev_class not in (select oid from own) or p.oid is not null)
         order by name
         """,
         {
             "ledger": contract.LEDGER_SCHEMA,
             "live": LIVE_SCHEMA,
-            "views": views_schema(release_id),
-            "tables": list(expected_views(release_id).values()),
+            "tables": list(tables),
+            "views": [views_schema(release_id) for release_id in sorted(set(tables.values()))],
+            # A view that reads nothing of its release still belongs to it, by its schema.
+            "first": [
+                contract.table_name(PUBLIC_TABLES[0].name, release_id)
+                for release_id in sorted(set(tables.values()))
+            ],
         },
     ).fetchall()
-    return [name for (name,) in rows]
+    found: dict[str, list[str]] = {}
+    for table, name in rows:
+        names = found.setdefault(tables[table], [])
+        if name not in names:
+            names.append(name)
+    return found
 
 
 def _schema_exists(conn: Connection, name: str) -> bool:

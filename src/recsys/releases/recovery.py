@@ -185,15 +185,16 @@ def _keep_earlier_releases_readable(conn: Connection) -> None:
 
     Errors are only logged: `recsys doctor` names a damaged release.
     """
-    site = site_access.site_role_exists(conn)
-    for release in ledger.retained_releases(conn):
-        if release.state not in (State.SUPERSEDED, State.ROLLED_BACK):
-            continue
-        name = release.release_id
-        tables = site_access.release_tables([name]) if site else []
-        if public_names.has_views(conn, name) and not site_access.unreadable_relations(
-            conn, tables
-        ):
+    earlier = [
+        release.release_id
+        for release in ledger.retained_releases(conn)
+        if release.state in (State.SUPERSEDED, State.ROLLED_BACK)
+    ]
+    without = public_names.without_views(conn, earlier)
+    tables = site_access.release_tables(earlier) if site_access.site_role_exists(conn) else []
+    unreadable = set(site_access.unreadable_relations(conn, tables) if tables else [])
+    for name in earlier:
+        if name not in without and unreadable.isdisjoint(site_access.release_tables([name])):
             continue
         try:
             public_names.create_views(conn, name)

@@ -133,17 +133,19 @@ def _mark(
     """
     releases = ledger.retained_releases(conn)
     keep = releases_to_keep(releases, settings, _journal_releases(conn))
+    users = public_names.dependents(
+        conn, [release.release_id for release in releases if release.release_id not in keep]
+    )
     marked = 0
     for release in reversed(releases):
         if release.state in _GONE or release.release_id in keep | skipped.keys():
             continue
         if marked == BATCH:
             return False
-        users = public_names.dependents(conn, release.release_id)
-        if users:
+        if release.release_id in users:
             error = VectorError(
                 f"views or functions of others use release {release.release_id}",
-                found=", ".join(users),
+                found=", ".join(users[release.release_id]),
                 expected="none",
                 hint="drop them, or let them read the release that recsys.current_release names",
             )

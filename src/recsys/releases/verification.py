@@ -80,13 +80,20 @@ def check_release(conn: Connection, store: ObjectStore, release: Release) -> Non
         VectorError: a table or a row is missing, or an index finds too few neighbors.
     """
     manifest = release.complete_manifest
-    _, sha256 = read_manifest(store, release.release_id)
+    stored, sha256 = read_manifest(store, release.release_id)
     if sha256 != release.manifest_sha256:
         raise ArtifactError(
             f"the manifest of release {release.release_id} was changed",
             found=f"sha256 {sha256}",
             expected=f"sha256 {release.manifest_sha256}",
             hint="restore it, or use another release",
+        )
+    if stored != manifest:
+        raise ArtifactError(
+            f"the manifest of release {release.release_id} in the ledger was changed",
+            found="another content than in S3",
+            expected=f"the content with sha256 {sha256}",
+            hint="restore the row from a backup, or use another release",
         )
     check_artifacts(store, manifest)
     check_tables(conn, release)

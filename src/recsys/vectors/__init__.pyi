@@ -6,11 +6,13 @@ from .quality import measure_quality
 from .rows import read_vectors
 from .search import nearest_to_movie, nearest_to_user, nearest_to_vector, relation_identifier
 from .stored import obtain_movie_vectors, put_movie_vectors, stored_movie_vectors
+from .stored_tables import StoredTable, stored_tables
 from .tables import drop_vectors, enable_vector_extension, load_vectors
 
 __all__ = [
     "EF_CONSTRUCTION",
     "MovieVectors",
+    "StoredTable",
     "VectorMeasurements",
     "check_vectors",
     "content_is_as_loaded",
@@ -27,4 +29,5 @@ __all__ = [
     "read_vectors",
     "relation_identifier",
     "stored_movie_vectors",
+    "stored_tables",
 ]

@@ -20,6 +20,7 @@ MANIFESTS = [
     *("manifest - 'metrics'", "manifest - 'build'", "manifest - 'artifacts'"),
     *(f"jsonb_set(manifest, '{{metrics}}', '{value}')" for value in ("5", "[]", "null")),
     "jsonb_set(manifest, '{metrics,metrics_schema}', '99')",
+    # A manifest that is valid and not the one in S3.
     "jsonb_set(manifest, '{metrics,model}', '[1]')",
 ]
 BUILDS = ["'{}'", "'[]'", "build - 'trainer_digest'"]

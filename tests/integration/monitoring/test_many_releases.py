@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
-from recsys import ledger, monitoring
+from recsys import contract, ledger, monitoring
+from recsys.contract import MODEL_FILE, table_name
 from recsys.database import Connection
 from recsys.ledger import State
 from recsys.monitoring import ReleaseQuery
@@ -20,6 +22,7 @@ from tests.chaos.tap import Call, Tap
 from tests.release_maker import Releases
 
 MANY = 500
+RETAINED = (5, 50)
 RETENTION = RetentionSettings(keep_releases=1)
 _BUILD = """
 insert into recsys.releases
@@ -171,3 +174,52 @@ def test_the_cost_does_not_grow_with_the_number_of_releases(
             for name, cost in many.items()
         ),
     )
+
+
+def test_the_cost_of_doctor_does_not_grow_with_the_retained_releases(
+    services: Services, releases: Releases, record_property: Callable[[str, object], None]
+) -> None:
+    costs = {}
+    for number in range(1, RETAINED[-1] + 1):
+        release_id = releases.without_decision(number)
+        if number < 4:
+            releases.judge(release_id)
+            promote_release(services, release_id, actor=an_actor())
+        if number in RETAINED:
+            with Cost(services.store) as costs[number]:
+                assert monitoring.problems(services) == []
+    few, many = (costs[number].sent for number in RETAINED)
+    assert few == many
+    record_property(
+        "figure",
+        f"doctor: {few['sql']} statements and {few['s3']} requests for {RETAINED[0]} retained "
+        f"releases, {many['sql']} and {many['s3']} for {RETAINED[1]}",
+    )
+    removed = contract.release_key(releases.build(10).release_id, MODEL_FILE)
+    shortened = contract.release_key(releases.build(11).release_id, MODEL_FILE)
+    services.store.delete([removed])
+    services.store.put_bytes(shortened, b"short")
+    dropped, emptied, unindexed = (
+        table_name("movie_vectors", releases.build(number).release_id) for number in (12, 13, 14)
+    )
+    with services.connect() as conn:
+        views = [f"recsys_views_{dropped[-17:]}", f"recsys_views_{unindexed[-17:]}"]
+        assert conn.execute(
+            "select count(*) from pg_namespace where nspname = any(%s)", (views,)
+        ).fetchone() == (0,)
+        conn.execute(sql.SQL("drop table recsys.{}").format(sql.Identifier(dropped)))
+        conn.execute(
+            sql.SQL("delete from recsys.{} where movieid = 1").format(sql.Identifier(emptied))
+        )
+        [(index,)] = conn.execute(
+            "select indexrelid::regclass::text from pg_index i join pg_class c "
+            "on c.oid = i.indexrelid join pg_am a on a.oid = c.relam "
+            "where a.amname = 'hnsw' and indrelid = %s::regclass",
+            (f"recsys.{unindexed}",),
+        ).fetchall()
+        conn.execute(f"drop index {index}")
+    found = monitoring.problems(services)
+    assert len(found) == 5
+    for name in (removed, shortened, dropped, emptied, unindexed):
+        assert any(name in problem for problem in found), name
+    assert len(monitoring.problems(services, thorough=True)) == 5

@@ -27,11 +27,13 @@ from tests.release_maker import Releases
 
 NONE = timedelta(seconds=-60)
 """A grace period that everything is older than."""
-MD5 = "0" * 32
+MD5 = "ab" * 16
 UNKNOWN = "00000000-00000000"
 COMPLETE = "00000000-11111111"
 FINGERPRINT = "f" * 16
 FOREIGN_KEYS = [
+    *(f"datasets/{MD5}/photo.jpg", f"features/{MD5}/{'f' * 16}/model.bin", f"features/{MD5}/x"),
+    *(f"releases/{UNKNOWN}/app.tar", f"incoming/{UNKNOWN}/{'n' * 8}/mail"),
     *("datasets/other/file", f"datasets/{MD5.upper()}/file", "datasets/readme"),
     *(f"features/{MD5[:-1]}/x", f"features/{MD5}x/x", "features/models/1", "features/x.parquet"),
     *("releases/1.2.3/app.tar", f"releases/{UNKNOWN}.zip", f"old/releases/{UNKNOWN}/model.keras"),
@@ -115,11 +117,13 @@ def test_only_orphans_are_deleted_and_only_once(services: Services, world: Build
         contract.dataset_key(md5, contract.DATASET_FILE),
         contract.titles_key(md5),
         world.features_key("stats.json"),
-        contract.spark_prefix(world.features_prefix) + "0/blocks/000000",
+        contract.spark_prefix(world.features_prefix) + f"{MD5}/blocks/000000",
         f"features/{md5}/interactions.parquet",
         contract.release_key(world.release_id, "model.keras"),
         f"incoming/{world.release_id}/{'n' * 8}/model.keras",
         contract.release_key(UNKNOWN, "model.keras"),
+        contract.checkpoint_key(UNKNOWN, "evaluated"),
+        f"incoming/{UNKNOWN}/{'n' * 8}/model.keras",
         f"features/{MD5}/{FINGERPRINT}/movies.parquet",
     )
     load(services, world.release_id)
@@ -127,7 +131,12 @@ def test_only_orphans_are_deleted_and_only_once(services: Services, world: Build
     expected = {
         *(f"datasets/{md5}/", contract.titles_key(md5), world.features_prefix, f"features/{md5}/"),
         *(f"releases/{world.release_id}/", f"incoming/{world.release_id}/", world.release_id),
-        *(f"releases/{UNKNOWN}/", f"features/{MD5}/{FINGERPRINT}/", UNKNOWN),
+        *(
+            f"releases/{UNKNOWN}/",
+            f"incoming/{UNKNOWN}/",
+            f"features/{MD5}/{FINGERPRINT}/",
+            UNKNOWN,
+        ),
     }
     assert names(services) == expected
     with services.connect() as conn:
