@@ -14,6 +14,7 @@ from recsys.contract.build import (
     RuleShares,
     TrainerSettings,
 )
+from recsys.contract.groups import GROUP_PREFIXES, KeyGroup, key_group
 from recsys.contract.keys import (
     DATASET_FILE,
     DATASETS_PREFIX,
@@ -146,6 +147,7 @@ __all__ = [
     "FEATURES_REVISION",
     "GOLDEN_FILE",
     "GOLDEN_TOLERANCE",
+    "GROUP_PREFIXES",
     "HISTORY_FILE",
     "HOLDOUT_PREDICTIONS_FILE",
     "HOLDOUT_RECOMMENDATIONS_FILE",
@@ -194,6 +196,7 @@ __all__ = [
     "FeatureSettings",
     "FrozenModel",
     "GoldenPredictions",
+    "KeyGroup",
     "Manifest",
     "Md5",
     "Metrics",
@@ -222,6 +225,7 @@ __all__ = [
     "exit_is_transient",
     "features_key",
     "features_prefix",
+    "key_group",
     "prefix_of_features",
     "public_table",
     "release_key",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from recsys import contract, ledger, vectors
+from recsys.contract import KeyGroup
 from recsys.database import Connection
 from recsys.errors import LedgerError, LockedError, VectorError
 from recsys.ledger import Action, Actor, State
@@ -30,40 +30,6 @@ log = logging.getLogger(__name__)
 
 GRACE: Final = timedelta(days=7)
 """Longer than any task may take."""
-_ID: Final = "[0-9a-f]{8}-[0-9a-f]{8}"
-_MD5: Final = "[0-9a-f]{32}"
-_PREFIXES: Final = ("datasets/", "features/", "incoming/", "releases/")
-_GROUPS: Final = re.compile(
-    rf"(?:datasets/(?P<dataset>{_MD5})/"
-    rf"|features/(?P<titles>{_MD5})/{re.escape(contract.MOVIES_FILE)}$"
-    rf"|features/(?P<features>{_MD5})/(?:[0-9a-f]{{16}}/)?"
-    rf"|(?:releases|incoming)/(?P<release>{_ID})/)"
-)
-_FEATURE_FILES: Final = re.compile(
-    "|".join(
-        [
-            *map(
-                re.escape,
-                (
-                    contract.INTERACTIONS_FILE,
-                    contract.MOVIES_FILE,
-                    contract.QUARANTINE_FILE,
-                    contract.STATS_FILE,
-                    contract.MOVIE_VECTORS_FILE,
-                ),
-            ),
-            rf"drift/{_MD5}\.json",
-            f"spark/{_MD5}/.+",
-        ]
-    )
-)
-_RELEASE_FILES: Final = contract.REQUIRED_ARTIFACTS | {
-    *contract.EVALUATED_FILES,
-    contract.MANIFEST_FILE,
-    contract.REPORT_FILE,
-    contract.TRAINER_LOG_FILE,
-}
-_CHECKPOINT: Final = re.compile(r"checkpoints/\w+\.npz")
 _FIRST: Final = (contract.MANIFEST_FILE, contract.STATS_FILE)
 """Without them the others do not exist, so they are deleted first."""
 
@@ -124,34 +90,23 @@ class _Known:
     def has(self, release_id: str) -> bool:
         return release_id in self.retained or release_id in self.retired
 
-    def owns(self, match: re.Match[str]) -> bool:
-        """Whether an object of a group was written by this project, by its name.
+    def orphaned(self, key: str) -> KeyGroup | None:
+        """Returns the group of an object that nothing needs; None if it is needed or of others.
 
-        Below the id of a release that the ledger knows, everything was.
+        Below the id of a release that the ledger knows, everything is of this project.
         """
-        name = match.string.removeprefix(match[0])
-        if match["dataset"]:
-            return name == contract.DATASET_FILE
-        if match["features"]:
-            return _FEATURE_FILES.fullmatch(name) is not None
-        if match["titles"] or self.has(match["release"]):
-            return True
-        if match[0].startswith("incoming/"):
-            name = name.partition("/")[2]
-        return name in _RELEASE_FILES or _CHECKPOINT.fullmatch(name) is not None
+        group = contract.key_group(key)
+        if group is None or self._uses(group):
+            return None
+        is_ours = group.has_known_name or (group.release_id and self.has(group.release_id))
+        return group if is_ours else None
 
-    def orphaned(self, key: str) -> re.Match[str] | None:
-        """Returns the group of an object that nothing needs; None if it is needed or of others."""
-        match = _GROUPS.match(key)
-        return match if match and self.owns(match) and not self.uses(match) else None
-
-    def uses(self, match: re.Match[str]) -> bool:
-        """Whether the objects of a group are needed."""
-        if match["release"]:
-            return match["release"] in self.retained
-        if match["features"]:
-            return match[0] in self._features
-        return (match["dataset"] or match["titles"]) in self._datasets
+    def _uses(self, group: KeyGroup) -> bool:
+        if group.release_id:
+            return group.release_id in self.retained
+        if group.is_features:
+            return group.prefix in self._features
+        return group.dataset_md5 in self._datasets
 
 
 def find_orphans(
@@ -173,7 +128,7 @@ def find_orphans(
     if owner_of(store) != ledger.ledger_id(conn):
         return []
     known = _Known(conn)
-    objects = [listed for prefix in _PREFIXES for listed in store.objects(prefix)]
+    objects = [listed for prefix in contract.GROUP_PREFIXES for listed in store.objects(prefix)]
     whole = {
         listed.key.split("/")[1]
         for listed in objects
@@ -194,9 +149,9 @@ def _orphaned_objects(
 ) -> list[Orphan]:
     groups: dict[str, list[ListedObject]] = defaultdict(list)
     for listed in objects:
-        match = known.orphaned(listed.key)
-        if match and match["release"] not in spared:
-            groups[match[0]].append(listed)
+        group = known.orphaned(listed.key)
+        if group and group.release_id not in spared:
+            groups[group.prefix].append(listed)
     found = []
     for name, members in groups.items():
         since = max(member.modified for member in members)
@@ -334,7 +289,7 @@ def _delete(conn: Connection, store: ObjectStore, orphan: Orphan, grace: timedel
         members = [
             listed
             for listed in store.objects(orphan.name)
-            if (match := known.orphaned(listed.key)) and match[0] == orphan.name
+            if (group := known.orphaned(listed.key)) and group.prefix == orphan.name
         ]
         if not members or max(member.modified for member in members) >= before:
             return False

@@ -522,6 +522,25 @@ def test_retire_drops_what_has_no_reason_to_stay_and_says_so(world: World) -> No
     assert world.services.store.keys(contract.release_prefix(first)) == []
 
 
+def test_clean_shows_orphans_and_deletes_them_if_told_to(world: World) -> None:
+    world.promoted(1)
+    table = "movie_vectors_00000000_00000000"
+    with world.services.connect() as conn:
+        conn.execute(f"create table recsys.{table} (movieid integer)")
+        conn.execute(
+            f'comment on table recsys.{table} is \'{{"release_id": "00000000-00000000"}}\''
+        )
+    shown = world.recsys("clean", "--dry-run", "--json").json
+    assert [orphan["name"] for orphan in shown["orphans"]] == [f"recsys.{table}"]
+    assert (shown["deleted"], shown["skipped"]) == ([], {})
+    refused = world.recsys("clean")
+    assert refused.code == 2
+    assert "add --yes" in refused.words
+    done = world.recsys("clean", "--yes")
+    assert (done.code, done.words) == (0, f"recsys.{table} Deleted 1 of 1 orphans.")
+    assert world.recsys("clean", "--yes").words == "No orphans."
+
+
 def test_doctor_finds_a_broken_public_copy_and_recover_mends_it(world: World) -> None:
     world.promoted(1)
     world.services.store.put_bytes(PUBLIC_MODEL_KEY, b"something else")
