@@ -16,7 +16,8 @@ from recsys.database import Connection
 from recsys.ledger.states import State
 
 _COLUMNS: Final[LiteralString] = """
-select r.release_id, r.state, r.dataset_md5, r.build ->> 'trainer_digest' as trainer_digest,
+select r.release_id, r.state, r.dataset_md5,
+    coalesce(r.build ->> 'trainer_digest', 'unknown') as trainer_digest,
     r.created_at, r.promoted_at, r.manifest #> '{metrics,model}' as metrics,
     r.manifest #> '{metrics,baselines}' as baselines, d.decision
 from recsys.releases r

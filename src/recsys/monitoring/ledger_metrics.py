@@ -70,5 +70,5 @@ def _event_measurements(
 def _champion_measurements(champion: Release) -> Iterator[Measurement]:
     if champion.promoted_at is not None:
         yield metrics.CHAMPION_PROMOTED(champion.promoted_at.timestamp())
-    for metric, value in champion.scores[0].values().items():
+    for metric, value in champion.scores.values().items():
         yield metrics.CHAMPION_QUALITY(value, metric=metric)

@@ -30,7 +30,7 @@ def release_facts(release: Release) -> dict[str, Any]:
         "created_at": release.created_at,
         "completed_at": release.completed_at,
         "promoted_at": release.promoted_at,
-        "metrics": release.scores[0].values(),
+        "metrics": release.scores.values(),
         "tables": release.tables,
     }
 
