@@ -242,7 +242,7 @@ def test_features_without_statistics_are_made_again(
 def test_damaged_features_heal(object_store: ObjectStore, tmp_path: Path, damage: str) -> None:
     md5 = put(object_store, HEADER + ROWS)
     generate_data_frames(md5, object_store, TOLERANT, tmp_path)
-    key = contract.features_key(md5, contract.INTERACTIONS_FILE)
+    key = contract.features_key(prefix(md5), contract.INTERACTIONS_FILE)
     whole = object_store.get_bytes(key)
     if damage == "cut":
         object_store.put_bytes(key, whole[:-1])
