@@ -43,7 +43,7 @@ def main(
 ) -> ExitCode:
     """Runs one command and returns its exit code; logs to stdout.
 
-    The log of a training is stored with the release, also if the training fails.
+    The log of a training is stored in the run's inbox, also if the training fails.
 
     Args:
         arguments: command-line arguments.
@@ -77,12 +77,12 @@ def main(
         log.info("exit code %d (%s)", code, code.name)
         if store is not None and trainer_input is not None and _stores_log(options, environ):
             with termination.deferred():
-                _store_log(store, trainer_input.release_id, captured.text())
+                _store_log(store, trainer_input, captured.text())
     return code
 
 
 def _stores_log(options: argparse.Namespace, environ: Mapping[str, str]) -> bool:
-    """Returns whether this process stores the release's log: of several workers, the chief."""
+    """Returns whether this process stores the log: of several workers, the chief."""
     try:
         task = resolve_worker_task(environ)
     except ConfigurationError:
@@ -90,9 +90,9 @@ def _stores_log(options: argparse.Namespace, environ: Mapping[str, str]) -> bool
     return options.command != "verify" and (task is None or task.index == 0)
 
 
-def _store_log(store: ObjectStore, release_id: str, text: str) -> None:
+def _store_log(store: ObjectStore, trainer_input: TrainerInput, text: str) -> None:
     try:
-        store.put_bytes(contract.release_key(release_id, contract.TRAINER_LOG_FILE), text.encode())
+        store.put_bytes(trainer_input.inbox_key(contract.TRAINER_LOG_FILE), text.encode())
     # Failing to store the log must not change the exit code.
     except Exception as error:
         log.warning("the log was not stored: %s", error)

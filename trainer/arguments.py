@@ -25,7 +25,9 @@ commands:
 environment of train and verify (their only input):
   {contract.ENV_BUILD}        the build as JSON: dataset_md5, trainer_digest, settings
   {contract.ENV_RELEASE_ID}   the release id of that build
-  {contract.ENV_RUN_NONCE}    identifies the run; it is written into the manifest
+  {contract.ENV_CONTRACT}     number of the contract that the pipeline fulfills: {contract.CONTRACT}
+  {contract.ENV_RUN_NONCE}    identifies the run; it is in the manifest. Artifacts, manifest and
+                      log are written below {contract.INBOX_PREFIX}<release id>/<nonce>/
   {contract.ENV_S3_BUCKET}    the bucket of the features and of the release
   {contract.ENV_S3_ENDPOINT}  URL of the S3 server; default: Amazon S3
   {contract.ENV_S3_REGION}    default us-east-1

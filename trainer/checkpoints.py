@@ -1,6 +1,6 @@
 """Checkpoints of a training, stored in S3, because pods have no persistent disk.
 
-Each phase of a training has one object below the release's prefix. It is written atomically, used
+Each phase of a training has one object in the inbox of the release. It is written atomically, used
 only by the same build, and deleted after the manifest is written.
 """
 
@@ -91,7 +91,7 @@ class StoredCheckpoints:
 
     Args:
         store: the object store.
-        release_id: the release whose prefix contains the checkpoints.
+        release_id: the release whose inbox contains the checkpoints.
         fingerprint: the build's; a checkpoint of another build is never used.
     """
 

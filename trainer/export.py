@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from recsys import contract
-from recsys.contract import Artifact, GoldenPredictions
+from recsys.contract import Artifact, GoldenPredictions, TrainerInput
 from recsys.object_store import StoredObject, file_sha256
 from trainer.architecture import Fit, RatingModel
 from trainer.data import TRAIN
@@ -123,13 +123,14 @@ def movie_towers(towers: Towers) -> pl.DataFrame:
     return _vectors(towers.movie_ids, towers.movies)
 
 
-def upload(store: Store, release_id: str, folder: Path) -> tuple[Artifact, ...]:
-    """Uploads all files below ``folder``; returns their manifest entries."""
+def upload(store: Store, trainer_input: TrainerInput, folder: Path) -> tuple[Artifact, ...]:
+    """Uploads all files below ``folder`` to the run's inbox; returns their manifest entries."""
     artifacts = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
-        key = contract.release_key(release_id, name)
-        store.put_file(key, path)
+        store.put_file(trainer_input.inbox_key(name), path)
+        # The key that it has when the pipeline has checked and copied it.
+        key = contract.release_key(trainer_input.release_id, name)
         artifacts.append(
             Artifact(name=name, key=key, sha256=file_sha256(path), size=path.stat().st_size)
         )

@@ -40,8 +40,8 @@ def make_release(
 ) -> bool:
     """Trains, evaluates and stores the release of a build; the manifest is written last.
 
-    A complete release is not made again, because its artifacts may be in use: the same build has
-    the same release id. Only the run nonce in its manifest is updated.
+    Everything is written to the run's inbox, from which the pipeline copies what it has checked.
+    What an earlier attempt of the same run has completed there is not made again.
 
     Args:
         store: where features are read and artifacts are written.
@@ -54,7 +54,7 @@ def make_release(
         fit: the architecture; None: `trainer.default_architecture`.
 
     Returns:
-        True if the release was trained, False if it was already complete.
+        True if the release was trained, False if this run had completed it already.
 
     Raises:
         DatasetError: the features cannot be trained on.
@@ -66,12 +66,10 @@ def make_release(
     complete = _complete_release(store, trainer_input)
     if complete:
         log.info("release %s is already complete: not trained again", trainer_input.release_id)
-        manifest = complete.model_copy(update={"run_nonce": trainer_input.run_nonce})
-    else:
-        manifest = _train(store, trainer_input, config, seed, environ, checkpoints, fit)
-    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
+    manifest = complete or _train(store, trainer_input, config, seed, environ, checkpoints, fit)
+    key = trainer_input.inbox_key(contract.MANIFEST_FILE)
     with sigterm_deferred:
-        if manifest != complete:
+        if complete is None:
             store.put_bytes(key, manifest.to_json())
             log.info("wrote %s", key)
         xcom = Path(trainer_input.xcom_dir)
@@ -168,7 +166,7 @@ def _train(
         write_artifacts(folder, evaluated, served, interactions)
         record_duration("export")
         log.info("uploading the artifacts")
-        artifacts = upload(store, trainer_input.release_id, folder)
+        artifacts = upload(store, trainer_input, folder)
         record_duration("upload")
     return Manifest(
         release_id=trainer_input.release_id,
@@ -228,17 +226,22 @@ def _complete_release(store: Store, trainer_input: TrainerInput) -> Manifest | N
     manifest = _find_complete(store, trainer_input)
     if manifest is None:
         # The artifacts are about to be overwritten: the release must not look complete.
-        store.delete([contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)])
+        store.delete([trainer_input.inbox_key(contract.MANIFEST_FILE)])
     return manifest
 
 
 def _find_complete(store: Store, trainer_input: TrainerInput) -> Manifest | None:
-    """Returns the manifest of the release if all its artifacts are stored and intact, else None."""
-    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
+    """Returns the manifest in the run's inbox if all its artifacts are there and intact."""
     try:
+        key = trainer_input.inbox_key(contract.MANIFEST_FILE)
         manifest = Manifest.from_json(store.get_bytes(key))
-        if manifest.fingerprint == trainer_input.build.fingerprint and all(
-            store.sha256(artifact.key) == artifact.sha256 for artifact in manifest.artifacts
+        if (
+            manifest.fingerprint == trainer_input.build.fingerprint
+            and manifest.run_nonce == trainer_input.run_nonce
+            and all(
+                store.sha256(trainer_input.inbox_key(artifact.name)) == artifact.sha256
+                for artifact in manifest.artifacts
+            )
         ):
             return manifest
     except (ArtifactError, ValidationError):

@@ -17,6 +17,8 @@ from recsys.contract import (
     PUBLIC_POINTER_KEY,
     PUBLIC_TABLES,
     SITE_ROLE,
+    STAGING_PREFIX,
+    staging_key,
     table_name,
 )
 from recsys.releases import public_names
@@ -90,6 +92,8 @@ def damages(services: Services, stored: Stored, champion: str, earlier: str) -> 
 
 def _objects(stored: Stored) -> Iterator[Damage]:
     owners = sorted({key.split("/")[1] for key in stored if "/" in key})
+    left = staging_key(f"left/{contract.MODEL_FILE}")
+    yield Damage("staged object left", left, STAGING_PREFIX, key=left, content=(b"left", {}))
     for turn, (key, (data, labels)) in enumerate(stored.items()):
         changed = (bytes(len(data)), labels)
         if key in (PUBLIC_MODEL_KEY, PUBLIC_POINTER_KEY):

@@ -89,6 +89,7 @@ def recovered(
             assert champion.promoted_at is not None
             assert pointer["promoted_at"] == champion.promoted_at.isoformat()
         _check_no_orphans(conn, services, ledger.all_releases(conn))
+    assert services.store.keys(contract.STAGING_PREFIX) == []
     return champion_id
 
 
@@ -166,8 +167,8 @@ def _check_no_orphans(
     champion = ledger.champion(conn)
     if champion is not None:
         assert public_names.views_schema(champion.release_id) not in schemas
-    owners = {key.split("/")[1] for key in services.store.keys("releases/")}
-    assert owners <= alive
+    for prefix in (contract.RELEASES_PREFIX, contract.INBOX_PREFIX):
+        assert {key.split("/")[1] for key in services.store.keys(prefix)} <= alive
 
 
 def _check_history(conn: database.Connection, releases: Iterable[Release]) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from recsys import contract
-from recsys.contract import ExitCode, GoldenPredictions, Manifest, TrainerInput
+from recsys.contract import ExitCode, GoldenPredictions, TrainerInput
 from tests.contract.runner import ImageTrainer, LocalTrainer, Trainer
 from tests.trainer.conftest import QUICK, THREADS, Bench
 
@@ -48,13 +48,6 @@ def make_input(
     return bench.input(overrides, md5=md5 * 32, xcom_dir="/airflow/xcom", **changed)
 
 
-def manifest_of(bench: Bench, trainer_input: TrainerInput) -> Manifest | None:
-    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
-    if bench.store.head(key) is None:
-        return None
-    return Manifest.from_json(bench.store.get_bytes(key))
-
-
 @pytest.fixture(scope="module")
 def without_s3(trainer: Trainer, bench: Bench) -> Iterator[subprocess.Popen[str]]:
     """A trainer with an unreachable S3; it starts first, because its retries take long."""
@@ -77,6 +70,7 @@ def trained(
     trainer_input = make_input(bench, "1")
     code, out = trainer.run(environment(bench, trainer_input), "train")
     assert code == ExitCode.OK, out
+    bench.admit(trainer_input)
     return trainer_input, out
 
 
@@ -84,7 +78,7 @@ def test_the_manifest_names_the_build_the_run_and_all_artifacts(
     bench: Bench, trained: tuple[TrainerInput, str]
 ) -> None:
     trainer_input, _ = trained
-    manifest = manifest_of(bench, trainer_input)
+    manifest = bench.candidate(trainer_input)
     assert manifest is not None
     assert (manifest.run_nonce, manifest.build) == (trainer_input.run_nonce, trainer_input.build)
     assert {artifact.name for artifact in manifest.artifacts} >= contract.REQUIRED_ARTIFACTS
@@ -96,8 +90,7 @@ def test_the_manifest_names_the_build_the_run_and_all_artifacts(
 
 def test_output_and_log_contain_no_secret(bench: Bench, trained: tuple[TrainerInput, str]) -> None:
     trainer_input, out = trained
-    key = contract.release_key(trainer_input.release_id, contract.TRAINER_LOG_FILE)
-    stored = bench.store.get_bytes(key).decode()
+    stored = bench.log(trainer_input)
     assert "exit code 0" in stored
     for name in contract.SECRET_ENV:
         assert bench.credentials[name] not in out + stored
@@ -106,7 +99,7 @@ def test_output_and_log_contain_no_secret(bench: Bench, trained: tuple[TrainerIn
 def test_stock_keras_loads_the_model_in_a_fresh_process_and_predicts_for_any_id(
     bench: Bench, trained: tuple[TrainerInput, str], tmp_path: Path
 ) -> None:
-    manifest = manifest_of(bench, trained[0])
+    manifest = bench.candidate(trained[0])
     assert manifest is not None
     path = tmp_path / contract.MODEL_FILE
     bench.store.download(manifest.artifact(contract.MODEL_FILE).key, path)
@@ -156,7 +149,7 @@ def test_sigterm_during_training_leaves_no_manifest(
         trainer.terminate(process, name)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.TERMINATED, out
-    assert manifest_of(bench, trainer_input) is None
+    assert bench.candidate(trainer_input) is None
 
 
 def test_bad_data_has_its_exit_code(trainer: Trainer, bench: Bench, small: Tables) -> None:
@@ -167,7 +160,7 @@ def test_bad_data_has_its_exit_code(trainer: Trainer, bench: Bench, small: Table
     code, out = trainer.run(environment(bench, trainer_input), "train")
     assert code == ExitCode.BAD_DATA, out
     assert "what to do:" in out
-    assert manifest_of(bench, trainer_input) is None
+    assert bench.candidate(trainer_input) is None
 
 
 @pytest.mark.parametrize(
@@ -175,6 +168,7 @@ def test_bad_data_has_its_exit_code(trainer: Trainer, bench: Bench, small: Table
     [
         ({contract.ENV_BUILD: "{"}, "is invalid"),
         ({contract.ENV_RUN_NONCE: ""}, "run_nonce"),
+        ({contract.ENV_CONTRACT: ""}, "contract 1"),
         ({contract.ENV_S3_BUCKET: "no-such-bucket"}, "no-such-bucket"),
     ],
 )

@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from recsys import contract
-from recsys.contract import BuildSettings
+from recsys.contract import BuildSettings, Manifest
 from recsys.database import PostgresSettings
 from recsys.dataset import write_sample
 from recsys.embedded.postgres import Postgres
@@ -133,6 +133,18 @@ def airflow_db() -> None:
     initdb()
 
 
+def untrain(services: Services, about: Run) -> None:
+    """Makes a run's release one that no trainer has made yet."""
+    services.store.delete([contract.release_key(about.release_id, contract.MANIFEST_FILE)])
+    services.store.delete(services.store.keys(contract.release_inbox_prefix(about.release_id)))
+
+
+def candidate(services: Services, about: Run) -> Manifest:
+    """Returns the manifest that the trainer of a run has written to its inbox."""
+    key = contract.inbox_key(about.release_id, about.run_nonce, contract.MANIFEST_FILE)
+    return Manifest.from_json(services.store.get_bytes(key))
+
+
 def connections(services: Services) -> dict[str, str]:
     """The Airflow Connections that lead to these servers, as environment variables."""
     s3 = services.s3
@@ -241,7 +253,7 @@ def cluster(
 ) -> Iterator[FakeKubernetes]:
     """That cluster, known to Airflow, and nothing trained yet."""
     services, about = featured
-    services.store.delete([contract.release_key(about.release_id, contract.MANIFEST_FILE)])
+    untrain(services, about)
     with FakeKubernetes(world) as fake:
         for name, value in {**connections(services), **fake.connection}.items():
             monkeypatch.setenv(name, value)

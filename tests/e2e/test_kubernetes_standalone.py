@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from recsys import monitoring, releases
+from recsys import contract, monitoring
 from recsys.cli.output import embedded_services
 from recsys.embedded import airflow, stack
 from recsys.embedded.home import Home
@@ -25,6 +25,7 @@ from tests.e2e.conftest import (
     DEFAULTS,
     Outcome,
     Pipeline,
+    candidate,
     compute_features,
     connections,
     trainers_world,
@@ -196,7 +197,6 @@ def test_a_deferred_training_is_watched_by_the_triggerer(
         log = client.task_log(dag_id, run_id, "train_dl_model", training.try_number)
     assert (state, training.try_number) == ("success", 1), log
     assert "deferred" in seen
-    assert "wrote releases/" in log, "what the trainer said is shipped"
-    manifest, _ = releases.read_manifest(services.store, about.release_id)
-    assert manifest.run_nonce == about.run_nonce
+    assert f"wrote {contract.INBOX_PREFIX}" in log, "what the trainer said is shipped"
+    assert candidate(services, about).run_nonce == about.run_nonce
     assert (cluster.pods, cluster.jobs) == ({}, {})

@@ -248,7 +248,7 @@ def test_an_artifact_changed_by_one_byte_never_becomes_a_candidate(
     def run_then_damage(self, subcommand, given, *args, **kwargs):
         run(self, subcommand, given, *args, **kwargs)
         if subcommand == "train":
-            key = contract.release_key(given.release_id, contract.MODEL_FILE)
+            key = given.inbox_key(contract.MODEL_FILE)
             data = bytearray(served.services.store.get_bytes(key))
             data[len(data) // 2] ^= 1
             served.services.store.put_bytes(key, bytes(data))

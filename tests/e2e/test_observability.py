@@ -198,7 +198,16 @@ def test_lineage_leads_from_the_datasets_md5_to_the_public_names_of_its_release(
     }
     assert ("fetch_dataset", str(small_dataset), dataset) in made_from
     assert ("generate_data_frames", dataset, interactions) in made_from
-    assert ("train_dl_model", interactions, model) in made_from
+    [candidate] = {
+        made
+        for job, read, made in made_from
+        if job == "train_dl_model"
+        and read == interactions
+        and made.endswith(f"/{contract.MODEL_FILE}")
+        and release_id in made
+    }
+    assert candidate.startswith(contract.release_inbox_prefix(release_id))
+    assert ("verify_candidate", candidate, model) in made_from
 
 
 def test_lineage_holds_no_secret(recorded):

@@ -11,7 +11,7 @@ import pytest
 
 from docker import DockerClient
 from recsys import contract, pipeline, releases
-from tests.e2e.conftest import Outcome, connections
+from tests.e2e.conftest import Outcome, connections, untrain
 from tests.e2e.fake_docker import Engine, FakeDocker
 from tests.e2e.trainer_dags import DIGEST, IMAGE, ROOT, Featured, run_trainer, when_running
 from tests.forwarded import SECRET, set_forwarded
@@ -31,7 +31,7 @@ def engine() -> Engine:
 @pytest.fixture
 def docker(engine: Engine, featured: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
     services, about = featured
-    services.store.delete([contract.release_key(about.release_id, contract.MANIFEST_FILE)])
+    untrain(services, about)
     for name, value in connections(services).items():
         monkeypatch.setenv(name, value)
     with FakeDocker(engine) as fake:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from recsys import contract, releases
-from tests.e2e.conftest import Outcome
+from recsys import contract
+from tests.e2e.conftest import Outcome, candidate
 from tests.e2e.trainer_dags import DIGEST, IMAGE, SECRET, Featured, run_trainer, when_running
 from tests.forwarded import set_forwarded
 
@@ -54,7 +54,7 @@ def test_two_pods_train_one_release(airflow_db, featured, cluster, world):
     world.cluster_of = local_cluster(2)
     outcome = run(featured)
     assert outcome.state == "success", outcome.errors
-    manifest, _ = releases.read_manifest(services.store, about.release_id)
+    manifest = candidate(services, about)
     assert manifest.run_nonce == about.run_nonce
     assert manifest.build.trainer_digest == DIGEST
     assert cluster.jobs == {}, "a finished Job is deleted"

@@ -32,7 +32,7 @@ import pytest  # noqa: E402
 from pydantic import SecretStr  # noqa: E402
 
 from recsys import contract  # noqa: E402
-from recsys.contract import Build, ExitCode, FeatureSettings, TrainerInput  # noqa: E402
+from recsys.contract import Build, ExitCode, FeatureSettings, Manifest, TrainerInput  # noqa: E402
 from recsys.embedded.home import Home  # noqa: E402
 from recsys.embedded.s3 import REGION, S3  # noqa: E402
 from recsys.object_store import ObjectStore, S3Settings  # noqa: E402
@@ -149,6 +149,25 @@ class Bench:
         }
         return TrainerInput(**(values | changed))
 
+    def candidate(self, trainer_input: TrainerInput) -> Manifest | None:
+        """The manifest in the inbox of a run; None if there is none."""
+        data = self.store.find_bytes(trainer_input.inbox_key(contract.MANIFEST_FILE))
+        return None if data is None else Manifest.from_json(data)
+
+    def admit(self, trainer_input: TrainerInput) -> Manifest:
+        """Copies a candidate from its inbox to its release, as the pipeline does."""
+        manifest = self.candidate(trainer_input)
+        assert manifest is not None, "there is no candidate"
+        for artifact in manifest.artifacts:
+            self.store.copy(trainer_input.inbox_key(artifact.name), artifact.key, {})
+        key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
+        self.store.put_bytes(key, manifest.to_json())
+        return manifest
+
+    def log(self, trainer_input: TrainerInput) -> str:
+        """The log in the inbox of a run."""
+        return self.store.get_bytes(trainer_input.inbox_key(contract.TRAINER_LOG_FILE)).decode()
+
     def environment(self, trainer_input: TrainerInput) -> dict[str, str]:
         # The account prefers another Keras, which must not matter.
         home = self.xcom.parent / "home"
@@ -211,13 +230,14 @@ def bench(s3_server: S3, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.fixture(scope="session")
 def trained(bench: Bench, small: Tables, tmp_path_factory: pytest.TempPathFactory) -> TrainerInput:
-    """Input of a successful training, whose champion does not exist."""
+    """Input of a successful training, whose champion does not exist; its release is admitted."""
     bench.put_features(*small, md5="a" * 32)
     xcom = tmp_path_factory.mktemp("xcom")
     trainer_input = bench.input(champion=NO_RELEASE, xcom_dir=str(xcom))
     environment = bench.environment(trainer_input) | {"RECSYS_CODE_REVISION": REVISION}
     # In this process, to save time; `verify` is tested in a new one.
     assert main([], environment) == ExitCode.OK
+    bench.admit(trainer_input)
     return trainer_input
 
 

@@ -31,6 +31,7 @@ def old_release(bench: Bench, old_tables: Tables) -> TrainerInput:
     bench.put_features(*old_tables, md5=OLD)
     trainer_input = bench.input(md5=OLD)
     assert main([], bench.environment(trainer_input)) == ExitCode.OK
+    bench.admit(trainer_input)
     return trainer_input
 
 
@@ -45,8 +46,9 @@ def champion(
 
 
 def _manifest(bench: Bench, trainer_input: TrainerInput) -> Manifest:
-    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
-    return Manifest.from_json(bench.store.get_bytes(key))
+    manifest = bench.candidate(trainer_input)
+    assert manifest is not None
+    return manifest
 
 
 def test_the_champions_training_part_is_loaded(champion: Champion, old_tables: Tables) -> None:
@@ -175,9 +177,7 @@ def test_a_candidate_is_trained_although_its_champion_is_missing(
 ) -> None:
     assert trained.champion == NO_RELEASE
     assert _manifest(bench, trained).metrics.champion is None
-    key = contract.release_key(trained.release_id, contract.TRAINER_LOG_FILE)
-    log = bench.store.get_bytes(key).decode()
-    assert f"no comparison with the champion {NO_RELEASE}" in log
+    assert f"no comparison with the champion {NO_RELEASE}" in bench.log(trained)
 
 
 def test_a_model_that_does_not_load_is_an_artifact_error(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from recsys import contract
-from recsys.contract import ExitCode, Manifest, TrainerInput
+from recsys.contract import ExitCode, TrainerInput
 from recsys.errors import ServiceUnavailableError
 from tests.trainer.conftest import QUICK, Bench
 from trainer.__main__ import main
@@ -90,7 +90,7 @@ def test_none_is_due_after_a_write_and_clear_deletes_all(bench: Bench) -> None:
     checkpoints.save(PHASE, FOUND)
     assert not checkpoints.due()
     checkpoints.clear()
-    assert bench.store.keys(contract.release_prefix(RELEASE)) == []
+    assert bench.store.keys(contract.release_inbox_prefix(RELEASE)) == []
 
 
 def test_an_unavailable_store_does_not_fail_the_training(
@@ -147,8 +147,8 @@ def _killed_at(bench: Bench, trainer_input: TrainerInput, where: tuple[str, str,
 
 
 def _metrics(bench: Bench, trainer_input: TrainerInput) -> object:
-    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
-    return Manifest.from_json(bench.store.get_bytes(key)).metrics
+    manifest = bench.candidate(trainer_input)
+    return manifest and manifest.metrics
 
 
 def test_kills_in_three_phases_leave_no_manifest_and_do_not_change_the_metrics(
@@ -156,18 +156,17 @@ def test_kills_in_three_phases_leave_no_manifest_and_do_not_change_the_metrics(
 ) -> None:
     killed = bench.input(md5="2" * 32)
     bench.put_features(*small, md5=killed.build.dataset_md5)
-    manifest = contract.release_key(killed.release_id, contract.MANIFEST_FILE)
     for where in (
         ("trainer.rating.fit", "epoch_batches", "7"),  # while fitting to the training part
         ("trainer.rating.fit", "epoch_batches", "12"),  # then, continued, to all interactions
         ("trainer.export", "file_sha256", "4"),  # between two uploads
     ):
         assert _killed_at(bench, killed, where) == -signal.SIGKILL, where
-        assert bench.store.head(manifest) is None
+        assert bench.candidate(killed) is None
     assert main([], bench.environment(killed)) == ExitCode.OK
     assert "resumes after epoch" in capsys.readouterr().out
-    assert _metrics(bench, killed) == _metrics(bench, trained)
-    left = bench.store.keys(contract.release_prefix(killed.release_id))
+    assert _metrics(bench, killed) == _metrics(bench, trained) is not None
+    left = bench.store.keys(contract.release_inbox_prefix(killed.release_id))
     assert not [key for key in left if "checkpoints" in key]
 
 

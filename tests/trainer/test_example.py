@@ -33,6 +33,7 @@ def trained(bench: Bench, small: Tables) -> TrainerInput:
     bench.put_features(*small, md5=MD5)
     trainer_input = bench.input(OVERRIDES, MD5)
     assert main([], bench.environment(trainer_input), architecture) == ExitCode.OK
+    bench.admit(trainer_input)
     return trainer_input
 
 

@@ -29,14 +29,8 @@ def _manifest(bench: Bench, trainer_input: TrainerInput) -> Manifest:
     return Manifest.from_json(bench.store.get_bytes(key))
 
 
-def _log(bench: Bench, trainer_input: TrainerInput) -> str:
-    key = contract.release_key(trainer_input.release_id, contract.TRAINER_LOG_FILE)
-    return bench.store.get_bytes(key).decode()
-
-
 def _has_manifest(bench: Bench, trainer_input: TrainerInput) -> bool:
-    key = contract.release_key(trainer_input.release_id, contract.MANIFEST_FILE)
-    return bench.store.head(key) is not None
+    return bench.candidate(trainer_input) is not None
 
 
 def test_a_release_is_stored_with_all_artifacts_and_its_lineage(
@@ -57,14 +51,13 @@ def test_a_release_is_stored_with_all_artifacts_and_its_lineage(
     assert json.loads(stored)["metrics_schema"] == contract.METRICS_SCHEMA
     assert contract.Metrics.from_json(stored) == manifest.metrics
     answer = json.loads((Path(trained.xcom_dir) / "return.json").read_text())
-    key = contract.release_key(trained.release_id, contract.MANIFEST_FILE)
-    assert answer == {"manifest_key": key}
+    assert answer == {"manifest_key": trained.inbox_key(contract.MANIFEST_FILE)}
 
 
 def test_the_log_is_stored_with_every_epoch_and_without_secrets(
     bench: Bench, trained: TrainerInput
 ) -> None:
-    log = _log(bench, trained)
+    log = bench.log(trained)
     assert "rating model epoch 12: loss" in log
     assert "validation rmse" in log
     assert "exit code 0 (OK)" in log
@@ -72,15 +65,22 @@ def test_the_log_is_stored_with_every_epoch_and_without_secrets(
         assert secret not in log
 
 
-def test_a_complete_release_is_not_trained_again(bench: Bench, trained: TrainerInput) -> None:
-    before, log = _manifest(bench, trained), _log(bench, trained)
-    other_run = trained.model_copy(update={"run_nonce": "another-run"})
-    assert main(["train"], bench.environment(other_run)) == ExitCode.OK
-    after = _manifest(bench, trained)
-    assert after == before.model_copy(update={"run_nonce": "another-run"})
-    assert _log(bench, trained) == log
+def test_a_complete_candidate_is_not_trained_again(bench: Bench, trained: TrainerInput) -> None:
+    before, log = bench.candidate(trained), bench.log(trained)
     assert main(["train"], bench.environment(trained)) == ExitCode.OK
-    assert _manifest(bench, trained) == before
+    assert bench.candidate(trained) == before
+    assert bench.log(trained) == log
+
+
+def test_it_writes_to_its_inbox_only(bench: Bench, trained: TrainerInput) -> None:
+    inbox = contract.inbox_prefix(trained.release_id, trained.run_nonce)
+    names = {a.name for a in _manifest(bench, trained).artifacts}
+    written = {*names, contract.MANIFEST_FILE, contract.TRAINER_LOG_FILE}
+    prefix = contract.release_inbox_prefix(trained.release_id)
+    assert set(bench.store.keys(prefix)) == {inbox + name for name in written}
+    # What the fixture has copied, and no log.
+    released = bench.store.keys(contract.release_prefix(trained.release_id))
+    assert len(released) == len(names) + 1
 
 
 def test_verify_accepts_the_release_in_a_fresh_process(bench: Bench, trained: TrainerInput) -> None:
@@ -132,15 +132,19 @@ def _replace_artifact(
     _put_manifest(bench, trainer_input, manifest, artifacts=artifacts)
 
 
-def test_a_release_with_a_changed_artifact_is_trained_again(
+def test_a_candidate_with_a_changed_artifact_is_trained_again(
     bench: Bench, copied: TrainerInput, small: Tables, without_refit: None
 ) -> None:
     bench.put_features(*small, md5=copied.build.dataset_md5)
-    key = contract.release_key(copied.release_id, contract.MODEL_FILE)
-    bench.store.put_bytes(key, b"torn")
     first = _manifest(bench, copied)
+    for artifact in first.artifacts:
+        bench.store.copy(artifact.key, copied.inbox_key(artifact.name), {})
+    bench.store.put_bytes(copied.inbox_key(contract.MANIFEST_FILE), first.to_json())
+    key = copied.inbox_key(contract.MODEL_FILE)
+    bench.store.put_bytes(key, b"torn")
     assert main([], bench.environment(copied)) == ExitCode.OK
-    again = _manifest(bench, copied)
+    again = bench.candidate(copied)
+    assert again is not None
     assert bench.store.sha256(key) == again.artifact(contract.MODEL_FILE).sha256
     assert again.created_at > first.created_at
     assert again.metrics == first.metrics
@@ -240,7 +244,7 @@ def test_sigterm_ends_the_training_without_a_manifest(bench: Bench, small: Table
     assert process.returncode == ExitCode.TERMINATED
     assert "terminated by SIGTERM" in out
     assert not _has_manifest(bench, trainer_input)
-    assert "terminated by SIGTERM" in _log(bench, trainer_input)
+    assert "terminated by SIGTERM" in bench.log(trainer_input)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +260,7 @@ def test_invalid_settings_are_bad_config(
     trainer_input = bench.input(overrides, md5="e" * 32)
     assert main([], bench.environment(trainer_input)) == ExitCode.BAD_CONFIG
     assert message in capsys.readouterr().out
-    assert message in _log(bench, trainer_input)
+    assert message in bench.log(trainer_input)
 
 
 def test_an_invalid_environment_is_bad_config(
@@ -268,6 +272,8 @@ def test_an_invalid_environment_is_bad_config(
         ({contract.ENV_BUILD: "{"}, "the trainer's input is invalid"),
         ({contract.ENV_RUN_NONCE: "short"}, "run_nonce"),
         ({contract.ENV_RELEASE_ID: "aaaaaaaa-00000000"}, contract.ENV_RELEASE_ID),
+        ({contract.ENV_CONTRACT: None}, "the pipeline fulfills contract 1"),
+        ({contract.ENV_CONTRACT: "3"}, "the pipeline fulfills contract 3"),
         ({contract.ENV_S3_ENDPOINT: "no endpoint"}, "the S3 settings are invalid"),
         ({contract.ENV_S3_BUCKET: "no-such-bucket"}, "the bucket does not exist"),
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "refused the credentials"),
@@ -343,7 +349,7 @@ def test_a_failed_training_leaves_no_manifest(
     trainer_input = bench.input({"rating": rating, "ranking": ranking})
     assert main([], bench.environment(trainer_input)) == code
     assert message in capsys.readouterr().out
-    assert message in _log(bench, trainer_input)
+    assert message in bench.log(trainer_input)
     assert not _has_manifest(bench, trainer_input)
 
 
@@ -419,7 +425,9 @@ def test_an_outage_of_s3_during_the_upload_is_unavailable_and_the_next_attempt_s
 def test_settings_in_the_environment_are_refused_because_they_are_not_in_the_build(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    environment = bench.environment(bench.input()) | {"RECSYS_TRAINER__RATING__EPOCHS": "3"}
+    environment = bench.environment(bench.input(run_nonce="a-refused-run")) | {
+        "RECSYS_TRAINER__RATING__EPOCHS": "3"
+    }
     assert main([], environment) == ExitCode.BAD_CONFIG
     assert "RECSYS_TRAINER__RATING__EPOCHS" in capsys.readouterr().out
 

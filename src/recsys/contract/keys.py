@@ -18,16 +18,24 @@ OWNER_KEY: Final = "owner.json"
 RELEASES_PREFIX: Final = "releases/"
 DATASETS_PREFIX: Final = "datasets/"
 FEATURES_PREFIX: Final = "features/"
+INBOX_PREFIX: Final = "incoming/"
+"""The only prefix that the trainer writes to; the pipeline moves what it has checked to
+`RELEASES_PREFIX`."""
+STAGING_PREFIX: Final = "publishing/"
+"""Sources of copies to the public keys. The next process that takes the promotion lock first
+deletes them, so that a delayed copy fails."""
 RELEASE_ID_TAG: Final = "release-id"
 """Name of the public model's S3 user metadata with the id of its release."""
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{8}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+NONCE_PATTERN: Final = r"^[0-9A-Za-z-]+$"
 _RELEASE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _FEATURES_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _FEATURES_PREFIX = re.compile(r"features/[0-9a-f]{32}/([0-9a-f]{16}/)?")
+_NONCE = re.compile(NONCE_PATTERN)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -140,9 +148,34 @@ def release_key(release_id: str, name: str) -> str:
     return release_prefix(release_id) + _check_name(name)
 
 
+def release_inbox_prefix(release_id: str) -> str:
+    """Prefix of all that trainers of a release write, ending in a slash."""
+    return f"{INBOX_PREFIX}{check_release_id(release_id)}/"
+
+
+def inbox_prefix(release_id: str, run_nonce: str) -> str:
+    """Prefix of what the trainer of one run writes, ending in a slash."""
+    if not _NONCE.fullmatch(run_nonce):
+        raise ValueError(f"not the nonce of a run: {run_nonce[:80]!r}")
+    return f"{release_inbox_prefix(release_id)}{run_nonce}/"
+
+
+def inbox_key(release_id: str, run_nonce: str, name: str) -> str:
+    """S3 key of a file of a candidate that is not verified yet."""
+    return inbox_prefix(release_id, run_nonce) + _check_name(name)
+
+
 def checkpoint_key(release_id: str, phase: str) -> str:
-    """S3 key of the trainer's checkpoint of a phase, deleted when the training is complete."""
-    return release_key(release_id, f"checkpoints/{phase}.npz")
+    """S3 key of the trainer's checkpoint of a phase, deleted when the training is complete.
+
+    All runs of a build share it. The underscore keeps it apart from their nonces.
+    """
+    return release_inbox_prefix(release_id) + _check_name(f"_checkpoints/{phase}.npz")
+
+
+def staging_key(token: str) -> str:
+    """S3 key of the source of one copy to a public key."""
+    return STAGING_PREFIX + _check_name(token)
 
 
 DATASET_FILE: Final = "dataset.zip"

@@ -19,8 +19,12 @@ from recsys.contract.keys import (
     HISTORY_FILE,
     HOLDOUT_PREDICTIONS_FILE,
     HOLDOUT_RECOMMENDATIONS_FILE,
+    MANIFEST_FILE,
     METRICS_FILE,
     MODEL_FILE,
+    NONCE_PATTERN,
+    REPORT_FILE,
+    TRAINER_LOG_FILE,
     FrozenModel,
     ReleaseId,
     Sha256,
@@ -39,6 +43,8 @@ EVALUATED_FILES: Final = (
     EVALUATED_MOVIE_TOWERS_FILE,
 )
 """Artifacts that a later candidate is compared with; releases of older trainers lack them."""
+RESERVED_FILES: Final = frozenset({MANIFEST_FILE, REPORT_FILE, TRAINER_LOG_FILE})
+"""Files of a release that are no artifacts. People read the report in Airflow's UI."""
 
 
 class Artifact(FrozenModel):
@@ -69,7 +75,10 @@ class Serving(FrozenModel):
 
 
 class Manifest(FrozenModel):
-    """A release's ``manifest.json``. The trainer writes it once, after all artifacts.
+    """A release's ``manifest.json``. It is written once, after all artifacts.
+
+    The trainer writes it and the artifacts to its inbox. The keys are those of the release, to
+    which the pipeline copies them.
 
     A release without a manifest is incomplete and is never used.
 
@@ -81,7 +90,7 @@ class Manifest(FrozenModel):
     release_id: ReleaseId
     build: Build
     fingerprint: Sha256
-    run_nonce: str = Field(min_length=8, max_length=64, pattern=r"^[0-9A-Za-z-]+$")
+    run_nonce: str = Field(min_length=8, max_length=64, pattern=NONCE_PATTERN)
     artifacts: tuple[Artifact, ...]
     dims: Dims
     serving: Serving
@@ -106,6 +115,9 @@ class Manifest(FrozenModel):
         names = [a.name for a in self.artifacts]
         if len(set(names)) != len(names):
             raise ValueError("an artifact is listed twice")
+        reserved = RESERVED_FILES & set(names)
+        if reserved:
+            raise ValueError(f"not artifacts: {', '.join(sorted(reserved))}")
         for artifact in self.artifacts:
             if artifact.key != release_key(self.release_id, artifact.name):
                 raise ValueError(

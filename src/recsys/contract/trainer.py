@@ -11,7 +11,7 @@ from pydantic import (
 )
 
 from recsys.contract.build import Build
-from recsys.contract.keys import FrozenModel, ReleaseId
+from recsys.contract.keys import NONCE_PATTERN, FrozenModel, ReleaseId, inbox_key
 
 
 class ExitCode(IntEnum):
@@ -57,7 +57,7 @@ class TrainerInput(FrozenModel):
     """
 
     build: Build
-    run_nonce: str = Field(min_length=8, max_length=64, pattern=r"^[0-9A-Za-z-]+$")
+    run_nonce: str = Field(min_length=8, max_length=64, pattern=NONCE_PATTERN)
     s3_bucket: str = Field(min_length=3)
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
@@ -74,6 +74,10 @@ class TrainerInput(FrozenModel):
         """Id of the release to make."""
         return self.build.release_id
 
+    def inbox_key(self, name: str) -> str:
+        """Returns the S3 key that the trainer writes a file to; it may write nowhere else."""
+        return inbox_key(self.release_id, self.run_nonce, name)
+
     def to_environment(self) -> dict[str, str]:
         """Returns this input as environment variables, which ``from_environment`` reads."""
         variables = {
@@ -83,6 +87,7 @@ class TrainerInput(FrozenModel):
             ENV_S3_BUCKET: self.s3_bucket,
             ENV_S3_REGION: self.s3_region,
             ENV_XCOM_DIR: self.xcom_dir,
+            ENV_CONTRACT: str(CONTRACT),
         }
         optional = {
             ENV_S3_ENDPOINT: self.s3_endpoint,
@@ -98,8 +103,15 @@ class TrainerInput(FrozenModel):
 
         Raises:
             KeyError: a variable is missing.
-            ValueError: a variable is invalid, or the release id is not the build's.
+            ValueError: a variable is invalid, the release id is not the build's, or the pipeline
+                fulfills another contract.
         """
+        found = environ.get(ENV_CONTRACT) or "1"
+        if found != str(CONTRACT):
+            raise ValueError(
+                f"the pipeline fulfills contract {found} of pipeline and trainer, this trainer "
+                f"{CONTRACT}: use the trainer's image and the pipeline's of the same edition"
+            )
         parsed = cls(
             build=Build.model_validate_json(environ[ENV_BUILD]),
             run_nonce=environ[ENV_RUN_NONCE],
@@ -116,6 +128,11 @@ class TrainerInput(FrozenModel):
         return parsed
 
 
+CONTRACT: Final = 2
+"""Number of the contract: raised when an older trainer cannot work with a newer pipeline, or an
+older pipeline with a newer trainer. 1: the trainer wrote to the release, and there was no
+number. 2: it writes to the run's inbox."""
+ENV_CONTRACT: Final = "RECSYS_CONTRACT"
 ENV_BUILD: Final = "RECSYS_BUILD"
 ENV_RELEASE_ID: Final = "RECSYS_RELEASE_ID"
 ENV_RUN_NONCE: Final = "RECSYS_RUN_NONCE"

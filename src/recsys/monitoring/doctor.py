@@ -105,6 +105,7 @@ def _release_problems(conn: Connection, services: Services, thorough: bool) -> l
     messages += damaged_releases(conn, services, listed, thorough=thorough)
     messages += _unknown_releases(conn, listed)
     messages += _orphans(conn, services)
+    messages += _leftovers(conn, services)
     return messages
 
 
@@ -152,3 +153,18 @@ def _unknown_releases(conn: Connection, listed: Listed) -> list[str]:
         "`recsys clean --unknown-releases`"
         for release_id in sorted(stored - known)
     ]
+
+
+def _leftovers(conn: Connection, services: Services) -> list[str]:
+    """Returns what interrupted processes left in S3 that no running one will use."""
+    messages = [
+        f"{contract.INBOX_PREFIX} contains {len(keys)} files of a trainer of release {release_id}, "
+        "which is not being built; run `recsys retire`, which deletes them"
+        for release_id, keys in releases.inbox_leftovers(conn, services.store).items()
+    ]
+    if services.store.keys(contract.STAGING_PREFIX):
+        messages.append(
+            f"{contract.STAGING_PREFIX} contains copies of a promotion that is in progress or was "
+            "interrupted; run `recsys recover`, which deletes them"
+        )
+    return messages

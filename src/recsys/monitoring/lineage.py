@@ -62,12 +62,18 @@ def step_lineage(services: Services, run: Run, step: str) -> Lineage | None:
     )
     artifacts = names.artifacts(contract.MANIFEST_FILE, contract.MODEL_FILE)
     towers = names.artifacts(*(table.artifact or "" for table in _TRAINED))
+    candidate = names.candidate(
+        contract.MANIFEST_FILE,
+        contract.MODEL_FILE,
+        *(table.artifact or "" for table in _TRAINED),
+    )
     own = names.own_tables(PUBLIC_TABLES)
     steps = {
         "fetch_dataset": (names.sources(), names.dataset()),
         "generate_data_frames": (names.dataset(), features),
         "load_movie_vectors": (features[:2], names.own_tables(_COMPUTED)),
-        "train_dl_model": (features[:2], artifacts + towers),
+        "train_dl_model": (features[:2], candidate),
+        "verify_candidate": (candidate, artifacts + towers),
         "load_towers": (towers, names.own_tables(_TRAINED)),
         "gate_candidate": (artifacts + own, ()),
         "write_report": (artifacts, names.artifacts(contract.REPORT_FILE)),
@@ -99,6 +105,13 @@ class _Datasets:
     def artifacts(self, *names: str) -> tuple[LineageDataset, ...]:
         release_id = self._run.release_id
         return tuple(self._artifact(contract.release_key(release_id, name)) for name in names)
+
+    def candidate(self, *names: str) -> tuple[LineageDataset, ...]:
+        run = self._run
+        return tuple(
+            self._artifact(contract.inbox_key(run.release_id, run.run_nonce, name))
+            for name in names
+        )
 
     def own_tables(self, tables: Iterable[PublicTable]) -> tuple[LineageDataset, ...]:
         return tuple(

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recsys import contract, ledger, releases, vectors
-from recsys.contract import Manifest, TrainerInput
-from recsys.errors import ArtifactError
+from recsys.contract import TrainerInput
 from recsys.object_store import current_keys
 from recsys.pipeline.run import Run, continue_build
 from recsys.pipeline.tables import load_table
@@ -23,7 +22,6 @@ from recsys.trainer_process import LocalTrainer
 log = logging.getLogger(__name__)
 
 _TOWERS: Final = tuple(t for t in contract.PUBLIC_TABLES if t.artifact is not None)
-_MODELS: Final = (contract.MODEL_FILE, contract.EVALUATED_MODEL_FILE)
 
 
 def train_dl_model(
@@ -51,21 +49,11 @@ def begin_training(services: Services, run: Run) -> TrainerInput | None:
     Records the run's nonce: from now on, a manifest of an earlier run's trainer is not accepted.
     """
     release = continue_build(services, run)
-    if _is_trained(services, release):
+    if releases.is_trained(services.store, release):
         return None
     with services.connect() as conn:
         ledger.set_nonce(conn, run.release_id, run.run_nonce)
     return make_trainer_input(services, run, run.run_nonce)
-
-
-def _is_trained(services: Services, release: ledger.Release) -> bool:
-    try:
-        manifest, _ = releases.read_manifest(services.store, release.release_id)
-        releases.check_run_manifest(manifest, release)
-    except ArtifactError:
-        # A complete release is not trained again: verify_candidate reports its invalid manifest.
-        return release.completed_at is not None
-    return True
 
 
 def verify_candidate(
@@ -76,7 +64,8 @@ def verify_candidate(
 ) -> None:
     """Verifies that the release is of this build and run, its files are intact and its model loads.
 
-    The model is loaded in a fresh process with stock Keras and must reproduce its golden
+    The candidate is moved from the run's inbox to its release, where no trainer can write. Then the
+    model is loaded in a fresh process with stock Keras and must reproduce its golden
     predictions.
 
     Raises:
@@ -87,31 +76,18 @@ def verify_candidate(
 
 
 def check_candidate(services: Services, run: Run) -> TrainerInput:
-    """Checks manifest and files; returns the input of the trainer's ``verify`` command.
+    """Checks a candidate's files and moves them from the run's inbox to its release.
+
+    Returns:
+        The input of the trainer's ``verify`` command.
 
     Raises:
         ArtifactError: the manifest or an artifact is missing or invalid.
+        LedgerError: the release was abandoned or retired.
+        LockedError: another try of this task is copying the candidate.
     """
-    release = continue_build(services, run)
-    manifest, _ = releases.read_manifest(services.store, run.release_id)
-    releases.check_run_manifest(manifest, release)
-    releases.check_artifacts(services.store, manifest)
-    _check_models(services, manifest)
+    release = releases.admit_candidate(services, run.release_id)
     return make_trainer_input(services, run, release.run_nonce)
-
-
-def _check_models(services: Services, manifest: Manifest) -> None:
-    """Checks the members of the models' files.
-
-    The trainer's image does it, too, before it loads one. But it may be the image that wrote them.
-    """
-    with scratch_folder("models") as work:
-        for artifact in manifest.artifacts:
-            if artifact.name in _MODELS:
-                path = work / Path(artifact.name).name
-                services.store.download(artifact.key, path, artifact.sha256)
-                with path.open("rb") as file:
-                    contract.check_model_file(file, artifact.key)
 
 
 def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:

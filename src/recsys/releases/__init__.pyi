@@ -1,6 +1,7 @@
 from .authority import check_person
 from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, table_ids
 from .evaluated_files import champion_id, fetch_evaluated
+from .inbox import admit_candidate, inbox_leftovers, is_trained
 from .late_copies import recover_and_watch
 from .orphans import GRACE, Cleaning, Orphan, delete_orphans, find_orphans
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
@@ -16,7 +17,7 @@ from .retirement import (
     retire_old_releases,
 )
 from .site_access import search_path_is_set, search_path_statement, site_problems
-from .verification import check_artifacts, check_release, check_run_manifest, read_manifest
+from .verification import check_release, read_manifest
 
 __all__ = [
     "GRACE",
@@ -27,13 +28,12 @@ __all__ = [
     "ReleaseDiff",
     "RetentionSettings",
     "Retirement",
+    "admit_candidate",
     "adopt_bucket",
     "champion_id",
-    "check_artifacts",
     "check_owner",
     "check_person",
     "check_release",
-    "check_run_manifest",
     "check_unowned",
     "choose_sentinels",
     "compare_releases",
@@ -42,6 +42,8 @@ __all__ = [
     "dependents",
     "fetch_evaluated",
     "find_orphans",
+    "inbox_leftovers",
+    "is_trained",
     "live_tables",
     "owner_of",
     "preview_promotion",

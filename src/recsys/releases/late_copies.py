@@ -1,9 +1,11 @@
-"""Finds a copy that arrives after the recovery from the promotion that sent it.
+"""Finds what changes the public copies after the recovery from an interrupted promotion.
 
-A process that dies has perhaps just sent the copy of its model to the public key. If the network or
-the server delays this request, it overwrites what recovery restored. S3 has no means against that
-on all servers: a condition on the content does not help, because recovery restores the content that
-was there before. So recovery looks again for a while, without the lock, and repairs what it finds.
+A process that dies has perhaps just sent the copy of its model to the public key. If it is delayed
+and arrives after the recovery, it fails (see `public_copies`). But a server may have begun a copy
+before the recovery and end it afterwards, and a deletion cannot be fenced off. S3 has no means
+against that on all servers: a condition on the content does not help, because recovery restores the
+content that was there before. So recovery looks again for a while, without the lock, and repairs
+what it finds.
 """
 
 from __future__ import annotations

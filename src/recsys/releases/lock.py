@@ -1,6 +1,7 @@
 """The promotion lock: an advisory lock of the PostgreSQL session that commits the switch.
 
-Retirement deletes under a second lock, so that a long deletion does not delay a rollback.
+Retirement deletes under a second lock, so that a long deletion does not delay a rollback. A
+candidate is copied from its inbox under a lock of its release.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from recsys.services import Services
 
 _LOCK: Final = 0x5EC5_0002
 _DELETION_LOCK: Final = 0x5EC5_0003
+_ADMISSION_LOCKS: Final = 0x6000_0000
 LOCK_WAIT_S: Final = 10.0
 # PostgreSQL ends the session of a promoter that hangs or whose machine is gone. The promoter then
 # has no lock and cannot commit.
@@ -50,6 +52,20 @@ def deletion_lock(services: Services) -> Iterator[Connection]:
     """
     what = "another retirement is deleting tables and objects"
     with _session_lock(services, _DELETION_LOCK, LOCK_WAIT_S, what) as conn:
+        yield conn
+
+
+@contextmanager
+def admission_lock(services: Services, release_id: str) -> Iterator[Connection]:
+    """Acquires the lock of the process that copies a release's candidate; yields its session.
+
+    Raises:
+        LockedError: another try still copies it after `LOCK_WAIT_S` seconds.
+    """
+    what = f"another try of verify_candidate is copying the candidate of release {release_id}"
+    # Two releases with the same number wait for each other, which is rare and harmless.
+    number = _ADMISSION_LOCKS | (int(release_id[-8:], 16) & 0x0FFF_FFFF)
+    with _session_lock(services, number, LOCK_WAIT_S, what) as conn:
         yield conn
 
 

@@ -30,7 +30,7 @@ from recsys.errors import (
 from recsys.ledger import Action, Actor, Release, State
 from recsys.releases import authority, diff, public_copies, public_names, verification
 from recsys.releases.diff import ReleaseDiff
-from recsys.releases.lock import check_lock, promotion_lock
+from recsys.releases.lock import promotion_lock
 from recsys.releases.recovery import Trace, ignore_step, recover_if_possible, recover_locked
 from recsys.services import Services
 
@@ -193,8 +193,7 @@ def _change_champion(
         journal_id = ledger.begin_journal(conn, kind.value, from_release, release_id, actor)
         trace("journal opened")
         try:
-            check_lock(conn)
-            public_copies.publish_model(services.store, release)
+            public_copies.publish_model(conn, services.store, release)
             trace("model copied")
             commit_change(conn, journal_id, kind, champion, release, actor)
         except Exception as error:
@@ -287,6 +286,6 @@ def _publish_pointer(services: Services, conn: Connection) -> None:
     try:
         champion = ledger.champion(conn)
         if champion is not None:
-            public_copies.publish_pointer(services.store, champion)
-    except (ServiceUnavailableError, psycopg.Error) as error:
+            public_copies.publish_pointer(conn, services.store, champion)
+    except (ServiceUnavailableError, LockedError, psycopg.Error) as error:
         log.warning("left latest.json to recovery: %s", error)

@@ -1,16 +1,25 @@
-"""The public copies of the champion in S3, which can be written again at any time."""
+"""The public copies of the champion in S3, which can be written again at any time.
+
+A request that is delayed in the network must not overwrite them when its process is long dead. S3
+has no lock, so a fence takes its place. Both public objects are written by copying a staged object
+within the bucket. The next process that takes the promotion lock first deletes all staged objects:
+a copy that an earlier process has sent, and that arrives afterwards, has no source and fails.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 from datetime import UTC
+from uuid import uuid4
 
 from recsys import contract
 from recsys.contract import PUBLIC_MODEL_KEY, PUBLIC_POINTER_KEY, RELEASE_ID_TAG
-from recsys.errors import ArtifactError
+from recsys.database import Connection
+from recsys.errors import ArtifactError, LockedError, PermanentError
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore, StoredContent
+from recsys.releases.lock import check_lock
 from recsys.releases.ownership import public_content
 from recsys.releases.public_names import release_table
 
@@ -19,18 +28,31 @@ log = logging.getLogger(__name__)
 _SHA256_TAG = "sha256"
 
 
-def publish_model(store: ObjectStore, release: Release) -> None:
+def fence(store: ObjectStore) -> None:
+    """Deletes the staged objects of earlier holders of the promotion lock.
+
+    Call it with the lock, before anything public is compared or written.
+    """
+    store.delete(store.keys(contract.STAGING_PREFIX))
+
+
+def publish_model(conn: Connection, store: ObjectStore, release: Release) -> None:
     """Copies the release's model to the public key, with the release id as metadata.
+
+    Args:
+        conn: the session that holds the promotion lock.
+        store: the bucket.
+        release: the release.
 
     Raises:
         ArtifactError: the copy does not match the release afterwards.
+        LockedError: another process has taken the lock.
     """
     model = release.complete_manifest.artifact(contract.MODEL_FILE)
-    store.copy(
-        model.key,
-        PUBLIC_MODEL_KEY,
-        {RELEASE_ID_TAG: release.release_id, _SHA256_TAG: model.sha256},
-    )
+    tags = {RELEASE_ID_TAG: release.release_id, _SHA256_TAG: model.sha256}
+    staged = _staging_key(contract.MODEL_FILE)
+    store.copy(model.key, staged, tags)
+    _place(conn, store, staged, PUBLIC_MODEL_KEY, tags)
     # The labels were written just now, so only the bytes show whether the source was changed.
     if not model_is_of(store, release):
         raise ArtifactError(
@@ -38,6 +60,32 @@ def publish_model(store: ObjectStore, release: Release) -> None:
             expected=f"the model of release {release.release_id}, sha256 {model.sha256}",
             hint="check whether something else writes to this key, then run `recsys recover`",
         )
+
+
+def _staging_key(name: str) -> str:
+    # Never used twice, so that a delayed request to stage cannot serve a later copy.
+    return contract.staging_key(f"{uuid4().hex}/{name}")
+
+
+def _place(
+    conn: Connection, store: ObjectStore, staged: str, target: str, metadata: dict[str, str]
+) -> None:
+    """Copies a staged object to a public key, unless another process has taken the lock.
+
+    If the lock is held after staging, the next holder's `fence` finds the staged object. So the
+    copy happens before that, and the next holder repairs it, or it never happens.
+    """
+    check_lock(conn)
+    try:
+        store.copy(staged, target, metadata)
+    # Not every server answers a missing source with "not found".
+    except PermanentError as error:
+        if store.head(staged) is not None:
+            raise
+        raise LockedError(
+            "another process undid this promotion while it was running", hint="run it again"
+        ) from error
+    store.delete([staged])
 
 
 def model_is_of(store: ObjectStore, release: Release, *, read: bool = True) -> bool:
@@ -59,9 +107,15 @@ def model_is_of(store: ObjectStore, release: Release, *, read: bool = True) -> b
     )
 
 
-def publish_pointer(store: ObjectStore, release: Release) -> None:
-    """Writes ``latest.json``, which has the same content as ``recsys.current_release``."""
-    store.put_bytes(PUBLIC_POINTER_KEY, _pointer(release))
+def publish_pointer(conn: Connection, store: ObjectStore, release: Release) -> None:
+    """Writes ``latest.json``, which has the same content as ``recsys.current_release``.
+
+    Raises:
+        LockedError: another process has taken the lock.
+    """
+    staged = _staging_key(PUBLIC_POINTER_KEY)
+    store.put_bytes(staged, _pointer(release))
+    _place(conn, store, staged, PUBLIC_POINTER_KEY, {})
 
 
 def public_copies_match(
@@ -91,15 +145,15 @@ def public_copies_in_order(store: ObjectStore, champion: Release | None) -> bool
         return False
 
 
-def restore(store: ObjectStore, champion: Release) -> None:
+def restore(conn: Connection, store: ObjectStore, champion: Release) -> None:
     """Writes the public copies from the champion.
 
     Raises:
         ArtifactError: the champion's model is missing or was changed.
     """
     if not model_is_of(store, champion):
-        publish_model(store, champion)
-    publish_pointer(store, champion)
+        publish_model(conn, store, champion)
+    publish_pointer(conn, store, champion)
 
 
 def withdraw(store: ObjectStore, published: frozenset[str]) -> bool:

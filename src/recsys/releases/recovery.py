@@ -92,6 +92,8 @@ def recover_locked(
     """
     ownership.check_owner(conn, services.store)
     trace("recovery begun")
+    public_copies.fence(services.store)
+    trace("delayed copies fenced off")
     champion = ledger.champion(conn)
     journals = ledger.open_journals(conn)
     copies = names = False
@@ -154,7 +156,7 @@ def _restore_copies(
     else:
         changed = not public_copies.public_copies_match(store, champion, read_model=True)
         if changed:
-            public_copies.restore(store, champion)
+            public_copies.restore(conn, store, champion)
     if changed and not interrupted:
         ledger.note(
             conn,

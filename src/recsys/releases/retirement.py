@@ -15,7 +15,7 @@ from recsys.contract import FrozenModel
 from recsys.database import Connection
 from recsys.errors import LockedError, VectorError
 from recsys.ledger import Actor, Release, State
-from recsys.releases import public_names
+from recsys.releases import inbox, public_names
 from recsys.releases.lock import check_lock, deletion_lock, promotion_lock
 from recsys.releases.recovery import Trace, ignore_step, recover_if_possible
 from recsys.services import Services
@@ -116,6 +116,7 @@ def retire_old_releases(
     while _delete_marked(services, actor, trace, retired, skipped) and not is_complete:
         with promotion_lock(services) as conn:
             is_complete = _mark(conn, settings, actor, trace, skipped)
+    _clear_inboxes(services)
     return Retirement(tuple(retired), skipped)
 
 
@@ -240,6 +241,16 @@ def _drop_objects(conn: Connection, services: Services, release_id: str) -> None
     """Deletes a release's objects, the manifest first: a release without one does not exist."""
     _delete(conn, services, [contract.release_key(release_id, contract.MANIFEST_FILE)])
     _delete(conn, services, services.store.keys(contract.release_prefix(release_id)))
+    _delete(conn, services, services.store.keys(contract.release_inbox_prefix(release_id)))
+
+
+def _clear_inboxes(services: Services) -> None:
+    """Deletes what trainers left that went on after their run had been given up."""
+    with services.connect() as conn:
+        left = inbox.inbox_leftovers(conn, services.store)
+    for release_id, keys in left.items():
+        services.store.delete(keys)
+        log.info("deleted %d files in the inbox of release %s", len(keys), release_id)
 
 
 def _drop_dataset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
@@ -13,9 +14,11 @@ from recsys.database import Connection
 from recsys.errors import ArtifactError, VectorError, first_invalid_field
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore
+from recsys.scratch import scratch_folder
 
 # Sample queries on an index before a promotion; loading the table has already run more.
 _SAMPLE_QUERIES: Final = 50
+_MODELS: Final = (contract.MODEL_FILE, contract.EVALUATED_MODEL_FILE)
 
 
 def read_manifest(store: ObjectStore, release_id: str) -> tuple[Manifest, str]:
@@ -33,8 +36,21 @@ def read_manifest(store: ObjectStore, release_id: str) -> tuple[Manifest, str]:
             expected=key,
             hint="its training did not finish: run the pipeline again",
         ) from error
+    return parse_manifest(data, key), hashlib.sha256(data).hexdigest()
+
+
+def parse_manifest(data: bytes, key: str) -> Manifest:
+    """Reads a stored manifest.
+
+    Args:
+        data: its bytes.
+        key: where it is stored, for the error.
+
+    Raises:
+        ArtifactError: it does not have this schema.
+    """
     try:
-        manifest = Manifest.from_json(data)
+        return Manifest.from_json(data)
     except ValidationError as error:
         raise ArtifactError(
             f"{key} is not a valid manifest",
@@ -42,7 +58,6 @@ def read_manifest(store: ObjectStore, release_id: str) -> tuple[Manifest, str]:
             expected=f"manifest schema {contract.MANIFEST_SCHEMA}",
             hint="it may come from another revision of the trainer: build its image again",
         ) from error
-    return manifest, hashlib.sha256(data).hexdigest()
 
 
 def check_run_manifest(manifest: Manifest, release: Release) -> None:
@@ -56,16 +71,35 @@ def check_run_manifest(manifest: Manifest, release: Release) -> None:
 
 
 def check_artifacts(store: ObjectStore, manifest: Manifest) -> None:
-    """Reads every artifact; raises ArtifactError if one is missing or its sha256 differs."""
+    """Reads every artifact; raises ArtifactError if one is missing or not as the manifest says."""
     for artifact in manifest.artifacts:
-        sha256 = store.sha256(artifact.key)
-        if sha256 != artifact.sha256:
+        found = store.find_content(artifact.key)
+        if found is None:
+            raise ArtifactError(
+                f"there is no {artifact.key} in the bucket {store.bucket}",
+                hint="restore it from a backup, or use another release",
+            )
+        if (found.sha256, found.size) != (artifact.sha256, artifact.size):
             raise ArtifactError(
                 f"{artifact.key} differs from its manifest",
-                found=f"sha256 {sha256}",
-                expected=f"sha256 {artifact.sha256}",
+                found=f"sha256 {found.sha256}, {found.size} bytes",
+                expected=f"sha256 {artifact.sha256}, {artifact.size} bytes",
                 hint="the file was changed or damaged: restore it, or use another release",
             )
+
+
+def check_model_files(store: ObjectStore, manifest: Manifest) -> None:
+    """Checks the members of the models' files; raises ArtifactError if one is not a model's.
+
+    The trainer's image does it, too, before it loads one. But it may be the image that wrote them.
+    """
+    with scratch_folder("models") as work:
+        for artifact in manifest.artifacts:
+            if artifact.name in _MODELS:
+                path = work / Path(artifact.name).name
+                store.download(artifact.key, path, artifact.sha256)
+                with path.open("rb") as file:
+                    contract.check_model_file(file, artifact.key)
 
 
 def check_release(conn: Connection, store: ObjectStore, release: Release) -> None:

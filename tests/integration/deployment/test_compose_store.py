@@ -101,10 +101,13 @@ def test_site_and_trainer_do_what_they_need_and_no_more_and_the_bucket_is_made_o
     trainer.head_bucket(Bucket=BUCKET)
     pipeline.put_object(Bucket=BUCKET, Key="datasets/x/dataset.zip", Body=b"zip")
     trainer.head_object(Bucket=BUCKET, Key="datasets/x/dataset.zip")
-    trainer.put_object(Bucket=BUCKET, Key="releases/y/manifest.json", Body=b"{}")
-    trainer.delete_object(Bucket=BUCKET, Key="releases/y/manifest.json")
+    read = trainer.get_object(Bucket=BUCKET, Key="releases/x/model.keras")
+    assert read["Body"].read() == b"model"
+    trainer.put_object(Bucket=BUCKET, Key="incoming/x/model.keras", Body=b"candidate")
+    trainer.put_object(Bucket=BUCKET, Key="incoming/y/manifest.json", Body=b"{}")
+    trainer.delete_object(Bucket=BUCKET, Key="incoming/y/manifest.json")
     with pytest.raises(trainer.exceptions.NoSuchKey):
-        trainer.get_object(Bucket=BUCKET, Key="releases/y/manifest.json")
+        trainer.get_object(Bucket=BUCKET, Key="incoming/y/manifest.json")
     for refused in (
         lambda: trainer.put_object(Bucket=BUCKET, Key="latest_model.keras", Body=b"forged"),
         lambda: trainer.put_object(Bucket=BUCKET, Key="features/x/movies.parquet", Body=b"forged"),
@@ -114,6 +117,16 @@ def test_site_and_trainer_do_what_they_need_and_no_more_and_the_bucket_is_made_o
         lambda: site.get_object(Bucket="another", Key="secret"),
         lambda: site.create_bucket(Bucket="mine-own"),
         lambda: client(store, "site-key", "wrong").list_objects_v2(Bucket=BUCKET),
+        lambda: trainer.put_object(Bucket=BUCKET, Key="latest_model.keras", Body=b"forged"),
+        lambda: trainer.put_object(Bucket=BUCKET, Key="releases/x/model.keras", Body=b"forged"),
+        lambda: trainer.delete_object(Bucket=BUCKET, Key="releases/x/model.keras"),
+        lambda: trainer.copy_object(
+            Bucket=BUCKET,
+            Key="releases/x/model.keras",
+            CopySource={"Bucket": BUCKET, "Key": "incoming/x/model.keras"},
+        ),
+        lambda: trainer.put_object(Bucket=BUCKET, Key="features/x/stats.json", Body=b"forged"),
+        lambda: trainer.put_object(Bucket=BUCKET, Key="incoming", Body=b"beside the inbox"),
     ):
         with pytest.raises(ClientError) as error:
             refused()

@@ -164,9 +164,16 @@ KEYS: list[tuple[Callable[[str, str], str], str, str]] = [
     (contract.features_key, f"features/{MD5}/", f"features/{MD5}/"),
     (contract.features_key, FEATURES, FEATURES),
     (contract.release_key, RELEASE, f"releases/{RELEASE}/"),
+    (
+        lambda release, name: contract.inbox_key(release, "n" * 8, name),
+        RELEASE,
+        f"incoming/{RELEASE}/{'n' * 8}/",
+    ),
 ]
 every_key = pytest.mark.parametrize(
-    ("key", "owner", "prefix"), KEYS, ids=["dataset", "earlier features", "features", "release"]
+    ("key", "owner", "prefix"),
+    KEYS,
+    ids=["dataset", "earlier features", "features", "release", "inbox"],
 )
 names = st.text("ab0_.-/\\~% \n\x00ä", max_size=12) | st.text(max_size=12)
 
@@ -210,10 +217,31 @@ def test_an_invalid_release_id_has_no_key(text: str) -> None:
         contract.check_release_id,
         contract.release_prefix,
         lambda release: contract.release_key(release, "model.keras"),
+        lambda release: contract.inbox_key(release, "n" * 8, "model.keras"),
+        lambda release: contract.checkpoint_key(release, "scout"),
         lambda release: contract.table_name("movie_vectors", release),
     ):
         with pytest.raises(ValueError, match="not a release id"):
             use(text)
+
+
+@pytest.mark.parametrize("nonce", ["", "..", "../x", "a/b", "a\n", "_checkpoints", "\uff11"])
+def test_an_invalid_nonce_has_no_inbox(nonce: str) -> None:
+    with pytest.raises(ValueError, match="not the nonce of a run"):
+        contract.inbox_key(RELEASE, nonce, "model.keras")
+
+
+def test_no_runs_inbox_holds_the_checkpoints() -> None:
+    key = contract.checkpoint_key(RELEASE, "scout")
+    folder = key.removeprefix(contract.release_inbox_prefix(RELEASE)).partition("/")[0]
+    with pytest.raises(ValueError, match="not the nonce of a run"):
+        contract.inbox_prefix(RELEASE, folder)
+
+
+@pytest.mark.parametrize("number", ["", "1", "3", "two"])
+def test_a_pipeline_of_another_contract_is_refused(number: str) -> None:
+    with pytest.raises(ValueError, match=f"the pipeline fulfills contract {number or 1} "):
+        TrainerInput.from_environment({**ENVIRONMENT, "RECSYS_CONTRACT": number})
 
 
 @pytest.mark.parametrize("text", HOSTILE_MD5S)

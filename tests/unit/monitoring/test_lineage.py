@@ -59,7 +59,7 @@ def test_tables_and_objects_are_named_by_server_and_release():
 def test_outputs_of_a_step_are_inputs_of_later_steps():
     """Every output except those of the last step, and the quarantine, is a later step's input."""
     steps = ["fetch_dataset", "generate_data_frames", "load_movie_vectors", "train_dl_model"]
-    steps += ["load_towers", "gate_candidate", "promote_release"]
+    steps += ["verify_candidate", "load_towers", "gate_candidate", "promote_release"]
     for i, step in enumerate(steps[:-1]):
         written = set(map(repr, lineage(step).outputs))
         read = {repr(one) for later in steps[i + 1 :] for one in lineage(later).inputs}
