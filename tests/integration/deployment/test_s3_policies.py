@@ -140,9 +140,9 @@ def trained(
     trainer_input = pipeline.begin_training(services, features)
     assert trainer_input is not None
     trainer.run("train", trainer_input, keys)
-    trainer.run("verify", pipeline.check_candidate(services, features), keys)
-    # A second one finds the complete release.
+    # A second one finds the complete candidate.
     trainer.run("train", trainer_input, keys)
+    trainer.run("verify", pipeline.check_candidate(services, features), keys)
     return features
 
 
