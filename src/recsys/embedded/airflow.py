@@ -23,7 +23,6 @@ from recsys.embedded.postgres import Postgres
 from recsys.embedded.processes import Command, NotReadyError, Service, ServiceStatus
 from recsys.embedded.s3 import BUCKET, REGION, S3
 from recsys.errors import ConfigurationError, RecsysError, ServiceUnavailableError
-from recsys.http_client import ipv6_network
 
 if TYPE_CHECKING:
     from recsys.embedded.airflow_client import AirflowClient
@@ -297,6 +296,9 @@ def no_proxy() -> dict[str, str]:
     Airflow's HTTP client refuses to start if an entry is a network of IPv6 or has brackets. Single
     addresses lose their brackets, and networks, which it would not understand, are left out.
     """
+    # Imports requests, which most commands do without.
+    from recsys.http_client import ipv6_network
+
     entries = [_HOST, "localhost"]
     for entry in re.split(
         r"[\s,]+", os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
