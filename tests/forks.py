@@ -199,6 +199,11 @@ def _run(module: str, message: dict[str, Any], streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    # The server's own remember that they wrote to a file, which has a position.
+    sys.stdout, sys.stderr = (
+        open(number, "w", encoding="utf-8", errors=errors, buffering=1, closefd=False)
+        for number, errors in ((1, "strict"), (2, "backslashreplace"))
+    )
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(message["folder"])
     os.environ.clear()
