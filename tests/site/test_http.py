@@ -37,7 +37,7 @@ def test_head_is_get_without_a_body(site, path):
 def test_methods_are_named_to_those_who_ask_or_use_another(site, path, allowed):
     asked = site.client.options(path)
     assert (asked.status_code, asked.headers["allow"], asked.content) == (204, allowed, b"")
-    for method in ("PUT", "DELETE", "PATCH", "BREW"):
+    for method in ("PUT", "DELETE", "PATCH", "PROPFIND"):
         refused = site.client.request(method, path)
         assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
         assert refused.headers["cache-control"] == "no-store"

@@ -78,7 +78,10 @@ def test_a_later_candidate_is_compared_with_it(
         champion=trained.release_id,
     )
     assert main([], bench.environment(trainer_input), architecture) == ExitCode.OK
-    compared = _manifest(bench, trainer_input).metrics.champion
+    candidate = bench.candidate(trainer_input)
+    assert candidate is not None
+    compared = candidate.metrics.champion
+    assert compared is not None
     assert compared.release_id == trained.release_id
 
 
