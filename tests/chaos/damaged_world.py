@@ -77,9 +77,10 @@ class Worlds:
         self.restore_objects(set(PUBLIC))
 
     def restore_objects(self, keys: set[str]) -> None:
-        """Puts objects back as they were, as from a backup."""
-        for key in keys:
+        """Puts objects back as they were, as from a backup, and deletes new ones."""
+        for key in keys & self.stored.keys():
             self.original.store.put_bytes(key, *self.stored[key])
+        self.original.store.delete(sorted(keys - self.stored.keys()))
 
 
 @contextmanager

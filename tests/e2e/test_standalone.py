@@ -34,6 +34,9 @@ EAGER = {
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.4",
     # The files do not change.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+    # So a file that took too long once, on a loaded machine, would be missing until the end.
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "900",
     "RECSYS_POLL_INTERVAL_S": "1",
     "RECSYS_BUILD_SETTINGS": brief_settings(),
 }
