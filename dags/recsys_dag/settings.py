@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -93,7 +94,7 @@ def trainer_services() -> Services:
     """Returns them with the trainer's account of S3: ``recsys_trainer_s3``, if it exists."""
     from recsys_dag import connections
 
-    return Services(services().postgres, connections.trainer_s3_settings())
+    return replace(services(), s3=connections.trainer_s3_settings())
 
 
 def trainer() -> LocalTrainer:
