@@ -77,6 +77,7 @@ def test_the_sites_account_reads_what_is_live_and_nothing_else(server: Site) -> 
 def test_without_its_environment_the_site_is_left_out(
     server: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / ".recsys").mkdir()
+    # A project without the site, in whose place the code's own folder is not taken.
+    (tmp_path / "dags" / "recsys_dag").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert site.start(server.home) is None
