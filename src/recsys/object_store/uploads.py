@@ -60,7 +60,7 @@ def upload_bytes(
         Metadata=dict(metadata),
         **arguments,  # type: ignore[arg-type]  # the stubs list each keyword
     )
-    if answer.get("ETag", "").strip('"') not in _etags(io.BytesIO(data)):
+    if not _is_etag_of(answer.get("ETag", ""), io.BytesIO(data)):
         _verify(client, bucket, key, io.BytesIO(data))
 
 
@@ -103,7 +103,7 @@ def _verify(client: S3Client, bucket: str, key: str, sent: BinaryIO) -> None:
     size = sent.seek(0, io.SEEK_END)
     head = client.head_object(Bucket=bucket, Key=key)
     if head["ContentLength"] == size:
-        if head.get("ETag", "").strip('"') in _etags(sent):
+        if _is_etag_of(head.get("ETag", ""), sent):
             return
         sent.seek(0)
         stored = client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(_CHUNK)
@@ -133,15 +133,27 @@ def _sha256(chunks: Iterable[bytes]) -> bytes:
     return digest.digest()
 
 
-def _etags(content: BinaryIO) -> set[str]:
-    """Returns the ETags that servers without encryption make: of one part, and of several."""
-    content.seek(0)
-    whole, parts = hashlib.md5(usedforsecurity=False), []
-    while chunk := content.read(_PART):
-        whole.update(chunk)
-        parts.append(hashlib.md5(chunk, usedforsecurity=False).digest())
-    joined = hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
-    return {whole.hexdigest(), f"{joined}-{len(parts)}"}
+def _is_etag_of(etag: str, content: BinaryIO) -> bool:
+    """Whether a server without encryption gives this content this ETag.
+
+    An ETag with the number of parts is the md5 of the parts' md5s, else it is the content's md5.
+    """
+    etag = etag.strip('"')
+    size = content.seek(0, io.SEEK_END)
+    if "-" not in etag:
+        return _md5(content, 0, size).hex() == etag
+    digests = [_md5(content, begin, begin + _PART) for begin in range(0, size, _PART)]
+    joined = hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()
+    return etag == f"{joined}-{len(digests)}"
+
+
+def _md5(content: BinaryIO, begin: int, end: int) -> bytes:
+    """Returns the md5 of a range, which is read in chunks: whole parts would take much memory."""
+    digest = hashlib.md5(usedforsecurity=False)
+    content.seek(begin)
+    while chunk := content.read(min(_CHUNK, end - content.tell())):
+        digest.update(chunk)
+    return digest.digest()
 
 
 def _abort_uploads(client: S3Client, bucket: str, key: str) -> None:

@@ -173,6 +173,8 @@ def environment(s3: S3Settings) -> dict[str, str]:
 
 CHILD = """
 import pathlib, re, sys
+import boto3.s3.transfer, requests
+from recsys.dataset import archive, download, fetch, mirrors, sources, web
 from recsys.dataset import fetch_dataset, read_source_md5
 from recsys.object_store import ObjectStore, S3Settings
 

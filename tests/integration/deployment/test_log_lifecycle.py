@@ -29,7 +29,7 @@ def test_it_is_about_airflows_logs_only(rules: dict[str, Any], repository: Path)
     assert rule["Expiration"]["Days"] == values["databaseCleanup"]["retentionDays"]
     keys = [
         contract.release_key("0123abcd-0123abcd", contract.MODEL_FILE),
-        contract.features_key("0" * 32, contract.INTERACTIONS_FILE),
+        contract.features_key("features/" + "0" * 32 + "/", contract.INTERACTIONS_FILE),
         contract.dataset_key("0" * 32, contract.DATASET_FILE),
         contract.PUBLIC_MODEL_KEY,
     ]

@@ -113,7 +113,7 @@ def test_bucket_policies_name_actions_and_prefixes(repository: Path, name: str) 
             assert resource.startswith("arn:aws:s3:::BUCKET")
 
 
-def test_the_site_may_write_nothing_and_the_trainer_only_releases(repository: Path) -> None:
+def test_the_site_may_write_nothing_and_the_trainer_only_its_inbox(repository: Path) -> None:
     site = json.loads((repository / "docker/s3/site.json").read_text())
     assert {a for s in site["Statement"] for a in s["Action"]} == {"s3:GetObject"}
     trainer = json.loads((repository / "docker/s3/trainer.json").read_text())
@@ -121,4 +121,4 @@ def test_the_site_may_write_nothing_and_the_trainer_only_releases(repository: Pa
     # A condition on the prefix would make a missing object a refusal (403) on Amazon S3.
     assert "Condition" not in listing
     writing = [s for s in trainer["Statement"] if "s3:PutObject" in s["Action"]]
-    assert [s["Resource"] for s in writing] == ["arn:aws:s3:::BUCKET/releases/*"]
+    assert [s["Resource"] for s in writing] == ["arn:aws:s3:::BUCKET/incoming/*"]
