@@ -39,7 +39,8 @@ _RELEASE_NAMES: Final = REQUIRED_ARTIFACTS | {
     REPORT_FILE,
     TRAINER_LOG_FILE,
 }
-_CHECKPOINT: Final = re.compile(r"checkpoints/\w+\.npz")
+_CHECKPOINT: Final = re.compile(r"_?checkpoints/\w+\.npz")
+"""Below the release (earlier code), or below its inbox."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,8 @@ def key_group(key: str) -> KeyGroup | None:
     elif match["titles"]:
         known = True
     else:
-        if match[0].startswith("incoming/"):
-            name = name.partition("/")[2]
-        known = name in _RELEASE_NAMES or _CHECKPOINT.fullmatch(name) is not None
+        of_run = name.partition("/")[2] if match[0].startswith("incoming/") else name
+        known = of_run in _RELEASE_NAMES or _CHECKPOINT.fullmatch(name) is not None
     return KeyGroup(
         prefix=match[0],
         dataset_md5=match["dataset"] or match["titles"] or match["features"],
