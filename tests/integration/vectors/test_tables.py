@@ -132,6 +132,7 @@ class TestEnabling:
         with Connection.connect(postgres_dsn, autocommit=True) as conn:
             name = f"weak_{scalar(conn, 'select current_database()')}"
             conn.execute(f"create role {name}")
+            conn.execute("create schema recsys")
             try:
                 conn.execute(f"set role {name}")
                 with pytest.raises(ConfigurationError, match="may not create the extension"):
