@@ -11,11 +11,13 @@ import pytest
 
 from recsys import ledger, monitoring
 from recsys.contract import (
+    INBOX_PREFIX,
     MANIFEST_FILE,
     MODEL_FILE,
     PUBLIC_MODEL_KEY,
     PUBLIC_POINTER_KEY,
     PUBLIC_TABLES,
+    STAGING_PREFIX,
     release_key,
     table_name,
 )
@@ -543,4 +545,5 @@ def test_retirement_does_not_look_at_datasets_that_are_long_gone(services, relea
 
     monkeypatch.setattr(type(services.store), "keys", spy)
     retire_old_releases(services, settings, actor=an_actor())
-    assert listed == []
+    # What trainers and interrupted promotions have left: both are empty nearly always.
+    assert set(listed) <= {STAGING_PREFIX, INBOX_PREFIX}
