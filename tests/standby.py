@@ -39,13 +39,17 @@ class Standby(Primary):
 
     def _init(self, account: tuple[int, int] | None) -> None:
         self.data.mkdir(mode=0o700)
-        user, group = account or (None, None)
         if account is not None:
             os.chown(self.data, *account)
         arguments = ("-D", str(self.data), "-R", "-X", "stream", "--checkpoint=fast")
+        program = str(postgres_program("pg_basebackup"))
+        command, account = self._reachable(
+            [program, *arguments, "-d", self.primary.dsn("postgres")], account
+        )
+        user, group = account or (None, None)
         subprocess.run(
-            [postgres_program("pg_basebackup"), *arguments, "-d", self.primary.dsn("postgres")],
-            cwd=self.data,
+            command,
+            cwd="/",
             user=user,
             group=group,
             check=True,
