@@ -146,6 +146,7 @@ def s3_settings(conn_id: str = S3_CONN_ID) -> S3Settings:
         bucket = found.extra_config.get("bucket_name") or hook.service_config.get("bucket_name")
         machine = botocore.session.Session(profile=found.profile_name)
         region = found.region_name or machine.get_config_variable("region")
+    # NotImplementedError: the hook raises it for a method of assuming a role that it does not have.
     except (AirflowException, BotoCoreError, TypeError, ValueError, NotImplementedError) as error:
         raise ConfigurationError(
             f"the Airflow Connection {conn_id} is invalid",
