@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
@@ -13,6 +14,11 @@ from recsys_site.app import create_app
 from recsys_site.settings import SiteSettings
 
 _SWITCH_INTERVAL_S = 0.0005
+_KEEP_ALIVE_S = 75
+"""Longer than load balancers keep an idle connection (60 s is usual).
+
+A server that closes first may do so while a request is on its way, which then fails.
+"""
 
 
 def main() -> None:
@@ -34,14 +40,20 @@ def main() -> None:
     # A release is loaded while requests are answered. With Python's default of 5 ms, each of a
     # request's changes of thread would wait as long for the loading thread.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    uvicorn.run(
-        create_app(settings),
+    uvicorn.Server(server_config(create_app(settings), settings)).run()
+
+
+def server_config(app: Any, settings: SiteSettings) -> uvicorn.Config:
+    """Returns the configuration of the web server for an ASGI app."""
+    return uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
         limit_concurrency=200,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=10,
     )
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys_site.__main__ import server_config
 from recsys_site.catalog import Catalog, Movie, readable_title
 from recsys_site.cold_start import NEUTRAL_STARS, ColdStartMap
 from recsys_site.parameters import MAX_ID, MAX_RATINGS, read_ratings, write_ratings
@@ -129,6 +130,13 @@ def test_the_site_starts_without_the_pipeline_and_without_keras():
         env={},
         check=True,
     )
+
+
+def test_an_idle_connection_is_kept_for_longer_than_load_balancers_use_it():
+    settings = SiteSettings(dsn="postgresql://site@127.0.0.1/recsys", s3_bucket="recsys")
+    config = server_config(None, settings)
+    assert config.timeout_keep_alive > 60
+    assert (config.host, config.port) == (settings.host, settings.port)
 
 
 def test_every_genre_has_its_own_drawing():
