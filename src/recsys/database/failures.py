@@ -41,6 +41,10 @@ _FULL: Final = (
 )
 
 
+_ANSWER: Final = re.compile(r"failed: [^\s:]+ ?: {2}")
+"""How an answer of the server begins in any language: its severity, a colon and two blanks."""
+
+
 @dataclass(frozen=True)
 class _Kind:
     """A kind of failed statement: the errors of psycopg, and ours.
@@ -76,7 +80,8 @@ _KINDS: Final = (
         (errors.QueryCanceled,),
         TransientError,
         "a statement was canceled in PostgreSQL",
-        "somebody called pg_cancel_backend; repeat the command",
+        "somebody called pg_cancel_backend, or it took longer than statement_timeout; repeat the "
+        "command",
     ),
     _Kind(
         (errors.LockNotAvailable,),
@@ -173,6 +178,15 @@ def connection_refused(error: psycopg.OperationalError) -> RecsysError:
             found=first_line(error),
             expected="fewer clients than the connection limit of the server, database or account",
             hint="close other clients, or raise max_connections or the CONNECTION LIMIT",
+        )
+    if _ANSWER.search(text):
+        # PostgreSQL sends its code, but libpq keeps the text only, in the language of the server.
+        return ServiceUnavailableError(
+            "PostgreSQL answers, but opens no connection",
+            found=first_line(error),
+            expected="a connection",
+            hint="if it names the account, its password or the database, correct the connection; "
+            "if it names connections, close other clients; if the server starts, wait",
         )
     return unavailable(error)
 

@@ -65,7 +65,7 @@ def enable_vector_extension(conn: Connection) -> None:
                     sql.SQL("create schema {}").format(sql.Identifier(contract.LEDGER_SCHEMA))
                 )
             # Not in the first schema of the search path, which is renamed at each promotion.
-            conn.execute("create extension if not exists vector schema public")
+            _create_extension(conn, expected)
             _check_type_is_found(conn)
             if _pgvector(conn) < MIN_PGVECTOR:
                 conn.execute("alter extension vector update")
@@ -77,15 +77,6 @@ def enable_vector_extension(conn: Connection) -> None:
             expected=expected,
             hint="install pgvector on the server (the embedded stack includes it)",
         ) from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        if "extension" not in str(error):
-            raise
-        raise ConfigurationError(
-            "this role may not create the extension pgvector",
-            found=str(error).splitlines()[0],
-            expected=expected,
-            hint="ask an administrator to run: create extension vector schema public",
-        ) from error
     if version < MIN_PGVECTOR:
         raise ConfigurationError(
             "pgvector is too old: its indexes have known defects",
@@ -93,6 +84,18 @@ def enable_vector_extension(conn: Connection) -> None:
             expected=expected,
             hint="upgrade pgvector on the server, then run: alter extension vector update",
         )
+
+
+def _create_extension(conn: Connection, expected: str) -> None:
+    try:
+        conn.execute("create extension if not exists vector schema public")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ConfigurationError(
+            "this role may not create the extension pgvector",
+            found=str(error).splitlines()[0],
+            expected=expected,
+            hint="ask an administrator to run: create extension vector schema public",
+        ) from error
 
 
 def _schema_is_missing(conn: Connection, name: str) -> bool:
