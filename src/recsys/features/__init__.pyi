@@ -1,5 +1,6 @@
 from .csv_reader import read_movies, read_ratings
-from .drift import Drift, check_drift, find_drift_breaches, measure_drift, read_drift
+from .drift import Drift, check_drift, find_drift_breaches
+from .drift_measurement import measure_drift, read_drift
 from .drift_settings import DriftSettings
 from .generate import generate_data_frames, make_features
 from .interactions import INTERACTION_SCHEMA, SPLIT, resolve_duplicates

@@ -21,6 +21,13 @@ class DriftLimits(FrozenModel):
         default=0.05, ge=0, le=1, description="share of the champion's rated movies"
     )
     max_new_movies: float = Field(default=0.3, ge=0, le=1, description="share of rated movies")
+    max_changed_pairs: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share of the champion's pairs of a user and a movie, both still there, that "
+        "are missing",
+    )
     max_row_growth: float = Field(
         default=1.0, ge=0, description="share of the champion's interactions"
     )
@@ -36,12 +43,14 @@ class HardDriftLimits(DriftLimits):
     """Limits beyond which the run fails: another dataset, or half of one; 1 disables a share."""
 
     max_psi: float = Field(default=4.0, ge=0)
-    max_vanished_users: float = Field(default=0.6, ge=0, le=1)
+    max_vanished_users: float = Field(default=0.4, ge=0, le=1)
     max_new_users: float = Field(default=1.0, ge=0, le=1)
-    max_vanished_movies: float = Field(default=0.6, ge=0, le=1)
+    max_vanished_movies: float = Field(default=0.4, ge=0, le=1)
     max_new_movies: float = Field(default=1.0, ge=0, le=1)
+    # The gate compares with the champion in another way if the ids changed.
+    max_changed_pairs: float = Field(default=1.0, ge=0, le=1)
     max_row_growth: float = Field(default=1000.0, ge=0)
-    max_row_loss: float = Field(default=0.6, ge=0, le=1)
+    max_row_loss: float = Field(default=0.4, ge=0, le=1)
     max_days_back: float = Field(default=3650.0, ge=0)
 
 

@@ -46,15 +46,22 @@ def champion_on_same_holdout(
     """Returns the champion's scores on the candidate's holdout, if they can be compared.
 
     The trainer evaluates the release that is champion when it starts. If another release has become
-    champion since, or too few pairs were evaluated, the result is None.
+    champion since, too few pairs were evaluated, or the dataset gives ids to others than the
+    champion's dataset did, the result is None.
     """
     scores = candidate.champion
-    if champion is None or scores is None:
+    if champion is None or scores is None or ids_changed(candidate, settings):
         return None
     same_release = champion.release_id is None or scores.release_id == champion.release_id
     if not same_release or not has_enough_rows(scores, settings):
         return None
     return scores if is_measured(scores, metric) else None
+
+
+def ids_changed(candidate: JudgedMetrics, settings: GateSettings) -> bool:
+    """Whether ids mean other users or movies than in the champion's dataset."""
+    share = (candidate.drift or {}).get("changed_pairs")
+    return share is not None and share > settings.max_changed_pairs
 
 
 def against_champion(
@@ -66,6 +73,7 @@ def against_champion(
     release is measured relative to a baseline on its own holdout, because holdouts differ in
     difficulty: RMSE relative to the movie means', NDCG@10 relative to popularity's.
     """
+    why = _changed_ids_text(candidate, settings)
     max_rmse_ratio, min_ndcg_ratio = 1 + settings.max_rmse_rise, 1 - settings.max_ndcg_drop
     rated = champion_on_same_holdout(candidate, champion, "rmse", settings)
     if rated is not None:
@@ -85,6 +93,7 @@ def against_champion(
             "RMSE as a share of the movie means', against the champion's",
             "at most",
             lambda: (_rmse_share(candidate), _rmse_share(champion) * max_rmse_ratio),
+            more=why,
         )
     ranked = champion_on_same_holdout(candidate, champion, "ndcg@10", settings)
     if ranked is not None:
@@ -113,6 +122,7 @@ def against_champion(
             "NDCG@10 as a multiple of popularity's, against the champion's",
             "at least",
             lambda: (_ndcg_ratio(candidate), _ndcg_ratio(champion) * min_ndcg_ratio),
+            more=why,
         )
 
 
@@ -124,6 +134,13 @@ def has_enough_rows(part: SliceScores | ChampionScores, settings: GateSettings) 
 def is_measured(scores: ChampionScores, metric: str) -> bool:
     """Whether the file has a value for the metric, even an invalid one, which fails its rule."""
     return scores.value(metric) is not None or scores.invalid_value(metric) is not None
+
+
+def _changed_ids_text(candidate: JudgedMetrics, settings: GateSettings) -> str:
+    if not ids_changed(candidate, settings):
+        return ""
+    share = (candidate.drift or {})["changed_pairs"]
+    return f"; not on the same holdout, because ids changed: {share:.0%} of the pairs are missing"
 
 
 def _difference_text(candidate: JudgedMetrics, difference: str) -> str:

@@ -50,6 +50,14 @@ class GateSettings(FrozenModel):
         description="maximum drop of NDCG@10 below the champion's if the whole confidence interval "
         "is below it (share)",
     )
+    max_changed_pairs: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="maximum share of the champion's pairs of a user and a movie, both still in "
+        "the dataset, that are missing; above it ids mean others than they did, and candidate and "
+        "champion are compared by their advantage over baselines, each on its own holdout",
+    )
     max_slice_rmse_rise: float = Field(
         default=0.05,
         ge=0,

@@ -21,6 +21,7 @@ CALM = Drift(
     new_users=0.01,
     vanished_movies=0.0,
     new_movies=0.01,
+    changed_pairs=0.0,
     row_growth=0.02,
     newest_days=7.0,
 )
@@ -51,9 +52,9 @@ def test_the_index_grows_with_the_difference() -> None:
     ("measure", "warns", "fails"),
     [
         ("psi", {"ratings": 0.3}, {"ratings": 4.5}),
-        ("vanished_users", 0.2, 0.7),
-        ("vanished_movies", 0.2, 0.7),
-        ("row_growth", -0.1, -0.7),
+        ("vanished_users", 0.2, 0.5),
+        ("vanished_movies", 0.2, 0.5),
+        ("row_growth", -0.1, -0.5),
         ("newest_days", -1.0, -4000.0),
     ],
 )
@@ -85,3 +86,19 @@ def test_new_users_and_movies_warn_and_one_hard_limit_can_be_set_alone() -> None
     ]
     strict = DriftSettings(hard=HardDriftLimits(max_row_growth=2.0))
     assert [b.measure for b in find_drift_breaches(grown, strict) if b.hard] == ["row_growth"]
+
+
+def test_changed_pairs_warn_and_do_not_fail() -> None:
+    changed = CALM.model_copy(update={"changed_pairs": 0.98})
+    assert [(b.measure, b.hard) for b in find_drift_breaches(changed, DriftSettings())] == [
+        ("changed_pairs", False)
+    ]
+    assert changed.measures()["changed_pairs"] == 0.98
+
+
+def test_drift_that_an_earlier_version_measured_has_no_changed_pairs() -> None:
+    stored = CALM.model_dump(mode="json", exclude={"changed_pairs"})
+    earlier = Drift.model_validate(stored)
+
+    assert "changed_pairs" not in earlier.measures()
+    assert find_drift_breaches(earlier, DriftSettings()) == []

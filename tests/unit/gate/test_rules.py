@@ -297,6 +297,29 @@ def test_a_champion_on_another_holdout_is_compared_relative_to_baselines() -> No
     assert judge(GOOD, easier, SETTINGS).accepted
 
 
+def test_a_champion_of_other_ids_is_compared_relative_to_baselines_and_the_reason_says_so() -> None:
+    champion = with_ndcg(with_rmse(GOOD, 0.6), 0.5) | {"release_id": CHAMPION["release_id"]}
+    candidate = scored(GOOD)
+    assert judge(candidate | {"drift": {"changed_pairs": 0.4}}, champion, SETTINGS).accepted
+
+    decision = judge(candidate | {"drift": {"changed_pairs": 0.9}}, champion, SETTINGS)
+
+    assert failed(decision) == {"rmse_against_champion", "ndcg_against_champion"}
+    assert "movie means" in decision.reason
+    assert "because ids changed: 90% of the pairs are missing" in decision.reason
+
+
+def test_slices_of_other_ids_are_compared_with_baselines() -> None:
+    candidate = scored(GOOD)
+    candidate["slices"]["user_activity"]["few"]["champion"] = {
+        **{"rows": 4000, "rmse": 0.5, "ndcg@10": 0.9},
+        "candidate": {"rmse": 0.9, "ndcg@10": 0.1},
+    }
+    champion = GOOD | {"release_id": CHAMPION["release_id"]}
+    assert not judge(candidate, champion, SETTINGS).accepted
+    assert judge(candidate | {"drift": {"changed_pairs": 0.9}}, champion, SETTINGS).accepted
+
+
 def test_metrics_pass_against_themselves_with_limits_of_zero() -> None:
     strict = SETTINGS.model_copy(update={"max_rmse_rise": 0.0, "max_ndcg_drop": 0.0})
     assert judge(GOOD, GOOD, strict).accepted

@@ -1,0 +1,152 @@
+"""Measuring the drift of a dataset from the champion's dataset.
+
+The drift of a pair of datasets is measured once and stored. It is compared with the limits of
+`DriftSettings` whenever a run needs a decision.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from pydantic import ValidationError
+
+from recsys import contract
+from recsys.errors import first_invalid_field
+from recsys.features.drift import Drift, population_stability
+from recsys.features.stats import Stats, read_stats
+from recsys.object_store import ObjectStore
+from recsys.scratch import scratch_folder
+
+log = logging.getLogger(__name__)
+
+_DAY: Final = 86_400
+_SAMPLE_USERS: Final = 20_000
+"""About so many of the champion's users are looked up pair by pair."""
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Ids of the interactions of a dataset.
+
+    Attributes:
+        users: each user once.
+        movies: each rated movie once.
+        pairs: userId, movieId of a sample of the users, the same sample for both datasets.
+    """
+
+    users: pl.Series
+    movies: pl.Series
+    pairs: pl.DataFrame
+
+
+def read_drift(prefix: str, champion_md5: str, store: ObjectStore) -> Drift | None:
+    """Reads the drift of features from a champion's dataset; None if there is no valid one."""
+    key = contract.drift_key(prefix, champion_md5)
+    if store.head(key) is None:
+        return None
+    try:
+        return Drift.model_validate_json(store.get_bytes(key))
+    except ValidationError as error:
+        log.warning(
+            "cannot read %s, so the drift is measured again: %s", key, first_invalid_field(error)
+        )
+        return None
+
+
+def measure_drift(prefix: str, champion_prefix: str, store: ObjectStore) -> Drift | None:
+    """Compares the features of a dataset with the champion's and stores the result.
+
+    The stored result is reused while the interactions of both datasets are unchanged.
+
+    Args:
+        prefix: prefix of the dataset's features.
+        champion_prefix: prefix of the features of the champion's dataset.
+        store: holds both.
+
+    Returns:
+        None if the features of either dataset are missing.
+    """
+    stats, then = read_stats(prefix, store), read_stats(champion_prefix, store)
+    if stats is None or then is None:
+        return None
+    sha256 = (
+        stats.sha256[contract.INTERACTIONS_FILE],
+        then.sha256[contract.INTERACTIONS_FILE],
+    )
+    stored = read_drift(prefix, then.md5, store)
+    if stored is not None and stored.sha256 == sha256:
+        return stored
+    share = min(1.0, _SAMPLE_USERS / then.users)
+    with scratch_folder("drift") as folder:
+        now_ids, then_ids = (
+            _read_ids(store, where, which, folder / f"{which.md5}.parquet", share)
+            for where, which in ((prefix, stats), (champion_prefix, then))
+        )
+    drift = compute_drift(stats, then, now_ids, then_ids)
+    store.put_bytes(contract.drift_key(prefix, then.md5), drift.to_json())
+    return drift
+
+
+def compute_drift(now: Stats, then: Stats, now_ids: Ids, then_ids: Ids) -> Drift:
+    """Computes the drift between two datasets.
+
+    Args:
+        now: statistics of the dataset.
+        then: statistics of the champion's dataset.
+        now_ids: ids of the dataset's interactions.
+        then_ids: ids of the champion's interactions.
+    """
+    names = ("ratings", "user_activity", "movie_popularity", "release_years", "genres")
+    return Drift(
+        md5=now.md5,
+        champion_md5=then.md5,
+        sha256=(now.sha256[contract.INTERACTIONS_FILE], then.sha256[contract.INTERACTIONS_FILE]),
+        psi={
+            name: population_stability(getattr(now.profile, name), getattr(then.profile, name))
+            for name in names
+        },
+        vanished_users=_missing_share(then_ids.users, now_ids.users),
+        new_users=_missing_share(now_ids.users, then_ids.users),
+        vanished_movies=_missing_share(then_ids.movies, now_ids.movies),
+        new_movies=_missing_share(now_ids.movies, then_ids.movies),
+        changed_pairs=_changed_pairs(now_ids, then_ids),
+        row_growth=now.interactions / then.interactions - 1,
+        newest_days=(now.last_timestamp - then.last_timestamp) / _DAY,
+    )
+
+
+def _changed_pairs(now: Ids, then: Ids) -> float | None:
+    kept = then.pairs.filter(
+        pl.col("userId").is_in(now.users.implode()) & pl.col("movieId").is_in(now.movies.implode())
+    )
+    if kept.is_empty():
+        return None
+    return kept.join(now.pairs, on=["userId", "movieId"], how="anti").height / kept.height
+
+
+def _read_ids(store: ObjectStore, prefix: str, stats: Stats, path: Path, share: float) -> Ids:
+    key = contract.features_key(prefix, contract.INTERACTIONS_FILE)
+    store.download(key, path, stats.sha256[contract.INTERACTIONS_FILE])
+    table = pl.scan_parquet(path)
+    users, movies = (
+        table.select(pl.col(name).unique()).collect(engine="streaming")[name]
+        for name in ("userId", "movieId")
+    )
+    # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4): the same users in both
+    # datasets, whatever their order.
+    place = (pl.col("userId").cast(pl.UInt64) * 2654435761) % 2**32
+    pairs = (
+        table.filter(place < int(share * 2**32))
+        .select("userId", "movieId")
+        .collect(engine="streaming")
+    )
+    path.unlink()
+    return Ids(users, movies, pairs)
+
+
+def _missing_share(ids: pl.Series, others: pl.Series) -> float:
+    return 1 - int(ids.is_in(others.implode()).sum()) / len(ids)
