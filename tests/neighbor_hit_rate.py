@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from recsys.vectors import MovieVectors
-from recsys.vectors.quality import LIKED_STARS, NEIGHBORS, RetrievalTask, by_vectors
+from recsys.vectors.quality import NEIGHBORS
+from recsys.vectors.retrieval import LIKED_STARS, RetrievalTask, by_vectors
 
 
 def hide_last_liked(interactions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -26,7 +26,8 @@ from scipy.sparse.linalg import svds
 
 from recsys.dataset import write_sample
 from recsys.vectors import movie_vectors
-from recsys.vectors.quality import NEIGHBORS, RetrievalTask, raw_stars
+from recsys.vectors.quality import NEIGHBORS
+from recsys.vectors.retrieval import RetrievalTask, raw_stars
 from recsys.vectors.svd import FeedbackMatrix, leading_axes
 from tests.neighbor_hit_rate import hide_last_liked
 

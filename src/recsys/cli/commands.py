@@ -77,7 +77,7 @@ ENTRIES: Final[dict[str, Entry]] = {
         "Validate a dataset: rows per rule, examples of invalid rows, and a summary.",
     ),
     "replay": Entry(
-        "data:replay_rows",
+        "replay:replay_rows",
         _PIPELINE,
         "Validate quarantined rows again after a fix, and make a new dataset of the valid rows.",
     ),
@@ -108,12 +108,12 @@ ENTRIES: Final[dict[str, Entry]] = {
         "Measure everything but training: from a zip to vectors in a checked index.",
     ),
     "status": Entry(
-        "releases:show_status",
+        "release_views:show_status",
         _RELEASES,
         "Show the champion, the previous champion, and the state of journal and public copies.",
     ),
     "why": Entry(
-        "releases:why",
+        "release_views:why",
         _RELEASES,
         "Explain the state of a release: the gate's decision, diff, data, and who did what "
         "and why.",
@@ -124,7 +124,7 @@ ENTRIES: Final[dict[str, Entry]] = {
         "Write a release's report as one self-contained HTML file.",
     ),
     "releases": Entry(
-        "releases:list_releases",
+        "release_views:list_releases",
         _RELEASES,
         "List all releases, newest first, with their states and metrics.",
     ),

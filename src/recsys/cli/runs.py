@@ -17,7 +17,7 @@ from recsys.cli.data import print_data
 from recsys.cli.evaluation import print_metrics
 from recsys.cli.output import JsonOption, console
 from recsys.cli.queries import print_movies
-from recsys.cli.releases import print_decision
+from recsys.cli.release_views import print_decision
 from recsys.cli.report import save
 from recsys.cli.source import SourceOption, choose_source
 from recsys.dataset import redact_sources

@@ -1,9 +1,7 @@
 from .archive import (
     MOVIE_COLUMNS,
-    MOVIES_CSV,
     NO_GENRES,
     RATING_COLUMNS,
-    RATINGS_CSV,
     ArchiveLimits,
     DatasetArchive,
     open_dataset,
@@ -13,6 +11,7 @@ from .mirrors import needs_s3, redact_sources, source_secrets, split_sources, wi
 from .progress import Progress
 from .settings import DEFAULT_SOURCE, FetchSettings
 from .synthetic import write_sample
+from .zip_entries import MOVIES_CSV, RATINGS_CSV
 from .zip_writer import write_dataset
 
 __all__ = [

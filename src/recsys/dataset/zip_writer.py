@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from recsys.dataset.archive import MOVIES_CSV, RATINGS_CSV
+from recsys.dataset.zip_entries import MOVIES_CSV, RATINGS_CSV
 
 
 def write_dataset(path: Path, movies: bytes, ratings: Iterable[bytes], *, folder: str = "") -> str:

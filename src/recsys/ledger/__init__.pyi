@@ -14,6 +14,16 @@ from .journal import (
     oldest_journal_age,
     open_journals,
 )
+from .lifecycle import (
+    acting,
+    begin_build,
+    complete,
+    move,
+    prepare,
+    record_features,
+    record_table,
+    set_nonce,
+)
 from .migrations import applied, check_current
 from .pages import (
     ListedRelease,
@@ -41,23 +51,15 @@ from .records import (
 )
 from .releases import (
     Release,
-    acting,
     all_releases,
-    begin_build,
     champion,
-    complete,
     find,
     get,
-    move,
-    prepare,
     previous_champion,
-    record_features,
-    record_table,
     release_ids,
     releases_in,
     retained_releases,
     rollback_target,
-    set_nonce,
     state_counts,
 )
 from .search_path import (

@@ -1,4 +1,5 @@
 from .authority import check_person
+from .deletion import delete_leftovers
 from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, table_ids
 from .evaluated_files import champion_id, fetch_evaluated
 from .inbox import admit_candidate, inbox_leftovers, is_trained
@@ -12,7 +13,6 @@ from .recovery import recover_promotion
 from .retirement import (
     RetentionSettings,
     Retirement,
-    delete_leftovers,
     releases_to_keep,
     retire_old_releases,
 )

@@ -14,14 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from recsys.vectors import measure_quality, quality
-from recsys.vectors.quality import (
-    RetrievalTask,
-    agreement,
-    by_popularity,
-    by_raw_cosine,
-    quality_table,
-    raw_stars,
-)
+from recsys.vectors.quality import agreement, quality_table
+from recsys.vectors.retrieval import RetrievalTask, by_popularity, by_raw_cosine, raw_stars
 
 law = hypothesis_settings(deadline=None)  # a loaded machine must not fail the test
 

@@ -1,0 +1,139 @@
+"""Commands that show releases: what is live, what there is, and why it is so."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from recsys import ledger, monitoring
+from recsys.cli import output
+from recsys.cli.data import print_data
+from recsys.cli.output import JsonOption, console
+
+
+def show_status(as_json: JsonOption = False) -> None:
+    """Show the champion, the previous champion, and the state of journal and public copies.
+
+    Works without Airflow. The exit code is 0 even if nothing was promoted yet.
+    """
+    with output.services() as services:
+        found = monitoring.read_status(services)
+        if as_json:
+            found["data"] = monitoring.why(services)["data"] if found["champion"] else None
+    if as_json:
+        output.print_json(found)
+        return
+    champion = found["champion"]
+    if champion is None:
+        console.print("Nothing was promoted yet. `recsys run` runs the pipeline.")
+        return
+    facts = output.table("", "")
+    facts.add_row("champion", f"[bold green]{champion['release_id']}[/]")
+    facts.add_row("promoted", f"{champion['promoted_at']:%Y-%m-%d %H:%M:%S %Z}")
+    facts.add_row("dataset md5", champion["dataset_md5"])
+    facts.add_row("RMSE", _number(champion["metrics"].get("rmse")))
+    facts.add_row("NDCG@10", _number(champion["metrics"].get("ndcg@10")))
+    previous = found["previous_champion"]
+    facts.add_row("before it", previous["release_id"] if previous else "nothing")
+    journal = found["open_journal"]
+    facts.add_row(
+        "journal",
+        f"[yellow]open: {journal['kind']} of {journal['to_release']}[/]" if journal else "closed",
+    )
+    in_order = found["public_copies_in_order"]
+    facts.add_row("public copies", "in order" if in_order else "[yellow]recsys recover[/]")
+    console.print(facts)
+
+
+def list_releases(as_json: JsonOption = False) -> None:
+    """List all releases, newest first, with their states and metrics."""
+    with output.services() as services, services.connect() as conn:
+        known = ledger.all_releases(conn) if ledger.applied(conn) else []
+    if as_json:
+        output.print_json([monitoring.release_facts(r) for r in known])
+        return
+    shown = output.table("release", "state", "created", " RMSE", " NDCG@10")
+    for release in known:
+        metrics = monitoring.release_facts(release)["metrics"]
+        shown.add_row(
+            release.release_id,
+            f"[bold green]{release.state}[/]" if release.state == "champion" else release.state,
+            f"{release.created_at:%Y-%m-%d %H:%M}",
+            _number(metrics.get("rmse")),
+            _number(metrics.get("ndcg@10")),
+        )
+    console.print(shown if known else "No release yet. `recsys run` runs the pipeline.")
+
+
+def why(
+    release: Annotated[
+        str | None, typer.Argument(help="A release id; by default the champion.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain the state of a release: the gate's decision, diff, data, and who did what and why.
+
+    Prints the gate's rules with value and limit, and the newest entries of the history.
+    """
+    with output.services() as services:
+        found = monitoring.why(services, release)
+    if as_json:
+        output.print_json(found)
+        return
+    about = found["release"]
+    console.print(f"[bold]{about['release_id']}[/] is [bold]{about['state']}[/]\n")
+    if found["decision"]:
+        print_decision(found["decision"])
+    if found["diff"]:
+        print_diff(found["diff"])
+    if found["data"]:
+        console.print(f"\n[bold]dataset {found['data']['md5']}[/]")
+        print_data(found["data"])
+    lines = output.table("when", "who", "what", "why", title="\n[bold]history[/] (newest first)")
+    lines.columns[2].no_wrap = True
+    for line in found["history"][:12]:
+        change = line["action"].replace("_", " ")
+        if line["to_state"]:
+            change = f"{line['from_state']} → {line['to_state']}"
+        lines.add_row(
+            f"{line['at']:%m-%d %H:%M:%S}",
+            output.safe(", ".join(filter(None, (line["actor"], line["origin"])))),
+            output.safe(change),
+            output.safe(line["reason"]),
+        )
+    console.print(lines)
+
+
+def print_decision(decision: dict[str, Any]) -> None:
+    """Prints the gate's decision and rules."""
+    colour = "green" if decision["accepted"] else "red"
+    console.print(f"gate: [bold {colour}]{decision['reason']}[/]")
+    rules = output.table("rule", " value", " limit", "")
+    for rule in decision["rules"]:
+        mark = "[green]✓[/]" if rule["passed"] else "[red]✗[/]"
+        if not rule["passed"] and not rule.get("binding", True):
+            mark = "[yellow]![/]"
+        rules.add_row(rule["name"], _number(rule["value"]), _number(rule["threshold"]), mark)
+    console.print(rules)
+
+
+def print_diff(diff: dict[str, Any]) -> None:
+    """Prints how the release differs from the champion."""
+    console.print(f"\n[bold]compared with {diff['champion']}[/]")
+    shown = output.table("", " before", " after", " removed", " added")
+    for name in ("movies", "users"):
+        change = diff[name]
+        counts = (change[key] for key in ("before", "after", "vanished", "appeared"))
+        shown.add_row(name, *(f"{count:,}" for count in counts))
+    console.print(shown)
+    for label, key, asked in (
+        ("unchanged neighbors", "neighbour_overlap", f"{diff['sentinel_movies']} movies"),
+        ("unchanged recommendations", "recommendation_overlap", f"{diff['sentinel_users']} users"),
+    ):
+        share = diff[key]
+        console.print(f"{label}: {'-' if share is None else f'{share:.0%}'} of 10, for {asked}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
