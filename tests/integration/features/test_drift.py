@@ -95,8 +95,8 @@ def test_ids_that_are_dealt_anew_are_counted_pair_by_pair(
     promote_release(services, releases.candidate(1), actor=an_actor())
     users, movies = range(1, 41), range(1, 41)
     then, now = (releases.build(number).dataset_md5 for number in (1, 2))
-    make(services, then, users, movies, tmp_path, lambda user, movie: (user + movie) % 4 == 0)
-    make(services, now, users, movies, tmp_path, lambda user, movie: (user + movie) % 4 == 1)
+    make(services, then, users, movies, tmp_path, lambda user, movie: (user + movie) % 5 < 2)
+    make(services, now, users, movies, tmp_path, lambda user, movie: 2 <= (user + movie) % 5 < 4)
 
     found = pipeline.measure_drift(services, run_of(releases.build(2)), DriftSettings())
 
