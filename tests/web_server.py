@@ -83,6 +83,10 @@ class Web:
     """Hosts of the requests that it received as a proxy."""
     proxy_login: str | None = None
     """user:password that it requires as a proxy."""
+    wanted: dict[str, str] = field(default_factory=dict)
+    """Headers that each request must have; the answer to others is 401."""
+    received: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    """(path, headers) of each request."""
     ended: threading.Event = field(default_factory=threading.Event)
 
     def publish(self, md5: str = MD5, name: str = "ml.zip", **how: Any) -> str:
@@ -116,6 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
             if not self._may_use_proxy():
                 return
         site.asked.append((url.path, self.headers.get("Range")))
+        site.received.append((url.path, dict(self.headers)))
+        if any(self.headers.get(name) != value for name, value in site.wanted.items()):
+            self._send(Answer(b"who are you?", status=401))
+            return
         # A signed URL is valid for one path and query only.
         whole = site.answers.get(f"{url.path}?{url.query}")
         answer = whole or site.answers.get(url.path, Answer(b"not here", status=404))

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from recsys.alerts import AlertSettings
 from recsys.errors import ConfigurationError, first_invalid_field
+from recsys_dag.connections import find_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -30,13 +31,13 @@ def with_connections(settings: AlertSettings) -> AlertSettings:
         ConfigurationError: a Connection names no address.
     """
     fields: dict[str, Any] = {}
-    if slack := _find(SLACK):
+    if slack := find_connection(SLACK):
         fields["slack_url"] = _slack_url(slack)
-    if webhook := _find(WEBHOOK):
+    if webhook := find_connection(WEBHOOK):
         fields |= {"webhook_url": _address(webhook), "webhook_key": webhook.password or None}
-    if smtp := _find(SMTP):
+    if smtp := find_connection(SMTP):
         fields |= _smtp_fields(smtp)
-    if heartbeat := _find(HEARTBEAT):
+    if heartbeat := find_connection(HEARTBEAT):
         fields["heartbeat_url"] = _address(heartbeat)
     if not fields:
         return settings
@@ -49,17 +50,6 @@ def with_connections(settings: AlertSettings) -> AlertSettings:
             found=str(first_invalid_field(error)),
             hint="docs/runbook.md lists the Connections of alerts",
         ) from None
-
-
-def _find(conn_id: str) -> Connection | None:
-    from airflow.sdk import Connection
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        found: Connection = Connection.get(conn_id)
-        return found
-    except AirflowNotFoundException:
-        return None
 
 
 def _slack_url(connection: Connection) -> str:

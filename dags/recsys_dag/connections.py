@@ -20,6 +20,7 @@ from recsys.services import Services
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+    from airflow.sdk import Connection
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -108,14 +109,21 @@ def trainer_s3_settings() -> S3Settings:
 
     Without ``recsys_trainer_s3``, the trainer gets the pipeline's account, as before.
     """
+    if find_connection(TRAINER_S3_CONN_ID) is None:
+        return s3_settings()
+    return s3_settings(TRAINER_S3_CONN_ID)
+
+
+def find_connection(conn_id: str) -> Connection | None:
+    """Returns a Connection, or None if it does not exist."""
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        Connection.get(TRAINER_S3_CONN_ID)
+        found: Connection = Connection.get(conn_id)
+        return found
     except AirflowNotFoundException:
-        return s3_settings()
-    return s3_settings(TRAINER_S3_CONN_ID)
+        return None
 
 
 def s3_settings(conn_id: str = S3_CONN_ID) -> S3Settings:

@@ -151,7 +151,8 @@ dag.params.update(
             minLength=1,
             title="Dataset",
             description="Zip in MovieLens format: http(s)://, s3:// or a path; "
-            "its md5 is read from <source>.md5. To add mirrors, separate them by blanks; they are "
+            "its md5 is read from <source>.md5. Credentials of a web server belong in the "
+            "Connection recsys_source. To add mirrors, separate them by blanks; they are "
             "tried in order",
         ),
         "force": Param(

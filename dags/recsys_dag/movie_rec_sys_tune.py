@@ -12,6 +12,7 @@ from recsys import experiments
 from recsys.dataset import needs_s3
 from recsys_dag import run_alerts, settings
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
+from recsys_dag.source_connection import hide_source_secrets
 
 DOC = """
 # Better settings for the trainer
@@ -41,6 +42,7 @@ def plan_trials(**context: Any) -> list[dict[str, float]]:
 def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]:
     """Trains with the settings and measures the objective on the inner split."""
     params = context["params"]
+    hide_source_secrets(params["source"])
     s3 = settings.services().s3 if needs_s3(params["source"]) else None
     return experiments.measure_trial(
         params["source"],
@@ -49,6 +51,7 @@ def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]
         params["seed"],
         lambda line: print(line, flush=True),
         s3,
+        settings.fetch_settings(params["source"]),
     )
 
 

@@ -25,6 +25,7 @@ from recsys_dag.environment import read, read_json
 from recsys_dag.trainer import settings as trainer_settings
 
 if TYPE_CHECKING:
+    from recsys.dataset import FetchSettings
     from recsys.services import Services
     from recsys.trainer_process import LocalTrainer
 
@@ -88,6 +89,13 @@ def services() -> Services:
     from recsys_dag import connections
 
     return connections.services()
+
+
+def fetch_settings(source: str) -> FetchSettings:
+    """Returns timeouts and credentials of a source: ``RECSYS_FETCH_*``, and its Connection."""
+    from recsys_dag import source_connection
+
+    return source_connection.fetch_settings(source)
 
 
 def trainer_services() -> Services:

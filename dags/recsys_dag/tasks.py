@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from airflow.sdk import task
 from airflow.sdk.log import mask_secret
 
-from recsys import alerts, dataset, monitoring, pipeline, releases
+from recsys import alerts, monitoring, pipeline, releases
 from recsys.errors import ConfigurationError
 from recsys.ledger import Actor
 from recsys.trainer_process import forwarded_variables
@@ -23,6 +23,7 @@ from recsys_dag.run_alerts import PIPELINE_DAG
 # Runs that were queued before these callbacks moved name them here.
 from recsys_dag.run_alerts import alert_run_failed as alert_run_failed
 from recsys_dag.run_alerts import alert_run_late as alert_run_late
+from recsys_dag.source_connection import hide_source_secrets, mask_source
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,7 +45,7 @@ def recover_promotion(**context: Any) -> dict[str, Any]:
 def data_is_new(**context: Any) -> str:
     """Branches to fetch_dataset if the build was never judged or is forced, else to do_nothing."""
     params = context["params"]
-    _mask(params["source"])
+    hide_source_secrets(params["source"])
     image = settings.trainer_image()
     verdict = pipeline.data_is_new(
         settings.services(),
@@ -54,6 +55,7 @@ def data_is_new(**context: Any) -> str:
         run_id=context["run_id"],
         force=params["force"],
         actor=_actor(context, "the run looked for a new build"),
+        fetch=settings.fetch_settings(params["source"]),
     )
     metrics.emit(monitoring.verdict_measurements(verdict))
     context["ti"].xcom_push(key="run", value=verdict.run.model_dump(mode="json"))
@@ -72,7 +74,10 @@ def data_is_new(**context: Any) -> str:
 @task(retries=24)
 def fetch_dataset(**context: Any) -> dict[str, Any]:
     """Downloads the dataset's zip into S3 and verifies its md5."""
-    fetched = pipeline.fetch_dataset(settings.services(), run_of(context))
+    run = run_of(context)
+    fetched = pipeline.fetch_dataset(
+        settings.services(), run, settings=settings.fetch_settings(run.source)
+    )
     metrics.emit(monitoring.fetch_measurements(fetched))
     return {"key": fetched.key, "size": fetched.size, "fetched": fetched.fetched}
 
@@ -276,16 +281,8 @@ def recover_at_once(context: Context) -> None:
 def run_of(context: Any) -> Run:
     """Returns the run's source and build, as data_is_new recorded them."""
     run = pipeline.Run.model_validate(context["ti"].xcom_pull(task_ids="data_is_new", key="run"))
-    _mask(run.source)
+    mask_source(run.source)
     return run
-
-
-def _mask(source: str) -> None:
-    """Has Airflow hide the secrets of a source in the logs of all libraries."""
-    from airflow.sdk.log import mask_secret
-
-    for secret in dataset.source_secrets(source):
-        mask_secret(secret)
 
 
 def _is_open(context: Any, run_id: str) -> bool:

@@ -72,7 +72,8 @@ class Md5Looks(LoggingMixin, SharedStreamProducer):
 
         try:
             return await asyncio.to_thread(_read_md5, self.source)
-        except (RecsysError, AirflowException, AirflowRuntimeError) as error:
+        # PermissionError: Airflow denies access to the Connection.
+        except (RecsysError, AirflowException, AirflowRuntimeError, PermissionError) as error:
             # The weekly run reports an unreachable source; the watcher tries again later.
             self.log.warning("could not read the md5 of the dataset: %s", error)
             return None
@@ -83,7 +84,7 @@ class DatasetMd5Trigger(BaseEventTrigger):
 
     Args:
         source: the dataset's zip (http, https, s3 or file), or several mirrors. An s3 source is
-            read with the Connection ``recsys_s3``.
+            read with the Connection ``recsys_s3``, one on a web server with ``recsys_source``.
         interval: seconds between two polls.
     """
 
@@ -135,5 +136,7 @@ class DatasetMd5Trigger(BaseEventTrigger):
 def _read_md5(source: str) -> str:
     from recsys.dataset import needs_s3, read_source_md5
     from recsys_dag.connections import s3_settings
+    from recsys_dag.source_connection import fetch_settings
 
-    return read_source_md5(source, s3_settings() if needs_s3(source) else None)
+    s3 = s3_settings() if needs_s3(source) else None
+    return read_source_md5(source, s3, fetch_settings(source))

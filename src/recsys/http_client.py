@@ -8,7 +8,7 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -35,8 +35,31 @@ TRANSPORT_ERRORS = (requests.RequestException, HTTPError)
 """All errors of a request. `requests` does not translate those of a body that is read raw."""
 
 
-def open_session(*, connect_attempts: int = 1, use_environment: bool = True) -> requests.Session:
-    """Opens a session whose credentials come from the URL only; close it, or use it in a ``with``.
+class Credentials(Protocol):
+    """Credentials for one server."""
+
+    @property
+    def verify(self) -> bool | str | None:
+        """How the server's certificate is checked; None: as the environment says."""
+
+    @property
+    def certificate(self) -> str | tuple[str, str] | None:
+        """Files of the client's certificate and key."""
+
+    def serve(self, url: str) -> bool:
+        """Whether they may be sent to a URL."""
+
+    def request_headers(self) -> dict[str, str]:
+        """The headers that carry them."""
+
+
+def open_session(
+    *,
+    connect_attempts: int = 1,
+    use_environment: bool = True,
+    credentials: Credentials | None = None,
+) -> requests.Session:
+    """Opens a session with the credentials of the URL; close it, or use it in a ``with``.
 
     Args:
         connect_attempts: maximum attempts to connect for each request. Nothing has been sent when
@@ -44,13 +67,14 @@ def open_session(*, connect_attempts: int = 1, use_environment: bool = True) -> 
         use_environment: whether proxies (``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``,
             ``NO_PROXY``) and certificate bundles (``REQUESTS_CA_BUNDLE``, ``SSL_CERT_FILE``,
             ``SSL_CERT_DIR``) are taken from the environment.
+        credentials: sent to their server if the URL has none, and not after a redirect to another.
     """
     # urllib3 logs the paths and queries of URLs, which may contain secrets: at DEBUG for each
     # request, at WARNING for each repeated connection.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    session = _Session()
+    session = _Session(credentials)
     session.trust_env = use_environment
-    session.auth = _UrlCredentials()
+    session.auth = _Authentication(credentials)
     if use_environment:
         session.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or True
     retries = Retry(
@@ -63,7 +87,7 @@ def open_session(*, connect_attempts: int = 1, use_environment: bool = True) -> 
         backoff_factor=0.25,
     )
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retries))
+        session.mount(scheme, _Adapter(credentials, retries))
     return session
 
 
@@ -101,7 +125,19 @@ def check_certificates() -> None:
     name = next((name for name in CA_VARIABLES if os.environ.get(name)), None)
     if name is None:
         return
-    path = os.environ[name]
+    check_bundle(name, os.environ[name])
+
+
+def check_bundle(name: str, path: str) -> None:
+    """Checks a bundle of certificate authorities.
+
+    Args:
+        name: the setting that names it.
+        path: the file or folder.
+
+    Raises:
+        ConfigurationError: there is no such file or folder, or it holds no certificate.
+    """
     is_folder = os.path.isdir(path)
     try:
         ssl.create_default_context(
@@ -199,22 +235,51 @@ def _with_scheme(proxies: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-class _UrlCredentials(AuthBase):
-    """Basic authentication with the credentials in the URL, in UTF-8.
+class _Authentication(AuthBase):
+    """Basic authentication with the credentials in the URL, in UTF-8; else those of the session.
 
     As the session's own authentication it also keeps `requests` from reading ``~/.netrc``, which
     would take precedence over the URL.
     """
 
+    def __init__(self, credentials: Credentials | None) -> None:
+        self._credentials = credentials
+
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         user, password = get_auth_from_url(request.url or "")
         if not user and not password:
+            if self._credentials is not None and self._credentials.serve(request.url or ""):
+                request.headers.update(self._credentials.request_headers())
             return request
         return HTTPBasicAuth(user.encode(), password.encode())(request)
 
 
+class _Adapter(HTTPAdapter):
+    """Uses the certificates of the credentials with their server only."""
+
+    def __init__(self, credentials: Credentials | None, retries: Retry) -> None:
+        super().__init__(max_retries=retries)
+        self._credentials = credentials
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **options: Any
+    ) -> requests.Response:
+        """Sends a request, which may be the target of a redirect."""
+        if self._credentials is not None and self._credentials.serve(request.url or ""):
+            options["cert"] = self._credentials.certificate
+            if self._credentials.verify is not None:
+                options["verify"] = self._credentials.verify
+        return super().send(request, *args, **options)
+
+
 class _Session(requests.Session):
     """A session that applies the rules above to redirects, too."""
+
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        super().__init__()
+        self._secret_headers = {"Authorization"}
+        if credentials is not None:
+            self._secret_headers |= credentials.request_headers().keys()
 
     def merge_environment_settings(self, *args: Any, **options: Any) -> Any:
         """Completes the URLs of the environment's proxies."""
@@ -230,7 +295,8 @@ class _Session(requests.Session):
         """Removes credentials that the new host must not get; adds none from ``~/.netrc``."""
         old, new = response.request.url or "", prepared_request.url or ""
         if self.should_strip_auth(old, new):
-            prepared_request.headers.pop("Authorization", None)
+            for name in self._secret_headers:
+                prepared_request.headers.pop(name, None)
 
     def rebuild_proxies(
         self, prepared_request: requests.PreparedRequest, proxies: dict[str, str] | None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.dataset import FetchSettings, read_source_md5
+from recsys.dataset import FetchSettings, credentials_for, read_source_md5
 from recsys.errors import ConfigurationError
 from recsys.object_store import ObjectStore
 from tests.s3_proxy import make_certificate
@@ -109,3 +109,20 @@ def test_a_certificate_of_another_name_says_so(
     with pytest.raises(ConfigurationError, match="is not trusted") as refused:
         read_source_md5(source(server).replace("127.0.0.1", "localhost"), settings=SETTINGS)
     assert "use the name that the certificate has" in refused.value.hint
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_the_certificates_of_credentials_are_for_their_server_only(
+    server: StandIn, certificate: Path, tmp_path: Path
+) -> None:
+    """As the fields `verify` and `cert` of a Connection."""
+    for verify in (str(certificate), False):
+        ours = credentials_for("the test", server.url, verify=verify)
+        assert read_source_md5(source(server), settings=SETTINGS.with_credentials(ours)) == MD5
+        elsewhere = credentials_for("the test", "https://localhost", verify=verify)
+        with pytest.raises(ConfigurationError, match="is not trusted"):
+            read_source_md5(source(server), settings=SETTINGS.with_credentials(elsewhere))
+    with pytest.raises(ConfigurationError, match="verify of the test names no bundle"):
+        credentials_for("the test", server.url, verify=str(tmp_path / "nothing"))
+    with pytest.raises(ConfigurationError, match="certificate that does not exist"):
+        credentials_for("the test", server.url, certificate=str(tmp_path / "nothing"))

@@ -15,7 +15,7 @@ import typer
 from recsys import dataset, experiments, releases, reports
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
-from recsys.cli.source import SourceOption, s3_of_source, source_of
+from recsys.cli.source import SourceOption, fetch_settings, s3_of_source, source_of
 from recsys.contract import REPORT_FILE, FeatureSettings, Metrics, TrainerSettings
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
@@ -76,7 +76,11 @@ def evaluate(
         chosen_source = source_of(source)
         with s3_of_source(chosen_source) as s3:
             fetched = dataset.obtain_dataset(
-                chosen_source, folder, s3=s3, progress=lambda done, total: None
+                chosen_source,
+                folder,
+                s3=s3,
+                progress=lambda done, total: None,
+                settings=fetch_settings(chosen_source),
             )
         with dataset.open_dataset(fetched.path) as archive:
             rows, movies = experiments.read_in_file_order(archive)
@@ -139,7 +143,12 @@ def train(
             chosen = source_of(source)
             with s3_of_source(chosen) as s3:
                 experiments.make_local_features(
-                    chosen, features, FeatureSettings(), lambda done, total: None, s3
+                    chosen,
+                    features,
+                    FeatureSettings(),
+                    lambda done, total: None,
+                    s3,
+                    fetch_settings(chosen),
                 )
         experiments.check_features(features)
         trained = experiments.train_locally(

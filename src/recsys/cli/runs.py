@@ -19,7 +19,7 @@ from recsys.cli.output import JsonOption, console
 from recsys.cli.queries import print_movies
 from recsys.cli.release_views import print_decision
 from recsys.cli.report import save
-from recsys.cli.source import SourceOption, choose_source
+from recsys.cli.source import SourceOption, choose_source, source_connection
 from recsys.dataset import redact_sources
 from recsys.embedded import airflow, runs, stack
 from recsys.embedded.home import Home
@@ -79,6 +79,11 @@ def run(
     with stack.data_services(home):
         conf = _conf(home, source, force, accept_drift)
         if airflow.status(home).running:
+            if source_connection(conf["source"]):
+                output.errors.print(
+                    "[yellow]notice:[/] the running Airflow does not get the credentials of this "
+                    "command; it has\nthose of `recsys up`, or its Connection recsys_source."
+                )
             result = _run_in_airflow(home, conf, quiet=as_json)
         else:
             result = _run(home, conf, quiet=as_json)
@@ -177,7 +182,7 @@ def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
 
 
 def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
-    environment = {"RECSYS_ACTOR": output.user_name()}
+    environment = {"RECSYS_ACTOR": output.user_name(), **source_connection(conf["source"])}
     if quiet:
         return runs.run_once(home, DAG_ID, conf, environment=environment)
     console.print(f"running [bold]{DAG_ID}[/] on {output.safe(redact_sources(conf['source']))}")

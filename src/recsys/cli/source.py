@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +14,20 @@ import typer
 from recsys import dataset
 from recsys.cli.output import errors
 from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, SECRET_ENV
-from recsys.dataset import DEFAULT_SOURCE, needs_s3, split_sources
+from recsys.dataset import (
+    DEFAULT_SOURCE,
+    FetchSettings,
+    environment_credentials,
+    needs_s3,
+    split_sources,
+)
 from recsys.embedded import stack
 from recsys.embedded.home import Home
 from recsys.errors import DatasetError, SourceUnreachableError
 from recsys.object_store import S3Settings
 
 _S3_VARIABLES: Final = (ENV_S3_BUCKET, ENV_S3_ENDPOINT, *SECRET_ENV, "AWS_PROFILE")
+_CONNECTION: Final = "AIRFLOW_CONN_RECSYS_SOURCE"
 
 SourceOption = Annotated[
     str | None,
@@ -29,7 +37,8 @@ SourceOption = Annotated[
         envvar="RECSYS_SOURCE",
         help="Zip in MovieLens format: path, http(s):// or s3:// URL, with its md5 in SOURCE.md5. "
         "Several mirrors are separated by blanks and tried in order. `md5=` after one names its "
-        "md5, or another URL of its md5 file. Set RECSYS_SOURCE instead if it holds a password. "
+        "md5, or another URL of its md5 file. A login belongs in RECSYS_SOURCE_USER and "
+        "RECSYS_SOURCE_PASSWORD, a token in RECSYS_SOURCE_TOKEN. "
         "Default: the source used last, else GroupLens' ml-latest-small.",
     ),
 ]
@@ -52,6 +61,23 @@ def choose_source(home: Home, given: str | None) -> str:
 def source_of(given: str | None) -> str:
     """Returns the dataset's source; unlike `choose_source`, a given one is not stored."""
     return given or choose_source(Home(), None)
+
+
+def fetch_settings(source: str) -> FetchSettings:
+    """Returns timeouts and credentials of a source: ``RECSYS_SOURCE_*``, else the netrc file."""
+    return FetchSettings.from_environment().with_credentials(environment_credentials(source))
+
+
+def source_connection(source: str) -> dict[str, str]:
+    """Returns the credentials of a source as the Airflow Connection of the embedded stack.
+
+    It is empty if there are none, or if the environment has the Connection.
+    """
+    found = None if os.environ.get(_CONNECTION) else environment_credentials(source)
+    if found is None:
+        return {}
+    fields = {"conn_type": "http", "host": found.server, "extra": found.request_headers()}
+    return {_CONNECTION: json.dumps(fields)}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import typer
 from recsys import monitoring
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
-from recsys.cli.source import SourceOption, choose_source
+from recsys.cli.source import SourceOption, choose_source, source_connection
 from recsys.embedded import airflow, site, stack
 from recsys.embedded.home import Home
 
@@ -34,14 +34,13 @@ def up(
     others; `recsys down` stops everything.
     """
     home = Home()
-    if not data_only:
-        choose_source(home, source)
+    connection = {} if data_only else source_connection(choose_source(home, source))
     with console.status("starting PostgreSQL and S3"):
         data = stack.start_data_services(home)
     found: dict[str, object] = {"home": str(home.path), "postgres": data.postgres, "s3": data.s3}
     if not data_only:
         with console.status("starting Airflow (about a minute)"):
-            web = airflow.start(home)
+            web = airflow.start(home, environment=connection)
         found["airflow"] = {
             "url": web.url,
             "username": web.username,

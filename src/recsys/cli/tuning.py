@@ -11,7 +11,7 @@ from recsys import experiments
 from recsys.cli import output
 from recsys.cli.evaluation import SeedOption, doing
 from recsys.cli.output import JsonOption, console
-from recsys.cli.source import SourceOption, s3_of_source, source_of
+from recsys.cli.source import SourceOption, fetch_settings, s3_of_source, source_of
 from recsys.contract import FeatureSettings, TrainerSettings
 from recsys.experiments import Objective
 from recsys.scratch import scratch_folder
@@ -45,7 +45,12 @@ def tune(
         chosen = source_of(source)
         with s3_of_source(chosen) as s3:
             experiments.make_local_features(
-                chosen, features, FeatureSettings(), lambda done, total: None, s3
+                chosen,
+                features,
+                FeatureSettings(),
+                lambda done, total: None,
+                s3,
+                fetch_settings(chosen),
             )
         result = experiments.tune(features, objective, trials, seed, say)
     if as_json:

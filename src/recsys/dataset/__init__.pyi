@@ -6,8 +6,17 @@ from .archive import (
     DatasetArchive,
     open_dataset,
 )
+from .credentials import SourceCredentials, credentials_for, environment_credentials
 from .fetch import FetchedDataset, LocalDataset, fetch_dataset, obtain_dataset, read_source_md5
-from .mirrors import needs_s3, redact_sources, source_secrets, split_sources, without_md5
+from .mirrors import (
+    has_login,
+    needs_s3,
+    redact_sources,
+    source_secrets,
+    split_sources,
+    web_servers,
+    without_md5,
+)
 from .progress import Progress
 from .settings import DEFAULT_SOURCE, FetchSettings
 from .synthetic import write_sample
@@ -27,7 +36,11 @@ __all__ = [
     "FetchedDataset",
     "LocalDataset",
     "Progress",
+    "SourceCredentials",
+    "credentials_for",
+    "environment_credentials",
     "fetch_dataset",
+    "has_login",
     "needs_s3",
     "obtain_dataset",
     "open_dataset",
@@ -35,6 +48,7 @@ __all__ = [
     "redact_sources",
     "source_secrets",
     "split_sources",
+    "web_servers",
     "without_md5",
     "write_dataset",
     "write_sample",

@@ -245,7 +245,7 @@ def _download_one(
         found=found,
         expected=f"a zip with the md5 {md5}",
         hint="open the address in a browser: a login, a consent or an error page needs the direct "
-        "address of the file, or credentials in it",
+        "address of the file, or credentials",
     )
 
 

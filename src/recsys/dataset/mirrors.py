@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from recsys.dataset.sources import BucketSource, FileSource, Source, SourceWithMd5, TextSource
 from recsys.dataset.web import WebSource, without_secrets
@@ -31,6 +32,7 @@ T = TypeVar("T")
 _KINDS: Final = (SourceUnreachableError, UnmatchedDatasetError, DatasetError, ConfigurationError)
 
 _S3: Final = "s3://"
+_WEB: Final = ("http", "https")
 _ENDS: Final = re.compile(r"\A[\s,]+|[\s,]+\Z")
 # A path may contain blanks and commas: only what looks like the start of a source separates.
 # An md5 belongs to the source before it: its digits, or the URL or path of a file.
@@ -81,17 +83,26 @@ def redact_sources(source: str) -> str:
 def source_secrets(source: str) -> list[str]:
     """Returns the parts of the sources that may be secret: passwords, queries, signatures."""
     found: list[str] = []
-    for one in split_sources(source):
-        match = _MD5.search(one)
-        for text in (without_md5(one), match["md5"] if match else ""):
-            try:
-                url = urlsplit(text)
-            except ValueError:
-                continue
-            if "://" in text:
-                found += [url.password or "", unquote(url.password or ""), url.query]
-                found += [value for _, value in parse_qsl(url.query) if len(value) >= _SIGNATURE]
+    for url in _urls(source):
+        # A user without a password is a token.
+        login = (url.username if url.password is None else url.password) or ""
+        found += [login, unquote(login), url.query]
+        found += [value for _, value in parse_qsl(url.query) if len(value) >= _SIGNATURE]
     return sorted({secret for secret in found if secret})
+
+
+def has_login(source: str) -> bool:
+    """Returns whether a URL of the sources contains a password or a token as its user."""
+    return any("@" in url.netloc for url in _urls(source))
+
+
+def web_servers(source: str) -> list[str]:
+    """Returns the web servers of the sources and their md5 files: ``https://host:port``."""
+    return [
+        f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+        for url in _urls(source)
+        if url.scheme in _WEB and url.hostname
+    ]
 
 
 def needs_s3(source: str) -> bool:
@@ -138,6 +149,15 @@ def try_sources(sources: Sequence[Source], attempt: Callable[[Source], T]) -> T:
     ) from failures[0]
 
 
+def _urls(source: str) -> Iterator[SplitResult]:
+    for one in split_sources(source):
+        match = _MD5.search(one)
+        for text in (without_md5(one), match["md5"] if match else ""):
+            if "://" in text:
+                with suppress(ValueError):
+                    yield urlsplit(text)
+
+
 def _redact(source: str) -> str:
     if match := _MD5.search(source):
         md5 = match["md5"]
@@ -168,7 +188,7 @@ def _parse_one(source: str, settings: FetchSettings, s3: S3Settings | None) -> S
         url = urlsplit(source)
     except ValueError as error:
         raise _invalid_source(f"{_redact(source)}: {error}") from error
-    if scheme in ("http", "https") and url.hostname:
+    if scheme in _WEB and url.hostname:
         return WebSource(url, settings)
     if scheme == "file" and url.netloc in ("", "localhost"):
         return FileSource(_path(unquote(url.path)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import ConfigurationError, first_invalid_field
+
+if TYPE_CHECKING:
+    from recsys.dataset.credentials import SourceCredentials
 
 DEFAULT_SOURCE: Final = "https://files.grouplens.org/datasets/movielens/ml-latest-small.zip"
 """GroupLens' small dataset: 100,836 ratings."""
@@ -32,6 +35,19 @@ class FetchSettings(BaseSettings):
     read_timeout_s: float = Field(
         default=60.0, gt=0, description="of a server that sends nothing, or nearly nothing"
     )
+
+    _credentials: SourceCredentials | None = PrivateAttr(default=None)
+
+    @property
+    def credentials(self) -> SourceCredentials | None:
+        """Credentials of the source's web server; None: only those in the source's URL."""
+        return self._credentials
+
+    def with_credentials(self, credentials: SourceCredentials | None) -> FetchSettings:
+        """Returns a copy with credentials, which no variable, dump or representation contains."""
+        copy = self.model_copy()
+        copy._credentials = credentials
+        return copy
 
     @classmethod
     def from_environment(cls) -> FetchSettings:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, unquote, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from recsys.dataset.sources import Part, Source, busy, missing, unreachable
 from recsys.errors import ConfigurationError, DatasetError
@@ -68,7 +68,9 @@ class WebSource:
             headers |= {"Range": f"bytes={start}-", "If-Range": mark}
         timeouts = (self._settings.connect_timeout_s, self._settings.read_timeout_s)
         try:
-            with open_session(connect_attempts=2) as session:
+            with open_session(
+                connect_attempts=2, credentials=self._settings.credentials
+            ) as session:
                 session.max_redirects = _MAX_REDIRECTS
                 with session.get(url, headers=headers, timeout=timeouts, stream=True) as response:
                     self._check(response)
@@ -94,7 +96,7 @@ class WebSource:
         if status >= 500 or status in _RETRYABLE:
             raise unreachable(self.shown, f"HTTP {status}")
         if status in _REFUSED:
-            raise self._refused(f"HTTP {status}")
+            raise self._refused(f"HTTP {status}, {self._sent_to(response)}")
         if status not in _WHOLE and status != 206:
             raise missing(self.shown, f"HTTP {status}")
         encoding = response.headers.get("Content-Encoding", "identity").lower()
@@ -114,8 +116,30 @@ class WebSource:
             hint="correct the dataset's source",
         )
 
+    def _sent_to(self, response: requests.Response) -> str:
+        """Describes which credentials a server got, for the error of one that wants others."""
+        credentials, headers = self._settings.credentials, response.request.headers
+        own = credentials.request_headers() if credentials else {}
+        if any(headers.get(name) == value for name, value in own.items()):
+            text = f"with the credentials of {credentials.name}" if credentials else ""
+        elif "Authorization" in headers:
+            text = "with the credentials in the URL"
+        elif credentials and not own:
+            text = f"without credentials: {credentials.name} has none"
+        elif credentials:
+            text = f"without those of {credentials.name}, which are for {credentials.server}"
+        else:
+            text = "without credentials"
+        if response.history:
+            server = urlsplit(response.url)._replace(path="")
+            text += f", after a redirect to {without_secrets(server)}"
+        return text
+
     def _refused(self, found: str) -> ConfigurationError:
-        hint = "check the URL and its credentials; for HTTP 407 those of the proxy"
+        hint = (
+            "check the URL and the credentials: of the Connection recsys_source in Airflow, of "
+            "RECSYS_SOURCE_* on the command line, for HTTP 407 of the proxy"
+        )
         if self._url.query:
             hint += "; a signed URL expires, and is for one file: name the signed URL of the md5 "
             hint += "file after it, as in `URL md5=URL`"

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,7 @@ class Airflow(Service):
     Args:
         home: the folder of the stack.
         dags: the DAGs folder; by default the project's.
+        environment: additional environment variables.
     """
 
     name = "airflow"
@@ -63,9 +65,15 @@ class Airflow(Service):
     # Each check is two requests to a server that shares the cores with those that start.
     poll_seconds = 0.5
 
-    def __init__(self, home: Home, dags: Path | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        dags: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(home)
         self._dags = dags
+        self._environment = environment or {}
 
     def prepare(self) -> None:
         """Migrates the metadata database."""
@@ -75,7 +83,7 @@ class Airflow(Service):
         """Returns the command that runs all components."""
         return Command(
             [sys.executable, "-m", "recsys.embedded.airflow_components"],
-            _process_environment(self.home, self._dags),
+            {**_process_environment(self.home, self._dags), **self._environment},
             self.folder,
         )
 
@@ -210,7 +218,9 @@ def migrate(home: Home) -> None:
         ) from error
 
 
-def start(home: Home, dags: Path | None = None) -> AirflowAddresses:
+def start(
+    home: Home, dags: Path | None = None, environment: Mapping[str, str] | None = None
+) -> AirflowAddresses:
     """Starts Airflow unless it is running, and waits until all components are healthy.
 
     PostgreSQL and S3 must be running.
@@ -218,12 +228,13 @@ def start(home: Home, dags: Path | None = None) -> AirflowAddresses:
     Args:
         home: the folder of the stack.
         dags: the folder of the DAGs; by default the project's.
+        environment: additional environment variables; a running Airflow does not get them.
 
     Raises:
         ServiceUnavailableError: it did not start; the message ends with its log's last lines.
     """
     with home.lock():
-        Airflow(home, dags).start()
+        Airflow(home, dags, environment).start()
     return addresses(home)
 
 

@@ -18,6 +18,7 @@ from recsys.features import make_features
 from recsys.trainer_process import LocalTrainer
 
 if TYPE_CHECKING:
+    from recsys.dataset import FetchSettings
     from recsys.object_store import S3Settings
 
 FEATURES: Final = (contract.INTERACTIONS_FILE, contract.MOVIES_FILE)
@@ -62,6 +63,7 @@ def make_local_features(
     settings: FeatureSettings,
     progress: Progress,
     s3: S3Settings | None = None,
+    fetch: FetchSettings | None = None,
 ) -> None:
     """Writes the features of a dataset to a folder, as the pipeline makes them.
 
@@ -71,8 +73,9 @@ def make_local_features(
         settings: settings of the features.
         progress: called with the bytes done and the total.
         s3: endpoint and credentials of an s3 source.
+        fetch: timeouts and credentials of the source; from the environment if not given.
     """
-    dataset = obtain_dataset(source, folder, s3=s3, progress=progress)
+    dataset = obtain_dataset(source, folder, s3=s3, progress=progress, settings=fetch)
     with open_dataset(dataset.path) as archive:
         make_features(archive, dataset.md5, settings, folder, progress)
 

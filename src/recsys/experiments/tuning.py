@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import TrialState
 
+    from recsys.dataset import FetchSettings
     from recsys.object_store import S3Settings
 
 
@@ -114,8 +115,18 @@ def measure_trial(
     seed: int,
     on_line: Callable[[str], None],
     s3: S3Settings | None = None,
+    fetch: FetchSettings | None = None,
 ) -> Trial:
     """Runs one planned trial, starting with the dataset, so that any machine can run it.
+
+    Args:
+        source: see `recsys.dataset.obtain_dataset`.
+        objective: what is measured.
+        overrides: settings of the trainer that differ from the defaults.
+        seed: seed of the training.
+        on_line: called with each line that the trainer prints.
+        s3: endpoint and credentials of an s3 source.
+        fetch: timeouts and credentials of the source; from the environment if not given.
 
     Raises:
         RecsysError: the dataset or the trainer is unavailable. If training fails, the trial's
@@ -125,7 +136,9 @@ def measure_trial(
         features, inner = temporary / "features", temporary / "inner"
         features.mkdir()
         inner.mkdir()
-        make_local_features(source, features, FeatureSettings(), lambda done, total: None, s3)
+        make_local_features(
+            source, features, FeatureSettings(), lambda done, total: None, s3, fetch
+        )
         write_inner_split(features, inner)
         value = _value(inner, objective, overrides, seed, on_line)
     return {"value": value, "overrides": dict(overrides)}

@@ -17,12 +17,27 @@ _MOVIE_VECTORS: Final = next(t for t in contract.PUBLIC_TABLES if t.artifact is 
 
 
 def fetch_dataset(
-    services: Services, run: Run, progress: Callable[[int, int | None], None] | None = None
+    services: Services,
+    run: Run,
+    progress: Callable[[int, int | None], None] | None = None,
+    settings: dataset.FetchSettings | None = None,
 ) -> dataset.FetchedDataset:
-    """Copies the dataset's zip to S3 and verifies its md5; does nothing if it is already there."""
+    """Copies the dataset's zip to S3 and verifies its md5; does nothing if it is already there.
+
+    Args:
+        services: PostgreSQL and S3.
+        run: the run.
+        progress: called with the bytes done and the total; by default progress is logged.
+        settings: timeouts and credentials of the source; from the environment if not given.
+    """
     with working(services, run):
         return dataset.fetch_dataset(
-            run.source, run.build.dataset_md5, services.store, s3=services.s3, progress=progress
+            run.source,
+            run.build.dataset_md5,
+            services.store,
+            s3=services.s3,
+            progress=progress,
+            settings=settings,
         )
 
 

@@ -155,14 +155,25 @@ def data_is_new(
     run_id: str,
     force: bool,
     actor: Actor,
+    fetch: dataset.FetchSettings | None = None,
 ) -> Verdict:
     """Compares the build (dataset md5, trainer digest, settings) with the builds in the ledger.
+
+    Args:
+        services: PostgreSQL and S3.
+        source: see `recsys.dataset.read_source_md5`.
+        trainer_digest: digest of the trainer's image, or hash of its sources.
+        settings: settings of the build.
+        run_id: id of the run.
+        force: whether a build that was judged is made again.
+        actor: who started the run.
+        fetch: timeouts and credentials of the source; from the environment if not given.
 
     Raises:
         SourceUnreachableError: the source cannot be reached; this never counts as "unchanged".
         DatasetError: the md5 file is missing or contains no md5.
     """
-    md5 = dataset.read_source_md5(source, services.s3)
+    md5 = dataset.read_source_md5(source, services.s3, fetch)
     build = Build(
         dataset_md5=md5, trainer_digest=trainer_digest, settings=settings.model_dump(mode="json")
     )

@@ -10,6 +10,7 @@ from airflow.sdk import log as airflow_log
 from recsys.contract import Build
 from recsys.dataset import source_secrets
 from recsys.pipeline import Run
+from recsys_dag.source_connection import hide_source_secrets
 from recsys_dag.tasks import run_of
 
 SIGNATURE = "5ab199f406fdfb46d2b58cd410331731"
@@ -27,6 +28,24 @@ def test_passwords_queries_and_signatures_are_secrets() -> None:
         SIGNATURE,
         "tok=abc",
     }
+
+
+def test_a_user_without_a_password_is_a_token_and_secret() -> None:
+    assert source_secrets("https://t%6Fken@a.example/x.zip") == ["t%6Fken", "token"]
+
+
+def test_credentials_in_the_url_are_warned_of_and_not_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for source in (SOURCE, "https://t0ken-of-ann@a.example/x.zip"):
+        caplog.clear()
+        hide_source_secrets(source)
+        assert "Connection recsys_source" in caplog.text
+        for secret in source_secrets(source):
+            assert secret not in caplog.text
+    caplog.clear()
+    hide_source_secrets("https://a.example/x@y.zip s3://bucket/x.zip /mnt/x@y.zip")
+    assert caplog.text == ""
 
 
 class _TaskInstance:

@@ -19,7 +19,10 @@ from recsys.trainer_process import FORWARDED_VARIABLES
 from tests.compose import compose_command, resolved
 from tests.settings_list import VARIABLE, airflow_variables, site_variables
 
-ONE_MACHINE = {"RECSYS_HOME", "RECSYS_PG_DSN", "RECSYS_TRAINER_PYTHON", "RECSYS_ROOT"}
+ONE_MACHINE = {
+    *("RECSYS_HOME", "RECSYS_PG_DSN", "RECSYS_TRAINER_PYTHON", "RECSYS_ROOT"),
+    *("RECSYS_SOURCE_USER", "RECSYS_SOURCE_PASSWORD", "RECSYS_SOURCE_TOKEN"),
+}
 """Settings of the one-machine stack and of the command line outside of Airflow."""
 IN_CONNECTIONS = {
     f"RECSYS_S3_{name}"
