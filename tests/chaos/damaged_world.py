@@ -224,7 +224,7 @@ def failure_of(worlds: Worlds, *harms: Damage) -> str | None:
     except Exception as error:
         worlds.restore_objects(set(worlds.stored))
         worlds.use_up()
-        return f"{' + '.join(map(str, harms))}: {type(error).__name__}: {error}"[:400]
+        return f"{' + '.join(map(str, harms))}: {type(error).__name__}: {error}"[:1000]
     return None
 
 

@@ -26,13 +26,24 @@ def current_release_is_right(conn: Connection, champion: Release) -> bool:
     """Whether the view exists and its only row is of the champion.
 
     Call it outside a transaction, because a missing view would end that one.
+
+    Raises:
+        ArtifactError: the view is of the champion, but the manifest in the ledger is damaged, which
+            the other columns come from.
     """
     try:
         with conn.cursor(row_factory=dict_row) as cursor:
             rows = cursor.execute("select * from recsys.current_release limit 2").fetchall()
     except psycopg.errors.UndefinedTable:
         return False
-    return rows == [_expected(champion)]
+    except psycopg.DataError:
+        # The right view fails if the manifest has other types than it expects.
+        _columns_of_the_manifest(champion)
+        return False
+    own = _own_columns(champion)
+    if [{name: row.get(name) for name in own} for row in rows] != [own]:
+        return False
+    return rows == [{**own, **_columns_of_the_manifest(champion)}]
 
 
 def restore_current_release(conn: Connection) -> None:
@@ -55,21 +66,23 @@ def restore_current_release(conn: Connection) -> None:
         ) from error
 
 
-def _expected(champion: Release) -> dict[str, Any]:
-    manifest = champion.complete_manifest
-    model = manifest.artifact(MODEL_FILE)
+def _own_columns(champion: Release) -> dict[str, Any]:
+    """Returns the columns that do not come from the manifest."""
     tables = {
         f"{table.name}_table": f"{contract.LEDGER_SCHEMA}."
         + contract.table_name(table.name, champion.release_id)
         for table in PUBLIC_TABLES
     }
+    return {"release_id": champion.release_id, "promoted_at": champion.promoted_at, **tables}
+
+
+def _columns_of_the_manifest(champion: Release) -> dict[str, Any]:
+    manifest = champion.complete_manifest
+    model = manifest.artifact(MODEL_FILE)
     return {
-        "release_id": champion.release_id,
         "dataset_md5": champion.dataset_md5,
         "model_key": model.key,
         "model_sha256": model.sha256,
         "movie_vector_dim": manifest.dims.movie_vectors,
         "tower_dim": manifest.dims.towers,
-        "promoted_at": champion.promoted_at,
-        **tables,
     }

@@ -14,7 +14,7 @@ from recsys.errors import (
 )
 from recsys.ledger import Release
 from recsys.monitoring.retained import Listed, damaged_releases, list_releases
-from recsys.monitoring.site_checks import site_problems
+from recsys.monitoring.site_checks import not_comparable, site_problems
 from recsys.services import Services
 
 _SHOWN: Final = 5
@@ -85,8 +85,8 @@ def _release_problems(conn: Connection, services: Services, thorough: bool) -> l
         )
     elif champion is None:
         messages += _unowned_copies(conn, services)
-    elif not _copies_match(services, champion):
-        messages.append("the public copies in S3 are not the champion's; run `recsys recover`")
+    else:
+        messages += _copy_problems(services, champion)
     if champion is not None and services.store.head(OWNER_KEY) is None:
         messages.append(f"{OWNER_KEY} is missing; run `recsys recover`, which writes it again")
     if not releases.search_path_is_set(conn):
@@ -109,12 +109,14 @@ def _release_problems(conn: Connection, services: Services, thorough: bool) -> l
     return messages
 
 
-def _copies_match(services: Services, champion: Release) -> bool:
+def _copy_problems(services: Services, champion: Release) -> list[str]:
     try:
-        return releases.public_copies_match(services.store, champion, read_model=True)
+        if releases.public_copies_match(services.store, champion, read_model=True):
+            return []
     except ArtifactError:
-        # The champion's manifest is damaged, which is among the damaged releases.
-        return True
+        # The damage itself is named among the damaged releases.
+        return [not_comparable("the public copies in S3", champion)]
+    return ["the public copies in S3 are not the champion's; run `recsys recover`"]
 
 
 def _unowned_copies(conn: Connection, services: Services) -> list[str]:

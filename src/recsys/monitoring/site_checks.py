@@ -20,19 +20,28 @@ def site_problems(conn: Connection, champion: Release) -> list[str]:
                 f"the public name {table.name} is {live.get(table.name) or 'missing'} instead of "
                 f"the champion's {expected}; run `recsys recover`, which makes it again"
             )
-    if not _current_release_is_right(conn, champion):
-        messages.append(
-            "recsys.current_release does not show the champion; run `recsys recover`, which makes "
-            "the view again"
-        )
+    messages += _current_release_problems(conn, champion)
     return messages + _access_problems(conn, champion) + _shadowed_names(conn)
 
 
-def _current_release_is_right(conn: Connection, champion: Release) -> bool:
+def not_comparable(what: str, champion: Release) -> str:
+    """Returns the message about something that only the champion's manifest could confirm."""
+    return (
+        f"{what} cannot be compared with the champion {champion.release_id}, because its manifest "
+        "in the ledger is damaged; roll back to another release, or restore its row from a backup"
+    )
+
+
+def _current_release_problems(conn: Connection, champion: Release) -> list[str]:
     try:
-        return ledger.current_release_is_right(conn, champion)
+        if ledger.current_release_is_right(conn, champion):
+            return []
     except ArtifactError:
-        return True
+        return [not_comparable("recsys.current_release", champion)]
+    return [
+        "recsys.current_release does not show the champion; run `recsys recover`, which makes the "
+        "view again"
+    ]
 
 
 def _access_problems(conn: Connection, champion: Release) -> list[str]:

@@ -96,10 +96,9 @@ def recover_locked(
     trace("delayed copies fenced off")
     champion = ledger.champion(conn)
     journals = ledger.open_journals(conn)
-    copies = names = False
+    copies = False
     damages: list[Exception] = []
-    with _collect(damages):
-        names = _restore_names(conn, champion, actor)
+    names = _restore_names(conn, champion, actor, damages)
     with _collect(damages):
         copies = _restore_copies(conn, services.store, champion, actor, bool(journals))
     trace("public copies restored")
@@ -167,16 +166,22 @@ def _restore_copies(
     return changed
 
 
-def _restore_names(conn: Connection, champion: Release | None, actor: Actor) -> bool:
+def _restore_names(
+    conn: Connection, champion: Release | None, actor: Actor, damages: list[Exception]
+) -> bool:
     """Makes the public views of the champion again; returns whether that was necessary."""
     if champion is None:
         return False
-    changed = public_names.repair_views(conn, LIVE_SCHEMA, champion.release_id)
-    site_access.grant_release(conn, LIVE_SCHEMA, champion.release_id)
-    if not ledger.current_release_is_right(conn, champion):
-        ledger.restore_current_release(conn)
-        site_access.grant_site(conn)
-        changed = True
+    changed = False
+    with _collect(damages):
+        changed = public_names.repair_views(conn, LIVE_SCHEMA, champion.release_id)
+        site_access.grant_release(conn, LIVE_SCHEMA, champion.release_id)
+    # A rollback away from a champion without tables needs this view, too.
+    with _collect(damages):
+        if not ledger.current_release_is_right(conn, champion):
+            ledger.restore_current_release(conn)
+            site_access.grant_site(conn)
+            changed = True
     if changed:
         ledger.note(conn, Action.PUBLIC_NAMES_REPAIRED, actor=actor, release_id=champion.release_id)
     return changed

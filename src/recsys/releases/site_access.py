@@ -70,12 +70,15 @@ def site_problems(conn: Connection, served: Iterable[str]) -> list[str]:
     if not site_role_exists(conn):
         return []
     messages = []
-    relations = [
+    public = [
         f"{LEDGER_SCHEMA}.{_CURRENT_RELEASE}",
         *(f"{LIVE_SCHEMA}.{table.name}" for table in PUBLIC_TABLES),
-        *release_tables(served),
     ]
-    unreadable = unreadable_relations(conn, relations)
+    unreadable = [
+        *unreadable_relations(conn, [*public, *release_tables(served)]),
+        # A view takes its rights along when its schema is renamed, so a new one needs them, too.
+        *(f"{name} (missing)" for name in _missing_relations(conn, public)),
+    ]
     if unreadable:
         messages.append(
             f"the role {SITE_ROLE} may not read {', '.join(unreadable)}; run `recsys recover`, "
@@ -155,5 +158,13 @@ def unreadable_relations(conn: Connection, relations: Iterable[str]) -> list[str
         "has_schema_privilege(%(role)s, split_part(name, '.', 1), 'usage') "
         "and has_table_privilege(%(role)s, to_regclass(name), 'select')) order by name",
         {"role": SITE_ROLE, "names": list(relations)},
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def _missing_relations(conn: Connection, relations: Iterable[str]) -> list[str]:
+    rows = conn.execute(
+        "select name from unnest(%s::text[]) as name where to_regclass(name) is null order by name",
+        (list(relations),),
     ).fetchall()
     return [name for (name,) in rows]

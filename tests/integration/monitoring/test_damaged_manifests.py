@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from recsys import ledger, monitoring
-from recsys.errors import RecsysError
-from recsys.releases import promote_release
+from recsys.errors import ArtifactError, RecsysError
+from recsys.releases import promote_release, recover_promotion
 from recsys.reports.release import report_page
 from recsys.services import Services
 from tests.actors import an_actor
@@ -46,6 +46,7 @@ def test_whatever_is_damaged_the_lists_go_on(services: Services, three: list[str
             if column == "manifest" and release_id != three[2]:
                 assert any(release_id in problem for problem in monitoring.problems(services))
             damage(services, release_id, column, None)
+    check_doctor_says_what_it_cannot_compare(services, three[1])
     assert monitoring.problems(services) == []
 
 
@@ -83,6 +84,28 @@ def check(services: Services, three: list[str], damaged: str) -> None:
     [release] = [release for release in releases if release.release_id == damaged]
     said = complaint(lambda: release.metrics)
     assert not said or f"the manifest of release {damaged} in the ledger is damaged" in said
+
+
+def check_doctor_says_what_it_cannot_compare(services: Services, champion: str) -> None:
+    """Copies and view may be damaged, too; only the champion's manifest could show it."""
+    not_comparable = f"cannot be compared with the champion {champion}"
+    with services.connect() as conn:
+        # The second one has another type than the view expects.
+        for value in ("'{}'", "jsonb_set(manifest, '{artifacts}', '5')"):
+            damage(services, champion, "manifest", value)
+            with pytest.raises(ArtifactError, match=f"manifest of release {champion}"):
+                ledger.current_release_is_right(conn, ledger.get(conn, champion))
+        found = monitoring.problems(services)
+        for name in ("the public copies in S3", "recsys.current_release"):
+            assert any(problem.startswith(f"{name} {not_comparable}") for problem in found), found
+
+        conn.execute("drop view recsys.current_release")
+        conn.execute("create view recsys.current_release as select 1 as release_id")
+        assert not ledger.current_release_is_right(conn, ledger.get(conn, champion))
+        with pytest.raises(ArtifactError):
+            recover_promotion(services, actor=an_actor())
+        damage(services, champion, "manifest", None)
+        assert ledger.current_release_is_right(conn, ledger.get(conn, champion))
 
 
 def complaint(read: Callable[[], object]) -> str:

@@ -70,16 +70,17 @@ def lose_table(services: Services, release_id: str) -> None:
     execute(services, "drop table recsys.{} cascade", table_name("movie_vectors", release_id))
 
 
-def lose_schema(services: Services, release_id: str) -> None:
+def lose_names(services: Services, release_id: str) -> None:
     lose_table(services, release_id)
     execute(services, "drop schema {} cascade", LIVE_SCHEMA)
+    execute(services, "drop view recsys.current_release")
 
 
 DAMAGES = {
     "its model is lost": lose_model,
     "its model was changed": change_model,
     "a table is lost": lose_table,
-    "a table and the public schema are lost": lose_schema,
+    "a table and the public names are lost": lose_names,
 }
 
 
@@ -90,6 +91,7 @@ def is_whole(services: Services, releases: Releases, release_id: str, number: in
         assert champion.release_id == release_id
         assert live_tables(conn) == {t.name: table_name(t.name, release_id) for t in PUBLIC_TABLES}
         assert ledger.open_journals(conn) == []
+        assert ledger.current_release_is_right(conn, champion)
     assert services.store.get_bytes(PUBLIC_MODEL_KEY) == releases.model_bytes(number)
 
 

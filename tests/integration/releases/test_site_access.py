@@ -83,6 +83,16 @@ def test_rights_of_the_site_are_granted_again(services: Services, releases: Rele
         recover_promotion(services, actor=an_actor())
         assert monitoring.problems(services) == []
 
+    # The view without the right gets another name, under which nobody looks for it.
+    view = f"{LIVE_SCHEMA}.user_towers"
+    execute(services, f"revoke select on {view} from {{}}", SITE_ROLE)
+    execute(services, "alter schema {} rename to other", LIVE_SCHEMA)
+    [problem] = [text for text in monitoring.problems(services) if SITE_ROLE in text]
+    assert f"{SITE_ROLE} may not read" in problem
+    assert f"{view} (missing)" in problem
+    recover_promotion(services, actor=an_actor())
+    assert [text for text in monitoring.problems(services) if "other." not in text] == []
+
 
 def test_a_path_of_the_sites_role_that_hides_the_tables_is_reported(
     services: Services, releases: Releases
