@@ -256,11 +256,22 @@ def is_pooled(conn: Connection) -> bool:
     return found != (conn.info.backend_pid,)
 
 
+def describe(error: Exception) -> str:
+    """Returns the first line of an error's text, and its notes; other lines quote statements."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "; ".join([text, *getattr(error, "__notes__", ())])
+
+
 def _log_failure(error: Exception) -> None:
     what = "checking for a new release failed; trying again"
     if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
         # It is libpq's: it quotes the address that it cannot parse, which may hold a password.
         log.error("%s: the address of the database is invalid", what)
+    elif isinstance(
+        error, psycopg.OperationalError | psycopg.errors.InsufficientPrivilege
+    ) or hasattr(error, "__notes__"):
+        # The server, the account or its rights are the cause: a traceback would hide it.
+        log.error("%s: %s", what, describe(error))
     else:
         log.error(what, exc_info=error)
 

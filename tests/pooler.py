@@ -22,13 +22,16 @@ _PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
 
 
 @contextmanager
-def pooler(dsn: str, mode: str, pool_size: int = 5) -> Iterator[str]:
+def pooler(
+    dsn: str, mode: str, pool_size: int = 5, ignored: str = "extra_float_digits"
+) -> Iterator[str]:
     """Runs PgBouncer; provides the address of the same database and account through it.
 
     Args:
         dsn: the database and the account, with its password.
         mode: its ``pool_mode``.
         pool_size: sessions of the server that the clients share.
+        ignored: its ``ignore_startup_parameters``; by default PgBouncer refuses all.
     """
     if _PGBOUNCER is None:
         pytest.skip("no pgbouncer here: apt-get install pgbouncer")
@@ -49,7 +52,7 @@ def pooler(dsn: str, mode: str, pool_size: int = 5) -> Iterator[str]:
             "[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = plain\nauth_file = {users}\npool_mode = {mode}\n"
-            f"default_pool_size = {pool_size}\nignore_startup_parameters = extra_float_digits\n"
+            f"default_pool_size = {pool_size}\nignore_startup_parameters = {ignored}\n"
         )
         process = subprocess.Popen(
             [_PGBOUNCER, "-q", str(ini)], stderr=subprocess.PIPE, **_account()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from recsys_site.app import create_app
 from recsys_site.settings import SiteSettings
+from recsys_site.startup import startup_obstacle
 
 _SWITCH_INTERVAL_S = 0.0005
 _KEEP_ALIVE_S = 75
@@ -37,6 +38,8 @@ def main() -> None:
         # Only names and reasons: a rejected value may be a secret.
         reasons = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         sys.exit(f"the settings of the site (RECSYS_SITE_*) are invalid: {'; '.join(reasons)}")
+    if reason := startup_obstacle(settings):
+        sys.exit(f"the site cannot start: {reason}")
     # A release is loaded while requests are answered. With Python's default of 5 ms, each of a
     # request's changes of thread would wait as long for the loading thread.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

@@ -61,13 +61,16 @@ class BundleLoader:
     """Makes the bundle of a release; `release_reader.ReleaseReader` calls it.
 
     Args:
-        connect: opens a connection to the vector database.
+        connect: opens a connection to the vector database, for a release.
         s3: a boto3 S3 client.
         bucket: the bucket of the releases.
     """
 
     def __init__(
-        self, connect: Callable[[], AbstractContextManager[Connection]], s3: Any, bucket: str
+        self,
+        connect: Callable[[CurrentRelease], AbstractContextManager[Connection]],
+        s3: Any,
+        bucket: str,
     ) -> None:
         self._connect = connect
         self._s3 = s3
@@ -88,7 +91,7 @@ class BundleLoader:
         key = f"features/{release.dataset_md5}/movies.parquet"
         titles = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         limit = (_COUNTED_USERS,)
-        with self._connect() as conn, conn.cursor(binary=True) as cur:
+        with self._connect(release) as conn, conn.cursor(binary=True) as cur:
             ids = [user for (user,) in cur.execute(table(_USER_IDS, release.user_towers), limit)]
             popularity = cur.execute(table(_RATING_COUNTS, release.user_towers), limit).fetchall()
             if not ids:

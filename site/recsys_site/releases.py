@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +18,20 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from psycopg_pool import ConnectionPool
 
+from certificate_authorities import trusted_file
 from model_files import TornModelError
 from recsys_site.bundle import Bundle, BundleLoader, Live
 from recsys_site.metrics import Metrics
+from recsys_site.obstacles import explained_rights, lacks_a_right, unusable_pooler
 from recsys_site.sessions import OPTIONS, Session, begin_session, open_session, request_settings
 from recsys_site.settings import SiteSettings
-from release_reader import Connection, CurrentRelease, ReleaseReader
+from release_reader import Connection, CurrentRelease, ReleaseReader, describe
 
 log = logging.getLogger(__name__)
 
+_NO_DATABASE = "The database is not available."
+_NO_RIGHT = "The database refuses the site's account a right, which the site's log names."
+_OF_POOLER = "The connection pooler does not serve the site; the site's log says why."
 State = Literal["ready", "degraded", "starting"]
 _POOL_SECONDS = 2.0
 _KEPT_BUNDLES = 2
@@ -111,7 +115,11 @@ class Releases:
             UnavailableError: the database is unavailable, or has just dropped the release's tables.
         """
         try:
-            with self._pool.connection() as session, request_settings(session):
+            with (
+                self._pool.connection() as session,
+                explained_rights(session, self._tables()),
+                request_settings(session),
+            ):
                 yield session
         except psycopg.errors.UndefinedTable as error:
             # Releases were promoted and retired faster than this process could load them.
@@ -120,8 +128,18 @@ class Releases:
             log.warning("a statement was ended: %s", error.diag.message_primary)
             raise UnavailableError("The database took too long to answer.") from error
         except psycopg.OperationalError as error:
-            log.warning("the database is not available: %s", type(error).__name__)
-            raise UnavailableError("The database is not available.") from error
+            reason = unusable_pooler(error)
+            log.warning("the database is not available: %s", reason or type(error).__name__)
+            raise UnavailableError(_OF_POOLER if reason else _NO_DATABASE) from error
+        except psycopg.ProgrammingError as error:
+            if not lacks_a_right(error):
+                raise
+            log.error("the site's account lacks a right: %s", describe(error))
+            raise UnavailableError(_NO_RIGHT) from error
+
+    def _tables(self) -> list[str]:
+        live = self._reader.loaded
+        return list(live.tables.values()) if live else []
 
     @property
     def state(self) -> State:
@@ -138,8 +156,12 @@ class Releases:
                 return None
             case psycopg.errors.QueryCanceled():
                 return "The database took too long to answer."
+            case error if lacks_a_right(error):
+                return _NO_RIGHT
+            case error if unusable_pooler(error):
+                return _OF_POOLER
             case psycopg.OperationalError():
-                return "The database is not available."
+                return _NO_DATABASE
             case TornModelError():
                 return "The model in the object store is not the one that the database names."
             case BotoCoreError() | ClientError():
@@ -155,8 +177,9 @@ class Releases:
             yield session
 
     @contextmanager
-    def _load_session(self) -> Iterator[Connection]:
-        with open_session(self._dsn) as session, request_settings(session):
+    def _load_session(self, release: CurrentRelease) -> Iterator[Connection]:
+        tables = release.tables.values()
+        with open_session(self._dsn, tables) as session, request_settings(session):
             yield session
 
     def _load(self, path: Path, release: CurrentRelease) -> Bundle:
@@ -179,15 +202,18 @@ class Releases:
 
 
 def open_s3_client(settings: SiteSettings) -> Any:
-    """Creates the S3 client; without keys, boto3 finds the identity of the machine or pod."""
+    """Creates the S3 client; without keys, boto3 finds the identity of the machine or pod.
+
+    Raises:
+        InvalidAuthoritiesError: a variable names no certificates.
+    """
     secrets = (settings.access_key, settings.secret_key, settings.session_token)
     key, secret, token = (s.get_secret_value() if s else None for s in secrets)
-    is_named = botocore.session.get_session().get_config_variable("ca_bundle")
-    # boto3 reads the other variables itself.
-    other = None if is_named or os.environ.get("REQUESTS_CA_BUNDLE") else "SSL_CERT_FILE"
+    # AWS_CA_BUNDLE, or `ca_bundle` in a file. boto3 reads no folder, and not SSL_CERT_FILE.
+    bundle = botocore.session.get_session().get_config_variable("ca_bundle")
     return boto3.client(
         "s3",
-        verify=os.environ.get(other) or None if other else None,
+        verify=trusted_file(bundle),
         endpoint_url=settings.s3_endpoint,
         region_name=settings.s3_region,
         aws_access_key_id=key,

@@ -7,13 +7,14 @@ another session, which it then gives to other clients, and refuses settings in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
 
 from recsys_site.answers import SEARCH_WIDTH
+from recsys_site.obstacles import explained_connection, explained_rights
 from release_reader import is_pooled
 
 # Administrators set limits for accounts. What the site relies on is therefore set in each session.
@@ -60,6 +61,9 @@ def begin_session(session: Session) -> None:
     session.pooled = is_pooled(session)
     if session.pooled:
         session.prepare_threshold = None
+        # A pooler in statement mode refuses this.
+        with session.transaction():
+            session.execute("select")
     else:
         newer = {"transaction_timeout": "0"} if session.info.server_version >= 170_000 else {}
         _set(session, _SETTINGS | _CONNECTION_SETTINGS | newer, local=False)
@@ -77,11 +81,17 @@ def request_settings(session: Session) -> Iterator[None]:
 
 
 @contextmanager
-def open_session(dsn: str) -> Iterator[Session]:
-    """Opens a connection of its own, without a pool."""
-    with Session.connect(dsn, **OPTIONS) as session:
+def open_session(dsn: str, tables: Iterable[str] = ()) -> Iterator[Session]:
+    """Opens a connection of its own, without a pool.
+
+    Args:
+        dsn: the database and the account.
+        tables: tables that it is for; an error says which grants on them the account lacks.
+    """
+    with explained_connection(dsn), Session.connect(dsn, **OPTIONS) as session:
         begin_session(session)
-        yield session
+        with explained_rights(session, list(tables)):
+            yield session
 
 
 def _set(session: Session, settings: dict[str, str], *, local: bool) -> None:

@@ -23,9 +23,8 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Retry, parse_url
 
 from recsys.errors import ConfigurationError
+from recsys.object_store import EXPECTED_AUTHORITIES, InvalidAuthoritiesError, trusted_file
 
-CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Names of a bundle of certificate authorities; the first one that is set counts."""
 _PORT: Final = re.compile(r"\](:\d*)?\Z")
 _CLOCK: Final = {9, 10}
 _NAME: Final = {62, 63, 64}
@@ -65,8 +64,8 @@ def open_session(
         connect_attempts: maximum attempts to connect for each request. Nothing has been sent when
             connecting fails, so repeating it is always safe.
         use_environment: whether proxies (``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``,
-            ``NO_PROXY``) and certificate bundles (``REQUESTS_CA_BUNDLE``, ``SSL_CERT_FILE``,
-            ``SSL_CERT_DIR``) are taken from the environment.
+            ``NO_PROXY``) and certificate authorities (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``,
+            ``SSL_CERT_FILE``, ``SSL_CERT_DIR``) are taken from the environment.
         credentials: sent to their server if the URL has none, and not after a redirect to another.
     """
     # urllib3 logs the paths and queries of URLs, which may contain secrets: at DEBUG for each
@@ -76,7 +75,7 @@ def open_session(
     session.trust_env = use_environment
     session.auth = _Authentication(credentials)
     if use_environment:
-        session.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or True
+        session.verify = _authorities()
     retries = Retry(
         total=None,
         connect=connect_attempts - 1,
@@ -117,15 +116,15 @@ def check_proxy(url: str) -> None:
 
 
 def check_certificates() -> None:
-    """Checks the bundle of certificate authorities that the environment names.
+    """Checks the certificate authorities that the environment names.
 
     Raises:
         ConfigurationError: there is no such file or folder, or it holds no certificate.
     """
-    name = next((name for name in CA_VARIABLES if os.environ.get(name)), None)
-    if name is None:
-        return
-    check_bundle(name, os.environ[name])
+    try:
+        trusted_file()
+    except InvalidAuthoritiesError as error:
+        raise _invalid_authorities(error.variable, error) from error
 
 
 def check_bundle(name: str, path: str) -> None:
@@ -138,18 +137,27 @@ def check_bundle(name: str, path: str) -> None:
     Raises:
         ConfigurationError: there is no such file or folder, or it holds no certificate.
     """
-    is_folder = os.path.isdir(path)
     try:
-        ssl.create_default_context(
-            cafile=None if is_folder else path, capath=path if is_folder else None
-        )
-    except OSError as error:
-        raise ConfigurationError(
-            f"{name} names no bundle of certificate authorities",
-            found=f"{path}: {error.strerror or error}",
-            expected="a file of certificates in PEM format",
-            hint=f"correct {name}, or unset it to use the built-in authorities",
-        ) from error
+        trusted_file(path)
+    except InvalidAuthoritiesError as error:
+        raise _invalid_authorities(name, error) from error
+
+
+def _invalid_authorities(name: str, error: InvalidAuthoritiesError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name} names no bundle of certificate authorities",
+        found=error.found,
+        expected=EXPECTED_AUTHORITIES,
+        hint=f"correct {name}, or unset it to use the built-in authorities",
+    )
+
+
+def _authorities() -> str | bool:
+    try:
+        return trusted_file() or True
+    except InvalidAuthoritiesError as error:
+        # Requests fails with it if a server needs certificates.
+        return error.path
 
 
 def untrusted_certificate(error: BaseException, server: str) -> ConfigurationError | None:
@@ -171,7 +179,8 @@ def untrusted_certificate(error: BaseException, server: str) -> ConfigurationErr
     else:
         hint = (
             "name a file with the certificate of its authority in REQUESTS_CA_BUNDLE or "
-            "SSL_CERT_FILE; companies that inspect TLS have one of their own"
+            "SSL_CERT_FILE, or a folder of such files in SSL_CERT_DIR; companies that inspect "
+            "TLS have an authority of their own"
         )
     return ConfigurationError(
         f"the certificate of {server} is not trusted", found=cause.verify_message, hint=hint
@@ -284,6 +293,9 @@ class _Session(requests.Session):
     def merge_environment_settings(self, *args: Any, **options: Any) -> Any:
         """Completes the URLs of the environment's proxies."""
         settings = super().merge_environment_settings(*args, **options)
+        if self.trust_env and settings["verify"] is not False:
+            # Requests prefers what its own variables name, which may be a folder.
+            settings["verify"] = self.verify
         url = args[0] if args else options["url"]
         is_local = self.trust_env and _is_local(url)
         settings["proxies"] = {} if is_local else _with_scheme(settings["proxies"])

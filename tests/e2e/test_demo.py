@@ -39,13 +39,17 @@ def environment(home: Home) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def demo(home, repository):
+def demo(home, tmp_path_factory):
     """Runs the demo in a home of its own."""
+
+    # From a folder that is not the project, with a file that has the name of a module.
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "airflow.py").write_text("raise SystemExit('a module of the folder')")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [Path(sys.executable).with_name("recsys"), "demo", *arguments],
-            cwd=repository,
+            cwd=folder,
             env=environment(home) | {"COLUMNS": "80"},
             capture_output=True,
             text=True,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import certifi
 import pytest
 
 from recsys.dataset import FetchSettings, credentials_for, read_source_md5
 from recsys.errors import ConfigurationError
-from recsys.object_store import ObjectStore
+from recsys.object_store import ObjectStore, trusted_file
 from tests.s3_proxy import make_certificate
 from tests.s3_stand_in import StandIn, s3_stand_in
 from tests.web_server import MD5
@@ -71,6 +75,100 @@ def test_the_variable_names_the_authority_of_sources_and_s3(
     monkeypatch.setenv(name, str(certificate))
     assert read_source_md5(source(server), settings=SETTINGS) == MD5
     assert ObjectStore.connect(server.settings()).get_bytes("ml.zip.md5") == MD5.encode()
+
+
+@pytest.fixture
+def folder(certificate: Path, tmp_path: Path) -> Path:
+    """A folder as ``openssl rehash`` leaves it, with a file that is no certificate."""
+    (tmp_path / "folder").mkdir()
+    for name in ("authority.pem", f"{subject_hash(certificate)}.0"):
+        (tmp_path / "folder" / name).write_bytes(certificate.read_bytes())
+    (tmp_path / "folder" / "00000000.0").write_text("no certificate")
+    return tmp_path / "folder"
+
+
+def subject_hash(certificate: Path) -> str:
+    command = ["openssl", "x509", "-hash", "-noout", "-in", certificate]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SSL_CERT_DIR": "{folder}"},
+        # As OpenSSL reads them: several folders, some of which may not exist, and a file.
+        {"SSL_CERT_DIR": "/nowhere:{folder}"},
+        {"SSL_CERT_DIR": "{folder}", "SSL_CERT_FILE": certifi.where()},
+        {"SSL_CERT_DIR": "/nowhere", "SSL_CERT_FILE": "{certificate}"},
+        {"REQUESTS_CA_BUNDLE": "{folder}", "SSL_CERT_FILE": certifi.where()},
+        {"CURL_CA_BUNDLE": "{folder}"},
+    ],
+    ids=str,
+)
+def test_a_folder_of_hashed_certificates_is_read_as_by_openssl(
+    server: StandIn,
+    certificate: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(folder=folder, certificate=certificate))
+    assert read_source_md5(source(server), settings=SETTINGS) == MD5
+    assert ObjectStore.connect(server.settings()).get_bytes("ml.zip.md5") == MD5.encode()
+
+
+@pytest.mark.parametrize("by", ["AWS_CA_BUNDLE", "RECSYS_S3_VERIFY"])
+def test_a_folder_that_is_set_for_s3_is_read(
+    server: StandIn, folder: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    settings = server.settings()
+    if by == "AWS_CA_BUNDLE":
+        monkeypatch.setenv(by, str(folder))
+    else:
+        settings = settings.model_copy(update={"verify": str(folder)})
+    assert ObjectStore.connect(settings).get_bytes("ml.zip.md5") == MD5.encode()
+
+
+def test_a_folder_without_hashed_names_says_how_to_make_them(
+    server: StandIn, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "authority.pem").write_bytes(certificate.read_bytes())
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    for attempt in (
+        lambda: read_source_md5(source(server), settings=SETTINGS),
+        lambda: ObjectStore.connect(server.settings()).head("key"),
+    ):
+        with pytest.raises(ConfigurationError) as refused:
+            attempt()
+        assert str(tmp_path) in str(refused.value.found)
+        assert "openssl rehash" in str(refused.value.expected)
+        assert "SSL_CERT_DIR" in refused.value.hint
+
+
+def test_a_fork_reads_a_folder_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    path = trusted_file()
+    assert trusted_file() == path, "one file for the process"
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(trusted_file).result() == path
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        found = trusted_file()
+        os.write(write, Path(found or "/nowhere").read_bytes())
+        os._exit(0)
+    os.close(write)
+    with open(read, "rb") as answer:
+        assert answer.read() == Path(path or "/nowhere").read_bytes()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_the_site_has_the_same_module(repository: Path) -> None:
+    original = repository / "src" / "recsys" / "object_store" / "authorities.py"
+    assert (repository / "site" / "certificate_authorities.py").read_bytes() == (
+        original.read_bytes()
+    )
 
 
 def test_the_variable_of_aws_comes_first_for_s3(

@@ -176,8 +176,18 @@ def project_folder() -> Path:
     """Returns the project's root: the nearest folder upward with ``.recsys`` or the DAGs.
 
     The working directory if there is none.
+
+    Raises:
+        ConfigurationError: the working directory was removed.
     """
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise ConfigurationError(
+            "the working directory cannot be used",
+            found=error.strerror or str(error),
+            hint="change to another folder",
+        ) from error
     for folder in (here, *here.parents):
         if (folder / ".recsys").is_dir() or (folder / "dags" / "recsys_dag").is_dir():
             return folder

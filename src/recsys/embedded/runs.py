@@ -81,7 +81,8 @@ def run_once(
     with result.log.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  the command is made by our own code
             [
-                *(sys.executable, "-m", "recsys_dag.run_dag", dag_id),
+                # -P: a module in the working directory must not replace one of the same name.
+                *(sys.executable, "-P", "-m", "recsys_dag.run_dag", dag_id),
                 # On standard input: the source may hold a password, and arguments are public.
                 *("--conf", "-", "--events", str(write_end)),
             ],

@@ -21,7 +21,7 @@ from recsys.errors import (
 NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
 _BUSY = {408, 429}
 WITHOUT_CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
-CA_VARIABLES = "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
+CA_VARIABLES = "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE, SSL_CERT_FILE or SSL_CERT_DIR"
 _WITHOUT_LENGTH = {400, 411}
 """Answers of servers that do not understand `aws-chunked`: it has no Content-Length."""
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}

@@ -29,6 +29,17 @@ def test_the_home_is_found_from_deep_inside_the_project(
     assert Home().path == tmp_path / ".recsys"
 
 
+def test_a_working_directory_that_was_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RECSYS_HOME", raising=False)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ConfigurationError, match="working directory cannot be used"):
+        Home()
+
+
 def test_making_a_home_touches_nothing(tmp_path: Path) -> None:
     Home(tmp_path / "home")
     assert not (tmp_path / "home").exists()

@@ -39,3 +39,16 @@ def test_the_source_of_a_run_is_no_argument_of_its_process(
     assert "movie_rec_sys --conf - --events" in arguments
     assert "s3cret" not in arguments
     assert "s1gned" not in arguments
+
+
+def test_modules_in_the_working_directory_do_not_replace_those_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("airflow", "recsys_dag", "argparse"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a module of the folder')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(airflow, "migrate", lambda home: None)
+    monkeypatch.setattr(airflow, "environment", lambda home: {"AIRFLOW_HOME": str(tmp_path / "a")})
+    result = runs.run_once(Home(tmp_path / "home"), "no_dag", {})
+    # The run's own code is reached, which refuses the name.
+    assert "invalid choice: 'no_dag'" in result.errors["the process"]
