@@ -37,13 +37,8 @@ TRANSPORT_ERRORS = (requests.RequestException, HTTPError)
 class Credentials(Protocol):
     """Credentials for one server."""
 
-    @property
-    def verify(self) -> bool | str | None:
-        """How the server's certificate is checked; None: as the environment says."""
-
-    @property
-    def certificate(self) -> str | tuple[str, str] | None:
-        """Files of the client's certificate and key."""
+    def tls_options(self) -> dict[str, Any]:
+        """Arguments of `requests` for the certificates of server and client."""
 
     def serve(self, url: str) -> bool:
         """Whether they may be sent to a URL."""
@@ -275,9 +270,7 @@ class _Adapter(HTTPAdapter):
     ) -> requests.Response:
         """Sends a request, which may be the target of a redirect."""
         if self._credentials is not None and self._credentials.serve(request.url or ""):
-            options["cert"] = self._credentials.certificate
-            if self._credentials.verify is not None:
-                options["verify"] = self._credentials.verify
+            options |= self._credentials.tls_options()
         return super().send(request, *args, **options)
 
 
@@ -286,9 +279,8 @@ class _Session(requests.Session):
 
     def __init__(self, credentials: Credentials | None = None) -> None:
         super().__init__()
-        self._secret_headers = {"Authorization"}
-        if credentials is not None:
-            self._secret_headers |= credentials.request_headers().keys()
+        secret = credentials.request_headers() if credentials is not None else {}
+        self._secret_headers = {"Authorization", *secret}
 
     def merge_environment_settings(self, *args: Any, **options: Any) -> Any:
         """Completes the URLs of the environment's proxies."""

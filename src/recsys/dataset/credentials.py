@@ -58,6 +58,11 @@ class SourceCredentials:
         """Returns the headers with their values."""
         return {name: value.get_secret_value() for name, value in self.headers.items()}
 
+    def tls_options(self) -> dict[str, object]:
+        """Returns the arguments of `requests` for the certificates of server and client."""
+        verify = {} if self.verify is None else {"verify": self.verify}
+        return {**verify, "cert": self.certificate}
+
 
 def credentials_for(
     name: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from recsys.dataset import (
     read_source_md5,
 )
 from recsys.errors import ConfigurationError, RecsysError
+from tests.recsys_command import run_recsys
 from tests.web_server import MD5, Answer, Web, serving
 
 FAST = FetchSettings(attempts=3, first_wait_s=0.01)
@@ -271,6 +273,24 @@ def test_sources_that_take_no_login_get_none(monkeypatch: pytest.MonkeyPatch, so
     set_login(monkeypatch)
     assert environment_credentials(source) is None
     assert source_connection(source) == {}
+
+
+def test_commands_that_read_a_dataset_send_them_and_show_them_nowhere(
+    web: Web, tmp_path: Path
+) -> None:
+    """The zip has no valid row, so that nothing is trained."""
+    web.wanted = {"Authorization": BASIC}
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "NO_PROXY")},
+        **{"HOME": str(tmp_path), "RECSYS_HOME": str(tmp_path), "RECSYS_SOURCE": web.publish()},
+        **{"RECSYS_SOURCE_USER": USER, "RECSYS_SOURCE_PASSWORD": PASSWORD},
+    }
+    for command in (("evaluate", "--split", "random-10"), ("train",), ("tune", "--trials", "1")):
+        web.received.clear()
+        done = run_recsys(command, environment)
+        assert [path for path, _ in web.received] == ["/ml.zip.md5", "/ml.zip"], done.stderr
+        assert ".csv" in done.stderr
+        assert PASSWORD not in done.stdout + done.stderr
 
 
 def netrc(path: Path, *lines: str) -> Path:

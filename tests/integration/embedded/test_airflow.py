@@ -57,6 +57,13 @@ def test_the_environment_is_complete_and_stays_the_same(home: Home, dags: Path) 
     }
 
 
+def test_its_processes_get_what_a_command_adds_and_no_argument_shows_it(home: Home) -> None:
+    added = {"AIRFLOW_CONN_RECSYS_SOURCE": "http://ann:s3cret@a.example/https"}
+    command = airflow.Airflow(home, environment=added).command()
+    assert added.items() <= command.environment.items()
+    assert "s3cret" not in f"{command} {command.arguments}"
+
+
 def test_the_passwords_file_is_private(home: Home) -> None:
     variables = airflow.environment(home)
     passwords = Path(variables["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
