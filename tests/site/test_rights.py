@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from recsys_site import pages
 from recsys_site.app import create_app
+from recsys_site.sessions import open_session
 from tests.site.conftest import Site, another_site, running_site, wait_for
 
 ROUTES = {
@@ -77,41 +79,51 @@ def test_a_missing_grant_is_named_in_the_log_and_repaired_by_what_it_says(site, 
             ).fetchall()
         )
         for revoked, granted, path in (
-            ("recsys_site from site_of_tests", "recsys_site to site_of_tests", "/movies/7"),
             (
-                "usage on schema recsys from recsys_site",
+                "revoke recsys_site from site_of_tests",
+                "recsys_site to site_of_tests",
+                "/movies/7",
+            ),
+            # A member that has to say SET ROLE.
+            (
+                "grant recsys_site to site_of_tests with inherit false",
+                "recsys_site to site_of_tests with inherit true",
+                "/movies/7",
+            ),
+            (
+                "revoke usage on schema recsys from recsys_site",
                 "usage on schema recsys to recsys_site",
                 "/movies/7",
             ),
             (
-                f"select on {tables['movie']} from recsys_site",
+                f"revoke select on {tables['movie']} from recsys_site",
                 f"select on {tables['movie']} to recsys_site",
                 "/api/movies/7/similar",
             ),
             (
-                f"select on {tables['user']} from recsys_site",
+                f"revoke select on {tables['user']} from recsys_site",
                 f"select on {tables['user']} to recsys_site",
                 "/users/3",
             ),
             # pgvector's operators are in this schema.
             (
-                "usage on schema public from recsys_site",
+                "revoke usage on schema public from recsys_site",
                 "usage on schema public to recsys_site",
                 "/users/3",
             ),
             (
-                "select on recsys.current_release from recsys_site",
+                "revoke select on recsys.current_release from recsys_site",
                 "select on recsys.current_release to recsys_site",
                 "",
             ),
             (
-                f'connect on database "{conn.info.dbname}" from recsys_site',
+                f'revoke connect on database "{conn.info.dbname}" from recsys_site',
                 f'connect on database "{conn.info.dbname}" to recsys_site',
                 "",
             ),
         ):
             caplog.clear()
-            conn.execute(f"revoke {revoked}")
+            conn.execute(revoked)
             if path:
                 answer = site.get(path)
                 assert answer.status_code == 503, granted
@@ -127,6 +139,19 @@ def test_a_missing_grant_is_named_in_the_log_and_repaired_by_what_it_says(site, 
             conn.execute(f"grant {granted}")
             wait_for(lambda: site.get("/readyz").json()["status"] == "ready")
             assert site.get(path or "/movies/7").status_code == 200
+
+
+def test_a_search_path_without_the_schema_of_pgvector_is_named(site):
+    dsn = make_conninfo(
+        site.settings.dsn.get_secret_value(), options="-c search_path=recsys,nowhere"
+    )
+    with (
+        pytest.raises(psycopg.errors.UndefinedFunction) as refused,
+        open_session(dsn) as session,
+    ):
+        session.execute("select vector <=> vector from recsys_live.movie_vectors")
+    [note] = refused.value.__notes__
+    assert note.endswith("alter role site_of_tests set search_path = recsys,nowhere, public")
 
 
 def test_a_site_that_starts_without_its_role_says_so(site, caplog):
