@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 _ANSWER = """\
@@ -33,8 +35,12 @@ class StsServer:
 
 
 @contextmanager
-def sts_server() -> Iterator[StsServer]:
-    """Runs a server on loopback."""
+def sts_server(certificate: Path | None = None) -> Iterator[StsServer]:
+    """Runs a server on loopback.
+
+    Args:
+        certificate: a file of `make_certificate`; if given, the server speaks TLS.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -57,7 +63,15 @@ def sts_server() -> Iterator[StsServer]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        running = StsServer(f"http://127.0.0.1:{server.server_address[1]}")
+        scheme = "https" if certificate else "http"
+        running = StsServer(f"{scheme}://127.0.0.1:{server.server_address[1]}")
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            # The handshake is made in the thread of the connection.
+            server.socket = context.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield running
         server.shutdown()

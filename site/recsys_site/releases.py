@@ -209,11 +209,15 @@ def open_s3_client(settings: SiteSettings) -> Any:
     """
     secrets = (settings.access_key, settings.secret_key, settings.session_token)
     key, secret, token = (s.get_secret_value() if s else None for s in secrets)
+    core = botocore.session.get_session()
     # AWS_CA_BUNDLE, or `ca_bundle` in a file. boto3 reads no folder, and not SSL_CERT_FILE.
-    bundle = botocore.session.get_session().get_config_variable("ca_bundle")
-    return boto3.client(
+    trusted = trusted_file(core.get_config_variable("ca_bundle"))
+    if trusted:
+        # For the clients that the session makes itself, such as of STS for a web identity.
+        core.set_config_variable("ca_bundle", trusted)
+    return boto3.Session(botocore_session=core).client(
         "s3",
-        verify=trusted_file(bundle),
+        verify=trusted,
         endpoint_url=settings.s3_endpoint,
         region_name=settings.s3_region,
         aws_access_key_id=key,

@@ -14,9 +14,10 @@ import pytest
 
 from recsys.dataset import FetchSettings, credentials_for, read_source_md5
 from recsys.errors import ConfigurationError
-from recsys.object_store import ObjectStore, trusted_file
+from recsys.object_store import ObjectStore, S3Settings, trusted_file
 from tests.s3_proxy import make_certificate
 from tests.s3_stand_in import StandIn, s3_stand_in
+from tests.sts_server import sts_server
 from tests.web_server import MD5
 
 VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
@@ -116,6 +117,26 @@ def test_a_folder_of_hashed_certificates_is_read_as_by_openssl(
         monkeypatch.setenv(name, value.format(folder=folder, certificate=certificate))
     assert read_source_md5(source(server), settings=SETTINGS) == MD5
     assert ObjectStore.connect(server.settings()).get_bytes("ml.zip.md5") == MD5.encode()
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_the_server_that_gives_keys_to_a_web_identity_is_trusted_too(
+    server: StandIn,
+    certificate: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    for word in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(word, raising=False)
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/pipeline")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(certificate))
+    monkeypatch.setenv(name, str(folder if name == "SSL_CERT_DIR" else certificate))
+    with sts_server(certificate) as sts:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+        settings = S3Settings(bucket="bucket", endpoint=server.url)
+        assert ObjectStore.connect(settings).get_bytes("ml.zip.md5") == MD5.encode()
+        assert [asked["Action"] for asked in sts.requests] == ["AssumeRoleWithWebIdentity"]
 
 
 @pytest.mark.parametrize("by", ["AWS_CA_BUNDLE", "RECSYS_S3_VERIFY"])

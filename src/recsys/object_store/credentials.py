@@ -26,7 +26,8 @@ def client_factory(settings: S3Settings) -> Callable[..., Any]:
     """
     import boto3
 
-    if settings.session_factory is None and not settings.role_arn and not settings.profile:
+    finds_identity = settings.access_key is None and trusted_authorities(settings.verify)
+    if not (settings.session_factory or settings.role_arn or settings.profile or finds_identity):
         # boto3's own session: a new one takes ten times as long as a client.
         client: Callable[..., Any] = partial(boto3.client, **_keys(settings))
     else:
@@ -69,8 +70,17 @@ def _open_session(settings: S3Settings) -> boto3.Session:
 
     if settings.session_factory is not None:
         return settings.session_factory()
+    from botocore.session import get_session
+
+    core = get_session()
+    if trusted := trusted_authorities(settings.verify):
+        # For the clients that it makes itself: of STS for a web identity or a profile, of SSO.
+        core.set_config_variable("ca_bundle", trusted)
     session = boto3.Session(
-        **_keys(settings), region_name=settings.region, profile_name=settings.profile
+        **_keys(settings),
+        region_name=settings.region,
+        profile_name=settings.profile,
+        botocore_session=core,
     )
     if settings.role_arn:
         return _session_of_role(session, settings, settings.role_arn)
