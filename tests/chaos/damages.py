@@ -232,7 +232,8 @@ def _views(champion: str, earlier: str) -> Iterator[Damage]:
             f"schema of {where}s renamed",
             schema,
             named,
-            (f"alter schema {schema} rename to other",),
+            # Two names, so that both can happen in one world.
+            (f"alter schema {schema} rename to {'other' if live else 'another'}",),
             leaves=True,
         )
     row = "recsys.current_release"
