@@ -101,7 +101,7 @@ def _certificates(paths: Sequence[str]) -> Iterator[bytes]:
                 continue
             seen.add(real)
             try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+                _load(file)
                 yield file.read_bytes()
             except OSError:
                 continue
@@ -109,9 +109,20 @@ def _certificates(paths: Sequence[str]) -> Iterator[bytes]:
 
 def _check(variable: str, path: str) -> None:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+        _load(path)
     except OSError as error:
         raise InvalidAuthoritiesError(variable, path, error.strerror or str(error)) from error
+
+
+def _load(path: str | Path) -> None:
+    """Loads the certificates of a file, if it has changed since the last time."""
+    found = os.stat(path)
+    _load_once(path, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _load_once(path: str | Path, *_: int) -> None:
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
 
 
 _open_files: Final[list[Any]] = []
