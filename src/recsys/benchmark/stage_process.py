@@ -60,7 +60,7 @@ def run_stage(
     watched = _Server(server) if server else None
     with watched or contextlib.nullcontext():
         done = subprocess.run(  # noqa: S603  our own interpreter and module
-            [sys.executable, "-m", "recsys.benchmark.child", module, name],
+            [sys.executable, "-P", "-m", "recsys.benchmark.child", module, name],
             input=json.dumps(dict(arguments)),
             text=True,
             capture_output=True,
