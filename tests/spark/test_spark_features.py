@@ -1,4 +1,8 @@
-"""Compares the features of the real dataset by Spark with those of one machine."""
+"""Compares the features of the real dataset by Spark with those of one machine.
+
+Spark works with its own account, under the policy of docker/s3, which the server enforces; all else
+is done with the pipeline's.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,12 @@ from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.dataset import fetch_dataset, read_source_md5
 from recsys.features import Stats, generate_data_frames, read_stats
-from recsys.object_store import ObjectStore, S3Settings
+from recsys.object_store import ObjectStore
 from recsys.spark.submit import SparkSubmit
 from recsys.vectors import MovieVectors, stored_movie_vectors
 from recsys.vectors.movie_vectors import compute_movie_vectors, read_movies
 from tests.neighbor_hit_rate import hide_last_liked, neighbor_hit_rate
+from tests.s3_accounts import Guarded, guarded_server
 
 # Java and Spark start slowly on a busy machine.
 pytestmark = pytest.mark.timeout(900)
@@ -38,17 +43,26 @@ class Made(NamedTuple):
 def both(
     ml_latest_small: Path,
     spark: SparkSubmit,
-    module_s3: S3Settings,
-    module_store: ObjectStore,
+    repository: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Made]:
     """Features of ml-latest-small by each engine, made one after the other in one bucket."""
-    store, settings = module_store, FeatureSettings()
+    with guarded_server(repository, tmp_path_factory.mktemp("s3")) as server:
+        return make_both(ml_latest_small, spark, server, tmp_path_factory)
+
+
+def make_both(
+    ml_latest_small: Path,
+    spark: SparkSubmit,
+    server: Guarded,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Made]:
+    store, settings = ObjectStore.connect(server.settings("pipeline")), FeatureSettings()
     work = tmp_path_factory.mktemp("work")
     md5 = read_source_md5(str(ml_latest_small))
     fetch_dataset(str(ml_latest_small), md5, store)
     for subcommand in ("frames", "vectors"):
-        spark.run(subcommand, md5, settings, module_s3)
+        spark.run(subcommand, md5, settings, server.settings("spark"))
     on_spark = read_stats(settings.prefix(md5), store)
     assert on_spark is not None
     vectors = stored_movie_vectors(store, on_spark, work)

@@ -1,7 +1,8 @@
 """The policies of docker/s3, enforced by a real server, suffice for the product's own steps.
 
 Each step runs with the keys of its own account: a pipeline's run as far as a promotion, the trainer
-as its own process, and the reader of the site. Spark's account is only refused what it may not do.
+as its own process, and the reader of the site. Spark's steps are in tests/spark; here its account
+is refused what it may not do.
 """
 
 from __future__ import annotations
@@ -10,11 +11,8 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
@@ -23,84 +21,24 @@ from recsys import contract, pipeline, releases
 from recsys.contract import BuildSettings
 from recsys.database import PostgresSettings
 from recsys.dataset import write_sample
-from recsys.embedded import stack
-from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
-from recsys.embedded.processes import Command
-from recsys.embedded.s3 import BUCKET, S3
+from recsys.embedded.s3 import BUCKET
 from recsys.errors import ConfigurationError, RecsysError
 from recsys.gate import GateSettings
-from recsys.object_store import ObjectStore, S3Settings
+from recsys.object_store import ObjectStore
 from recsys.services import Services
 from recsys.trainer_process import LocalTrainer
 from tests.actors import an_actor
 from tests.conftest import fresh_database
+from tests.s3_accounts import Guarded, guarded_server
 
-ACCOUNTS = ("pipeline", "trainer", "site", "spark")
 BRIEF = {"rating": {"members": 2, "epochs": 2}, "ranking": {"epochs": 1}}
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """A server with one account for each policy."""
-
-    endpoint: str
-
-    def settings(self, account: str) -> S3Settings:
-        return S3Settings.model_validate(
-            {
-                "bucket": BUCKET,
-                "endpoint": self.endpoint,
-                "access_key": f"{account}-key",
-                "secret_key": f"{account}-secret",
-            }
-        )
-
-    def client(self, account: str) -> Any:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=f"{account}-key",
-            aws_secret_access_key=f"{account}-secret",
-        )
 
 
 @pytest.fixture(scope="module")
 def guarded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    home = Home(tmp_path_factory.mktemp("policies") / "home")
-    home.path.mkdir(mode=0o711)
-    drawn = home.secrets()
-    admin = {"accessKey": drawn.s3_access_key, "secretKey": drawn.s3_secret_key}
-    policies = {
-        name: (repository / f"docker/s3/{name}.json").read_text().replace("BUCKET", BUCKET)
-        for name in ACCOUNTS
-    }
-    identities = [
-        {"name": "admin", "actions": ["Admin"], "credentials": [admin]},
-        *(
-            {
-                "name": name,
-                "policyNames": [name],
-                "credentials": [{"accessKey": f"{name}-key", "secretKey": f"{name}-secret"}],
-            }
-            for name in ACCOUNTS
-        ),
-    ]
-    file = home.path / "identities.json"
-    known = [{"name": name, "content": content} for name, content in policies.items()]
-    file.write_text(json.dumps({"identities": identities, "policies": known}))
-
-    class Store(S3):
-        def command(self) -> Command:
-            plain = super().command()
-            return replace(plain, arguments=[*plain.arguments, f"-s3.config={file}"])
-
-    server = Store(home)
-    with home.lock():
-        server.start()
-    yield Guarded(server.address())
-    stack.stop(home)
+    with guarded_server(repository, tmp_path_factory.mktemp("policies")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
