@@ -12,7 +12,7 @@ from recsys import experiments
 from recsys.dataset import needs_s3
 from recsys_dag import run_alerts, settings
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
-from recsys_dag.source_connection import hide_source_secrets
+from recsys_dag.masking import hide_source_secrets
 
 DOC = """
 # Better settings for the trainer

@@ -14,19 +14,17 @@ from recsys.dataset import (
     FetchSettings,
     SourceCredentials,
     credentials_for,
-    has_login,
-    source_secrets,
     web_servers,
 )
 from recsys.errors import ConfigurationError
 from recsys_dag.connections import find_connection
+from recsys_dag.masking import SOURCE_CONN_ID, mask
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 log = logging.getLogger(__name__)
 
-SOURCE_CONN_ID: Final = "recsys_source"
 _NAME: Final = f"the Airflow Connection {SOURCE_CONN_ID}"
 _VERIFY: Final = ("verify", "verify_ssl")
 _WORDS: Final = {"false": False, "true": True}
@@ -48,29 +46,6 @@ def fetch_settings(source: str) -> FetchSettings:
     settings = FetchSettings.from_environment()
     connection = find_connection(SOURCE_CONN_ID) if web_servers(source) else None
     return settings.with_credentials(_credentials(connection) if connection else None)
-
-
-def hide_source_secrets(source: str) -> None:
-    """Masks the secrets of a source's URL in logs, and warns that they stand elsewhere."""
-    mask_source(source)
-    if has_login(source):
-        log.warning(
-            "the source's URL contains credentials, which Airflow shows and stores in Params, XCom "
-            "and the run's conf: move them to the Connection %s",
-            SOURCE_CONN_ID,
-        )
-
-
-def mask_source(source: str) -> None:
-    """Has Airflow hide the secrets of a source's URL in the logs of all libraries."""
-    _mask(source_secrets(source))
-
-
-def _mask(secrets: list[str]) -> None:
-    from airflow.sdk.log import mask_secret
-
-    for secret in secrets:
-        mask_secret(secret)
 
 
 def _credentials(connection: Connection) -> SourceCredentials:
@@ -106,7 +81,7 @@ def _credentials(connection: Connection) -> SourceCredentials:
     )
     for value in made.request_headers().values():
         # A token is also hidden without its scheme, as in "Bearer ...".
-        _mask([value, value.rpartition(" ")[2]])
+        mask([value, value.rpartition(" ")[2]])
     return made
 
 

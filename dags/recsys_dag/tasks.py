@@ -18,12 +18,12 @@ from recsys.errors import ConfigurationError
 from recsys.ledger import Actor
 from recsys.trainer_process import forwarded_variables
 from recsys_dag import approval, metrics, settings
+from recsys_dag.masking import hide_source_secrets, mask_source
 from recsys_dag.run_alerts import PIPELINE_DAG
 
 # Runs that were queued before these callbacks moved name them here.
 from recsys_dag.run_alerts import alert_run_failed as alert_run_failed
 from recsys_dag.run_alerts import alert_run_late as alert_run_late
-from recsys_dag.source_connection import hide_source_secrets, mask_source
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -10,7 +10,7 @@ from airflow.sdk import log as airflow_log
 from recsys.contract import Build
 from recsys.dataset import source_secrets
 from recsys.pipeline import Run
-from recsys_dag.source_connection import hide_source_secrets
+from recsys_dag.masking import hide_source_secrets
 from recsys_dag.tasks import run_of
 
 SIGNATURE = "5ab199f406fdfb46d2b58cd410331731"
