@@ -72,6 +72,14 @@ def guarded_server(repository: Path, folder: Path) -> Iterator[Guarded]:
     known = [{"name": name, "content": content} for name, content in policies.items()]
     file.write_text(json.dumps({"identities": identities, "policies": known}))
 
+    with server_with_identities(home, file) as server:
+        yield Guarded(server.address())
+
+
+@contextmanager
+def server_with_identities(home: Home, file: Path) -> Iterator[S3]:
+    """Starts a server with the accounts and policies of a file, and stops it at the end."""
+
     class Store(S3):
         def command(self) -> Command:
             plain = super().command()
@@ -81,6 +89,6 @@ def guarded_server(repository: Path, folder: Path) -> Iterator[Guarded]:
     with home.lock():
         server.start()
     try:
-        yield Guarded(server.address())
+        yield server
     finally:
         stack.stop(home)

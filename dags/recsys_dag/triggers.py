@@ -116,7 +116,7 @@ class DatasetMd5Trigger(BaseEventTrigger):
         async for look in shared_stream:
             if look.md5 != await self.asset_state_store.aget(_SEEN):
                 look.store = self.asset_state_store
-                yield TriggerEvent({"md5": look.md5})  # type: ignore[no-untyped-call]  # Airflow's
+                yield _event(look)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Does the same without confirmations: an md5 is recorded one poll after its event."""
@@ -130,7 +130,11 @@ class DatasetMd5Trigger(BaseEventTrigger):
                 fired = None
             elif look.md5 != await self.asset_state_store.aget(_SEEN):
                 fired = look.md5
-                yield TriggerEvent({"md5": look.md5})  # type: ignore[no-untyped-call]  # Airflow's
+                yield _event(look)
+
+
+def _event(look: Look) -> TriggerEvent:
+    return TriggerEvent({"md5": look.md5})  # type: ignore[no-untyped-call]  # Airflow's has no types
 
 
 def _read_md5(source: str) -> str:

@@ -15,8 +15,8 @@ import typer
 from recsys import dataset, experiments, releases, reports
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
-from recsys.cli.source import SourceOption, fetch_settings, s3_of_source, source_of
-from recsys.contract import REPORT_FILE, FeatureSettings, Metrics, TrainerSettings
+from recsys.cli.source import SourceOption, fetch_settings, make_features, s3_of_source, source_of
+from recsys.contract import REPORT_FILE, Metrics, TrainerSettings
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
@@ -140,16 +140,7 @@ def train(
         if features is None:
             features = folder / "features"
             features.mkdir()
-            chosen = source_of(source)
-            with s3_of_source(chosen) as s3:
-                experiments.make_local_features(
-                    chosen,
-                    features,
-                    FeatureSettings(),
-                    lambda done, total: None,
-                    s3,
-                    fetch_settings(chosen),
-                )
+            make_features(source, features)
         experiments.check_features(features)
         trained = experiments.train_locally(
             features.resolve(),

@@ -11,9 +11,9 @@ from typing import Annotated, Final
 
 import typer
 
-from recsys import dataset
+from recsys import dataset, experiments
 from recsys.cli.output import errors
-from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, SECRET_ENV
+from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, SECRET_ENV, FeatureSettings
 from recsys.dataset import (
     DEFAULT_SOURCE,
     FetchSettings,
@@ -78,6 +78,20 @@ def source_connection(source: str) -> dict[str, str]:
         return {}
     fields = {"conn_type": "http", "host": found.server, "extra": found.request_headers()}
     return {_CONNECTION: json.dumps(fields)}
+
+
+def make_features(given: str | None, folder: Path) -> None:
+    """Makes the features of a source below an existing folder, as a run with the defaults does."""
+    chosen = source_of(given)
+    with s3_of_source(chosen) as s3:
+        experiments.make_local_features(
+            chosen,
+            folder,
+            FeatureSettings(),
+            lambda done, total: None,
+            s3,
+            fetch_settings(chosen),
+        )
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from recsys import experiments
 from recsys.cli import output
 from recsys.cli.evaluation import SeedOption, doing
 from recsys.cli.output import JsonOption, console
-from recsys.cli.source import SourceOption, fetch_settings, s3_of_source, source_of
-from recsys.contract import FeatureSettings, TrainerSettings
+from recsys.cli.source import SourceOption, make_features
+from recsys.contract import TrainerSettings
 from recsys.experiments import Objective
 from recsys.scratch import scratch_folder
 
@@ -42,16 +42,7 @@ def tune(
     the next run makes a new build, which the gate judges on the holdout.
     """
     with doing("reading the dataset") as say, scratch_folder("tune") as features:
-        chosen = source_of(source)
-        with s3_of_source(chosen) as s3:
-            experiments.make_local_features(
-                chosen,
-                features,
-                FeatureSettings(),
-                lambda done, total: None,
-                s3,
-                fetch_settings(chosen),
-            )
+        make_features(source, features)
         result = experiments.tune(features, objective, trials, seed, say)
     if as_json:
         output.print_json(result)

@@ -24,7 +24,7 @@ from recsys.scratch import scratch_folder
 log = logging.getLogger(__name__)
 
 _DAY: Final = 86_400
-_SAMPLE_USERS: Final = 20_000
+SAMPLE_USERS: Final = 20_000
 """About so many of the champion's users are looked up pair by pair."""
 
 
@@ -35,7 +35,7 @@ class Ids:
     Attributes:
         users: each user once.
         movies: each rated movie once.
-        pairs: userId, movieId of a sample of the users, the same sample for both datasets.
+        pairs: userId, movieId of a sample of the champion's users.
     """
 
     users: pl.Series
@@ -80,12 +80,11 @@ def measure_drift(prefix: str, champion_prefix: str, store: ObjectStore) -> Drif
     stored = read_drift(prefix, then.md5, store)
     if stored is not None and stored.sha256 == sha256:
         return stored
-    share = min(1.0, _SAMPLE_USERS / then.users)
     with scratch_folder("drift") as folder:
-        now_ids, then_ids = (
-            _read_ids(store, where, which, folder / f"{which.md5}.parquet", share)
-            for where, which in ((prefix, stats), (champion_prefix, then))
-        )
+        then_ids = _read_ids(store, champion_prefix, then, folder, _is_sampled(then.users))
+        # Only these users, so that the pairs fit into memory however much the dataset has grown.
+        sampled = pl.col("userId").is_in(then_ids.pairs["userId"].unique().implode())
+        now_ids = _read_ids(store, prefix, stats, folder, sampled)
     drift = compute_drift(stats, then, now_ids, then_ids)
     store.put_bytes(contract.drift_key(prefix, then.md5), drift.to_json())
     return drift
@@ -128,22 +127,25 @@ def _changed_pairs(now: Ids, then: Ids) -> float | None:
     return kept.join(now.pairs, on=["userId", "movieId"], how="anti").height / kept.height
 
 
-def _read_ids(store: ObjectStore, prefix: str, stats: Stats, path: Path, share: float) -> Ids:
+def _is_sampled(users: int) -> pl.Expr:
+    """Selects about `SAMPLE_USERS` of the users of a dataset, always the same ones."""
+    # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4).
+    place = (pl.col("userId").cast(pl.UInt64) * 2654435761) % 2**32
+    return place < int(min(1.0, SAMPLE_USERS / users) * 2**32)
+
+
+def _read_ids(
+    store: ObjectStore, prefix: str, stats: Stats, folder: Path, has_pairs: pl.Expr
+) -> Ids:
     key = contract.features_key(prefix, contract.INTERACTIONS_FILE)
+    path = folder / contract.INTERACTIONS_FILE
     store.download(key, path, stats.sha256[contract.INTERACTIONS_FILE])
     table = pl.scan_parquet(path)
     users, movies = (
         table.select(pl.col(name).unique()).collect(engine="streaming")[name]
         for name in ("userId", "movieId")
     )
-    # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4): the same users in both
-    # datasets, whatever their order.
-    place = (pl.col("userId").cast(pl.UInt64) * 2654435761) % 2**32
-    pairs = (
-        table.filter(place < int(share * 2**32))
-        .select("userId", "movieId")
-        .collect(engine="streaming")
-    )
+    pairs = table.filter(has_pairs).select("userId", "movieId").collect(engine="streaming")
     path.unlink()
     return Ids(users, movies, pairs)
 

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ import yaml
 from botocore.exceptions import ClientError
 
 from recsys.embedded.home import Home
-from recsys.embedded.processes import Command
 from recsys.embedded.s3 import BUCKET, S3
+from tests.s3_accounts import server_with_identities
 
 
 @pytest.fixture
@@ -45,17 +44,8 @@ def store(repository: Path, home: Home) -> Iterator[S3]:
     file = home.path / "identities.json"
     file.write_text(text)
 
-    class Store(S3):
-        def command(self) -> Command:
-            plain = super().command()
-            return replace(plain, arguments=[*plain.arguments, f"-s3.config={file}"])
-
-    server = Store(home)
-    with home.lock():
-        server.start()
-    yield server
-    with home.lock():
-        server.stop()
+    with server_with_identities(home, file) as server:
+        yield server
 
 
 def client(store: S3, key: str, secret: str) -> Any:

@@ -7,13 +7,14 @@ import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recsys import contract, features, ledger, monitoring, pipeline
 from recsys.contract import Build, FeatureSettings
 from recsys.errors import DatasetError, ServiceUnavailableError
-from recsys.features import DriftSettings
+from recsys.features import DriftSettings, drift_measurement
 from recsys.gate import GateSettings, judge
 from recsys.object_store import ObjectStore
 from recsys.releases import promote_release
@@ -104,6 +105,34 @@ def test_ids_that_are_dealt_anew_are_counted_pair_by_pair(
     assert found.changed_pairs == 1
     assert (found.vanished_users, found.new_users, found.vanished_movies) == (0, 0, 0)
     assert max(found.psi.values()) < 0.01
+
+
+def test_pairs_are_compared_for_a_sample_of_users_however_much_a_dataset_grows(
+    services: Services, releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift_measurement, "SAMPLE_USERS", 10)
+    joined: list[int] = []
+    compute = drift_measurement.compute_drift
+
+    def watched(*given: Any) -> Any:
+        joined.extend(ids.pairs["userId"].n_unique() for ids in given[2:])
+        return compute(*given)
+
+    monkeypatch.setattr(drift_measurement, "compute_drift", watched)
+    promote_release(services, releases.candidate(1), actor=an_actor())
+    then, now = (releases.build(number).dataset_md5 for number in (1, 2))
+    movies = range(1, 41)
+    make(services, then, range(1, 41), movies, tmp_path, lambda user, movie: movie <= 20)
+    make(services, now, range(1, 201), movies, tmp_path, lambda user, movie: 10 < movie <= 30)
+
+    found = pipeline.measure_drift(services, run_of(releases.build(2)), DriftSettings(accept=True))
+
+    assert found is not None
+    assert found.vanished_movies == 0.5
+    assert found.changed_pairs == 0, "movies 1 to 10 are gone, which is another measure"
+    assert len(joined) == 2
+    assert joined[0] == joined[1], "of the new users none is read pair by pair"
+    assert 3 <= joined[0] <= 20
 
 
 def test_drift_is_measured_once_and_again_after_a_change_of_features(
