@@ -103,7 +103,7 @@ lint: setup ## formatting, ruff, types, import rules, workflows, scripts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy --python-executable $(TRAINER_PYTHON) trainer examples
+	@$(BIN)/mypy --python-executable $(TRAINER_PYTHON) trainer verifier examples
 	@$(BIN)/mypy --python-executable $(SITE_PYTHON) site
 	@$(BIN)/lint-imports
 	@$(BIN)/zizmor --quiet --offline .github/workflows

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOTS = ("recsys", "recsys_dag", "recsys_plugin", "trainer")
+ROOTS = ("recsys", "recsys_dag", "recsys_plugin", "trainer", "verifier")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from typing import Any, Final, NoReturn
 ROOT: Final = Path(__file__).resolve().parents[1]
 _MAX_MESSAGE: Final = 1 << 18
 
-TRAINER_LIBRARIES: Final = ("keras", "trainer.default_architecture", "trainer.verify")
+TRAINER_LIBRARIES: Final = ("keras", "trainer.default_architecture", "verifier.commands")
 COMMAND_MODULES: Final = (
     *("alerts", "bench", "data", "evaluation", "queries"),
     *("releases", "report", "runs", "stack", "tuning"),

@@ -83,7 +83,7 @@ def check_lanes(environ: Mapping[str, str]) -> list[Lane]:
             Step("ruff", [f"{_BIN}/ruff", "check", "--quiet", "."]),
             Step("import rules", [f"{_BIN}/lint-imports", "--no-logo"]),
             Step("types: pipeline", [f"{_BIN}/mypy"]),
-            Step("types: trainer", [*mypy, _TRAINER, "trainer", "examples"]),
+            Step("types: trainer", [*mypy, _TRAINER, "trainer", "verifier", "examples"]),
             Step("types: site", [*mypy, _SITE, "site"]),
         ],
     ]

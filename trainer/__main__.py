@@ -18,9 +18,7 @@ from recsys.errors import ConfigurationError, TransientError
 from trainer.arguments import argument_parser
 from trainer.commands import (
     Architecture,
-    connect_store,
     default_architecture,
-    read_input,
     train,
     train_local,
     verify,
@@ -29,6 +27,7 @@ from trainer.distributed.resolver import resolve_worker_task
 from trainer.exit_codes import exit_code, log_failure
 from trainer.log_capture import capture_log
 from trainer.termination import Terminated, Termination
+from verifier.process import connect_store, read_input
 
 if TYPE_CHECKING:
     from recsys.object_store import ObjectStore

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.evaluation import Towers
 from trainer.checkpoints import CheckpointStore
 from trainer.config import RatingConfig, TrainingConfig
 from trainer.data import Floats, Ints
 from trainer.progress import EpochRecord, OnEpoch
-from trainer.ranking.towers import Towers
 
 Purpose = Literal["evaluated", "served"]
 

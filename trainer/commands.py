@@ -11,11 +11,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from pydantic import ValidationError
-
 from recsys import contract
 from recsys.contract import TrainerInput
-from recsys.errors import ConfigurationError, first_invalid_field
+from recsys.errors import ConfigurationError
 from trainer.config import (
     build_settings,
     environment_overrides,
@@ -43,43 +41,14 @@ def default_architecture() -> FitModels:
     return fit_models
 
 
-def read_input(environ: Mapping[str, str]) -> TrainerInput:
-    """Reads the trainer's input from environment variables.
-
-    Raises:
-        ConfigurationError: a variable is missing or invalid.
-    """
-    try:
-        return TrainerInput.from_environment(environ)
-    except KeyError as error:
-        raise ConfigurationError(
-            f"the environment variable {error.args[0]} is not set",
-            hint="`python -m trainer --help` lists the trainer's environment variables",
-        ) from error
-    except ValidationError as error:
-        invalid = first_invalid_field(error)
-        raise ConfigurationError(
-            f"the trainer's input is invalid: {error.title}.{invalid}", found=invalid.value
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-
-
-def connect_store(environ: Mapping[str, str]) -> ObjectStore:
-    """Returns the object store that the environment names; raises ConfigurationError."""
-    from recsys.object_store import ObjectStore, S3Settings
-
-    return ObjectStore.connect(S3Settings.from_environment(environ))
-
-
 def verify(store: ObjectStore, trainer_input: TrainerInput, environ: Mapping[str, str]) -> None:
-    """Verifies a stored release; see `trainer.verify.verify_release`."""
+    """Verifies and measures a stored release; see `verifier.commands.verify_candidate`."""
     training_config(build_settings(trainer_input.build.settings).trainer.overrides)
     _refuse_environment_overrides(environ)
     log.info("verify release %s", trainer_input.release_id)
-    from trainer.verify import verify_release
+    from verifier.commands import verify_candidate
 
-    verify_release(store, trainer_input)
+    verify_candidate(store, trainer_input, environ)
 
 
 def train(

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from recsys.contract import MAX_STARS, MIN_STARS
 from recsys.errors import DatasetError
+from recsys.evaluation import HOLDOUT, TRAIN
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
 _Schema: TypeAlias = Mapping[str, pl.DataType | type[pl.DataType]]
 
-TRAIN: Final = "train"
-HOLDOUT: Final = "holdout"
 YEAR_BUCKETS: Final = 20
 _NO_GENRE: Final = "(no genres listed)"
 _INTERACTIONS: Final[_Schema] = {
@@ -175,11 +174,6 @@ def check_tables(
             hint="generate the features again: validation should have quarantined them",
         )
     return rows, movies
-
-
-def part(interactions: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Returns the interactions with this value of the column split, without that column."""
-    return interactions.filter(pl.col("split") == name).drop("split")
 
 
 def _select(name: str, frame: pl.DataFrame, schema: _Schema) -> pl.DataFrame:

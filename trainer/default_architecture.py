@@ -11,6 +11,7 @@ import polars as pl
 import tensorflow as tf
 
 from recsys.errors import TransientError
+from recsys.evaluation import Towers
 from trainer.architecture import Fit, Purpose
 from trainer.checkpoints import Checkpoint, CheckpointStore
 from trainer.config import TrainingConfig
@@ -18,7 +19,6 @@ from trainer.data import Ratings, make_ratings
 from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
 from trainer.progress import EpochRecord, OnEpoch
 from trainer.ranking.fit import fit_towers
-from trainer.ranking.towers import Towers
 from trainer.rating.fit import fit_rating_model
 
 

@@ -14,10 +14,9 @@ import polars as pl
 
 from recsys import contract
 from recsys.contract import Artifact, GoldenPredictions, TrainerInput
+from recsys.evaluation import TRAIN, Towers
 from recsys.object_store import StoredObject, file_sha256
 from trainer.architecture import Fit, RatingModel
-from trainer.data import TRAIN
-from trainer.ranking.towers import Towers
 from trainer.rating.folded import predict
 from trainer.training import Evaluated
 

@@ -16,11 +16,11 @@ import polars as pl
 from recsys import contract
 from recsys.errors import ConfigurationError, DatasetError
 from trainer.architecture import FitModels
-from trainer.champion import load_champion
 from trainer.config import TrainingConfig
 from trainer.export import write_artifacts, write_json
 from trainer.provenance import provenance
 from trainer.training import fit_and_evaluate, refit
+from verifier.champion import load_champion
 
 log = logging.getLogger(__name__)
 

@@ -28,17 +28,21 @@ def capture_log() -> Iterator[CapturedLog]:
     captured = CapturedLog()
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
-    logger = logging.getLogger("trainer")
     handlers: list[logging.Handler] = [captured.handler, logging.StreamHandler(sys.stdout)]
-    level, logger.propagate = logger.level, False
-    logger.setLevel(logging.INFO)
+    loggers = [logging.getLogger(name) for name in ("trainer", "verifier")]
+    levels = [logger.level for logger in loggers]
     for handler in handlers:
         handler.setFormatter(formatter)
-        logger.addHandler(handler)
+    for logger in loggers:
+        logger.propagate = False
+        logger.setLevel(logging.INFO)
+        for handler in handlers:
+            logger.addHandler(handler)
     try:
         yield captured
     finally:
-        for handler in handlers:
-            logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = True
+        for logger, level in zip(loggers, levels, strict=True):
+            for handler in handlers:
+                logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = True

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from recsys import contract
+from recsys.evaluation import HOLDOUT, TRAIN
 from trainer.config import TrainingConfig
-from trainer.data import HOLDOUT, TRAIN
 
 if TYPE_CHECKING:
     from trainer.architecture import Fit

@@ -11,20 +11,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import polars as pl
 from pydantic import ValidationError
 
 from recsys import contract
-from recsys.contract import Build, Dims, Manifest, Serving, TrainerInput
-from recsys.errors import ArtifactError, DatasetError
+from recsys.contract import Dims, Manifest, Serving, TrainerInput
+from recsys.errors import ArtifactError
+from recsys.evaluation import TRAIN, part
 from trainer.architecture import FitModels
-from trainer.champion import fetch_champion
 from trainer.checkpoints import CheckpointStore, ReadOnlyCheckpoints, StoredCheckpoints
 from trainer.config import TrainingConfig
-from trainer.data import TRAIN, check_tables, part
+from trainer.data import check_tables
 from trainer.export import Store, upload, write_artifacts
 from trainer.provenance import provenance
 from trainer.training import fit_and_evaluate, refit, shift_rmse
+from verifier.champion import fetch_champion
+from verifier.features import read_features
 
 log = logging.getLogger(__name__)
 
@@ -185,34 +186,6 @@ def _train(
         },
         created_at=datetime.now(UTC),
     )
-
-
-def read_features(build: Build, store: Store, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Reads the interactions and movies of a build; see `contract.INTERACTIONS_FILE`.
-
-    Raises:
-        DatasetError: a file is missing, or is not parquet.
-    """
-    frames = []
-    for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE):
-        key = build.features_key(name)
-        try:
-            store.download(key, folder / name)
-            frames.append(pl.read_parquet(folder / name))
-        except ArtifactError as error:
-            raise DatasetError(
-                f"the features lack {name}",
-                found=str(error),
-                expected=key,
-                hint="run generate_data_frames before the trainer",
-            ) from error
-        except pl.exceptions.PolarsError as error:
-            raise DatasetError(
-                f"{key} is not a valid parquet file",
-                found=str(error),
-                hint="make the features again",
-            ) from error
-    return frames[0], frames[1]
 
 
 def _dataset_sha256(md5: str, store: Store) -> str | None:

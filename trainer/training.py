@@ -12,15 +12,13 @@ import numpy as np
 import polars as pl
 
 from recsys.contract import Metrics
-from recsys.evaluation import evaluate
+from recsys.evaluation import TRAIN, EvaluatedRelease, evaluate_models, part
 from trainer.architecture import Fit, FitModels
-from trainer.champion import Champion
 from trainer.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from trainer.config import TrainingConfig
-from trainer.data import HOLDOUT, TRAIN, check_tables, part
+from trainer.data import check_tables
 from trainer.default_architecture import fit_models
 from trainer.progress import OnEpoch
-from trainer.ranking.towers import recommend
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Evaluated:
     Attributes:
         fit: the models.
         predictions: userId, movieId, rating, prediction (stars), one row for each holdout pair.
-        recommendations: userId, rank, movieId, score; see `trainer.ranking.towers.recommend`.
+        recommendations: userId, rank, movieId, score; see `recsys.evaluation.recommend`.
         metrics: see `recsys.evaluation.evaluate`.
     """
 
@@ -47,7 +45,7 @@ def fit_and_evaluate(
     seed: int,
     on_epoch: OnEpoch = lambda record: None,
     *,
-    champion: Champion | None = None,
+    champion: EvaluatedRelease | None = None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
     fit: FitModels | None = None,
 ) -> Evaluated:
@@ -69,28 +67,10 @@ def fit_and_evaluate(
         EvaluationError: the predictions or recommendations cannot be evaluated.
     """
     interactions, movies = check_tables(interactions, movies)
-    train, holdout = part(interactions, TRAIN), part(interactions, HOLDOUT)
+    train = part(interactions, TRAIN)
     fitted = (fit or fit_models)(train, movies, config, seed, on_epoch, "evaluated", checkpoints)
-    predictions = holdout.select(
-        "userId",
-        "movieId",
-        "rating",
-        prediction=fitted.rating.predict(
-            holdout["userId"].to_numpy(), holdout["movieId"].to_numpy()
-        ),
-    )
-    user_ids = holdout["userId"].unique().sort().to_numpy()
-    recommendations = recommend(fitted.towers, user_ids, train)
-    metrics = evaluate(
-        train=train,
-        holdout=holdout,
-        predictions=predictions,
-        recommendations=recommendations,
-        movie_ids=movies["movieId"],
-        movies=movies,
-        champion=champion.answers(train, holdout, movies) if champion else None,
-    )
-    return Evaluated(fitted, predictions, recommendations, metrics)
+    found = evaluate_models(interactions, movies, fitted.rating.predict, fitted.towers, champion)
+    return Evaluated(fitted, found.predictions, found.recommendations, found.metrics)
 
 
 def refit(

@@ -121,8 +121,7 @@ class LocalTrainer:
             TrainingError: it exited with a permanent error's code.
             TransientError: it exited with a transient error's code, or was killed by a signal.
         """
-        credentials = {k: v for k, v in secrets.items() if k in contract.SECRET_ENV}
-        variables = inherited_identity(credentials) | trainer_input.to_environment() | credentials
+        variables = _credentials(secrets) | trainer_input.to_environment()
         self.run_command([subcommand], variables, on_line)
 
     def run_command(
@@ -131,7 +130,33 @@ class LocalTrainer:
         environment: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] = log.info,
     ) -> None:
-        """Runs ``python -m trainer <arguments>`` with these environment variables, see `run`.
+        """Runs ``python -m trainer <arguments>`` with these environment variables, see `run`."""
+        self._start("trainer", arguments, environment or {}, on_line)
+
+    def verify(
+        self,
+        trainer_input: TrainerInput,
+        secrets: Mapping[str, str],
+        on_line: Callable[[str], None] = log.info,
+        subcommand: str = "verify",
+    ) -> None:
+        """Runs ``python -m verifier <subcommand>`` with the trainer's interpreter; see `run`.
+
+        It imports no code of the trainer: `verifier/` is the pipeline's.
+        """
+        variables = _credentials(secrets) | trainer_input.to_environment()
+        # -P: the working directory is not where modules are looked up.
+        self._start("verifier", [subcommand], variables, on_line, options=("-P",))
+
+    def _start(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        on_line: Callable[[str], None],
+        options: Sequence[str] = (),
+    ) -> None:
+        """Runs ``python -m <program> <arguments>`` with these environment variables.
 
         Of this process's own environment, the trainer inherits only what `is_inherited` names.
         """
@@ -142,12 +167,17 @@ class LocalTrainer:
                 hint="run `make setup`, or set RECSYS_TRAINER_PYTHON",
             )
         variables = {k: v for k, v in os.environ.items() if is_inherited(k, v)}
-        variables |= environment or {}
+        variables |= environment
         variables |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
-        command = [str(self.python), "-m", "trainer", *arguments]
+        command = [str(self.python), *options, "-m", program, *arguments]
         code, tail = run_child(command, self.root, variables, on_line)
         if code != ExitCode.OK:
             raise failure(arguments[0], code, tail)
+
+
+def _credentials(secrets: Mapping[str, str]) -> dict[str, str]:
+    credentials = {k: v for k, v in secrets.items() if k in contract.SECRET_ENV}
+    return inherited_identity(credentials) | credentials
 
 
 def inherited_identity(credentials: Mapping[str, str]) -> dict[str, str]:

@@ -9,10 +9,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import boto3  # noqa: F401
 import tensorflow as tf
 
-import trainer.champion
-import trainer.distributed.worker
-import trainer.release
-import trainer.verify  # noqa: F401
+import verifier.champion
+import verifier.commands  # noqa: F401
 
 # `tensorflow` imports Keras lazily.
 assert tf.keras

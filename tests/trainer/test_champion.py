@@ -8,9 +8,10 @@ import pytest
 from recsys import contract
 from recsys.contract import ExitCode, Manifest, TrainerInput
 from recsys.errors import ArtifactError
+from recsys.evaluation import EvaluatedRelease
 from tests.trainer.conftest import NO_RELEASE, Bench, make_interactions, with_split
 from trainer.__main__ import main
-from trainer.champion import Champion, fetch_champion, load_champion
+from verifier.champion import fetch_champion, load_champion
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 PAIR = ["userId", "movieId"]
@@ -38,7 +39,7 @@ def old_release(bench: Bench, old_tables: Tables) -> TrainerInput:
 @pytest.fixture
 def champion(
     bench: Bench, old_release: TrainerInput, tmp_path_factory: pytest.TempPathFactory
-) -> Champion:
+) -> EvaluatedRelease:
     folder = tmp_path_factory.mktemp("champion")
     found = fetch_champion(bench.store, old_release.release_id, folder)
     assert found is not None
@@ -51,13 +52,15 @@ def _manifest(bench: Bench, trainer_input: TrainerInput) -> Manifest:
     return manifest
 
 
-def test_the_champions_training_part_is_loaded(champion: Champion, old_tables: Tables) -> None:
+def test_the_champions_training_part_is_loaded(
+    champion: EvaluatedRelease, old_tables: Tables
+) -> None:
     train = old_tables[0].filter(pl.col("split") == "train").select(PAIR).sort(PAIR)
     assert champion.trained_on.select(PAIR).sort(PAIR).equals(train)
 
 
 def test_its_training_pairs_are_neither_predicted_nor_recommended(
-    champion: Champion, old_tables: Tables
+    champion: EvaluatedRelease, old_tables: Tables
 ) -> None:
     interactions, movies = make_interactions()
     # A new holdout, half of which the champion was trained on.
@@ -83,7 +86,7 @@ def test_its_training_pairs_are_neither_predicted_nor_recommended(
 
 
 def test_removed_movies_are_not_recommended_and_unknown_users_are_predicted(
-    champion: Champion,
+    champion: EvaluatedRelease,
 ) -> None:
     interactions, movies = make_interactions()
     left = movies.head(40)
@@ -97,7 +100,7 @@ def test_removed_movies_are_not_recommended_and_unknown_users_are_predicted(
     assert 9_999 not in answers.recommendations["userId"]
 
 
-def test_a_holdout_within_its_training_part_gives_no_comparison(champion: Champion) -> None:
+def test_a_holdout_within_its_training_part_gives_no_comparison(champion: EvaluatedRelease) -> None:
     interactions, movies = make_interactions()
     holdout = interactions.join(champion.trained_on, on=PAIR, how="semi")
     train = interactions.join(champion.trained_on, on=PAIR, how="anti")

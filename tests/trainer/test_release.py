@@ -273,7 +273,7 @@ def test_an_invalid_environment_is_bad_config(
         ({contract.ENV_RUN_NONCE: "short"}, "run_nonce"),
         ({contract.ENV_RELEASE_ID: "aaaaaaaa-00000000"}, contract.ENV_RELEASE_ID),
         ({contract.ENV_CONTRACT: None}, "the pipeline fulfills contract 1"),
-        ({contract.ENV_CONTRACT: "3"}, "the pipeline fulfills contract 3"),
+        ({contract.ENV_CONTRACT: "2"}, "the pipeline fulfills contract 2"),
         ({contract.ENV_S3_ENDPOINT: "no endpoint"}, "the S3 settings are invalid"),
         ({contract.ENV_S3_BUCKET: "no-such-bucket"}, "the bucket does not exist"),
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "refused the credentials"),

@@ -51,7 +51,7 @@ def ours():
     frame = sys._getframe(1)
     while frame:
         name = frame.f_globals.get("__name__", "")
-        if name.partition(".")[0] in ("recsys", "trainer"):
+        if name.partition(".")[0] in ("recsys", "trainer", "verifier"):
             return name
         if name == "importlib._bootstrap":
             return None
@@ -147,14 +147,14 @@ SIDES = {
     "pipeline": Side(
         Path(sys.executable),
         imports=("recsys",),
-        without=("airflow", "keras", "tensorflow", "recsys_dag", "trainer"),
+        without=("airflow", "keras", "tensorflow", "recsys_dag", "trainer", "verifier"),
         expects=frozenset({"recsys.cli", "recsys.pipeline", "recsys.embedded.airflow"}),
     ),
     "shared": Side(
         Path(sys.executable),
         imports=("recsys.contract", "recsys.errors", "recsys.object_store", "recsys.evaluation"),
         without=(
-            *("airflow", "keras", "tensorflow", "recsys_dag", "trainer"),
+            *("airflow", "keras", "tensorflow", "recsys_dag", "trainer", "verifier"),
             *("sklearn", "psycopg", "requests", "typer", "rich"),
         ),
         expects=frozenset(),
@@ -163,7 +163,13 @@ SIDES = {
         TRAINER_PYTHON,
         imports=("trainer", *sorted(domain_modules_named_by_the_trainer())),
         without=("airflow", "recsys_dag", "psycopg", "tenacity", "typer"),
-        expects=frozenset({"trainer.__main__", "trainer.release", "trainer.verify"}),
+        expects=frozenset({"trainer.__main__", "trainer.release"}),
+    ),
+    "verifier": Side(
+        TRAINER_PYTHON,
+        imports=("verifier",),
+        without=("airflow", "recsys_dag", "psycopg", "tenacity", "typer", "trainer"),
+        expects=frozenset({"verifier.__main__", "verifier.measure"}),
     ),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-OURS: Final = ("recsys", "recsys_dag", "recsys_plugin", "recsys_site", "trainer")
+OURS: Final = ("recsys", "recsys_dag", "recsys_plugin", "recsys_site", "trainer", "verifier")
 
 
 def is_private(name: str) -> bool:

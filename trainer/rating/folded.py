@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.contract import MAX_STARS, MIN_STARS
 from trainer.data import Floats, Ints
+from verifier.models import predict as predict
 
 _CHUNK = 1 << 18
 
@@ -127,17 +128,6 @@ def clip_to_star_range(stars: Any) -> Any:
     cut = keras.layers.ReLU(max_value=MAX_STARS - MIN_STARS, name="cut")(above)
     shifted = keras.layers.Rescaling(1.0, offset=MIN_STARS, name="within_range")(cut)
     return keras.layers.Reshape((), name="rating")(shifted)
-
-
-def predict(
-    model: keras.Model, user_ids: NDArray[np.integer], movie_ids: NDArray[np.integer]
-) -> Floats:
-    """Predicts stars for pairs of raw ids with a Keras model, shape (n,)."""
-    inputs = {
-        "userId": np.asarray(user_ids, np.int64),
-        "movieId": np.asarray(movie_ids, np.int64),
-    }
-    return np.asarray(model.predict(inputs, batch_size=1 << 16, verbose=0), np.float32).reshape(-1)
 
 
 def _lookup(name: str, ids: Ints) -> Any:

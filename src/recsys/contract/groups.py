@@ -10,6 +10,7 @@ from recsys.contract.keys import (
     DATASET_FILE,
     INTERACTIONS_FILE,
     MANIFEST_FILE,
+    MEASURED_FILE,
     MOVIE_VECTORS_FILE,
     MOVIES_FILE,
     QUARANTINE_FILE,
@@ -36,6 +37,7 @@ _EXCHANGED: Final = re.compile(rf"drift/{_MD5}\.json|spark/{_MD5}/.+")
 _RELEASE_NAMES: Final = REQUIRED_ARTIFACTS | {
     *EVALUATED_FILES,
     MANIFEST_FILE,
+    MEASURED_FILE,
     REPORT_FILE,
     TRAINER_LOG_FILE,
 }

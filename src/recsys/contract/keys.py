@@ -24,6 +24,8 @@ INBOX_PREFIX: Final = "incoming/"
 STAGING_PREFIX: Final = "publishing/"
 """Sources of copies to the public keys. The next process that takes the promotion lock first
 deletes them, so that a delayed copy fails."""
+SEALS_PREFIX: Final = "seals/"
+"""Keys of the measurements that are awaited. No account but the pipeline's may read them."""
 RELEASE_ID_TAG: Final = "release-id"
 """Name of the public model's S3 user metadata with the id of its release."""
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -173,6 +175,11 @@ def checkpoint_key(release_id: str, phase: str) -> str:
     return release_inbox_prefix(release_id) + _check_name(f"_checkpoints/{phase}.npz")
 
 
+def seal_key(release_id: str) -> str:
+    """S3 key of the key with which the measurement of a release is sealed."""
+    return SEALS_PREFIX + check_release_id(release_id)
+
+
 def staging_key(token: str) -> str:
     """S3 key of the source of one copy to a public key."""
     return STAGING_PREFIX + _check_name(token)
@@ -203,6 +210,10 @@ HOLDOUT_RECOMMENDATIONS_FILE: Final = "holdout_recommendations.parquet"
 that the user has not rated in the training part, for every user of the holdout."""
 GOLDEN_FILE: Final = "golden_predictions.json"
 TRAINER_LOG_FILE: Final = "trainer.log"
+MEASURED_FILE: Final = "measured_metrics.json"
+"""Written by the verifier to the run's inbox, sealed; the pipeline checks the seal and stores the
+content with the release (`recsys.contract.MeasuredMetrics`). Not an artifact: the trainer may not
+make it."""
 REPORT_FILE: Final = "report.html"
 """Stored with a release but not an artifact: made after the decision, and again on request."""
 LINEAGE_FILE: Final = "lineage.json"

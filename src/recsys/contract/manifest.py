@@ -20,6 +20,7 @@ from recsys.contract.keys import (
     HOLDOUT_PREDICTIONS_FILE,
     HOLDOUT_RECOMMENDATIONS_FILE,
     MANIFEST_FILE,
+    MEASURED_FILE,
     METRICS_FILE,
     MODEL_FILE,
     NONCE_PATTERN,
@@ -43,7 +44,7 @@ EVALUATED_FILES: Final = (
     EVALUATED_MOVIE_TOWERS_FILE,
 )
 """Artifacts that a later candidate is compared with; releases of older trainers lack them."""
-RESERVED_FILES: Final = frozenset({MANIFEST_FILE, REPORT_FILE, TRAINER_LOG_FILE})
+RESERVED_FILES: Final = frozenset({MANIFEST_FILE, MEASURED_FILE, REPORT_FILE, TRAINER_LOG_FILE})
 """Files of a release that are no artifacts. People read the report in Airflow's UI."""
 
 

@@ -68,6 +68,8 @@ class TrainerInput(FrozenModel):
     xcom_dir: str = "/airflow/xcom"
     champion: ReleaseId | None = None
     """Release that the candidate is compared with on its holdout; it does not affect artifacts."""
+    seal: str | None = Field(default=None, repr=False)
+    """Key of `recsys.contract.seal`, for the verifier only; worthless after its measurement."""
 
     @property
     def release_id(self) -> str:
@@ -94,6 +96,7 @@ class TrainerInput(FrozenModel):
             ENV_S3_VERIFY: self.s3_verify,
             ENV_S3_CONFIG: self.s3_config,
             ENV_CHAMPION: self.champion,
+            ENV_SEAL: self.seal,
         }
         return variables | {name: value for name, value in optional.items() if value}
 
@@ -122,16 +125,18 @@ class TrainerInput(FrozenModel):
             s3_config=environ.get(ENV_S3_CONFIG, ""),
             xcom_dir=environ.get(ENV_XCOM_DIR, "/airflow/xcom"),
             champion=environ.get(ENV_CHAMPION) or None,
+            seal=environ.get(ENV_SEAL) or None,
         )
         if environ[ENV_RELEASE_ID] != parsed.release_id:
             raise ValueError(f"{ENV_RELEASE_ID} is not the release id of {ENV_BUILD}")
         return parsed
 
 
-CONTRACT: Final = 2
+CONTRACT: Final = 3
 """Number of the contract: raised when an older trainer cannot work with a newer pipeline, or an
 older pipeline with a newer trainer. 1: the trainer wrote to the release, and there was no
-number. 2: it writes to the run's inbox."""
+number. 2: it writes to the run's inbox. 3: its image has the verifier, and the gate judges what
+that measures."""
 ENV_CONTRACT: Final = "RECSYS_CONTRACT"
 ENV_BUILD: Final = "RECSYS_BUILD"
 ENV_RELEASE_ID: Final = "RECSYS_RELEASE_ID"
@@ -145,6 +150,8 @@ ENV_XCOM_DIR: Final = "RECSYS_XCOM_DIR"
 XCOM_FILE: Final = "return.json"
 """File in that folder that Airflow's sidecar returns as the task's XCom."""
 ENV_CHAMPION: Final = "RECSYS_CHAMPION"
+ENV_SEAL: Final = "RECSYS_SEAL"
+"""Key with which the verifier seals its measurement, in hex digits; a trainer does not get it."""
 ENV_SITE_KERAS: Final = "RECSYS_SITE_KERAS"
 """The site's version of Keras, e.g. 3.15.0; a trainer with a newer one refuses to train."""
 ENV_WORKERS: Final = "RECSYS_WORKERS"

@@ -13,17 +13,37 @@ from recsys.evaluation.baselines import (
 from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.evaluator import evaluate
 from recsys.evaluation.metrics import ranking_metrics, rating_error
+from recsys.evaluation.models import (
+    HOLDOUT,
+    TRAIN,
+    EvaluatedRelease,
+    Evaluation,
+    Predict,
+    evaluate_models,
+    part,
+)
 from recsys.evaluation.tables import Holdout
+from recsys.evaluation.towers import BIAS, Towers, recommend
 
 __all__ = [
+    "BIAS",
+    "HOLDOUT",
+    "TRAIN",
     "ChampionAnswers",
+    "EvaluatedRelease",
+    "Evaluation",
     "Holdout",
+    "Predict",
+    "Towers",
     "Training",
     "evaluate",
+    "evaluate_models",
+    "part",
     "predicted_stars",
     "rank_by_neighbors",
     "rank_by_popularity",
     "ranking_metrics",
     "rating_error",
     "reason_to_skip_knn",
+    "recommend",
 ]

@@ -15,7 +15,7 @@ import yaml
 from recsys.trainer_process import SHARED_MODULES
 from tests.compose import compose_command, resolved
 
-IMAGES = ["airflow", "site", "spark", "trainer"]
+IMAGES = ["airflow", "site", "spark", "trainer", "verifier"]
 EXACT_TAG = re.compile(
     r"^[a-z0-9.-]+\.[a-z]+/[a-z0-9./_-]+:(v?[0-9]+\.[0-9]+|RELEASE\.\d{4}-\d\d-)[A-Za-z0-9.-]*$"
 )

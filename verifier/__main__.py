@@ -1,0 +1,109 @@
+"""Entry point of the verifier: ``python -m verifier [verify]``.
+
+It runs one command and turns any exception into an exit code of the contract.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from recsys import contract
+from recsys.contract import ExitCode, TrainerInput
+from recsys.errors import PermanentError, TransientError
+from verifier.commands import verify_candidate
+from verifier.process import connect_store, exhausted_resource, exit_code, read_input
+
+if TYPE_CHECKING:
+    from recsys.object_store import ObjectStore
+
+log = logging.getLogger("verifier")
+
+_COMMANDS: Final[dict[str, Callable[[ObjectStore, TrainerInput, Mapping[str, str]], None]]] = {
+    "verify": verify_candidate
+}
+
+_HELP: Final = f"""\
+Checks a stored candidate in a fresh process, and measures it.
+
+commands:
+  verify   (default) load the served model with stock Keras and compare its answers with the golden
+           predictions; predict and rank the holdout of the build's features with the evaluated
+           model and towers, and with the champion's; write the sealed metrics to the run's inbox
+
+environment: that of the trainer (`python -m trainer --help`), and
+  {contract.ENV_SEAL}         key that seals the measurement, in hex digits; without it, nothing is
+                      written
+
+exit codes: those of the trainer
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.BAD_CONFIG, f"{message}; see `python -m verifier --help`\n")
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> ExitCode:
+    """Runs one command and returns its exit code.
+
+    Args:
+        arguments: command-line arguments.
+        environ: environment variables.
+    """
+    parser = _Parser(
+        prog="python -m verifier",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", nargs="?", choices=sorted(_COMMANDS), default="verify")
+    command = _COMMANDS[parser.parse_args(arguments).command]
+    code = ExitCode.OK
+    try:
+        trainer_input = read_input(environ)
+        command(connect_store(environ), trainer_input, environ)
+    except Exception as error:
+        code = exit_code(error)
+        _log_failure(error, code)
+    log.info("exit code %d (%s)", code, code.name)
+    return code
+
+
+def _log_failure(error: Exception, code: ExitCode) -> None:
+    if resource := exhausted_resource(error):
+        log.error("%s ran out: %s; what to do: raise the verifier's limit", resource, error)
+    elif isinstance(error, (PermanentError, TransientError)) and code != ExitCode.INTERNAL:
+        log.error("%s", error)
+    else:
+        log.error("a defect of the verifier", exc_info=error)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    # Nothing is to be cleaned up but temporary files, which are the container's.
+    log.error("terminated by SIGTERM: nothing was written")
+    raise SystemExit(ExitCode.TERMINATED)
+
+
+def _log_to_stdout() -> None:
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+if __name__ == "__main__":
+    # Hide TensorFlow's banner and warnings; its errors are exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    signal.signal(signal.SIGTERM, _terminate)
+    _log_to_stdout()
+    sys.exit(main(sys.argv[1:], os.environ))
