@@ -116,6 +116,12 @@ def print_decision(decision: dict[str, Any]) -> None:
             mark = "[yellow]![/]"
         rules.add_row(rule["name"], _number(rule["value"]), _number(rule["threshold"]), mark)
     console.print(rules)
+    memory = decision.get("memory")
+    if memory:
+        console.print(
+            f"memory: compared with {memory['compared']} earlier releases; "
+            f"{output.safe(memory['because'])}"
+        )
 
 
 def print_diff(diff: dict[str, Any]) -> None:

@@ -2,12 +2,17 @@
 
 from recsys.gate.decision import Decision, judge, override_decision
 from recsys.gate.judged import JudgedMetrics, judged_metrics
+from recsys.gate.losses import Loss
+from recsys.gate.memory import Memory, PastPromotion
 from recsys.gate.settings import GateSettings
 
 __all__ = [
     "Decision",
     "GateSettings",
     "JudgedMetrics",
+    "Loss",
+    "Memory",
+    "PastPromotion",
     "judge",
     "judged_metrics",
     "override_decision",

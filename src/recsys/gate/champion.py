@@ -74,7 +74,7 @@ def against_champion(
     difficulty: RMSE relative to the movie means', NDCG@10 relative to popularity's.
     """
     why = _changed_ids_text(candidate, settings)
-    max_rmse_ratio, min_ndcg_ratio = 1 + settings.max_rmse_rise, 1 - settings.max_ndcg_drop
+    max_rmse_ratio, minndcg_ratio = 1 + settings.max_rmse_rise, 1 - settings.max_ndcg_drop
     rated = champion_on_same_holdout(candidate, champion, "rmse", settings)
     if rated is not None:
         yield compare(
@@ -92,7 +92,7 @@ def against_champion(
             "rmse_against_champion",
             "RMSE as a share of the movie means', against the champion's",
             "at most",
-            lambda: (_rmse_share(candidate), _rmse_share(champion) * max_rmse_ratio),
+            lambda: (rmse_share(candidate), rmse_share(champion) * max_rmse_ratio),
             more=why,
         )
     ranked = champion_on_same_holdout(candidate, champion, "ndcg@10", settings)
@@ -103,7 +103,7 @@ def against_champion(
             "at least",
             lambda: (
                 score(ranked.candidate, "ndcg@10", "champion.candidate"),
-                score(ranked, "ndcg@10", "champion") * min_ndcg_ratio,
+                score(ranked, "ndcg@10", "champion") * minndcg_ratio,
             ),
             more=_difference_text(candidate, NDCG_OVER_CHAMPION),
         )
@@ -121,7 +121,7 @@ def against_champion(
             "ndcg_against_champion",
             "NDCG@10 as a multiple of popularity's, against the champion's",
             "at least",
-            lambda: (_ndcg_ratio(candidate), _ndcg_ratio(champion) * min_ndcg_ratio),
+            lambda: (ndcg_ratio(candidate), ndcg_ratio(champion) * minndcg_ratio),
             more=why,
         )
 
@@ -152,14 +152,16 @@ def _difference_text(candidate: JudgedMetrics, difference: str) -> str:
     return f"; {difference} in [{low:.4f}, {high:.4f}] at {level:.0%} confidence"
 
 
-def _rmse_share(metrics: JudgedMetrics) -> float:
+def rmse_share(metrics: JudgedMetrics) -> float:
+    """Returns the RMSE as a share of the movie means'."""
     return ratio(
         score(metrics.model, "rmse", "model"),
         score(metrics.baselines.movie_mean, "rmse", "baselines.movie_mean"),
     )
 
 
-def _ndcg_ratio(metrics: JudgedMetrics) -> float:
+def ndcg_ratio(metrics: JudgedMetrics) -> float:
+    """Returns NDCG@10 as a multiple of popularity's."""
     return ratio(
         score(metrics.model, "ndcg@10", "model"),
         score(metrics.baselines.popularity, "ndcg@10", "baselines.popularity"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict
 
 from recsys.gate import rules as gate_rules
 from recsys.gate.champion import against_champion, not_a_copy
 from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import RuleResult
+from recsys.gate.memory import Memory, PastPromotion, remember
 from recsys.gate.settings import GateSettings
 from recsys.gate.slices import slices
 
@@ -29,7 +32,15 @@ class Override(BaseModel):
 
 
 class Decision(BaseModel):
-    """The gate's decision on a candidate, with the result of each rule."""
+    """The gate's decision on a candidate, with the result of each rule.
+
+    Attributes:
+        accepted: whether the candidate may be promoted.
+        rules: the result of each rule.
+        reason: why, in words.
+        override: a person's act that replaces the gate's decision; None for the gate's own.
+        memory: losses that later decisions sum up; None in decisions of earlier code.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +48,7 @@ class Decision(BaseModel):
     rules: tuple[RuleResult, ...]
     reason: str
     override: Override | None = None
+    memory: Memory | None = None
 
     def to_json(self) -> str:
         """Returns the decision as it is stored in the ledger."""
@@ -49,7 +61,10 @@ class Decision(BaseModel):
 
 
 def judge(
-    candidate: JudgedMetrics, champion: JudgedMetrics | None, settings: GateSettings
+    candidate: JudgedMetrics,
+    champion: JudgedMetrics | None,
+    settings: GateSettings,
+    past: Sequence[PastPromotion] = (),
 ) -> Decision:
     """Compares a candidate with absolute limits, baselines and the champion, also by slice.
 
@@ -61,7 +76,9 @@ def judge(
         champion: the same for the champion. None for the first release: its slices are compared
             with the baselines instead.
         settings: the limits.
+        past: changes of the champion, newest first, for the limits on what they lose together.
     """
+    memory, since_the_best = remember(candidate, champion, past, settings)
     results = [
         gate_rules.metrics_are_numbers(candidate),
         gate_rules.predictions_are_stars(candidate),
@@ -77,6 +94,7 @@ def judge(
             if champion is not None
             else ()
         ),
+        *since_the_best,
         *slices(candidate, champion, settings),
     ]
     evaluated = tuple(rule for rule in results if rule is not None)
@@ -86,6 +104,7 @@ def judge(
         accepted=not failures,
         rules=evaluated,
         reason="; ".join(failures) if failures else f"every binding rule passed; {compared}",
+        memory=memory,
     )
 
 

@@ -58,6 +58,34 @@ class GateSettings(FrozenModel):
         "the dataset, that are missing; above it ids mean others than they did, and candidate and "
         "champion are compared by their advantage over baselines, each on its own holdout",
     )
+    memory_releases: int = Field(
+        default=20,
+        ge=0,
+        description="number of earlier champions that are remembered for the limits on the sum of "
+        "losses; 0 compares with the champion only",
+    )
+    max_summed_rmse_rise: float = Field(
+        default=0.02,
+        ge=0,
+        description="maximum rise of the RMSE since the best remembered release, summed over the "
+        "promotions since (share)",
+    )
+    max_sure_summed_rmse_rise: float = Field(
+        default=0.01,
+        ge=0,
+        description="maximum of the same sum at the lower end of its confidence interval (share)",
+    )
+    max_summed_ndcg_drop: float = Field(
+        default=0.25,
+        ge=0,
+        description="maximum drop of NDCG@10 since the best remembered release, summed over the "
+        "promotions since (share)",
+    )
+    max_sure_summed_ndcg_drop: float = Field(
+        default=0.1,
+        ge=0,
+        description="maximum of the same sum at the lower end of its confidence interval (share)",
+    )
     max_slice_rmse_rise: float = Field(
         default=0.05,
         ge=0,

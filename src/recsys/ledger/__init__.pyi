@@ -33,6 +33,7 @@ from .pages import (
     newest_measured,
     rollback_targets,
 )
+from .promotions import past_promotions
 from .records import (
     UNDONE,
     StandingDecision,
@@ -120,6 +121,7 @@ __all__ = [
     "note_once",
     "oldest_journal_age",
     "open_journals",
+    "past_promotions",
     "path_contains",
     "prepare",
     "previous_champion",

@@ -35,6 +35,7 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
             judged_metrics(manifest, release.tables, moved.measures() if moved else None),
             judged_metrics(champion.complete_manifest, champion.tables) if champion else None,
             settings,
+            ledger.past_promotions(conn, settings.memory_releases + 1),
         )
         champion_id = champion.release_id if champion else None
         diff = None

@@ -8,7 +8,7 @@ import pytest
 
 from recsys import ledger, pipeline
 from recsys.errors import LedgerError
-from recsys.gate import GateSettings
+from recsys.gate import GateSettings, Memory
 from recsys.ledger import Action, Actor, State
 from recsys.pipeline import Run
 from recsys.releases import preview_promotion, promote_release, roll_back
@@ -189,3 +189,41 @@ def test_the_rejection_of_an_older_run_does_not_reject_what_was_accepted_since(s
     pipeline.reject_candidate(services, runs.of(1, "new"), actor=an_actor("ada", "no"))
     with services.connect() as conn:
         assert ledger.get(conn, release_id).state == State.REJECTED
+
+
+def test_past_promotions_are_read_with_what_their_decisions_recorded(
+    services: Services, runs: Runs, served: tuple[str, str]
+) -> None:
+    first, second = served
+    runs.judge(3)
+    third = runs.of(3).release_id
+    promote_release(services, third, actor=ADA, override=True)
+    roll_back(services, second, actor=ADA)
+    with services.connect() as conn:
+        past = ledger.past_promotions(conn, 10)
+        assert ledger.past_promotions(conn, 2) == past[:2]
+
+    assert [(one.release_id, one.replaced) for one in past] == [
+        (second, third),
+        (third, second),
+        (second, first),
+        (first, None),
+    ]
+    assert [one.starts_anew for one in past] == ["rolled back by Ada Lovelace", "", "", ""]
+    memories = [one.memory for one in past]
+    assert memories[3] == Memory(
+        starts_anew="there was no champion", because="there was no champion"
+    )
+    assert memories[2] is not None
+    assert memories[2].rmse is not None
+    assert memories[2].rmse.log == 0
+
+
+def test_an_override_starts_the_memory_anew(
+    services: Services, releases: Releases, served: tuple[str, str]
+) -> None:
+    unjudged = releases.without_decision(3)
+    promote_release(services, unjudged, actor=ADA, override=True)
+    with services.connect() as conn:
+        newest = ledger.past_promotions(conn, 1)[0]
+    assert newest.starts_anew == "override by Ada Lovelace"
