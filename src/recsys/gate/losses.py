@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +13,9 @@ from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import InvalidMetricError, confidence_level, interval, score
 from recsys.gate.rules import NDCG_OVER_CHAMPION, RMSE_OVER_CHAMPION
 from recsys.gate.settings import GateSettings
+
+_LARGEST_ERROR: Final = 100.0
+"""A larger standard error means the same, and its square could overflow."""
 
 
 class Loss(BaseModel):
@@ -48,7 +52,7 @@ def measure_loss(
             error = math.hypot(
                 _relative_error(candidate, metric), _relative_error(champion, metric)
             )
-        return Loss(log=sign * math.log(quotient), error=error)
+        return Loss(log=sign * math.log(quotient), error=min(error, _LARGEST_ERROR))
     except (InvalidMetricError, ValueError):
         # math.log(0), or a pydantic error about a number that is not finite.
         return None

@@ -24,6 +24,7 @@ from recsys.gate.settings import GateSettings
 
 FIRST: Final = "there was no champion"
 IDS_CHANGED: Final = "the dataset gives ids to others"
+_HUGE: Final = 700.0
 _Z: Final = NormalDist().inv_cdf(0.975)
 NOT_RECORDED: Final = "the decision is from before losses were recorded"
 
@@ -159,7 +160,7 @@ def _rules(
             rule,
             f"{what} since {since}, the best of {len(sums)} earlier releases{how}",
             "at most",
-            math.expm1(log) if rises else -math.expm1(-log),
+            _share(log) if rises else -_share(-log),
             most,
             more=f"; the memory ends there: {because}",
         )
@@ -186,3 +187,8 @@ def _sums(metric: str, now: Loss, past: Sequence[PastPromotion]) -> Iterator[_Su
             return
         log, variance = log + loss.log, variance + loss.error**2
         yield _Sum(log, log - _Z * math.sqrt(variance), one.replaced or "")
+
+
+def _share(log: float) -> float:
+    """Returns the change as a share of the earlier value; a huge one stays a finite number."""
+    return math.expm1(min(log, _HUGE))
