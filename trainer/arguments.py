@@ -66,7 +66,8 @@ _LOCAL_HELP = f"""\
 Trains on the features in a folder and writes a release's files to another one, without a server.
 
 DIR of --features contains {contract.INTERACTIONS_FILE} and {contract.MOVIES_FILE} as the pipeline
-writes them; the column split of the interactions marks the training part and the holdout.
+writes them; the column split of the interactions marks the training part, each user's newest
+ratings, and the ratings after a moment.
 
 Settings, in increasing precedence: the defaults in trainer/config.py; the file of --config (TOML or
 JSON with the tables rating and ranking); variables, e.g.

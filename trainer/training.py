@@ -49,7 +49,7 @@ def fit_and_evaluate(
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
     fit: FitModels | None = None,
 ) -> Evaluated:
-    """Fits to the rows marked ``train`` and evaluates on the rows marked ``holdout``.
+    """Fits to the rows marked ``train``; evaluates on those marked ``holdout``, and in time.
 
     Args:
         interactions: userId, movieId, rating (stars), timestamp (s), split.

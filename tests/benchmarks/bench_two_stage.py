@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from recsys.contract import EVALUATED_MODEL_FILE, HOLDOUT_RECOMMENDATIONS_FILE, INTERACTIONS_FILE
-from recsys.evaluation.metrics import ranking_quality
+from recsys.evaluation.metrics import mean_quality, quality_by_user
 
 BLENDS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
@@ -58,7 +58,8 @@ def _quality(holdout: pl.DataFrame, ordered: pl.DataFrame) -> dict[str, float]:
         .fill_null(np.inf)
     )
     user = np.searchsorted(users.to_numpy(), holdout["userId"].to_numpy()).astype(np.int64)
-    return dict(ranking_quality(user, rank.to_numpy(), len(users)))
+    means = mean_quality(quality_by_user(user, rank.to_numpy(), len(users)))
+    return {name: value for name, value in means.items() if value is not None}
 
 
 if __name__ == "__main__":

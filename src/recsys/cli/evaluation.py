@@ -29,9 +29,9 @@ _SHOWN: Final = {
     "rmse": "rmse",
     "mae": "mae",
     "ndcg@10": "ndcg@10",
+    "liked_ndcg@10": "liked",
     "recall@10": "r@10",
     "recall@20": "r@20",
-    "mrr": "mrr",
     "coverage": "cover",
     "fit_s": "fit s",
 }
@@ -65,11 +65,13 @@ def evaluate(
 
     random-10: scikit-learn's train_test_split(test_size=0.1, random_state=50) over the rows in
     file order. temporal-10, temporal-20: the last 10 or 20 % of each user's ratings by time
-    (rounded up). leave-last-out: each user's last rating. cv5: KFold(5, shuffle=True,
-    random_state=50), means over the folds.
+    (rounded up). leave-last-out: each user's last rating. last-visit: each user's
+    ratings after the last gap of a day or more, if there are ten earlier ones. cv5: KFold(5,
+    shuffle=True, random_state=50), means over the folds.
 
     Prints one row per model. rmse and mae are in stars. The other metrics rank all movies that the
-    user has not rated in training; every held-out movie counts as relevant.
+    user has not rated in training; every held-out movie counts as relevant, in the column liked
+    only those with 4 stars or more.
     """
     chosen = _models(models)
     with doing("reading the dataset") as say, scratch_folder("evaluate") as folder:
@@ -96,6 +98,8 @@ def evaluate(
         + (f", means over {result['folds']} folds" if result["folds"] > 1 else "")
     )
     _print_models(result["models"])
+    if result["remark"]:
+        console.print(f"\n{result['remark']}", style="dim", soft_wrap=True)
 
 
 def train(
@@ -260,6 +264,7 @@ def print_metrics(metrics: Metrics, fit_s: float | None) -> None:
     holdout = metrics.holdout
     console.print(f"holdout: {holdout.rows or 0:,} ratings of {holdout.users or 0:,} users")
     _print_models(rows)
+    _print_other_holdouts(metrics)
     confidence = metrics.confidence
     if confidence and confidence.level is not None:
         console.print(f"\n{confidence.level:.0%} confidence intervals of differences")
@@ -269,6 +274,36 @@ def print_metrics(metrics: Metrics, fit_s: float | None) -> None:
         console.print(shown)
     for name, reason in (metrics.skipped or {}).items():
         console.print(f"{name} was skipped: {reason}", style="dim")
+
+
+def _print_other_holdouts(metrics: Metrics) -> None:
+    found = {
+        "time": metrics.time_holdout,
+        "last visit": metrics.last_visit,
+    }
+    measured = {name: part for name, part in found.items() if part is not None}
+    if not measured:
+        return
+    heads = ("holdout", "ratings", " users", " RMSE", " bias", " NDCG@10", " popularity")
+    shown = output.table(*heads)
+    for name, part in measured.items():
+        size, baselines = part.holdout, part.baselines
+        shown.add_row(
+            name,
+            f"{size.rows or 0:,}",
+            f"{size.ranked_users or 0:,} of {size.users or 0:,}",
+            *(
+                _number(value, "")
+                for value in (
+                    part.model.rmse,
+                    baselines.bias.rmse,
+                    part.model.ndcg_10,
+                    baselines.popularity.ndcg_10,
+                )
+            ),
+        )
+    console.print("\nother holdouts; ranked are the users with ratings in the training part")
+    console.print(shown)
 
 
 def _number(value: float | None, key: str) -> str:

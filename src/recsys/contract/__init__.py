@@ -94,9 +94,11 @@ from recsys.contract.metrics import (
     CalibrationRow,
     ChampionScores,
     Confidence,
+    HoldoutMetrics,
     Metrics,
     Scores,
     SliceScores,
+    TimeHoldoutMetrics,
 )
 from recsys.contract.model_file import check_model_file
 from recsys.contract.tables import (
@@ -216,6 +218,7 @@ __all__ = [
     "FeatureSettings",
     "FrozenModel",
     "GoldenPredictions",
+    "HoldoutMetrics",
     "KeyGroup",
     "Manifest",
     "Md5",
@@ -232,6 +235,7 @@ __all__ = [
     "Sha256",
     "SliceScores",
     "Text",
+    "TimeHoldoutMetrics",
     "TrainerInput",
     "TrainerSettings",
     "check_features_prefix",

@@ -18,7 +18,7 @@ from pydantic import (
 from recsys.contract.keys import Digest, FrozenModel, Md5, features_key, features_prefix
 from recsys.contract.tables import MOVIE_VECTOR_DIM
 
-FEATURES_REVISION: Final = 3
+FEATURES_REVISION: Final = 4
 """Raise it when the code makes other interactions, movies, quarantine or movie vectors from the
 same dataset and settings; ``tests/unit/features/test_features_revision.py`` checks it."""
 
@@ -103,6 +103,13 @@ class FeatureSettings(FrozenModel):
     holdout_share: float = Field(
         default=0.1, gt=0, lt=0.5, description="share of each user's last interactions"
     )
+    time_holdout_share: float = Field(
+        default=0.05,
+        ge=0,
+        lt=0.5,
+        description="largest share of the interactions in the time holdout, whose moment is the "
+        "start of a day; 0: no time holdout",
+    )
     vector_dim: Literal[128] = MOVIE_VECTOR_DIM
     max_quarantine_share: float = Field(
         default=0.05, ge=0, le=1, description="the run fails if more rows are invalid"
@@ -115,7 +122,10 @@ class FeatureSettings(FrozenModel):
 
         Tolerances of invalid rows only decide whether a run fails, so they are left out.
         """
-        content = self.model_dump(mode="json", include=set(_CONTENT))
+        content = self.model_dump(
+            mode="json",
+            include=set(_CONTENT if self.revision >= _WITH_TIME_HOLDOUT else _OLDER_CONTENT),
+        )
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -124,7 +134,10 @@ class FeatureSettings(FrozenModel):
         return features_prefix(dataset_md5, self.fingerprint)
 
 
-_CONTENT: Final = ("revision", "holdout_share", "vector_dim")
+_WITH_TIME_HOLDOUT: Final = 4
+"""The first revision of features with a time holdout."""
+_OLDER_CONTENT: Final = ("revision", "holdout_share", "vector_dim")
+_CONTENT: Final = (*_OLDER_CONTENT, "time_holdout_share")
 
 
 class TrainerSettings(FrozenModel):

@@ -188,7 +188,8 @@ def staging_key(token: str) -> str:
 DATASET_FILE: Final = "dataset.zip"
 INTERACTIONS_FILE: Final = "interactions.parquet"
 """Columns: userId int32, movieId int32, rating float32 (stars), timestamp int64 (s since 1970,
-UTC), split (categorical: ``train`` or ``holdout``). Sorted by (userId, timestamp, movieId)."""
+UTC), split (categorical: ``train``, ``holdout`` or ``later``; a model is evaluated after a fit to
+``train`` alone). Sorted by (userId, timestamp, movieId)."""
 MOVIES_FILE: Final = "movies.parquet"
 """Columns: movieId int32, title str, year int16 (null when unknown), genres list[str]."""
 QUARANTINE_FILE: Final = "quarantine.parquet"

@@ -41,9 +41,11 @@ class Scores(MetricsPart):
     recall_10: Number = Field(default=None, alias="recall@10")
     recall_20: Number = Field(default=None, alias="recall@20")
     mrr: Number = None
+    liked_ndcg_10: Number = Field(default=None, alias="liked_ndcg@10")
     coverage: Number = None
     novelty: Number = None
     popularity_bias: Number = None
+    low_rated_share: Number = None
 
     def values(self) -> dict[str, float]:
         """Returns the metrics that are not None, by their names in the file, e.g. ``ndcg@10``."""
@@ -93,12 +95,22 @@ class ChampionScores(Scores):
 
 
 class SliceScores(Scores):
-    """Metrics of the candidate on a slice of the holdout, with those of its references."""
+    """Metrics of the candidate on a slice of the holdout, with those of its references.
+
+    Attributes:
+        rows: pairs of the slice.
+        users: users of these pairs.
+        baselines: metrics of the baselines on the same pairs.
+        champion: comparison with the champion; None without a champion.
+        standard_errors: of the candidate's metric divided by a reference's, e.g. ``rmse / bias``;
+            None if it cannot be estimated. Releases of older trainers have none.
+    """
 
     rows: Count = None
     users: Count = None
     baselines: Baselines = Baselines()
     champion: ChampionScores | None = None
+    standard_errors: Annotated[dict[str, Number] | None, WrapValidator(none_if_invalid)] = None
 
 
 class CalibrationRow(MetricsPart):
@@ -112,10 +124,17 @@ class CalibrationRow(MetricsPart):
 
 
 class HoldoutSize(MetricsPart):
-    """Size of the holdout."""
+    """Size of a holdout.
+
+    Attributes:
+        rows: pairs of the rating errors.
+        users: users of these pairs.
+        ranked_users: users of the ranking metrics, those with a training row; None: all.
+    """
 
     rows: Count = None
     users: Count = None
+    ranked_users: Count = None
 
 
 class Confidence(MetricsPart):
@@ -130,32 +149,58 @@ class Confidence(MetricsPart):
 Slices = dict[str, dict[str, SliceScores]]
 
 
-class Metrics(MetricsPart):
-    """Metrics of a release on its holdout, as `recsys.evaluation.evaluate` returns them.
+class HoldoutMetrics(MetricsPart):
+    """Metrics of a release on one holdout.
 
     Attributes:
-        metrics_schema: number of the layout, see `METRICS_SCHEMA`.
         model: metrics of the candidate.
-        calibration: one row per number of stars.
         baselines: metrics of the baselines on the same holdout.
-        skipped: why a baseline was skipped, by its name.
         holdout: size of the holdout.
         slices: by dimension, then by slice.
         confidence: confidence intervals; None without resampling.
         champion: comparison with the champion on the same pairs; None without a champion.
     """
 
-    _must_be_object: ClassVar[bool] = True
-
-    metrics_schema: int
     model: Scores = Scores()
-    calibration: Annotated[list[CalibrationRow] | None, WrapValidator(none_if_invalid)] = None
     baselines: Baselines = Baselines()
-    skipped: Annotated[dict[str, str] | None, WrapValidator(none_if_invalid)] = None
     holdout: HoldoutSize = HoldoutSize()
     slices: Annotated[Slices | None, WrapValidator(none_if_invalid)] = None
     confidence: Confidence | None = None
     champion: ChampionScores | None = None
+
+
+class TimeHoldoutMetrics(HoldoutMetrics):
+    """Metrics on all ratings from one moment on.
+
+    Attributes:
+        moment: time of the first of these ratings, seconds since 1970, UTC.
+    """
+
+    moment: Count = None
+
+
+class Metrics(HoldoutMetrics):
+    """Metrics of a release on its holdouts, as `recsys.evaluation.evaluate` returns them.
+
+    The fields of `HoldoutMetrics` are those on each user's newest ratings.
+
+    Attributes:
+        metrics_schema: number of the layout, see `METRICS_SCHEMA`.
+        calibration: one row per number of stars.
+        skipped: why a baseline was skipped, by its name.
+        time_holdout: metrics on all ratings from one moment on; None if there is no such holdout,
+            or if an older trainer made the release.
+        last_visit: metrics on the newest ratings that are a day or more after the user's training
+            rows; None if there are none, without timestamps, or from an older trainer.
+    """
+
+    _must_be_object: ClassVar[bool] = True
+
+    metrics_schema: int
+    calibration: Annotated[list[CalibrationRow] | None, WrapValidator(none_if_invalid)] = None
+    skipped: Annotated[dict[str, str] | None, WrapValidator(none_if_invalid)] = None
+    time_holdout: TimeHoldoutMetrics | None = None
+    last_visit: HoldoutMetrics | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,13 @@ from recsys.evaluation.baselines import (
 )
 from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.evaluator import evaluate
+from recsys.evaluation.holdouts import (
+    MIN_EARLIER,
+    VISIT_GAP_S,
+    TimeHoldout,
+    ranked_users,
+    time_holdout_rows,
+)
 from recsys.evaluation.metrics import ranking_metrics, rating_error
 from recsys.evaluation.models import (
     HOLDOUT,
@@ -28,12 +35,15 @@ from recsys.evaluation.towers import BIAS, Towers, recommend
 __all__ = [
     "BIAS",
     "HOLDOUT",
+    "MIN_EARLIER",
     "TRAIN",
+    "VISIT_GAP_S",
     "ChampionAnswers",
     "EvaluatedRelease",
     "Evaluation",
     "Holdout",
     "Predict",
+    "TimeHoldout",
     "Towers",
     "Training",
     "evaluate",
@@ -42,8 +52,10 @@ __all__ = [
     "predicted_stars",
     "rank_by_neighbors",
     "rank_by_popularity",
+    "ranked_users",
     "ranking_metrics",
     "rating_error",
     "reason_to_skip_knn",
     "recommend",
+    "time_holdout_rows",
 ]

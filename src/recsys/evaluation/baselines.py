@@ -33,14 +33,14 @@ class Training:
 
     Attributes:
         users: sorted ids of the users with a rating, shape (users,).
-        n_movies: number of all movies of the dataset.
+        movies: sorted ids of all movies of the dataset, shape (movies,).
         user: index of each rating's user, ascending, shape (n,).
         movie: index of each rating's movie, shape (n,).
         stars: shape (n,).
     """
 
     users: Ints
-    n_movies: int
+    movies: Ints
     user: Indices
     movie: Indices
     stars: NDArray[np.floating]
@@ -53,11 +53,16 @@ class Training:
         users = train["userId"].unique().sort().to_numpy().astype(np.int64)
         return cls(
             users=users,
-            n_movies=len(movies),
+            movies=movies,
             user=indices_of_ids(train, "userId", users),
             movie=indices_of_ids(train, "movieId", movies),
             stars=train["rating"].to_numpy(),
         )
+
+    @property
+    def n_movies(self) -> int:
+        """Number of all movies of the dataset."""
+        return len(self.movies)
 
     @cached_property
     def user_start(self) -> Ints:
@@ -66,8 +71,11 @@ class Training:
 
     @cached_property
     def popularity(self) -> Popularity:
-        """Number of ratings of each movie."""
-        return Popularity(np.bincount(self.movie, minlength=self.n_movies), len(self.users))
+        """Number and mean of the ratings of each movie."""
+        raters = np.bincount(self.movie, minlength=self.n_movies)
+        stars = _sums(self.movie, self.n_movies, self.stars)
+        mean = np.divide(stars, raters, out=np.full(self.n_movies, np.nan), where=raters > 0)
+        return Popularity(raters, len(self.users), mean)
 
     def known(self, holdout: Holdout) -> tuple[Ints, NDArray[np.bool_]]:
         """Returns the index in ``users`` of each holdout user, and whether the user is there."""

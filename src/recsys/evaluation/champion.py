@@ -11,7 +11,14 @@ import polars as pl
 
 from recsys.errors import EvaluationError
 from recsys.evaluation.confidence import Statistic, mean_of_users, rmse_of_rows
-from recsys.evaluation.metrics import Ranking, coverage, quality_by_user, rating_error
+from recsys.evaluation.metrics import (
+    Ranking,
+    coverage,
+    mean_quality,
+    ndcg_by_user,
+    quality_on,
+    rating_error,
+)
 from recsys.evaluation.tables import (
     PAIR,
     Floats,
@@ -22,7 +29,7 @@ from recsys.evaluation.tables import (
     table,
 )
 
-_RANKED: Final = ("ndcg@10", "recall@10", "recall@20", "mrr")
+_RANKED: Final = ("ndcg@10", "recall@10", "recall@20", "mrr", "liked_ndcg@10")
 
 
 @dataclass(frozen=True)
@@ -77,23 +84,23 @@ class Comparison:
     champion: Side
     candidate: Side
 
-    def summary(self) -> dict[str, Any]:
-        """Returns the champion's metrics, and the ``candidate``'s on the same pairs.
+    def summary(self, mask: Mask) -> dict[str, Any]:
+        """Returns the champion's metrics, and the ``candidate``'s on the same pairs of ``mask``.
 
         ``rows`` and ``users`` count the pairs of the rating errors, ``ranked_users`` the users of
         the rankings. A metric without data is null.
         """
-        everything = np.ones(len(self.holdout), np.bool_)
+        rated, ranked = self.rated & mask, self.ranked & mask
         return {
             "release_id": self.release_id,
-            "rows": int(self.rated.sum()),
-            "users": len(np.unique(self.holdout.user[self.rated])),
-            "ranked_users": len(np.unique(self.holdout.user[self.ranked])),
-            **self._metrics(self.champion, everything),
-            "coverage": self._coverage(self.champion),
+            "rows": int(rated.sum()),
+            "users": len(np.unique(self.holdout.user[rated])),
+            "ranked_users": len(np.unique(self.holdout.user[ranked])),
+            **self._metrics(self.champion, mask),
+            "coverage": self._coverage(self.champion, ranked),
             "candidate": {
-                **self._metrics(self.candidate, everything),
-                "coverage": self._coverage(self.candidate),
+                **self._metrics(self.candidate, mask),
+                "coverage": self._coverage(self.candidate, ranked),
             },
         }
 
@@ -109,17 +116,17 @@ class Comparison:
             "candidate": {name: candidate[name] for name in shown},
         }
 
-    def statistics(self) -> Mapping[str, tuple[Statistic, Statistic]]:
-        """Returns (candidate, champion) for each metric, for the bootstrap."""
+    def statistics(self, mask: Mask) -> Mapping[str, tuple[Statistic, Statistic]]:
+        """Returns (candidate, champion) for each metric on the pairs of ``mask``."""
         holdout, n_users = self.holdout, len(self.holdout.users)
-        user = holdout.user[self.rated]
+        rated, ranked = self.rated & mask, self.ranked & mask
 
         def rmse(side: Side) -> Statistic:
-            error = (side.prediction - holdout.stars)[self.rated]
-            return rmse_of_rows(user, error, n_users)
+            error = (side.prediction - holdout.stars)[rated]
+            return rmse_of_rows(holdout.user[rated], error, n_users)
 
         def ndcg(side: Side) -> Statistic:
-            return mean_of_users(self._quality(side, self.ranked)["ndcg@10"])
+            return mean_of_users(ndcg_by_user(holdout, side.ranking, ranked))
 
         sides = (self.candidate, self.champion)
         return {
@@ -127,25 +134,20 @@ class Comparison:
             "ndcg@10": (ndcg(sides[0]), ndcg(sides[1])),
         }
 
-    def _quality(self, side: Side, mask: Mask) -> dict[str, Floats]:
-        return quality_by_user(
-            self.holdout.user[mask], side.ranking.rank[mask], len(self.holdout.users)
-        )
-
     def _metrics(self, side: Side, mask: Mask) -> dict[str, float | None]:
         measured: dict[str, float | None] = dict.fromkeys(("rmse", "mae", *_RANKED))
         rated, ranked = self.rated & mask, self.ranked & mask
         if rated.any():
             measured |= rating_error(self.holdout.stars[rated], side.prediction[rated])
         if ranked.any():
-            by_user = self._quality(side, ranked)
-            measured |= {name: float(np.nanmean(values)) for name, values in by_user.items()}
+            measured |= mean_quality(quality_on(self.holdout, side.ranking, ranked))
         return measured
 
-    def _coverage(self, side: Side) -> float | None:
-        if not self.ranked.any():
+    def _coverage(self, side: Side, ranked: Mask) -> float | None:
+        if not ranked.any():
             return None
-        return coverage(side.ranking, len(self.holdout.movies))
+        users = np.bincount(self.holdout.user[ranked], minlength=len(self.holdout.users)) > 0
+        return coverage(side.ranking.of_users(users), len(self.holdout.movies))
 
 
 def compare_with_champion(

@@ -23,6 +23,10 @@ from recsys.evaluation.tables import (
 CUT: Final = 10
 LIST_DEPTH: Final = 100
 """Number of a user's recommendations that are measured; lower ranks count as not recommended."""
+LIKED_STARS: Final = 4.0
+"""A rating of so many stars or more means that the user liked the movie."""
+LOW_MEAN: Final = 3.0
+"""Movies with a lower mean rating are recommended by mistake rather than by taste."""
 STARS: Final = tuple(half / 2 for half in range(1, 11))
 
 
@@ -53,6 +57,11 @@ class Ranking:
             top_movie=indices_of_ids(top, "movieId", holdout.movies),
         )
 
+    def of_users(self, users: Mask) -> Ranking:
+        """Returns the ranking with the recommendations of some users only, shape (users,)."""
+        kept = users[self.top_user]
+        return Ranking(self.rank, self.top_user[kept], self.top_movie[kept])
+
 
 @dataclass(frozen=True)
 class Popularity:
@@ -61,10 +70,12 @@ class Popularity:
     Attributes:
         raters: number of users by movie, shape (movies,).
         users: number of all users with a rating in training.
+        mean: mean stars of each movie in training, NaN for unrated ones.
     """
 
     raters: Ints
     users: int
+    mean: Floats
 
 
 def rating_error(truth: Floats, prediction: Floats) -> dict[str, float]:
@@ -146,10 +157,31 @@ def quality_by_user(user: Ints, rank: Floats, n_users: int) -> dict[str, Floats]
     }
 
 
-def ranking_quality(user: Ints, rank: Floats, n_users: int) -> dict[str, float]:
-    """Returns the means of `quality_by_user` over the users with a holdout pair."""
-    by_user = quality_by_user(user, rank, n_users)
-    return {name: float(np.nanmean(values)) for name, values in by_user.items()}
+def quality_on(holdout: Holdout, ranking: Ranking, mask: Mask) -> dict[str, Floats]:
+    """Returns `quality_by_user` if only the pairs of ``mask`` are relevant, and ``liked_ndcg@10``.
+
+    ``liked_ndcg@10`` is ``ndcg@10`` with the movies as relevant that the user gave 4 stars or more;
+    it is NaN for users without one. Ranks are those in the whole list.
+    """
+    n_users = len(holdout.users)
+    liked = mask & (holdout.stars >= LIKED_STARS)
+    return {
+        **quality_by_user(holdout.user[mask], ranking.rank[mask], n_users),
+        "liked_ndcg@10": quality_by_user(holdout.user[liked], ranking.rank[liked], n_users)[
+            "ndcg@10"
+        ],
+    }
+
+
+def ndcg_by_user(holdout: Holdout, ranking: Ranking, mask: Mask) -> Floats:
+    """Returns NDCG@10 of each user if only the pairs of ``mask`` are relevant, shape (users,)."""
+    user, rank = holdout.user[mask], ranking.rank[mask]
+    return quality_by_user(user, rank, len(holdout.users))["ndcg@10"]
+
+
+def mean_quality(by_user: dict[str, Floats]) -> dict[str, float | None]:
+    """Returns the mean of each metric over the users that have it; None if no user has it."""
+    return {name: _mean(values[np.isfinite(values)]) for name, values in by_user.items()}
 
 
 def coverage(ranking: Ranking, n_movies: int) -> float:
@@ -169,10 +201,12 @@ def beyond_accuracy_metrics(
     - ``novelty``: -log2 of the share of training's users who rated a recommended movie, in bits; a
       movie without a rating counts as rated by one user (Zhou et al., "Solving the apparent
       diversity-accuracy dilemma", PNAS 107, 2010, mean self-information).
-    - ``popularity_bias``: the same share, 0 to 1 (Abdollahpouri et al., "Managing popularity
-      bias", FLAIRS 2019, average recommendation popularity, divided by the number of users).
+    - ``popularity_bias``: the share of training's users who rated a movie (Abdollahpouri et al.,
+      "Managing popularity bias", FLAIRS 2019, average recommendation popularity, divided by the
+      number of users).
+    - ``low_rated_share``: share of the recommendations whose mean rating in training is below 3.
 
-    Novelty and popularity bias are averaged over a user's list, then over users.
+    All but coverage are averaged over a user's list, then over users.
     """
     share = popularity.raters / popularity.users
     bits = -np.log2(np.maximum(popularity.raters, 1) / popularity.users)
@@ -187,27 +221,29 @@ def beyond_accuracy_metrics(
         "coverage": coverage(ranking, len(share)),
         "novelty": mean(bits),
         "popularity_bias": mean(share),
+        "low_rated_share": mean((popularity.mean < LOW_MEAN).astype(np.float64)),
     }
 
 
-def ranking_metrics(holdout: Holdout, ranking: Ranking, popularity: Popularity) -> dict[str, float]:
-    """Returns `ranking_quality` and `beyond_accuracy_metrics` on the whole holdout."""
-    n_users = len(holdout.users)
-    return {
-        **ranking_quality(holdout.user, ranking.rank, n_users),
-        **beyond_accuracy_metrics(ranking, popularity, n_users),
-    }
+def ranking_metrics(
+    holdout: Holdout, ranking: Ranking, popularity: Popularity, mask: Mask | None = None
+) -> dict[str, float | None]:
+    """Returns the means of `quality_on`, and `beyond_accuracy_metrics`.
 
-
-def subset_quality(
-    holdout: Holdout, ranking: Ranking, mask: Mask, names: tuple[str, ...]
-) -> dict[str, float]:
-    """Returns `ranking_quality` if only the pairs of ``mask`` are relevant, over users with any.
-
-    Ranks are those in the whole list.
+    Args:
+        holdout: the pairs.
+        ranking: ranks of the pairs, and the first ten recommendations.
+        popularity: of the movies in training.
+        mask: the relevant pairs; only their users are measured. None: all.
     """
-    by_user = quality_by_user(holdout.user[mask], ranking.rank[mask], len(holdout.users))
-    return {name: float(np.nanmean(by_user[name])) for name in names}
+    n_users = len(holdout.users)
+    if mask is None:
+        mask = np.ones(len(holdout), np.bool_)
+    users = np.bincount(holdout.user[mask], minlength=n_users) > 0
+    return {
+        **mean_quality(quality_on(holdout, ranking, mask)),
+        **beyond_accuracy_metrics(ranking.of_users(users), popularity, n_users),
+    }
 
 
 def _mean(values: Floats) -> float | None:

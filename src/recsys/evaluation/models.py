@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from recsys.contract import Metrics
 from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.evaluator import evaluate
+from recsys.evaluation.holdouts import TimeHoldout, ranked_users, time_holdout_rows
 from recsys.evaluation.tables import PAIR
 from recsys.evaluation.towers import Towers, recommend
 
 TRAIN: Final = "train"
 HOLDOUT: Final = "holdout"
-"""Values of the column split; see `recsys.contract.INTERACTIONS_FILE`."""
+"""Values, besides ``later``, of the column split; see `recsys.contract.INTERACTIONS_FILE`."""
 
 
 class Predict(Protocol):
@@ -104,7 +105,7 @@ def evaluate_models(
     towers: Towers,
     champion: EvaluatedRelease | None = None,
 ) -> Evaluation:
-    """Predicts and ranks the holdout with models that were fitted to the training part.
+    """Predicts and ranks both holdouts with models that were fitted to the training part.
 
     Args:
         interactions: userId, movieId, rating (stars), timestamp (s), split.
@@ -123,6 +124,17 @@ def evaluate_models(
         prediction=predict(holdout["userId"].to_numpy(), holdout["movieId"].to_numpy()),
     )
     recommendations = recommend(towers, holdout["userId"].unique().sort().to_numpy(), train)
+    later = time_holdout_rows(interactions)
+    in_time = None
+    if not later.is_empty():
+        in_time = TimeHoldout(
+            rows=later,
+            predictions=later.select(
+                *PAIR, prediction=predict(later["userId"].to_numpy(), later["movieId"].to_numpy())
+            ),
+            recommendations=recommend(towers, ranked_users(later, train), train),
+            champion=champion.answers(train, later, movies) if champion else None,
+        )
     metrics = evaluate(
         train=train,
         holdout=holdout,
@@ -131,6 +143,7 @@ def evaluate_models(
         movie_ids=movies["movieId"],
         movies=movies,
         champion=champion.answers(train, holdout, movies) if champion else None,
+        time_holdout=in_time,
     )
     return Evaluation(predictions, recommendations, metrics)
 

@@ -10,9 +10,10 @@ import polars as pl
 
 from recsys.errors import EvaluationError
 from recsys.evaluation.baselines import Training
-from recsys.evaluation.champion import Comparison
-from recsys.evaluation.metrics import Ranking, rating_error, subset_quality
-from recsys.evaluation.tables import Floats, Holdout, Ints, Mask
+from recsys.evaluation.champion import Comparison, Side
+from recsys.evaluation.confidence import Statistic, mean_of_users, ratio_error, rmse_of_rows
+from recsys.evaluation.metrics import mean_quality, ndcg_by_user, quality_on, rating_error
+from recsys.evaluation.tables import Holdout, Ints, Mask
 
 USER_ACTIVITY: Final = {
     "under 20 ratings": 0,
@@ -29,6 +30,7 @@ MOVIE_POPULARITY: Final = {
 }
 NEWEST_SHARE: Final = 0.1
 NEWEST, OTHERS = "newest tenth", "others"
+KNOWN, NEW = "known before", "new"
 
 Slices = dict[str, dict[str, Mask]]
 
@@ -75,33 +77,76 @@ def make_slices(
     return {kind: {n: mask for n, mask in by.items() if mask.any()} for kind, by in made.items()}
 
 
+def known_and_new(holdout: Holdout, training: Training) -> Slices:
+    """Returns a mask of holdout pairs for users and movies with a training row, and without.
+
+    In a split by one moment, the ones without are new users and movies.
+    """
+    _, known = training.known(holdout)
+    known_user, known_movie = known[holdout.user], training.popularity.raters[holdout.movie] > 0
+    made = {
+        "users": {KNOWN: known_user, NEW: ~known_user},
+        "movies": {KNOWN: known_movie, NEW: ~known_movie},
+    }
+    return {kind: {n: mask for n, mask in by.items() if mask.any()} for kind, by in made.items()}
+
+
 def measure_slice(
     holdout: Holdout,
     mask: Mask,
-    prediction: Floats,
-    ranking: Ranking,
-    baselines: tuple[Floats, Ranking],
+    sides: tuple[Side, Side],
     comparison: Comparison | None,
+    ranked: Mask,
 ) -> dict[str, Any]:
-    """Measures candidate, bias model, popularity and champion on one slice.
+    """Measures candidate, baselines and champion on one slice.
 
     Ranks are those among all movies; only the slice's pairs are relevant.
+
+    Args:
+        holdout: the pairs.
+        mask: the slice.
+        sides: the candidate; and the bias model's stars with popularity's ranking.
+        comparison: with the champion; None without one.
+        ranked: the pairs whose users are ranked.
     """
-    bias, popularity = baselines
-    truth = holdout.stars[mask]
+    ours, baselines = sides
+    truth, ranked = holdout.stars[mask], ranked & mask
     measured = {
         "rows": int(mask.sum()),
         "users": len(np.unique(holdout.user[mask])),
-        **rating_error(truth, prediction[mask]),
-        **subset_quality(holdout, ranking, mask, ("ndcg@10", "recall@10")),
+        **rating_error(truth, ours.prediction[mask]),
+        **_quality(holdout, ours, ranked, ("ndcg@10", "recall@10")),
         "baselines": {
-            "bias": {"rmse": rating_error(truth, bias[mask])["rmse"]},
-            "popularity": subset_quality(holdout, popularity, mask, ("ndcg@10",)),
+            "bias": {"rmse": rating_error(truth, baselines.prediction[mask])["rmse"]},
+            "popularity": _quality(holdout, baselines, ranked, ("ndcg@10",)),
         },
     }
+    of_ours, of_baselines = (side_statistics(holdout, side, mask, ranked) for side in sides)
+    references = ("rmse / bias", "ndcg@10 / popularity")
+    pairs = dict(zip(references, zip(of_ours, of_baselines, strict=True), strict=True))
     if comparison is not None:
         measured["champion"] = comparison.on_slice(mask)
+        pairs |= {f"{k} / champion": pair for k, pair in comparison.statistics(mask).items()}
+    measured["standard_errors"] = {name: ratio_error(*pair) for name, pair in pairs.items()}
     return measured
+
+
+def side_statistics(
+    holdout: Holdout, side: Side, mask: Mask, ranked: Mask
+) -> tuple[Statistic, Statistic]:
+    """Returns the RMSE on the pairs of ``mask``, and NDCG@10 on those of ``ranked``."""
+    error = (side.prediction - holdout.stars)[mask]
+    return (
+        rmse_of_rows(holdout.user[mask], error, len(holdout.users)),
+        mean_of_users(ndcg_by_user(holdout, side.ranking, ranked)),
+    )
+
+
+def _quality(
+    holdout: Holdout, side: Side, ranked: Mask, names: tuple[str, ...]
+) -> dict[str, float | None]:
+    found = mean_quality(quality_on(holdout, side.ranking, ranked))
+    return {name: found[name] for name in names}
 
 
 def _by_count(count: Ints, least: Mapping[str, int]) -> Iterator[tuple[str, Mask]]:

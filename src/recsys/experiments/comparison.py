@@ -27,7 +27,18 @@ from recsys.experiments.local import train_locally
 from recsys.experiments.names import ModelName, SplitName
 from recsys.experiments.splits import holdout_masks, mark_holdout
 
-METRICS: Final = ("rmse", "mae", "ndcg@10", "recall@10", "recall@20", "mrr", "coverage", "fit_s")
+METRICS: Final = (
+    "rmse",
+    "mae",
+    "ndcg@10",
+    "liked_ndcg@10",
+    "recall@10",
+    "recall@20",
+    "mrr",
+    "coverage",
+    "low_rated_share",
+    "fit_s",
+)
 
 Measured = dict[str, float | None]
 
@@ -54,10 +65,11 @@ def compare_models(
         on_line: called with a line of progress.
 
     Returns:
-        ``split``, ``rows``, ``folds``, ``holdout_rows`` (all folds), and ``models``: for each its
-        ``name`` and the mean over folds of each of `METRICS`, null where it does not apply. With
-        several folds, ``std`` has the standard deviations between them. ``fit_s`` is the time to
-        fit the evaluated model, without starting a process or evaluating.
+        ``split``, ``remark`` (on its ranking metrics; null if none), ``rows``, ``folds``,
+        ``holdout_rows`` (all folds), and ``models``: for each its ``name`` and the mean over folds
+        of each of `METRICS`, null where it does not apply. With several folds, ``std`` has the
+        standard deviations between them. ``fit_s`` is the time to fit the evaluated model, without
+        starting a process or evaluating.
     """
     folds: list[dict[ModelName, Measured]] = []
     holdout_rows = 0
@@ -70,6 +82,7 @@ def compare_models(
         folds.append(_measure(mark_holdout(rows, holdout), movies, models, seed, assignments, say))
     return {
         "split": str(split),
+        "remark": split.remark or None,
         "rows": rows.height,
         "folds": len(folds),
         "holdout_rows": holdout_rows,

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+_RANDOM: Final = (
+    "random split: the training part has ratings of the same sitting as a held-out one, before and "
+    "after it, so the ranking metrics show how well a sitting is completed. That favors item_knn, "
+    "and no recommendation is made then; compare rankings on temporal-10 or last-visit."
+)
 
 
 class ModelName(StrEnum):
@@ -23,7 +30,13 @@ class SplitName(StrEnum):
     TEMPORAL_10 = "temporal-10"
     TEMPORAL_20 = "temporal-20"
     LEAVE_LAST_OUT = "leave-last-out"
+    LAST_VISIT = "last-visit"
     CV5 = "cv5"
+
+    @property
+    def remark(self) -> str:
+        """What to know about the ranking metrics of the split; empty if there is nothing."""
+        return _RANDOM if self in (SplitName.RANDOM_10, SplitName.CV5) else ""
 
 
 class Objective(StrEnum):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive
 from recsys.errors import DatasetError
+from recsys.evaluation import MIN_EARLIER, VISIT_GAP_S
 from recsys.experiments.names import SplitName
 from recsys.features import INTERACTION_SCHEMA, SPLIT, read_movies, read_ratings, resolve_duplicates
 
@@ -46,6 +47,8 @@ def holdout_masks(name: SplitName, rows: pl.DataFrame) -> Iterator[Mask]:
     - ``random-10``: scikit-learn's ``train_test_split(test_size=0.1, random_state=50)``.
     - ``temporal-10``, ``temporal-20``: the last ceil(n / 10) or ceil(n / 5) of a user's n ratings.
     - ``leave-last-out``: each user's last rating.
+    - ``last-visit``: each user's ratings after the last gap of a day or more, if there are at least
+      ten earlier ones.
     - ``cv5``: scikit-learn's ``KFold(5, shuffle=True, random_state=50)``.
 
     In splits by time, ties are broken by movieId, and a user's only rating is never held out.
@@ -55,7 +58,7 @@ def holdout_masks(name: SplitName, rows: pl.DataFrame) -> Iterator[Mask]:
         rows: userId, movieId, timestamp, in the order of the file.
 
     Raises:
-        DatasetError: there are too few rows.
+        DatasetError: there are too few rows, or no user has a last visit.
     """
     if rows.height < 2 * FOLDS:
         raise DatasetError(
@@ -70,6 +73,16 @@ def holdout_masks(name: SplitName, rows: pl.DataFrame) -> Iterator[Mask]:
             yield _last(rows, (pl.len() / 5).ceil())
         case SplitName.LEAVE_LAST_OUT:
             yield _last(rows, pl.lit(1.0))
+        case SplitName.LAST_VISIT:
+            mask = _last_visit(rows)
+            if not mask.any():
+                raise DatasetError(
+                    "no user has a last visit to hold out",
+                    found=f"{rows['userId'].n_unique()} users",
+                    expected=f"a user with at least {MIN_EARLIER} ratings, then a day without one, "
+                    "then more ratings",
+                )
+            yield mask
         case SplitName.CV5:
             yield from _folds(rows.height)
 
@@ -107,6 +120,23 @@ def _mask(n: int, indices: NDArray[np.int64]) -> Mask:
     mask = np.zeros(n, np.bool_)
     mask[indices] = True
     return mask
+
+
+def _last_visit(rows: pl.DataFrame) -> Mask:
+    """Selects the rows from each user's last gap on; later gaps would be later visits."""
+    place = pl.int_range(pl.len()).over("userId")
+    starts = pl.col("timestamp").diff().over("userId") >= VISIT_GAP_S
+    mask = (
+        rows.select("userId", "movieId", pl.col("timestamp").cast(pl.Int64))
+        .with_row_index("row")
+        .sort("userId", "timestamp", "movieId")
+        .with_columns(place=place, start=pl.when(starts).then(place))
+        .with_columns(first=pl.col("start").max().over("userId"))
+        .select("row", held=(pl.col("first") >= MIN_EARLIER) & (pl.col("place") >= pl.col("first")))
+        .sort("row")["held"]
+        .fill_null(False)
+    )
+    return mask.to_numpy()
 
 
 def _last(rows: pl.DataFrame, count: pl.Expr) -> Mask:

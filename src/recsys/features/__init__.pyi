@@ -3,10 +3,11 @@ from .drift import Drift, check_drift, find_drift_breaches
 from .drift_measurement import measure_drift, read_drift
 from .drift_settings import DriftSettings
 from .generate import generate_data_frames, make_features
-from .interactions import INTERACTION_SCHEMA, SPLIT, resolve_duplicates
+from .interactions import INTERACTION_SCHEMA, resolve_duplicates
 from .quarantine import Examples, FileStats, NoValidRowsError, Quarantine, check_shares
 from .replay import Replay, replay_quarantine
 from .reuse import find_features
+from .split import SPLIT
 from .stats import Stats, read_stats
 from .trainable import check_trainable
 from .validation import QUARANTINE_SCHEMA, Rule

@@ -20,6 +20,7 @@ from recsys.features.interactions import RowSpool, write_interactions
 from recsys.features.profile import Profiler
 from recsys.features.quarantine import Quarantine
 from recsys.features.reuse import FEATURE_FILES, find_features, put_titles
+from recsys.features.split import Cuts
 from recsys.features.stats import Stats
 from recsys.object_store import ObjectStore, file_sha256
 
@@ -45,7 +46,7 @@ def generate_data_frames(
         md5: the dataset.
         store: holds ``datasets/<md5>/dataset.zip``; the features go to
             ``features/<md5>/<fingerprint of the settings>/``.
-        settings: share of the holdout, and largest shares of invalid rows tolerated, by rule.
+        settings: shares of the holdouts, and largest shares of invalid rows tolerated, by rule.
         work_dir: an existing folder for temporary files, about 5 times the zip.
         progress: called with the bytes of ratings.csv read so far, and their total.
 
@@ -126,7 +127,7 @@ def make_features(
     Args:
         archive: the dataset.
         md5: md5 of the dataset.
-        settings: share of the holdout, and largest shares of invalid rows tolerated, by rule.
+        settings: shares of the holdouts, and largest shares of invalid rows tolerated, by rule.
         folder: an existing folder for the three files and for temporary files.
         progress: called with the bytes of ratings.csv read so far, and their total.
         quarantine: gets the rejected rows, also those of a dataset that fails; by default, one
@@ -156,16 +157,16 @@ def make_features(
             splits.update(dict(rows["split"].value_counts().iter_rows()))
             profiler.add(rows)
 
-        write_interactions(
+        cuts = write_interactions(
             spool,
             folder / contract.INTERACTIONS_FILE,
-            settings.holdout_share,
+            settings,
             on_rows=measure,
             on_duplicates=lambda replaced: rejected.add_duplicates(RATINGS_CSV, replaced),
         )
         quarantine.check(RATINGS_CSV, settings)
         quarantine.write(folder / contract.QUARANTINE_FILE)
-    return make_stats(md5, settings, folder, movies, profiler, splits, quarantine)
+    return make_stats(md5, settings, folder, movies, profiler, splits, quarantine, cuts)
 
 
 def make_stats(
@@ -176,6 +177,7 @@ def make_stats(
     profiler: Profiler,
     splits: Mapping[str, int],
     quarantine: Quarantine,
+    cuts: Cuts,
 ) -> Stats:
     """Computes the statistics of complete features.
 
@@ -187,6 +189,7 @@ def make_stats(
         profiler: profiler that all interactions were added to.
         splits: number of interactions by split.
         quarantine: quarantine that all rejected rows were added to.
+        cuts: where the interactions were cut.
     """
     profile = profiler.profile(movies)
     rated_movies = movies.height - profile.movie_popularity["0"]
@@ -196,6 +199,8 @@ def make_stats(
         interactions=profiler.rows,
         train=splits["train"],
         holdout=splits["holdout"],
+        later=splits["later"],
+        moment=cuts.moment,
         users=profiler.users,
         movies=movies.height,
         rated_movies=rated_movies,

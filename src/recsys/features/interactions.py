@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from recsys.contract import FeatureSettings
 from recsys.dataset import RATINGS_CSV
 from recsys.errors import DatasetError
+from recsys.features.split import SPLIT, Cuts, find_moment, rows_by_day, split_rows
 
 RANGE_ROWS: Final = 2_000_000
 ROW_GROUP_ROWS: Final = 262_144
 """A reader of a few users reads whole row groups: 1 MB each, 1,600 users of MovieLens."""
 MAX_USER_ROWS: Final = 8_000_000
 
-SPLIT: Final = pl.Enum(["train", "holdout"])
 INTERACTION_SCHEMA: Final = pl.Schema(
     {
         "userId": pl.Int32(),
@@ -63,6 +63,11 @@ class RowSpool:
         spooled = pl.scan_parquet(self._folder / "*.parquet")
         for first, last in user_ranges(spooled.group_by("userId").len(), range_rows):
             yield spooled.filter(pl.col("userId").is_between(first, last)).collect()
+
+    def days(self) -> pl.DataFrame:
+        """Returns the number of rows of each day; see `recsys.features.split.rows_by_day`."""
+        spooled = pl.scan_parquet(self._folder / "*.parquet")
+        return rows_by_day(spooled).collect(engine="streaming")
 
 
 def user_ranges(counts: pl.LazyFrame, range_rows: int = RANGE_ROWS) -> list[tuple[int, int]]:
@@ -114,76 +119,54 @@ def resolve_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return rows.filter(is_last), rows.filter(~is_last)
 
 
-def split_holdout(rows: pl.DataFrame, holdout_share: float) -> pl.DataFrame:
-    """Sorts by (userId, timestamp, movieId) and marks each user's last rows as holdout.
-
-    The order is total, because a user rates a movie once: among rows with the same timestamp,
-    greater movie ids count as later. So no holdout row is earlier than a training row of its
-    user, and the split does not depend on the order of the input.
-
-    The last ``floor(n * holdout_share + 0.5)`` of a user's n rows are the holdout, but never all
-    of them: a single row is a training row.
-
-    Args:
-        rows: columns userId, movieId and timestamp, and any others; each pair of user and movie
-            once, all rows of each user.
-        holdout_share: between 0 and 1.
-
-    Returns:
-        The rows, sorted, with the column ``split``.
-    """
-    rows = rows.sort("userId", "timestamp", "movieId")
-    # In sorted rows, runs are users; they cost less than window functions (3 s at 32 million).
-    _, counts = np.unique_counts(rows["userId"].rle_id().to_numpy())
-    holdout = np.minimum(np.floor(counts * holdout_share + 0.5).astype(np.int64), counts - 1)
-    in_holdout = np.repeat(
-        np.tile([False, True], len(counts)), np.column_stack([counts - holdout, holdout]).ravel()
-    )
-    return rows.with_columns(
-        split=pl.when(pl.Series(in_holdout, dtype=pl.Boolean))
-        .then(pl.lit("holdout", SPLIT))
-        .otherwise(pl.lit("train", SPLIT))
-    )
-
-
 def write_interactions(
     spool: RowSpool,
     path: Path,
-    holdout_share: float,
+    settings: FeatureSettings,
     *,
     on_rows: Callable[[pl.DataFrame], None],
     on_duplicates: Callable[[pl.DataFrame], None],
-) -> None:
+) -> Cuts:
     """Writes the interactions as parquet; the same rows in any order give the same bytes.
 
     Args:
         spool: all valid rows.
         path: the file to write.
-        holdout_share: see `split_holdout`.
+        settings: shares of the two holdouts.
         on_rows: called with each part of the table as it is written.
         on_duplicates: called with replaced rows (``validation.RATING_SCHEMA``).
+
+    Returns:
+        Where the rows were cut.
     """
+    cuts = cuts_of(spool.days(), settings)
 
     def parts() -> Iterator[pl.DataFrame]:
         for rows in spool.by_users():
-            table, replaced = make_part(rows, holdout_share)
+            table, replaced = make_part(rows, cuts)
             if replaced.height:
                 on_duplicates(replaced)
             on_rows(table)
             yield table
 
     sink_parts(parts, path)
+    return cuts
 
 
-def make_part(rows: pl.DataFrame, holdout_share: float) -> tuple[pl.DataFrame, pl.DataFrame]:
+def cuts_of(days: pl.DataFrame, settings: FeatureSettings) -> Cuts:
+    """Returns where a dataset is cut, by its number of valid rows on each day."""
+    return Cuts(settings.holdout_share, find_moment(days, settings.time_holdout_share))
+
+
+def make_part(rows: pl.DataFrame, cuts: Cuts) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Makes the interactions of some users; also returns the rows replaced by later ones.
 
     Args:
         rows: ``validation.RATING_SCHEMA``, all rows of each user, in any order.
-        holdout_share: see `split_holdout`.
+        cuts: see `recsys.features.split.split_rows`.
     """
     rows, replaced = resolve_duplicates(rows)
-    return split_holdout(rows, holdout_share).select(INTERACTION_SCHEMA.names()), replaced
+    return split_rows(rows, cuts).select(INTERACTION_SCHEMA.names()), replaced
 
 
 def sink_parts(parts: Callable[[], Iterator[pl.DataFrame]], path: Path) -> None:

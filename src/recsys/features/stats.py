@@ -30,6 +30,12 @@ class Stats(BaseModel):
     interactions: int = Field(gt=0)
     train: int = Field(gt=0)
     holdout: int = Field(ge=0)
+    later: int = Field(
+        default=0, ge=0, description="interactions at or after ``moment`` that are no holdout rows"
+    )
+    moment: int | None = Field(
+        default=None, description="start of the time holdout, seconds since 1970, UTC"
+    )
     users: int = Field(gt=0)
     movies: int = Field(gt=0, description="rows of movies.parquet")
     rated_movies: int = Field(gt=0, description="movies with at least one interaction")

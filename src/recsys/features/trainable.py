@@ -32,8 +32,8 @@ def check_trainable(interactions: Path) -> None:
             raise DatasetError(
                 f"no interaction is in the {part} part of the split",
                 found=f"{sum(of_part.values())} interactions",
-                expected="at least one; the last tenth of each user's ratings, rounded, is the "
-                "holdout, so some user needs five ratings",
+                expected="at least one; the last tenth of each user's ratings, cut between "
+                "two timestamps, is the holdout, so some user needs ratings of two times",
                 hint="use a larger dataset: a model can be neither trained nor evaluated on this",
             )
     for column in _VARIED:

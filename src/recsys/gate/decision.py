@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from recsys.gate import rules as gate_rules
 from recsys.gate.champion import against_champion, not_a_copy
+from recsys.gate.holdouts import last_visit, time_holdout
 from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import RuleResult
 from recsys.gate.memory import Memory, PastPromotion, remember
@@ -86,6 +87,7 @@ def judge(
         *gate_rules.leaks(candidate, settings),
         gate_rules.movie_vectors(candidate, settings),
         gate_rules.drift(candidate),
+        *gate_rules.vanished(candidate, settings),
         *(
             (
                 not_a_copy(candidate, champion),
@@ -96,6 +98,8 @@ def judge(
         ),
         *since_the_best,
         *slices(candidate, champion, settings),
+        *time_holdout(candidate, champion, settings),
+        *last_visit(candidate, champion, settings),
     ]
     evaluated = tuple(rule for rule in results if rule is not None)
     failures = [rule.reason for rule in evaluated if rule.binding and not rule.passed]

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from recsys.contract import Metrics, MetricsPart, Scores
+from recsys.contract import HoldoutMetrics, Metrics, MetricsPart, Scores
 
 Bound = Literal["below", "at most", "at least", "above"]
 """On which side of its threshold a value must be."""
@@ -84,7 +84,7 @@ def invalid(part: MetricsPart, name: str, path: str) -> InvalidMetricError:
     return InvalidMetricError(f"{path} is {found}, expected a finite number")
 
 
-def interval(metrics: Metrics, difference: str) -> tuple[float, float]:
+def interval(metrics: HoldoutMetrics, difference: str) -> tuple[float, float]:
     """Returns the confidence interval of a difference of two metrics.
 
     Raises:

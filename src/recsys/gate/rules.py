@@ -19,6 +19,7 @@ from recsys.gate.measures import (
     in_range,
     interval,
     invalid,
+    result,
     score,
 )
 from recsys.gate.settings import GateSettings
@@ -139,11 +140,20 @@ def floors(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleResul
         "above",
         lambda: (interval(metrics, NDCG_OVER_POPULARITY)[0], settings.min_ndcg_over_popularity),
     )
+    popularity = metrics.baselines.popularity
     yield compare(
         "coverage_floor",
         "share of movies that are recommended to any user",
         "at least",
-        lambda: (score(metrics.model, "coverage", "model"), settings.min_coverage),
+        lambda: (
+            score(metrics.model, "coverage", "model"),
+            max(
+                settings.min_coverage,
+                settings.min_coverage_over_popularity
+                * score(popularity, "coverage", "baselines.popularity"),
+            ),
+        ),
+        more=f"; {settings.min_coverage_over_popularity:g} times popularity's",
     )
 
 
@@ -210,6 +220,27 @@ def movie_vectors(metrics: JudgedMetrics, settings: GateSettings) -> RuleResult 
             * settings.min_vector_hit_share,
         ),
     )
+
+
+def vanished(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleResult]:
+    """Limits the share of the champion's users and movies that the dataset no longer has.
+
+    They would lose their recommendations, and no metric shows it: the holdout has only those that
+    are still there. Nothing is returned for what was not measured.
+    """
+    for name, limit, what in (
+        ("vanished_users", settings.max_vanished_users, "users"),
+        ("vanished_movies", settings.max_vanished_movies, "rated movies"),
+    ):
+        share = (metrics.drift or {}).get(name)
+        if share is not None:
+            yield result(
+                name,
+                f"share of the {what} of the champion's dataset that this one does not have",
+                "at most",
+                share,
+                limit,
+            )
 
 
 def drift(metrics: JudgedMetrics) -> RuleResult | None:

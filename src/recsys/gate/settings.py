@@ -20,8 +20,17 @@ class GateSettings(FrozenModel):
         description="NDCG@10 minus that of the most popular movies, lower end of the confidence "
         "interval, must be above this",
     )
+    min_coverage_over_popularity: float = Field(
+        default=1.5,
+        ge=0,
+        description="minimum number of movies that are recommended to any user, as a multiple of "
+        "that of recommending the most popular movies to the same users",
+    )
     min_coverage: float = Field(
-        default=0.01, ge=0, le=1, description="minimum share of movies that are recommended"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="minimum share of movies that are recommended, whatever popularity's; 0: none",
     )
     min_rmse_share_of_bias: float = Field(
         default=0.75, ge=0, le=1, description="an RMSE below this share of the biases' is a leak"
@@ -86,6 +95,18 @@ class GateSettings(FrozenModel):
         ge=0,
         description="maximum of the same sum at the lower end of its confidence interval (share)",
     )
+    max_vanished_users: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="maximum share of the users of the champion's dataset that are missing",
+    )
+    max_vanished_movies: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="maximum share of the rated movies of the champion's dataset that are missing",
+    )
     max_slice_rmse_rise: float = Field(
         default=0.05,
         ge=0,
@@ -95,8 +116,8 @@ class GateSettings(FrozenModel):
     max_slice_ndcg_drop: float = Field(
         default=0.25,
         ge=0,
-        description="maximum drop of NDCG@10 in a slice, as a share of the reference's over all "
-        "users",
+        description="maximum drop of NDCG@10 in a slice below the champion's or popularity's "
+        "(share)",
     )
     min_vector_hit_share: float = Field(
         default=0.5,
@@ -105,6 +126,18 @@ class GateSettings(FrozenModel):
     )
     min_slice_users: int = Field(
         default=100, ge=1, description="slices with fewer users are shown but not evaluated"
+    )
+    slice_error_rate: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="probability that any slice of an equally good candidate fails by chance",
+    )
+    min_time_users: int = Field(
+        default=100,
+        ge=1,
+        description="with fewer users that had rated before its moment, the time holdout is shown "
+        "but not binding",
     )
     min_slice_rows: int = Field(
         default=1000, ge=1, description="slices with fewer rows are shown but not evaluated"

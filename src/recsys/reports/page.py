@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from recsys.contract import ChampionScores, Metrics, Scores, SliceScores
 from recsys.gate import Decision
-from recsys.reports import facts
+from recsys.reports import facts, holdouts
 from recsys.reports.charts import (
     Mark,
     calibration,
@@ -96,6 +96,7 @@ def render_report(
         "metrics_note": _metrics_note(metrics),
         "metric_table": _metric_table(metrics),
         "charts": charts,
+        "holdout_rows": holdouts.rows(metrics),
         "slice_rows": list(_slice_rows(metrics)),
         "movie_vectors": facts.vector_facts(movie_vectors),
         "neighbors": [one.changes() for one in neighbors],
@@ -117,6 +118,7 @@ def render_report(
             ("summary", "Summary", True),
             ("gate", "Gate", decision),
             ("metrics", "Metrics", True),
+            ("holdouts", "Holdouts", page["holdout_rows"]),
             ("training", "Training", charts["training"]),
             ("slices", "Slices", charts["slices"]),
             ("vectors", "Movie vectors", page["movie_vectors"]),

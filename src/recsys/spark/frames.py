@@ -32,9 +32,16 @@ from recsys.features.generate import (
     put_features,
     read_valid_movies,
 )
-from recsys.features.interactions import RANGE_ROWS, make_part, sink_parts, user_ranges
+from recsys.features.interactions import (
+    RANGE_ROWS,
+    cuts_of,
+    make_part,
+    sink_parts,
+    user_ranges,
+)
 from recsys.features.profile import Profiler
 from recsys.features.quarantine import Quarantine, Rejected
+from recsys.features.split import Cuts, rows_by_day
 from recsys.features.validation import Header
 from recsys.object_store import ObjectStore
 from recsys.spark.exchange import Exchange, add_counts, count_by, executor_store, pack, unpack
@@ -83,7 +90,7 @@ def spark_data_frames(
         md5: md5 of the dataset.
         store: holds ``datasets/<md5>/dataset.zip``; the features go to
             ``features/<md5>/<fingerprint of the settings>/``.
-        settings: share of the holdout, and largest shares of invalid rows tolerated, by rule.
+        settings: shares of the holdouts, and largest shares of invalid rows tolerated, by rule.
         work_dir: an existing folder on the driver, with space for about twice the zip.
         range_rows: interactions of one task, which has them in memory.
 
@@ -145,11 +152,12 @@ class _Job:
         ranges = user_ranges(users.lazy(), self.range_rows)
         firsts = np.array([first for first, _ in ranges])
         keys = [self.exchange.key("parts", number) for number in range(len(ranges))]
-        share = self.settings.holdout_share
+        days = unpack(parsed.map(_count_days).treeReduce(add_counts))
+        cuts = cuts_of(days, self.settings)
         parts = (
             parsed.flatMap(partial(_by_range, firsts=firsts))
             .partitionBy(len(ranges), int)
-            .mapPartitionsWithIndex(partial(_make_part, keys=keys, holdout_share=share))
+            .mapPartitionsWithIndex(partial(_make_part, keys=keys, cuts=cuts))
             .persist(StorageLevel.DISK_ONLY)
         )
         # Computes all parts in parallel; the loop below then fetches their results one by one.
@@ -170,7 +178,7 @@ class _Job:
         )
         for persisted in (parsed, parts):
             persisted.unpersist()
-        return make_stats(md5, self.settings, folder, movies, profiler, splits, quarantine)
+        return make_stats(md5, self.settings, folder, movies, profiler, splits, quarantine, cuts)
 
     def _put_blocks(self, archive: DatasetArchive) -> Iterator[_StoredBlock]:
         for number, block in enumerate(rating_blocks(archive.chunks(RATINGS_CSV))):
@@ -188,6 +196,10 @@ def _parse(block: _StoredBlock, movie_ids: Broadcast[bytes]) -> _Parsed:
 
 def _count_users(parsed: _Parsed) -> bytes:
     return count_by(unpack(parsed.rows), "userId")
+
+
+def _count_days(parsed: _Parsed) -> bytes:
+    return pack(rows_by_day(unpack(parsed.rows).lazy()).collect())
 
 
 def _rejected(parsed: _Parsed) -> tuple[int, Rejected]:
@@ -209,9 +221,9 @@ def _by_range(
 
 
 def _make_part(
-    number: int, packed: Iterable[tuple[int, bytes]], keys: list[str], holdout_share: float
+    number: int, packed: Iterable[tuple[int, bytes]], keys: list[str], cuts: Cuts
 ) -> Iterator[_Part]:
-    table, replaced = make_part(pl.concat([unpack(rows) for _, rows in packed]), holdout_share)
+    table, replaced = make_part(pl.concat([unpack(rows) for _, rows in packed]), cuts)
     executor_store().put_bytes(keys[number], pack(table))
     profiler = Profiler()
     profiler.add(table)

@@ -282,11 +282,18 @@ def test_features_have_the_prefix_of_all_settings_that_change_their_content() ->
     known = FeatureSettings(revision=3, holdout_share=0.1)
     # Another way to hash would make the features of every retained release again.
     assert known.prefix(MD5) == f"features/{MD5}/6a2298f47e634a1d/"
+    assert known.model_copy(update={"time_holdout_share": 0.2}).prefix(MD5) == known.prefix(MD5)
+    now = FeatureSettings()
     own = set(FeatureSettings.model_fields) - {"max_quarantine_share", "max_rule_shares"}
-    changed = {"revision": 99, "holdout_share": 0.2, "vector_dim": 64}
+    changed = {
+        "revision": 99,
+        "holdout_share": 0.2,
+        "time_holdout_share": 0.2,
+        "vector_dim": 64,
+    }
     assert set(changed) == own, "say whether a new setting changes the content of features"
-    others = {known.model_copy(update={name: value}).prefix(MD5) for name, value in changed.items()}
-    assert len(others | {known.prefix(MD5)}) == len(changed) + 1
+    others = {now.model_copy(update={name: value}).prefix(MD5) for name, value in changed.items()}
+    assert len(others | {now.prefix(MD5)}) == len(changed) + 1
     tolerant = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=RuleShares(duplicate=1))
     assert tolerant.prefix(MD5) == FeatureSettings().prefix(MD5)
 

@@ -125,3 +125,44 @@ def test_the_real_dataset_keeps_its_file_order(ml_latest_small: Path) -> None:
         return hashlib.sha256(ids.to_numpy().tobytes()).hexdigest()
 
     assert digest(rows) == digest(plain)
+
+
+DAY = 86_400
+
+
+def visits_of(user: int, days: list[float]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(user, movie, 3.5, int(day * DAY)) for movie, day in enumerate(days, 1)],
+        schema={
+            "userId": pl.Int32,
+            "movieId": pl.Int32,
+            "rating": pl.Float32,
+            "timestamp": pl.Int64,
+        },
+        orient="row",
+    )
+
+
+def test_the_last_visit_is_what_follows_the_last_day_without_a_rating() -> None:
+    rows = pl.concat(
+        [
+            visits_of(1, [0.0] * 10 + [1.0, 1.5, 3.0, 3.9]),  # two gaps: the last one counts
+            visits_of(2, [0.0] * 9 + [5.0]),  # too few earlier ratings
+            visits_of(3, [k / 10 for k in range(15)]),  # no gap
+        ]
+    )
+    shuffled = rows.sample(fraction=1, shuffle=True, seed=4)
+    (mask,) = holdout_masks(SplitName.LAST_VISIT, shuffled)
+    held = shuffled.filter(pl.Series(mask)).sort("movieId")
+    assert held.select("userId", "movieId").rows() == [(1, 13), (1, 14)]
+
+    with pytest.raises(DatasetError, match="no user has a last visit"):
+        next(holdout_masks(SplitName.LAST_VISIT, rows.filter(pl.col("userId") > 1)))
+
+
+def test_only_random_splits_have_a_remark() -> None:
+    remarks = {split: bool(split.remark) for split in SplitName}
+    assert {split for split, has_one in remarks.items() if has_one} == {
+        SplitName.RANDOM_10,
+        SplitName.CV5,
+    }

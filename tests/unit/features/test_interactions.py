@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import math
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.contract import FeatureSettings
 from recsys.features import resolve_duplicates
-from recsys.features.interactions import RowSpool, split_holdout, write_interactions
+from recsys.features.interactions import RowSpool, write_interactions
 from recsys.features.validation import RATING_SCHEMA
 
 Row = tuple[int, int, float, int]
@@ -23,7 +23,6 @@ rows_strategy = st.lists(
     min_size=1,
     max_size=60,
 )
-shares = st.floats(0.01, 0.49)
 
 
 def frame(rows: list[Row]) -> pl.DataFrame:
@@ -44,55 +43,6 @@ def test_the_latest_duplicate_by_time_then_line_is_kept(rows: list[Row]) -> None
     assert set(replaced["line"]).isdisjoint(latest["line"])
 
 
-@given(rows_strategy, shares)
-def test_holdout_is_the_rounded_share_of_the_last_rows_of_each_user(
-    rows: list[Row], share: float
-) -> None:
-    latest, _ = resolve_duplicates(frame(rows))
-    table = split_holdout(latest, share).rows(named=True)
-    assert table == sorted(table, key=lambda r: (r["userId"], r["timestamp"], r["movieId"]))
-    for _, group in groupby(table, key=lambda r: r["userId"]):
-        splits = [row["split"] for row in group]
-        size = min(len(splits) - 1, math.floor(len(splits) * share + 0.5))
-        assert splits == ["train"] * (len(splits) - size) + ["holdout"] * size
-
-
-@given(rows_strategy)
-def test_the_split_changes_no_row(rows: list[Row]) -> None:
-    latest, _ = resolve_duplicates(frame(rows))
-    columns = ["userId", "movieId", "rating", "timestamp"]
-    assert sorted(split_holdout(latest, 0.2).select(columns).rows()) == sorted(
-        latest.select(columns).rows()
-    )
-
-
-@given(rows_strategy, shares)
-def test_the_split_never_leaks(rows: list[Row], share: float) -> None:
-    latest, _ = resolve_duplicates(frame(rows))
-    shuffled = latest.sample(fraction=1, shuffle=True, seed=2).with_columns(note=pl.lit("any"))
-    table = split_holdout(shuffled, share)
-    assert table.equals(
-        split_holdout(latest.with_columns(note=pl.lit("any")), share).select(table.columns)
-    )
-    for (_,), user in table.group_by("userId"):
-        holdout, trained = (user.filter(pl.col("split") == s) for s in ("holdout", "train"))
-        assert trained.height >= 1, "a user with one rating has it in training"
-        if holdout.height:
-            first_holdout = holdout.select("timestamp", "movieId").rows()[0]
-            last_trained = trained.select("timestamp", "movieId").rows()[-1]
-            assert last_trained < first_holdout
-
-
-def test_ties_in_time_are_broken_by_movie_and_other_columns_are_kept() -> None:
-    rows = pl.DataFrame({"timestamp": [5, 5, 5], "movieId": [9, 3, 7], "userId": [1, 1, 1]})
-    assert split_holdout(rows, 0.4).rows() == [
-        (5, 3, 1, "train"),
-        (5, 7, 1, "train"),
-        (5, 9, 1, "holdout"),
-    ]
-    assert split_holdout(rows.clear(), 0.4).rows() == []
-
-
 def write(folder: Path, parts: list[pl.DataFrame]) -> bytes:
     spool_folder = folder / "spool"
     spool_folder.mkdir(parents=True)
@@ -101,7 +51,10 @@ def write(folder: Path, parts: list[pl.DataFrame]) -> bytes:
         spool.add(part)
     path = folder / "interactions.parquet"
     seen: list[pl.DataFrame] = []
-    write_interactions(spool, path, 0.2, on_rows=seen.append, on_duplicates=lambda replaced: None)
+    settings = FeatureSettings(holdout_share=0.2)
+    write_interactions(
+        spool, path, settings, on_rows=seen.append, on_duplicates=lambda replaced: None
+    )
     assert pl.concat(seen).equals(pl.read_parquet(path))
     return path.read_bytes()
 

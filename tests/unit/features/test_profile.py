@@ -8,8 +8,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.features.interactions import split_holdout
 from recsys.features.profile import MAX_GAPS, MAX_GENRES, Gap, Profile, Profiler
+from recsys.features.split import Cuts, split_rows
 from recsys.features.validation import MOVIE_SCHEMA, RATING_SCHEMA
 
 DAY = 86_400
@@ -37,7 +37,7 @@ MOVIES = pl.DataFrame(
 
 def interactions(rows: list[Row]) -> pl.DataFrame:
     frame = pl.DataFrame([(*row, 0) for row in rows], schema=RATING_SCHEMA, orient="row")
-    return split_holdout(frame, 0.1)
+    return split_rows(frame, Cuts(0.1))
 
 
 def profile_of(parts: list[pl.DataFrame], movies: pl.DataFrame = MOVIES) -> Profile:

@@ -10,7 +10,7 @@ import pytest
 
 from recsys.errors import DatasetError
 from recsys.features import check_trainable
-from recsys.features.interactions import split_holdout
+from recsys.features.split import Cuts, split_rows
 from trainer.data import check_tables
 
 MOVIES = pl.DataFrame(
@@ -37,7 +37,9 @@ def refused(check: Callable[[], object]) -> object:
         ([1] * 5 + [2] * 5, [*range(5)] * 2, [4] * 10, True),
         ([1] * 5 + [2] * 5, [*range(5)] * 2, [4, 5] * 5, False),
         ([1] * 5 + [2], [*range(5), 1], [4, 5] * 3, False),
-        ([1] * 4 + [2] * 4, [*range(4)] * 2, [4, 5] * 4, True),
+        # Of two users with four ratings each, by their ids one or none is in the holdout.
+        ([1] * 4 + [2] * 4, [*range(4)] * 2, [4, 5] * 4, False),
+        ([1] * 4 + [3] * 4, [*range(4)] * 2, [4, 5] * 4, True),
         # The one other rating is in the holdout.
         ([1] * 5 + [2], [1, 2, 3, 4, 5, 1], [4, 4, 4, 4, 5, 4], True),
     ],
@@ -58,7 +60,7 @@ def test_validation_refuses_what_training_refuses(
             "timestamp": pl.Int64,
         },
     )
-    rows = split_holdout(rows, 0.1)
+    rows = split_rows(rows, Cuts(0.1))
     path = tmp_path / "interactions.parquet"
     rows.write_parquet(path)
     of_trainer = refused(lambda: check_tables(rows, MOVIES))
