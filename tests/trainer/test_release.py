@@ -58,7 +58,7 @@ def test_the_log_is_stored_with_every_epoch_and_without_secrets(
     bench: Bench, trained: TrainerInput
 ) -> None:
     log = bench.log(trained)
-    assert "rating model epoch 12: loss" in log
+    assert "rating model epoch 12 of 12: loss" in log
     assert "validation rmse" in log
     assert "exit code 0 (OK)" in log
     for secret in bench.credentials.values():
