@@ -21,6 +21,7 @@ _HISTOGRAMS: Final = {
     "release_years": "movies by decade",
 }
 _MAX_BARS: Final = 24
+_SHOWN_APART: Final = ("by_popularity", "franchises", "series")
 
 
 def subtitle(metrics: Metrics, lineage: Json | None) -> str:
@@ -63,7 +64,9 @@ def vector_facts(facts: Json | None) -> Pairs:
     shown = {name: value for name, value in (facts or {}).items() if name != "digest"}
     quality = shown.get("quality")
     if isinstance(quality, Mapping):
-        shown["quality"] = {k: v for k, v in quality.items() if k != "by_popularity"}
+        shown["quality"] = {k: v for k, v in quality.items() if k not in _SHOWN_APART}
+        for name in ("franchises", "series"):
+            shown[f"neighbors of the same {name}"] = quality.get(name) or "not measured"
         for bucket in quality.get("by_popularity") or ():
             shown[f"movies with {bucket.get('ratings')} ratings"] = bucket.get("found") or {}
     return pairs(shown)
