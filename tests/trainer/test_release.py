@@ -87,6 +87,7 @@ def test_verify_accepts_the_release_in_a_fresh_process(bench: Bench, trained: Tr
     code, out = bench.run(trained, "verify")
     assert code == ExitCode.OK
     assert "reproduces 67 golden predictions" in out
+    assert _manifest(bench, trained).requires_backend == "any"
 
 
 @pytest.fixture
