@@ -79,13 +79,24 @@ def data(stats: Json | None) -> dict[str, Any] | None:
     profile = stats.get("profile") or {}
     counts = {
         name: stats.get(name)
-        for name in ("interactions", "train", "holdout", "users", "movies", "rated_movies")
+        for name in (
+            "interactions",
+            "train",
+            "holdout",
+            "later",
+            "users",
+            "movies",
+            "rated_movies",
+        )
     }
     shown = pairs({name: value for name, value in counts.items() if value is not None})
-    for name in ("first_timestamp", "last_timestamp"):
+    for name in ("first_timestamp", "last_timestamp", "moment"):
         if stats.get(name) is not None:
             at = datetime.fromtimestamp(stats[name], UTC)
-            shown.append((name.replace("_timestamp", " rating"), f"{at:%Y-%m-%d}"))
+            label = (
+                "time holdout from" if name == "moment" else name.replace("_timestamp", " rating")
+            )
+            shown.append((label, f"{at:%Y-%m-%d}"))
     shown += pairs({name: stats[name] for name in ("mean_rating", "density") if name in stats})
     charts = []
     ratings = profile.get("ratings") or stats.get("rating_histogram")

@@ -240,9 +240,11 @@ def _slice_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
                 part.rmse,
                 part.baselines.bias.rmse,
                 champion.rmse,
+                holdouts.change(part, "rmse", "bias"),
                 part.ndcg_10,
                 part.baselines.popularity.ndcg_10,
                 champion.ndcg_10,
+                holdouts.change(part, "ndcg@10", "popularity"),
             )
 
 

@@ -315,7 +315,7 @@ def unlike_what_is_served(dataset: Dataset, honest: Candidate) -> Candidate:
         (memorized, {"rmse_too_good", "ndcg_too_good"}),
         (leaked, {"served_model_learned", "rmse_too_good", "ndcg_too_good"}),
         (without_last_week, {"served_model_learned"}),
-        (popular_only, {"ndcg_against_popularity"}),
+        (popular_only, {"ndcg_against_popularity", "coverage_floor"}),
         (untrained_towers, {"ndcg_against_popularity"}),
         (on_another_scale, {"predictions_are_stars", "rmse_against_bias"}),
         (upside_down, {"rmse_against_bias"}),
