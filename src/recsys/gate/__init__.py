@@ -1,6 +1,7 @@
 """From metrics to a decision: pure functions, no I/O."""
 
 from recsys.gate.decision import Decision, judge, override_decision
+from recsys.gate.facts import ServedFacts, TableFacts
 from recsys.gate.judged import JudgedMetrics, judged_metrics
 from recsys.gate.losses import Loss
 from recsys.gate.memory import Memory, PastPromotion
@@ -13,6 +14,8 @@ __all__ = [
     "Loss",
     "Memory",
     "PastPromotion",
+    "ServedFacts",
+    "TableFacts",
     "judge",
     "judged_metrics",
     "override_decision",
