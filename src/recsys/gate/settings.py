@@ -45,7 +45,7 @@ class GateSettings(FrozenModel):
         "holdout; only the served model may have been trained on it",
     )
     max_serving_shift: float = Field(
-        default=0.6, ge=0, description="maximum of the same difference"
+        default=0.5, ge=0, description="maximum of the same difference"
     )
     max_served_rmse_rise: float = Field(
         default=0.0,
@@ -61,14 +61,14 @@ class GateSettings(FrozenModel):
         "recommend through their index",
     )
     min_evaluated_share: float = Field(
-        default=0.2,
+        default=0.25,
         ge=0,
         le=1,
         description="minimum share of the evaluated towers' recommendations that the served towers "
         "recommend to the same user",
     )
     min_share_over_others: float = Field(
-        default=1.5,
+        default=2.5,
         ge=0,
         description="minimum of the same share, as a multiple of the share that they recommend of "
         "another user's list",
