@@ -62,6 +62,7 @@ QUICK: dict[str, Any] = {
 """Overrides with which a training on the small interactions takes a few seconds, most of them for
 tracing."""
 
+
 def read_movielens(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Reads interactions (unsplit) and movies of a MovieLens zip, in the contract's columns."""
     with zipfile.ZipFile(path) as archive:
