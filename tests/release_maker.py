@@ -17,9 +17,13 @@ from recsys.contract import (
     EVALUATED_MOVIE_TOWERS_FILE,
     EVALUATED_USER_TOWERS_FILE,
     GOLDEN_DEPTH,
+    GOLDEN_FILE,
     GOLDEN_RECOMMENDATIONS_FILE,
+    HISTORY_FILE,
     INTERACTIONS_FILE,
     MANIFEST_FILE,
+    MEASURED_FILE,
+    METRICS_FILE,
     MODEL_FILE,
     MOVIE_TOWERS_FILE,
     MOVIE_VECTOR_DIM,
@@ -31,9 +35,12 @@ from recsys.contract import (
     Artifact,
     Build,
     Dims,
+    GoldenPredictions,
     GoldenRecommendations,
     Manifest,
+    MeasuredMetrics,
     Metrics,
+    ServedScores,
     Serving,
     release_key,
 )
@@ -108,7 +115,12 @@ class Releases:
             manifest = self._manifest(number)
             data = manifest.to_json()
             self.services.store.put_bytes(release_key(release_id, MANIFEST_FILE), data)
-            ledger.complete(conn, manifest, hashlib.sha256(data).hexdigest(), actor=an_actor())
+            sha256 = hashlib.sha256(data).hexdigest()
+            measured = self.measured(manifest, sha256)
+            self.services.store.put_bytes(
+                release_key(release_id, MEASURED_FILE), measured.to_json()
+            )
+            ledger.complete(conn, manifest, sha256, actor=an_actor())
         return release_id
 
     def histories(self, users: int) -> list[list[int]]:
@@ -189,14 +201,43 @@ class Releases:
     def model_bytes(self, number: int) -> bytes:
         return f"model {number} ".encode() * self.MODEL_REPEATS
 
+    def file_bytes(self, name: str, number: int) -> bytes:
+        """The bytes of an artifact: valid documents, and else its name and the number."""
+        golden = GoldenPredictions(
+            user_ids=[1], movie_ids=[1], stars=[1 + number / 1000], keras_version="3"
+        )
+        documents = {
+            MODEL_FILE: self.model_bytes(number),
+            METRICS_FILE: self.metrics(number).to_json(),
+            HISTORY_FILE: b"{}",
+            GOLDEN_FILE: golden.model_dump_json().encode(),
+        }
+        return documents.get(name, f"{name} {number}".encode())
+
+    def metrics(self, number: int) -> Metrics:
+        return Metrics.model_validate(GOOD)
+
+    def measured(self, manifest: Manifest, sha256: str) -> MeasuredMetrics:
+        """What a verifier would measure of a release whose trainer told the truth."""
+        return MeasuredMetrics(
+            release_id=manifest.release_id,
+            manifest_sha256=sha256,
+            champion=None,
+            interactions=manifest.serving.interactions,
+            metrics=manifest.metrics,
+            served=ServedScores(rmse=0.8, mae=0.6, shift_rmse=manifest.serving.shift_rmse),
+            keras_version="3",
+            measured_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
     def _manifest(self, number: int) -> Manifest:
         build = self.build(number)
         artifacts = []
-        files = {MODEL_FILE: self.model_bytes(number)}
+        files: dict[str, bytes] = {}
         if self.ARTIFACTS != REQUIRED_ARTIFACTS:
             files |= self.candidate_files(number)
         for name in sorted(self.ARTIFACTS):
-            data = files.get(name, f"{name} {number}".encode())
+            data = files.get(name) or self.file_bytes(name, number)
             key = release_key(build.release_id, name)
             self.services.store.put_bytes(key, data)
             artifacts.append(
@@ -218,7 +259,7 @@ class Releases:
                 users=self.USERS,
                 movies=self.MOVIES,
             ),
-            metrics=Metrics.model_validate(GOOD),
+            metrics=self.metrics(number),
             lineage={},
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         )

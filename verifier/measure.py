@@ -62,6 +62,7 @@ def measure(
         EvaluationError: the answers cannot be evaluated.
         DatasetError: the features are missing.
     """
+    folder.mkdir(exist_ok=True)
     interactions, movies = read_features(trainer_input.build, store, folder)
     manifest = candidate.manifest
     for artifact in manifest.evaluated_artifacts():

@@ -131,7 +131,10 @@ def verify_candidate(**context: Any) -> None:
 def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
     """Returns the input of the trainer's pod or container; None if there is nothing to do."""
     begin = {"train": pipeline.begin_training, "verify": pipeline.check_candidate}[subcommand]
-    return begin(settings.services(), run_of(context))
+    trainer_input = begin(settings.services(), run_of(context))
+    if trainer_input is not None and trainer_input.seal:
+        mask_secret(trainer_input.seal)
+    return trainer_input
 
 
 def trainer_secrets() -> dict[str, str]:

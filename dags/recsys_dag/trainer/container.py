@@ -15,10 +15,11 @@ from airflow.sdk.exceptions import AirflowException
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import Mount
 
+from recsys.contract import ENV_SEAL
 from recsys.errors import ConfigurationError, TransientError
 from recsys.trainer_process import failure
 from recsys_dag import tasks
-from recsys_dag.trainer.settings import RELEASE_LABEL, ContainerSettings
+from recsys_dag.trainer.settings import RELEASE_LABEL, TRAINER_IMAGE, ContainerSettings
 
 _STATUS_CODE = re.compile(r"'StatusCode': (\d+)")
 _TAIL_LINES = 20
@@ -33,16 +34,22 @@ class TrainerContainer(DockerOperator):
     Args:
         subcommand: ``train`` or ``verify``.
         container_settings: Docker engine, network and resources.
+        image: that of the trainer, or of the verifier.
         kwargs: other arguments of the operator.
     """
 
     def __init__(
-        self, *, subcommand: str, container_settings: ContainerSettings, **kwargs: Any
+        self,
+        *,
+        subcommand: str,
+        container_settings: ContainerSettings,
+        image: str = TRAINER_IMAGE,
+        **kwargs: Any,
     ) -> None:
         self.subcommand = subcommand
         self.container_settings = container_settings
         super().__init__(
-            image="{{ ti.xcom_pull(task_ids='data_is_new', key='trainer_image') }}",
+            image=image,
             command=[subcommand],
             docker_url=container_settings.url,
             network_mode=container_settings.network,
@@ -64,12 +71,14 @@ class TrainerContainer(DockerOperator):
         if trainer_input is None:
             return None
         self.environment = trainer_input.to_environment()
+        seal = self.environment.pop(ENV_SEAL, None)
         # Private: Airflow's UI shows the rendered field `environment`, and a proxy may have a
         # password.
         others = tasks.forwarded_environment() | self.container_settings.env
         self._private_environment = {
             **{name: value for name, value in others.items() if name not in self.environment},
             **tasks.trainer_secrets(),
+            **({ENV_SEAL: seal} if seal else {}),
         }
         self.labels = {RELEASE_LABEL: trainer_input.release_id}
         try:

@@ -30,16 +30,18 @@ from recsys.errors import ConfigurationError, RecsysError, TransientError
 from recsys_dag import tasks
 from recsys_dag.trainer.pod_failure import explain_api, explain_pod
 from recsys_dag.trainer.resources import resources
-from recsys_dag.trainer.settings import PodSettings
+from recsys_dag.trainer.settings import TRAINER_IMAGE, PodSettings
 
 CONTAINER: Final = "trainer"
 
 
-def pod_arguments(subcommand: str, pod_settings: PodSettings) -> dict[str, Any]:
+def pod_arguments(
+    subcommand: str, pod_settings: PodSettings, image: str = TRAINER_IMAGE
+) -> dict[str, Any]:
     """Returns the operator arguments for the trainer's pod, or for a worker of its Job."""
     return {
         "name": f"recsys-{subcommand}",
-        "image": "{{ ti.xcom_pull(task_ids='data_is_new', key='trainer_image') }}",
+        "image": image,
         "arguments": [subcommand],
         "kubernetes_conn_id": pod_settings.conn_id,
         "namespace": pod_settings.namespace,
@@ -98,17 +100,25 @@ class TrainerPod(KubernetesPodOperator):
     Args:
         subcommand: ``train`` or ``verify``.
         pod_settings: settings of the pod.
+        image: that of the trainer, or of the verifier.
         kwargs: other arguments of the operator.
     """
 
-    def __init__(self, *, subcommand: str, pod_settings: PodSettings, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        subcommand: str,
+        pod_settings: PodSettings,
+        image: str = TRAINER_IMAGE,
+        **kwargs: Any,
+    ) -> None:
         self.subcommand = subcommand
         self.pod_settings = pod_settings
         super().__init__(
             random_name_suffix=True,
             durable=True,
             on_finish_action="delete_pod",
-            **pod_arguments(subcommand, pod_settings),
+            **pod_arguments(subcommand, pod_settings, image),
             **kwargs,
         )
 

@@ -20,6 +20,9 @@ from recsys_dag.environment import read
 IMAGE_VARIABLE: Final = "recsys_trainer_image"
 """Airflow Variable with the trainer's image, or set ``AIRFLOW_VAR_RECSYS_TRAINER_IMAGE``."""
 
+TRAINER_IMAGE: Final = "{{ ti.xcom_pull(task_ids='data_is_new', key='trainer_image') }}"
+"""The image that data_is_new has read, for all tasks of the run."""
+
 RELEASE_LABEL: Final = "recsys.io/release"
 """Label of Jobs and containers: the release that they train."""
 RESERVED_LABELS: Final = {"app.kubernetes.io/name", "app.kubernetes.io/part-of", RELEASE_LABEL}
@@ -48,6 +51,19 @@ class LauncherSettings(BaseSettings):
         ge=1,
         le=64,
         description="pods that train one release; more than 1 run as an Indexed Job",
+    )
+
+
+class VerifierSettings(BaseSettings):
+    """Environment: ``RECSYS_VERIFIER_IMAGE``."""
+
+    model_config = SettingsConfigDict(env_prefix="RECSYS_VERIFIER_", env_ignore_empty=True)
+
+    image: str | None = Field(
+        default=None,
+        pattern=rf"^{IMAGE_BY_DIGEST.pattern}$",
+        description="image by digest that checks and measures candidates; None: the trainer's, "
+        "whose code then takes part in its own examination",
     )
 
 

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from recsys_dag import environment, tasks
 from recsys_dag.timeouts import timeouts
 from recsys_dag.trainer import settings
-from recsys_dag.trainer.settings import ContainerSettings, Launcher, PodSettings
+from recsys_dag.trainer.settings import (
+    ContainerSettings,
+    Launcher,
+    PodSettings,
+    VerifierSettings,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -47,6 +52,8 @@ def trainer_task(
     if launcher == Launcher.KUBERNETES:
         pod_limit = limits.training_pod if training else limits.verification_pod
         pod_settings = _pod_settings(pod_limit)
+    given = None if training else environment.read(VerifierSettings).image
+    kwargs |= {"image": given} if given else {}
     if launcher == Launcher.KUBERNETES and training and workers > 1:
         from recsys_dag.trainer.job import TrainerJob
 

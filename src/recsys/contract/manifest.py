@@ -172,9 +172,14 @@ class Manifest(FrozenModel):
         return self.model_dump_json(indent=2).encode()
 
     @classmethod
-    def from_json(cls, data: bytes | str) -> Manifest:
-        """Reads a stored manifest; raises pydantic.ValidationError if it is not one."""
-        return cls.model_validate_json(data)
+    def from_json(cls, data: bytes | str, *, strict: bool | None = None) -> Manifest:
+        """Reads a stored manifest; raises pydantic.ValidationError if it is not one.
+
+        Args:
+            data: the document.
+            strict: whether a number in quotes is an error, as in that of a new candidate.
+        """
+        return cls.model_validate_json(data, strict=strict)
 
 
 REQUIRED_ARTIFACTS: Final = frozenset(

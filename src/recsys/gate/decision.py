@@ -11,6 +11,7 @@ from recsys.gate import rules as gate_rules
 from recsys.gate.champion import against_champion, not_a_copy
 from recsys.gate.holdouts import last_visit, time_holdout
 from recsys.gate.judged import JudgedMetrics
+from recsys.gate.measured import trainer_metrics_agree
 from recsys.gate.measures import RuleResult
 from recsys.gate.memory import Memory, PastPromotion, remember
 from recsys.gate.served import served_model, served_tables
@@ -85,6 +86,7 @@ def judge(
     """
     memory, since_the_best = remember(candidate, champion, past, settings)
     results = [
+        trainer_metrics_agree(candidate),
         gate_rules.metrics_are_numbers(candidate),
         gate_rules.predictions_are_stars(candidate),
         *gate_rules.floors(candidate, settings),

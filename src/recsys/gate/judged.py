@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from recsys.contract import GOLDEN_FILE, Count, Manifest, Metrics, MetricsPart, Number, Text
+from recsys.contract import (
+    GOLDEN_FILE,
+    Count,
+    Manifest,
+    MeasuredMetrics,
+    Metrics,
+    MetricsPart,
+    Number,
+    Text,
+)
 from recsys.gate.facts import ServedFacts
 
 
@@ -52,7 +61,9 @@ class JudgedMetrics(Metrics):
 
     Attributes:
         release_id: the release.
-        serving: the served model.
+        serving: the served model. Its ``shift_rmse`` is the measured one if there is one.
+        stated: what the trainer stated, as JSON; None if nothing was measured.
+        measured: what the verifier measured in its place, as JSON; None if nothing was measured.
         drift: measures of drift from the champion's dataset, by name.
         movie_vectors: quality of the movie vectors.
         contents: digests of what the site serves, by name.
@@ -61,6 +72,8 @@ class JudgedMetrics(Metrics):
 
     release_id: Text = None
     serving: ServedModel | None = None
+    stated: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
+    measured: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
     drift: Annotated[dict[str, Number] | None, BeforeValidator(_object_or_none)] = None
     movie_vectors: VectorQuality | None = None
     contents: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
@@ -72,21 +85,34 @@ def judged_metrics(
     tables: Mapping[str, Any],
     drift: Mapping[str, float] | None = None,
     served: ServedFacts | None = None,
+    measured: MeasuredMetrics | None = None,
 ) -> JudgedMetrics:
-    """Combines the metrics of a manifest with facts about what the release serves.
+    """Combines the metrics of a release with facts about what it serves.
+
+    The metrics are the measured ones. Those of the manifest, which the trainer wrote, are judged
+    only of releases that were never measured.
 
     Args:
         manifest: the release's.
         tables: facts about its tables from the ledger, by table.
         drift: measures of drift from the champion's dataset by name; None if unknown.
         served: measurements of the served tables; None if they were not measured.
+        measured: the verifier's measurement; None for a release of an earlier pipeline.
     """
+    stated = manifest.metrics.model_dump(mode="json")
+    serving = manifest.serving.model_dump(mode="json")
     facts = {name: one for name, one in tables.items() if isinstance(one, Mapping)}
     return JudgedMetrics.model_validate(
         {
-            **manifest.metrics.model_dump(mode="json"),
+            **(measured.metrics.model_dump(mode="json") if measured else stated),
             "release_id": manifest.release_id,
-            "serving": manifest.serving.model_dump(mode="json"),
+            "serving": serving | (_served_model(measured) if measured else {}),
+            # Of a release that was not measured, no field of its metrics may take their place.
+            **(
+                _both(stated, serving, measured)
+                if measured
+                else dict.fromkeys(("stated", "measured"))
+            ),
             "drift": drift,
             "served": served.model_dump(mode="json") if served else None,
             "movie_vectors": facts.get("movie_vectors", {}).get("quality"),
@@ -98,3 +124,20 @@ def judged_metrics(
             },
         }
     )
+
+
+def _served_model(measured: MeasuredMetrics) -> dict[str, float]:
+    return {"shift_rmse": measured.served.shift_rmse, "rmse": measured.served.rmse}
+
+
+def _both(
+    stated: dict[str, Any], serving: dict[str, Any], measured: MeasuredMetrics
+) -> dict[str, Any]:
+    """Returns what the trainer stated, and what was measured in its place."""
+    ours = {"interactions": measured.interactions, **_served_model(measured)}
+    # A trainer need not record the RMSE of the served model.
+    ours = {name: value for name, value in ours.items() if serving.get(name) is not None}
+    return {
+        "stated": {**stated, "serving": {name: serving[name] for name in ours}},
+        "measured": {**measured.metrics.model_dump(mode="json"), "serving": ours},
+    }

@@ -8,8 +8,8 @@ from typing import Any
 from recsys import features, ledger, releases, reports
 from recsys.database import Connection
 from recsys.errors import LedgerError, VectorError
-from recsys.gate import Decision, GateSettings, judge, judged_metrics
-from recsys.ledger import Action, Actor, State
+from recsys.gate import Decision, GateSettings, JudgedMetrics, judge, judged_metrics
+from recsys.ledger import Action, Actor, Release, State
 from recsys.pipeline.run import Run, continue_build
 from recsys.services import Services
 
@@ -26,6 +26,8 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
     continue_build(services, run)
     manifest, sha256 = releases.read_manifest(services.store, run.release_id)
     with services.connect() as conn:
+        releases.accept_measurement(services.store, ledger.get(conn, run.release_id), sha256)
+        measured = releases.read_measurement(services.store, run.release_id, sha256)
         actor = Actor.from_run(run.run_id, "verified and loaded", name="gate_candidate")
         release = ledger.complete(conn, manifest, sha256, actor=actor)
         served = releases.measure_served(conn, services.store, release, run.build.features_prefix)
@@ -38,8 +40,10 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
                 run.build.features_prefix, champion.dataset_md5, services.store
             )
         decision = judge(
-            judged_metrics(manifest, release.tables, moved.measures() if moved else None, served),
-            judged_metrics(champion.complete_manifest, champion.tables) if champion else None,
+            judged_metrics(
+                manifest, release.tables, moved.measures() if moved else None, served, measured
+            ),
+            _of_champion(services, champion) if champion else None,
             settings,
             ledger.past_promotions(conn, settings.memory_releases + 1),
         )
@@ -50,6 +54,14 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
         ledger.record_decision(conn, release.release_id, champion_id, run.run_id, decision, diff)
     log.info("%s: %s", run.release_id, decision.reason)
     return decision
+
+
+def _of_champion(services: Services, champion: Release) -> JudgedMetrics:
+    """Returns the champion's measured metrics; its trainer's, if an earlier pipeline judged it."""
+    measured = releases.find_measurement(
+        services.store, champion.release_id, champion.manifest_sha256
+    )
+    return judged_metrics(champion.complete_manifest, champion.tables, measured=measured)
 
 
 def _diff(conn: Connection, champion: str, candidate: str) -> dict[str, Any] | None:

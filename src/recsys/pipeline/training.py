@@ -65,21 +65,21 @@ def verify_candidate(
     """Verifies that the release is of this build and run, its files are intact and its model loads.
 
     The candidate is moved from the run's inbox to its release, where no trainer can write. Then the
-    model is loaded in a fresh process with stock Keras and must reproduce its golden
-    predictions.
+    model is loaded in a fresh process with stock Keras and must reproduce its golden predictions.
+    That process also measures what the gate will judge.
 
     Raises:
         ArtifactError: the manifest or an artifact is missing or invalid.
         TrainingError: the model does not load or does not reproduce its golden predictions.
     """
-    trainer.run("verify", check_candidate(services, run), secrets(services), on_line)
+    trainer.verify(check_candidate(services, run), secrets(services), on_line)
 
 
 def check_candidate(services: Services, run: Run) -> TrainerInput:
     """Checks a candidate's files and moves them from the run's inbox to its release.
 
     Returns:
-        The input of the trainer's ``verify`` command.
+        The input of the verifier.
 
     Raises:
         ArtifactError: the manifest or an artifact is missing or invalid.
@@ -87,7 +87,9 @@ def check_candidate(services: Services, run: Run) -> TrainerInput:
         LockedError: another try of this task is copying the candidate.
     """
     release = releases.admit_candidate(services, run.release_id)
-    return make_trainer_input(services, run, release.run_nonce)
+    key = releases.expect_measurement(services.store, run.release_id)
+    made = make_trainer_input(services, run, release.run_nonce)
+    return made.model_copy(update={"seal": key})
 
 
 def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,12 @@ from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, table_
 from .evaluated_files import champion_id, fetch_evaluated
 from .inbox import admit_candidate, inbox_leftovers, is_trained
 from .late_copies import recover_and_watch
+from .measurement import (
+    accept_measurement,
+    expect_measurement,
+    find_measurement,
+    read_measurement,
+)
 from .orphans import GRACE, Cleaning, Orphan, delete_orphans, find_orphans
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
@@ -29,6 +35,7 @@ __all__ = [
     "ReleaseDiff",
     "RetentionSettings",
     "Retirement",
+    "accept_measurement",
     "admit_candidate",
     "adopt_bucket",
     "champion_id",
@@ -41,7 +48,9 @@ __all__ = [
     "delete_leftovers",
     "delete_orphans",
     "dependents",
+    "expect_measurement",
     "fetch_evaluated",
+    "find_measurement",
     "find_orphans",
     "inbox_leftovers",
     "is_trained",
@@ -54,6 +63,7 @@ __all__ = [
     "public_copies_in_order",
     "public_copies_match",
     "read_manifest",
+    "read_measurement",
     "recover_and_watch",
     "recover_promotion",
     "release_table",

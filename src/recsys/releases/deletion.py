@@ -37,6 +37,7 @@ def _drop_objects(conn: Connection, services: Services, release_id: str) -> None
     _delete(conn, services, [contract.release_key(release_id, contract.MANIFEST_FILE)])
     _delete(conn, services, services.store.keys(contract.release_prefix(release_id)))
     _delete(conn, services, services.store.keys(contract.release_inbox_prefix(release_id)))
+    _delete(conn, services, [contract.seal_key(release_id)])
 
 
 def _drop_dataset(

@@ -1,6 +1,6 @@
 """Downloads the evaluated model and towers of a release, which a candidate is compared with.
 
-trainer/champion.py downloads the same files in the trainer's image, where this package does not
+verifier/champion.py downloads the same files in the trainer's image, where this package does not
 exist. `Manifest.evaluated_artifacts` lists them for both.
 """
 

@@ -7,7 +7,7 @@ bytes that are checked are those of the copies, which it cannot reach.
 from __future__ import annotations
 
 import logging
-from typing import Final
+from collections.abc import Collection
 
 from recsys import contract, ledger
 from recsys.contract import Manifest
@@ -15,6 +15,12 @@ from recsys.database import Connection
 from recsys.errors import ArtifactError
 from recsys.ledger import Release, State
 from recsys.object_store import ObjectStore
+from recsys.releases.bounds import (
+    MAX_BYTES,
+    check_documents,
+    parse_candidate,
+    read_bounded,
+)
 from recsys.releases.lock import admission_lock, check_lock
 from recsys.releases.verification import (
     check_artifacts,
@@ -27,14 +33,11 @@ from recsys.services import Services
 
 log = logging.getLogger(__name__)
 
-_MAX_MANIFEST: Final = 64 << 20
-_MAX_LOG: Final = 64 << 20
-
 
 def is_trained(store: ObjectStore, release: Release) -> bool:
     """Whether the trainer of the run that the ledger names has made a candidate."""
-    document = _find_manifest(store, release)
     try:
+        document = _find_manifest(store, release)
         if document is not None:
             manifest = parse_manifest(document, _manifest_key(release))
         else:
@@ -71,7 +74,7 @@ def admit_candidate(services: Services, release_id: str) -> Release:
         document = None if release.completed_at else _find_manifest(store, release)
         is_new = document is not None and document != store.find_bytes(key)
         if document is not None and is_new:
-            manifest = parse_manifest(document, _manifest_key(release))
+            manifest = parse_candidate(document, _manifest_key(release))
         else:
             manifest, _ = read_manifest(store, release_id)
         check_run_manifest(manifest, release)
@@ -81,6 +84,7 @@ def admit_candidate(services: Services, release_id: str) -> Release:
                 _copy(conn, store, release, manifest)
             check_artifacts(store, manifest)
             check_model_files(store, manifest)
+            check_documents(store, manifest)
         except ArtifactError as error:
             log.warning("refused the candidate of release %s: %s", release_id, error)
             if not release.completed_at:
@@ -92,14 +96,17 @@ def admit_candidate(services: Services, release_id: str) -> Release:
             store.put_bytes(key, document)
             log.info("copied the candidate of release %s from its inbox", release_id)
         check_lock(conn)
-        clear_inbox(store, release)
+        # What a verifier of an earlier try has measured of this candidate stays.
+        measured = contract.inbox_key(release_id, release.run_nonce, contract.MEASURED_FILE)
+        clear_inbox(store, release, keep=() if is_new else (measured,))
     return release
 
 
-def clear_inbox(store: ObjectStore, release: Release) -> None:
+def clear_inbox(store: ObjectStore, release: Release, keep: Collection[str] = ()) -> None:
     """Deletes all that trainers of a release have written, the expected manifest first."""
     store.delete([_manifest_key(release)])
-    store.delete(store.keys(contract.release_inbox_prefix(release.release_id)))
+    left = store.keys(contract.release_inbox_prefix(release.release_id))
+    store.delete([key for key in left if key not in keep])
 
 
 def inbox_leftovers(conn: Connection, store: ObjectStore) -> dict[str, list[str]]:
@@ -136,7 +143,7 @@ def _copy(conn: Connection, store: ObjectStore, release: Release, manifest: Mani
         check_lock(conn)
         store.copy(source.key, artifact.key, {})
     log_file = store.head(inbox + contract.TRAINER_LOG_FILE)
-    if log_file is not None and log_file.size <= _MAX_LOG:
+    if log_file is not None and log_file.size <= MAX_BYTES[contract.TRAINER_LOG_FILE]:
         check_lock(conn)
         target = contract.release_key(release.release_id, contract.TRAINER_LOG_FILE)
         store.copy(log_file.key, target, {})
@@ -149,14 +156,7 @@ def _manifest_key(release: Release) -> str:
 def _find_manifest(store: ObjectStore, release: Release) -> bytes | None:
     """Returns the manifest in the inbox of the release's run; None if there is none.
 
-    One that is too large is cut off, so that it is not valid.
+    Raises:
+        ArtifactError: it is too large.
     """
-    data = bytearray()
-    try:
-        for chunk in store.chunks(_manifest_key(release)):
-            data += chunk
-            if len(data) > _MAX_MANIFEST:
-                break
-    except ArtifactError:
-        return None
-    return bytes(data)
+    return read_bounded(store, _manifest_key(release), contract.MANIFEST_FILE)

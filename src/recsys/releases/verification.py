@@ -39,18 +39,19 @@ def read_manifest(store: ObjectStore, release_id: str) -> tuple[Manifest, str]:
     return parse_manifest(data, key), hashlib.sha256(data).hexdigest()
 
 
-def parse_manifest(data: bytes, key: str) -> Manifest:
+def parse_manifest(data: bytes, key: str, *, strict: bool | None = None) -> Manifest:
     """Reads a stored manifest.
 
     Args:
         data: its bytes.
         key: where it is stored, for the error.
+        strict: whether every value must have exactly the type of its field.
 
     Raises:
         ArtifactError: it does not have this schema.
     """
     try:
-        return Manifest.from_json(data)
+        return Manifest.from_json(data, strict=strict)
     except ValidationError as error:
         raise ArtifactError(
             f"{key} is not a valid manifest",
