@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -59,6 +60,7 @@ class Releases:
     """Those of a trainer of contract 2; `CANDIDATE_ARTIFACTS`: those of contract 3."""
     MOVIES = 12
     USERS = 5
+    LINEAGE: ClassVar[Mapping[str, Any]] = {}
     MODEL_REPEATS = 200
     """Repetitions of the number in the bytes of a model, about 8 bytes each."""
 
@@ -260,7 +262,7 @@ class Releases:
                 movies=self.MOVIES,
             ),
             metrics=self.metrics(number),
-            lineage={},
+            lineage=dict(self.LINEAGE),
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
 

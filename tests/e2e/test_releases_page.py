@@ -18,6 +18,7 @@ from recsys.releases import promote_release, roll_back
 from recsys.services import Services
 from tests.actors import an_actor
 from tests.e2e.conftest import connections
+from tests.impossible_metrics import IMPOSSIBLE, SCRIPT, ImpossibleReleases
 from tests.release_maker import Releases
 
 PAGE = "/recommender-releases/"
@@ -276,6 +277,16 @@ def test_a_database_that_is_down_is_explained(client, services, monkeypatch):
     assert page.status_code == 503
     assert "what to do" in page.text
     assert "secret" not in page.text
+
+
+def test_candidates_with_impossible_metrics_are_listed_like_all_others(client, services):
+    made = ImpossibleReleases(services)
+    ids = [made.without_decision(number) for number in range(len(IMPOSSIBLE))]
+    for path in (PAGE, "/recommender-releases/overview.json"):
+        page = client("ADMIN").get(path)
+        assert page.status_code == 200, page.text[:500]
+        assert all(release_id in page.text for release_id in ids)
+        assert SCRIPT not in page.text or path.endswith(".json")
 
 
 def test_text_of_the_ledger_cannot_become_markup(client, services, two_champions):

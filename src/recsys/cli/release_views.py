@@ -157,5 +157,11 @@ def print_diff(diff: dict[str, Any]) -> None:
         console.print(f"{label}: {'-' if share is None else f'{share:.0%}'} of 10, for {asked}")
 
 
+_LARGE: Final = 1e6
+
+
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    if value is None:
+        return "-"
+    # A trainer may claim any number: 1e308 with four decimals would fill the terminal.
+    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:.3g}"

@@ -17,6 +17,7 @@ from recsys.contract import HoldoutMetrics, Metrics, MetricsPart, Scores
 Bound = Literal["below", "at most", "at least", "above"]
 """On which side of its threshold a value must be."""
 RATING_ERRORS: Final = ("rmse", "mae")
+_LARGE: Final = 1e6
 
 
 class RuleResult(BaseModel):
@@ -149,9 +150,14 @@ def result(
         value=value,
         threshold=threshold,
         passed=passed,
-        reason=f"{what}: found {value:.4f}, expected {bound} {threshold:.4f}{more}",
+        reason=f"{what}: found {_shown(value)}, expected {bound} {_shown(threshold)}{more}",
         binding=binding,
     )
+
+
+def _shown(value: float) -> str:
+    # A trainer may claim any number.
+    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:.4g}"
 
 
 def not_evaluable(

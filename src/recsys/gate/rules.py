@@ -94,8 +94,8 @@ def _interval_violations(
     slack = (high - low) + 1e-6
     if not low - slack <= found <= high + slack:
         yield (
-            f"{difference} is {found:.4f} by the metrics, outside its own confidence interval "
-            f"[{low:.4f}, {high:.4f}]"
+            f"{difference} is {found:.4g} by the metrics, outside its own confidence interval "
+            f"[{low:.4g}, {high:.4g}]"
         )
 
 

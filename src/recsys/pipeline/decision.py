@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys import features, ledger, releases, reports
 from recsys.database import Connection
-from recsys.errors import LedgerError, VectorError
+from recsys.errors import ArtifactError, LedgerError, VectorError
 from recsys.gate import Decision, GateSettings, JudgedMetrics, judge, judged_metrics
 from recsys.ledger import Action, Actor, Release, State
 from recsys.pipeline.run import Run, continue_build
@@ -57,10 +57,17 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
 
 
 def _of_champion(services: Services, champion: Release) -> JudgedMetrics:
-    """Returns the champion's measured metrics; its trainer's, if an earlier pipeline judged it."""
-    measured = releases.find_measurement(
-        services.store, champion.release_id, champion.manifest_sha256
-    )
+    """Returns the champion's measured metrics; its trainer's, if an earlier pipeline judged it.
+
+    Its trainer's agree with the measured ones, so that a damaged file must not stop all candidates.
+    """
+    measured = None
+    try:
+        measured = releases.find_measurement(
+            services.store, champion.release_id, champion.manifest_sha256
+        )
+    except ArtifactError as damage:
+        log.warning("the champion's measurement is not read: %s", damage)
     return judged_metrics(champion.complete_manifest, champion.tables, measured=measured)
 
 
