@@ -24,7 +24,9 @@ def test_it_is_rejected_and_listed_and_has_a_report(services, monkeypatch):
         assert not decision.accepted, IMPOSSIBLE[number]
         assert all(len(rule.reason) < 1000 for rule in decision.rules)
         json.dumps(decision.model_dump(mode="json"), allow_nan=False)
-    for release_id in ids:
+    # A report takes a second: of a huge number, of texts everywhere, and of texts in slices.
+    shown = [ids[number] for number in (2, 10, 14)]
+    for release_id in shown:
         page = release.report_page(services, release_id)
         assert SCRIPT not in page
         json.dumps(monitoring.why(services, release_id), default=str)
@@ -46,6 +48,6 @@ def test_it_is_rejected_and_listed_and_has_a_report(services, monkeypatch):
     assert max(map(len, listed.output.splitlines())) <= 200
     as_json = CliRunner().invoke(app, ["releases", "--json"])
     assert len(json.loads(as_json.output)) == len(ids)
-    for release_id in ids:
+    for release_id in shown:
         explained = CliRunner().invoke(app, ["why", release_id])
         assert explained.exit_code == 0, explained.output
