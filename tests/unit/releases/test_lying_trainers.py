@@ -73,6 +73,8 @@ HARMLESS: Final = {
     ("metrics", "champion", "release_id"): "the measured comparison is judged",
     ("metrics", "champion"): "the measured comparison is judged",
     ("manifest_schema",): "there is one only",
+    # A missing one is read as tensorflow; the verifier loads the model without it if it is any.
+    ("requires_backend",): "checked by the verifier",
     # Compared with the bytes, in tests/integration/pipeline/test_candidate_bounds.py.
     ("artifacts", "*", "size"): "compared with the file",
     ("artifacts", "*", "sha256"): "compared with the file",
