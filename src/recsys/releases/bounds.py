@@ -26,6 +26,7 @@ MAX_BYTES: Final[Mapping[str, int]] = {
     contract.MEASURED_FILE: 2 * _MIB,
     contract.HISTORY_FILE: 4 * _MIB,
     contract.GOLDEN_FILE: _MIB,
+    contract.GOLDEN_RECOMMENDATIONS_FILE: 4 * _MIB,
     contract.TRAINER_LOG_FILE: 16 * _MIB,
     contract.MODEL_FILE: 16 << 30,
     contract.EVALUATED_MODEL_FILE: 16 << 30,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from recsys.contract import (
+    CANDIDATE_ARTIFACTS,
     GOLDEN_FILE,
     HISTORY_FILE,
     MANIFEST_FILE,
@@ -35,7 +36,9 @@ def deep(levels: int) -> bytes:
 
 @pytest.fixture
 def maker(services) -> ReleasesWithZips:
-    return ReleasesWithZips(services)
+    made = ReleasesWithZips(services)
+    made.ARTIFACTS = CANDIDATE_ARTIFACTS
+    return made
 
 
 def changed(change: Callable[[Document], object]) -> Callable[[bytes], bytes]:
@@ -129,6 +132,7 @@ def test_documents_out_of_bounds_are_refused(services) -> None:
     for number, (name, content, reason) in enumerate(FILES.values(), 1):
         maker = Documents(services)
         maker.files = {name: content}
+        maker.ARTIFACTS = CANDIDATE_ARTIFACTS
         run = train(maker, number)
         with pytest.raises(ArtifactError, match=reason):
             check_candidate(services, run)

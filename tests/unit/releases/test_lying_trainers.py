@@ -68,6 +68,10 @@ MEASURED: Final = MeasuredMetrics(
 CHAMPION: Final = as_judged(GOOD | {"release_id": "0123abcd-0123abcd"})
 HARMLESS: Final = {
     ("serving", "method"): "nothing reads it but people",
+    # Not stated by this manifest; admission requires them, and `served_*` compare them with tables.
+    ("serving", "users"): "not stated",
+    ("serving", "movies"): "not stated",
+    ("serving", "rmse"): "not stated",
     ("created_at",): "nothing reads it but people",
     ("lineage",): "nothing reads it but people",
     ("metrics", "champion", "release_id"): "the measured comparison is judged",
@@ -88,7 +92,7 @@ HARMLESS: Final = {
 def judged(manifest: Manifest) -> JudgedMetrics:
     # The copy of a champion would be rejected for another reason.
     tables = {"user_towers": {"digest": "1"}}
-    return judged_metrics(manifest, tables, None, MEASURED)
+    return judged_metrics(manifest, tables, measured=MEASURED)
 
 
 def examine(document: Any) -> Decision:
@@ -217,7 +221,7 @@ def test_what_the_trainer_states_is_judged_of_no_candidate() -> None:
     worse = as_judged(GOOD).model_dump(mode="json")
     worse["model"]["rmse"] = 2.0
     measured = MEASURED.model_copy(update={"metrics": Metrics.model_validate(worse)})
-    decision = judge(judged_metrics(TRUTH, {}, None, measured), None, GateSettings())
+    decision = judge(judged_metrics(TRUTH, {}, measured=measured), None, GateSettings())
     [floor] = [rule for rule in decision.rules if rule.name == "rmse_too_good"]
     assert floor.value == 2.0
     assert not decision.accepted
