@@ -12,9 +12,9 @@ from airflow.sdk.configuration import conf
 
 from recsys import monitoring, pipeline
 from recsys_dag import approval_form, settings
+from recsys_dag.approval_form import TASK_ID as TASK_ID
 from recsys_dag.timeouts import timeouts
 
-TASK_ID: Final = "approve_release"
 APPROVE: Final = "Approve"
 REJECT: Final = "Reject"
 _WHO, _WHY = "answered_by", "answer"

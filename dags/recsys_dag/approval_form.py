@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from recsys.monitoring import ApprovalRequest, ComparedMetric
 
+TASK_ID: Final = "approve_release"
 _PAGE: Final = "/recommender-releases/"
 _SYNTAX: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&-])")
 """Characters that Markdown gives a meaning within a line."""

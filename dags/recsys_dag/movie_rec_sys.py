@@ -16,7 +16,7 @@ from airflow.sdk import (
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from recsys_dag import run_alerts, settings, tasks, timeouts
+from recsys_dag import failures, run_alerts, settings, tasks, timeouts
 from recsys_dag.approval import ReleaseApproval
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 from recsys_dag.features.task import features_task
@@ -115,7 +115,7 @@ with DAG(
     # Reached from the gate or from approve_release, never from both.
     promote = tasks.promote_release.override(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-        on_failure_callback=tasks.recover_at_once,
+        on_failure_callback=[tasks.recover_at_once, failures.note_error],
     )()
     reject = tasks.reject_candidate.override(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)()
 

@@ -231,7 +231,10 @@ def _stack_is_up(home: Home) -> bool:
 def _write_report(folder: Path, trained: Any) -> Path:
     path = folder / REPORT_FILE
     html = reports.render_report(
-        metrics=trained.metrics, history=trained.history, lineage=trained.lineage
+        metrics=trained.metrics,
+        history=trained.history,
+        lineage=trained.lineage,
+        own_charts=reports.own_charts_in(folder),
     )
     path.write_text(html, encoding="utf-8")
     return path
