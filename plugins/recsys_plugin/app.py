@@ -21,6 +21,7 @@ from recsys_plugin import URL_PREFIX, access, charts, runs
 MAX_REASON: Final = 500
 MAX_SEARCH: Final = 100
 PER_PAGE: Final = 10
+JSON_PER_PAGE: Final = 25
 HISTORY_SHOWN: Final = 10
 _HEADERS: Final = {
     # Only Airflow's UI may frame the page, and the page loads nothing from other addresses.
@@ -99,8 +100,9 @@ def show_releases(
 
 @looking.get("/overview.json")
 def read_overview(query: Asked) -> JSONResponse:
-    """Returns the contents of the page as JSON."""
-    overview = monitoring.read_overview(settings.services(), query)
+    """Returns the contents of the page as JSON, with more releases on each page of the list."""
+    longer = query.model_copy(update={"per_page": JSON_PER_PAGE})
+    overview = monitoring.read_overview(settings.services(), longer)
     return JSONResponse(overview.model_dump(mode="json"))
 
 

@@ -24,7 +24,7 @@ from recsys.errors import ArtifactError
 from recsys.experiments import ModelName, SplitName
 from recsys.scratch import scratch_folder
 
-_LOG_LINE: Final = re.compile(r"\S+ (?:INFO|WARNING|ERROR) (.+)")
+_LOG_LINE: Final = re.compile(r"(?:\S+ )?(?:INFO|WARNING|ERROR) (.+)")
 _SHOWN: Final = {
     "rmse": "rmse",
     "mae": "mae",

@@ -5,6 +5,7 @@ from recsys.gate.judged import JudgedMetrics, judged_metrics
 from recsys.gate.losses import Loss
 from recsys.gate.memory import Memory, PastPromotion
 from recsys.gate.settings import GateSettings
+from recsys.gate.table import decision_lines
 
 __all__ = [
     "Decision",
@@ -13,6 +14,7 @@ __all__ = [
     "Loss",
     "Memory",
     "PastPromotion",
+    "decision_lines",
     "judge",
     "judged_metrics",
     "override_decision",

@@ -8,7 +8,7 @@ from typing import Any
 from recsys import features, ledger, releases, reports
 from recsys.database import Connection
 from recsys.errors import LedgerError, VectorError
-from recsys.gate import Decision, GateSettings, judge, judged_metrics
+from recsys.gate import Decision, GateSettings, decision_lines, judge, judged_metrics
 from recsys.ledger import Action, Actor, State
 from recsys.pipeline.run import Run, continue_build
 from recsys.services import Services
@@ -42,6 +42,8 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
         if champion_id is not None:
             diff = _diff(conn, champion_id, release.release_id)
         ledger.record_decision(conn, release.release_id, champion_id, run.run_id, decision, diff)
+    for line in decision_lines(decision):
+        log.info("%s", line)
     log.info("%s: %s", run.release_id, decision.reason)
     return decision
 
