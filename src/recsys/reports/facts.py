@@ -48,14 +48,14 @@ def pairs(facts: Json | None, prefix: str = "") -> Pairs:
 def _flat(facts: Json, prefix: str) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         label = f"{prefix}{str(name).replace('_', ' ')}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{label}, ")
         else:
             yield label, _text(value)
 
 
 def _text(value: Any) -> str:
-    if value is None:
+    if value is None or value == {}:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

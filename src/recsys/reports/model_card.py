@@ -112,6 +112,6 @@ def _limits(metrics: Metrics, slices: list[SliceView]) -> Iterator[str]:
                 f"{view.reference}."
             )
     yield (
-        "For a user without ratings the model predicts from the movie alone; for an id that it "
-        "does not know it predicts an average."
+        "The model also predicts for a user or a movie that it does not know; such a prediction "
+        "says nothing about this user or movie."
     )
