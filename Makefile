@@ -4,6 +4,7 @@ SOURCE ?=
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
 SOAK_FLAGS ?=
+YES ?=
 IMAGE ?=
 # Tests wait for servers about as long as they compute, so use one process more than cores.
 TEST_PROCESSES ?= 3
@@ -124,7 +125,11 @@ bench: setup ## run benchmarks (10 minutes), write JSON to build/bench; others: 
 	@for name in $(BENCHMARKS); do echo "$$name"; \
 		$(BIN)/python -m tests.benchmarks.bench_$$name build/bench/$$name.json || exit 1; done
 
-clean: ## remove environments, caches and the embedded stack's state
+clean: ## remove environments, caches and the embedded stack's releases; asks first (YES=1: does not)
+	@if [ -d .recsys ] && [ "$(YES)" != 1 ]; then \
+		if [ ! -t 0 ]; then echo "make clean deletes .recsys with all its releases; add YES=1" >&2; exit 2; fi; \
+		printf "Delete .recsys with all its releases, and the environments? [y/N] "; \
+		read answer; case "$$answer" in y|Y|yes) ;; *) echo "nothing was deleted"; exit 1;; esac; fi
 	@if [ -x $(BIN)/recsys ]; then $(BIN)/recsys down || true; fi
 	rm -rf .venv trainer/.venv site/.venv spark/.venv .tools .recsys .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -132,7 +132,7 @@ def _features(path: Path) -> dict[str, Any]:
             texts = [b"".join(archive.chunks(file)) for file in (RATINGS_CSV, MOVIES_CSV)]
             make_features(archive, "0" * 32, _SETTINGS, folder)
         made = compute_movie_vectors(
-            pl.read_parquet(folder / contract.INTERACTIONS_FILE, columns=["userId", "movieId"]),
+            pl.scan_parquet(folder / contract.INTERACTIONS_FILE),
             read_movies(folder / contract.MOVIES_FILE),
             dim=_SETTINGS.vector_dim,
         )

@@ -17,6 +17,7 @@ from recsys.contract import Artifact, GoldenPredictions, TrainerInput
 from recsys.evaluation import TRAIN, Towers
 from recsys.object_store import StoredObject, file_sha256
 from trainer.architecture import Fit, RatingModel
+from trainer.model_file import save_model
 from trainer.rating.folded import predict
 from trainer.training import Evaluated
 
@@ -74,14 +75,14 @@ def write_artifacts(
         },
     )
     model = served.rating.keras_model()
-    model.save(folder / contract.MODEL_FILE)
+    save_model(model, folder / contract.MODEL_FILE)
     golden = golden_predictions(model, served.rating)
     (folder / contract.GOLDEN_FILE).write_text(golden.model_dump_json())
     user_towers(served.towers, interactions).write_parquet(folder / contract.USER_TOWERS_FILE)
     movie_towers(served.towers).write_parquet(folder / contract.MOVIE_TOWERS_FILE)
     # If this release becomes champion, later candidates are compared with its evaluated models.
     fit, trained_on = evaluated.fit, interactions.filter(pl.col("split") == TRAIN)
-    fit.rating.keras_model().save(folder / contract.EVALUATED_MODEL_FILE)
+    save_model(fit.rating.keras_model(), folder / contract.EVALUATED_MODEL_FILE)
     user_towers(fit.towers, trained_on).write_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
     movie_towers(fit.towers).write_parquet(folder / contract.EVALUATED_MOVIE_TOWERS_FILE)
 

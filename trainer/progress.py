@@ -17,6 +17,7 @@ class EpochRecord:
         loss: mean cross entropy of ``ranking``, mean squared error (stars) of the others.
         validation_rmse: in stars; None without validation.
         seconds: duration of the epoch.
+        epochs: largest number of epochs; None if it was not recorded.
     """
 
     model: Literal["scout", "rating", "ranking"]
@@ -24,13 +25,15 @@ class EpochRecord:
     loss: float
     validation_rmse: float | None
     seconds: float
+    epochs: int | None = None
 
     def __str__(self) -> str:
         rmse = (
             "" if self.validation_rmse is None else f" validation rmse {self.validation_rmse:.4f}"
         )
+        total = "" if self.epochs is None else f" of {self.epochs}"
         return (
-            f"{self.model} model epoch {self.epoch}: loss {self.loss:.4f}{rmse}"
+            f"{self.model} model epoch {self.epoch}{total}: loss {self.loss:.4f}{rmse}"
             f" ({self.seconds:.1f} s)"
         )
 

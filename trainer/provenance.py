@@ -63,6 +63,7 @@ def provenance(
             "interactions": len(interactions),
             "train": int((split == TRAIN).sum()),
             "holdout": int((split == HOLDOUT).sum()),
+            "later": int((split == "later").sum()),
             "users": interactions["userId"].n_unique(),
             "movies": len(movies),
         },

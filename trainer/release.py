@@ -22,6 +22,7 @@ from trainer.checkpoints import CheckpointStore, ReadOnlyCheckpoints, StoredChec
 from trainer.config import TrainingConfig
 from trainer.data import check_tables
 from trainer.export import Store, upload, write_artifacts
+from trainer.model_file import required_backend
 from trainer.provenance import provenance
 from trainer.training import fit_and_evaluate, refit, shift_rmse
 from verifier.champion import fetch_champion
@@ -165,6 +166,7 @@ def _train(
         folder = Path(work) / "release"
         folder.mkdir()
         write_artifacts(folder, evaluated, served, interactions)
+        backend = required_backend(folder / contract.MODEL_FILE)
         record_duration("export")
         log.info("uploading the artifacts")
         artifacts = upload(store, trainer_input, folder)
@@ -178,6 +180,7 @@ def _train(
         dims=Dims(movie_vectors=contract.MOVIE_VECTOR_DIM, towers=contract.TOWER_DIM),
         serving=Serving(method="refit", interactions=served.interactions, shift_rmse=shift),
         metrics=evaluated.metrics,
+        requires_backend=backend,
         lineage={
             **provenance(config, seed, interactions, movies, evaluated.fit, seconds, environ),
             "champion": trainer_input.champion,

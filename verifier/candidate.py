@@ -19,6 +19,7 @@ from recsys import contract
 from recsys.contract import GoldenPredictions, Manifest, TrainerInput
 from recsys.errors import ArtifactError, first_invalid_field
 from verifier.models import load_model, predict_stars
+from verifier.second_backend import check_on_second_backend
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ def fetch(store: Reader, manifest: Manifest, name: str, folder: Path) -> Path:
 def load_served_model(store: Reader, manifest: Manifest, folder: Path) -> Any:
     """Returns the model that a candidate would serve, after a check.
 
+    A model that needs no particular backend is also checked on a second one.
+
     Raises:
         ArtifactError: a file is missing or changed, or the model does not load or does not
             reproduce the golden predictions.
@@ -98,6 +101,8 @@ def load_served_model(store: Reader, manifest: Manifest, folder: Path) -> Any:
         ) from error
     model = load_model(path, contract.MODEL_FILE, golden.keras_version)
     check_golden(model, golden)
+    if manifest.requires_backend == "any":
+        check_on_second_backend(path, folder / contract.GOLDEN_FILE)
     return model
 
 

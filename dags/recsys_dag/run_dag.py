@@ -2,7 +2,8 @@
 
 `dag.test` runs the whole DAG with its branches, retries and trigger rules; `recsys demo` and the
 end-to-end tests use it. Progress is written to a file descriptor as JSON lines, one event each:
-``{"event": "task", "task_id": .., "state": ..}``, ``{"event": "log", "text": ..}``, and finally
+``{"event": "task", "task_id": .., "state": ..}``, with the ``run_id`` when it begins to run,
+``{"event": "log", "text": ..}``, and finally
 ``{"event": "end", "run_id": .., "state": .., "reason": ..}``.
 """
 
@@ -43,6 +44,7 @@ class Events:
             "task",
             task_id=task_instance.task_id,
             state="running",
+            run_id=task_instance.run_id,
             try_number=task_instance.try_number,
         )
 

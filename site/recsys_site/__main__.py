@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import Any
 
@@ -24,11 +23,6 @@ A server that closes first may do so while a request is on its way, which then f
 
 def main() -> None:
     """Reads the settings from the environment and runs the web server."""
-    # Set before TensorFlow is imported. Threads do not speed up small models, and they slow down
-    # concurrent requests.
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

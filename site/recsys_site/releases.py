@@ -22,6 +22,7 @@ from certificate_authorities import trusted_file
 from model_files import TornModelError
 from recsys_site.bundle import Bundle, BundleLoader, Live
 from recsys_site.metrics import Metrics
+from recsys_site.model import UnsupportedModelError
 from recsys_site.obstacles import explained_rights, lacks_a_right, unusable_pooler
 from recsys_site.sessions import OPTIONS, Session, begin_session, open_session, request_settings
 from recsys_site.settings import SiteSettings
@@ -166,6 +167,8 @@ class Releases:
                 return "The model in the object store is not the one that the database names."
             case BotoCoreError() | ClientError():
                 return "The object store is not available or lacks a file."
+            case UnsupportedModelError() as error:
+                return str(error)
             case other:
                 return f"A new release could not be loaded ({type(other).__name__})."
 

@@ -5,11 +5,54 @@ Every message states what was found, what was expected, and what to do about it.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+# Controls, lone surrogates, line and paragraph separators.
+_UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# They change the order in which a terminal shows the rest of its line.
+_BIDIRECTIONAL: Final = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Returns text from outside with a replacement character for what a terminal would obey.
+
+    These are control characters, such as the one that begins an escape sequence, and those that
+    reverse the direction of writing.
+
+    Args:
+        text: the text.
+        keep: control characters that stay, such as line feeds.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one
+        if one in keep or not (unicodedata.category(one) in _UNPRINTABLE or one in _BIDIRECTIONAL)
+        else "\N{REPLACEMENT CHARACTER}"
+        for one in text
+    )
+
+
+class StoppedBySignal(BaseException):
+    """A person or a supervisor stops the command; the work ends within seconds.
+
+    It is no Exception, so no step takes it for a failure of its own.
+
+    Args:
+        number: number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"signal {number}")
 
 
 class RecsysError(Exception):
@@ -28,7 +71,8 @@ class RecsysError(Exception):
         self.message = message
         self.found = None if found is None else _shorten(found)
         self.expected = None if expected is None else _shorten(expected)
-        self.hint = hint
+        # A hint may quote the last lines of a log.
+        self.hint = printable(hint, keep="\n\t")
         super().__init__(message)
 
     def __str__(self) -> str:

@@ -17,7 +17,13 @@ from typing import Final
 
 from recsys import contract
 from recsys.contract import ExitCode, TrainerInput
-from recsys.errors import ConfigurationError, TrainingError, TransientError
+from recsys.errors import (
+    ConfigurationError,
+    StoppedBySignal,
+    TrainingError,
+    TransientError,
+    printable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +74,8 @@ _LOG_LINE: Final = re.compile(
 )
 """A line of the trainer's log; trainers of earlier code print the time first."""
 GRACE_S: Final = 20
+# A person who pressed Ctrl-C waits.
+_STOP_S: Final = 2
 # The trainer must not outlive the task that started it, even if the task is killed by SIGKILL.
 _DIE_WITH_PARENT: Final = """
 import ctypes, os, signal, sys
@@ -267,20 +275,26 @@ def run_child(
         start_new_session=True,
     )
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    grace_s: float = GRACE_S
     try:
         for line in process.stdout or ():
-            tail.append(line.rstrip())
-            on_line(line.rstrip())
+            # What a program prints is data: it must not move a cursor or set a link in a log.
+            text = printable(line.rstrip(), keep="\t")
+            tail.append(text)
+            on_line(text)
         return process.wait(), tail
+    except StoppedBySignal:
+        grace_s = _STOP_S
+        raise
     finally:
-        _end(process)
+        _end(process, grace_s)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[str], grace_s: float) -> None:
     """Ends the process group if it still runs: SIGTERM first, SIGKILL after the grace period."""
     if process.poll() is not None:
         return
-    for number, wait_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
+    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, None)):
         try:
             os.killpg(process.pid, number)
             process.wait(wait_s)

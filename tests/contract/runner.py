@@ -46,7 +46,7 @@ class Trainer:
         """Runs the trainer; returns its exit code and output."""
         process, _ = self.start(environment, *arguments)
         with process:
-            out, _ = process.communicate(timeout=200)
+            out, _ = process.communicate(timeout=900)
         return process.returncode, out
 
 

@@ -7,11 +7,17 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
+import psutil
+import pyte
 import pytest
 
+from recsys import ledger
+from recsys.cli.output import embedded_services
 from recsys.dataset import write_sample
 from recsys.embedded import stack
 from recsys.embedded.home import Home
@@ -69,19 +75,19 @@ def source(tmp_path_factory) -> str:
 
 
 def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(demo, home, source):
-    first = demo("--source", source)
+    first = demo("--source", source, "--details")
     assert first.returncode == 0, first.stdout + first.stderr
     for shown in (
+        "rating: epoch 1 of 6, rmse",
         "train_dl_model           success",
         "rmse_against_bias",
-        "report: ",
         "there is no other champion",
-        "live: ",
-        "movies like ",
-        "movies for user 1",
-        "next steps",
     ):
         assert shown in first.stdout
+    summary = first.stdout[first.stdout.index("live  ") :].splitlines()
+    assert len(summary) <= 24, "one screen"
+    for shown in ("rules passed", "RMSE 0.", "report ", "movies like ", "for user 1", "next steps"):
+        assert shown in "\n".join(summary)
     assert max(map(len, first.stdout.splitlines())) <= 80
     assert [s.name for s in stack.status(home) if s.running] == [], "it stops what it started"
 
@@ -113,6 +119,66 @@ def test_the_quick_start_does_what_it_says(home, source, repository, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     for shown in ("public copies", "Movies like", "Movies for user 1", "no problems found"):
         assert shown in done.stdout
+
+
+def test_ctrl_c_stops_a_demo_with_all_its_processes(home, source):
+    """In a terminal of 80x24, shortly after the first task has begun."""
+    screen = pyte.Screen(80, 24)
+    stream = pyte.Stream(screen)
+    demo = pexpect.spawn(
+        str(Path(sys.executable).with_name("recsys")),
+        ["demo", "--source", source, "--force"],
+        env=environment(home) | {"TERM": "xterm-256color"},
+        dimensions=(24, 80),
+        encoding="utf-8",
+        timeout=300,
+    )
+    demo.logfile_read = Screen(stream)
+    demo.expect("starting PostgreSQL and S3")
+    demo.expect("starting the run")
+    demo.expect("fetch_dataset")
+    assert max(len(line.rstrip()) for line in screen.display) <= 80
+    with stack.data_services(home):
+        # They run already, and outlast the demo until the end of this block.
+        demo.sendintr()
+        began = time.monotonic()
+        demo.expect(pexpect.EOF, timeout=60)
+        demo.close()
+        took = time.monotonic() - began
+        assert demo.exitstatus == 130
+        shown = "\n".join(screen.display)
+        assert shown.count("stopping") == 1
+        assert "Traceback" not in shown
+        # 5 s on a machine that does nothing else; `interruption.LIMIT_S` bounds the cleaning up.
+        assert took < 20
+        services = embedded_services(home)
+        with services.connect() as conn:
+            states = [release.state for release in ledger.all_releases(conn)]
+        assert ledger.State.BUILDING not in states
+        mine = {str(home.path), f"{home.path}/airflow"}
+        left = [p for p in psutil.process_iter() if environment_of(p).get("AIRFLOW_HOME") in mine]
+        assert left == []
+    assert [s.name for s in stack.status(home) if s.running] == []
+
+
+class Screen:
+    """Receives what the terminal shows."""
+
+    def __init__(self, stream: pyte.Stream) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        self._stream.feed(text)
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}
 
 
 def test_a_demo_that_fails_says_why_and_where_to_look(demo, tmp_path):

@@ -35,8 +35,8 @@ postgres_server = shared.postgres_server
 s3_server = shared.s3_server
 pytest_terminal_summary = shared.pytest_terminal_summary
 
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# As in the site, before a test makes a model.
+os.environ["KERAS_BACKEND"] = "numpy"
 
 
 @dataclass

@@ -65,13 +65,14 @@ def keras_model(number: int, movies: int) -> bytes:
 
     users = keras.Input((), dtype="int64", name="userId")
     ids = keras.Input((), dtype="int64", name="movieId")
-    place = keras.layers.IntegerLookup(vocabulary=list(range(1, movies + 1)))(ids)
-    embedding = keras.layers.Embedding(movies + 1, 1)
+    # Ids are counted from 1. Others become 0 or one more than the last, and have equal stars.
+    within = keras.layers.ReLU(max_value=movies + 1)(keras.layers.Rescaling(1.0)(ids))
+    embedding = keras.layers.Embedding(movies + 2, 1)
     known = keras.layers.Rescaling(0.0)(keras.layers.Reshape((1,))(users))
-    stars = keras.layers.Add()([embedding(place), known])
+    stars = keras.layers.Add()([embedding(within), known])
     model = keras.Model({"userId": users, "movieId": ids}, stars)
     first = RealReleases.stars(number)
-    table = np.array([[2.0], *([first + 0.01 * k] for k in range(movies))], np.float32)
+    table = np.array([[2.0], *([first + 0.01 * k] for k in range(movies)), [2.0]], np.float32)
     embedding.set_weights([table])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"

@@ -76,7 +76,7 @@ def make_both(
     for name in FILES:
         (work / name).write_bytes(files[name])
     vectors = compute_movie_vectors(
-        pl.read_parquet(work / contract.INTERACTIONS_FILE),
+        pl.scan_parquet(work / contract.INTERACTIONS_FILE),
         read_movies(work / contract.MOVIES_FILE),
         dim=settings.vector_dim,
     )

@@ -58,7 +58,7 @@ def test_the_log_is_stored_with_every_epoch_and_without_secrets(
     bench: Bench, trained: TrainerInput
 ) -> None:
     log = bench.log(trained)
-    assert "rating model epoch 12: loss" in log
+    assert "rating model epoch 12 of 12: loss" in log
     assert "validation rmse" in log
     assert "exit code 0 (OK)" in log
     for secret in bench.credentials.values():
@@ -87,6 +87,7 @@ def test_verify_accepts_the_release_in_a_fresh_process(bench: Bench, trained: Tr
     code, out = bench.run(trained, "verify")
     assert code == ExitCode.OK
     assert "reproduces 67 golden predictions" in out
+    assert _manifest(bench, trained).requires_backend == "any"
 
 
 @pytest.fixture

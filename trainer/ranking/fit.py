@@ -65,7 +65,9 @@ def fit_towers(
                 found=f"loss {loss}",
                 hint="lower ranking.learning_rate",
             )
-        on_epoch(EpochRecord("ranking", epoch, loss, None, time.monotonic() - started))
+        on_epoch(
+            EpochRecord("ranking", epoch, loss, None, time.monotonic() - started, config.epochs)
+        )
     return _towers(ratings, config, model, transitions)
 
 

@@ -90,7 +90,12 @@ def fit_rating_model(
         folded = run.members.fold() if validation else None
         rmse = workers.all_reduce_mean(_rmse(folded, validation)) if folded and validation else None
         record = EpochRecord(
-            "scout" if phase == "scout" else "rating", epoch, loss, rmse, time.monotonic() - started
+            "scout" if phase == "scout" else "rating",
+            epoch,
+            loss,
+            rmse,
+            time.monotonic() - started,
+            epochs or config.epochs,
         )
         run.end_epoch(record, folded)
         on_epoch(record)

@@ -14,6 +14,8 @@ from trainer.data import Floats, Ints
 from verifier.models import predict as predict
 
 _CHUNK = 1 << 18
+LARGEST_EXACT_ID = (1 << 24) - 1
+"""float32 holds all integers up to the next one."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ def build_model(folded: FoldedRating) -> keras.Model:
     """
     user_id = keras.Input(shape=(), dtype="int64", name="userId")
     movie_id = keras.Input(shape=(), dtype="int64", name="movieId")
-    user = _lookup("user", folded.user_ids)(user_id)
-    movie = _lookup("movie", folded.movie_ids)(movie_id)
+    user = _row("user", folded.user_ids, user_id)
+    movie = _row("movie", folded.movie_ids, movie_id)
     user_vector = _table("user_vector", folded.user_vectors, 0.0)(user)
     movie_vector = _table("movie_vector", folded.movie_vectors, 0.0)(movie)
     user_bias = _table("user_bias", folded.user_bias[:, None], folded.unknown_user_bias)(user)
@@ -130,17 +132,34 @@ def clip_to_star_range(stars: Any) -> Any:
     return keras.layers.Reshape((), name="rating")(shifted)
 
 
-def _lookup(name: str, ids: Ints) -> Any:
-    """Maps raw ids to rows of the tables; row 0 is for unknown ids."""
-    return keras.layers.IntegerLookup(
-        vocabulary=ids.astype(np.int64), num_oov_indices=1, name=f"{name}_row"
+def _row(name: str, ids: Ints, raw: Any) -> Any:
+    """Maps raw ids, int64 (n,), to rows of the tables, (n,); row 0 is for unknown ids.
+
+    `keras.layers.IntegerLookup` needs TensorFlow. Ids below 2**24, which float32 holds exactly, are
+    looked up by layers that all backends have: a table of one row number for each possible id.
+    """
+    if ids[-1] >= LARGEST_EXACT_ID:
+        return keras.layers.IntegerLookup(
+            vocabulary=ids.astype(np.int64), num_oov_indices=1, name=f"{name}_row"
+        )(raw)
+    largest = int(ids[-1])
+    rows = np.zeros((largest + 2, 1), np.float32)
+    rows[ids, 0] = np.arange(1, len(ids) + 1, dtype=np.float32)
+    number = keras.layers.Rescaling(1.0, name=f"{name}_number")(raw)
+    # Negative ids become 0, larger ones the number after the largest: both have row 0.
+    within = keras.layers.ReLU(max_value=largest + 1, name=f"{name}_within_table")(number)
+    return keras.layers.Reshape((), name=f"{name}_row")(
+        _layer_with_rows(f"{name}_row_number", rows)(within)
     )
 
 
 def _table(name: str, rows: Floats, unknown: float) -> Any:
     """Returns an embedding of these rows, after a constant row 0 for unknown ids."""
-    weights = np.vstack([np.full((1, rows.shape[1]), unknown, np.float32), rows])
-    layer = keras.layers.Embedding(*weights.shape, name=name)
+    return _layer_with_rows(name, np.vstack([np.full((1, rows.shape[1]), unknown), rows]))
+
+
+def _layer_with_rows(name: str, rows: NDArray[np.floating]) -> Any:
+    layer = keras.layers.Embedding(*rows.shape, name=name)
     layer.build((None,))
-    layer.set_weights([weights])
+    layer.set_weights([rows.astype(np.float32)])
     return layer

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
+from typing import Annotated, Final
 
 import typer
 
-from recsys.cli.commands import LazyGroup
+from recsys.cli import interruption
+from recsys.cli.commands import HELP_OPTIONS, LazyGroup
 from recsys.cli.terminal import accept_any_terminal
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, StoppedBySignal
 
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": HELP_OPTIONS},
     help="Retrain a movie recommender; promote its model and vectors as one pair.\n\n"
     "Start with [bold]recsys demo[/]. Airflow need not be running; PostgreSQL and S3 are started "
     "for a command if necessary. All data is in .recsys/ (or RECSYS_HOME). To use other servers, "
@@ -24,9 +28,31 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        typer.echo(f"recsys {metadata.version('recsys')}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=False)
-def recsys() -> None:
+def recsys(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            "-V",
+            is_eager=True,
+            callback=_print_version,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
     """Retrain a movie recommender."""
+
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class LateHandler(logging.Handler):
@@ -45,13 +71,25 @@ def main() -> None:
     """Runs the command line; prints errors of the domain and exits with their code."""
     accept_any_terminal()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LateHandler()])
+    interruption.end_by_signals()
     try:
         app()
+    except StoppedBySignal as stopped:
+        sys.exit(interruption.exit_code(stopped.number))
     except RecsysError as error:
         from recsys.cli import output
 
         output.print_error(error)
         sys.exit(output.exit_code(error))
+    except OSError as error:
+        from recsys.cli import output
+
+        # A folder that cannot be written to, a disk that is full: a traceback would not help.
+        place = f"{error.filename}: " if error.filename else ""
+        output.errors.print(
+            f"[bold red]error:[/] {output.safe(f'{place}{error.strerror or error}')}"
+        )
+        sys.exit(output.EXIT_TRY_AGAIN if error.errno in _FULL else output.EXIT_FAILED)
 
 
 if __name__ == "__main__":

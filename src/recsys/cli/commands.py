@@ -17,11 +17,15 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from recsys.cli.examples import examples_of, wrapped_help
+from recsys.cli.metavars import NamedValues, name_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PIPELINE, _RELEASES, _ASK, _STACK = "Pipeline", "Releases", "Ask the live release", "Stack"
+
+
+HELP_OPTIONS: Final = ["--help", "-h"]
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,14 @@ class Entry:
             importlib.import_module(f"recsys.cli.{module}"), attribute
         )
         single = typer.Typer(
-            add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False
+            add_completion=False,
+            rich_markup_mode="rich",
+            pretty_exceptions_show_locals=False,
+            context_settings={"help_option_names": HELP_OPTIONS},
         )
         single.command(
             name,
+            cls=NamedValues,
             help=wrapped_help(callback),
             epilog=examples_of(name),
             rich_help_panel=self.panel,
@@ -229,6 +237,10 @@ class LazyGroup(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands: Any = LoadedCommands()
+
+    def get_params(self, ctx: Any) -> Any:
+        """Returns the parameters, also --help."""
+        return name_values(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Returns the names of the commands."""

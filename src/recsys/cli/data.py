@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ def validate(
 ) -> None:
     """Validate a dataset: rows per rule, examples of invalid rows, and a summary.
 
-    Reads the zip with the rules of the pipeline, without a server, and always to its end.
+    Reads the zip with the rules of the pipeline, without a server, and always to its end. If PATH
+    has an md5 file, PATH.md5, the zip must have that md5; a run needs this file.
 
     Exit code 0: the pipeline would accept the dataset; 1: it would reject it, for the reason shown.
     """
@@ -58,6 +60,7 @@ def validate(
         document = {
             "accepted": found.refusal is None,
             "reason": str(found.refusal) if found.refusal else None,
+            "md5_file": found.md5_file,
             "files": monitoring.summarize_files(found.files),
             "examples": found.examples,
         }
@@ -74,6 +77,13 @@ def validate(
         if out:
             console.print(f"\nwritten to {output.safe(str(out))}", soft_wrap=True)
         console.print()
+        if found.md5_file == "missing":
+            shown = output.safe(shlex.quote(path.name))
+            output.errors.print(
+                f"[yellow]notice:[/] a run needs the md5 file, which is missing. Write it beside "
+                f"the zip:\n  md5sum {shown} > {shown}.md5",
+                soft_wrap=True,
+            )
         if found.refusal is None:
             console.print("[bold green]accepted[/]: the share of invalid rows is within the limits")
         else:
@@ -91,12 +101,38 @@ class _Inspected:
         files: counts of the files that were read.
         examples: first rejected rows of each rule.
         refusal: the error of a run; None if it would accept the dataset.
+        md5_file: ``matches``, ``differs``, ``invalid`` or ``missing``.
     """
 
     stats: Stats | None
     files: dict[str, FileStats]
     examples: list[dict[str, Any]]
     refusal: DatasetError | None
+    md5_file: str
+
+
+def _check_md5(path: Path) -> tuple[str, DatasetError | None]:
+    """Compares a zip with its md5 file, as a run does."""
+    if not path.with_name(path.name + ".md5").exists():
+        return "missing", None
+    try:
+        published = dataset.read_source_md5(str(path.resolve()))
+    except DatasetError as error:
+        return "invalid", error
+    found = _md5(path)
+    if found == published:
+        return "matches", None
+    return "differs", DatasetError(
+        f"{path.name} does not have the md5 of {path.name}.md5",
+        found=found,
+        expected=published,
+        hint="copy the zip again, or write its md5 file again if the zip is right",
+    )
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _inspect(path: Path, settings: FeatureSettings, folder: Path, scratch: Path) -> _Inspected:
@@ -122,6 +158,7 @@ def _inspect(path: Path, settings: FeatureSettings, folder: Path, scratch: Path)
     refusal = _refusal(quarantine, settings, failure)
     if refusal is None:
         refusal = _error_of(features.check_trainable, folder / contract.INTERACTIONS_FILE)
+    md5_file, differs = _check_md5(path)
     return _Inspected(
         stats,
         {
@@ -130,7 +167,8 @@ def _inspect(path: Path, settings: FeatureSettings, folder: Path, scratch: Path)
             if quarantine.was_read(file)
         },
         _examples(folder / contract.QUARANTINE_FILE),
-        refusal,
+        differs or refusal,
+        md5_file,
     )
 
 
@@ -170,7 +208,7 @@ def print_data(report: dict[str, Any]) -> None:
             for rule, rows in found["quarantine"].items()
         )
         kept = f"{found['rows']:,} rows, {found['quarantined']:,} in quarantine"
-        console.print(f"{file}: {kept}{': ' + rules if rules else ''}")
+        console.print(output.safe(f"{file}: {kept}{': ' + rules if rules else ''}"))
     drift = report.get("drift")
     if drift is None:
         console.print("drift: nothing to compare with (first release, or the same dataset)")
@@ -182,13 +220,14 @@ def print_data(report: dict[str, Any]) -> None:
         mark = "[green]✓[/]"
         if breach:
             mark = "[red]✗[/]" if breach["hard"] else "[yellow]![/]"
-        shown.add_row(measure, f"{value:.3f}", f"{breach['limit']:.3g}" if breach else "", mark)
+        shown.add_row(
+            output.safe(measure), f"{value:.3f}", f"{breach['limit']:.3g}" if breach else "", mark
+        )
     console.print(shown)
 
 
 def _make(path: Path, settings: Any, folder: Path, quarantine: Quarantine) -> Stats:
-    with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    md5 = _md5(path)
     with _progress(f"validating {path.name}") as progress, dataset.open_dataset(path) as archive:
         return features.make_features(archive, md5, settings, folder, progress, quarantine)
 
@@ -251,7 +290,5 @@ def _print_examples(examples: list[dict[str, Any]]) -> None:
         return
     shown = output.table("rule", " line", "first rows in quarantine")
     for row in examples:
-        # A hostile file may contain control characters.
-        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in row["text"])
-        shown.add_row(row["rule"], f"{row['line']:,}", output.safe(text[:44]))
+        shown.add_row(row["rule"], f"{row['line']:,}", output.safe(row["text"][:44]))
     console.print(shown)

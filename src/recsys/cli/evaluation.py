@@ -15,6 +15,7 @@ import typer
 from recsys import dataset, experiments, releases, reports
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
+from recsys.cli.progress import Epoch
 from recsys.cli.source import SourceOption, fetch_settings, make_features, s3_of_source, source_of
 from recsys.contract import REPORT_FILE, Metrics, TrainerSettings
 from recsys.dataset import redact_sources
@@ -194,11 +195,13 @@ def doing(what: str) -> Iterator[Callable[[str], None]]:
             match = _LOG_LINE.match(line)
             # TensorFlow's startup messages have other formats.
             text = match[1] if match else "" if "absl" in line or "port.cc" in line else line
+            if epoch := Epoch.parse(text):
+                text = str(epoch)
             if not text or text.startswith(("metrics on the holdout", "exit code 0")):
                 return
             status.update(output.safe(text[:76]))
             if not output.errors.is_terminal:
-                output.errors.print(f"  {text[:200]}", markup=False, soft_wrap=True)
+                output.errors.print(f"  {output.safe(text[:200])}", soft_wrap=True)
 
         if not output.errors.is_terminal:
             output.errors.print(f"  {what}")
@@ -232,7 +235,9 @@ def _champion(home: Home, given: str | None, folder: Path) -> Path | None:
         except ArtifactError as error:
             if given is not None:
                 raise
-            output.errors.print(f"[yellow]notice:[/] not compared with {release_id}: {error}")
+            output.errors.print(
+                f"[yellow]notice:[/] not compared with {output.safe(f'{release_id}: {error}')}"
+            )
             return None
 
 
@@ -270,7 +275,7 @@ def _print_verdict(run: LocalRun) -> None:
 def _print_models(models: list[dict[str, Any]]) -> None:
     shown = output.table("model", *(f" {head}" for head in _SHOWN.values()))
     for model in models:
-        shown.add_row(model["name"], *(_number(model.get(key), key) for key in _SHOWN))
+        shown.add_row(output.safe(model["name"]), *(_number(model.get(key), key) for key in _SHOWN))
     console.print(shown)
 
 
@@ -300,10 +305,12 @@ def print_metrics(metrics: Metrics, fit_s: float | None) -> None:
         console.print(f"\n{confidence.level:.0%} confidence intervals of differences")
         shown = output.table("difference", " low", " high")
         for name, interval in (confidence.differences or {}).items():
-            shown.add_row(name, *(f"{end:+.4f}" for end in interval or (float("nan"),) * 2))
+            shown.add_row(
+                output.safe(name), *(f"{end:+.4f}" for end in interval or (float("nan"),) * 2)
+            )
         console.print(shown)
     for name, reason in (metrics.skipped or {}).items():
-        console.print(f"{name} was skipped: {reason}", style="dim")
+        console.print(output.safe(f"{name} was skipped: {reason}"), style="dim")
 
 
 def _print_other_holdouts(metrics: Metrics) -> None:

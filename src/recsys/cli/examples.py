@@ -42,7 +42,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "adopt": ('recsys adopt --reason "moved to a new database"',),
     "retire": ("recsys retire --keep 3 --reason 'disk is short'",),
     "clean": ("recsys clean --dry-run", "recsys clean --older-than-hours 24 --yes"),
-    "similar": ("recsys similar 'Toy Story'", "recsys similar 1 -k 5"),
+    "similar": ("recsys similar 'Toy Story'", "recsys similar 1 -n 5"),
     "recommend": (
         "recsys recommend --user 1",
         "recsys recommend --rated 'Toy Story=5' --rated 'Heat=2'",

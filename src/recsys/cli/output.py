@@ -5,9 +5,12 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,11 +21,15 @@ from rich.table import Table
 from recsys.database import PostgresSettings
 from recsys.embedded import stack
 from recsys.embedded.home import Home
-from recsys.errors import RecsysError, TransientError
+from recsys.errors import RecsysError, TransientError, printable
 from recsys.object_store import S3Settings
 from recsys.services import Services
 
 if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.live import Live
+    from rich.segment import Segment
+
     from recsys.ledger import Actor
 
 
@@ -32,6 +39,26 @@ class LateConsole(Console):
     def __init__(self, **options: Any) -> None:
         self._options = options
 
+    def set_live(self, live: Live) -> bool:
+        """Notes that a table or spinner is being updated."""
+        self.lives = getattr(self, "lives", 0) + 1
+        return super().set_live(live)
+
+    def clear_live(self) -> None:
+        """Notes that one table or spinner is no longer updated."""
+        self.lives = getattr(self, "lives", 0) - 1
+        super().clear_live()
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Renders text without control characters, wherever it comes from."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield segment._replace(text=printable(segment.text, keep="\n\t"))
+
     def __getattr__(self, name: str) -> Any:
         # Called for missing attributes only: all of them, until the first use.
         if "_options" not in self.__dict__:
@@ -40,8 +67,15 @@ class LateConsole(Console):
         return getattr(self, name)
 
 
-console = LateConsole(highlight=False)
-errors = LateConsole(stderr=True, highlight=False)
+# Without emoji: a title with ":heart:" is shown as it is.
+console = LateConsole(highlight=False, emoji=False)
+errors = LateConsole(stderr=True, highlight=False, emoji=False)
+
+
+def busy_console() -> Console:
+    """Returns the console whose table or spinner is being updated; else standard error's."""
+    return console if console.__dict__.get("lives") else errors
+
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of tables.")
@@ -77,7 +111,23 @@ def print_error(error: RecsysError) -> None:
         ("what to do", error.hint),
     ):
         if value:
-            errors.print(f"  [bold]{name}:[/] {safe(value)}")
+            errors.print(f"  [bold]{name}:[/] {safe(value, lines=True)}")
+
+
+def command() -> str:
+    """Returns what to type for this command line: ``recsys``, or its path if it is not on PATH."""
+    used = Path(sys.argv[0])
+    if used.name != "recsys" or shutil.which("recsys") == str(used):
+        return "recsys"
+    return shlex.quote(short_path(used.absolute()))
+
+
+def short_path(path: Path) -> str:
+    """Returns a path relative to the working directory if it is below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
 
 
 def exit_code(error: RecsysError) -> int:
@@ -136,6 +186,14 @@ def confirm(question: str, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-def safe(text: str) -> str:
-    """Escapes text from outside, so that Rich does not interpret its brackets as markup."""
-    return escape(text)
+def safe(text: str, *, lines: bool = False) -> str:
+    """Escapes text from outside, such as titles, log lines and paths, for a table or `print`.
+
+    Its brackets are not interpreted as Rich's markup, and it has no control characters. Without
+    line feeds it cannot pretend to be another line.
+
+    Args:
+        text: the text.
+        lines: whether line feeds stay, as in an error that quotes a log.
+    """
+    return escape(printable(text, keep="\n\t" if lines else ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,7 +14,12 @@ from recsys.cli.output import JsonOption, console
 if TYPE_CHECKING:
     from recsys.recommend import ScoredMovie
 
-CountOption = Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="Number of movies.")]
+CountOption = Annotated[
+    int,
+    # --k and -k are the names of earlier versions.
+    typer.Option("--limit", "-n", "--k", "-k", min=1, max=1000, help="Number of movies."),
+]
+_ALSO: Final = 5
 
 
 def similar(
@@ -24,14 +29,20 @@ def similar(
 ) -> None:
     """List the movies most similar to one, by cosine similarity of the live movie vectors."""
     with output.services() as services:
-        release, found, neighbours = ask.find_similar_movies(services, movie, k)
+        release, matches, neighbors = ask.find_similar_movies(services, movie, k)
+    found, *others = matches
     if as_json:
-        output.print_json(_document(release, neighbours, movie=vars(found)))
+        also = [vars(other) for other in others[:_ALSO]]
+        output.print_json(_document(release, neighbors, movie=vars(found), also_matches=also))
         return
     console.print(
         f"Movies like [bold]{output.safe(found.title)}[/]  (release {release['release_id']})"
     )
-    print_movies(neighbours)
+    if others:
+        more = f" and {len(others) - _ALSO:,} more" if len(others) > _ALSO else ""
+        titles = "; ".join(other.title for other in others[:_ALSO])
+        console.print(f"also matches: {output.safe(titles)}{more}", style="dim")
+    print_movies(neighbors, "cosine")
 
 
 def recommend(
@@ -50,7 +61,8 @@ def recommend(
 ) -> None:
     """Recommend movies to a user of the dataset, or to a new user with a few ratings.
 
-    Scores are those of the live towers. Movies that the user has rated are excluded.
+    Scores are inner products of the live towers: they order the movies, and are no stars. Movies
+    that the user has rated are excluded.
     """
     if (user is None) == (not rated):
         raise typer.BadParameter("give either --user, or --rated at least once")
@@ -95,9 +107,15 @@ def _rating(text: str) -> tuple[str, float]:
     return movie, stars
 
 
-def print_movies(movies: list[ScoredMovie]) -> None:
-    """Prints a ranked list of movies."""
-    shown = output.table(" ", "title", "genres", " score")
+def print_movies(movies: list[ScoredMovie], unit: str = "score") -> None:
+    """Prints a ranked list of movies.
+
+    Args:
+        movies: best first.
+        unit: what the scores are: ``cosine`` similarity, or ``score`` for the inner products of
+            towers, which order movies and are no stars.
+    """
+    shown = output.table(" ", "title", "genres", f" {unit}")
     for rank, movie in enumerate(movies, 1):
         score = "" if movie.score is None else f"{movie.score:.3f}"
         genres = ", ".join(movie.genres[:3])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from datetime import UTC
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -10,6 +12,9 @@ from recsys import ledger, monitoring
 from recsys.cli import output
 from recsys.cli.data import print_data
 from recsys.cli.output import JsonOption, console
+
+_SIGNS: Final = {"at most": "<=", "below": "<", "at least": ">=", "above": ">"}
+_BOUND: Final = re.compile(r"expected (at most|below|at least|above) -?[\d.]+")
 
 
 def show_status(as_json: JsonOption = False) -> None:
@@ -30,7 +35,7 @@ def show_status(as_json: JsonOption = False) -> None:
         return
     facts = output.table("", "")
     facts.add_row("champion", f"[bold green]{champion['release_id']}[/]")
-    facts.add_row("promoted", f"{champion['promoted_at']:%Y-%m-%d %H:%M:%S %Z}")
+    facts.add_row("promoted", f"{champion['promoted_at'].astimezone(UTC):%Y-%m-%d %H:%M:%S %Z}")
     facts.add_row("dataset md5", champion["dataset_md5"])
     facts.add_row("RMSE", _number(champion["metrics"].get("rmse")))
     facts.add_row("NDCG@10", _number(champion["metrics"].get("ndcg@10")))
@@ -53,13 +58,13 @@ def list_releases(as_json: JsonOption = False) -> None:
     if as_json:
         output.print_json([monitoring.release_facts(r) for r in known])
         return
-    shown = output.table("release", "state", "created", " RMSE", " NDCG@10")
+    shown = output.table("release", "state", "created (UTC)", " RMSE", " NDCG@10")
     for release in known:
         metrics = monitoring.release_facts(release)["metrics"]
         shown.add_row(
             release.release_id,
             f"[bold green]{release.state}[/]" if release.state == "champion" else release.state,
-            f"{release.created_at:%Y-%m-%d %H:%M}",
+            f"{release.created_at.astimezone(UTC):%Y-%m-%d %H:%M}",
             _number(metrics.get("rmse")),
             _number(metrics.get("ndcg@10")),
         )
@@ -90,14 +95,16 @@ def why(
     if found["data"]:
         console.print(f"\n[bold]dataset {found['data']['md5']}[/]")
         print_data(found["data"])
-    lines = output.table("when", "who", "what", "why", title="\n[bold]history[/] (newest first)")
+    lines = output.table(
+        "when (UTC)", "who", "what", "why", title="\n[bold]history[/] (newest first)"
+    )
     lines.columns[2].no_wrap = True
     for line in found["history"][:12]:
         change = line["action"].replace("_", " ")
         if line["to_state"]:
             change = f"{line['from_state']} → {line['to_state']}"
         lines.add_row(
-            f"{line['at']:%m-%d %H:%M:%S}",
+            f"{line['at'].astimezone(UTC):%m-%d %H:%M:%S}",
             output.safe(", ".join(filter(None, (line["actor"], line["origin"])))),
             output.safe(change),
             output.safe(line["reason"]),
@@ -108,13 +115,13 @@ def why(
 def print_decision(decision: dict[str, Any]) -> None:
     """Prints the gate's decision and rules."""
     colour = "green" if decision["accepted"] else "red"
-    console.print(f"gate: [bold {colour}]{decision['reason']}[/]")
+    console.print(f"gate: [bold {colour}]{output.safe(decision['reason'])}[/]")
     rules = output.table("rule", " value", " limit", "")
     for rule in decision["rules"]:
         mark = "[green]✓[/]" if rule["passed"] else "[red]✗[/]"
         if not rule["passed"] and not rule.get("binding", True):
             mark = "[yellow]![/]"
-        rules.add_row(rule["name"], _number(rule["value"]), _number(rule["threshold"]), mark)
+        rules.add_row(output.safe(rule["name"]), _number(rule["value"]), _limit(rule), mark)
     console.print(rules)
     memory = decision.get("memory")
     if memory:
@@ -122,6 +129,15 @@ def print_decision(decision: dict[str, Any]) -> None:
             f"memory: compared with {memory['compared']} earlier releases; "
             f"{output.safe(memory['because'])}"
         )
+
+
+def _limit(rule: dict[str, Any]) -> str:
+    """Returns the limit of a rule with the side on which a value must be, as its reason says it."""
+    if rule["threshold"] is None:
+        return "-"
+    found = _BOUND.search(rule["reason"])
+    sign = _SIGNS[found[1]] + " " if found else ""
+    return sign + _number(rule["threshold"])
 
 
 def print_diff(diff: dict[str, Any]) -> None:

@@ -192,7 +192,7 @@ def retire(
     elif drop_ids:
         console.print(f"Retired {', '.join(retirement.retired) or 'nothing'}.")
         for release_id, reason in retirement.skipped.items():
-            console.print(f"Skipped {release_id}: {reason}")
+            console.print(output.safe(f"Skipped {release_id}: {reason}"))
     else:
         console.print("Nothing to retire.")
 

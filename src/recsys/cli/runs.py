@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.live import Live
-from rich.table import Table
 
-from recsys import dataset, ledger, monitoring, recommend
+from recsys import dataset, ledger, monitoring
 from recsys.cli import output
-from recsys.cli.data import print_data
-from recsys.cli.evaluation import print_metrics
 from recsys.cli.output import JsonOption, console
-from recsys.cli.queries import print_movies
-from recsys.cli.release_views import print_decision
-from recsys.cli.report import save
+from recsys.cli.progress import Progress
+from recsys.cli.run_summary import print_details, print_summary
 from recsys.cli.source import SourceOption, choose_source, source_connection
 from recsys.dataset import redact_sources
 from recsys.embedded import airflow, runs, stack
 from recsys.embedded.home import Home
-from recsys.errors import RecsysError, TransientError
+from recsys.errors import RecsysError, StoppedBySignal
 from recsys.services import Services
 
 DAG_ID = "movie_rec_sys"
-_KNOWN_MOVIES = ("Toy Story (1995)", "Matrix, The (1999)")
 
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Run even if this build was judged before.")
@@ -41,26 +36,35 @@ AcceptDriftOption = Annotated[
 def demo(
     source: SourceOption = None,
     force: ForceOption = False,
+    details: Annotated[
+        bool,
+        typer.Option(
+            "--details",
+            help="Also print the gate's rules, all metrics, quarantine and drift.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline once on this machine and show the results.
 
     Starts PostgreSQL and S3 if they are not running, runs the DAG, and stops what it started.
-    Prints the gate's decision, quarantine and drift, the live release, similar movies and
-    recommendations. Without --source and without a network it uses a generated sample.
+    Prints one screen: the live release, its quality, similar movies and recommendations. Without
+    --source and without a network it uses a generated sample. Ctrl-C stops everything.
     """
     home = Home()
-    with stack.data_services(home):
+    # A demo may use one dataset after another, so drift is shown but not limited.
+    conf = _conf(home, source, force, accept_drift=True)
+    with _data_services(home):
         services = output.embedded_services(home)
-        # A demo may use one dataset after another, so drift is shown but not limited.
-        conf = _conf(home, source, force, accept_drift=True)
         result = _run(home, conf, quiet=as_json)
         if as_json:
             output.print_json(_document(services, result))
         else:
             _report(result)
+            if result.succeeded and details:
+                print_details(services, judged=_judged(result))
             if result.succeeded:
-                _show(services, result)
+                print_summary(services, judged=_judged(result))
     if not result.succeeded:
         raise typer.Exit(output.EXIT_FAILED)
 
@@ -73,11 +77,12 @@ def run(
 ) -> None:
     """Run the pipeline: through Airflow if `recsys up` is running, else in this process.
 
-    Exit code 0: the run succeeded (a rejected candidate is a success); 1: it failed.
+    Exit code 0: the run succeeded (a rejected candidate is a success); 1: it failed. Ctrl-C stops
+    the run, also in Airflow, and marks its release as abandoned.
     """
     home = Home()
-    with stack.data_services(home):
-        conf = _conf(home, source, force, accept_drift)
+    conf = _conf(home, source, force, accept_drift)
+    with _data_services(home):
         if airflow.status(home).running:
             if source_connection(conf["source"]):
                 output.errors.print(
@@ -117,7 +122,7 @@ def make_sample(
     console.print(
         f"{shown}: {sample.ratings:,} ratings, {sample.users:,} users, {sample.movies:,} movies"
     )
-    console.print(f"Try it: recsys demo --source {shown}")
+    console.print(f"Try it: {output.command()} demo --source {shown}", soft_wrap=True)
 
 
 def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> dict[str, Any]:
@@ -126,44 +131,6 @@ def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> di
         "force": force,
         "accept_drift": accept_drift,
     }
-
-
-class _Progress:
-    """Shows one line per task: updated live on a terminal, else printed at its end."""
-
-    def __init__(self) -> None:
-        self._began: dict[str, float] = {}
-        self._took: dict[str, float] = {}
-        self._state: dict[str, str] = {}
-        self._log_line = ""
-        self.live = Live(get_renderable=self._table, console=console, refresh_per_second=4)
-
-    def __call__(self, event: runs.Event) -> None:
-        if event["event"] == "log":
-            self._log_line = event["text"]
-        elif event["event"] == "task":
-            self._take(event["task_id"], event["state"])
-
-    def _take(self, task_id: str, state: str) -> None:
-        if state == self._state.get(task_id):
-            return
-        if state == "running":
-            self._began[task_id] = time.monotonic()
-        elif task_id in self._began:
-            self._took.setdefault(task_id, time.monotonic() - self._began[task_id])
-        if state in ("running", "success", "failed"):
-            self._state[task_id] = state
-        if state != "running" and task_id in self._took and not console.is_terminal:
-            console.print(f"  {task_id:<24} {state:<8} {self._took[task_id]:6.1f} s")
-
-    def _table(self) -> Table:
-        shown = output.table("", "task", "       ", "")
-        marks = {"running": "[cyan]●[/]", "success": "[green]✓[/]", "failed": "[red]✗[/]"}
-        for task_id, state in self._state.items():
-            seconds = self._took.get(task_id, time.monotonic() - self._began.get(task_id, 0.0))
-            line = self._log_line[:40] if state == "running" else ""
-            shown.add_row(marks[state], task_id, f"{seconds:.1f} s", f"[dim]{line}[/]")
-        return shown
 
 
 def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
@@ -181,34 +148,75 @@ def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _data_services(home: Home) -> Iterator[None]:
+    with ExitStack() as opened:
+        with output.errors.status("starting PostgreSQL and S3"):
+            opened.enter_context(stack.data_services(home))
+        yield
+
+
+def _judged(result: runs.RunResult) -> bool:
+    return result.tasks.get("gate_candidate") == "success"
+
+
 def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
     environment = {"RECSYS_ACTOR": output.user_name(), **source_connection(conf["source"])}
-    if quiet:
-        return runs.run_once(home, DAG_ID, conf, environment=environment)
-    console.print(f"running [bold]{DAG_ID}[/] on {output.safe(redact_sources(conf['source']))}")
-    progress = _Progress()
-    if console.is_terminal:
-        with progress.live:
-            return runs.run_once(home, DAG_ID, conf, progress, environment)
-    return runs.run_once(home, DAG_ID, conf, progress, environment)
+    progress = Progress(quiet=quiet)
+    shown = console.is_terminal and not quiet
+    if not quiet:
+        console.print(f"running [bold]{DAG_ID}[/] on {output.safe(redact_sources(conf['source']))}")
+        if not shown:
+            console.print("  starting the run: importing Airflow takes a few seconds")
+    result = runs.RunResult()
+    try:
+        with progress.live if shown else nullcontext():
+            result = runs.run_once(home, DAG_ID, conf, progress, environment)
+    finally:
+        # No process continues this run; the next run of the same build begins it again.
+        if not result.succeeded:
+            _abandon(home, progress.run_id)
+    return result
+
+
+def _abandon(home: Home, run_id: str) -> None:
+    """Marks what a run that has ended was still building as abandoned."""
+    if not run_id:
+        return
+    actor = output.actor(f"the run {run_id} was stopped or failed")
+    try:
+        with output.embedded_services(home).connect() as conn:
+            if ledger.applied(conn):
+                ledger.abandon_run(conn, run_id, actor=actor)
+    except RecsysError as error:
+        output.errors.print(
+            f"[yellow]notice:[/] the release stays in state building: {output.safe(str(error))}"
+        )
 
 
 def _run_in_airflow(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
     result = runs.RunResult()
     began = time.monotonic()
-    progress = _Progress()
+    progress = Progress(quiet=quiet)
     shown = console.is_terminal and not quiet
     with airflow.client(home) as client:
         client.wait_for_dag(DAG_ID)
         client.unpause(DAG_ID)
         result.run_id = client.trigger(DAG_ID, conf)
         if not quiet:
-            console.print(f"triggered [bold]{result.run_id}[/] in Airflow")
-        with progress.live if shown else nullcontext():
-            while (state := client.run_state(DAG_ID, result.run_id)) in ("queued", "running"):
-                for task in () if quiet else client.task_instances(DAG_ID, result.run_id):
-                    progress({"event": "task", "task_id": task.task_id, "state": str(task.state)})
-                time.sleep(1)
+            console.print(f"triggered [bold]{output.safe(result.run_id)}[/] in Airflow")
+        try:
+            with progress.live if shown else nullcontext():
+                while (state := client.run_state(DAG_ID, result.run_id)) in ("queued", "running"):
+                    for task in () if quiet else client.task_instances(DAG_ID, result.run_id):
+                        progress(
+                            {"event": "task", "task_id": task.task_id, "state": str(task.state)}
+                        )
+                    time.sleep(1)
+        except StoppedBySignal:
+            client.fail_run(DAG_ID, result.run_id)
+            _abandon(home, result.run_id)
+            raise
         result.state = state
         result.tasks = {
             t.task_id: str(t.state) for t in client.task_instances(DAG_ID, result.run_id)
@@ -222,67 +230,11 @@ def _run_in_airflow(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.Ru
 
 def _report(result: runs.RunResult) -> None:
     if result.succeeded:
-        console.print(f"\n[bold]{result.reason}[/]  ({result.seconds:.0f} s)\n")
+        console.print(f"\n[bold]{output.safe(str(result.reason))}[/]  ({result.seconds:.0f} s)\n")
         return
     output.errors.print(f"[bold red]the run {result.state}[/] ({result.seconds:.0f} s)")
     for task_id, error in result.errors.items():
-        output.errors.print(f"  {task_id}: {error}", markup=False)
+        output.errors.print(f"  {task_id}: {output.safe(error, lines=True)}")
     if result.log.name:
         output.errors.print(f"  complete log: {result.log}", markup=False)
     output.errors.print("  production was not changed; fix the cause, then run it again")
-
-
-def _show(services: Services, result: runs.RunResult) -> None:
-    """Prints the decision, the live release, and what it recommends."""
-    live = monitoring.read_status(services)["champion"]
-    if result.tasks.get("gate_candidate") == "success":
-        with services.connect() as conn:
-            release_id = ledger.last_decided_release(conn)
-            candidate = ledger.get(conn, release_id).complete_manifest if release_id else None
-        if release_id and candidate:
-            found = monitoring.why(services, release_id)
-            print_decision(found["decision"])
-            console.print("\nmetrics on the holdout (each user's newest ratings)")
-            print_metrics(candidate.metrics, None)
-            path = save(services, release_id, again=False)
-            console.print(f"\nreport: {output.safe(str(path))}", soft_wrap=True)
-            report = found["data"]
-            if report:
-                console.print(f"\ndataset [bold]{report['md5']}[/]")
-                print_data(report)
-    if live is None:
-        console.print("\nNothing is live yet.")
-        return
-    console.print(
-        f"\nlive: [bold green]{live['release_id']}[/]  dataset {live['dataset_md5']}  "
-        f"since {live['promoted_at']:%Y-%m-%d %H:%M:%S}"
-    )
-    try:
-        _, movie, neighbours = _known_movie(services)
-        console.print(f"\nmovies like [bold]{output.safe(movie.title)}[/]")
-        print_movies(neighbours)
-        _, movies = recommend.recommend_for_user(services, 1, 10)
-        console.print("\nmovies for user [bold]1[/]")
-        print_movies(movies)
-    except RecsysError as error:
-        output.print_error(error)
-    console.print(
-        "\nnext steps:\n"
-        '  recsys similar "Toy Story"      recsys recommend --user 1      recsys why\n'
-        "  recsys up        start Airflow's UI, PostgreSQL and S3 and leave them running\n"
-        '  eval "$(recsys env)"            addresses for psql, boto3 and others'
-    )
-
-
-def _known_movie(
-    services: Services,
-) -> tuple[dict[str, Any], recommend.ScoredMovie, list[recommend.ScoredMovie]]:
-    """Returns the neighbors of a well-known movie, else of the one with most ratings."""
-    for title in _KNOWN_MOVIES:
-        try:
-            return recommend.find_similar_movies(services, title, 10)
-        except TransientError:
-            raise
-        except RecsysError:
-            continue
-    return recommend.find_similar_movies(services, str(recommend.most_rated_movie(services)), 10)

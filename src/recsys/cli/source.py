@@ -20,6 +20,7 @@ from recsys.dataset import (
     environment_credentials,
     needs_s3,
     split_sources,
+    without_md5,
 )
 from recsys.embedded import stack
 from recsys.embedded.home import Home
@@ -47,15 +48,40 @@ SourceOption = Annotated[
 def choose_source(home: Home, given: str | None) -> str:
     """Chooses the dataset's source and stores it for later commands and for the weekly runs.
 
+    A given source is checked first, as far as that needs no server of the stack.
+
     Without a given or stored source this is GroupLens' small dataset. If that cannot be reached, it
     is a generated sample, and a notice is printed.
     """
     if given:
         chosen = " ".join(map(_absolute, split_sources(given)))
+        check_source(chosen)
     else:
         chosen = home.source() or _reachable_default(home)
     home.remember_source(chosen)
     return chosen
+
+
+def check_source(source: str) -> None:
+    """Looks for a source's files before servers are started: the zip, and its md5.
+
+    Of several mirrors, only the md5 is read. Objects in S3 are looked at by the run.
+
+    Raises:
+        DatasetError: a file is missing, or is no md5 file.
+        SourceUnreachableError: the server does not answer.
+    """
+    mirrors = split_sources(source)
+    path = Path(without_md5(mirrors[0]))
+    if len(mirrors) == 1 and "://" not in mirrors[0] and not path.is_file():
+        raise DatasetError(
+            f"{path} does not exist" if not path.exists() else f"{path} is not a file",
+            expected="a zip in MovieLens format, and its md5 in a file of the same name with .md5 "
+            "appended",
+            hint="correct --source",
+        )
+    if not needs_s3(source):
+        dataset.read_source_md5(source, settings=fetch_settings(source))
 
 
 def source_of(given: str | None) -> str:

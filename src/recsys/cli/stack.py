@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,7 +14,9 @@ from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, choose_source, source_connection
 from recsys.embedded import airflow, site, stack
-from recsys.embedded.home import Home
+from recsys.embedded.home import Home, source_folder
+from recsys.embedded.processes import ServiceStatus
+from recsys.errors import ServiceUnavailableError
 
 # The page behind Airflow's menu entry Browse, Recommender releases.
 _RELEASES_PAGE: Final = "/plugin/recommender-releases"
@@ -35,20 +37,22 @@ def up(
     """
     home = Home()
     connection = {} if data_only else source_connection(choose_source(home, source))
-    with console.status("starting PostgreSQL and S3"):
-        data = stack.start_data_services(home)
-    found: dict[str, object] = {"home": str(home.path), "postgres": data.postgres, "s3": data.s3}
-    if not data_only:
-        with console.status("starting Airflow (about a minute)"):
-            web = airflow.start(home, environment=connection)
-        found["airflow"] = {
-            "url": web.url,
-            "username": web.username,
-            "password": web.password,
-            "releases": web.url.rstrip("/") + _RELEASES_PAGE,
-        }
-        with console.status("starting the site"):
-            found["site"] = site.start(home)
+    found: dict[str, Any] = {"home": str(home.path)}
+    with stack.starting(home):
+        with console.status("starting PostgreSQL and S3"):
+            data = stack.start_data_services(home)
+        found |= {"postgres": data.postgres, "s3": data.s3}
+        if not data_only:
+            with console.status("starting Airflow (about a minute)"):
+                web = airflow.start(home, environment=connection)
+            found["airflow"] = {
+                "url": web.url,
+                "username": web.username,
+                "password": web.password,
+                "releases": web.url.rstrip("/") + _RELEASES_PAGE,
+            }
+            with console.status("starting the site"):
+                found["site"] = site.start(home)
     if as_json:
         output.print_json(found)
         return
@@ -59,9 +63,17 @@ def up(
         shown.add_row("Airflow", f"[bold]{web.url}[/]")
         shown.add_row("log in as", f"{web.username} / {web.password}")
         shown.add_row("releases", f"[bold]{web.url.rstrip('/')}{_RELEASES_PAGE}[/]")
-        shown.add_row("site", f"[bold]{found['site'] or 'not set up: make setup'}[/]")
-    console.print(shown)
-    console.print('\nFor clients: eval "$(recsys env)"    Stop it: recsys down')
+        shown.add_row("site", f"[bold]{found['site']}[/]" if found["site"] else _no_site())
+    console.print(shown, soft_wrap=True)
+    name = output.safe(output.command())
+    console.print(f'\nFor clients: eval "$({name} env)"    Stop it: {name} down', soft_wrap=True)
+
+
+def _no_site() -> str:
+    """Returns why the site was not started, and what to do."""
+    if (source_folder() / "Makefile").is_file():
+        return "its environment is not set up yet: `make up` does it, and starts the site"
+    return "not installed: it is in the project's repository, not in the package"
 
 
 def down(as_json: JsonOption = False) -> None:
@@ -78,8 +90,19 @@ def down(as_json: JsonOption = False) -> None:
 
 
 def env(as_json: JsonOption = False) -> None:
-    """Print the variables with which psql, boto3 and others reach the stack; contains secrets."""
-    variables = stack.environment(Home())
+    """Print the variables with which psql, boto3 and others reach the stack; contains secrets.
+
+    Exit code 75: PostgreSQL or S3 is not running, so the addresses lead nowhere; none is printed.
+    """
+    home = Home()
+    stopped = [name for name, running in stack.data_services_running(home).items() if not running]
+    if stopped:
+        raise ServiceUnavailableError(
+            f"the stack in {home.path} is not running",
+            found=f"{' and '.join(stopped)} stopped",
+            hint=f"start them: `{output.command()} up --data-only`, or `{output.command()} up`",
+        )
+    variables = stack.environment(home)
     if as_json:
         output.print_json(variables)
         return
@@ -101,23 +124,47 @@ def doctor(
     The champion and the releases that a rollback leads to are read completely. Of the others, files
     are compared by size, and tables by their number of rows.
 
-    Prints each problem and what to do about it. Exit code 0: no problem; 1: at least one.
+    Prints each problem and what to do about it, and what was not checked because it is stopped.
+    Exit code 0: no problem; 1: at least one.
     """
     services = [] if os.environ.get("RECSYS_PG_DSN") else stack.status(Home())
+    unchecked = _unchecked(services)
     with output.services() as reached, output.errors.status("checking every retained release"):
         problems = monitoring.problems(reached, thorough=thorough)
     if as_json:
-        output.print_json({"services": [asdict(s) for s in services], "problems": problems})
+        output.print_json(
+            {"services": [asdict(s) for s in services], "problems": problems}
+            | {"not_checked": unchecked}
+        )
     else:
         if services:
             shown = output.table("service", "", "address", "")
             for service in services:
                 state = "[green]running[/]" if service.running else "stopped"
-                shown.add_row(service.name, state, service.address, service.detail)
+                shown.add_row(service.name, state, service.address, output.safe(service.detail))
             console.print(shown)
         for problem in problems:
             console.print(f"[red]✗[/] {output.safe(problem)}")
+        for reason in unchecked:
+            console.print(f"[yellow]![/] not checked: {output.safe(reason)}")
         if not problems:
-            console.print("[green]✓[/] no problems found")
+            what = " in what was checked" if unchecked else ""
+            console.print(f"[green]✓[/] no problems found{what}")
     if problems:
         raise typer.Exit(output.EXIT_FAILED)
+
+
+def _unchecked(services: list[ServiceStatus]) -> list[str]:
+    """Returns which parts of the stack a check says nothing about."""
+    if not services:
+        return ["Airflow and the site: RECSYS_PG_DSN names servers outside of the embedded stack"]
+    stopped = [service.name for service in services if not service.running]
+    found = [
+        f"{name}: it is stopped, `{output.command()} up` starts it"
+        for name in stopped
+        if name not in ("postgres", "s3")
+    ]
+    started = [name for name in stopped if name in ("postgres", "s3")]
+    if started:
+        found.append(f"whether {' and '.join(started)} keep running: started for this check only")
+    return found

@@ -84,6 +84,7 @@ from recsys.contract.manifest import (
     Dims,
     GoldenPredictions,
     Manifest,
+    RequiredBackend,
     Serving,
     check_manifest,
 )
@@ -228,6 +229,7 @@ __all__ = [
     "Number",
     "PublicTable",
     "ReleaseId",
+    "RequiredBackend",
     "RuleShares",
     "Scores",
     "ServedScores",

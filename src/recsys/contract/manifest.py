@@ -36,6 +36,7 @@ from recsys.contract.tables import PUBLIC_TABLES
 from recsys.errors import ArtifactError
 
 MANIFEST_SCHEMA: Final = 1
+RequiredBackend = Literal["any", "tensorflow"]
 GOLDEN_TOLERANCE: Final = 1e-3
 """Stars by which a golden prediction may differ in another process on another machine."""
 EVALUATED_FILES: Final = (
@@ -96,6 +97,10 @@ class Manifest(FrozenModel):
     dims: Dims
     serving: Serving
     metrics: Metrics
+    requires_backend: RequiredBackend = Field(
+        "tensorflow",
+        description="backend of Keras that loads the model; releases of contract 2 need TensorFlow",
+    )
     lineage: dict[str, Any] = Field(
         description="versions, seeds, code revision, hardware, row counts"
     )

@@ -76,6 +76,14 @@ class AirflowClient:
         """Unpauses the DAG."""
         self._send("PATCH", f"/api/v2/dags/{_part(dag_id)}", json={"is_paused": False})
 
+    def fail_run(self, dag_id: str, run_id: str) -> None:
+        """Marks a run as failed, which ends its running tasks."""
+        self._send(
+            "PATCH",
+            f"/api/v2/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}",
+            json={"state": "failed"},
+        )
+
     def wait_for_dag(self, dag_id: str, seconds: float = 120) -> None:
         """Waits until the DAG processor has parsed the DAG.
 

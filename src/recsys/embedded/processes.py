@@ -20,7 +20,7 @@ from typing import ClassVar
 import psutil
 
 from recsys.embedded.home import Home, write_private
-from recsys.errors import ServiceUnavailableError
+from recsys.errors import ServiceUnavailableError, StoppedBySignal
 
 _MARK = "RECSYS_SERVICE"
 _PORT_ATTEMPTS = 4
@@ -139,6 +139,9 @@ class Service(ABC):
             except _PortTakenError:
                 self.home.forget_ports(self.port_names)
                 continue
+            except StoppedBySignal:
+                stop_quickly([self], 0.5)
+                raise
             except BaseException:
                 self.stop()
                 raise
@@ -161,6 +164,10 @@ class Service(ABC):
             for process in orphans:
                 _send(process, kill_signal)
             psutil.wait_procs(orphans, timeout=seconds)
+        self.forget()
+
+    def forget(self) -> None:
+        """Deletes the file with the pid of a server that was stopped."""
         self._pid_file.unlink(missing_ok=True)
 
     def status(self) -> ServiceStatus:
@@ -279,6 +286,50 @@ class Service(ABC):
             return process.environ().get(_MARK) == self._mark
         except (psutil.Error, OSError):
             return False
+
+
+def stop_quickly(services: Sequence[Service], seconds: float = 1.2) -> None:
+    """Stops servers at once, because a person waits; their data survive SIGKILL.
+
+    Args:
+        services: the servers; all get their stop signal before the first is waited for.
+        seconds: time in which they may end by themselves.
+    """
+    leaders = []
+    for service in services:
+        leader = service.leader()
+        if leader is not None:
+            _send(leader, service.stop_signals[0][0])
+            leaders.append(leader)
+    psutil.wait_procs(leaders, timeout=seconds)
+    for service in services:
+        for process in service.members():
+            _send(process, signal.SIGKILL)
+        service.forget()
+
+
+def end_tree(pid: int, seconds: float = 0.7) -> None:
+    """Ends a process with all its descendants, also those in sessions of their own.
+
+    Args:
+        pid: the process.
+        seconds: time between SIGTERM and SIGKILL.
+    """
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in tree:
+            _send(process, number)
+        _, tree = psutil.wait_procs(tree, timeout=seconds)
+
+
+def kill_descendants() -> None:
+    """Kills all processes that this one has started, and those that they have started."""
+    for process in psutil.Process().children(recursive=True):
+        _send(process, signal.SIGKILL)
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from recsys.embedded import airflow
 from recsys.embedded.home import Home
+from recsys.embedded.processes import end_tree
 
 Event = dict[str, Any]
 _TAIL_BYTES = 8192
@@ -70,7 +71,8 @@ def run_once(
         home: the folder of the stack.
         dag_id: the DAG.
         conf: values for its Params.
-        on_event: called with each event (see ``recsys_dag.run_dag``).
+        on_event: called with each event (see ``recsys_dag.run_dag``). If a signal ends the run, its
+            processes are ended, too.
         environment: additional environment variables of the process.
     """
     airflow.migrate(home)
@@ -96,6 +98,8 @@ def run_once(
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[write_end],
+            # Ctrl-C in a terminal is for this process, which ends the run with all its processes.
+            start_new_session=True,
         )
     os.close(write_end)
     if process.stdin is not None:
@@ -111,7 +115,7 @@ def run_once(
         process.wait()
     finally:
         if process.poll() is None:
-            process.terminate()
+            end_tree(process.pid)
             process.wait()
     result.seconds = time.monotonic() - began
     if result.state == "crashed":

@@ -10,8 +10,9 @@ from pathlib import Path
 from recsys.embedded import airflow, site
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
-from recsys.embedded.processes import Service, ServiceStatus
+from recsys.embedded.processes import Service, ServiceStatus, stop_quickly
 from recsys.embedded.s3 import BUCKET, REGION, S3
+from recsys.errors import StoppedBySignal
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,26 @@ def stop(home: Home) -> None:
     stop_data_services(home)
 
 
+@contextmanager
+def starting(home: Home) -> Iterator[None]:
+    """Stops what the block started if a signal ends the block; what ran before keeps running."""
+    before = {service.name for service in _all(home) if service.leader() is not None}
+    try:
+        yield
+    except StoppedBySignal:
+        with home.lock():
+            stop_quickly([service for service in _all(home) if service.name not in before])
+        raise
+
+
 def status(home: Home) -> list[ServiceStatus]:
     """Returns the status of each service."""
-    services = (*_data_services(home), airflow.Airflow(home), site.Site(home))
-    return [service.status() for service in services]
+    return [service.status() for service in _all(home)]
+
+
+def data_services_running(home: Home) -> dict[str, bool]:
+    """Returns by name whether PostgreSQL and S3 answer."""
+    return {service.name: service.status().running for service in _data_services(home)}
 
 
 @contextmanager
@@ -115,6 +132,10 @@ def s3_environment(home: Home) -> dict[str, str]:
     }
 
 
+def _all(home: Home) -> list[Service]:
+    return [*_data_services(home), airflow.Airflow(home), site.Site(home)]
+
+
 def _data_services(home: Home) -> list[Service]:
     return [Postgres(home), S3(home)]
 
@@ -124,13 +145,17 @@ def _running(home: Home, services: list[Service]) -> Iterator[None]:
     with home.in_use() as ends_last_use:
         with home.lock():
             _start(services, temporary=True)
+        quickly = False
         try:
             yield
+        except StoppedBySignal:
+            quickly = True
+            raise
         finally:
             with home.lock():
                 if ends_last_use():
                     # All of them: the process that started the others may have been killed.
-                    _stop([s for s in _data_services(home) if _temporary(s).exists()])
+                    _stop([s for s in _data_services(home) if _temporary(s).exists()], quickly)
 
 
 def _start(services: list[Service], *, temporary: bool = False) -> None:
@@ -145,14 +170,17 @@ def _start(services: list[Service], *, temporary: bool = False) -> None:
                 started.append(service)
                 if temporary:
                     _temporary(service).touch()
-    except BaseException:
-        _stop(started)
+    except BaseException as error:
+        _stop(started, quickly=isinstance(error, StoppedBySignal))
         raise
 
 
-def _stop(services: list[Service]) -> None:
+def _stop(services: list[Service], quickly: bool = False) -> None:
+    if quickly:
+        stop_quickly(services)
     for service in reversed(services):
-        service.stop()
+        if not quickly:
+            service.stop()
         _temporary(service).unlink(missing_ok=True)
 
 

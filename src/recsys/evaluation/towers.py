@@ -62,6 +62,14 @@ class Towers:
         return vectors
 
 
+_RECOMMENDED_SCHEMA: Final = {
+    "userId": pl.Int32,
+    "rank": pl.Int16,
+    "movieId": pl.Int32,
+    "score": pl.Float32,
+}
+
+
 def recommend(towers: Towers, user_ids: _Ids, train: pl.DataFrame) -> pl.DataFrame:
     """Ranks all movies that a user has not rated, by exact search.
 
@@ -99,4 +107,4 @@ def recommend(towers: Towers, user_ids: _Ids, train: pl.DataFrame) -> pl.DataFra
                 }
             ).filter(pl.col("score").is_finite())
         )
-    return pl.concat(frames)
+    return pl.concat(frames) if frames else pl.DataFrame(schema=_RECOMMENDED_SCHEMA)

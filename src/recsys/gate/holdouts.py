@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Final
 
 from recsys.contract import HoldoutMetrics, TimeHoldoutMetrics
 from recsys.gate.champion import ids_changed
@@ -20,6 +21,9 @@ from recsys.gate.rules import (
     RMSE_OVER_CHAMPION,
 )
 from recsys.gate.settings import GateSettings
+
+_LARGEST_TIME: Final = 2**37
+"""Seconds since 1970; in the year 6325, which ``datetime`` can still represent."""
 
 
 def time_holdout(
@@ -137,7 +141,7 @@ def _against_champion(
 def _note(part: TimeHoldoutMetrics, warm: int, settings: GateSettings) -> str:
     users = part.holdout.users or 0
     since = ""
-    if part.moment is not None and abs(part.moment) < 2**40:
+    if part.moment is not None and 0 <= part.moment < _LARGEST_TIME:
         since = f" from {datetime.fromtimestamp(part.moment, UTC):%Y-%m-%d} on"
     note = f"; {users:,} users{since}, {warm:,} of them known before"
     if warm < settings.min_time_users:

@@ -1,6 +1,6 @@
 from .actions import Action
 from .actor import Actor
-from .builds import continue_build, keep_releases, unfinished_runs
+from .builds import abandon_build, abandon_run, continue_build, keep_releases, unfinished_runs
 from .consistency import inconsistencies, missing_tables
 from .current_release import current_release_is_right, restore_current_release
 from .datasets import Unused, deleting_dataset, no_build_begins
@@ -85,6 +85,8 @@ __all__ = [
     "StandingDecision",
     "State",
     "Unused",
+    "abandon_build",
+    "abandon_run",
     "acting",
     "all_releases",
     "applied",

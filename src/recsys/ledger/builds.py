@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from recsys.database import Connection
 from recsys.errors import LedgerError
+from recsys.ledger.actor import Actor
+from recsys.ledger.lifecycle import acting
 from recsys.ledger.releases import Release, get
 from recsys.ledger.states import State
 
@@ -41,6 +43,28 @@ def continue_build(conn: Connection, release_id: str) -> Release:
             "or start a new run",
         )
     return release
+
+
+def abandon_build(conn: Connection, release_id: str, *, actor: Actor) -> bool:
+    """Marks a release that is being built as abandoned; returns whether it was.
+
+    Other states stay: a complete release does not lose its state because a later run failed.
+    """
+    return bool(_abandon(conn, "release_id = %s and state = %s", release_id, actor))
+
+
+def abandon_run(conn: Connection, run_id: str, *, actor: Actor) -> list[str]:
+    """Marks what a run was building as abandoned, because the run was stopped; returns the ids."""
+    return _abandon(conn, "run_id = %s and state = %s", run_id, actor)
+
+
+def _abandon(conn: Connection, condition: str, value: str, actor: Actor) -> list[str]:
+    with acting(conn, actor):
+        rows = conn.execute(
+            f"update recsys.releases set state = %s where {condition} returning release_id",  # noqa: S608  constants
+            (State.ABANDONED.value, value, State.BUILDING.value),
+        ).fetchall()
+    return [release_id for (release_id,) in rows]
 
 
 def unfinished_runs(conn: Connection) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from recsys import contract, dataset, features, ledger, vectors
 from recsys.errors import ArtifactError
 from recsys.features import DriftSettings
-from recsys.pipeline.run import Run, continue_build, working
+from recsys.pipeline.run import Run, abandoning_refused, continue_build, working
 from recsys.pipeline.tables import load_table
 from recsys.scratch import scratch_folder
 from recsys.services import Services
@@ -30,7 +30,7 @@ def fetch_dataset(
         progress: called with the bytes done and the total; by default progress is logged.
         settings: timeouts and credentials of the source; from the environment if not given.
     """
-    with working(services, run):
+    with abandoning_refused(services, run), working(services, run):
         return dataset.fetch_dataset(
             run.source,
             run.build.dataset_md5,
@@ -43,7 +43,11 @@ def fetch_dataset(
 
 def generate_data_frames(services: Services, run: Run) -> features.Stats:
     """Makes interactions, movies and quarantine of the dataset, unless they already exist."""
-    with working(services, run), scratch_folder("frames") as work:
+    with (
+        abandoning_refused(services, run),
+        working(services, run),
+        scratch_folder("frames") as work,
+    ):
         stats = features.generate_data_frames(
             run.build.dataset_md5, services.store, run.features, work
         )
@@ -72,7 +76,8 @@ def measure_drift(services: Services, run: Run, settings: DriftSettings) -> feat
         run.build.features_prefix, champion.features_prefix, services.store
     )
     if drift is not None:
-        features.check_drift(drift, settings)
+        with abandoning_refused(services, run):
+            features.check_drift(drift, settings)
     return drift
 
 
@@ -96,7 +101,7 @@ def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
         movie_vectors = vectors.obtain_movie_vectors(
             run.build.dataset_md5, services.store, run.features, work
         )
-        quality = vectors.measure_quality(work, dim=run.features.vector_dim)
+        quality = vectors.measure_quality(work, dim=run.features.vector_dim, served=movie_vectors)
     facts = {"quality": quality.model_dump(mode="json") if quality else None}
     return load_table(
         services, run, _MOVIE_VECTORS, movie_vectors.ids, movie_vectors.vectors, {}, facts

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from recsys import dataset, features, ledger, releases
 from recsys.contract import Build, BuildSettings, FeatureSettings
 from recsys.database import Connection
-from recsys.errors import LedgerError, RecsysError
+from recsys.errors import DatasetError, LedgerError, RecsysError
 from recsys.ledger import Action, Actor, State
 from recsys.services import Services
 
@@ -98,6 +98,18 @@ def working(services: Services, run: Run) -> Iterator[ledger.Release]:
             releases.delete_leftovers(services, run.release_id)
         except RecsysError as error:
             log.warning("what this step wrote remains until `recsys clean`: %s", error)
+        raise
+
+
+@contextmanager
+def abandoning_refused(services: Services, run: Run) -> Iterator[None]:
+    """Marks the run's release as abandoned if its dataset is refused, which no retry changes."""
+    try:
+        yield
+    except DatasetError as error:
+        actor = Actor.from_run(run.run_id, f"the dataset was refused: {error.message}")
+        with services.connect() as conn:
+            ledger.abandon_build(conn, run.release_id, actor=actor)
         raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from psycopg import sql
 from psycopg.errors import UndefinedTable
@@ -16,6 +16,9 @@ from recsys.errors import LedgerError
 from recsys.recommend.catalog import Catalog, ScoredMovie
 from recsys.recommend.cold_start import learn_cold_start, rated_user_vector
 from recsys.services import Services
+
+# As the site counts them: quick at any number of users.
+_COUNTED_USERS: Final = 20_000
 
 
 def read_current_release(conn: Connection) -> dict[str, Any]:
@@ -48,25 +51,40 @@ def most_rated_movie(services: Services) -> int:
     return int(movie_id)
 
 
+def _popularity(conn: Connection, release: dict[str, Any]) -> dict[int, int]:
+    """Counts the users who rated each movie, among the first users."""
+    relation = release["user_towers_table"].split(".")
+    return dict(
+        conn.execute(
+            sql.SQL(
+                "select movie, count(*) from (select seen from {} order by userid limit %s) users, "
+                "unnest(seen) movie group by movie"
+            ).format(sql.Identifier(*relation)),
+            (_COUNTED_USERS,),
+        ).fetchall()
+    )
+
+
 def find_similar_movies(
     services: Services, text: str, k: int
-) -> tuple[dict[str, Any], ScoredMovie, list[ScoredMovie]]:
+) -> tuple[dict[str, Any], list[ScoredMovie], list[ScoredMovie]]:
     """Finds the ``k`` movies nearest to one, by cosine similarity of the movie vectors.
 
     Args:
         services: the stack.
-        text: title or id of the movie (`Catalog.find`).
+        text: title or id of the movie (`Catalog.find_all`).
         k: number of movies.
 
     Returns:
-        The current release, the movie that ``text`` names, and its neighbors, nearest first.
+        The current release, the movies that ``text`` may name, best match first, and the neighbors
+        of the first of them, nearest first.
     """
     with services.connect() as conn:
         release = read_current_release(conn)
-        catalog = Catalog.of(services, release["dataset_md5"])
-        movie = catalog.find(text)
-        rows = vectors.nearest_to_movie(conn, release["movie_vectors_table"], movie.movie_id, k)
-    return release, movie, [catalog.movie(m, score) for m, score in rows]
+        catalog = Catalog.of(services, release["dataset_md5"], _popularity(conn, release))
+        found = catalog.find_all(text)
+        rows = vectors.nearest_to_movie(conn, release["movie_vectors_table"], found[0].movie_id, k)
+    return release, found, [catalog.movie(m, score) for m, score in rows]
 
 
 def recommend_for_user(
@@ -104,7 +122,7 @@ def recommend_for_cold_start(
     """
     with services.connect() as conn:
         release = read_current_release(conn)
-        catalog = Catalog.of(services, release["dataset_md5"])
+        catalog = Catalog.of(services, release["dataset_md5"], _popularity(conn, release))
         stars = {catalog.find(text).movie_id: value for text, value in ratings}
         learned, towers = learn_cold_start(
             conn, release["user_towers_table"], release["movie_towers_table"]

@@ -31,6 +31,7 @@ _HISTOGRAMS: Final = {
     "release_years": "movies by decade",
 }
 _MAX_BARS: Final = 24
+_SHOWN_APART: Final = ("by_popularity", "franchises", "series")
 
 
 def subtitle(metrics: Metrics, lineage: Json | None) -> str:
@@ -96,8 +97,10 @@ def movie_vectors(table: Json | None) -> VectorTable | None:
     parts = [("all movies", quality)]
     parts += [(f"{bucket.get('ratings')} ratings", bucket) for bucket in buckets]
     similarities = tuple(dict.fromkeys(n for _, part in parts for n in part.get("found") or {}))
-    known = {"found", "by_popularity", "hidden", "agreement_at_10"}
+    known = {"found", "hidden", "agreement_at_10", *_SHOWN_APART}
     shown |= {name: value for name, value in quality.items() if name not in known}
+    for name in ("franchises", "series"):
+        shown[f"neighbors of the same {name}"] = quality.get(name) or "not measured"
     rows = [
         (
             name,
@@ -121,13 +124,24 @@ def data(stats: Json | None) -> dict[str, Any] | None:
     profile = stats.get("profile") or {}
     counts = {
         name: stats.get(name)
-        for name in ("interactions", "train", "holdout", "users", "movies", "rated_movies")
+        for name in (
+            "interactions",
+            "train",
+            "holdout",
+            "later",
+            "users",
+            "movies",
+            "rated_movies",
+        )
     }
     shown = pairs({name: value for name, value in counts.items() if value is not None})
-    for name in ("first_timestamp", "last_timestamp"):
+    for name in ("first_timestamp", "last_timestamp", "moment"):
         if stats.get(name) is not None:
             at = datetime.fromtimestamp(stats[name], UTC)
-            shown.append((name.replace("_timestamp", " rating"), f"{at:%Y-%m-%d}"))
+            label = (
+                "time holdout from" if name == "moment" else name.replace("_timestamp", " rating")
+            )
+            shown.append((label, f"{at:%Y-%m-%d}"))
     shown += pairs({name: stats[name] for name in ("mean_rating", "density") if name in stats})
     charts = []
     ratings = profile.get("ratings") or stats.get("rating_histogram")

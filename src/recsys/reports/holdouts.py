@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from recsys.contract import ChampionScores, HoldoutMetrics, Metrics
 
-_LARGEST_TIME: Final = 2**40
+_LARGEST_TIME: Final = 2**37
 Row = tuple[Any, ...]
 
 
@@ -27,7 +27,7 @@ def _rows(metrics: Metrics) -> Iterator[Row]:
     yield _row("newest ratings of each user", metrics)
     if (part := metrics.time_holdout) is not None:
         since = ""
-        if part.moment is not None and abs(part.moment) < _LARGEST_TIME:
+        if part.moment is not None and 0 <= part.moment < _LARGEST_TIME:
             since = f" {datetime.fromtimestamp(part.moment, UTC):%Y-%m-%d}"
         yield _row(f"all ratings from{since or ' one moment'} on", part)
         for dimension, by_name in (part.slices or {}).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup
 
@@ -12,8 +12,8 @@ from recsys.contract import Metrics, SliceScores
 from recsys.reports.charts import slices
 
 _METRICS: Final = (("rmse", "RMSE", "bias"), ("ndcg@10", "NDCG@10", "popularity"))
-_Z: Final = 1.96
-"""Standard errors in half of a 95% confidence interval."""
+_STANDARD_ERRORS: Final = 2
+"""Shown beside a change: about half of a 95% confidence interval."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SliceRow:
         champion: the champion's, on the pairs that it was not trained on.
         same_pairs: the candidate's on these pairs.
         change: the candidate's change as a share: against the champion, else against the baseline.
-        interval: 95% confidence interval of the change; None if the trainer measured no error.
+        error: twice the standard error of the change; None if the trainer measured none.
     """
 
     name: str
@@ -40,7 +40,7 @@ class SliceRow:
     champion: float | None
     same_pairs: float | None
     change: float | None
-    interval: tuple[float, float] | None
+    error: float | None
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _row(name: str, part: SliceScores, metric: str, baseline: str, reference: st
         champion=champion,
         same_pairs=same_pairs,
         change=change,
-        interval=_interval(part, metric, reference, change),
+        error=None if change is None else _error(part, f"{metric} / {reference}"),
     )
 
 
@@ -136,15 +136,9 @@ def _champion(part: SliceScores, metric: str) -> float | None:
     return part.champion.value(metric) if part.champion else None
 
 
-def _interval(
-    part: SliceScores, metric: str, reference: str, change: float | None
-) -> tuple[float, float] | None:
-    """Returns the interval of a change from the standard error of the ratio."""
-    errors: Any = part.model_dump().get("standard_errors")
-    error = errors.get(f"{metric} / {reference}") if isinstance(errors, Mapping) else None
-    if change is None or not isinstance(error, int | float):
-        return None
-    return change - _Z * error, change + _Z * error
+def _error(part: SliceScores, ratio: str) -> float | None:
+    error = (part.standard_errors or {}).get(ratio)
+    return None if error is None else _STANDARD_ERRORS * error
 
 
 def _loss(row: SliceRow, less_is_better: bool) -> float:

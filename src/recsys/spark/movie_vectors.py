@@ -8,6 +8,7 @@ with those of one machine, but not exactly.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,13 @@ from recsys.features.interactions import user_ranges
 from recsys.object_store import ObjectStore
 from recsys.spark.exchange import add_counts, count_by, pack, scan, unpack
 from recsys.vectors import MovieVectors, put_movie_vectors, stored_movie_vectors
-from recsys.vectors.movie_vectors import rarity, read_movies, vectors_of, weighted_content
+from recsys.vectors.kinds import KindWeights, PeriodCounts, with_kinds
+from recsys.vectors.movie_vectors import (
+    read_movies,
+    user_rarity,
+    vectors_of,
+    weighted_content,
+)
 from recsys.vectors.svd import BLOCK_RATINGS, FeedbackMatrix, Floats, WeightedFeedbackMatrix
 
 if TYPE_CHECKING:
@@ -40,25 +47,23 @@ class SparkMatrix:
     Attributes:
         spark: the Spark context.
         feedback: feedback matrices of disjoint users, over the same movies.
-        users: total number of users.
-        movie_weight: float32 (movies,).
+        weights: weights of the ratings, from the counts of all users.
         rows: additional rows, float32 (m, movies).
     """
 
     spark: SparkContext
     feedback: RDD[FeedbackMatrix]
-    users: int
-    movie_weight: Floats
+    weights: KindWeights
     rows: sp.csr_matrix
 
     @property
     def columns(self) -> int:
         """Number of movies."""
-        return len(self.movie_weight)
+        return self.weights.movies
 
     def gram(self, block: Floats) -> Floats:
         """Returns A' A X for X float32 (movies, k)."""
-        factors = self.spark.broadcast((block, self.movie_weight))
+        factors = self.spark.broadcast((block, self.weights))
         product: Floats = self.feedback.map(partial(_gram, factors=factors)).treeReduce(np.add)
         factors.destroy()
         product += self.rows.T @ (self.rows @ block)
@@ -111,14 +116,15 @@ def spark_movie_vectors(
     ids: NDArray[np.int32] = counts["movieId"].to_numpy()
     movie_ids = spark.broadcast(pack(counts.select("movieId")))
     feedback = pairs.map(partial(_feedback, ids=movie_ids)).persist(StorageLevel.MEMORY_AND_DISK)
+    by_period: PeriodCounts = feedback.map(FeedbackMatrix.count_periods).treeReduce(operator.add)
+    movies = read_movies(movies_path)
     matrix = SparkMatrix(
         spark,
         feedback,
-        stats.users,
-        rarity(stats.users, counts["len"].to_numpy().astype(np.int64)),
-        weighted_content(read_movies(movies_path), ids),
+        KindWeights.from_counts(by_period, stats.users),
+        weighted_content(movies, ids),
     )
-    vectors = vectors_of(matrix, ids, settings.vector_dim)
+    vectors = vectors_of(matrix, ids, movies, settings.vector_dim)
     for persisted in (pairs, feedback):
         persisted.unpersist()
     put_movie_vectors(store, stats, vectors, work_dir)
@@ -127,7 +133,7 @@ def spark_movie_vectors(
 
 def _read_pairs(users: tuple[int, int], key: str) -> bytes:
     rows = scan(key).filter(pl.col("userId").is_between(*users))
-    return pack(rows.select("userId", "movieId").collect())
+    return pack(with_kinds(rows).collect())
 
 
 def _count_movies(pairs: bytes) -> bytes:
@@ -135,12 +141,10 @@ def _count_movies(pairs: bytes) -> bytes:
 
 
 def _feedback(pairs: bytes, ids: Broadcast[bytes]) -> FeedbackMatrix:
-    return FeedbackMatrix.from_interactions(unpack(pairs), unpack(ids.value)["movieId"])
+    return FeedbackMatrix.from_interactions(unpack(pairs).lazy(), unpack(ids.value)["movieId"])
 
 
-def _gram(feedback: FeedbackMatrix, factors: Broadcast[tuple[Floats, Floats]]) -> Floats:
-    block, movie_weight = factors.value
-    movies = len(movie_weight)
-    no_rows = sp.csr_matrix(np.empty((0, movies), np.float32))
-    user_weight = rarity(movies, feedback.by_user)
-    return WeightedFeedbackMatrix(feedback, user_weight, movie_weight, no_rows).gram(block)
+def _gram(feedback: FeedbackMatrix, factors: Broadcast[tuple[Floats, KindWeights]]) -> Floats:
+    block, weights = factors.value
+    no_rows = sp.csr_matrix(np.empty((0, weights.movies), np.float32))
+    return WeightedFeedbackMatrix(feedback, user_rarity(feedback), weights, no_rows).gram(block)

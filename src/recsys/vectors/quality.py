@@ -1,4 +1,4 @@
-"""Quality of movie vectors: do they retrieve movies that users liked later?"""
+"""Quality of movie vectors: do they retrieve movies that users liked later, and known relatives?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys import contract
-from recsys.vectors.movie_vectors import compute_movie_vectors, read_movies
+from recsys.vectors.families import (
+    FRANCHISE_NEIGHBORS,
+    SERIES_NEIGHBORS,
+    FamilyRecall,
+    find_franchises,
+    find_series,
+    measure_family,
+)
+from recsys.vectors.movie_vectors import MovieVectors, compute_movie_vectors, read_movies
 from recsys.vectors.retrieval import (
     LIKED_STARS,
     RetrievalTask,
@@ -78,9 +86,21 @@ class VectorQuality(BaseModel):
         "10 nearest by exact cosine on raw stars, or as near as those"
     )
     by_popularity: list[Bucket]
+    franchises: FamilyRecall | None = Field(
+        default=None,
+        description="franchises by their titles, measured on the served vectors; None if the "
+        "dataset has fewer than 5",
+    )
+    series: FamilyRecall | None = Field(
+        default=None,
+        description="series and makers whose titles share no words; None if the dataset has fewer "
+        "than 5",
+    )
 
 
-def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
+def measure_quality(
+    folder: Path, *, dim: int, served: MovieVectors | None = None
+) -> VectorQuality | None:
     """Measures how well vectors made from the training part retrieve liked holdout movies.
 
     A movie's score for a user is the sum of its similarities with the movies that the user liked
@@ -92,6 +112,8 @@ def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
     Args:
         folder: folder of ``interactions.parquet`` (with ``split``) and ``movies.parquet``.
         dim: dimension of the vectors.
+        served: vectors of all ratings; franchises and series are measured on them. None: not
+            measured.
 
     Returns:
         None if no user liked a movie in both parts.
@@ -101,10 +123,40 @@ def measure_quality(folder: Path, *, dim: int) -> VectorQuality | None:
     sample = _sample(users.to_numpy(), SAMPLE_USERS)
     rows = (
         table.filter(pl.col("userId").is_in(pl.Series(sample).implode()))
-        .select("userId", "movieId", "rating", "split")
+        .select("userId", "movieId", "rating", "timestamp", "split")
         .collect(engine="streaming")
     )
-    return quality_table(rows, read_movies(folder / contract.MOVIES_FILE), dim=dim)
+    movies = read_movies(folder / contract.MOVIES_FILE)
+    quality = quality_table(rows, movies, dim=dim)
+    if quality is None or served is None:
+        return quality
+    counts = table.group_by("movieId").len().collect(engine="streaming")
+    franchises, series = measure_families(served, movies, counts)
+    return quality.model_copy(update={"franchises": franchises, "series": series})
+
+
+def measure_families(
+    served: MovieVectors, movies: pl.DataFrame, counts: pl.DataFrame
+) -> tuple[FamilyRecall | None, FamilyRecall | None]:
+    """Measures how many of the neighbors of a movie are of its franchise, and of its series.
+
+    Args:
+        served: the vectors.
+        movies: movieId, title, year.
+        counts: movieId and ``len``, its number of ratings.
+    """
+    known = movies.select("movieId", "title", "year").unique("movieId", keep="first")
+    rows = pl.DataFrame({"movieId": served.ids}).join(
+        known.join(counts, on="movieId"), on="movieId", how="left", maintain_order="left"
+    )
+    titles = rows["title"].fill_null("").to_list()
+    ratings = rows["len"].fill_null(0).to_numpy().astype(np.int64)
+    return (
+        measure_family(served.vectors, find_franchises(titles, ratings), FRANCHISE_NEIGHBORS),
+        measure_family(
+            served.vectors, find_series(titles, rows["year"].to_list(), ratings), SERIES_NEIGHBORS
+        ),
+    )
 
 
 def quality_table(
@@ -113,7 +165,7 @@ def quality_table(
     """Does the work of `measure_quality` for interactions in memory.
 
     Args:
-        interactions: userId, movieId, rating (stars), split.
+        interactions: userId, movieId, rating (stars), split; timestamp if it is known.
         movies: see `compute_movie_vectors`.
         dim: dimension of the vectors.
         query_users: maximum number of users queried.

@@ -1,6 +1,6 @@
 """Truncated SVD of a large implicit-feedback matrix with weighted rows and columns.
 
-One copy of the matrix, 4 bytes per rating, serves both products: for each block of users, A X and
+One copy of the matrix, 5 bytes per rating, serves both products: for each block of users, A X and
 then A' A X are computed. They gather and scatter rows of movies, mostly popular ones, which stay
 in the cache; a transposed copy would gather rows of users, which do not. Everything runs on one
 core (SciPy holds the GIL anyway). So the result does not depend on the number of cores, and
@@ -19,8 +19,19 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from recsys.errors import VectorError
+from recsys.vectors.kinds import (
+    KINDS,
+    Kinds,
+    KindWeights,
+    PeriodCounts,
+    count_periods,
+)
+
 BLOCK_RATINGS: Final = 1 << 22
 """Maximum ratings of a block of users, unless a single user has more."""
+_KIND_BITS: Final = 7
+_MOST_MOVIES: Final = 1 << (32 - _KIND_BITS)
 _OVERSAMPLE: Final = 16
 # Eigenvalues below this share of the largest are rounding noise in single precision.
 _NOISE: Final = 1e-6
@@ -30,55 +41,85 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FeedbackMatrix:
-    """The implicit-feedback matrix users x movies: 1 for each rating, 4 bytes each.
+    """The implicit-feedback matrix users x movies, 5 bytes for each rating.
 
     Attributes:
         ids: movieIds, int32 (movies,), ascending.
         by_user: number of ratings of each user, int64 (users,), ascending by userId.
-        by_movie: number of ratings of each movie, int64 (movies,).
-        blocks: the matrix in blocks of rows, float32 (users of the block, movies).
+        blocks: the matrix in blocks of rows, float32 (users of the block, movies): 1 for each
+            rating.
+        kinds: for each block, the kinds of its ratings (`recsys.vectors.kinds`), uint8.
     """
 
     ids: NDArray[np.int32]
     by_user: NDArray[np.int64]
-    by_movie: NDArray[np.int64]
     blocks: tuple[sp.csr_matrix, ...]
+    kinds: tuple[Kinds, ...]
 
     @classmethod
-    def from_interactions(cls, interactions: pl.DataFrame, ids: pl.Series | None = None) -> Self:
+    def from_interactions(cls, interactions: pl.LazyFrame, ids: pl.Series | None = None) -> Self:
         """Builds the matrix of interactions in any order.
 
         Args:
-            interactions: userId, movieId (positive, int32); each pair at most once; not empty.
+            interactions: the result of `with_kinds`: userId and movieId (positive, int32) and kind;
+                each pair of user and movie at most once; not empty.
             ids: movieIds of the columns, int32 ascending; None: those of the interactions.
+
+        Raises:
+            VectorError: there are more movies than a rating's place has bits for.
         """
-        pairs = interactions["userId"].to_numpy().astype(np.int64)
-        pairs <<= 32
-        pairs |= interactions["movieId"].to_numpy()
-        pairs.sort()
-        users = interactions["userId"].unique().sort().to_numpy()
-        starts = np.append(np.searchsorted(pairs, users.astype(np.int64) << 32), len(pairs))
-        ids = interactions["movieId"].unique().sort() if ids is None else ids
-        places = pl.Series(np.arange(len(ids), dtype=np.int32))
+        if ids is None:
+            ids = _distinct(interactions, "movieId")
+        if len(ids) > _MOST_MOVIES:
+            raise VectorError(
+                "too many movies for the feedback matrix", found=len(ids), expected=_MOST_MOVIES
+            )
+        ratings = _sorted_ratings(interactions, ids)
+        firsts = _distinct(interactions, "userId").to_numpy().astype(np.int64) << 32
+        starts = np.append(np.searchsorted(ratings, firsts), len(ratings))
         ones = np.ones(0, np.float32)
-        blocks = []
+        blocks, kinds = [], []
         first = 0
-        while first < len(users):
+        while first < len(firsts):
             end = int(np.searchsorted(starts, starts[first] + BLOCK_RATINGS, side="right")) - 1
             # One user may have more ratings than a block.
             end = max(end, first + 1)
-            movies = pl.Series(pairs[starts[first] : starts[end]].astype(np.int32))
-            at = movies.replace_strict(ids, places, return_dtype=pl.Int32).to_numpy()
-            if len(at) > len(ones):
-                ones = np.ones(len(at), np.float32)
+            own = ratings[starts[first] : starts[end]]
+            if len(own) > len(ones):
+                ones = np.ones(len(own), np.float32)
+            movies = ((own & 0xFFFFFFFF) >> _KIND_BITS).astype(np.int32)
             begins = (starts[first : end + 1] - starts[first]).astype(np.int32)
             shape = (end - first, len(ids))
-            blocks.append(sp.csr_matrix((ones[: len(at)], at, begins), shape=shape))
+            blocks.append(sp.csr_matrix((ones[: len(own)], movies, begins), shape=shape))
+            kinds.append((own & (KINDS - 1)).astype(np.uint8))
             first = end
-        by_movie = np.zeros(len(ids), np.int64)
-        for block in blocks:
-            by_movie += np.bincount(block.indices, minlength=len(ids))
-        return cls(ids.to_numpy(), np.diff(starts), by_movie, tuple(blocks))
+        return cls(ids.to_numpy(), np.diff(starts), tuple(blocks), tuple(kinds))
+
+    def count_periods(self) -> PeriodCounts:
+        """Counts users and ratings by period."""
+        blocks = [
+            (kinds, block.indices, block.indptr[:-1])
+            for kinds, block in zip(self.kinds, self.blocks, strict=True)
+        ]
+        return count_periods(blocks, len(self.ids))
+
+
+def _distinct(interactions: pl.LazyFrame, column: str) -> pl.Series:
+    """Returns the distinct values of a column, ascending."""
+    values = interactions.select(pl.col(column).unique()).collect(engine="streaming")
+    return values.to_series().sort()
+
+
+def _sorted_ratings(interactions: pl.LazyFrame, ids: pl.Series) -> NDArray[np.int64]:
+    """Returns userId, column of the movie and kind of each rating in one number, ascending."""
+    places = pl.LazyFrame({"movieId": ids, "place": np.arange(len(ids), dtype=np.int64)})
+    packed = interactions.join(places, on="movieId", how="left").select(
+        pl.col("userId").cast(pl.Int64) * 2**32 + pl.col("place") * KINDS + pl.col("kind")
+    )
+    # The columns of a file are streamed; only the numbers are in memory at once.
+    ratings = packed.collect(engine="streaming").to_series().to_numpy(writable=True)
+    ratings.sort()
+    return ratings
 
 
 class Matrix(Protocol):
@@ -99,32 +140,32 @@ class WeightedFeedbackMatrix:
     Attributes:
         feedback: users x movies.
         user_weight: float32 (users,).
-        movie_weight: float32 (movies,).
+        weights: weights of the ratings.
         rows: additional rows, float32 (m, movies).
     """
 
     feedback: FeedbackMatrix
     user_weight: Floats
-    movie_weight: Floats
+    weights: KindWeights
     rows: sp.csr_matrix
 
     @property
     def columns(self) -> int:
         """Number of movies."""
-        return len(self.movie_weight)
+        return self.weights.movies
 
     def gram(self, block: Floats) -> Floats:
         """Returns A' A X for X float32 (movies, k)."""
-        weighted = block * self.movie_weight[:, None]
         product = np.zeros_like(block)
         first = 0
-        for users in self.feedback.blocks:
-            end = first + users.shape[0]
-            profiles = users @ weighted
+        for ones, kinds in zip(self.feedback.blocks, self.feedback.kinds, strict=True):
+            end = first + ones.shape[0]
+            values = self.weights.of(kinds, ones.indices)
+            users = sp.csr_matrix((values, ones.indices, ones.indptr), shape=ones.shape)
+            profiles = users @ block
             profiles *= np.square(self.user_weight[first:end, None])
             product += users.T @ profiles
             first = end
-        product *= self.movie_weight[:, None]
         product += self.rows.T @ (self.rows @ block)
         return product
 

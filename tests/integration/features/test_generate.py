@@ -74,7 +74,8 @@ def test_the_real_dataset_has_no_invalid_row(
         md5, object_store, FeatureSettings(), tmp_path, lambda done, of: seen.append((done, of))
     )
     assert (stats.interactions, stats.users, stats.rated_movies) == (100_836, 610, 9724)
-    assert (stats.movies, stats.train, stats.holdout) == (9742, 90_714, 10_122)
+    assert (stats.movies, stats.train, stats.holdout, stats.later) == (9742, 86_932, 9790, 4114)
+    assert stats.moment == 1_519_171_200, "2018-02-21, with 4,838 ratings from then on"
     assert stats.files == {
         RATINGS_CSV: FileStats(rows=100_836, quarantine={}),
         MOVIES_CSV: FileStats(rows=9742, quarantine={}),
@@ -90,7 +91,7 @@ def test_the_real_dataset_has_no_invalid_row(
         "movieId": pl.Int32,
         "rating": pl.Float32,
         "timestamp": pl.Int64,
-        "split": pl.Enum(["train", "holdout"]),
+        "split": pl.Enum(["train", "holdout", "later"]),
     }
     assert interactions.height == 100_836
     assert interactions.equals(interactions.sort("userId", "timestamp", "movieId"))

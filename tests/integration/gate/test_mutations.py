@@ -315,7 +315,7 @@ def unlike_what_is_served(dataset: Dataset, honest: Candidate) -> Candidate:
         (memorized, {"rmse_too_good", "ndcg_too_good"}),
         (leaked, {"served_model_learned", "rmse_too_good", "ndcg_too_good"}),
         (without_last_week, {"served_model_learned"}),
-        (popular_only, {"ndcg_against_popularity"}),
+        (popular_only, {"ndcg_against_popularity", "coverage_floor"}),
         (untrained_towers, {"ndcg_against_popularity"}),
         (on_another_scale, {"predictions_are_stars", "rmse_against_bias"}),
         (upside_down, {"rmse_against_bias"}),
@@ -360,7 +360,11 @@ def the_champions_copy(dataset: Dataset, honest: Candidate) -> Candidate:
     ("mutate", "reasons"),
     [
         (half_trained, {"rmse_against_champion"}),
-        (half_trained_towers, {"ndcg_against_champion", "ndcg_surely_below_champion"}),
+        # They are popularity almost alone, so they recommend hardly more movies.
+        (
+            half_trained_towers,
+            {"coverage_floor", "ndcg_against_champion", "ndcg_surely_below_champion"},
+        ),
         (the_champions_copy, {"not_a_copy"}),
     ],
 )

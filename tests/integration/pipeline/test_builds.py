@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from recsys import ledger, pipeline
 from recsys.contract import MOVIE_VECTOR_DIM, PUBLIC_TABLES, BuildSettings
 from recsys.dataset import write_sample
-from recsys.errors import LedgerError, UnmatchedDatasetError
+from recsys.errors import DatasetError, LedgerError, UnmatchedDatasetError
 from recsys.gate import GateSettings, judge
 from recsys.ledger import State
 from recsys.pipeline import Run, Verdict
@@ -266,3 +267,31 @@ def test_a_step_that_ends_after_its_release_was_retired_leaves_nothing(
                 "select from pg_tables where schemaname = 'recsys' and tablename ~ '^movie_vectors'"
             ).fetchall()
         assert found == []
+
+
+def test_the_release_of_a_refused_dataset_is_abandoned(services: Services, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.zip"
+    bad.write_bytes(b"no zip at all")
+    md5 = hashlib.md5(bad.read_bytes(), usedforsecurity=False).hexdigest()
+    bad.with_name("bad.zip.md5").write_text(f"{md5}  bad.zip\n")
+    run = look(services, bad, "refused").run
+    with pytest.raises(DatasetError) as refused:
+        pipeline.fetch_dataset(services, run)
+    with services.connect() as conn:
+        assert ledger.get(conn, run.release_id).state == State.ABANDONED
+        [why, *_] = ledger.history(conn, run.release_id)
+    assert why["to_state"] == "abandoned"
+    assert refused.value.message in why["reason"]
+    # A new run of the same build begins it again.
+    assert look(services, bad, "again").is_new
+
+
+def test_what_a_stopped_run_was_building_is_abandoned_and_nothing_else(
+    services: Services, source: Path
+) -> None:
+    run = look(services, source, "stopped").run
+    with services.connect() as conn:
+        assert ledger.abandon_run(conn, "another", actor=an_actor()) == []
+        assert ledger.abandon_run(conn, "stopped", actor=an_actor()) == [run.release_id]
+        assert ledger.get(conn, run.release_id).state == State.ABANDONED
+        assert ledger.abandon_run(conn, "stopped", actor=an_actor()) == []

@@ -32,9 +32,17 @@ def test_vectors_are_made_from_the_stored_features(
     pairs = [(u, m) for u in range(1, 40) for m in range(1, 30) if rng.random() < 0.3]
     interactions = pl.DataFrame(
         pairs, schema={"userId": pl.Int32, "movieId": pl.Int32}, orient="row"
+    ).with_columns(
+        rating=pl.Series(rng.integers(1, 11, len(pairs)) / 2, dtype=pl.Float32),
+        timestamp=pl.Series(rng.integers(0, 1_500_000_000, len(pairs))),
     )
     movies = pl.DataFrame(
-        {"movieId": range(1, 31), "year": [1999] * 30, "genres": [["Drama"]] * 30},
+        {
+            "movieId": range(1, 31),
+            "title": [f"Movie {m // 2} (1999)" for m in range(30)],
+            "year": [1999] * 30,
+            "genres": [["Drama"]] * 30,
+        },
         schema_overrides={"movieId": pl.Int32, "year": pl.Int16},
     )
     for name, frame in (
@@ -59,11 +67,12 @@ def test_the_quality_of_the_vectors_is_part_of_the_facts_of_the_release(
     rng = np.random.default_rng(0)
     pairs = [(u, m) for u in range(1, 40) for m in range(1, 30) if rng.random() < 0.4]
     interactions = pl.DataFrame(
-        [(u, m, 4.5, "holdout" if m > 25 else "train") for u, m in pairs],
+        [(u, m, 4.5, 1_000_000_000, "holdout" if m > 25 else "train") for u, m in pairs],
         schema={
             "userId": pl.Int32,
             "movieId": pl.Int32,
             "rating": pl.Float32,
+            "timestamp": pl.Int64,
             "split": pl.Enum(["train", "holdout"]),
         },
         orient="row",
@@ -73,7 +82,12 @@ def test_the_quality_of_the_vectors_is_part_of_the_facts_of_the_release(
         split=pl.when(pl.col("userId") % 2 == 0).then(pl.lit("train")).otherwise(pl.col("split"))
     )
     movies = pl.DataFrame(
-        {"movieId": range(1, 31), "year": [1999] * 30, "genres": [["Drama"]] * 30},
+        {
+            "movieId": range(1, 31),
+            "title": [f"Movie {m // 2} (1999)" for m in range(30)],
+            "year": [1999] * 30,
+            "genres": [["Drama"]] * 30,
+        },
         schema_overrides={"movieId": pl.Int32, "year": pl.Int16},
     )
     for name, frame in (
@@ -101,6 +115,9 @@ def test_the_quality_of_the_vectors_is_part_of_the_facts_of_the_release(
     assert first == second
     assert set(first["quality"]["found"]) == {"movie_vectors", "raw_cosine", "popularity"}
     assert first["quality"]["found"]["movie_vectors"]["hit_rate"] == 1
+    # 13 pairs of movies have a stem of their title in common, and nothing else in the catalog does.
+    assert first["quality"]["franchises"]["families"] >= 5
+    assert first["quality"]["series"] is None
     with services.connect() as conn:
         assert ledger.get(conn, run.release_id).tables["movie_vectors"] == first
 

@@ -12,7 +12,8 @@ from recsys import contract
 from tests.trainer.conftest import EVALUATED
 from trainer.architecture import Fit
 from trainer.export import golden_predictions, user_towers, write_artifacts
-from trainer.rating.folded import FoldedRating, build_model, predict
+from trainer.model_file import save_model
+from trainer.rating.folded import LARGEST_EXACT_ID, FoldedRating, build_model, predict
 from trainer.training import Evaluated
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
@@ -84,6 +85,42 @@ def test_predictions_are_clipped_to_the_range_of_stars() -> None:
     )
     stars = predict(build_model(extreme), np.array([1, 2, 1]), np.array([1, 1, 2]))
     assert stars.tolist() == [5.0, 0.5, 3.0]
+
+
+ANY_ID = [1, 2, 3, 7, 0, -1, -(2**62), 8, 2**24 - 1, 2**24, 2**24 + 1, 2**31 - 1, 2**32 + 1, 2**62]
+
+
+@pytest.mark.parametrize(
+    "ids", [[1, 3, 7], [1, 3, 2**24 - 2], [1, 3, 2**24 - 1], [1, 3, 2**31 - 1]]
+)
+def test_every_id_is_looked_up_exactly(ids: list[int]) -> None:
+    """Those from 2**24 - 1 on by a layer that needs TensorFlow, all others by any backend's."""
+    number = np.arange(1, 4, dtype=np.float32)
+    rating = FoldedRating(
+        user_ids=np.array(ids, np.int32),
+        movie_ids=np.array(ids, np.int32),
+        user_vectors=np.zeros((3, 1), np.float32),
+        movie_vectors=np.zeros((3, 1), np.float32),
+        user_bias=number,
+        movie_bias=number / 4,
+    )
+    model = build_model(rating)
+    asked = np.array([*ANY_ID, ids[-1], ids[-1] - 1, ids[-1] + 1])
+    users, movies = np.repeat(asked, len(asked)), np.tile(asked, len(asked))
+
+    np.testing.assert_allclose(
+        predict(model, users, movies), rating.predict(users, movies), atol=1e-6
+    )
+    needs_tensorflow = any(isinstance(x, keras.layers.IntegerLookup) for x in model.layers)
+    assert needs_tensorflow == (ids[-1] >= LARGEST_EXACT_ID)
+
+
+def test_the_same_model_has_the_same_bytes(
+    folder: Path, rating: FoldedRating, tmp_path: Path
+) -> None:
+    again = tmp_path / contract.MODEL_FILE
+    save_model(rating.keras_model(), again)
+    assert again.read_bytes() == (folder / contract.MODEL_FILE).read_bytes()
 
 
 def test_the_model_is_made_of_stock_layers_only(loaded: keras.Model) -> None:

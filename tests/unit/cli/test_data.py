@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -207,3 +208,21 @@ def test_a_run_and_validate_refuse_for_the_same_reason(tmp_path: Path) -> None:
     document = json.loads(recsys("validate", path, "--json").stdout)
     assert document["reason"] == str(of_a_run.value)
     assert {row["rule"] for row in document["examples"]} == {"field_count", "rating_range"}
+
+
+def test_the_md5_file_that_a_run_would_check_is_checked(dataset: Path) -> None:
+    missing = recsys("validate", dataset)
+    assert missing.exit_code == 0
+    assert "md5sum in.zip > in.zip.md5" in missing.output
+    md5_file = dataset.with_name("in.zip.md5")
+    md5_file.write_text(hashlib.md5(dataset.read_bytes(), usedforsecurity=False).hexdigest())
+    good = json.loads(recsys("validate", dataset, "--json").stdout)
+    assert (good["accepted"], good["md5_file"]) == (True, "matches")
+    md5_file.write_text("0" * 32)
+    done = recsys("validate", dataset, "--json")
+    bad = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert (bad["accepted"], bad["md5_file"]) == (False, "differs")
+    assert "0" * 32 in bad["reason"]
+    md5_file.write_text("no md5")
+    assert json.loads(recsys("validate", dataset, "--json").stdout)["md5_file"] == "invalid"

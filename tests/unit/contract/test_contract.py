@@ -238,7 +238,7 @@ def test_no_runs_inbox_holds_the_checkpoints() -> None:
         contract.inbox_prefix(RELEASE, folder)
 
 
-@pytest.mark.parametrize("number", ["", "1", "2", "two"])
+@pytest.mark.parametrize("number", ["", "1", "2", "4", "two"])
 def test_a_pipeline_of_another_contract_is_refused(number: str) -> None:
     with pytest.raises(ValueError, match=f"the pipeline fulfills contract {number or 1} "):
         TrainerInput.from_environment({**ENVIRONMENT, "RECSYS_CONTRACT": number})
@@ -442,7 +442,16 @@ def test_an_invalid_manifest_is_rejected_with_the_reason(
         Manifest.from_json(json.dumps({**fields, **change(fields)}))
 
 
-@pytest.mark.parametrize("name", sorted(set(Manifest.model_fields) - {"manifest_schema"}))
+REQUIRED = sorted(name for name, field in Manifest.model_fields.items() if field.is_required())
+
+
+def test_releases_of_earlier_trainers_need_tensorflow() -> None:
+    fields = manifest_fields()
+    assert "requires_backend" not in fields
+    assert Manifest.from_json(json.dumps(fields)).requires_backend == "tensorflow"
+
+
+@pytest.mark.parametrize("name", REQUIRED)
 def test_a_manifest_without_a_required_field_is_rejected(name: str) -> None:
     fields = manifest_fields()
     del fields[name]

@@ -10,6 +10,7 @@ from recsys.evaluation.confidence import (
     intervals,
     mae_of_rows,
     mean_of_users,
+    ratio_error,
     rmse_of_rows,
 )
 
@@ -85,3 +86,28 @@ def test_the_same_seed_draws_the_same_users_and_another_one_others() -> None:
 
     assert one(statistic, 100, seed=1) == one(statistic, 100, seed=1)
     assert one(statistic, 100, seed=1) != one(statistic, 100, seed=2)
+
+
+def test_the_standard_error_of_a_ratio_is_that_of_resampling_the_users() -> None:
+    rng = np.random.default_rng(11)
+    n_users = 400
+    rows = rng.integers(1, 30, n_users)
+    user = np.repeat(np.arange(n_users), rows)
+    error = rng.normal(0, 1, len(user)) * (1 + 0.3 * rng.random(n_users))[user]
+    other = 0.8 * error + rng.normal(0, 0.5, len(user))
+    one, two = (rmse_of_rows(user, e, n_users) for e in (error, other))
+    drawn = np.array(
+        [np.bincount(rng.integers(n_users, size=n_users), minlength=n_users) for _ in range(2000)]
+    )
+
+    def values(statistic: Statistic) -> np.ndarray:
+        ratio: np.ndarray = np.sqrt((drawn @ statistic.top) / (drawn @ statistic.bottom))
+        return ratio
+
+    expected = float(np.std(values(one) / values(two)))
+    assert ratio_error(one, two) == pytest.approx(expected, rel=0.1)
+    assert ratio_error(one, one) == pytest.approx(0.0, abs=1e-12)
+    nothing = Statistic(np.zeros(n_users), np.ones(n_users))
+    assert ratio_error(one, nothing) is None
+    single = Statistic(np.array([1.0]), np.array([1.0]))
+    assert ratio_error(single, single) is None

@@ -17,31 +17,10 @@ from recsys.evaluation.holdouts import VISIT_GAP_S, last_visit
 from recsys.features.split import SPLIT, Cuts, split_rows
 from tests.examples import examples
 from tests.metrics_maker import evaluate_to_document
+from tests.ratings_maker import interactions
 
 law = hypothesis_settings(deadline=None, max_examples=examples(30))
 DAY = VISIT_GAP_S
-
-
-def interactions(seed: int, users: int = 12, movies: int = 30) -> pl.DataFrame:
-    """Ratings over a year; users start at different times."""
-    rng = np.random.default_rng(seed)
-    rows = [
-        (user, int(movie), rng.integers(1, 11) / 2, int((user * 25 + 3 * place) * DAY))
-        for user in range(1, users + 1)
-        for place, movie in enumerate(
-            rng.choice(np.arange(1, movies + 1), size=rng.integers(2, 20), replace=False)
-        )
-    ]
-    return pl.DataFrame(
-        rows,
-        schema={
-            "userId": pl.Int32,
-            "movieId": pl.Int32,
-            "rating": pl.Float32,
-            "timestamp": pl.Int64,
-        },
-        orient="row",
-    )
 
 
 def lists_for(users: np.ndarray, train: pl.DataFrame, movies: int = 30) -> pl.DataFrame:

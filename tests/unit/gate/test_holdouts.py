@@ -107,6 +107,13 @@ def test_a_broken_time_holdout_never_helps(broken: object) -> None:
     assert decision.accepted != enough, "with enough users, missing numbers reject"
 
 
+@pytest.mark.parametrize("moment", [-(10**30), -1, 2**40, 10**400, 1e300, "x", None])
+def test_an_impossible_moment_is_only_not_shown(moment: object) -> None:
+    metrics = scored(GOOD) | {"time_holdout": part(99) | {"moment": moment}}
+    text = reason(judge(metrics, GOOD | CHAMPION_ID), "time_rmse_against_bias")
+    assert "450 users, 99 of them known before" in text
+
+
 def test_metrics_of_older_trainers_are_judged_without_these_holdouts() -> None:
     decision = judge(scored(GOOD), GOOD | CHAMPION_ID)
     assert decision.accepted

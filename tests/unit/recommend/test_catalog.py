@@ -160,3 +160,42 @@ def test_returns_a_placeholder_for_an_id_that_the_dataset_lacks(catalog: Catalog
 def test_every_title_finds_its_movie(catalog: Catalog) -> None:
     for title in TITLES.values():
         assert catalog.find(title).title == title
+
+
+POPULAR = {
+    1: "Toys (1992)",
+    2: "Toy, The (1982)",
+    3: "Toy Story (1995)",
+    4: "Toy Story 2 (1999)",
+    5: "Andre (1994)",
+    6: "Star Wars: The Last Jedi (2017)",
+    7: "Star Wars: Episode IV - A New Hope (1977)",
+    8: "Beauty and the Beast (1991)",
+    9: "Toy (2010)",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "others"),
+    [
+        ("toy", 9, [3, 4, 2, 1]),
+        ("toy story", 3, [4]),
+        ("star wars", 7, [6]),
+        ("and", 8, [5]),
+        ("toys", 1, []),
+        ("beast beauty", 8, []),
+    ],
+)
+def test_whole_words_and_popular_movies_come_first(
+    text: str, first: int, others: list[int]
+) -> None:
+    movies = pl.DataFrame(
+        {
+            "movieId": list(POPULAR),
+            "title": list(POPULAR.values()),
+            "genres": [[""]] * len(POPULAR),
+        }
+    )
+    counts = {1: 90, 2: 5, 3: 200, 4: 100, 5: 50, 6: 20, 7: 250, 8: 150}
+    found = Catalog(movies, counts).find_all(text)
+    assert [movie.movie_id for movie in found] == [first, *others]

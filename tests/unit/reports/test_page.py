@@ -261,3 +261,40 @@ def test_an_override_shows_who_made_it() -> None:
     page = without_charts(override_decision(found, actor="Ada", reason="I know better"))
     assert "The gate was overridden by <b>Ada</b>" in page.text
     assert "I know better" in page.text
+
+
+def test_the_other_holdouts_are_shown_beside_the_newest_ratings() -> None:
+    part = {
+        "holdout": {"rows": 4838, "users": 45, "ranked_users": 20},
+        "model": {"rmse": 1.0457, "ndcg@10": 0.1495},
+        "baselines": {"bias": {"rmse": 1.0639}, "popularity": {"ndcg@10": 0.0587}},
+    }
+    in_time = part | {
+        "moment": 1_519_171_200,
+        "slices": {"users": {HOSTILE: {"rows": 3469, "users": 25, "rmse": 1.1427}}},
+    }
+    text = render_report(
+        metrics=as_judged(metrics() | {"time_holdout": in_time, "last_visit": part})
+    )
+    Page(text)
+    assert "all ratings from 2018-02-21 on" in text
+    assert text.count("1.046") == 2
+    assert "1.143" in text
+    assert HOSTILE not in text
+    assert "Holdouts" not in render_report(metrics=as_judged(metrics()))
+    for moment in (2**40, -1, "x"):
+        shown = render_report(
+            metrics=as_judged(metrics() | {"time_holdout": in_time | {"moment": moment}})
+        )
+        assert "all ratings from one moment on" in shown
+
+
+def test_slices_show_their_change_with_its_uncertainty() -> None:
+    made = metrics()
+    part = made["slices"]["user_activity"]["few"]
+    part["standard_errors"] = {"rmse / bias": 0.01, "ndcg@10 / popularity": 0.2}
+    text = render_report(metrics=as_judged(made))
+    assert "-4.4% \u00b1 2.0%" in text  # 0.86 / 0.9 - 1
+    assert "+40.0% \u00b1 40.0%" in text  # 0.14 / 0.1 - 1
+    part["standard_errors"] = {"rmse / bias": None}
+    assert "\u00b1" not in render_report(metrics=as_judged(made))

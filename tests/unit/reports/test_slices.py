@@ -50,18 +50,17 @@ def test_a_slice_without_a_reference_comes_last() -> None:
     assert [(row.name, row.change is None) for row in view.rows] == [("few", False), ("new", True)]
 
 
-@pytest.mark.parametrize(("champion", "half"), [(None, 0.0196), (1.0, 0.0098)])
-def test_the_interval_comes_from_the_standard_error(champion: float | None, half: float) -> None:
+@pytest.mark.parametrize(("champion", "half"), [(None, 0.02), (1.0, 0.01)])
+def test_a_change_has_twice_its_standard_error(champion: float | None, half: float) -> None:
     [row] = view_of(few=part(0.9, 0.9, champion=champion, error=0.01)).rows
-    assert row.change is not None
-    assert row.interval == pytest.approx((row.change - half, row.change + half))
+    assert row.error == pytest.approx(half)
 
 
 @pytest.mark.parametrize("errors", [None, 7, {"rmse / bias": "much"}, {}])
-def test_without_a_standard_error_there_is_no_interval(errors: object) -> None:
+def test_a_standard_error_that_is_missing_is_not_shown(errors: object) -> None:
     made = part(0.9, 0.9)
     made["standard_errors"] = errors
-    assert view_of(few=made).rows[0].interval is None
+    assert view_of(few=made).rows[0].error is None
 
 
 def test_an_ndcg_that_fell_most_comes_first() -> None:

@@ -33,6 +33,7 @@ def interactions(n_users: int = 120, n_movies: int = 60, seed: int = 5) -> pl.Da
     place = pl.int_range(pl.len()).over("userId")
     return frame.with_columns(
         rating=pl.Series(rng.integers(6, 11, frame.height) / 2, dtype=pl.Float32),
+        timestamp=pl.Series(rng.integers(900_000_000, 1_500_000_000, frame.height)),
         split=pl.when(place < 0.9 * pl.len().over("userId"))
         .then(pl.lit("train"))
         .otherwise(pl.lit("holdout")),
@@ -41,8 +42,18 @@ def interactions(n_users: int = 120, n_movies: int = 60, seed: int = 5) -> pl.Da
 
 def movies(n: int = 60) -> pl.DataFrame:
     return pl.DataFrame(
-        {"movieId": range(1, n + 1), "year": [1990] * n, "genres": [["Drama"]] * n},
-        schema={"movieId": pl.Int32, "year": pl.Int16, "genres": pl.List(pl.String)},
+        {
+            "movieId": range(1, n + 1),
+            "title": [f"Title {m} (1990)" for m in range(n)],
+            "year": [1990] * n,
+            "genres": [["Drama"]] * n,
+        },
+        schema={
+            "movieId": pl.Int32,
+            "title": pl.String,
+            "year": pl.Int16,
+            "genres": pl.List(pl.String),
+        },
     )
 
 

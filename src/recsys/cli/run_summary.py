@@ -1,0 +1,159 @@
+"""What `recsys demo` shows of a run that succeeded: one screen, and more on request."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any, Final
+
+from recsys import ledger, monitoring, recommend
+from recsys.cli import output
+from recsys.cli.data import print_data
+from recsys.cli.evaluation import print_metrics
+from recsys.cli.output import console
+from recsys.cli.queries import print_movies
+from recsys.cli.release_views import print_decision
+from recsys.cli.report import save
+from recsys.contract import Metrics
+from recsys.embedded.home import source_folder
+from recsys.errors import RecsysError, TransientError
+from recsys.services import Services
+
+_KNOWN_MOVIES: Final = ("Toy Story (1995)", "Matrix, The (1999)")
+_SHOWN_MOVIES: Final = 3
+_SITE: Final = "site/.venv"
+
+
+def print_details(services: Services, *, judged: bool) -> None:
+    """Prints the gate's decision with its rules, all metrics, quarantine and drift.
+
+    Args:
+        services: PostgreSQL and S3.
+        judged: whether the run judged a candidate; else its reason says all.
+    """
+    release_id, candidate = _judged_release(services) if judged else (None, None)
+    if release_id is None or candidate is None:
+        return
+    found = monitoring.why(services, release_id)
+    print_decision(found["decision"])
+    console.print("\nmetrics on the holdout (each user's newest ratings)")
+    print_metrics(candidate, None)
+    if found["data"]:
+        console.print(f"\ndataset [bold]{found['data']['md5']}[/]")
+        print_data(found["data"])
+    console.print()
+
+
+def print_summary(services: Services, *, judged: bool) -> None:
+    """Prints the live release, its quality and its recommendations, and how to go on."""
+    live = monitoring.read_status(services)["champion"]
+    release_id, candidate = _judged_release(services) if judged else (None, None)
+    facts = output.table("", "")
+    if live is None:
+        facts.add_row("live", "nothing yet")
+    else:
+        since = f"{live['promoted_at'].astimezone(UTC):%Y-%m-%d %H:%M %Z}"
+        facts.add_row("live", f"[bold green]{live['release_id']}[/]  since {since}")
+    if release_id and candidate:
+        found = monitoring.why(services, release_id)
+        facts.add_row("this run", f"{release_id}, {found['release']['state']}")
+        facts.add_row("gate", _rules(found["decision"]))
+        facts.add_row("quality", _quality(candidate))
+        if found["data"]:
+            facts.add_row("dataset", _dataset(found["data"]))
+        path = save(services, release_id, again=False)
+        facts.add_row("report", output.safe(output.short_path(path)))
+    elif live is not None:
+        facts.add_row("dataset", f"md5 {live['dataset_md5']}")
+    console.print(facts, soft_wrap=True)
+    if live is not None:
+        try:
+            _print_movies(services)
+        except RecsysError as error:
+            output.print_error(error)
+    _print_next_steps()
+
+
+def _judged_release(services: Services) -> tuple[str | None, Metrics | None]:
+    with services.connect() as conn:
+        release_id = ledger.last_decided_release(conn)
+        manifest = ledger.get(conn, release_id).complete_manifest if release_id else None
+    return release_id, manifest.metrics if manifest else None
+
+
+def _rules(decision: dict[str, Any]) -> str:
+    passed = sum(rule["passed"] for rule in decision["rules"])
+    colour, word = ("green", "accepted") if decision["accepted"] else ("red", "rejected")
+    return f"[{colour}]{word}[/]: {passed} of {len(decision['rules'])} rules passed"
+
+
+def _quality(metrics: Metrics) -> str:
+    """Returns the metrics that a person looks at first, beside the baselines' best."""
+    model, baselines = metrics.model, metrics.baselines.by_name()
+    parts = []
+    for key, label, unit, best in (
+        ("rmse", "RMSE", " stars", min),
+        ("ndcg@10", "NDCG@10", "", max),
+    ):
+        value = model.value(key)
+        if value is None:
+            continue
+        known = [
+            (other, name)
+            for name, scores in baselines.items()
+            if (other := scores.value(key)) is not None
+        ]
+        against = ""
+        if known:
+            other, name = best(known)
+            against = f" ({name}: {other:.3f})"
+        parts.append(f"{label} {value:.3f}{unit}{against}")
+    return ", ".join(parts) or "not measured"
+
+
+def _dataset(data: dict[str, Any]) -> str:
+    counts = [
+        f"{found['rows']:,} rows in {file}, {found['quarantined']:,} in quarantine"
+        for file, found in sorted(data["files"].items(), reverse=True)
+    ]
+    return output.safe("; ".join(counts))
+
+
+def _print_movies(services: Services) -> None:
+    _, [movie, *_], neighbors = _known_movie(services)
+    console.print(f"\nmovies like [bold]{output.safe(movie.title)}[/]")
+    print_movies(neighbors[:_SHOWN_MOVIES], "cosine")
+    _, movies = recommend.recommend_for_user(services, 1, _SHOWN_MOVIES)
+    console.print("movies for user [bold]1[/]")
+    print_movies(movies)
+
+
+def _print_next_steps() -> None:
+    name = output.command()
+    root = source_folder()
+    up = (f"{name} up", "start Airflow's UI, the site, PostgreSQL and S3")
+    if (root / "Makefile").is_file() and not (root / _SITE).exists():
+        up = ("make up", "set up the site, start it with Airflow's UI")
+    console.print("\nnext steps:")
+    shown = output.table("", "")
+    shown.show_header = False
+    for line, what in (
+        (f"{name} why", "the gate's rules, data and history of the live release"),
+        (f'{name} similar "{_KNOWN_MOVIES[0].partition(" (")[0]}"', "ask it"),
+        up,
+    ):
+        shown.add_row("  " + output.safe(line), what)
+    console.print(shown, soft_wrap=True)
+
+
+def _known_movie(
+    services: Services,
+) -> tuple[dict[str, Any], list[recommend.ScoredMovie], list[recommend.ScoredMovie]]:
+    """Returns the neighbors of a well-known movie, else of the one with most ratings."""
+    for title in _KNOWN_MOVIES:
+        try:
+            return recommend.find_similar_movies(services, title, 10)
+        except TransientError:
+            raise
+        except RecsysError:
+            continue
+    return recommend.find_similar_movies(services, str(recommend.most_rated_movie(services)), 10)
