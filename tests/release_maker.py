@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import io
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from recsys import ledger, vectors
 from recsys.contract import (
+    EVALUATED_MODEL_FILE,
+    EVALUATED_MOVIE_TOWERS_FILE,
+    EVALUATED_USER_TOWERS_FILE,
+    GOLDEN_DEPTH,
+    GOLDEN_RECOMMENDATIONS_FILE,
+    INTERACTIONS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    MOVIE_TOWERS_FILE,
     MOVIE_VECTOR_DIM,
+    MOVIES_FILE,
     PUBLIC_TABLES,
     REQUIRED_ARTIFACTS,
     TOWER_DIM,
+    USER_TOWERS_FILE,
     Artifact,
     Build,
     Dims,
+    GoldenRecommendations,
     Manifest,
     Metrics,
     Serving,
@@ -51,10 +65,14 @@ where r.run_id like 'run-old-%%' and d.release_id = %(like)s
 """
 _MOVE = "update recsys.releases set state = %(state)s where run_id like 'run-old-%%'"
 
+Vectors = tuple[NDArray[np.int32], NDArray[np.float32], dict[str, list[list[int]]]]
+
 
 class Releases:
     """Makes complete releases quickly: real tables and objects, but no training."""
 
+    ARTIFACTS = REQUIRED_ARTIFACTS
+    """Those of a trainer of contract 2; `CANDIDATE_ARTIFACTS`: those of contract 3."""
     MOVIES = 12
     USERS = 5
     MODEL_REPEATS = 200
@@ -102,18 +120,11 @@ class Releases:
     def without_decision(self, number: int) -> str:
         """Makes the same release without a decision of the gate."""
         release_id = self.begin(number)
-        rng = np.random.default_rng(number)
+        made = self.vectors(number)
         with self.services.connect() as conn:
             vectors.enable_vector_extension(conn)
             for table in PUBLIC_TABLES:
-                rows = self.USERS if table.id_column == "userid" else self.MOVIES
-                made = rng.normal(size=(rows, table.dimension)).astype(np.float32)
-                if table.metric == "cosine":
-                    made /= np.linalg.norm(made, axis=1, keepdims=True)
-                extra = {name: self.histories(rows) for name, _ in table.extra_columns}
-                loaded = vectors.load_vectors(
-                    conn, table, release_id, np.arange(1, rows + 1, dtype=np.int32), made, extra
-                )
+                loaded = vectors.load_vectors(conn, table, release_id, *made[table.name])
                 ledger.record_table(
                     conn, release_id, table.name, {"rows": loaded.rows, "digest": loaded.digest}
                 )
@@ -127,14 +138,88 @@ class Releases:
         """Returns the movies that each user has rated, newest first."""
         return [[1]] * users
 
+    def vectors(self, number: int) -> dict[str, Vectors]:
+        """Returns ids, vectors and other columns of each public table."""
+        rng = np.random.default_rng(number)
+        tables = {}
+        for table in PUBLIC_TABLES:
+            rows = self.USERS if table.id_column == "userid" else self.MOVIES
+            made = rng.normal(size=(rows, table.dimension)).astype(np.float32)
+            if table.metric == "cosine":
+                made /= np.linalg.norm(made, axis=1, keepdims=True)
+            extra = {name: self.histories(rows) for name, _ in table.extra_columns}
+            tables[table.name] = (np.arange(1, rows + 1, dtype=np.int32), made, extra)
+        return tables
+
+    def evaluated(self, number: int) -> dict[str, Vectors]:
+        """Returns the same of the evaluated towers, before a refit."""
+        return self.vectors(number)
+
+    def put_features(self, number: int) -> None:
+        """Stores interactions that are the users' histories, and all movies."""
+        rows = [
+            (user, movie, 3.5, 1_000_000 - place, "train")
+            for user, movies in enumerate(self.histories(self.USERS), 1)
+            for place, movie in enumerate(movies)
+        ]
+        interactions = pl.DataFrame(
+            rows,
+            orient="row",
+            schema={
+                "userId": pl.Int32,
+                "movieId": pl.Int32,
+                "rating": pl.Float32,
+                "timestamp": pl.Int64,
+                "split": pl.Categorical,
+            },
+        ).sort("userId", "timestamp", "movieId")
+        movies = pl.DataFrame(
+            {"movieId": range(1, self.MOVIES + 1)}, schema={"movieId": pl.Int32}
+        ).with_columns(
+            title=pl.format("Movie {}", "movieId"),
+            year=pl.lit(None, pl.Int16),
+            genres=pl.lit([], pl.List(pl.String)),
+        )
+        for name, frame in ((INTERACTIONS_FILE, interactions), (MOVIES_FILE, movies)):
+            self.services.store.put_bytes(self.build(number).features_key(name), parquet(frame))
+
+    def candidate_files(self, number: int) -> dict[str, bytes]:
+        """Returns what the served tables are compared with: golden lists, evaluated towers."""
+        made, evaluated = self.vectors(number), self.evaluated(number)
+        users, movies = made["user_towers"], made["movie_towers"]
+        return {
+            GOLDEN_RECOMMENDATIONS_FILE: golden(users, movies),
+            EVALUATED_MODEL_FILE: self.model_bytes(number),
+            **{
+                name: parquet(
+                    pl.DataFrame(
+                        {"id": ids, "vector": matrix, **extra},
+                        schema_overrides={
+                            "vector": pl.Array(pl.Float32, matrix.shape[1]),
+                            **dict.fromkeys(extra, pl.List(pl.Int32)),
+                        },
+                    )
+                )
+                for name, (ids, matrix, extra) in (
+                    (USER_TOWERS_FILE, users),
+                    (MOVIE_TOWERS_FILE, movies),
+                    (EVALUATED_USER_TOWERS_FILE, evaluated["user_towers"]),
+                    (EVALUATED_MOVIE_TOWERS_FILE, evaluated["movie_towers"]),
+                )
+            },
+        }
+
     def model_bytes(self, number: int) -> bytes:
         return f"model {number} ".encode() * self.MODEL_REPEATS
 
     def _manifest(self, number: int) -> Manifest:
         build = self.build(number)
         artifacts = []
-        for name in sorted(REQUIRED_ARTIFACTS):
-            data = self.model_bytes(number) if name == MODEL_FILE else f"{name} {number}".encode()
+        files = {MODEL_FILE: self.model_bytes(number)}
+        if self.ARTIFACTS != REQUIRED_ARTIFACTS:
+            files |= self.candidate_files(number)
+        for name in sorted(self.ARTIFACTS):
+            data = files.get(name, f"{name} {number}".encode())
             key = release_key(build.release_id, name)
             self.services.store.put_bytes(key, data)
             artifacts.append(
@@ -149,7 +234,13 @@ class Releases:
             run_nonce="n" * 8,
             artifacts=tuple(artifacts),
             dims=Dims(movie_vectors=MOVIE_VECTOR_DIM, towers=TOWER_DIM),
-            serving=Serving(method="refit", interactions=10, shift_rmse=0.1),
+            serving=Serving(
+                method="refit",
+                interactions=sum(map(len, self.histories(self.USERS))),
+                shift_rmse=0.1,
+                users=self.USERS,
+                movies=self.MOVIES,
+            ),
             metrics=Metrics.model_validate(GOOD),
             lineage={},
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
@@ -165,3 +256,31 @@ def make_retired(conn: Connection, count: int, like: str) -> None:
         for state in (State.REJECTED, State.RETIRING, State.RETIRED):
             assert conn.execute(_MOVE, {"state": state.value}).rowcount == count
     conn.execute("analyze")
+
+
+def golden(users: Vectors, movies: Vectors) -> bytes:
+    """Returns the golden recommendations of towers, as the trainer stores them."""
+    user_ids, user_vectors, extra = users
+    movie_ids, movie_vectors, _ = movies
+    best = [
+        recommend(movie_ids, vector @ movie_vectors.T, seen)
+        for vector, seen in zip(user_vectors, extra["seen"], strict=True)
+    ]
+    record = GoldenRecommendations(user_ids=user_ids.tolist()[:200], movie_ids=best[:200])
+    return record.model_dump_json().encode()
+
+
+def recommend(
+    movie_ids: NDArray[np.int32], scores: NDArray[np.float32], seen: Sequence[int]
+) -> list[int]:
+    """Returns the best movies that are not in ``seen``."""
+    order = movie_ids[np.argsort(-scores, kind="stable")]
+    found: list[int] = order[~np.isin(order, seen)][:GOLDEN_DEPTH].tolist()
+    return found
+
+
+def parquet(frame: pl.DataFrame) -> bytes:
+    """Returns a table as the content of a parquet file."""
+    data = io.BytesIO()
+    frame.write_parquet(data)
+    return data.getvalue()

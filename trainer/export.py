@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from recsys import contract
-from recsys.contract import Artifact, GoldenPredictions, TrainerInput
-from recsys.evaluation import TRAIN, Towers
+from recsys.contract import Artifact, GoldenPredictions, GoldenRecommendations, TrainerInput
+from recsys.evaluation import TRAIN, Towers, recommend
 from recsys.object_store import StoredObject, file_sha256
 from trainer.architecture import Fit, RatingModel
 from trainer.model_file import save_model
@@ -80,6 +80,8 @@ def write_artifacts(
     (folder / contract.GOLDEN_FILE).write_text(golden.model_dump_json())
     user_towers(served.towers, interactions).write_parquet(folder / contract.USER_TOWERS_FILE)
     movie_towers(served.towers).write_parquet(folder / contract.MOVIE_TOWERS_FILE)
+    best = golden_recommendations(served.towers, interactions)
+    (folder / contract.GOLDEN_RECOMMENDATIONS_FILE).write_text(best.model_dump_json())
     # If this release becomes champion, later candidates are compared with its evaluated models.
     fit, trained_on = evaluated.fit, interactions.filter(pl.col("split") == TRAIN)
     save_model(fit.rating.keras_model(), folder / contract.EVALUATED_MODEL_FILE)
@@ -100,6 +102,25 @@ def golden_predictions(model: keras.Model, rating: RatingModel) -> GoldenPredict
         movie_ids=movies.tolist(),
         stars=predict(model, users, movies).tolist(),
         keras_version=keras.__version__,
+    )
+
+
+def golden_recommendations(towers: Towers, interactions: pl.DataFrame) -> GoldenRecommendations:
+    """Records the best movies that the towers find for a sample of users, always the same one.
+
+    Args:
+        towers: the served ones.
+        interactions: userId, movieId: pairs that are never recommended.
+    """
+    users = np.random.default_rng(0).permutation(towers.user_ids)[: contract.GOLDEN_USERS]
+    found = (
+        recommend(towers, np.sort(users), interactions)
+        .filter(pl.col("rank") <= contract.GOLDEN_DEPTH)
+        .group_by("userId", maintain_order=True)
+        .agg("movieId")
+    )
+    return GoldenRecommendations(
+        user_ids=found["userId"].to_list(), movie_ids=found["movieId"].to_list()
     )
 
 

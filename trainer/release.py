@@ -24,7 +24,7 @@ from trainer.data import check_tables
 from trainer.export import Store, upload, write_artifacts
 from trainer.model_file import required_backend
 from trainer.provenance import provenance
-from trainer.training import fit_and_evaluate, refit, shift_rmse
+from trainer.training import fit_and_evaluate, refit, served_errors
 from verifier.champion import fetch_champion
 from verifier.features import read_features
 
@@ -161,8 +161,13 @@ def _train(
             fit=fit,
         )
         record_duration("refit")
-        shift = shift_rmse(evaluated.predictions, served)
-        log.info("served predictions differ from the evaluated ones by %.4f stars (RMS)", shift)
+        shift, rmse = served_errors(evaluated.predictions, served)
+        log.info(
+            "served predictions differ from the evaluated ones by %.4f stars (RMS); their RMSE on "
+            "the holdout, which they were fitted to, is %.4f",
+            shift,
+            rmse,
+        )
         folder = Path(work) / "release"
         folder.mkdir()
         write_artifacts(folder, evaluated, served, interactions)
@@ -178,7 +183,14 @@ def _train(
         run_nonce=trainer_input.run_nonce,
         artifacts=artifacts,
         dims=Dims(movie_vectors=contract.MOVIE_VECTOR_DIM, towers=contract.TOWER_DIM),
-        serving=Serving(method="refit", interactions=served.interactions, shift_rmse=shift),
+        serving=Serving(
+            method="refit",
+            interactions=served.interactions,
+            shift_rmse=shift,
+            rmse=rmse,
+            users=len(served.towers.user_ids),
+            movies=len(served.towers.movie_ids),
+        ),
         metrics=evaluated.metrics,
         requires_backend=backend,
         lineage={

@@ -105,9 +105,21 @@ def refit(
     return (fit or fit_models)(rows, movies, frozen, seed, on_epoch, "served", checkpoints, epochs)
 
 
-def shift_rmse(predictions: pl.DataFrame, served: Fit) -> float:
-    """Returns the RMS difference, in stars, of evaluated and served predictions on the holdout."""
+def served_errors(predictions: pl.DataFrame, served: Fit) -> tuple[float, float]:
+    """Returns how far served predictions on the holdout are from evaluated ones, and their RMSE.
+
+    Args:
+        predictions: userId, movieId, rating, prediction (of the evaluated model) of the holdout.
+        served: the fit to all interactions, these included.
+
+    Returns:
+        The RMS difference of served and evaluated predictions, and the RMSE, both in stars.
+    """
     stars = served.rating.predict(
         predictions["userId"].to_numpy(), predictions["movieId"].to_numpy()
     )
-    return float(np.sqrt(np.mean(np.square(stars - predictions["prediction"].to_numpy()))))
+    shift, rmse = (
+        float(np.sqrt(np.mean(np.square(stars - predictions[column].to_numpy()))))
+        for column in ("prediction", "rating")
+    )
+    return shift, rmse

@@ -89,6 +89,10 @@ LENIENT = {
     "gate_max_ndcg_drop": 10,
     "gate_max_rmse_rise": 10,
     "gate_max_serving_shift": 5,
+    "gate_max_served_rmse_rise": 5,
+    "gate_min_evaluated_share": 0,
+    "gate_min_share_over_others": 0,
+    "gate_min_distinct_vectors": 0,
 }
 # All runs share this process, and Airflow lets a Param keep the value that a run gave it: so each
 # run names all that any run changes.

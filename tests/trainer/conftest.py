@@ -62,12 +62,6 @@ QUICK: dict[str, Any] = {
 """Overrides with which a training on the small interactions takes a few seconds, most of them for
 tracing."""
 
-EVALUATED = {
-    contract.EVALUATED_MODEL_FILE,
-    contract.EVALUATED_USER_TOWERS_FILE,
-    contract.EVALUATED_MOVIE_TOWERS_FILE,
-}
-
 
 def read_movielens(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Reads interactions (unsplit) and movies of a MovieLens zip, in the contract's columns."""

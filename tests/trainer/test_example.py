@@ -9,7 +9,7 @@ import pytest
 from examples.another_model.__main__ import architecture
 from recsys import contract
 from recsys.contract import ExitCode, Manifest, TrainerInput
-from tests.trainer.conftest import EVALUATED, Bench
+from tests.trainer.conftest import Bench
 from trainer.__main__ import main
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
@@ -46,7 +46,7 @@ def test_it_stores_every_artifact_of_the_contract(
     bench: Bench, trained: TrainerInput, small: Tables
 ) -> None:
     manifest = _manifest(bench, trained)
-    assert {a.name for a in manifest.artifacts} == contract.REQUIRED_ARTIFACTS | EVALUATED
+    assert {a.name for a in manifest.artifacts} == contract.CANDIDATE_ARTIFACTS
     assert manifest.serving.interactions == len(small[0])
     assert manifest.serving.shift_rmse > 0
     history = json.loads(bench.store.get_bytes(manifest.artifact(contract.HISTORY_FILE).key))

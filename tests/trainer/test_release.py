@@ -16,7 +16,7 @@ import pytest
 from recsys import contract
 from recsys.contract import ExitCode, GoldenPredictions, Manifest, TrainerInput
 from recsys.object_store import file_sha256
-from tests.trainer.conftest import EVALUATED, QUICK, REVISION, Bench
+from tests.trainer.conftest import QUICK, REVISION, Bench
 from trainer import release
 from trainer.__main__ import main
 from trainer.exit_codes import exit_code
@@ -37,7 +37,7 @@ def test_a_release_is_stored_with_all_artifacts_and_its_lineage(
     bench: Bench, trained: TrainerInput, small: Tables
 ) -> None:
     manifest = _manifest(bench, trained)
-    assert {a.name for a in manifest.artifacts} == contract.REQUIRED_ARTIFACTS | EVALUATED
+    assert {a.name for a in manifest.artifacts} == contract.CANDIDATE_ARTIFACTS
     for artifact in manifest.artifacts:
         assert bench.store.sha256(artifact.key) == artifact.sha256
     assert (manifest.run_nonce, manifest.build) == (trained.run_nonce, trained.build)

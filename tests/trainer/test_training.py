@@ -23,7 +23,7 @@ from trainer.rating import fit as rating_fit
 from trainer.rating.batches import epoch_batches
 from trainer.rating.fit import RatingFit, fit_rating_model
 from trainer.rating.folded import FoldedRating
-from trainer.training import Evaluated, fit_and_evaluate, refit, shift_rmse
+from trainer.training import Evaluated, fit_and_evaluate, refit, served_errors
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 CONFIG = training_config(QUICK)
@@ -131,7 +131,9 @@ def test_the_served_models_are_fitted_to_the_holdout_too(
     stars = served.rating.predict(held["userId"].to_numpy(), held["movieId"].to_numpy())
     error = np.sqrt(np.mean(np.square(stars - held["rating"].to_numpy())))
     assert error < evaluated.metrics.model.rmse
-    assert 0 < shift_rmse(held, served) < 1
+    shift, rmse = served_errors(held, served)
+    assert 0 < shift < 1
+    assert rmse == pytest.approx(error, rel=1e-6)
 
 
 def test_a_user_and_a_movie_that_are_only_in_the_holdout_are_predicted_and_served() -> None:

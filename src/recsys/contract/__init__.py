@@ -14,6 +14,7 @@ from recsys.contract.build import (
     RuleShares,
     TrainerSettings,
 )
+from recsys.contract.golden import GOLDEN_DEPTH, GOLDEN_USERS, GoldenRecommendations
 from recsys.contract.groups import GROUP_PREFIXES, KeyGroup, key_group
 from recsys.contract.keys import (
     DATASET_FILE,
@@ -23,6 +24,7 @@ from recsys.contract.keys import (
     EVALUATED_USER_TOWERS_FILE,
     FEATURES_PREFIX,
     GOLDEN_FILE,
+    GOLDEN_RECOMMENDATIONS_FILE,
     HISTORY_FILE,
     HOLDOUT_PREDICTIONS_FILE,
     HOLDOUT_RECOMMENDATIONS_FILE,
@@ -76,6 +78,7 @@ from recsys.contract.keys import (
 )
 from recsys.contract.lenient import Count, MetricsPart, Number, Text
 from recsys.contract.manifest import (
+    CANDIDATE_ARTIFACTS,
     EVALUATED_FILES,
     GOLDEN_TOLERANCE,
     MANIFEST_SCHEMA,
@@ -86,6 +89,7 @@ from recsys.contract.manifest import (
     Manifest,
     RequiredBackend,
     Serving,
+    check_candidate_artifacts,
     check_manifest,
 )
 from recsys.contract.measured import MeasuredMetrics, ServedScores, seal, unseal
@@ -139,6 +143,7 @@ from recsys.contract.trainer import (
 )
 
 __all__ = [
+    "CANDIDATE_ARTIFACTS",
     "CHANNEL",
     "CONTRACT",
     "DATASETS_PREFIX",
@@ -164,8 +169,11 @@ __all__ = [
     "EVALUATED_USER_TOWERS_FILE",
     "FEATURES_PREFIX",
     "FEATURES_REVISION",
+    "GOLDEN_DEPTH",
     "GOLDEN_FILE",
+    "GOLDEN_RECOMMENDATIONS_FILE",
     "GOLDEN_TOLERANCE",
+    "GOLDEN_USERS",
     "GROUP_PREFIXES",
     "HISTORY_FILE",
     "HOLDOUT_PREDICTIONS_FILE",
@@ -219,6 +227,7 @@ __all__ = [
     "FeatureSettings",
     "FrozenModel",
     "GoldenPredictions",
+    "GoldenRecommendations",
     "HoldoutMetrics",
     "KeyGroup",
     "Manifest",
@@ -240,6 +249,7 @@ __all__ = [
     "TimeHoldoutMetrics",
     "TrainerInput",
     "TrainerSettings",
+    "check_candidate_artifacts",
     "check_features_prefix",
     "check_manifest",
     "check_md5",

@@ -18,7 +18,7 @@ from recsys.contract.keys import (
     STATS_FILE,
     TRAINER_LOG_FILE,
 )
-from recsys.contract.manifest import EVALUATED_FILES, REQUIRED_ARTIFACTS
+from recsys.contract.manifest import CANDIDATE_ARTIFACTS
 
 GROUP_PREFIXES: Final = ("datasets/", "features/", "incoming/", "releases/")
 """Prefixes of all groups."""
@@ -34,8 +34,7 @@ _FEATURE_NAMES: Final = frozenset(
     {INTERACTIONS_FILE, MOVIES_FILE, QUARANTINE_FILE, STATS_FILE, MOVIE_VECTORS_FILE}
 )
 _EXCHANGED: Final = re.compile(rf"drift/{_MD5}\.json|spark/{_MD5}/.+")
-_RELEASE_NAMES: Final = REQUIRED_ARTIFACTS | {
-    *EVALUATED_FILES,
+_RELEASE_NAMES: Final = CANDIDATE_ARTIFACTS | {
     MANIFEST_FILE,
     MEASURED_FILE,
     REPORT_FILE,

@@ -210,6 +210,8 @@ HOLDOUT_RECOMMENDATIONS_FILE: Final = "holdout_recommendations.parquet"
 """Columns: userId int32, rank int16 (1 is best), movieId int32, score float32; the best 100 movies
 that the user has not rated in the training part, for every user of the holdout."""
 GOLDEN_FILE: Final = "golden_predictions.json"
+GOLDEN_RECOMMENDATIONS_FILE: Final = "golden_recommendations.json"
+"""`GoldenRecommendations` of the served towers. Releases of contract 2 do not have it."""
 TRAINER_LOG_FILE: Final = "trainer.log"
 MEASURED_FILE: Final = "measured_metrics.json"
 """Written by the verifier to the run's inbox, sealed; the pipeline checks the seal and stores the

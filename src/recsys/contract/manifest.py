@@ -16,6 +16,7 @@ from recsys.contract.keys import (
     EVALUATED_MOVIE_TOWERS_FILE,
     EVALUATED_USER_TOWERS_FILE,
     GOLDEN_FILE,
+    GOLDEN_RECOMMENDATIONS_FILE,
     HISTORY_FILE,
     HOLDOUT_PREDICTIONS_FILE,
     HOLDOUT_RECOMMENDATIONS_FILE,
@@ -74,6 +75,15 @@ class Serving(FrozenModel):
         ge=0,
         description="RMS difference in stars of evaluated and served predictions on the holdout",
     )
+    rmse: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="RMSE of the served model on the holdout, which it was fitted to, in stars; "
+        "None in releases of contract 2, like the two numbers below",
+    )
+    users: int | None = Field(default=None, gt=0, description="rows of the served user towers")
+    movies: int | None = Field(default=None, gt=0, description="rows of the served movie towers")
 
 
 class Manifest(FrozenModel):
@@ -178,6 +188,22 @@ REQUIRED_ARTIFACTS: Final = frozenset(
         *(t.artifact for t in PUBLIC_TABLES if t.artifact),
     }
 )
+
+
+CANDIDATE_ARTIFACTS: Final = REQUIRED_ARTIFACTS | {GOLDEN_RECOMMENDATIONS_FILE, *EVALUATED_FILES}
+"""Artifacts of a candidate of contract 3; an earlier release need not have all of them."""
+
+
+def check_candidate_artifacts(manifest: Manifest) -> None:
+    """Raises ArtifactError if a candidate lacks what the gate compares the served tables with."""
+    missing = CANDIDATE_ARTIFACTS - {artifact.name for artifact in manifest.artifacts}
+    if missing or manifest.serving.users is None or manifest.serving.movies is None:
+        raise ArtifactError(
+            f"the candidate of release {manifest.release_id} is not complete",
+            found=f"no {', '.join(sorted(missing) or ['serving.users or serving.movies'])}",
+            expected="the artifacts and numbers of contract 3",
+            hint="use the trainer's image of the same edition as the pipeline",
+        )
 
 
 def check_manifest(

@@ -136,7 +136,8 @@ CONTRACT: Final = 3
 """Number of the contract: raised when an older trainer cannot work with a newer pipeline, or an
 older pipeline with a newer trainer. 1: the trainer wrote to the release, and there was no
 number. 2: it writes to the run's inbox. 3: its image has the verifier, the gate judges what that
-measures, and the manifest has fields that an older pipeline refuses."""
+measures, it records golden recommendations, and the manifest has fields that an older pipeline
+refuses."""
 ENV_CONTRACT: Final = "RECSYS_CONTRACT"
 ENV_BUILD: Final = "RECSYS_BUILD"
 ENV_RELEASE_ID: Final = "RECSYS_RELEASE_ID"

@@ -1,6 +1,7 @@
 """From metrics to a decision: pure functions, no I/O."""
 
 from recsys.gate.decision import Decision, judge, override_decision
+from recsys.gate.facts import ServedFacts, TableFacts
 from recsys.gate.judged import JudgedMetrics, judged_metrics
 from recsys.gate.losses import Loss
 from recsys.gate.memory import Memory, PastPromotion
@@ -14,6 +15,8 @@ __all__ = [
     "Loss",
     "Memory",
     "PastPromotion",
+    "ServedFacts",
+    "TableFacts",
     "decision_lines",
     "judge",
     "judged_metrics",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +13,7 @@ from recsys.gate.holdouts import last_visit, time_holdout
 from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import RuleResult
 from recsys.gate.memory import Memory, PastPromotion, remember
+from recsys.gate.served import served_model, served_tables
 from recsys.gate.settings import GateSettings
 from recsys.gate.slices import slices
 
@@ -41,6 +43,7 @@ class Decision(BaseModel):
         reason: why, in words.
         override: a person's act that replaces the gate's decision; None for the gate's own.
         memory: losses that later decisions sum up; None in decisions of earlier code.
+        served: measurements of the served tables, see `ServedFacts`; None if there are none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +53,7 @@ class Decision(BaseModel):
     reason: str
     override: Override | None = None
     memory: Memory | None = None
+    served: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """Returns the decision as it is stored in the ledger."""
@@ -85,6 +89,8 @@ def judge(
         gate_rules.predictions_are_stars(candidate),
         *gate_rules.floors(candidate, settings),
         *gate_rules.leaks(candidate, settings),
+        *served_model(candidate, settings),
+        *served_tables(candidate, settings),
         gate_rules.movie_vectors(candidate, settings),
         gate_rules.drift(candidate),
         *gate_rules.vanished(candidate, settings),
@@ -109,6 +115,7 @@ def judge(
         rules=evaluated,
         reason="; ".join(failures) if failures else f"every binding rule passed; {compared}",
         memory=memory,
+        served=candidate.served.model_dump(mode="json") if candidate.served else None,
     )
 
 
@@ -125,4 +132,5 @@ def override_decision(found: Decision | None, *, actor: str, reason: str) -> Dec
         rules=found.rules if found else (),
         reason=f"override by {actor}: {reason}",
         override=Override(actor=actor, reason=reason, found=found.reason if found else None),
+        served=found.served if found else None,
     )

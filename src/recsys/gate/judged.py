@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from recsys.contract import GOLDEN_FILE, Count, Manifest, Metrics, MetricsPart, Number, Text
+from recsys.gate.facts import ServedFacts
 
 
 def _object_or_none(value: object) -> object:
@@ -35,9 +36,15 @@ class VectorQuality(MetricsPart):
 
 
 class ServedModel(MetricsPart):
-    """The served model: how far, in stars, it differs from the evaluated one on the holdout."""
+    """The served model on the holdout, in stars, by the trainer.
+
+    Attributes:
+        shift_rmse: how far its predictions are from the evaluated model's.
+        rmse: how far they are from the ratings, to which it was fitted; None if not recorded.
+    """
 
     shift_rmse: Number = None
+    rmse: Number = None
 
 
 class JudgedMetrics(Metrics):
@@ -49,6 +56,7 @@ class JudgedMetrics(Metrics):
         drift: measures of drift from the champion's dataset, by name.
         movie_vectors: quality of the movie vectors.
         contents: digests of what the site serves, by name.
+        served: measurements of the served tables.
     """
 
     release_id: Text = None
@@ -56,10 +64,14 @@ class JudgedMetrics(Metrics):
     drift: Annotated[dict[str, Number] | None, BeforeValidator(_object_or_none)] = None
     movie_vectors: VectorQuality | None = None
     contents: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
+    served: ServedFacts | None = None
 
 
 def judged_metrics(
-    manifest: Manifest, tables: Mapping[str, Any], drift: Mapping[str, float] | None = None
+    manifest: Manifest,
+    tables: Mapping[str, Any],
+    drift: Mapping[str, float] | None = None,
+    served: ServedFacts | None = None,
 ) -> JudgedMetrics:
     """Combines the metrics of a manifest with facts about what the release serves.
 
@@ -67,6 +79,7 @@ def judged_metrics(
         manifest: the release's.
         tables: facts about its tables from the ledger, by table.
         drift: measures of drift from the champion's dataset by name; None if unknown.
+        served: measurements of the served tables; None if they were not measured.
     """
     facts = {name: one for name, one in tables.items() if isinstance(one, Mapping)}
     return JudgedMetrics.model_validate(
@@ -75,6 +88,7 @@ def judged_metrics(
             "release_id": manifest.release_id,
             "serving": manifest.serving.model_dump(mode="json"),
             "drift": drift,
+            "served": served.model_dump(mode="json") if served else None,
             "movie_vectors": facts.get("movie_vectors", {}).get("quality"),
             # The bytes of a saved model contain the time at which it was saved, so its golden
             # predictions identify it.

@@ -45,7 +45,39 @@ class GateSettings(FrozenModel):
         "holdout; only the served model may have been trained on it",
     )
     max_serving_shift: float = Field(
-        default=0.6, ge=0, description="maximum of the same difference"
+        default=0.5, ge=0, description="maximum of the same difference"
+    )
+    max_served_rmse_rise: float = Field(
+        default=0.0,
+        ge=0,
+        description="maximum rise of the served model's RMSE on the holdout, which it was fitted "
+        "to, over the evaluated model's (share)",
+    )
+    min_golden_share: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="minimum share of the trainer's golden recommendations that the served tables "
+        "recommend through their index",
+    )
+    min_evaluated_share: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="minimum share of the evaluated towers' recommendations that the served towers "
+        "recommend to the same user",
+    )
+    min_share_over_others: float = Field(
+        default=2.5,
+        ge=0,
+        description="minimum of the same share, as a multiple of the share that they recommend of "
+        "another user's list",
+    )
+    min_distinct_vectors: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="minimum number of different vectors in a served table, as a share of its rows",
     )
     max_rmse_rise: float = Field(
         default=0.01, ge=0, description="maximum rise of the RMSE over the champion's (share)"

@@ -17,12 +17,18 @@ log = logging.getLogger(__name__)
 
 
 def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Decision:
-    """Marks the release as a candidate, compares it with the champion, and stores the decision."""
+    """Marks the release as a candidate, measures what its tables serve, and stores the decision.
+
+    Raises:
+        ArtifactError: the features or an artifact are missing or were changed.
+        VectorError: a table is missing.
+    """
     continue_build(services, run)
     manifest, sha256 = releases.read_manifest(services.store, run.release_id)
     with services.connect() as conn:
         actor = Actor.from_run(run.run_id, "verified and loaded", name="gate_candidate")
         release = ledger.complete(conn, manifest, sha256, actor=actor)
+        served = releases.measure_served(conn, services.store, release, run.build.features_prefix)
         champion = ledger.champion(conn)
         if champion is not None and champion.release_id == release.release_id:
             champion = None
@@ -32,7 +38,7 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
                 run.build.features_prefix, champion.dataset_md5, services.store
             )
         decision = judge(
-            judged_metrics(manifest, release.tables, moved.measures() if moved else None),
+            judged_metrics(manifest, release.tables, moved.measures() if moved else None, served),
             judged_metrics(champion.complete_manifest, champion.tables) if champion else None,
             settings,
             ledger.past_promotions(conn, settings.memory_releases + 1),

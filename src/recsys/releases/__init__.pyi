@@ -16,6 +16,7 @@ from .retirement import (
     releases_to_keep,
     retire_old_releases,
 )
+from .served import measure_served
 from .site_access import search_path_is_set, search_path_statement, site_problems
 from .verification import check_release, read_manifest
 
@@ -45,6 +46,7 @@ __all__ = [
     "inbox_leftovers",
     "is_trained",
     "live_tables",
+    "measure_served",
     "owner_of",
     "preview_promotion",
     "promote_release",

@@ -77,6 +77,7 @@ def admit_candidate(services: Services, release_id: str) -> Release:
         check_run_manifest(manifest, release)
         try:
             if is_new:
+                contract.check_candidate_artifacts(manifest)
                 _copy(conn, store, release, manifest)
             check_artifacts(store, manifest)
             check_model_files(store, manifest)

@@ -11,7 +11,10 @@ import pytest
 
 from recsys import ledger
 from recsys.contract import (
+    CANDIDATE_ARTIFACTS,
+    EVALUATED_FILES,
     GOLDEN_FILE,
+    GOLDEN_RECOMMENDATIONS_FILE,
     INBOX_PREFIX,
     MANIFEST_FILE,
     METRICS_FILE,
@@ -42,6 +45,7 @@ LOG = b"trained"
 
 def train(maker: Releases, number: int, **changed: object) -> Run:
     """Writes a candidate as a trainer does, to the inbox of its run."""
+    maker.ARTIFACTS = CANDIDATE_ARTIFACTS
     store = maker.services.store
     release_id = maker.begin(number)
     run = Run(run_id=f"run-{number}", source="s", build=maker.build(number))
@@ -238,6 +242,16 @@ def test_a_manifest_that_lies_is_refused(maker, services):
     hostile = document.model_copy(update={"artifacts": (*document.artifacts, report)})
     services.store.put_bytes(in_inbox(run, MANIFEST_FILE), hostile.to_json())
     refused(maker, run, "is not a valid manifest")
+
+
+def test_a_candidate_without_what_the_served_tables_are_compared_with_is_refused(maker, services):
+    for number, left_out in enumerate((GOLDEN_RECOMMENDATIONS_FILE, *EVALUATED_FILES), 1):
+        run = train(maker, number)
+        document = Manifest.from_json(services.store.get_bytes(in_inbox(run, MANIFEST_FILE)))
+        kept = tuple(one for one in document.artifacts if one.name != left_out)
+        lacking = document.model_copy(update={"artifacts": kept})
+        services.store.put_bytes(in_inbox(run, MANIFEST_FILE), lacking.to_json())
+        refused(maker, run, "is not complete")
 
 
 def test_a_model_that_hides_something_is_refused_before_it_is_released(services):

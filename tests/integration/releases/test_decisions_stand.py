@@ -36,6 +36,7 @@ class Runs:
         with self.services.connect() as conn:
             if ledger.find(conn, release_id) is None:
                 self.releases.without_decision(number)
+                self.releases.put_features(number)
         decision = pipeline.gate_candidate(self.services, self.of(number, run_id), GateSettings())
         assert decision.accepted, decision.reason
         return release_id

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from recsys import contract
-from tests.trainer.conftest import EVALUATED
 from trainer.architecture import Fit
 from trainer.export import golden_predictions, user_towers, write_artifacts
 from trainer.model_file import save_model
@@ -192,4 +191,22 @@ def test_the_other_artifacts_have_the_contracts_schemas(small: Tables, folder: P
     # The served fit has no validation set.
     assert history["served"][0]["validation_rmse"] is None
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert names == contract.REQUIRED_ARTIFACTS | EVALUATED
+    assert names == contract.CANDIDATE_ARTIFACTS
+
+
+def test_the_golden_recommendations_are_the_served_towers_best_unrated_movies(
+    small: Tables, folder: Path
+) -> None:
+    golden = contract.GoldenRecommendations.model_validate_json(
+        (folder / contract.GOLDEN_RECOMMENDATIONS_FILE).read_bytes()
+    ).by_user()
+    users = pl.read_parquet(folder / contract.USER_TOWERS_FILE)
+    movies = pl.read_parquet(folder / contract.MOVIE_TOWERS_FILE)
+    assert len(golden) == min(contract.GOLDEN_USERS, users.height)
+    for user, vector, seen in users.iter_rows():
+        if user in golden:
+            scores = movies["vector"].to_numpy() @ np.array(vector, np.float32)
+            scores[np.isin(movies["id"].to_numpy(), seen)] = -np.inf
+            best = np.sort(scores)[::-1][: contract.GOLDEN_DEPTH]
+            at = np.searchsorted(movies["id"].to_numpy(), golden[user])
+            assert np.allclose(scores[at], best, atol=1e-5), user
