@@ -25,14 +25,15 @@ class CapturedLog:
 @contextmanager
 def capture_log() -> Iterator[CapturedLog]:
     """Logs to stdout and to memory, within this block."""
-    captured = CapturedLog()
+    captured, stdout = CapturedLog(), logging.StreamHandler(sys.stdout)
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
-    handlers: list[logging.Handler] = [captured.handler, logging.StreamHandler(sys.stdout)]
+    captured.handler.setFormatter(formatter)
+    # Airflow and every container runtime add the time to a line of stdout themselves.
+    stdout.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    handlers: list[logging.Handler] = [captured.handler, stdout]
     loggers = [logging.getLogger(name) for name in ("trainer", "verifier")]
     levels = [logger.level for logger in loggers]
-    for handler in handlers:
-        handler.setFormatter(formatter)
     for logger in loggers:
         logger.propagate = False
         logger.setLevel(logging.INFO)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import Context, Param
+from airflow.sdk.configuration import conf
 
+from recsys import monitoring, pipeline
+from recsys_dag import approval_form, settings
+from recsys_dag.approval_form import TASK_ID as TASK_ID
 from recsys_dag.timeouts import timeouts
 
-TASK_ID: Final = "approve_release"
 APPROVE: Final = "Approve"
 REJECT: Final = "Reject"
 _WHO, _WHY = "answered_by", "answer"
@@ -26,23 +30,38 @@ class ReleaseApproval(HITLBranchOperator):
         # Airflow merges the DAG's Params and default arguments into kwargs; these override them.
         kwargs |= {
             "subject": "Promote this release to production?",
-            "body": "The gate accepted the candidate: "
-            "{{ ti.xcom_pull(task_ids='gate_candidate', key='reason') }}",
             "options": [APPROVE, REJECT],
             "options_mapping": {APPROVE: "promote_release", REJECT: "reject_candidate"},
             "defaults": REJECT,
             "response_timeout": timeouts().approval,
             "execution_timeout": None,
             "params": {
+                # Airflow's form requires a field unless its type includes null.
                 "reason": Param(
-                    "",
-                    type="string",
+                    None,
+                    type=["null", "string"],
                     title="Reason",
-                    description="Recorded in the release's history with your name",
+                    description="Optional; recorded in the release's history with your name",
                 )
             },
         }
         super().__init__(**kwargs)
+
+    def execute(self, context: Context) -> None:
+        """Asks the person, with what the ledger knows about the release at this moment."""
+        run = pipeline.Run.model_validate(
+            context["ti"].xcom_pull(task_ids="data_is_new", key="run")
+        )
+        found = monitoring.read_approval_request(settings.services(), run.release_id)
+        # Not templates: text of the ledger must not be rendered by Jinja.
+        self.subject = approval_form.subject(run.release_id)
+        self.body = approval_form.body(
+            found,
+            datetime.now(UTC),
+            self.response_timeout,
+            urlsplit(conf.get("api", "base_url", fallback="")).path,
+        )
+        super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Pushes who answered and why to XCom, then follows the branch of the answer."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from recsys.errors import PermanentError
-from recsys_dag import settings, timeouts
+from recsys_dag import failures, settings, timeouts
 from recsys_dag.placement import placement
 
 START_DATE: Final = datetime(2026, 1, 1)
@@ -16,7 +16,7 @@ TAGS: Final = ["recsys", "movies"]
 
 
 def task_defaults() -> dict[str, Any]:
-    """Default arguments: owner, timeout, placement, and retries with backoff.
+    """Default arguments: owner, timeout, placement, failure callback, and retries with backoff.
 
     A permanent error fails the task at once, without a retry.
     """
@@ -36,5 +36,6 @@ def task_defaults() -> dict[str, Any]:
             ]
         ),
         "execution_timeout": timeouts.DEFAULT,
+        "on_failure_callback": failures.note_error,
         **placement("light"),
     }

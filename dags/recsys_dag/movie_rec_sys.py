@@ -9,7 +9,6 @@ from airflow.sdk import (
     AssetOrTimeSchedule,
     AssetWatcher,
     CronTriggerTimetable,
-    Param,
     TaskGroup,
     TriggerRule,
     chain,
@@ -17,11 +16,11 @@ from airflow.sdk import (
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from recsys.gate import GateSettings
-from recsys_dag import run_alerts, settings, tasks, timeouts
+from recsys_dag import failures, run_alerts, settings, tasks, timeouts
 from recsys_dag.approval import ReleaseApproval
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 from recsys_dag.features.task import features_task
+from recsys_dag.params import pipeline_params
 from recsys_dag.placement import placement
 from recsys_dag.trainer.task import trainer_task
 from recsys_dag.triggers import DatasetMd5Trigger
@@ -46,17 +45,6 @@ Runs every Monday at 04:00 UTC, and whenever the md5 file of the dataset changes
 Trigger the DAG with *force* to judge a build again, or with *require_approval* to approve the
 promotion yourself. `recsys status` shows what is live; `recsys why` shows why.
 """
-
-
-def _gate_params() -> dict[str, Param]:
-    """Makes one Param for each field of `GateSettings`, with the field's JSON schema."""
-    schema = GateSettings.model_json_schema()["properties"]
-    return {
-        settings.GATE_PREFIX + name: Param(
-            limit.pop("default"), **{k: v for k, v in limit.items() if k != "title"}
-        )
-        for name, limit in schema.items()
-    }
 
 
 # No URI: to resolve its scheme, Airflow would import all providers that register one.
@@ -127,7 +115,7 @@ with DAG(
     # Reached from the gate or from approve_release, never from both.
     promote = tasks.promote_release.override(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-        on_failure_callback=tasks.recover_at_once,
+        on_failure_callback=[tasks.recover_at_once, failures.note_error],
     )()
     reject = tasks.reject_candidate.override(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)()
 
@@ -143,36 +131,4 @@ with DAG(
 # Set last: each task takes a copy of the Params that its DAG has at that moment, and Airflow checks
 # the copies of all tasks against their JSON schemas whenever it parses or serializes the DAG. A run
 # gives its tasks the DAG's Params nevertheless.
-dag.params.update(
-    {
-        "source": Param(
-            settings.default_source(),
-            type="string",
-            minLength=1,
-            title="Dataset",
-            description="Zip in MovieLens format: http(s)://, s3:// or a path; "
-            "its md5 is read from <source>.md5. Credentials of a web server belong in the "
-            "Connection recsys_source. To add mirrors, separate them by blanks; they are "
-            "tried in order",
-        ),
-        "force": Param(
-            False,
-            type="boolean",
-            title="Judge again",
-            description="Run even if this build was judged before",
-        ),
-        "accept_drift": Param(
-            False,
-            type="boolean",
-            title="Accept drift",
-            description="Continue even if the dataset drifted beyond the hard limits",
-        ),
-        "require_approval": Param(
-            False,
-            type="boolean",
-            title="Require approval",
-            description="A person must approve the accepted candidate before its promotion",
-        ),
-        **_gate_params(),
-    }
-)
+dag.params.update(pipeline_params())

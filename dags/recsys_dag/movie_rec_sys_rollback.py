@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from recsys_dag import run_alerts, tasks, timeouts
+from recsys_dag import failures, run_alerts, tasks, timeouts
 from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 
 DOC = """
@@ -45,4 +45,4 @@ with DAG(
         ),
     },
 ) as dag:
-    tasks.roll_back.override(on_failure_callback=tasks.recover_at_once)()
+    tasks.roll_back.override(on_failure_callback=[tasks.recover_at_once, failures.note_error])()

@@ -83,11 +83,30 @@ with DAG(
             settings.default_source(),
             type="string",
             minLength=1,
+            title="Dataset",
             description="Zip in MovieLens format, as in movie_rec_sys",
         ),
-        "objective": Param("rmse", enum=["rmse", "ndcg@10"], description="Metric to optimize"),
-        "trials": Param(10, type="integer", minimum=1, maximum=200),
-        "seed": Param(20, type="integer", minimum=0),
+        "objective": Param(
+            "rmse",
+            enum=["rmse", "ndcg@10"],
+            title="Objective",
+            description="Metric to optimize",
+        ),
+        "trials": Param(
+            10,
+            type="integer",
+            minimum=1,
+            maximum=200,
+            title="Trials",
+            description="Number of trainings",
+        ),
+        "seed": Param(
+            20,
+            type="integer",
+            minimum=0,
+            title="Seed",
+            description="Seed of the drawn settings and of the trainings",
+        ),
     },
 ) as dag:
     measured = measure_trial.expand(overrides=plan_trials())

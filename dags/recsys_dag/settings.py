@@ -145,7 +145,7 @@ def drift_settings(params: Mapping[str, Any]) -> features.DriftSettings:
         "RECSYS_DRIFT_SETTINGS",
         expected='a JSON object with "warn", "hard" or "accept"',
     )
-    return limits.model_copy(update={"accept": limits.accept or params["accept_drift"]})
+    return limits.model_copy(update={"accept": limits.accept or bool(params["accept_drift"])})
 
 
 def retention_settings() -> releases.RetentionSettings:
@@ -158,5 +158,6 @@ def retention_settings() -> releases.RetentionSettings:
 
 
 def gate_settings(params: Mapping[str, Any]) -> GateSettings:
-    """Returns the gate's limits from this run's Params."""
-    return GateSettings(**{name: params[GATE_PREFIX + name] for name in GateSettings.model_fields})
+    """Returns the gate's limits from this run's Params; a Param that is empty has the default."""
+    chosen = {name: params.get(GATE_PREFIX + name) for name in GateSettings.model_fields}
+    return GateSettings(**{name: limit for name, limit in chosen.items() if limit is not None})

@@ -53,7 +53,7 @@ def data_is_new(**context: Any) -> str:
         trainer_digest=settings.trainer_digest(image),
         settings=settings.build_settings(),
         run_id=context["run_id"],
-        force=params["force"],
+        force=bool(params["force"]),
         actor=_actor(context, "the run looked for a new build"),
         fetch=settings.fetch_settings(params["source"]),
     )

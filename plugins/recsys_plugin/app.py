@@ -20,7 +20,9 @@ from recsys_plugin import URL_PREFIX, access, charts, runs
 
 MAX_REASON: Final = 500
 MAX_SEARCH: Final = 100
-PER_PAGE: Final = 25
+PER_PAGE: Final = 10
+JSON_PER_PAGE: Final = 25
+HISTORY_SHOWN: Final = 10
 _HEADERS: Final = {
     # Only Airflow's UI may frame the page, and the page loads nothing from other addresses.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -29,6 +31,10 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+# The stored report is also opened as a file, where this link would lead nowhere.
+_BACK_LINK: Final = (
+    f'<body><p style="margin:0;padding:.6rem 1.25rem"><a href="{URL_PREFIX}/">All releases</a></p>'
+).encode()
 
 _pages = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -78,6 +84,8 @@ def show_releases(
     page = _pages.get_template("releases.html").render(
         overview=overview,
         runs=runs.last_runs(),
+        waiting=runs.waiting(),
+        history_shown=HISTORY_SHOWN,
         charts=charts.metric_charts(overview.charted),
         can_roll_back=access.can_roll_back(request, user),
         token=access.issue_token(access.name_of(user)),
@@ -92,8 +100,9 @@ def show_releases(
 
 @looking.get("/overview.json")
 def read_overview(query: Asked) -> JSONResponse:
-    """Returns the contents of the page as JSON."""
-    overview = monitoring.read_overview(settings.services(), query)
+    """Returns the contents of the page as JSON, with more releases on each page of the list."""
+    longer = query.model_copy(update={"per_page": JSON_PER_PAGE})
+    overview = monitoring.read_overview(settings.services(), longer)
     return JSONResponse(overview.model_dump(mode="json"))
 
 
@@ -107,7 +116,8 @@ def show_report(release_id: str) -> Response:
         raise HTTPException(
             status.HTTP_404_NOT_FOUND, "no report of this release is stored"
         ) from error
-    return Response(content, media_type="text/html; charset=utf-8", headers=_HEADERS)
+    page = content.replace(b"<body>", _BACK_LINK, 1)
+    return Response(page, media_type="text/html; charset=utf-8", headers=_HEADERS)
 
 
 @changing.post("/rollback")

@@ -1,4 +1,4 @@
-"""Charts of the releases' metrics over time; the table on the page has the numbers."""
+"""Charts of the releases' metrics by date; the table on the page has the numbers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from recsys.contract import Scores
@@ -16,11 +19,10 @@ from recsys.ledger import State
 from recsys.monitoring import ReleaseSummary
 
 SHOWN: Final = 30
-_NAMED: Final = 6
 _BLUE, _GREY, _RED = "#3b82d6", "#8a93a1", "#c8443b"
 _METRICS: Final = (
-    ("rmse", "bias", "RMSE in stars, lower is better; dashed: bias model"),
-    ("ndcg@10", "popularity", "NDCG@10, higher is better; dashed: most popular movies"),
+    ("rmse", "bias", "RMSE in stars, lower is better; grey: bias model"),
+    ("ndcg@10", "popularity", "NDCG@10, higher is better; grey: most popular movies"),
 )
 
 
@@ -29,14 +31,16 @@ class Point:
     """A release in a chart.
 
     Attributes:
-        release_id: the release.
+        at: when its build began.
         state: its lifecycle state.
+        holdout: identifies the holdout of its metrics.
         value: its metric; NaN if it has none.
         reference: the baseline's; NaN if it has none.
     """
 
-    release_id: str
+    at: datetime
     state: State
+    holdout: str
     value: float
     reference: float
 
@@ -55,7 +59,10 @@ class Chart:
 
 
 def metric_charts(releases: Sequence[ReleaseSummary]) -> list[Chart]:
-    """Draws RMSE and NDCG@10 of the newest complete releases, oldest first.
+    """Draws RMSE and NDCG@10 of the newest complete releases by date.
+
+    Only releases that were measured on the same holdout are joined by a line: the metrics of two
+    holdouts cannot be compared.
 
     Args:
         releases: newest first.
@@ -75,7 +82,9 @@ def metric_charts(releases: Sequence[ReleaseSummary]) -> list[Chart]:
 def _point(release: ReleaseSummary, metric: str, baseline: str) -> Point:
     reference = release.baselines.by_name().get(baseline, Scores()).value(metric)
     value = release.metrics.value(metric)
-    return Point(release.release_id, release.state, _or_nan(value), _or_nan(reference))
+    return Point(
+        release.created_at, release.state, release.holdout, _or_nan(value), _or_nan(reference)
+    )
 
 
 # Drawing takes longer than all the rest of the page, and the charts change once a week.
@@ -83,33 +92,62 @@ def _point(release: ReleaseSummary, metric: str, baseline: str) -> Point:
 def _draw(releases: tuple[Point, ...], caption: str) -> Chart:
     figure = Figure(figsize=(5, 2.4), layout="constrained")
     axes = figure.subplots()
-    places = range(len(releases))
-    values = [release.value for release in releases]
-    references = [release.reference for release in releases]
-    axes.plot(places, references, color=_GREY, linestyle="--", linewidth=1)
-    axes.plot(places, values, color=_BLUE, marker="o", markersize=4)
-    for place, release in enumerate(releases):
+    for holdout in dict.fromkeys(release.holdout for release in releases):
+        same = [release for release in releases if release.holdout == holdout]
+        dates = [_date(release) for release in same]
+        references = [release.reference for release in same]
+        # A dash for each release: without it, the only release of a holdout would have none.
+        axes.plot(dates, references, color=_GREY, linestyle="--", linewidth=1, marker="_")
+        axes.plot(dates, [release.value for release in same], color=_BLUE, marker="o", markersize=4)
+    for release in releases:
         if release.state == State.REJECTED:
-            axes.plot(place, values[place], color=_RED, marker="x", markersize=9)
-        elif release.state == State.CHAMPION:
-            axes.plot(place, values[place], color=_BLUE, marker="o", markersize=10)
-    # Only a few labels, each in two lines: thirty release ids would overlap.
-    named = places[:: -(-len(releases) // _NAMED)]
-    axes.set_xticks(named, [releases[n].release_id.replace("-", "-\n") for n in named])
+            axes.plot(_date(release), release.value, color=_RED, marker="x", markersize=9)
+        elif release.state == State.CHAMPION and not math.isnan(release.value):
+            _mark_champion(axes, release)
+    axes.margins(x=0.08, y=0.2)
+    _style(axes)
+    joined = "A line joins releases with the same holdout; a red cross was rejected"
+    text = f"{caption}. {joined}"
+    return Chart(_svg(figure, text), text)
+
+
+def _mark_champion(axes: Axes, release: Point) -> None:
+    axes.plot(_date(release), release.value, color=_BLUE, marker="o", markersize=10)
+    axes.annotate(
+        "champion",
+        (_date(release), release.value),
+        xytext=(0, 8),
+        textcoords="offset points",
+        ha="center",
+        fontsize=7,
+        color=_BLUE,
+    )
+
+
+def _style(axes: Axes) -> None:
+    # matplotlib.dates has no types.
+    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
     for part in (
         axes.xaxis.label,
         axes.yaxis.label,
+        axes.xaxis.get_offset_text(),
         *axes.get_xticklabels(),
         *axes.get_yticklabels(),
     ):
         part.set_color(_GREY)
         part.set_fontsize(7)
-    axes.tick_params(color=_GREY)
+    axes.tick_params(color=_GREY, labelcolor=_GREY, labelsize=7)
     for spine in axes.spines.values():
         spine.set_color(_GREY)
     axes.spines[["top", "right"]].set_visible(False)
-    text = f"{caption}; a large dot is the champion, a red cross was rejected"
-    return Chart(_svg(figure, text), text)
+
+
+def _date(release: Point) -> float:
+    """Returns the days since 1970, as matplotlib counts them."""
+    return float(date2num(release.at))  # type: ignore[no-untyped-call]  # has no types
 
 
 def _or_nan(value: float | None) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,6 +69,10 @@ _MACHINE_PREFIXES: Final = tuple(
 _BUILD_VARIABLES: Final = frozenset({"TF_CONFIG", "TF_USE_LEGACY_KERAS"})
 """They have a prefix of the machine's, but change what is trained, or with which Keras."""
 _TAIL_LINES: Final = 20
+_LOG_LINE: Final = re.compile(
+    r"(?:\d{4}-\d\d-\d\dT[\d:.]+Z )?(DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL
+)
+"""A line of the trainer's log; trainers of earlier code print the time first."""
 GRACE_S: Final = 20
 # A person who pressed Ctrl-C waits.
 _STOP_S: Final = 2
@@ -80,6 +85,15 @@ if sys.platform == "linux":
         sys.exit(143)
 os.execv(sys.argv[2], sys.argv[2:])
 """
+
+
+def log_line(line: str) -> None:
+    """Logs a line that the trainer printed at its own level; the time is the logger's."""
+    found = _LOG_LINE.fullmatch(line)
+    if found is None:
+        log.info("%s", line)
+    else:
+        log.log(logging.getLevelNamesMapping()[found[1]], "%s", found[2])
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,7 @@ class LocalTrainer:
         subcommand: str,
         trainer_input: TrainerInput,
         secrets: Mapping[str, str],
-        on_line: Callable[[str], None] = log.info,
+        on_line: Callable[[str], None] = log_line,
     ) -> None:
         """Runs ``python -m trainer <subcommand>`` and forwards its output line by line.
 
@@ -136,7 +150,7 @@ class LocalTrainer:
         self,
         arguments: Sequence[str],
         environment: Mapping[str, str] | None = None,
-        on_line: Callable[[str], None] = log.info,
+        on_line: Callable[[str], None] = log_line,
     ) -> None:
         """Runs ``python -m trainer <arguments>`` with these environment variables, see `run`."""
         self._start("trainer", arguments, environment or {}, on_line)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -17,23 +20,38 @@ from recsys.cli.output import embedded_services
 from recsys.embedded import airflow, stack
 from recsys.embedded.airflow import AirflowAddresses
 from recsys.embedded.home import Home
-from recsys.releases import promote_release
+from recsys.pipeline import Run
+from recsys.releases import compare_releases, promote_release, roll_back
 from recsys.services import Services
 from tests.actors import an_actor
-from tests.release_maker import Releases
+from tests.release_maker import Releases, make_retired
 
 PAGE = "/recommender-releases/"
+DAG = "movie_rec_sys"
+OLDER = 100
+WAITING_DAG = Path(__file__).with_name("waiting_dag.py")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass
 class Stack:
-    """A running Airflow, and the ledger that its page shows."""
+    """A running Airflow, and the ledger that its page shows.
+
+    Attributes:
+        web: address and login.
+        services: the data services.
+        home: the folder of the stack.
+        rolled_back: a release that was rolled back, and that the runs of the DAG judge again.
+    """
 
     web: AirflowAddresses
     services: Services
+    home: Home
+    rolled_back: str
 
     def log_in(self, page: Page) -> None:
+        # Airflow's pages are slow on a loaded machine.
+        page.set_default_timeout(180_000)
         page.goto(f"{self.web.url}/auth/login")
         page.get_by_label("Username").fill(self.web.username)
         page.get_by_label("Password").fill(self.web.password)
@@ -47,28 +65,47 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def running(browser: object) -> Iterator[Stack]:
-    """Airflow as `recsys up` starts it, where two releases were promoted."""
+    """Airflow as `recsys up` starts it, with a hundred releases and a short DAG."""
     with (
         tempfile.TemporaryDirectory(prefix="recsys-stack-") as folder,
         pytest.MonkeyPatch.context() as patched,
     ):
         for name in [n for n in os.environ if n.startswith("AIRFLOW")]:
             patched.delenv(name)
-        # No run may begin by itself meanwhile.
-        patched.setenv("AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION", "True")
         home = Home(Path(folder))
-        empty = home.folder("no-dags")
+        dags = home.folder("short-dags")
         try:
             stack.start_data_services(home)
             services = embedded_services(home)
-            releases = Releases(services)
-            for number in (1, 2):
-                promote_release(
-                    services, releases.candidate(number), actor=an_actor("airflow", "a better one")
-                )
-            yield Stack(airflow.start(home, empty), services)
+            rolled_back, about = make_releases(services)
+            shutil.copy(WAITING_DAG, dags)
+            (dags / WAITING_DAG.with_suffix(".json").name).write_text(about.model_dump_json())
+            yield Stack(airflow.start(home, dags), services, home, rolled_back)
         finally:
             stack.stop(home)
+
+
+def make_releases(services: Services) -> tuple[str, Run]:
+    """Makes the releases, of which one was rolled back and is judged again.
+
+    Returns:
+        That release, and a run about it.
+    """
+    releases = Releases(services)
+    champions = [releases.candidate(number) for number in (1, 2, 3)]
+    first, second, third = champions
+    with services.connect() as conn:
+        make_retired(conn, OLDER, like=first)
+    for release_id in champions:
+        releases.judge(release_id)
+        promote_release(services, release_id, actor=an_actor("airflow", "a better one"))
+    roll_back(services, second, actor=an_actor("mary", "complaints about <b>westerns</b>"))
+    with services.connect() as conn:
+        decided = ledger.last_decision(conn, third)
+        assert decided is not None
+        diff = compare_releases(conn, second, third).model_dump(mode="json")
+        ledger.record_decision(conn, third, second, "manual__again", decided[0], diff)
+    return third, Run(run_id="manual__again", source="x", build=releases.build(3))
 
 
 def test_it_is_in_the_menu_and_opens_within_airflows_ui(running, open_page):
@@ -121,3 +158,117 @@ def test_a_rollback_by_keyboard_is_recorded_in_the_history(running, open_page):
     assert newest["reason"] == "complaints about westerns"
     assert newest["actor"].startswith(running.web.username)
     assert newest["origin"] == "releases page"
+
+
+def test_a_hundred_releases_are_shown_in_short_pages(running, open_page):
+    opened = open_page(base_url=running.web.url, viewport={"width": 1440, "height": 900})
+    page = opened.page
+    running.log_in(page)
+    page.goto(PAGE)
+    expect(page.locator("#found")).to_have_text(f"{OLDER + 3} releases, page 1 of 11")
+    rows = page.locator("table.releases th.id")
+    expect(rows).to_have_count(10)
+    assert page.evaluate("document.documentElement.scrollHeight") < 3_500
+    # The gate's decision has the whole width of the table.
+    gate = page.locator("tr.gate details").first
+    gate.get_by_text("Gate: accepted").click()
+    expect(gate.get_by_role("row", name="rmse_against_bias")).to_contain_text("passed")
+    widths = [one.bounding_box()["width"] for one in (gate, page.locator("table.releases"))]
+    assert widths[0] > 0.9 * widths[1]
+    opened.accessible()
+    page.get_by_role("link", name="oldest").click()
+    expect(rows).to_have_count(3)
+    page.get_by_label("State").select_option("champion")
+    page.get_by_role("button", name="Show").click()
+    expect(rows).to_have_text([running.champion])
+    page.get_by_label("Release, dataset md5 or run").fill("run-old-7")
+    page.get_by_label("State").select_option("")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#found")).to_contain_text("11 releases")
+
+
+def test_a_triggered_run_asks_for_approval_with_all_that_a_person_needs(running, open_page):
+    opened = open_page(base_url=running.web.url, viewport={"width": 1440, "height": 1200})
+    page = opened.page
+    running.log_in(page)
+    with airflow.client(running.home) as client:
+        client.wait_for_dag(DAG)
+    fill_the_trigger_form(page)
+
+    [run_id] = wait_for(lambda: waiting_runs(page))
+    page.goto(PAGE)
+    question = page.get_by_text(f"Promote release {running.rolled_back} to production?")
+    expect(question).to_be_visible()
+    opened.accessible()
+    page.get_by_role("link", name="Open the form").click()
+
+    form = page.locator("main, body").first
+    for shown in (
+        "this same release was rolled back",
+        "by mary: complaints about <b>westerns</b>",
+        "every binding rule passed",
+        "RMSE in stars",
+        "What the site would notice",
+        "of the 10 similar movies stay the same",
+        "Answer before",
+    ):
+        expect(form).to_contain_text(shown)
+    report = page.get_by_role("link", name="Open the report of this release")
+    expect(report).to_have_attribute(
+        "href", f"/recommender-releases/releases/{running.rolled_back}/report.html"
+    )
+    page.get_by_test_id("hitl-option-Approve").click()
+    with airflow.client(running.home) as client:
+        wait_for(lambda: client.run_state(DAG, run_id) == "success")
+        answer = client.xcom(DAG, run_id, "approve_release", "answer")
+    assert answer.startswith("approved by")
+    assert answer.endswith("who gave no reason")
+    page.goto(PAGE)
+    expect(question).to_have_count(0)
+
+
+def fill_the_trigger_form(page: Page) -> None:
+    """Starts a run by the form, which asks for four things and hides the rest."""
+    page.goto(f"/dags/{DAG}")
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog")
+    for name in ("Dataset", "Judge again", "Accept drift", "Require approval"):
+        expect(form.get_by_text(name, exact=True)).to_be_visible()
+    limit = form.get_by_text("Max NDCG@10", exact=True)
+    expect(limit).not_to_be_visible()
+    form.get_by_text("Limits of the gate for this run").click()
+    expect(limit).to_be_visible()
+    # Only the dataset is required.
+    assert form.locator("input[required], textarea[required]").count() == 1
+    form.get_by_role("button", name="Trigger").click()
+    expect(form).to_be_hidden()
+
+
+def waiting_runs(page: Page) -> list[str]:
+    """Ids of the runs whose approval waits for an answer."""
+    tasks = page.request.get(f"/api/v2/dags/{DAG}/dagRuns/~/taskInstances?state=awaiting_input")
+    return [task["dag_run_id"] for task in tasks.json()["task_instances"]]
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    """Waits until the condition is true; returns its value."""
+    end = time.monotonic() + 300
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen in five minutes"
+        time.sleep(0.5)
+    return found
+
+
+def test_a_failed_run_names_task_error_and_log(running, open_page):
+    with airflow.client(running.home) as client:
+        client.wait_for_dag(DAG)
+        client.unpause(DAG)
+        run_id = client.trigger(DAG, {"fails": True})
+        wait_for(lambda: client.run_state(DAG, run_id) == "failed")
+    opened = open_page(base_url=running.web.url, viewport={"width": 1440, "height": 900})
+    running.log_in(opened.page)
+    opened.page.goto(PAGE)
+    row = opened.page.get_by_role("row").filter(has_text=run_id)
+    expect(row).to_contain_text("data_is_new failed: no <b>data</b> today; found: an empty zip")
+    row.get_by_role("link", name=f"Log of data_is_new in {run_id}").click()
+    expect(opened.page.locator("body")).to_contain_text("ask the publisher")

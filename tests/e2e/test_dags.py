@@ -153,3 +153,37 @@ def test_tasks_of_the_weekly_dag_hold_no_copies_of_its_params(dags):
     assert {task.task_id: list(task.params) for task in weekly.tasks if task.params} == {
         "approve_release": ["reason"]
     }
+
+
+def test_the_trigger_form_shows_four_fields_and_requires_only_the_dataset(dags):
+    """Airflow's form requires a Param unless its type includes null, and opens no section."""
+    weekly = dags["movie_rec_sys"].params
+    shown = {name: weekly.get_param(name).serialize()["schema"] for name in weekly}
+    assert [name for name, schema in shown.items() if "section" not in schema] == [
+        "source",
+        "force",
+        "accept_drift",
+        "require_approval",
+    ]
+    assert [name for name, schema in shown.items() if "null" not in schema["type"]] == ["source"]
+    assert len({schema["title"] for schema in shown.values()}) == len(shown)
+    assert {schema["section"] for name, schema in shown.items() if name.startswith("gate_")} == {
+        "Limits of the gate for this run"
+    }
+
+
+def test_every_limit_of_the_gate_is_a_param_and_an_empty_one_is_the_default(dags):
+    from recsys.gate import GateSettings
+    from recsys_dag.settings import gate_settings
+
+    weekly = dags["movie_rec_sys"].params
+    limits = {name: weekly.get_param(name) for name in weekly if name.startswith("gate_")}
+    assert {name.removeprefix("gate_") for name in limits} == set(GateSettings.model_fields)
+    defaults = {name: limit.resolve() for name, limit in limits.items()}
+    assert gate_settings(defaults) == GateSettings()
+    assert gate_settings(dict.fromkeys(limits)) == GateSettings()
+    assert gate_settings({}) == GateSettings()
+    changed = gate_settings({**dict.fromkeys(limits), "gate_max_ndcg": 0})
+    assert changed == GateSettings(max_ndcg=0)
+    for limit in limits.values():
+        assert limit.resolve(value=None) is None

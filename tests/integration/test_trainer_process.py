@@ -384,3 +384,23 @@ def test_a_raised_threshold_of_the_gate_keeps_the_digest_and_the_release_id(
     settings.write_text(raised)
     assert build() == before
     assert build().release_id == before.release_id
+
+
+def test_lines_are_logged_at_their_level_with_one_timestamp(
+    stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    printed = (
+        "2026-01-01T00:00:00Z INFO of an earlier trainer",
+        "INFO 100% of %s",
+        "WARNING slow",
+        "Traceback: INFO none",
+    )
+    trainer = stand_in("\n".join(f"echo '{line}'" for line in printed))
+    with caplog.at_level("INFO", logger="recsys"):
+        trainer.run("train", GIVEN, SECRETS)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "of an earlier trainer"),
+        ("INFO", "100% of %s"),
+        ("WARNING", "slow"),
+        ("INFO", "Traceback: INFO none"),
+    ]

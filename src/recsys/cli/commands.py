@@ -100,6 +100,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         "Train on a dataset and compare the model with baselines and the champion; "
         "needs no server.",
     ),
+    "experiments": Entry(
+        "experiments:experiments_command",
+        _PIPELINE,
+        "List, show or compare the trainings of `recsys train`; needs no server.",
+    ),
     "evaluate": Entry(
         "evaluation:evaluate",
         _PIPELINE,

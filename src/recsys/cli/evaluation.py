@@ -18,14 +18,15 @@ from recsys.cli.output import JsonOption, console
 from recsys.cli.progress import Epoch
 from recsys.cli.source import SourceOption, fetch_settings, make_features, s3_of_source, source_of
 from recsys.contract import REPORT_FILE, Metrics, TrainerSettings
+from recsys.dataset import redact_sources
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.errors import ArtifactError
-from recsys.experiments import ModelName, SplitName
+from recsys.experiments import LocalRun, ModelName, SplitName
 from recsys.scratch import scratch_folder
 
-_LOG_LINE: Final = re.compile(r"\S+ (?:INFO|WARNING|ERROR) (.+)")
+_LOG_LINE: Final = re.compile(r"(?:\S+ )?(?:INFO|WARNING|ERROR) (.+)")
 _SHOWN: Final = {
     "rmse": "rmse",
     "mae": "mae",
@@ -141,29 +142,44 @@ def train(
     printed here. Writes the files of a release, including metrics.json and report.html.
     """
     home = Home()
+    md5, data = None, features
     with doing("reading the dataset") as say, scratch_folder("train") as folder:
         if features is None:
             features = folder / "features"
             features.mkdir()
-            make_features(source, features)
+            md5 = make_features(source, features)
         experiments.check_features(features)
+        compared = _champion(home, champion, folder)
         trained = experiments.train_locally(
             features.resolve(),
             (out or home.folder("training") / "out").resolve(),
             seed=seed,
             assignments=assignments or (),
-            champion=_champion(home, champion, folder),
+            champion=compared,
             refit=refit,
             on_line=say,
         )
     report = _write_report(trained.folder, trained)
+    run = experiments.keep_run(
+        home.folder("training") / "runs",
+        dataset=redact_sources(source_of(source)) if data is None else str(data.resolve()),
+        dataset_md5=md5,
+        settings=tuple(assignments or ()),
+        config=trained.lineage.get("config") or {},
+        seed=seed,
+        champion=compared.name if compared else None,
+        fit_s=trained.fit_s,
+        metrics=trained.metrics,
+    )
     if as_json:
         output.print_json(
             {"out": str(trained.folder), "report": str(report), "fit_s": trained.fit_s}
-            | {"metrics": trained.metrics.model_dump(mode="json")}
+            | {"metrics": trained.metrics.model_dump(mode="json"), "run": run.run_id}
+            | {"verdict": run.verdict.model_dump(mode="json")}
         )
     else:
         print_metrics(trained.metrics, trained.fit_s)
+        _print_verdict(run)
         console.print(f"\nfiles: {output.safe(str(trained.folder))}", soft_wrap=True)
         console.print(f"report: {output.safe(str(report))}", soft_wrap=True)
     if show:
@@ -236,10 +252,24 @@ def _stack_is_up(home: Home) -> bool:
 def _write_report(folder: Path, trained: Any) -> Path:
     path = folder / REPORT_FILE
     html = reports.render_report(
-        metrics=trained.metrics, history=trained.history, lineage=trained.lineage
+        metrics=trained.metrics,
+        history=trained.history,
+        lineage=trained.lineage,
+        own_charts=reports.own_charts_in(folder),
     )
     path.write_text(html, encoding="utf-8")
     return path
+
+
+def _print_verdict(run: LocalRun) -> None:
+    """Prints what the gate would say, and what was trained."""
+    # They import this module.
+    from recsys.cli.experiments import describe
+    from recsys.cli.release_views import print_decision
+
+    console.print("\nwith its default limits, without what only the pipeline measures:")
+    print_decision(run.verdict.model_dump(mode="json"))
+    console.print(output.safe(describe(run)), soft_wrap=True)
 
 
 def _print_models(models: list[dict[str, Any]]) -> None:

@@ -18,6 +18,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "recsys train --source ml.zip --set rating.epochs=12 --open",
         "recsys train --champion live --no-refit",
     ),
+    "experiments": (
+        "recsys experiments list",
+        "recsys experiments show latest",
+        "recsys experiments compare 20261127-1 20261127-2",
+    ),
     "evaluate": ("recsys evaluate --split temporal-20 --source ml.zip",),
     "tune": ("recsys tune --trials 30 --objective ndcg@10",),
     "bench": ("recsys bench --ratings 100000 --no-reference",),

@@ -106,11 +106,15 @@ def source_connection(source: str) -> dict[str, str]:
     return {_CONNECTION: json.dumps(fields)}
 
 
-def make_features(given: str | None, folder: Path) -> None:
-    """Makes the features of a source below an existing folder, as a run with the defaults does."""
+def make_features(given: str | None, folder: Path) -> str:
+    """Makes the features of a source below an existing folder, as a run with the defaults does.
+
+    Returns:
+        The md5 of the dataset.
+    """
     chosen = source_of(given)
     with s3_of_source(chosen) as s3:
-        experiments.make_local_features(
+        return experiments.make_local_features(
             chosen,
             folder,
             FeatureSettings(),

@@ -1,16 +1,32 @@
 from .comparison import compare_models
 from .local import check_features, make_local_features, train_locally
 from .names import ModelName, Objective, SplitName
+from .runs import (
+    ComparedRuns,
+    LocalRun,
+    compare_runs,
+    find_run,
+    keep_run,
+    list_runs,
+    local_verdict,
+)
 from .splits import read_in_file_order
 from .tuning import choose_settings, measure_trial, plan_trials, tune
 
 __all__ = [
+    "ComparedRuns",
+    "LocalRun",
     "ModelName",
     "Objective",
     "SplitName",
     "check_features",
     "choose_settings",
     "compare_models",
+    "compare_runs",
+    "find_run",
+    "keep_run",
+    "list_runs",
+    "local_verdict",
     "make_local_features",
     "measure_trial",
     "plan_trials",

@@ -64,8 +64,8 @@ def make_local_features(
     progress: Progress,
     s3: S3Settings | None = None,
     fetch: FetchSettings | None = None,
-) -> None:
-    """Writes the features of a dataset to a folder, as the pipeline makes them.
+) -> str:
+    """Writes the features of a dataset to a folder, as the pipeline makes them; returns its md5.
 
     Args:
         source: see `recsys.dataset.obtain_dataset`.
@@ -78,6 +78,7 @@ def make_local_features(
     dataset = obtain_dataset(source, folder, s3=s3, progress=progress, settings=fetch)
     with open_dataset(dataset.path) as archive:
         make_features(archive, dataset.md5, settings, folder, progress)
+    return dataset.md5
 
 
 def check_features(folder: Path) -> None:

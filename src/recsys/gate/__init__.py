@@ -6,6 +6,7 @@ from recsys.gate.judged import JudgedMetrics, judged_metrics
 from recsys.gate.losses import Loss
 from recsys.gate.memory import Memory, PastPromotion
 from recsys.gate.settings import GateSettings
+from recsys.gate.table import decision_lines
 
 __all__ = [
     "Decision",
@@ -16,6 +17,7 @@ __all__ = [
     "PastPromotion",
     "ServedFacts",
     "TableFacts",
+    "decision_lines",
     "judge",
     "judged_metrics",
     "override_decision",

@@ -19,7 +19,11 @@ _COLUMNS: Final[LiteralString] = """
 select r.release_id, r.state, r.dataset_md5,
     coalesce(r.build ->> 'trainer_digest', 'unknown') as trainer_digest,
     r.created_at, r.promoted_at, r.manifest #> '{metrics,model}' as metrics,
-    r.manifest #> '{metrics,baselines}' as baselines, d.decision
+    r.manifest #> '{metrics,baselines}' as baselines,
+    concat_ws(' ', coalesce(r.features_prefix, r.dataset_md5),
+        r.manifest #>> '{metrics,holdout,rows}', r.manifest #>> '{metrics,holdout,users}')
+        as holdout,
+    d.decision
 from recsys.releases r
 left join lateral (
     select decision from recsys.decisions
@@ -47,6 +51,7 @@ class ListedRelease:
         promoted_at: when it last became champion; None: never.
         metrics: the model's metrics as stored; None before the release is complete.
         baselines: those of the baselines.
+        holdout: identifies what they were measured on: features, and size of the holdout.
         decision: the gate's newest decision as stored; None: not judged, or not asked for.
     """
 
@@ -58,6 +63,7 @@ class ListedRelease:
     promoted_at: datetime | None
     metrics: Any
     baselines: Any
+    holdout: str
     decision: Any
 
     def __post_init__(self) -> None:

@@ -1,3 +1,4 @@
+from .approval import ApprovalRequest, ComparedMetric, compared_metrics, read_approval_request
 from .dataset_statistics import summarize_files, summarize_stats
 from .doctor import problems
 from .ledger_metrics import measure_ledger
@@ -16,6 +17,8 @@ from .overview import ReleaseQuery, ReleaseSummary, read_overview
 from .status import check_freshness, read_status, release_facts, why
 
 __all__ = [
+    "ApprovalRequest",
+    "ComparedMetric",
     "LineageDataset",
     "Measurement",
     "MetricType",
@@ -23,12 +26,14 @@ __all__ = [
     "ReleaseSummary",
     "SwitchTimer",
     "check_freshness",
+    "compared_metrics",
     "decision_measurements",
     "drift_measurements",
     "feature_measurements",
     "fetch_measurements",
     "measure_ledger",
     "problems",
+    "read_approval_request",
     "read_overview",
     "read_status",
     "release_facts",

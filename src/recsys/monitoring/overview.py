@@ -33,6 +33,7 @@ class ReleaseSummary(BaseModel):
         promoted_at: when it last became champion; None: never.
         metrics: the model's metrics on its holdout; empty before the release is complete.
         baselines: metrics of the baselines on the same holdout.
+        holdout: identifies that holdout; metrics of two holdouts cannot be compared.
         decision: the gate's newest decision; None: not judged yet.
         can_be_rolled_back_to: whether `recsys rollback --to` accepts it.
     """
@@ -49,6 +50,7 @@ class ReleaseSummary(BaseModel):
     baselines: Baselines
     decision: Decision | None
     can_be_rolled_back_to: bool
+    holdout: str = ""
 
 
 class ReleaseQuery(BaseModel):
@@ -213,6 +215,7 @@ def _summary(release: ListedRelease) -> ReleaseSummary:
         baselines=Baselines.model_validate(release.baselines),
         decision=None if decision is None else Decision.model_validate(decision),
         can_be_rolled_back_to=release.state in (State.SUPERSEDED, State.ROLLED_BACK),
+        holdout=release.holdout,
     )
 
 

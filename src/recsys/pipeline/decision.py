@@ -8,7 +8,14 @@ from typing import Any
 from recsys import features, ledger, releases, reports
 from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, VectorError
-from recsys.gate import Decision, GateSettings, JudgedMetrics, judge, judged_metrics
+from recsys.gate import (
+    Decision,
+    GateSettings,
+    JudgedMetrics,
+    decision_lines,
+    judge,
+    judged_metrics,
+)
 from recsys.ledger import Action, Actor, Release, State
 from recsys.pipeline.run import Run, continue_build
 from recsys.services import Services
@@ -52,6 +59,8 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
         if champion_id is not None:
             diff = _diff(conn, champion_id, release.release_id)
         ledger.record_decision(conn, release.release_id, champion_id, run.run_id, decision, diff)
+    for line in decision_lines(decision):
+        log.info("%s", line)
     log.info("%s: %s", run.release_id, decision.reason)
     return decision
 

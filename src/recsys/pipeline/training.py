@@ -17,7 +17,7 @@ from recsys.pipeline.run import Run, continue_build
 from recsys.pipeline.tables import load_table
 from recsys.scratch import scratch_folder
 from recsys.services import Services
-from recsys.trainer_process import LocalTrainer
+from recsys.trainer_process import LocalTrainer, log_line
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def train_dl_model(
     services: Services,
     run: Run,
     trainer: LocalTrainer,
-    on_line: Callable[[str], None] = log.info,
+    on_line: Callable[[str], None] = log_line,
 ) -> bool:
     """Trains in a local process; returns False if the release was already trained.
 
@@ -60,7 +60,7 @@ def verify_candidate(
     services: Services,
     run: Run,
     trainer: LocalTrainer,
-    on_line: Callable[[str], None] = log.info,
+    on_line: Callable[[str], None] = log_line,
 ) -> None:
     """Verifies that the release is of this build and run, its files are intact and its model loads.
 

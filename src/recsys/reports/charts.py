@@ -98,7 +98,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], model: str) -> str:
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        description = f"Loss falls from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}"
+        description = f"Loss goes from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}"
         if validated:
             right = axes.twinx()
             right.grid(visible=False)

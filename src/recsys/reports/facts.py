@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,6 +16,15 @@ Json = Mapping[str, Any]
 Pairs = list[tuple[str, str]]
 
 _FIRST: Final = ("dataset_md5", "trainer_digest", "fingerprint", "code_revision", "seed")
+_SETTINGS: Final = ("build_settings", "config", "chosen")
+"""Parts of the lineage that people compare; the report shows them opened."""
+_PART_TITLES: Final = {
+    "build_settings": "Settings of the build",
+    "config": "Settings of the trainer",
+    "chosen": "Settings that the training chose",
+    "fit_s": "Seconds of fitting",
+    "seconds": "Seconds by phase",
+}
 _HISTOGRAMS: Final = {
     "user_activity": "users by their number of ratings",
     "movie_popularity": "movies by their number of ratings",
@@ -39,15 +49,15 @@ def pairs(facts: Json | None, prefix: str = "") -> Pairs:
 def _flat(facts: Json, prefix: str) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         label = f"{prefix}{str(name).replace('_', ' ')}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{label}, ")
         else:
             yield label, _text(value)
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return "unknown"
+    if value is None or value == {}:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -59,17 +69,52 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def vector_facts(facts: Json | None) -> Pairs:
-    """Returns rows and quality of the movie vectors, overall and by number of ratings."""
-    shown = {name: value for name, value in (facts or {}).items() if name != "digest"}
-    quality = shown.get("quality")
-    if isinstance(quality, Mapping):
-        shown["quality"] = {k: v for k, v in quality.items() if k not in _SHOWN_APART}
-        for name in ("franchises", "series"):
-            shown[f"neighbors of the same {name}"] = quality.get(name) or "not measured"
-        for bucket in quality.get("by_popularity") or ():
-            shown[f"movies with {bucket.get('ratings')} ratings"] = bucket.get("found") or {}
-    return pairs(shown)
+@dataclass(frozen=True)
+class VectorTable:
+    """Facts and quality of the movie vectors.
+
+    Attributes:
+        facts: single facts, such as the number of rows.
+        similarities: the similarities that were measured; each has a hit rate and an NDCG.
+        rows: for all movies, then by number of ratings: name, number of hidden movies, agreement
+            with exact similarity, and hit rate and NDCG by similarity. None: not measured.
+    """
+
+    facts: Pairs
+    similarities: tuple[str, ...]
+    rows: list[tuple[str, int | None, float | None, list[float | None]]]
+
+
+def movie_vectors(table: Json | None) -> VectorTable | None:
+    """Returns the facts of the table of movie vectors; None without any."""
+    if not table:
+        return None
+    shown = {name: value for name, value in table.items() if name not in ("digest", "quality")}
+    quality = table.get("quality")
+    if not isinstance(quality, Mapping):
+        return VectorTable(pairs(shown), (), [])
+    buckets = [b for b in quality.get("by_popularity") or () if isinstance(b, Mapping)]
+    parts = [("all movies", quality)]
+    parts += [(f"{bucket.get('ratings')} ratings", bucket) for bucket in buckets]
+    similarities = tuple(dict.fromkeys(n for _, part in parts for n in part.get("found") or {}))
+    known = {"found", "hidden", "agreement_at_10", *_SHOWN_APART}
+    shown |= {name: value for name, value in quality.items() if name not in known}
+    for name in ("franchises", "series"):
+        shown[f"neighbors of the same {name}"] = quality.get(name) or "not measured"
+    rows = [
+        (
+            name,
+            part.get("hidden"),
+            part.get("agreement_at_10"),
+            [
+                ((part.get("found") or {}).get(one) or {}).get(measure)
+                for one in similarities
+                for measure in ("hit_rate", "ndcg")
+            ],
+        )
+        for name, part in parts
+    ]
+    return VectorTable(pairs(shown), tuple(n.replace("_", " ") for n in similarities), rows)
 
 
 def data(stats: Json | None) -> dict[str, Any] | None:
@@ -119,9 +164,12 @@ def data(stats: Json | None) -> dict[str, Any] | None:
 
 def _histogram(name: str, title: str, counts: Json, unit: str) -> tuple[Markup, str]:
     shown = dict(list(counts.items())[:_MAX_BARS])
+    caption = title
+    if len(shown) < len(counts):
+        caption += f"; the first {len(shown)} of {len(counts)} bars"
     svg = histogram(f"data-{name.replace('_', '-')}", title, shown, unit)
     # Drawn by recsys.reports.charts, which escapes all outside text.
-    return Markup(svg), title  # noqa: S704
+    return Markup(svg), caption  # noqa: S704
 
 
 def lineage_facts(facts: Json | None) -> dict[str, Any] | None:
@@ -131,10 +179,12 @@ def lineage_facts(facts: Json | None) -> dict[str, Any] | None:
     single = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
     ordered = {name: single.pop(name) for name in _FIRST if name in single} | single
     # Digests and seeds are shown without thousands separators.
-    plain = [(n.replace("_", " "), "unknown" if v is None else str(v)) for n, v in ordered.items()]
-    parts = [
-        (name.replace("_", " ").capitalize(), pairs(value))
-        for name, value in facts.items()
-        if isinstance(value, Mapping) and value
+    plain = [
+        (n.replace("_", " "), "not recorded" if v is None else str(v)) for n, v in ordered.items()
     ]
-    return {"facts": plain, "parts": parts}
+    nested = {name: value for name, value in facts.items() if isinstance(value, Mapping) and value}
+    parts = [
+        (_PART_TITLES.get(name, name.replace("_", " ").capitalize()), pairs(nested[name]))
+        for name in sorted(nested, key=lambda name: name not in _SETTINGS)
+    ]
+    return {"facts": plain, "parts": parts, "open": sum(name in nested for name in _SETTINGS)}

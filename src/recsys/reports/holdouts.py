@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from recsys.contract import ChampionScores, HoldoutMetrics, Metrics, SliceScores
+from recsys.contract import ChampionScores, HoldoutMetrics, Metrics
 
 _LARGEST_TIME: Final = 2**37
 Row = tuple[Any, ...]
@@ -19,30 +19,6 @@ def rows(metrics: Metrics) -> list[Row]:
     and NDCG@10 of candidate, popularity and champion.
     """
     return list(_rows(metrics))
-
-
-def change(part: SliceScores, metric: str, baseline: str) -> str | None:
-    """Returns how a slice's metric differs from its reference's, with twice the standard error.
-
-    The reference is the champion on the same pairs if it was measured, otherwise the baseline.
-    None if a number is missing or the reference is 0.
-
-    Args:
-        part: the slice.
-        metric: ``rmse`` or ``ndcg@10``.
-        baseline: ``bias`` or ``popularity``.
-    """
-    champion = part.champion
-    if champion is not None and champion.value(metric) is not None:
-        reference, theirs = "champion", champion.value(metric)
-        ours = champion.candidate.value(metric)
-    else:
-        reference, theirs = baseline, getattr(part.baselines, baseline).value(metric)
-        ours = part.value(metric)
-    error = (part.standard_errors or {}).get(f"{metric} / {reference}")
-    if ours is None or not theirs or error is None:
-        return None
-    return f"{ours / theirs - 1:+.1%} \u00b1 {2 * error:.1%}"
 
 
 def _rows(metrics: Metrics) -> Iterator[Row]:

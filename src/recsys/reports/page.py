@@ -6,25 +6,20 @@ runs no script. It supports light and dark mode and printing, and describes each
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
 
-from recsys.contract import ChampionScores, Metrics, Scores, SliceScores
+from recsys.contract import Metrics, Scores
 from recsys.gate import Decision
 from recsys.reports import facts, holdouts
-from recsys.reports.charts import (
-    Mark,
-    calibration,
-    comparison,
-    differences,
-    slices,
-    training_curves,
-)
+from recsys.reports.figures import metric_charts, training_charts
+from recsys.reports.model_card import model_card
+from recsys.reports.own_charts import OwnChart
+from recsys.reports.slices import slice_views
 
 _RATING: Final = ("rmse", "mae")
 Json = Mapping[str, Any]
@@ -67,6 +62,7 @@ def render_report(
     diff: Json | None = None,
     neighbors: Sequence[QueryResult] = (),
     recommendations: Sequence[QueryResult] = (),
+    own_charts: Sequence[OwnChart] = (),
     made_at: datetime | None = None,
 ) -> str:
     """Renders the report as one HTML document.
@@ -83,11 +79,12 @@ def render_report(
         diff: the stored result of `recsys.releases.compare_releases`.
         neighbors: movies similar to well-known movies.
         recommendations: recommendations for sentinel users.
+        own_charts: images among the trainer's artifacts.
         made_at: time of the report; now if None.
     """
     made_at = made_at or datetime.now(UTC)
     title = f"Release {release_id}" if release_id else "Training report"
-    charts = _charts(metrics, history)
+    training, slices = training_charts(history), slice_views(metrics)
     page: dict[str, Any] = {
         "title": title,
         "subtitle": facts.subtitle(metrics, lineage),
@@ -95,10 +92,13 @@ def render_report(
         "tiles": _tiles(metrics),
         "metrics_note": _metrics_note(metrics),
         "metric_table": _metric_table(metrics),
-        "charts": charts,
+        "charts": metric_charts(metrics),
         "holdout_rows": holdouts.rows(metrics),
-        "slice_rows": list(_slice_rows(metrics)),
-        "movie_vectors": facts.vector_facts(movie_vectors),
+        "training": training,
+        "slices": slices,
+        "own_charts": own_charts,
+        "movie_vectors": facts.movie_vectors(movie_vectors),
+        "card": model_card(metrics, release_id, lineage, stats, slices),
         "neighbors": [one.changes() for one in neighbors],
         "recommendations": [one.changes() for one in recommendations],
         "overlap": {
@@ -119,12 +119,14 @@ def render_report(
             ("gate", "Gate", decision),
             ("metrics", "Metrics", True),
             ("holdouts", "Holdouts", page["holdout_rows"]),
-            ("training", "Training", charts["training"]),
-            ("slices", "Slices", charts["slices"]),
+            ("own-charts", "The trainer's charts", own_charts),
+            ("training", "Training", training),
+            ("slices", "Slices", slices),
             ("vectors", "Movie vectors", page["movie_vectors"]),
             ("neighbors", "Similar movies", neighbors),
             ("recommendations", "Recommendations", recommendations),
             ("data", "Data", page["data"]),
+            ("card", "Model card", True),
             ("lineage", "Lineage", page["lineage"]),
         )
         if present
@@ -137,115 +139,6 @@ def render_report(
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2").render(page)
-
-
-def _charts(metrics: Metrics, history: Json | Sequence[Json] | None) -> dict[str, Any]:
-    # Stars that no user gave on the holdout have no mean prediction.
-    means = {
-        row.stars: row.mean_prediction
-        for row in metrics.calibration or ()
-        if row.stars is not None and row.mean_prediction is not None
-    }
-    return {
-        "rmse": _comparison(metrics, "rmse", "RMSE", less_is_better=True),
-        "ndcg": _comparison(metrics, "ndcg@10", "NDCG@10", less_is_better=False),
-        "rmse_differences": _differences(metrics, "rmse"),
-        "ndcg_differences": _differences(metrics, "ndcg@10"),
-        "calibration": _markup(calibration(means)) if means else None,
-        "training": list(_training(history)),
-        "slices": list(_slice_charts(metrics)),
-    }
-
-
-def _comparison(
-    metrics: Metrics, metric: str, title: str, *, less_is_better: bool
-) -> Markup | None:
-    own = metrics.model.value(metric)
-    if own is None:
-        return None
-    intervals = (metrics.confidence.model if metrics.confidence else None) or {}
-    low, high = intervals.get(metric) or (None, None)
-    marks = {"candidate": Mark(own, low, high)}
-    champion = metrics.champion.value(metric) if metrics.champion else None
-    if champion is not None:
-        marks["champion"] = Mark(champion)
-    for baseline, scores in metrics.baselines.by_name().items():
-        value = scores.value(metric)
-        if value is not None:
-            marks[baseline.replace("_", " ")] = Mark(value)
-    name = metric.partition("@")[0]
-    return _markup(comparison(f"compare-{name}", title, marks, less_is_better=less_is_better))
-
-
-def _differences(metrics: Metrics, metric: str) -> Markup | None:
-    intervals = (metrics.confidence.differences if metrics.confidence else None) or {}
-    shown = {
-        f"minus {name.removeprefix(f'{metric} - ')}": ends
-        for name, ends in intervals.items()
-        if ends and name.startswith(f"{metric} - ")
-    }
-    if not shown:
-        return None
-    name = metric.partition("@")[0]
-    title = f"{metric.upper()}: confidence intervals of differences"
-    return _markup(differences(f"difference-{name}", title, shown))
-
-
-def _training(history: Json | Sequence[Json] | None) -> Iterator[tuple[Markup, str]]:
-    epochs = history.get("evaluated", ()) if isinstance(history, Mapping) else history or ()
-    names = {
-        "rating": "Rating model: loss (left) and validation RMSE",
-        "ranking": "Towers: cross entropy (left)",
-    }
-    for model in dict.fromkeys(str(row["model"]) for row in epochs):
-        chart = training_curves(epochs, model)
-        yield _markup(chart), f"{names.get(model, model)}, trained on the training part"
-
-
-def _slice_charts(metrics: Metrics) -> Iterator[tuple[Markup, str]]:
-    for dimension, parts in (metrics.slices or {}).items():
-        for metric, baseline in (("rmse", "bias"), ("ndcg@10", "popularity")):
-            shown = {
-                name: {
-                    baseline: _reference(part, metric),
-                    "champion": part.champion.value(metric) if part.champion else None,
-                    "candidate": part.value(metric),
-                }
-                for name, part in parts.items()
-            }
-            if not shown:
-                continue
-            if not any(values["champion"] is not None for values in shown.values()):
-                for values in shown.values():
-                    del values["champion"]
-            by = dimension.replace("_", " ")
-            title = f"{metric.upper()} by {by}"
-            chart_name = f"slice-{metric.partition('@')[0]}-{dimension}"
-            yield _markup(slices(chart_name, title, shown)), title
-
-
-def _reference(part: SliceScores, metric: str) -> float | None:
-    baselines = part.baselines
-    return baselines.bias.rmse if metric == "rmse" else baselines.popularity.value(metric)
-
-
-def _slice_rows(metrics: Metrics) -> Iterator[tuple[Any, ...]]:
-    for dimension, parts in (metrics.slices or {}).items():
-        for name, part in parts.items():
-            champion = part.champion or ChampionScores()
-            yield (
-                f"{dimension.replace('_', ' ')}: {name}",
-                part.rows,
-                part.users,
-                part.rmse,
-                part.baselines.bias.rmse,
-                champion.rmse,
-                holdouts.change(part, "rmse", "bias"),
-                part.ndcg_10,
-                part.baselines.popularity.ndcg_10,
-                champion.ndcg_10,
-                holdouts.change(part, "ndcg@10", "popularity"),
-            )
 
 
 def _tiles(metrics: Metrics) -> list[dict[str, str]]:
@@ -295,8 +188,3 @@ def _metric_table(metrics: Metrics) -> dict[str, Any]:
             for name in names
         ],
     }
-
-
-def _markup(svg: str) -> Markup:
-    # Drawn by recsys.reports.charts, which escapes all outside text.
-    return Markup(svg)  # noqa: S704

@@ -21,6 +21,7 @@ from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, UnknownIdError
 from recsys.ledger import Release, State
 from recsys.recommend import Catalog
+from recsys.reports.own_charts import own_charts
 from recsys.reports.page import QueryResult, render_report
 from recsys.services import Services
 
@@ -86,6 +87,7 @@ def report_page(services: Services, release_id: str) -> str:
             movie_vectors=release.tables.get("movie_vectors"),
             neighbors=_neighbors(conn, release, champion, catalog),
             recommendations=_recommendations(conn, release, champion, catalog),
+            own_charts=own_charts(services.store, manifest),
         )
 
 

@@ -12,38 +12,17 @@ from psycopg import sql
 
 from recsys import contract, ledger, monitoring
 from recsys.contract import MODEL_FILE, table_name
-from recsys.database import Connection
 from recsys.ledger import State
 from recsys.monitoring import ReleaseQuery
 from recsys.releases import RetentionSettings, promote_release, retire_old_releases
 from recsys.services import Services
 from tests.actors import an_actor
 from tests.chaos.tap import Call, Tap
-from tests.release_maker import Releases
+from tests.release_maker import Releases, make_retired
 
 MANY = 500
 RETAINED = (5, 50)
 RETENTION = RetentionSettings(keep_releases=1)
-_BUILD = """
-insert into recsys.releases
-    (release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce, created_at)
-select left(md5, 8) || '-' || left(md5, 8), md5, md5 || md5, r.build, 'building',
-    'run-old-' || i, r.run_nonce, r.created_at - i * interval '1 day'
-from generate_series(1, %(count)s) as i, md5('old release ' || i) as md5, recsys.releases r
-where r.release_id = %(like)s
-"""
-_COMPLETE = """
-update recsys.releases r set state = 'candidate', manifest = o.manifest,
-    manifest_sha256 = o.manifest_sha256, tables = o.tables, completed_at = r.created_at
-from recsys.releases o where r.run_id like 'run-old-%%' and o.release_id = %(like)s
-"""
-_DECIDE = """
-insert into recsys.decisions (release_id, champion, run_id, accepted, decision)
-select r.release_id, d.champion, r.run_id, d.accepted, d.decision
-from recsys.releases r, recsys.decisions d
-where r.run_id like 'run-old-%%' and d.release_id = %(like)s
-"""
-_MOVE = "update recsys.releases set state = %(state)s where run_id like 'run-old-%%'"
 
 
 @dataclass
@@ -65,17 +44,6 @@ class Cost(Tap):
     def s3(self, call: Call, request: Any, proceed: Callable[[], Any]) -> Any:
         self.sent["s3"] += 1
         return proceed()
-
-
-def make_retired(conn: Connection, count: int, like: str) -> None:
-    """Makes releases that went through all states until they were retired, without objects."""
-    values = {"count": count, "like": like}
-    with ledger.acting(conn, an_actor("history")):
-        for statement in (_BUILD, _COMPLETE, _DECIDE):
-            assert conn.execute(statement, values).rowcount == count
-        for state in (State.REJECTED, State.RETIRING, State.RETIRED):
-            assert conn.execute(_MOVE, {"state": state.value}).rowcount == count
-    conn.execute("analyze")
 
 
 def measure(services: Services, releases: Releases, number: int) -> dict[str, Cost]:

@@ -12,10 +12,28 @@ import pytest
 
 from recsys.gate import Decision, GateSettings, judge, override_decision
 from recsys.reports import render_report
+from recsys.reports.own_charts import OwnChart
 from recsys.reports.page import QueryResult
 from tests.metrics_maker import GOOD, as_judged, scored, with_rmse
 
 HOSTILE = "<script>alert('x')</script> & $\\alpha$ \"quoted\""
+HOSTILE_IMAGE = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(2)</script></svg>"
+QUALITY = {
+    "users": 600,
+    "asked": 500,
+    "hidden": 900,
+    "agreement_at_10": None,
+    "found": {"movie_vectors": {"hit_rate": 0.28125, "ndcg": 0.1}},
+    "by_popularity": [
+        {
+            "ratings": "10-99",
+            "movies": 50,
+            "hidden": 70,
+            "agreement_at_10": 0.5,
+            "found": {"raw_cosine": {"hit_rate": 0.25, "ndcg": 0.09}},
+        }
+    ],
+}
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 EPOCHS = [
     {"model": model, "epoch": n, "loss": 1 / n, "validation_rmse": rmse, "seconds": 0.1}
@@ -82,6 +100,7 @@ def everything(**other: Any) -> str:
             "seed": 20_000,
             "code_revision": None,
             "packages": {"keras": "3.15.1"},
+            "config": {"max_users": None, "rating": {"epochs": 12}},
             "note": HOSTILE,
         },
         "stats": {
@@ -92,7 +111,7 @@ def everything(**other: Any) -> str:
             "files": {HOSTILE: {"rows": 9, "quarantine": {"bad_rating": 4}}},
         },
         "drift": {"psi_ratings": 0.125},
-        "movie_vectors": {"rows": 9, "digest": "secret", "quality": {"hit_rate": 0.28125}},
+        "movie_vectors": {"rows": 9, "digest": "secret", "quality": QUALITY},
         "diff": {
             "neighbour_overlap": 0.8,
             "recommendation_overlap": None,
@@ -101,6 +120,7 @@ def everything(**other: Any) -> str:
         },
         "neighbors": [QueryResult(HOSTILE, (HOSTILE, "stays"), ("stays", "went"))],
         "recommendations": [QueryResult("user 1", ("only now",))],
+        "own_charts": (OwnChart.of("charts/own_accuracy-by-age.svg", HOSTILE_IMAGE),),
         "made_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
     return render_report(**(given | other))
@@ -123,6 +143,7 @@ def test_the_page_loads_nothing_and_runs_nothing(page: Page) -> None:
 
 def test_outside_text_is_escaped(page: Page) -> None:
     assert "alert(" in page.text
+    assert "alert(2)" not in page.text, "an image of the trainer is no markup of the page"
     assert "<script" not in page.text
     assert "$\\alpha$" in page.text
 
@@ -165,7 +186,7 @@ def test_colors_follow_the_page(page: Page) -> None:
         "Intervals: 95%, bootstrap over users, 1,000 resamples",
         "Training of the rating model",
         "RMSE by user activity",
-        "0.2812",
+        "0.281",
         "80% of the 10 nearest movies stay the same, averaged over 50 movies",
         '<span class="tag warn">removed</span>',
         "bad rating",
@@ -173,11 +194,33 @@ def test_colors_follow_the_page(page: Page) -> None:
         "1970-01-01",
         "20000",
         "3.15.1",
-        "unknown",
+        "not recorded",
+        "Settings of the trainer",
+        "10-99 ratings",
+        "raw cosine",
+        "own accuracy by age",
+        "Intended use",
+        "keras.saving.load_model(&#34;model.keras&#34;, safe_mode=True)",
+        "license of the dataset",
     ],
 )
 def test_shows_the_data_that_it_gets(page: Page, shown: str) -> None:
     assert shown in page.text
+
+
+def test_none_is_not_shown_as_unknown(page: Page) -> None:
+    assert "unknown" not in page.text
+    assert "<dt>max users</dt><dd>none</dd>" in page.text
+
+
+def test_captions_match_their_charts() -> None:
+    given = {name: value for name, value in metrics().items() if name not in MANY_CHARTS}
+    text = Page(render_report(metrics=as_judged(given), history=EPOCHS)).text
+    assert "Rating model: loss (left axis) and validation RMSE (right axis) by epoch" in text
+    assert "Towers: loss by epoch" in text
+    assert text.count("The bar is the 95% confidence interval of the candidate") == 2
+    given["confidence"] |= {"model": {}}
+    assert "The bar is" not in render_report(metrics=as_judged(given))
 
 
 def test_the_same_data_gives_the_same_page(page: Page) -> None:
