@@ -243,7 +243,7 @@ class Releases:
         return Metrics.model_validate(GOOD)
 
     def measured(self, manifest: Manifest, sha256: str) -> MeasuredMetrics:
-        """What a verifier would measure of a release whose trainer told the truth."""
+        """What a verifier would measure of a release whose trainer states the truth."""
         return MeasuredMetrics(
             release_id=manifest.release_id,
             manifest_sha256=sha256,

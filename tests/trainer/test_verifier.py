@@ -40,12 +40,12 @@ def test_it_measures_what_the_trainer_has_measured_and_seals_it(
     bench.store.delete([inbox])
     measured = MeasuredMetrics.from_json(contract.unseal(sealed, KEY))
     stated = read_candidate(bench.store, trained).manifest
-    found, told = (
+    found, claimed = (
         dict(leaves(one.model_dump(mode="json"))) for one in (measured.metrics, stated.metrics)
     )
-    assert found.keys() == told.keys()
+    assert found.keys() == claimed.keys()
     apart = {
-        path: abs(value - told[path])
+        path: abs(value - claimed[path])
         for path, value in found.items()
         if isinstance(value, float | int) and not isinstance(value, bool)
     }

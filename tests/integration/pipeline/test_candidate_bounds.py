@@ -95,7 +95,7 @@ def test_a_manifest_out_of_bounds_is_refused_and_trained_again(maker, services) 
 
 
 class Documents(ReleasesWithZips):
-    """Their files are these, and the manifest tells the truth about size and sha256."""
+    """Their files are these, and the manifest states the truth about size and sha256."""
 
     files: dict[str, bytes]
 

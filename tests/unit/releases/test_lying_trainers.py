@@ -161,13 +161,13 @@ LIES: Final[dict[str, Callable[[Any], list[Any]]]] = {
 
 
 def lie(path: Path, value: Any) -> dict[str, Any]:
-    told = copy.deepcopy(document())
-    parent = at(told, path[:-1])
+    stated = copy.deepcopy(document())
+    parent = at(stated, path[:-1])
     if value is MISSING:
         del parent[path[-1]]
     else:
         parent[path[-1]] = value
-    return told
+    return stated
 
 
 def is_harmless(path: Path) -> bool:
@@ -182,15 +182,15 @@ def test_the_truth_is_accepted() -> None:
 
 @pytest.mark.parametrize("kind", LIES)
 def test_no_lie_is_promoted(kind: str, record_property: Callable[[str, object], None]) -> None:
-    honest = examine(document())
+    truthful = examine(document())
     outcomes: Counter[str] = Counter()
     for path in fields(document()):
         for value in LIES[kind](at(document(), path)):
-            told = lie(path, value)
-            if told == document():
+            stated = lie(path, value)
+            if stated == document():
                 continue
             try:
-                decision = examine(told)
+                decision = examine(stated)
             except ArtifactError:
                 outcomes["refused"] += 1
                 continue
@@ -200,7 +200,7 @@ def test_no_lie_is_promoted(kind: str, record_property: Callable[[str, object], 
                 continue
             assert is_harmless(path), (path, str(value)[:80])
             # It gained nothing: every rule has the value that the truth has.
-            assert decision.rules == honest.rules, path
+            assert decision.rules == truthful.rules, path
             outcomes["harmless"] += 1
     assert outcomes["refused"] + outcomes["rejected"] > outcomes["harmless"]
     shown = ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items()))
@@ -208,11 +208,11 @@ def test_no_lie_is_promoted(kind: str, record_property: Callable[[str, object], 
 
 
 def test_better_numbers_in_all_places_at_once_are_rejected_with_their_names() -> None:
-    told = document()
-    for scores in (told["metrics"]["model"], told["metrics"]["champion"]["candidate"]):
+    stated = document()
+    for scores in (stated["metrics"]["model"], stated["metrics"]["champion"]["candidate"]):
         scores["rmse"] *= 0.9
         scores["ndcg@10"] *= 1.2
-    decision = examine(told)
+    decision = examine(stated)
     assert not decision.accepted
     assert "model.rmse is 0.765, measured 0.85" in decision.reason
 
