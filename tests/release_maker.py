@@ -212,14 +212,18 @@ class Releases:
     def model_bytes(self, number: int) -> bytes:
         return f"model {number} ".encode() * self.MODEL_REPEATS
 
+    def artifact_bytes(self, name: str, number: int) -> bytes:
+        """Returns the content of a file of the release."""
+        return self.model_bytes(number) if name == MODEL_FILE else f"{name} {number}".encode()
+
     def _manifest(self, number: int) -> Manifest:
         build = self.build(number)
         artifacts = []
-        files = {MODEL_FILE: self.model_bytes(number)}
+        files = {}
         if self.ARTIFACTS != REQUIRED_ARTIFACTS:
-            files |= self.candidate_files(number)
+            files = self.candidate_files(number)
         for name in sorted(self.ARTIFACTS):
-            data = files.get(name, f"{name} {number}".encode())
+            data = files.get(name) or self.artifact_bytes(name, number)
             key = release_key(build.release_id, name)
             self.services.store.put_bytes(key, data)
             artifacts.append(

@@ -1,4 +1,5 @@
 from .comparison import compare_models
+from .history import Dump, History
 from .local import check_features, make_local_features, train_locally
 from .names import ModelName, Objective, SplitName
 from .runs import (
@@ -16,6 +17,8 @@ from .tuning import choose_settings, measure_trial, plan_trials, tune
 __all__ = [
     "ComparedRuns",
     "LocalRun",
+    "Dump",
+    "History",
     "ModelName",
     "Objective",
     "SplitName",

@@ -12,6 +12,7 @@ from .features import (
     load_movie_vectors,
     measure_drift,
 )
+from .forward import Predict, forward_test
 from .run import Heartbeat, Run, Verdict, continue_build, data_is_new, keep_open_builds
 from .training import (
     begin_training,
@@ -26,6 +27,7 @@ from .training import (
 
 __all__ = [
     "Heartbeat",
+    "Predict",
     "Run",
     "Verdict",
     "begin_training",
@@ -36,6 +38,7 @@ __all__ = [
     "data_is_new",
     "enable_vector_extension",
     "fetch_dataset",
+    "forward_test",
     "gate_candidate",
     "generate_data_frames",
     "keep_open_builds",
