@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -93,20 +94,77 @@ class History:
         return found[::-1]
 
     def write(
-        self, folder: Path, ends: Sequence[int], tampered: pl.DataFrame | None = None
+        self, folder: Path, ends: Sequence[int], faults: Mapping[int, Fault] | None = None
     ) -> list[Dump]:
         """Writes a dump for each moment; existing ones are written again with the same bytes.
 
         Args:
             folder: an existing folder.
             ends: moments.
-            tampered: ratings in place of the history's, for planted faults.
+            faults: planted faults, by number of the dump.
         """
-        ratings = self.ratings if tampered is None else tampered
         made = []
         for number, end in enumerate(ends, 1):
+            fault = (faults or {}).get(number)
+            ratings = spoil(self, ends, number, fault) if fault else self.ratings
             part = ratings.filter(pl.col("timestamp") <= end)
             path = folder / f"dump-{number:03}.zip"
             md5 = write_dataset(path, self.movies, [part.write_csv().encode()])
             made.append(Dump(number, path, md5, end, part.height))
         return made
+
+
+class Fault(StrEnum):
+    """A planted fault of a dump or of the training on it."""
+
+    DEGRADED = "degraded model"
+    """The rating model is not trained."""
+    STALE = "stale data"
+    """The publisher serves a dump again that is a third of all dumps old."""
+    POPULARITY = "popularity in disguise"
+    """The towers are not trained: their biases rank, which are popularity's."""
+    SHUFFLED = "shuffled ids"
+    """User ids are dealt anew."""
+    DECAY = "slow decay"
+    """Each dump lacks more of the newest ratings than the one before."""
+
+
+def plan_faults(dumps: int) -> dict[int, Fault]:
+    """Returns the planted faults by number of the dump; none for fewer than eight dumps.
+
+    The dump after a fault is sound again; the decay takes the last sixth but for the last dump.
+    """
+    if dumps < 8:
+        return {}
+    decay = {number: Fault.DECAY for number in range(dumps - dumps // 6, dumps)}
+    single = (Fault.DEGRADED, Fault.STALE, Fault.POPULARITY, Fault.SHUFFLED)
+    step = max(1, (dumps - dumps // 6 - 2) // len(single))
+    return {2 + step * place: fault for place, fault in enumerate(single, 1)} | decay
+
+
+def spoil(history: History, ends: Sequence[int], number: int, fault: Fault) -> pl.DataFrame:
+    """Returns the ratings of a dump with a planted fault of its data.
+
+    Args:
+        history: the sound ratings.
+        ends: moments of all dumps.
+        number: of the dump, from 1.
+        fault: the fault; those of the training leave the ratings as they are.
+    """
+    ratings = history.ratings
+    if fault is Fault.STALE:
+        return ratings.filter(pl.col("timestamp") <= ends[max(0, number - 1 - len(ends) // 3)])
+    if fault is Fault.DECAY:
+        lag = sum(
+            1 for one, what in plan_faults(len(ends)).items() if what is fault and one <= number
+        )
+        kept = 1 - 0.1 * lag
+        part = ratings.filter(pl.col("timestamp") <= ends[number - 1])
+        # Of each user, the newest share of ratings is lost.
+        rank = pl.col("timestamp").rank("ordinal").over("userId") / pl.len().over("userId")
+        return part.filter((rank <= kept) | (pl.len().over("userId") < 10))
+    if fault is Fault.SHUFFLED:
+        ids = ratings["userId"].unique(maintain_order=True)
+        dealt = ids.sample(fraction=1, shuffle=True, seed=number)
+        return ratings.with_columns(userId=pl.col("userId").replace(ids, dealt))
+    return ratings

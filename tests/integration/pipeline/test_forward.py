@@ -229,7 +229,7 @@ def test_ids_that_are_dealt_anew_are_noticed(
         shuffled = ids.sample(fraction=1, shuffle=True, seed=1)
         dealt = dealt.with_columns(pl.col(column).replace(ids, shuffled))
     end = int(history.ratings["timestamp"].max())  # type: ignore[arg-type]
-    [other] = history.write(tmp_path, [end], dealt)
+    [other] = History(history.movies, dealt).write(tmp_path, [end])
     dump_releases.dumps = [dump_releases.dumps[0], other]
 
     [test] = pipeline.forward_test(services, dump_releases.features(2), SETTINGS)
