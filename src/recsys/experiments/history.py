@@ -136,10 +136,11 @@ def plan_faults(dumps: int) -> dict[int, Fault]:
     """
     if dumps < 8:
         return {}
-    decay = {number: Fault.DECAY for number in range(dumps - dumps // 6, dumps)}
+    first_decay = dumps - dumps // 6
     single = (Fault.DEGRADED, Fault.STALE, Fault.POPULARITY, Fault.SHUFFLED)
-    step = max(1, (dumps - dumps // 6 - 2) // len(single))
-    return {2 + step * place: fault for place, fault in enumerate(single, 1)} | decay
+    step = max(1, (first_decay - 3) // len(single))
+    planned = {3 + step * place: fault for place, fault in enumerate(single)}
+    return planned | {number: Fault.DECAY for number in range(first_decay, dumps)}
 
 
 def spoil(history: History, ends: Sequence[int], number: int, fault: Fault) -> pl.DataFrame:

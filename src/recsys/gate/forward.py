@@ -48,7 +48,7 @@ class ForwardMetric(BaseModel):
     Attributes:
         value: on the newer ratings.
         interval: its confidence interval.
-        promised: on the holdout, at promotion; None if unknown.
+        promised: on a holdout, at promotion, see `promised`; None if unknown.
         promised_interval: its confidence interval; None if unknown.
     """
 
@@ -105,12 +105,19 @@ class ForwardTest(BaseModel):
 
 
 def promised(metrics: Metrics | None, name: str) -> tuple[float | None, Ends | None]:
-    """Returns a metric on the holdout and its interval, as the gate read them."""
+    """Returns a metric and its interval, as the gate read them at promotion.
+
+    They are those on the holdout after one moment, which is what the newer ratings are like, else
+    those on each user's newest ratings.
+    """
     if metrics is None:
         return None, None
-    confidence = metrics.confidence
-    ends = (confidence.model or {}).get(name) if confidence else None
-    return metrics.model.value(name), ends
+    for part in filter(None, (metrics.time_holdout, metrics)):
+        confidence, value = part.confidence, part.model.value(name)
+        ends = (confidence.model or {}).get(name) if confidence else None
+        if value is not None and ends is not None:
+            return value, ends
+    return metrics.model.value(name), None
 
 
 def decays(test: ForwardTest, settings: ForwardSettings) -> list[str]:

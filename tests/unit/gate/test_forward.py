@@ -50,6 +50,10 @@ def test_a_promise_is_the_metric_on_the_holdout_with_its_interval() -> None:
     assert promised(metrics, "rmse") == (0.85, (0.83, 0.87))
     assert promised(metrics, "recall@10") == (0.09, None)
     assert promised(None, "rmse") == (None, None)
+    later = {"model": {"rmse": 0.95}, "confidence": {"level": 0.95, "model": {"rmse": [0.9, 1.0]}}}
+    both = Metrics.model_validate(GOOD | {"metrics_schema": 1, "time_holdout": later})
+    assert promised(both, "rmse") == (0.95, (0.9, 1.0))
+    assert promised(both, "ndcg@10") == (0.15, (0.14, 0.16)), "not measured after one moment"
     without = put(GOOD, ("confidence",), None) | {"metrics_schema": 1}
     assert promised(Metrics.model_validate(without), "rmse") == (0.85, None)
 
