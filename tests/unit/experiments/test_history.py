@@ -72,7 +72,8 @@ def test_each_fault_is_planted_and_the_last_dump_is_sound(dumps: int) -> None:
 
 def test_faults_of_the_data_change_what_they_say(tmp_path: Path) -> None:
     history = make()
-    ends = history.ends(3 * DAY, dumps=24, first_share=0.2)
+    ends = history.ends(2 * DAY, dumps=24, first_share=0.2)
+    assert len(ends) == 24
     planned = plan_faults(24)
     sound, faulty = history.write(tmp_path, ends), {}
     for dump in history.write(tmp_path, ends, planned):
