@@ -83,7 +83,7 @@ def test_faults_of_the_data_change_what_they_say(tmp_path: Path) -> None:
         now = history.ratings.filter(pl.col("timestamp") <= ends[number - 1])
         found = faulty[number]
         if fault is Fault.STALE:
-            assert found["timestamp"].max() == ends[number - 1 - 8]
+            assert found["timestamp"].max() == ends[max(0, number - 1 - 8)]
         elif fault is Fault.SHUFFLED:
             assert found.height == now.height
             same = found.join(now, on=["userId", "movieId", "timestamp"], how="semi")
