@@ -226,7 +226,7 @@ class Releases:
     def model_bytes(self, number: int) -> bytes:
         return f"model {number} ".encode() * self.MODEL_REPEATS
 
-    def file_bytes(self, name: str, number: int) -> bytes:
+    def artifact_bytes(self, name: str, number: int) -> bytes:
         """The bytes of an artifact: valid documents, and else its name and the number."""
         golden = GoldenPredictions(
             user_ids=[1], movie_ids=[1], stars=[1 + number / 1000], keras_version="3"
@@ -258,11 +258,11 @@ class Releases:
     def _manifest(self, number: int) -> Manifest:
         build = self.build(number)
         artifacts = []
-        files: dict[str, bytes] = {}
+        files = {}
         if self.ARTIFACTS != REQUIRED_ARTIFACTS:
-            files |= self.candidate_files(number)
+            files = self.candidate_files(number)
         for name in sorted(self.ARTIFACTS):
-            data = files.get(name) or self.file_bytes(name, number)
+            data = files.get(name) or self.artifact_bytes(name, number)
             key = release_key(build.release_id, name)
             self.services.store.put_bytes(key, data)
             artifacts.append(

@@ -12,13 +12,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from recsys import contract
 from recsys.contract import ExitCode, TrainerInput
 from recsys.errors import PermanentError, TransientError
-from verifier.commands import verify_candidate
+from verifier.commands import predict_file, verify_candidate
 from verifier.process import connect_store, exhausted_resource, exit_code, read_input
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _COMMANDS: Final[dict[str, Callable[[ObjectStore, TrainerInput, Mapping[str, str
     "verify": verify_candidate
 }
 
+FORWARD: Final = "forward"
+
 _HELP: Final = f"""\
 Checks a stored candidate in a fresh process, and measures it.
 
@@ -37,6 +40,10 @@ commands:
   verify   (default) load the served model with stock Keras and compare its answers with the golden
            predictions; predict and rank the holdout of the build's features with the evaluated
            model and towers, and with the champion's; write the sealed metrics to the run's inbox
+
+  forward MODEL PAIRS PREDICTIONS
+           predict stars with a model's file for the userId and movieId of a parquet file, and write
+           them to another one; reads no environment and reaches no server
 
 environment: that of the trainer (`python -m trainer --help`), and
   {contract.ENV_SEAL}         key that seals the measurement, in hex digits; without it, nothing is
@@ -63,10 +70,20 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> ExitCode:
         description=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", nargs="?", choices=sorted(_COMMANDS), default="verify")
-    command = _COMMANDS[parser.parse_args(arguments).command]
+    parser.add_argument(
+        "command", nargs="?", choices=[FORWARD, *sorted(_COMMANDS)], default="verify"
+    )
+    parser.add_argument("files", nargs="*", type=Path)
+    options = parser.parse_args(arguments)
+    is_forward = options.command == FORWARD
+    if len(options.files) != (3 if is_forward else 0):
+        parser.error(f"found {len(options.files)} files, which {options.command} does not take")
     code = ExitCode.OK
     try:
+        if is_forward:
+            predict_file(*options.files)
+            return code
+        command = _COMMANDS[options.command]
         trainer_input = read_input(environ)
         command(connect_store(environ), trainer_input, environ)
     except Exception as error:

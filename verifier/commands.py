@@ -48,3 +48,28 @@ def verify_candidate(
     key = trainer_input.inbox_key(contract.MEASURED_FILE)
     store.put_bytes(key, contract.seal(measured.to_json(), trainer_input.seal))
     log.info("wrote %s", key)
+
+
+def predict_file(model: Path, pairs: Path, predictions: Path) -> None:
+    """Predicts stars with a served model for the pairs of a file.
+
+    Args:
+        model: the model's file.
+        pairs: parquet with userId, movieId.
+        predictions: the parquet to write: the pairs, and prediction (stars).
+
+    Raises:
+        ArtifactError: the model does not load, or does not predict stars.
+    """
+    import polars as pl
+
+    from verifier.models import load_model, predict_stars
+
+    asked = pl.read_parquet(pairs, columns=["userId", "movieId"])
+    stars = predict_stars(
+        load_model(model, contract.MODEL_FILE),
+        asked["userId"].to_numpy(),
+        asked["movieId"].to_numpy(),
+    )
+    asked.with_columns(prediction=pl.Series(stars)).write_parquet(predictions)
+    log.info("predicted %d newer ratings", asked.height)

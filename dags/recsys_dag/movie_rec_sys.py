@@ -35,6 +35,7 @@ Runs every Monday at 04:00 UTC, and whenever the md5 file of the dataset changes
    build was judged before, the run ends at **do_nothing**.
 3. **fetch_dataset** downloads the zip and checks its md5; **generate_data_frames** validates its
    rows and puts invalid ones into quarantine.
+   **forward_test** tests the champion on the ratings that are newer than all it was made from.
 4. In parallel, movie vectors are loaded into pgvector (**load_movie_vectors**), and the trainer
    makes the model and the towers (**train_dl_model**).
 5. **gate_candidate** compares the candidate with baselines and the champion.
@@ -124,6 +125,12 @@ with DAG(
         "spark_data_frames", execution_timeout=timeouts.SPARK, **placement("features")
     )
     chain(fetch, *on_spark, frames, [features, training], join, gate)
+    (
+        frames
+        >> tasks.forward_test.override(
+            execution_timeout=timeouts.FEATURES, **placement("features")
+        )()
+    )
     gate >> [approve, promote, reject, tasks.write_report()]
     approve >> [promote, reject]
     chain(promote, tasks.update_internal_hash(), tasks.retire_old_releases())

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from recsys import alerts, features, releases
 from recsys.contract import BuildSettings
 from recsys.dataset import DEFAULT_SOURCE
-from recsys.gate import GateSettings
+from recsys.gate import ForwardSettings, GateSettings
 from recsys_dag.environment import read, read_json
 from recsys_dag.trainer import settings as trainer_settings
 
@@ -154,6 +154,15 @@ def retention_settings() -> releases.RetentionSettings:
         releases.RetentionSettings,
         "RECSYS_RETENTION_SETTINGS",
         expected="a JSON object with keep_releases, abandon_after_hours or forget_after_hours",
+    )
+
+
+def forward_settings() -> ForwardSettings:
+    """Returns which releases are tested on newer ratings: ``RECSYS_FORWARD_SETTINGS`` (JSON)."""
+    return read_json(
+        ForwardSettings,
+        "RECSYS_FORWARD_SETTINGS",
+        expected=f"a JSON object with {', '.join(ForwardSettings.model_fields)}",
     )
 
 

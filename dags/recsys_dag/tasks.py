@@ -24,6 +24,7 @@ from recsys_dag.run_alerts import PIPELINE_DAG
 # Runs that were queued before these callbacks moved name them here.
 from recsys_dag.run_alerts import alert_run_failed as alert_run_failed
 from recsys_dag.run_alerts import alert_run_late as alert_run_late
+from recsys_dag.trainer import settings as trainer_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -94,6 +95,27 @@ def generate_data_frames(**context: Any) -> dict[str, Any]:
         **stats.model_dump(mode="json"),
         "drift": drift.model_dump(mode="json") if drift else None,
     }
+
+
+@task
+def forward_test(**context: Any) -> int | None:
+    """Tests served releases on the newer ratings; a failure to do so does not fail the task."""
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+
+    # Where the trainer runs elsewhere, this process has no Keras: only rankings are tested.
+    local = trainer_settings.launcher() == trainer_settings.Launcher.LOCAL
+    try:
+        tests = pipeline.forward_test(
+            settings.services(),
+            run_of(context),
+            settings.forward_settings(),
+            settings.trainer().predict if local else None,
+        )
+    # AirflowTaskTimeout is not an Exception.
+    except (Exception, AirflowTaskTimeout):
+        log.warning("no release was tested on the newer ratings", exc_info=True)
+        return None
+    return len(tests)
 
 
 @task

@@ -170,6 +170,27 @@ class LocalTrainer:
         # -P: the working directory is not where modules are looked up.
         self._start("verifier", [subcommand], variables, on_line, options=("-P",))
 
+    def predict(
+        self,
+        model: Path,
+        pairs: Path,
+        predictions: Path,
+        on_line: Callable[[str], None] = log.info,
+    ) -> None:
+        """Predicts stars for pairs in files, in a process that reaches no server.
+
+        Args:
+            model: a release's model.
+            pairs: parquet with userId, movieId.
+            predictions: the parquet to write: the pairs, and prediction (stars).
+            on_line: called with each line that the process prints.
+
+        Raises:
+            TrainingError: the model does not load, or does not predict stars.
+        """
+        files = [str(path) for path in (model, pairs, predictions)]
+        self._start("verifier", ["forward", *files], {}, on_line, options=("-P",))
+
     def _start(
         self,
         program: str,

@@ -85,6 +85,7 @@ LENIENT = {
     "gate_max_rmse_over_bias": 5,
     "gate_min_ndcg_over_popularity": -1,
     "gate_max_ndcg": 1,
+    "gate_min_coverage_over_popularity": 0,
     "gate_min_rmse_share_of_bias": 0,
     "gate_max_ndcg_drop": 10,
     "gate_max_rmse_rise": 10,

@@ -40,6 +40,10 @@ _OF_ACTION: Final = {
         AlertKind.OVERRIDDEN,
         "The gate was overridden for release {release_id}",
     ),
+    Action.CHAMPION_DECAYED: (
+        AlertKind.DECAYED,
+        "Release {release_id} is worse than the gate had promised",
+    ),
 }
 _ACTIONS: Final = [action.value for action in _OF_ACTION]
 _STATES: Final = [state.value for state in _OF_STATE]

@@ -18,6 +18,7 @@ class AlertKind(StrEnum):
     RECOVERED = "recovered"
     ROLLED_BACK = "rolled_back"
     OVERRIDDEN = "overridden"
+    DECAYED = "decayed"
     STALE = "stale"
     PROMOTED = "promoted"
 

@@ -89,6 +89,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         _PIPELINE,
         "Validate quarantined rows again after a fix, and make a new dataset of the valid rows.",
     ),
+    "replay-history": Entry(
+        "history:replay_history",
+        _PIPELINE,
+        "Replay a dataset's history: the real steps and the real gate, dump after dump.",
+    ),
     "sample": Entry(
         "runs:make_sample",
         _PIPELINE,

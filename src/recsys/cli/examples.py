@@ -13,6 +13,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "run": ("recsys run --source https://files.example.org/ml.zip", "recsys run --force"),
     "validate": ("recsys validate ml-25m.zip", "recsys validate ml-25m.zip --out features"),
     "replay": ("recsys replay ml.zip --ratings repaired.csv --out ml-repaired.zip",),
+    "replay-history": ("recsys replay-history --source ml.zip --every 4w --dumps 24",),
     "sample": ("recsys sample small.zip --ratings 20000",),
     "train": (
         "recsys train --source ml.zip --set rating.epochs=12 --open",

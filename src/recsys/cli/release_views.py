@@ -92,6 +92,7 @@ def why(
         print_decision(found["decision"])
     if found["diff"]:
         print_diff(found["diff"])
+    print_forward(found["forward"])
     if found["data"]:
         console.print(f"\n[bold]dataset {found['data']['md5']}[/]")
         print_data(found["data"])
@@ -138,6 +139,43 @@ def _limit(rule: dict[str, Any]) -> str:
     found = _BOUND.search(rule["reason"])
     sign = _SIGNS[found[1]] + " " if found else ""
     return sign + _number(rule["threshold"])
+
+
+def print_forward(forward: dict[str, Any]) -> None:
+    """Prints what the gate promised and what newer ratings showed, and a proposed rollback."""
+    rows = output.table(
+        "newer dataset", "metric", " realized", " interval", " promised", " interval", ""
+    )
+    for test in forward["tests"]:
+        if test["problem"]:
+            rows.add_row(test["dataset_md5"][:8], output.safe(test["problem"]))
+        for name, found in test["metrics"].items():
+            promised = found["promised_interval"]
+            kept = promised and promised[0] <= found["value"] <= promised[1]
+            rows.add_row(
+                test["dataset_md5"][:8],
+                name,
+                _number(found["value"]),
+                _ends(found["interval"]),
+                _number(found["promised"]),
+                _ends(promised),
+                "" if not promised else "[green]kept[/]" if kept else "[yellow]not kept[/]",
+            )
+    if forward["tests"]:
+        console.print("\n[bold]on ratings newer than its dataset[/]")
+        console.print(rows)
+        for decay in forward["tests"][0]["decays"]:
+            console.print(f"[red]decayed[/] {output.safe(decay)}")
+    proposed = forward["proposed_rollback"]
+    if proposed:
+        console.print(
+            f"[bold yellow]proposed[/]: recsys rollback --to {proposed['release_id']} "
+            f'--reason "better on newer ratings"\n  {output.safe(proposed["reason"])}'
+        )
+
+
+def _ends(ends: list[float] | None) -> str:
+    return "-" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
 
 
 def print_diff(diff: dict[str, Any]) -> None:

@@ -12,6 +12,12 @@ from recsys.evaluation.baselines import (
 )
 from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.evaluator import evaluate
+from recsys.evaluation.forward import (
+    ForwardAnswers,
+    ForwardMetrics,
+    compare_forward,
+    measure_forward,
+)
 from recsys.evaluation.holdouts import (
     MIN_EARLIER,
     VISIT_GAP_S,
@@ -41,13 +47,17 @@ __all__ = [
     "ChampionAnswers",
     "EvaluatedRelease",
     "Evaluation",
+    "ForwardAnswers",
+    "ForwardMetrics",
     "Holdout",
     "Predict",
     "TimeHoldout",
     "Towers",
     "Training",
+    "compare_forward",
     "evaluate",
     "evaluate_models",
+    "measure_forward",
     "part",
     "predicted_stars",
     "rank_by_neighbors",

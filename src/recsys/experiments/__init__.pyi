@@ -1,5 +1,6 @@
 from .comparison import compare_models
-from .local import check_features, make_local_features, train_locally
+from .history import Dump, Fault, History, plan_faults, spoil
+from .local import check_features, find_trainer, make_local_features, train_locally
 from .names import ModelName, Objective, SplitName
 from .runs import (
     ComparedRuns,
@@ -15,6 +16,9 @@ from .tuning import choose_settings, measure_trial, plan_trials, tune
 
 __all__ = [
     "ComparedRuns",
+    "Dump",
+    "Fault",
+    "History",
     "LocalRun",
     "ModelName",
     "Objective",
@@ -24,13 +28,16 @@ __all__ = [
     "compare_models",
     "compare_runs",
     "find_run",
+    "find_trainer",
     "keep_run",
     "list_runs",
     "local_verdict",
     "make_local_features",
     "measure_trial",
+    "plan_faults",
     "plan_trials",
     "read_in_file_order",
+    "spoil",
     "train_locally",
     "tune",
 ]

@@ -2,6 +2,15 @@
 
 from recsys.gate.decision import Decision, judge, override_decision
 from recsys.gate.facts import ServedFacts, TableFacts
+from recsys.gate.forward import (
+    ForwardMetric,
+    ForwardSettings,
+    ForwardTest,
+    better_release,
+    coverage,
+    decays,
+    promised,
+)
 from recsys.gate.judged import JudgedMetrics, judged_metrics
 from recsys.gate.losses import Loss
 from recsys.gate.memory import Memory, PastPromotion
@@ -10,6 +19,9 @@ from recsys.gate.table import decision_lines
 
 __all__ = [
     "Decision",
+    "ForwardMetric",
+    "ForwardSettings",
+    "ForwardTest",
     "GateSettings",
     "JudgedMetrics",
     "Loss",
@@ -17,8 +29,12 @@ __all__ = [
     "PastPromotion",
     "ServedFacts",
     "TableFacts",
+    "better_release",
+    "coverage",
+    "decays",
     "decision_lines",
     "judge",
     "judged_metrics",
     "override_decision",
+    "promised",
 ]

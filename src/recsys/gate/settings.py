@@ -24,7 +24,8 @@ class GateSettings(FrozenModel):
         default=1.5,
         ge=0,
         description="minimum number of movies that are recommended to any user, as a multiple of "
-        "that of recommending the most popular movies to the same users",
+        "that of recommending the most popular movies to the same users; where these cover a share "
+        "s of all movies, the excess over 1 counts only (1 - s)",
     )
     min_coverage: float = Field(
         default=0.0,

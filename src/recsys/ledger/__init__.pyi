@@ -4,6 +4,12 @@ from .builds import abandon_build, abandon_run, continue_build, keep_releases, u
 from .consistency import inconsistencies, missing_tables
 from .current_release import current_release_is_right, restore_current_release
 from .datasets import Unused, deleting_dataset, no_build_begins
+from .forward import (
+    RecordedForwardTest,
+    forward_tests,
+    newest_forward_tests,
+    record_forward_test,
+)
 from .identity import ledger_id
 from .journal import (
     Journal,
@@ -81,6 +87,7 @@ __all__ = [
     "Actor",
     "Journal",
     "ListedRelease",
+    "RecordedForwardTest",
     "Release",
     "StandingDecision",
     "State",
@@ -102,6 +109,7 @@ __all__ = [
     "current_release_is_right",
     "deleting_dataset",
     "find",
+    "forward_tests",
     "get",
     "history",
     "inconsistencies",
@@ -117,6 +125,7 @@ __all__ = [
     "listed_release",
     "missing_tables",
     "move",
+    "newest_forward_tests",
     "newest_measured",
     "no_build_begins",
     "note",
@@ -129,6 +138,7 @@ __all__ = [
     "previous_champion",
     "record_decision",
     "record_features",
+    "record_forward_test",
     "record_table",
     "release_ids",
     "releases_in",

@@ -28,6 +28,8 @@ class Action(StrEnum):
     REJECTED_AGAIN = "rejected_again"
     """A forced run rejected a release that is or was the champion; its state stays."""
     GATE_OVERRIDDEN = "gate_overridden"
+    CHAMPION_DECAYED = "champion_decayed"
+    """On newer ratings the champion is surely worse than its metrics promised."""
     ALREADY_CHAMPION = "already_champion"
     """A run's promotion changed nothing: its release was the champion, as after a retry."""
     PRODUCTION_UPDATED = "production_updated"

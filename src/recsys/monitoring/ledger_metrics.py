@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from recsys import alerts, ledger
 from recsys.database import Connection
+from recsys.gate import coverage
 from recsys.ledger import Release, State
 from recsys.monitoring import metrics
 from recsys.monitoring.metrics import Measurement
@@ -42,6 +43,7 @@ def _measure(conn: Connection) -> Iterator[Measurement]:
     champion = ledger.champion(conn)
     if champion is not None:
         yield from _champion_measurements(champion)
+    yield from _forward_measurements(conn)
     yield metrics.JOURNAL_AGE(ledger.oldest_journal_age(conn))
     for state, count in ledger.state_counts(conn).items():
         yield metrics.RELEASES(count, state=state.value)
@@ -65,6 +67,22 @@ def _event_measurements(
         yield metrics.EVENTS(summary.count, kind=kind.value)
         newest = summary.newest.timestamp() if summary.newest else 0
         yield metrics.EVENT_NEWEST(newest, kind=kind.value)
+
+
+def _forward_measurements(conn: Connection) -> Iterator[Measurement]:
+    """Yields the champion's last forward test, and how often promises were kept."""
+    tests = [one.test for one in ledger.forward_tests(conn)]
+    last = next((test for test in tests if test.was_champion), None)
+    if last is None:
+        return
+    yield metrics.FORWARD_RATINGS(last.ratings)
+    yield metrics.FORWARD_DECAYED(len(last.decays))
+    for name, found in last.metrics.items():
+        yield metrics.FORWARD_REALIZED(found.value, metric=name)
+        if found.promised is not None:
+            yield metrics.FORWARD_PROMISED(found.promised, metric=name)
+    for name, (kept, of) in coverage(tests).items():
+        yield metrics.FORWARD_COVERAGE(kept / of, metric=name)
 
 
 def _champion_measurements(champion: Release) -> Iterator[Measurement]:

@@ -129,6 +129,34 @@ CHAMPION_QUALITY: Final = Metric(
     "the champion's metrics on its holdout",
     ("metric",),
 )
+FORWARD_REALIZED: Final = Metric(
+    "recsys.forward.realized",
+    MetricType.GAUGE,
+    "the champion's metrics on ratings newer than its dataset, at the last forward test",
+    ("metric",),
+)
+FORWARD_PROMISED: Final = Metric(
+    "recsys.forward.promised",
+    MetricType.GAUGE,
+    "the same metrics on the holdout, when it was promoted",
+    ("metric",),
+)
+FORWARD_RATINGS: Final = Metric(
+    "recsys.forward.ratings",
+    MetricType.GAUGE,
+    "newer ratings of that forward test; 0: too few, or the champion was not tested",
+)
+FORWARD_DECAYED: Final = Metric(
+    "recsys.forward.decayed",
+    MetricType.GAUGE,
+    "metrics of the champion that are surely worse than promised",
+)
+FORWARD_COVERAGE: Final = Metric(
+    "recsys.forward.coverage",
+    MetricType.GAUGE,
+    "share of all forward tests of champions whose metric was in the promised interval",
+    ("metric",),
+)
 JOURNAL_AGE: Final = Metric(
     "recsys.journal.age_seconds", MetricType.GAUGE, "age of the open journal; 0: none is open"
 )

@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys import ledger
 from recsys.contract import Baselines, Scores
 from recsys.database import Connection
-from recsys.gate import Decision
+from recsys.gate import Decision, ForwardTest, coverage
 from recsys.ledger import Action, ListedRelease, State
+from recsys.monitoring.forward import proposed_rollback
 from recsys.releases import public_copies_in_order
 from recsys.services import Services
 
 HISTORY_ROWS = 30
+FORWARD_ROWS = 12
 CHARTED = 30
 """Newest complete releases in the charts."""
 _MAX_TARGETS = 50
@@ -105,6 +107,9 @@ class Overview(BaseModel):
         rollback_targets: earlier champions, the one promoted last first, without decisions.
         history: the newest events, newest first.
         outcomes: outcomes of the newest runs, by run id.
+        forward: the newest forward tests, newest first.
+        forward_coverage: by metric, how many champions kept the promised interval, of how many.
+        proposed_rollback: the older release that surely beats the champion, and why; None: none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -123,6 +128,9 @@ class Overview(BaseModel):
     rollback_targets: list[ReleaseSummary]
     history: list[dict[str, Any]]
     outcomes: dict[str, RunOutcome]
+    forward: list[ForwardTest] = []
+    forward_coverage: dict[str, tuple[int, int]] = {}
+    proposed_rollback: tuple[str, str] | None = None
 
     @property
     def pages(self) -> int:
@@ -165,6 +173,8 @@ def read_overview(services: Services, query: ReleaseQuery | None = None) -> Over
             history = ledger.history(conn, limit=HISTORY_ROWS)
             last = ledger.last_success(conn)
             outcomes = _outcomes(conn)
+            forward = [one.test for one in ledger.forward_tests(conn)]
+            proposed = proposed_rollback(conn, champion)
     return Overview(
         champion=champion.release_id if champion else None,
         rollback_target=target.release_id if target else None,
@@ -180,6 +190,9 @@ def read_overview(services: Services, query: ReleaseQuery | None = None) -> Over
         rollback_targets=[_summary(release) for release in targets],
         history=history,
         outcomes=outcomes,
+        forward=forward[:FORWARD_ROWS],
+        forward_coverage=coverage(forward),
+        proposed_rollback=proposed,
     )
 
 

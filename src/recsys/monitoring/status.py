@@ -14,6 +14,7 @@ from recsys.errors import (
     StaleError,
 )
 from recsys.ledger import Release
+from recsys.monitoring.forward import forward_facts
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
             "release": release_facts(release),
             "decision": decision.model_dump(mode="json") if decision else None,
             "diff": diff,
+            "forward": forward_facts(conn, release),
             "data": _data(conn, services, release),
             "history": ledger.history(conn, release.release_id),
         }

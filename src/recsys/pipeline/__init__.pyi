@@ -12,6 +12,16 @@ from .features import (
     load_movie_vectors,
     measure_drift,
 )
+from .forward import Predict, forward_test
+from .replay_history import (
+    SMALL,
+    ReplayedDump,
+    ReplaySettings,
+    read_journal,
+    replay_dump,
+    replay_history,
+)
+from .replay_report import ReplayReport, report_replay
 from .run import Heartbeat, Run, Verdict, continue_build, data_is_new, keep_open_builds
 from .training import (
     begin_training,
@@ -25,7 +35,12 @@ from .training import (
 )
 
 __all__ = [
+    "SMALL",
     "Heartbeat",
+    "Predict",
+    "ReplayReport",
+    "ReplaySettings",
+    "ReplayedDump",
     "Run",
     "Verdict",
     "begin_training",
@@ -36,6 +51,7 @@ __all__ = [
     "data_is_new",
     "enable_vector_extension",
     "fetch_dataset",
+    "forward_test",
     "gate_candidate",
     "generate_data_frames",
     "keep_open_builds",
@@ -43,7 +59,11 @@ __all__ = [
     "load_towers",
     "make_trainer_input",
     "measure_drift",
+    "read_journal",
     "reject_candidate",
+    "replay_dump",
+    "replay_history",
+    "report_replay",
     "secrets",
     "train_dl_model",
     "update_internal_hash",

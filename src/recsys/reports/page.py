@@ -14,7 +14,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from recsys.contract import Metrics, Scores
-from recsys.gate import Decision
+from recsys.gate import Decision, ForwardTest
 from recsys.reports import facts, holdouts
 from recsys.reports.figures import metric_charts, training_charts
 from recsys.reports.model_card import model_card
@@ -60,6 +60,7 @@ def render_report(
     drift: Json | None = None,
     movie_vectors: Json | None = None,
     diff: Json | None = None,
+    forward: Sequence[ForwardTest] = (),
     neighbors: Sequence[QueryResult] = (),
     recommendations: Sequence[QueryResult] = (),
     own_charts: Sequence[OwnChart] = (),
@@ -76,6 +77,7 @@ def render_report(
         stats: ``stats.json`` of the features.
         drift: drift measures by name.
         movie_vectors: facts of the table of movie vectors, ``quality`` among them.
+        forward: tests of this release, or of others on its dataset, on newer ratings.
         diff: the stored result of `recsys.releases.compare_releases`.
         neighbors: movies similar to well-known movies.
         recommendations: recommendations for sentinel users.
@@ -89,6 +91,7 @@ def render_report(
         "title": title,
         "subtitle": facts.subtitle(metrics, lineage),
         "decision": decision.model_dump() if decision else None,
+        "forward": forward,
         "tiles": _tiles(metrics),
         "metrics_note": _metrics_note(metrics),
         "metric_table": _metric_table(metrics),
@@ -117,6 +120,7 @@ def render_report(
         for anchor, name, present in (
             ("summary", "Summary", True),
             ("gate", "Gate", decision),
+            ("forward", "Promised and realized", forward),
             ("metrics", "Metrics", True),
             ("holdouts", "Holdouts", page["holdout_rows"]),
             ("own-charts", "The trainer's charts", own_charts),

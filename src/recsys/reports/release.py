@@ -19,6 +19,7 @@ from psycopg.errors import UndefinedTable
 from recsys import contract, features, ledger, releases, vectors
 from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, UnknownIdError
+from recsys.gate import ForwardTest
 from recsys.ledger import Release, State
 from recsys.recommend import Catalog
 from recsys.reports.own_charts import own_charts
@@ -79,6 +80,7 @@ def report_page(services: Services, release_id: str) -> str:
             history=_json(services, contract.release_key(release_id, contract.HISTORY_FILE)),
             decision=decided[0] if decided else None,
             diff=decided[1] if decided else None,
+            forward=_forward(conn, release),
             lineage=_lineage(release),
             stats=_json(
                 services, contract.features_key(release.features_prefix, contract.STATS_FILE)
@@ -89,6 +91,13 @@ def report_page(services: Services, release_id: str) -> str:
             recommendations=_recommendations(conn, release, champion, catalog),
             own_charts=own_charts(services.store, manifest),
         )
+
+
+def _forward(conn: Connection, release: Release) -> list[ForwardTest]:
+    """Returns the forward tests of a release, and those of others on its dataset."""
+    own = ledger.forward_tests(conn, release_id=release.release_id, limit=20)
+    others = ledger.forward_tests(conn, dataset_md5=release.dataset_md5, limit=20)
+    return [one.test for one in (*own, *others)]
 
 
 def _champion_then(conn: Connection, release_id: str) -> Release | None:

@@ -99,8 +99,8 @@ class Documents(ReleasesWithZips):
 
     files: dict[str, bytes]
 
-    def file_bytes(self, name: str, number: int) -> bytes:
-        return self.files.get(name) or super().file_bytes(name, number)
+    def artifact_bytes(self, name: str, number: int) -> bytes:
+        return self.files.get(name) or super().artifact_bytes(name, number)
 
 
 GOLDEN = {"user_ids": [1], "movie_ids": [1], "stars": [3.0], "keras_version": "3"}
@@ -141,6 +141,7 @@ def test_documents_out_of_bounds_are_refused(services) -> None:
 
 def test_only_a_measurement_that_the_verifier_sealed_is_judged(maker, services) -> None:
     run = train(maker, 1)
+    maker.put_features(1)
     verifier_input = check_candidate(services, run)
     key = verifier_input.seal
     assert key is not None

@@ -138,6 +138,14 @@ def test_coverage_is_compared_with_popularitys() -> None:
     decision = judge(put(disguised, ("baselines", "popularity", "coverage"), 0.0113))
     assert failed(decision) == {"coverage_floor"}
     assert "1.5 times popularity's" in decision.reason
+    # Of a catalog of 120 generated movies popularity covers 44 %, item-kNN 60 %: 1.36 times.
+    tiny = put(GOOD, ("baselines", "popularity", "coverage"), 0.442)
+    assert judge(put(tiny, ("model", "coverage"), 0.6)).accepted
+    assert failed(judge(put(tiny, ("model", "coverage"), 0.5))) == {"coverage_floor"}
+    whole = put(GOOD, ("baselines", "popularity", "coverage"), 1.0)
+    assert judge(put(whole, ("model", "coverage"), 1.0)).accepted
+    off = GateSettings(min_coverage_over_popularity=0)
+    assert gate.judge(as_judged(put(whole, ("model", "coverage"), 0.0)), None, off).accepted
 
 
 @pytest.mark.parametrize("name", ["vanished_users", "vanished_movies"])

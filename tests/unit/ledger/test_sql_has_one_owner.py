@@ -49,6 +49,7 @@ def test_the_tables_are_those_of_the_migrations() -> None:
         "identity",
         "journal",
         "migrations",
+        "forward_tests",
         "release_moves",
         "releases",
     }

@@ -1,0 +1,325 @@
+"""The forward test: served releases on the ratings of a new dataset that they could not know."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from recsys import contract, features, ledger, releases, vectors
+from recsys.database import Connection
+from recsys.errors import PermanentError
+from recsys.evaluation import (
+    ForwardAnswers,
+    ForwardMetrics,
+    Towers,
+    compare_forward,
+    measure_forward,
+    recommend,
+)
+from recsys.gate import (
+    ForwardMetric,
+    ForwardSettings,
+    ForwardTest,
+    better_release,
+    decays,
+    promised,
+)
+from recsys.ledger import Action, Actor, Release
+from recsys.pipeline.run import Run
+from recsys.scratch import scratch_folder
+from recsys.services import Services
+
+log = logging.getLogger(__name__)
+
+Predict = Callable[[Path, Path, Path], None]
+"""Predicts stars with a model in a process that has Keras: model file, parquet of userId and
+movieId, and the parquet to write with the column prediction added."""
+
+_PAIR: Final = ["userId", "movieId"]
+_MAX_CHANGED_PAIRS: Final = 0.5
+_MAX_PROBLEM: Final = 300
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A release with its answers.
+
+    Attributes:
+        since: the newest timestamp of its dataset.
+        pairs: userId, movieId, rating, timestamp: ratings that it could not know.
+        new_users: users of these that it has no vector of.
+        movie_ids: sorted ids of all movies of it and of the pairs.
+        answers: its predictions and recommendations.
+    """
+
+    since: int
+    pairs: pl.DataFrame
+    new_users: int
+    movie_ids: np.typing.NDArray[np.int64]
+    answers: ForwardAnswers
+
+
+class _UntestableError(Exception):
+    """A release cannot be tested on this dataset; the message says why."""
+
+
+def forward_test(
+    services: Services, run: Run, settings: ForwardSettings, predict: Predict | None = None
+) -> list[ForwardTest]:
+    """Tests the champion and former champions on newer ratings, and records the results.
+
+    A release is tested once on each dataset. If the champion is surely worse than promised, the
+    history says so, which is an alert. If an older release is surely better on ratings newer than
+    both, `recsys why` proposes the rollback, or with ``automatic_rollback`` it is made.
+
+    Args:
+        services: PostgreSQL and S3.
+        run: the run, whose features exist.
+        settings: what is tested, and the limits.
+        predict: predicts stars; None: only the rankings are tested.
+
+    Returns:
+        The tests of this call, the champion's first.
+
+    Raises:
+        TransientError: a server does not respond; nothing was recorded.
+    """
+    with services.connect() as conn:
+        ledger.check_current(conn)
+        champion = ledger.champion(conn)
+        if champion is None or champion.dataset_md5 == run.build.dataset_md5:
+            return []
+        known = ledger.forward_tests(conn, dataset_md5=run.build.dataset_md5)
+        tested = {one.test.release_id for one in known}
+        wanted = list(_wanted(conn, champion, run, settings))
+    if all(release.release_id in tested for release in wanted):
+        return []
+    tests = list(_tests(services, run, champion, wanted, settings, predict))
+    with services.connect() as conn:
+        for test in tests:
+            if ledger.record_forward_test(conn, run.run_id, test):
+                log.info("%s", _in_words(test))
+        _note_decay(conn, run, tests[0])
+    better = better_release(tests)
+    if better is not None:
+        release_id, why = better
+        log.warning("release %s is better than the champion %s", release_id, why)
+        if settings.automatic_rollback:
+            actor = Actor.from_run(run.run_id, f"forward test: {why}", "forward_test")
+            releases.roll_back(services, release_id, actor=actor)
+    return tests
+
+
+def _wanted(
+    conn: Connection, champion: Release, run: Run, settings: ForwardSettings
+) -> Iterator[Release]:
+    yield champion
+    for listed in ledger.rollback_targets(conn, settings.releases):
+        if listed.dataset_md5 != run.build.dataset_md5:
+            yield ledger.get(conn, listed.release_id)
+
+
+def _tests(
+    services: Services,
+    run: Run,
+    champion: Release,
+    wanted: list[Release],
+    settings: ForwardSettings,
+    predict: Predict | None,
+) -> Iterator[ForwardTest]:
+    with scratch_folder("forward") as work:
+        interactions = work / contract.INTERACTIONS_FILE
+        services.store.download(run.build.features_key(contract.INTERACTIONS_FILE), interactions)
+        of_champion: _Answered | None = None
+        for release in wanted:
+            test = ForwardTest(
+                release_id=release.release_id,
+                dataset_md5=run.build.dataset_md5,
+                was_champion=release.release_id == champion.release_id,
+                since=0,
+            )
+            try:
+                found = _ask(services, release, interactions, settings, predict)
+                if test.was_champion:
+                    of_champion = found
+                test = _measured(test, release, found, of_champion)
+                if test.was_champion:
+                    test = test.model_copy(update={"decays": decays(test, settings)})
+            except (_UntestableError, PermanentError) as problem:
+                test = test.model_copy(update={"problem": str(problem)[:_MAX_PROBLEM]})
+            yield test
+
+
+def _ask(
+    services: Services,
+    release: Release,
+    interactions: Path,
+    settings: ForwardSettings,
+    predict: Predict | None,
+) -> _Answered:
+    """Returns the answers of a served release about the ratings that it could not know."""
+    stats = features.read_stats(release.features_prefix, services.store)
+    if stats is None:
+        raise _UntestableError("the features of its dataset were deleted")
+    since = stats.last_timestamp
+    newer = _sample(pl.scan_parquet(interactions).filter(pl.col("timestamp") > since), settings)
+    if newer.height < settings.min_rows:
+        raise _UntestableError(
+            f"{newer.height} newer ratings, fewer than the {settings.min_rows} that are needed"
+        )
+    with scratch_folder("forward-release") as work:
+        towers, seen = _served_towers(services, release, newer, work)
+        users = newer["userId"].unique().implode()
+        rows = pl.scan_parquet(interactions).filter(pl.col("userId").is_in(users))
+        _check_ids(seen, rows.select(*_PAIR).collect(engine="streaming"))
+        pairs = newer.join(seen, on=_PAIR, how="anti")
+        if pairs.is_empty():
+            raise _UntestableError("it knew all of the newer ratings")
+        asked = pairs["userId"].unique().sort().to_numpy()
+        known = asked[np.isin(asked, towers.user_ids)]
+        lists = recommend(
+            towers, known, seen.filter(pl.col("movieId").is_in(towers.movie_ids.tolist()))
+        )
+        predictions = None
+        if predict is not None:
+            predictions = _predictions(services, release, pairs, work, predict)
+    movie_ids = np.union1d(towers.movie_ids, pairs["movieId"].to_numpy()).astype(np.int64)
+    return _Answered(
+        since, pairs, len(asked) - len(known), movie_ids, ForwardAnswers(predictions, lists)
+    )
+
+
+def _sample(newer: pl.LazyFrame, settings: ForwardSettings) -> pl.DataFrame:
+    """Returns the newer ratings of at most about ``max_users`` users, always the same ones."""
+    users = newer.select(pl.col("userId").n_unique()).collect(engine="streaming").item()
+    if users > settings.max_users:
+        # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4).
+        place = (pl.col("userId").cast(pl.UInt64) * 2654435761) % 2**32
+        newer = newer.filter(place < int(settings.max_users / users * 2**32))
+    columns = (*_PAIR, "rating", "timestamp")
+    return newer.select(*columns).collect(engine="streaming")
+
+
+def _served_towers(
+    services: Services, release: Release, newer: pl.DataFrame, work: Path
+) -> tuple[Towers, pl.DataFrame]:
+    """Returns the served towers, and userId, movieId of what the users with newer ratings knew."""
+    manifest = release.complete_manifest
+    found = {}
+    for table in contract.PUBLIC_TABLES:
+        if table.artifact is not None:
+            artifact = manifest.artifact(table.artifact)
+            path = work / Path(artifact.name).name
+            services.store.download(artifact.key, path, artifact.sha256)
+            found[table.name] = vectors.read_vectors(path)
+    user_ids, users, extra = found["user_towers"]
+    movie_ids, movies, _ = found["movie_towers"]
+    by_user, by_movie = np.argsort(user_ids), np.argsort(movie_ids)
+    seen = (
+        pl.DataFrame({"userId": user_ids, "movieId": extra["seen"]})
+        .filter(pl.col("userId").is_in(newer["userId"].unique().implode()))
+        .explode("movieId")
+        .drop_nulls("movieId")
+        .cast({"userId": newer["userId"].dtype, "movieId": newer["movieId"].dtype})
+    )
+    towers = Towers(user_ids[by_user], movie_ids[by_movie], users[by_user], movies[by_movie])
+    return towers, seen
+
+
+def _check_ids(seen: pl.DataFrame, now: pl.DataFrame) -> None:
+    """Raises _UntestableError if the dataset gives ids to others than the release's did."""
+    if seen.is_empty():
+        return
+    missing = seen.join(now, on=_PAIR, how="anti").height / seen.height
+    if missing > _MAX_CHANGED_PAIRS:
+        raise _UntestableError(
+            f"ids changed: {missing:.0%} of what it knew of these users is not in the dataset"
+        )
+
+
+def _predictions(
+    services: Services, release: Release, pairs: pl.DataFrame, work: Path, predict: Predict
+) -> pl.DataFrame:
+    artifact = release.complete_manifest.artifact(contract.MODEL_FILE)
+    model, asked, answered = (work / name for name in ("model.keras", "asked", "answered"))
+    services.store.download(artifact.key, model, artifact.sha256)
+    pairs.select(_PAIR).write_parquet(asked)
+    predict(model, asked, answered)
+    return pl.read_parquet(answered)
+
+
+def _measured(
+    test: ForwardTest, release: Release, found: _Answered, champion: _Answered | None
+) -> ForwardTest:
+    measured = measure_forward(found.pairs, found.movie_ids, found.answers)
+    against = {}
+    if champion is not None and not test.was_champion:
+        since = max(found.since, champion.since)
+        both = found.pairs.filter(pl.col("timestamp") > since)
+        both = both.join(champion.pairs, on=_PAIR, how="semi")
+        if both.height:
+            movie_ids = np.union1d(found.movie_ids, champion.movie_ids)
+            lists = (_of_users(each.answers, both) for each in (found, champion))
+            against = dict(compare_forward(both, movie_ids, *lists))
+    return test.model_copy(
+        update={
+            "since": found.since,
+            "ratings": found.pairs.height,
+            "users": found.pairs["userId"].n_unique(),
+            "new_users": found.new_users,
+            "rows": measured.rows,
+            "ranked_users": measured.ranked_users,
+            "metrics": _beside_promises(release, measured),
+            "against_champion": against,
+        }
+    )
+
+
+def _of_users(answers: ForwardAnswers, pairs: pl.DataFrame) -> ForwardAnswers:
+    """Returns the answers for the users of these pairs."""
+    users = pairs["userId"].unique().implode()
+    lists = answers.recommendations.filter(pl.col("userId").is_in(users))
+    return ForwardAnswers(answers.predictions, lists)
+
+
+def _beside_promises(release: Release, measured: ForwardMetrics) -> dict[str, ForwardMetric]:
+    metrics = None
+    with suppress(PermanentError):
+        metrics = release.metrics
+    return {
+        name: ForwardMetric(
+            value=found.value,
+            interval=(found.low, found.high),
+            promised=promise[0],
+            promised_interval=promise[1],
+        )
+        for name, found in measured.metrics.items()
+        for promise in [promised(metrics, name)]
+    }
+
+
+def _note_decay(conn: Connection, run: Run, test: ForwardTest) -> None:
+    if test.decays:
+        reason = f"on ratings newer than its dataset, {'; '.join(test.decays)}"
+        ledger.note_once(
+            conn,
+            Action.CHAMPION_DECAYED,
+            actor=Actor.from_run(run.run_id, reason, "forward_test"),
+            release_id=test.release_id,
+            run_id=run.run_id,
+            once=f"forward test of {test.release_id} on {test.dataset_md5}",
+        )
+
+
+def _in_words(test: ForwardTest) -> str:
+    shown = ", ".join(f"{name} {found.value:.4f}" for name, found in test.metrics.items())
+    what = test.problem or f"{test.ratings} newer ratings: {shown}"
+    who = "champion" if test.was_champion else "former champion"
+    return f"forward test of {test.release_id} ({who}): {what}"

@@ -1,0 +1,250 @@
+"""Served releases are tested on the ratings of a new dump that they could not know."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from psycopg.errors import CheckViolation
+
+from recsys import ledger, monitoring, pipeline, reports
+from recsys.contract import PUBLIC_TABLES, TOWER_DIM, Build, BuildSettings
+from recsys.dataset import write_sample
+from recsys.experiments import Dump, History
+from recsys.gate import ForwardSettings
+from recsys.ledger import Actor, State
+from recsys.pipeline import Run
+from recsys.releases import promote_release
+from recsys.services import Services
+from tests.release_maker import Releases
+
+SETTINGS = ForwardSettings(min_rows=50)
+ADA = Actor("Ada Lovelace", "tests", "a test")
+
+
+@pytest.fixture(scope="module")
+def dumps(tmp_path_factory: pytest.TempPathFactory) -> list[Dump]:
+    """Three dumps of one history; number 1 is the oldest."""
+    folder = tmp_path_factory.mktemp("history")
+    write_sample(folder / "all.zip", ratings=6000)
+    history = History.read(folder / "all.zip")
+    times = history.ratings["timestamp"]
+    return history.write(folder, [times[3000], times[4500], times[-1]])
+
+
+class DumpReleases(Releases):
+    """Releases of dumps, whose towers are files that can be read."""
+
+    def __init__(self, services: Services, dumps: list[Dump]) -> None:
+        super().__init__(services)
+        self.dumps = dumps
+        self.seen: dict[int, pl.DataFrame] = {}
+
+    def build(self, number: int) -> Build:
+        return Build(
+            dataset_md5=self.dumps[number - 1].md5,
+            trainer_digest=f"sha256:{'a' * 64}",
+            settings=BuildSettings().model_dump(mode="json"),
+        )
+
+    def run(self, number: int) -> Run:
+        source = str(self.dumps[number - 1].path)
+        return Run(run_id=f"run-{number}", source=source, build=self.build(number))
+
+    def features(self, number: int) -> Run:
+        """Runs the pipeline up to the features of a dump."""
+        run = self.run(number)
+        with self.services.connect() as conn:
+            ledger.prepare(conn)
+            ledger.begin_build(conn, run.build, run_id=run.run_id, run_nonce="n" * 8, actor=ADA)
+        pipeline.fetch_dataset(self.services, run)
+        pipeline.generate_data_frames(self.services, run)
+        key = run.build.features_key("interactions.parquet")
+        self.seen[number] = pl.read_parquet(io.BytesIO(self.services.store.get_bytes(key)))
+        return run
+
+    def promoted(self, number: int) -> str:
+        """Makes the release of a dump the champion."""
+        self.features(number)
+        release_id = self.candidate(number)
+        promote_release(self.services, release_id, actor=ADA)
+        return release_id
+
+    def artifact_bytes(self, name: str, number: int) -> bytes:
+        table = next((t for t in PUBLIC_TABLES if t.artifact == name), None)
+        if table is None:
+            return super().artifact_bytes(name, number)
+        rows = self.seen[number].sort("timestamp", descending=True)
+        rng = np.random.default_rng(number)
+        ids = rows["userId" if table.id_column == "userid" else "movieId"].unique().sort()
+        frame = pl.DataFrame(
+            {
+                "id": ids.cast(pl.Int32),
+                "vector": pl.Series(
+                    rng.normal(size=(len(ids), TOWER_DIM)).astype(np.float32),
+                    dtype=pl.Array(pl.Float32, TOWER_DIM),
+                ),
+            }
+        )
+        if table.id_column == "userid":
+            seen = rows.group_by("userId").agg(seen=pl.col("movieId").cast(pl.Int32))
+            frame = frame.join(seen.cast({"userId": pl.Int32}), left_on="id", right_on="userId")
+        file = io.BytesIO()
+        frame.sort("id").write_parquet(file)
+        return file.getvalue()
+
+
+@pytest.fixture
+def dump_releases(services: Services, dumps: list[Dump]) -> DumpReleases:
+    return DumpReleases(services, dumps)
+
+
+def constant(stars: dict[int, float], releases: Releases) -> pipeline.Predict:
+    """Predicts a constant for each release, which its model's bytes identify."""
+
+    def predict(model: Path, pairs: Path, predictions: Path) -> None:
+        [value] = [stars[n] for n in stars if model.read_bytes() == releases.model_bytes(n)]
+        asked = pl.read_parquet(pairs)
+        asked.with_columns(prediction=pl.lit(value)).write_parquet(predictions)
+
+    return predict
+
+
+def history_of(services: Services, release_id: str) -> list[str]:
+    with services.connect() as conn:
+        return [event["action"] for event in ledger.history(conn, release_id)]
+
+
+def test_two_dumps_of_one_history_show_promised_and_realized(
+    services: Services, dump_releases: DumpReleases, dumps: list[Dump]
+) -> None:
+    release_id = dump_releases.promoted(1)
+    run = dump_releases.features(2)
+    predict = constant({1: 2.0}, dump_releases)
+
+    [test] = pipeline.forward_test(services, run, SETTINGS, predict)
+
+    # The expected numbers, from the two dumps.
+    newer = dump_releases.seen[2].filter(pl.col("timestamp") > dumps[0].until)
+    assert (test.release_id, test.was_champion) == (release_id, True)
+    assert test.since == dump_releases.seen[1]["timestamp"].max()
+    assert test.ratings == test.rows == newer.height
+    assert test.users == newer["userId"].n_unique()
+    known = newer["userId"].is_in(dump_releases.seen[1]["userId"].implode())
+    assert test.ranked_users == newer.filter(known)["userId"].n_unique()
+    assert test.new_users == test.users - test.ranked_users
+    rmse = float(((newer["rating"].cast(pl.Float64) - 2.0) ** 2).mean() ** 0.5)
+    assert test.metrics["rmse"].value == pytest.approx(rmse)
+    assert test.metrics["rmse"].promised_interval == (0.83, 0.87)
+    assert test.decays[0].startswith("rmse: realized")
+    assert "champion_decayed" in history_of(services, release_id)
+
+    # Shown everywhere, and tested once.
+    assert pipeline.forward_test(services, run, SETTINGS, predict) == []
+    overview = monitoring.read_overview(services)
+    assert overview.forward == [test]
+    assert overview.forward_coverage["rmse"] == (0, 1)
+    why = monitoring.why(services)["forward"]
+    assert why["tests"][0]["metrics"]["rmse"]["promised"] == 0.85
+    assert why["proposed_rollback"] is None
+    measured = {
+        (m.metric.name, m.tags.get("metric")): m.value for m in monitoring.measure_ledger(services)
+    }
+    assert measured["recsys.forward.realized", "rmse"] == pytest.approx(rmse)
+    assert measured["recsys.forward.decayed", None] == len(test.decays)
+    page = services.store.get_bytes(reports.make_report(services, release_id)).decode()
+    assert "Promised and realized" in page
+    assert f"{rmse:.4f}" in page
+
+
+def test_an_older_release_that_is_surely_better_is_proposed_or_brought_back(
+    services: Services, dump_releases: DumpReleases
+) -> None:
+    first, second = dump_releases.promoted(1), dump_releases.promoted(2)
+    run = dump_releases.features(3)
+    predict = constant({1: 3.5, 2: 1.0}, dump_releases)
+
+    tests = pipeline.forward_test(services, run, SETTINGS, predict)
+
+    assert [test.release_id for test in tests] == [second, first]
+    assert tests[1].against_champion["rmse"][1] < 0
+    assert tests[1].since < tests[0].since
+    found = monitoring.why(services)["forward"]["proposed_rollback"]
+    assert found["release_id"] == first
+    assert monitoring.read_overview(services).proposed_rollback == (first, found["reason"])
+    assert state(services, second) == State.CHAMPION, "proposed only"
+
+    promote_release(services, first, actor=ADA, override=True)
+    assert monitoring.why(services)["forward"]["proposed_rollback"] is None
+
+
+def test_the_rollback_is_made_if_it_is_set_and_the_history_says_why(
+    services: Services, dump_releases: DumpReleases
+) -> None:
+    first, second = dump_releases.promoted(1), dump_releases.promoted(2)
+    run = dump_releases.features(3)
+    automatic = SETTINGS.model_copy(update={"automatic_rollback": True})
+
+    pipeline.forward_test(services, run, automatic, constant({1: 3.5, 2: 1.0}, dump_releases))
+
+    assert state(services, first) == State.CHAMPION
+    assert state(services, second) == State.ROLLED_BACK
+    with services.connect() as conn:
+        newest = ledger.history(conn, first, limit=1)[0]
+        assert ledger.past_promotions(conn, 1)[0].starts_anew == "rolled back by forward_test"
+    assert newest["actor"] == "forward_test"
+    assert "newer than both" in newest["reason"]
+
+
+def test_what_cannot_be_tested_says_why(services: Services, dump_releases: DumpReleases) -> None:
+    assert pipeline.forward_test(services, dump_releases.features(1), SETTINGS) == [], "no champion"
+    release_id = dump_releases.promoted(1)
+    assert pipeline.forward_test(services, dump_releases.run(1), SETTINGS) == [], "its own dataset"
+    run = dump_releases.features(2)
+
+    [test] = pipeline.forward_test(services, run, SETTINGS.model_copy(update={"min_rows": 10**6}))
+    assert "newer ratings, fewer than the 1000000" in test.problem
+    assert test.metrics == {}
+    assert monitoring.read_overview(services).forward[0].problem == test.problem
+
+    run = dump_releases.features(3)
+    for key in services.store.keys(f"releases/{release_id}/"):
+        if key.endswith("user_towers.parquet"):
+            services.store.delete([key])
+    [test] = pipeline.forward_test(services, run, SETTINGS)
+    assert "user_towers.parquet" in test.problem
+
+
+def test_ids_that_are_dealt_anew_are_noticed(
+    services: Services, dump_releases: DumpReleases, tmp_path: Path
+) -> None:
+    dump_releases.promoted(1)
+    history = History.read(dump_releases.dumps[1].path)
+    dealt = history.ratings
+    for column in ("userId", "movieId"):
+        ids = dealt[column].unique(maintain_order=True)
+        shuffled = ids.sample(fraction=1, shuffle=True, seed=1)
+        dealt = dealt.with_columns(pl.col(column).replace(ids, shuffled))
+    end = int(history.ratings["timestamp"].max())  # type: ignore[arg-type]
+    [other] = History(history.movies, dealt).write(tmp_path, [end])
+    dump_releases.dumps = [dump_releases.dumps[0], other]
+
+    [test] = pipeline.forward_test(services, dump_releases.features(2), SETTINGS)
+
+    assert test.problem.startswith("ids changed")
+
+
+def test_the_records_are_append_only(services: Services, dump_releases: DumpReleases) -> None:
+    dump_releases.promoted(1)
+    pipeline.forward_test(services, dump_releases.features(2), SETTINGS)
+
+    with services.connect() as conn, pytest.raises(CheckViolation, match="only ever added"):
+        conn.execute("delete from recsys.forward_tests")
+
+
+def state(services: Services, release_id: str) -> State:
+    with services.connect() as conn:
+        return ledger.get(conn, release_id).state
