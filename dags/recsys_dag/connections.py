@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -63,15 +63,10 @@ def services_of_command_line() -> Services:
     ``RECSYS_SERVICES`` names this function. Outside of a task, Airflow reads Connections from its
     metadata database only in a process of a server, as its own command line says that it is.
     """
-    import structlog
-
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     # Airflow's libraries log to standard output, which is for the command's result.
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    return services()
+    with redirect_stdout(sys.stderr):
+        return services()
 
 
 def postgres_settings() -> PostgresSettings:
