@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import sys
@@ -223,7 +224,10 @@ def gather_overrides(
         match = _ASSIGNMENT.fullmatch(text)
         if not match:
             raise ConfigurationError(
-                f"{origin} does not name a setting", found=text, expected="e.g. rating.epochs=12"
+                f"{origin} does not name a setting",
+                found=text,
+                expected="e.g. rating.epochs=12",
+                hint=_suggestion(text.partition("=")[0].strip()),
             )
         section, field, value = match.groups()
         inner = merged.get(section, {})
@@ -269,13 +273,31 @@ def build_settings(settings: dict[str, Any]) -> BuildSettings:
         raise _invalid_settings("the build's settings", error) from error
 
 
+def setting_names() -> list[str]:
+    """Returns the names of all settings: ``rating.epochs`` and so on."""
+    return [
+        f"{section}.{field}"
+        for section, found in TrainingConfig.model_fields.items()
+        if isinstance(found.annotation, type) and issubclass(found.annotation, BaseModel)
+        for field in found.annotation.model_fields
+    ]
+
+
+def _suggestion(name: str) -> str:
+    """Returns which setting may be meant; empty if none has a similar name."""
+    names = setting_names()
+    same_field = [one for one in names if one.partition(".")[2] == name.rpartition(".")[2]]
+    close = same_field or difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {' or '.join(close)}?" if close else ""
+
+
 def _invalid_settings(what: str, error: ValidationError) -> ConfigurationError:
     invalid = first_invalid_field(error)
     return ConfigurationError(
         f"{what} are invalid: {invalid}",
         found=invalid.value,
         hint=(
-            f"remove {invalid.name}, or correct its name"
+            _suggestion(invalid.name) or f"remove {invalid.name}, or correct its name"
             if invalid.is_unknown
             else f"correct {invalid.name}"
         ),

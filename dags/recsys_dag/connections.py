@@ -6,7 +6,9 @@ tests/e2e/test_connections.py compares both with the hooks.
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+import os
+import sys
+from contextlib import AbstractContextManager, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -53,6 +55,18 @@ def services() -> Services:
     expires = Connection.get(PG_CONN_ID).extra_dejson.get(_IAM)
     made = _TokenServices if expires else Services
     return made(postgres=postgres_settings(), s3=s3_settings())
+
+
+def services_of_command_line() -> Services:
+    """Returns `services` for the command ``recsys`` in a pod or container of Airflow.
+
+    ``RECSYS_SERVICES`` names this function. Outside of a task, Airflow reads Connections from its
+    metadata database only in a process of a server, as its own command line says that it is.
+    """
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    # Airflow's libraries log to standard output, which is for the command's result.
+    with redirect_stdout(sys.stderr):
+        return services()
 
 
 def postgres_settings() -> PostgresSettings:

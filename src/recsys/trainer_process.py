@@ -146,6 +146,25 @@ class LocalTrainer:
         variables = _credentials(secrets) | trainer_input.to_environment()
         self.run_command([subcommand], variables, on_line)
 
+    def invalid_settings(self, assignments: Sequence[str]) -> str:
+        """Asks the trainer what is wrong with settings like ``rating.epochs=12``.
+
+        Returns:
+            A line for each setting that is invalid. Empty if all are valid, or if this trainer
+            cannot be asked: then it refuses them when it trains.
+        """
+        if not self.python.exists():
+            return ""
+        variables = {k: v for k, v in os.environ.items() if is_inherited(k, v)}
+        lines: list[str] = []
+        code, _ = run_child(
+            [str(self.python), "-m", "trainer.check_settings", *assignments],
+            self.root,
+            variables | {"PYTHONPATH": str(self.root)},
+            lines.append,
+        )
+        return "\n".join(lines) if code == ExitCode.BAD_CONFIG else ""
+
     def run_command(
         self,
         arguments: Sequence[str],

@@ -121,13 +121,15 @@ def test_the_quick_start_does_what_it_says(home, source, repository, tmp_path):
         assert shown in done.stdout
 
 
-def test_ctrl_c_stops_a_demo_with_all_its_processes(home, source):
-    """In a terminal of 80x24, shortly after the first task has begun."""
+def test_ctrl_c_stops_a_demo_with_all_its_processes(home, tmp_path):
+    """In a terminal of 80x24, shortly after the first tasks have begun."""
+    other = tmp_path / "other.zip"
+    write_sample(other, ratings=500, seed=2)
     screen = pyte.Screen(80, 24)
     stream = pyte.Stream(screen)
     demo = pexpect.spawn(
         str(Path(sys.executable).with_name("recsys")),
-        ["demo", "--source", source, "--force"],
+        ["demo", "--source", str(other)],
         env=environment(home) | {"TERM": "xterm-256color"},
         dimensions=(24, 80),
         encoding="utf-8",
@@ -155,6 +157,7 @@ def test_ctrl_c_stops_a_demo_with_all_its_processes(home, source):
         with services.connect() as conn:
             states = [release.state for release in ledger.all_releases(conn)]
         assert ledger.State.BUILDING not in states
+        assert ledger.State.ABANDONED in states
         mine = {str(home.path), f"{home.path}/airflow"}
         left = [p for p in psutil.process_iter() if environment_of(p).get("AIRFLOW_HOME") in mine]
         assert left == []

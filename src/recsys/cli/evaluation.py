@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -20,8 +19,6 @@ from recsys.cli.source import SourceOption, fetch_settings, make_features, s3_of
 from recsys.contract import REPORT_FILE, Metrics, TrainerSettings
 from recsys.dataset import redact_sources
 from recsys.embedded.home import Home
-from recsys.embedded.postgres import Postgres
-from recsys.embedded.s3 import S3
 from recsys.errors import ArtifactError
 from recsys.experiments import LocalRun, ModelName, SplitName
 from recsys.scratch import scratch_folder
@@ -76,6 +73,7 @@ def evaluate(
     only those with 4 stars or more.
     """
     chosen = _models(models)
+    check_assignments(assignments)
     with doing("reading the dataset") as say, scratch_folder("evaluate") as folder:
         chosen_source = source_of(source)
         with s3_of_source(chosen_source) as s3:
@@ -141,6 +139,7 @@ def train(
     Code, data and metrics are those of the pipeline: the gate would judge the metrics that are
     printed here. Writes the files of a release, including metrics.json and report.html.
     """
+    check_assignments(assignments)
     home = Home()
     md5, data = None, features
     with doing("reading the dataset") as say, scratch_folder("train") as folder:
@@ -208,6 +207,17 @@ def doing(what: str) -> Iterator[Callable[[str], None]]:
         yield say
 
 
+def check_assignments(assignments: list[str] | None) -> None:
+    """Refuses settings that the trainer does not have, before anything is read.
+
+    Raises:
+        BadParameter: one of them is invalid.
+    """
+    found = experiments.find_trainer().invalid_settings(assignments) if assignments else ""
+    if found:
+        raise typer.BadParameter(found, param_hint="--set")
+
+
 def _models(text: str) -> list[ModelName]:
     chosen = []
     for name in text.split(","):
@@ -242,8 +252,13 @@ def _champion(home: Home, given: str | None, folder: Path) -> Path | None:
 
 
 def _stack_is_up(home: Home) -> bool:
-    if os.environ.get("RECSYS_PG_DSN"):
+    if output.are_named():
         return True
+    try:
+        from recsys.embedded.postgres import Postgres
+        from recsys.embedded.s3 import S3
+    except ModuleNotFoundError:
+        return False  # the extra "embedded" is not installed, so nothing of it runs
     return home.path.exists() and all(
         service.status().running for service in (Postgres(home), S3(home))
     )

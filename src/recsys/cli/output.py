@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import pkgutil
 import shlex
 import shutil
 import sys
@@ -19,9 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from recsys.database import PostgresSettings
-from recsys.embedded import stack
-from recsys.embedded.home import Home
-from recsys.errors import RecsysError, TransientError, printable
+from recsys.errors import ConfigurationError, RecsysError, TransientError, printable
 from recsys.object_store import S3Settings
 from recsys.services import Services
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.segment import Segment
 
+    from recsys.embedded.home import Home
     from recsys.ledger import Actor
 
 
@@ -85,6 +85,7 @@ ReasonOption = Annotated[
     str, typer.Option("--reason", help="Reason; recorded in the ledger's history.")
 ]
 
+_QUOTED_LINES = 12
 EXIT_FAILED = 1
 EXIT_TRY_AGAIN = 75
 
@@ -103,12 +104,18 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def print_error(error: RecsysError) -> None:
-    """Prints an error: message, found, expected, what to do."""
+    """Prints an error: message, found, expected, what to do.
+
+    The lines of a log that it quotes are printed before it, cut so that all is on one screen.
+    """
+    hint, _, quoted = error.hint.partition("\n")
+    for line in quoted.splitlines()[-_QUOTED_LINES:]:
+        errors.print(safe(line[: errors.width]), style="dim", no_wrap=True)
     errors.print(f"[bold red]error:[/] {safe(error.message)}")
     for name, value in (
         ("found", error.found),
         ("expected", error.expected),
-        ("what to do", error.hint),
+        ("what to do", hint),
     ):
         if value:
             errors.print(f"  [bold]{name}:[/] {safe(value, lines=True)}")
@@ -139,11 +146,19 @@ def exit_code(error: RecsysError) -> int:
 def services() -> Iterator[Services]:
     """Yields the servers of the environment variables, else the embedded ones.
 
+    The first that is set decides: ``RECSYS_PG_DSN`` with ``RECSYS_S3_*``; ``RECSYS_SERVICES``,
+    which names a function that returns them, as Airflow's image does for Airflow's Connections.
     Embedded servers that are not running are started, and stopped at the end.
     """
     if os.environ.get("RECSYS_PG_DSN"):
         yield Services.from_environment()
         return
+    if named := os.environ.get("RECSYS_SERVICES"):
+        yield _named_services(named)
+        return
+    from recsys.embedded import stack
+    from recsys.embedded.home import Home
+
     home = Home()
     with ExitStack() as opened:
         with errors.status("starting PostgreSQL and S3"):
@@ -151,8 +166,33 @@ def services() -> Iterator[Services]:
         yield embedded_services(home)
 
 
+def are_named() -> bool:
+    """Whether variables name the servers, so that the embedded ones are not used."""
+    return bool(os.environ.get("RECSYS_PG_DSN") or os.environ.get("RECSYS_SERVICES"))
+
+
+def _named_services(name: str) -> Services:
+    try:
+        found = pkgutil.resolve_name(name)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            "RECSYS_SERVICES names no function",
+            found=f"{name}: {error}",
+            expected="package.module:function, which returns recsys.services.Services",
+        ) from error
+    if not isinstance(found, Services):
+        raise ConfigurationError(
+            f"{name} returned no servers",
+            found=type(found).__name__,
+            expected="recsys.services.Services",
+        )
+    return found
+
+
 def embedded_services(home: Home) -> Services:
     """Returns the servers of an embedded stack."""
+    from recsys.embedded import stack
+
     variables = stack.environment(home)
     return Services(
         postgres=PostgresSettings.model_validate({"dsn": variables["RECSYS_PG_DSN"]}),

@@ -55,7 +55,8 @@ def print_summary(services: Services, *, judged: bool) -> None:
         facts.add_row("live", f"[bold green]{live['release_id']}[/]  since {since}")
     if release_id and candidate:
         found = monitoring.why(services, release_id)
-        facts.add_row("this run", f"{release_id}, {found['release']['state']}")
+        if live is None or live["release_id"] != release_id:
+            facts.add_row("this run", f"{release_id}, {found['release']['state']}")
         facts.add_row("gate", _rules(found["decision"]))
         facts.add_row("quality", _quality(candidate))
         if found["data"]:
@@ -87,14 +88,11 @@ def _rules(decision: dict[str, Any]) -> str:
 
 
 def _quality(metrics: Metrics) -> str:
-    """Returns the metrics that a person looks at first, beside the baselines' best."""
-    model, baselines = metrics.model, metrics.baselines.by_name()
+    """Returns the metrics that a person looks at first, beside the best of the baselines'."""
+    baselines = metrics.baselines.by_name()
     parts = []
-    for key, label, unit, best in (
-        ("rmse", "RMSE", " stars", min),
-        ("ndcg@10", "NDCG@10", "", max),
-    ):
-        value = model.value(key)
+    for key, label, best in (("rmse", "RMSE", min), ("ndcg@10", "NDCG@10", max)):
+        value = metrics.model.value(key)
         if value is None:
             continue
         known = [
@@ -105,17 +103,18 @@ def _quality(metrics: Metrics) -> str:
         against = ""
         if known:
             other, name = best(known)
-            against = f" ({name}: {other:.3f})"
-        parts.append(f"{label} {value:.3f}{unit}{against}")
+            against = f" ({name} {other:.3f})"
+        parts.append(f"{label} {value:.3f}{against}")
     return ", ".join(parts) or "not measured"
 
 
 def _dataset(data: dict[str, Any]) -> str:
     counts = [
-        f"{found['rows']:,} rows in {file}, {found['quarantined']:,} in quarantine"
+        f"{found['rows']:,} {file.removesuffix('.csv')}"
         for file, found in sorted(data["files"].items(), reverse=True)
     ]
-    return output.safe("; ".join(counts))
+    quarantined = sum(found["quarantined"] for found in data["files"].values())
+    return output.safe(f"{', '.join(counts)}; {quarantined:,} rows in quarantine")
 
 
 def _print_movies(services: Services) -> None:

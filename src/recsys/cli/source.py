@@ -22,7 +22,6 @@ from recsys.dataset import (
     split_sources,
     without_md5,
 )
-from recsys.embedded import stack
 from recsys.embedded.home import Home
 from recsys.errors import DatasetError, SourceUnreachableError
 from recsys.object_store import S3Settings
@@ -138,6 +137,8 @@ def s3_of_source(source: str) -> Iterator[S3Settings | None]:
         bucket = os.environ.get(ENV_S3_BUCKET) or "unused"
         yield S3Settings.from_environment({**os.environ, ENV_S3_BUCKET: bucket})
     else:
+        from recsys.embedded import stack
+
         home = Home()
         with stack.object_store(home):
             yield S3Settings.from_environment({**os.environ, **stack.s3_environment(home)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import asdict
 from typing import Annotated, Any, Final
@@ -127,7 +126,7 @@ def doctor(
     Prints each problem and what to do about it, and what was not checked because it is stopped.
     Exit code 0: no problem; 1: at least one.
     """
-    services = [] if os.environ.get("RECSYS_PG_DSN") else stack.status(Home())
+    services = [] if output.are_named() else stack.status(Home())
     unchecked = _unchecked(services)
     with output.services() as reached, output.errors.status("checking every retained release"):
         problems = monitoring.problems(reached, thorough=thorough)
@@ -157,7 +156,7 @@ def doctor(
 def _unchecked(services: list[ServiceStatus]) -> list[str]:
     """Returns which parts of the stack a check says nothing about."""
     if not services:
-        return ["Airflow and the site: RECSYS_PG_DSN names servers outside of the embedded stack"]
+        return ["Airflow and the site: variables name servers outside of the embedded stack"]
     stopped = [service.name for service in services if not service.running]
     found = [
         f"{name}: it is stopped, `{output.command()} up` starts it"

@@ -61,7 +61,7 @@ class Airflow(Service):
     name = "airflow"
     port_names = ("airflow",)
     # Four processes import Airflow at the same time, on a small machine.
-    start_seconds = 300
+    start_seconds = 180
     # Each check is two requests to a server that shares the cores with those that start.
     poll_seconds = 0.5
 

@@ -25,6 +25,8 @@ from recsys.errors import ServiceUnavailableError, StoppedBySignal
 _MARK = "RECSYS_SERVICE"
 _PORT_ATTEMPTS = 4
 _LOG_TAIL_LINES = 20
+_PATIENCE = 4
+"""Times `Service.start_seconds` that a server may take to start while it makes progress."""
 
 
 class NotReadyError(Exception):
@@ -83,6 +85,7 @@ class Service(ABC):
     port_conflict: ClassVar[re.Pattern[str]] = re.compile(r"address already in use", re.IGNORECASE)
     stop_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]] = ((signal.SIGTERM, 30),)
     start_seconds: ClassVar[float] = 90
+    """Seconds without progress, in its log or in what it lacks, after which a start has failed."""
     poll_seconds: ClassVar[float] = 0.1
 
     def __init__(self, home: Home) -> None:
@@ -250,25 +253,32 @@ class Service(ABC):
         return psutil.Process(child.pid)
 
     def _wait(self, process: psutil.Process) -> None:
-        deadline = time.monotonic() + self.start_seconds
+        began = time.monotonic()
+        moved, last = began, ("", 0)
         while True:
             try:
                 return self.check()
             except NotReadyError as error:
                 reason = str(error)
+            # A server that still makes progress, on a slow machine, gets more time.
+            state = (reason, self.log.stat().st_size if self.log.exists() else 0)
+            if state != last:
+                moved, last = time.monotonic(), state
+            deadline = min(moved + self.start_seconds, began + _PATIENCE * self.start_seconds)
             if self.port_conflict.search(self._read_log()):
                 raise _PortTakenError
             if not is_alive(process):
                 raise self._failure("exited while it was starting")
             if time.monotonic() > deadline:
-                raise self._failure(f"did not answer in {self.start_seconds:.0f} s ({reason})")
+                waited = time.monotonic() - began
+                raise self._failure(f"did not answer in {waited:.0f} s ({reason})")
             time.sleep(self.poll_seconds)
 
     def _failure(self, what: str) -> ServiceUnavailableError:
         tail = "\n".join(self._read_log().splitlines()[-_LOG_TAIL_LINES:])
         return ServiceUnavailableError(
             f"{self.name} {what}",
-            hint=f"read its log, {self.log}; last lines:\n{self.home.redact(tail)}",
+            hint=f"read its log, {self.log}\n{self.home.redact(tail)}",
         )
 
     def _read_log(self) -> str:

@@ -18,7 +18,7 @@ class State(StrEnum):
     ROLLED_BACK = "rolled_back"
     """Was champion until it was rolled back; never promoted again automatically."""
     ABANDONED = "abandoned"
-    """Its run ended without a manifest."""
+    """Its run ended without a manifest, was stopped, or refused the dataset."""
     RETIRING = "retiring"
     """Its tables and objects are being dropped."""
     RETIRED = "retired"

@@ -5,10 +5,14 @@ from .queries import (
     recommend_for_cold_start,
     recommend_for_user,
 )
+from .reasons import MIN_COSINE, Reason, find_reasons
 
 __all__ = [
+    "MIN_COSINE",
     "Catalog",
+    "Reason",
     "ScoredMovie",
+    "find_reasons",
     "find_similar_movies",
     "most_rated_movie",
     "recommend_for_cold_start",

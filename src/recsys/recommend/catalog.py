@@ -18,6 +18,7 @@ import polars as pl
 
 from recsys import contract
 from recsys.errors import PermanentError
+from recsys.recommend.reasons import Reason
 from recsys.services import Services
 
 _YEAR: Final = re.compile(r"\s*\((\d{4})\)\s*$")
@@ -39,12 +40,14 @@ class ScoredMovie:
         title: as in the dataset, with the year.
         genres: as in the dataset.
         score: cosine similarity, inner product of the towers, or stars; None outside of a query.
+        because: the user's movie that brought the recommendation; None if none is near enough.
     """
 
     movie_id: int
     title: str
     genres: tuple[str, ...]
     score: float | None = None
+    because: Reason | None = None
 
 
 class Catalog:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from psycopg import sql
@@ -15,9 +16,12 @@ from recsys.database import Connection
 from recsys.errors import LedgerError
 from recsys.recommend.catalog import Catalog, ScoredMovie
 from recsys.recommend.cold_start import learn_cold_start, rated_user_vector
+from recsys.recommend.reasons import MOST_MOVIES, Reason, find_reasons
 from recsys.services import Services
 
 # As the site counts them: quick at any number of users.
+_LIKED_STARS: Final = 3.5
+"""Least stars of a cold-start user's movie that can be a reason; as on the site."""
 _COUNTED_USERS: Final = 20_000
 
 
@@ -92,6 +96,9 @@ def recommend_for_user(
 ) -> tuple[dict[str, Any], list[ScoredMovie]]:
     """Finds the ``k`` movies with the highest tower scores that the user has not rated.
 
+    Reasons are among the movies that the user rated last, whatever their stars, which the public
+    tables do not contain.
+
     Returns:
         The current release and the movies, best first.
     """
@@ -101,7 +108,12 @@ def recommend_for_user(
         rows = vectors.nearest_to_user(
             conn, release["user_towers_table"], release["movie_towers_table"], user_id, k
         )
-    return release, [catalog.movie(m, score) for m, score in rows]
+        query = sql.SQL("select seen[1:%s] from {} where userid = %s").format(
+            vectors.relation_identifier(release["user_towers_table"])
+        )
+        [(recent,)] = conn.execute(query, (MOST_MOVIES, user_id)).fetchall()
+        movies = _with_reasons(conn, release, catalog, rows, recent)
+    return release, movies
 
 
 def recommend_for_cold_start(
@@ -131,8 +143,27 @@ def recommend_for_cold_start(
         rows = vectors.nearest_to_vector(
             conn, release["movie_towers_table"], vector, list(stars), k
         )
-    return (
-        release,
-        [catalog.movie(movie, value) for movie, value in stars.items()],
-        [catalog.movie(movie, score) for movie, score in rows],
-    )
+        newest_first = reversed(stars.items())
+        liked = [movie for movie, value in newest_first if value >= _LIKED_STARS]
+        movies = _with_reasons(conn, release, catalog, rows, liked)
+    return release, [catalog.movie(movie, value) for movie, value in stars.items()], movies
+
+
+def _with_reasons(
+    conn: Connection,
+    release: dict[str, Any],
+    catalog: Catalog,
+    rows: Sequence[tuple[int, float]],
+    own: Sequence[int],
+) -> list[ScoredMovie]:
+    """Returns the movies of (movieId, score), with reasons among the user's ``own`` movies."""
+    found = find_reasons(conn, release["movie_vectors_table"], own, [movie for movie, _ in rows])
+    movies = []
+    for movie_id, score in rows:
+        movie = catalog.movie(movie_id, score)
+        if movie_id in found:
+            because, cosine = found[movie_id]
+            reason = Reason(because, catalog.movie(because).title, cosine)
+            movie = replace(movie, because=reason)
+        movies.append(movie)
+    return movies

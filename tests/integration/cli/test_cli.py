@@ -357,6 +357,8 @@ def test_recommend_leaves_out_what_the_user_has_rated(served: World) -> None:
     answer = served.recsys("recommend", "--user", "1", "-k", "100", "--json").json
     assert answer["release_id"] == id_of(served, 2)
     assert sorted(movie["movie_id"] for movie in answer["movies"]) == list(range(2, 13))
+    for movie in answer["movies"]:
+        assert movie["because"] is None or movie["because"]["cosine"] >= 0.4
 
 
 def test_recommend_for_a_cold_start_user_leaves_out_what_was_rated(served: World) -> None:

