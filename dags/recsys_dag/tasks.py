@@ -188,7 +188,10 @@ def gate_candidate(**context: Any) -> list[str]:
     """Judges the candidate; branches to promote_release, approve_release or reject_candidate."""
     params = context["params"]
     decision = pipeline.gate_candidate(
-        settings.services(), run_of(context), settings.gate_settings(params)
+        settings.services(),
+        run_of(context),
+        settings.gate_settings(params),
+        drift_accepted=settings.drift_settings(params).accept,
     )
     metrics.emit(monitoring.decision_measurements(decision))
     context["ti"].xcom_push(key="reason", value=decision.reason)

@@ -65,6 +65,7 @@ class JudgedMetrics(Metrics):
         stated: what the trainer stated, as JSON; None if nothing was measured.
         measured: what the verifier measured in its place, as JSON; None if nothing was measured.
         drift: measures of drift from the champion's dataset, by name.
+        drift_accepted: whether a person accepted the drift for this run.
         movie_vectors: quality of the movie vectors.
         contents: digests of what the site serves, by name.
         served: measurements of the served tables.
@@ -75,6 +76,7 @@ class JudgedMetrics(Metrics):
     stated: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
     measured: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
     drift: Annotated[dict[str, Number] | None, BeforeValidator(_object_or_none)] = None
+    drift_accepted: bool = False
     movie_vectors: VectorQuality | None = None
     contents: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
     served: ServedFacts | None = None
@@ -86,6 +88,8 @@ def judged_metrics(
     drift: Mapping[str, float] | None = None,
     served: ServedFacts | None = None,
     measured: MeasuredMetrics | None = None,
+    *,
+    drift_accepted: bool = False,
 ) -> JudgedMetrics:
     """Combines the metrics of a release with facts about what it serves.
 
@@ -98,6 +102,7 @@ def judged_metrics(
         drift: measures of drift from the champion's dataset by name; None if unknown.
         served: measurements of the served tables; None if they were not measured.
         measured: the verifier's measurement; None for a release of an earlier pipeline.
+        drift_accepted: whether a person accepted the drift for this run.
     """
     stated = manifest.metrics.model_dump(mode="json")
     serving = manifest.serving.model_dump(mode="json")
@@ -114,6 +119,7 @@ def judged_metrics(
                 else dict.fromkeys(("stated", "measured"))
             ),
             "drift": drift,
+            "drift_accepted": drift_accepted,
             "served": served.model_dump(mode="json") if served else None,
             "movie_vectors": facts.get("movie_vectors", {}).get("quality"),
             # The bytes of a saved model contain the time at which it was saved, so its golden

@@ -229,7 +229,8 @@ def vanished(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleRes
     """Limits the share of the champion's users and movies that the dataset no longer has.
 
     They would lose their recommendations, and no metric shows it: the holdout has only those that
-    are still there. Nothing is returned for what was not measured.
+    are still there. Nothing is returned for what was not measured. The rules do not bind in a run
+    for which a person has accepted the drift.
     """
     for name, limit, what in (
         ("vanished_users", settings.max_vanished_users, "users"),
@@ -243,6 +244,8 @@ def vanished(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleRes
                 "at most",
                 share,
                 limit,
+                binding=not metrics.drift_accepted,
+                more="; a person accepted the drift" if metrics.drift_accepted else "",
             )
 
 

@@ -80,12 +80,14 @@ def served_model(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[Rul
             "at most",
             lambda: (abs(_count(served, "interactions") - _count(served, "fitted_to")), 0),
         )
-    measured = served.rmse if served is not None else None
-    stated = serving.rmse if serving is not None else None
-    rmse = stated if measured is None else measured
+    # `judged_metrics` has put the verifier's number in the place of the trainer's.
+    rmse = serving.rmse if serving is not None else None
+    if served is not None and served.rmse is not None:
+        rmse = served.rmse
     if rmse is None:
         return
-    by = "by the trainer" if measured is None else "measured by the pipeline"
+    is_measured = metrics.measured is not None or (served is not None and served.rmse is not None)
+    by = "measured by the pipeline" if is_measured else "by the trainer"
     yield compare(
         "served_rmse",
         f"RMSE on the holdout of the served model, which was fitted to it ({by})",

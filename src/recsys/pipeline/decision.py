@@ -23,8 +23,16 @@ from recsys.services import Services
 log = logging.getLogger(__name__)
 
 
-def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Decision:
+def gate_candidate(
+    services: Services, run: Run, settings: GateSettings, *, drift_accepted: bool = False
+) -> Decision:
     """Marks the release as a candidate, measures what its tables serve, and stores the decision.
+
+    Args:
+        services: PostgreSQL and S3.
+        run: the run that made the candidate.
+        settings: limits of the gate.
+        drift_accepted: whether a person accepted the drift for this run.
 
     Raises:
         ArtifactError: the features or an artifact are missing or were changed.
@@ -48,7 +56,12 @@ def gate_candidate(services: Services, run: Run, settings: GateSettings) -> Deci
             )
         decision = judge(
             judged_metrics(
-                manifest, release.tables, moved.measures() if moved else None, served, measured
+                manifest,
+                release.tables,
+                moved.measures() if moved else None,
+                served,
+                measured,
+                drift_accepted=drift_accepted,
             ),
             _of_champion(services, champion) if champion else None,
             settings,
