@@ -23,7 +23,7 @@ MAX_RATINGS: Final = 100
 LIKED_STARS: Final = 3.5
 _MAX_REASONS: Final = 100
 """Newest movies of a user that a recommendation may be explained by."""
-_MIN_COSINE: Final = 0.4
+MIN_COSINE: Final = 0.4
 """Least similarity of a movie that explains a recommendation."""
 SEARCH_WIDTH: Final = 400
 """hnsw.ef_search of every request: candidates that a search keeps."""
@@ -186,7 +186,7 @@ def _explain(
             table(_REASONS, live.movie_vectors),
             {"found": [movie for movie, _ in best], "liked": list(liked)},
         ).fetchall()
-        reasons = {movie: because for movie, because, cosine in rows if cosine >= _MIN_COSINE}
+        reasons = {movie: because for movie, because, cosine in rows if cosine >= MIN_COSINE}
     movie_of = live.model.catalog.movie
     return [
         Recommendation(

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from recsys.contract import table_name
+from recsys_site import answers
 from tests.site.conftest import site_dsn
 
 PAGES = [
@@ -76,10 +77,17 @@ def test_a_cold_start_user_gets_unrated_movies_that_depend_on_the_stars(site):
     assert fan != critic
 
 
-def test_reasons_are_movies_that_the_user_liked(site):
+def test_reasons_are_movies_that_the_user_liked_and_similar_enough(site, monkeypatch):
     ratings = [{"movie_id": movie, "stars": 5 if movie < 20 else 1} for movie in range(2, 40)]
-    answer = site.client.post("/api/recommendations", json={"ratings": ratings, "count": 50})
-    reasons = [one["because"] for one in answer.json()["recommendations"]]
+
+    def ask():
+        answer = site.client.post("/api/recommendations", json={"ratings": ratings, "count": 50})
+        return [one["because"] for one in answer.json()["recommendations"]]
+
+    # The vectors are random: no two movies are as similar as a reason must be.
+    assert not any(ask())
+    monkeypatch.setattr(answers, "MIN_COSINE", 0.1)
+    reasons = ask()
     assert any(reasons)
     assert {reason["movie_id"] for reason in reasons if reason} <= set(range(2, 20))
 
