@@ -18,6 +18,7 @@ def test_it_is_rejected_and_listed_and_has_a_report(services, monkeypatch):
     made = ImpossibleReleases(services)
     ids = []
     for number in range(len(IMPOSSIBLE)):
+        made.put_features(number)
         ids.append(made.without_decision(number))
         run = Run(run_id=f"run-{number}", source="s", build=made.build(number))
         decision = pipeline.gate_candidate(services, run, GateSettings())
