@@ -155,7 +155,8 @@ def write_interactions(
 
 def cuts_of(days: pl.DataFrame, settings: FeatureSettings) -> Cuts:
     """Returns where a dataset is cut, by its number of valid rows on each day."""
-    return Cuts(settings.holdout_share, find_moment(days, settings.time_holdout_share))
+    moment = find_moment(days, settings.time_holdout_share)
+    return Cuts(settings.holdout_share, moment, single_day=days.height <= 1)
 
 
 def make_part(rows: pl.DataFrame, cuts: Cuts) -> tuple[pl.DataFrame, pl.DataFrame]:

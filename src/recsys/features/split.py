@@ -30,10 +30,12 @@ class Cuts:
     Attributes:
         holdout_share: share of each user's newest ratings, between 0 and 0.5.
         moment: seconds since 1970; None: no row is marked ``later``.
+        single_day: whether all rows are of one day, as in a dump without times.
     """
 
     holdout_share: float
     moment: int | None = None
+    single_day: bool = False
 
 
 def rows_by_day(timestamps: pl.LazyFrame) -> pl.LazyFrame:
@@ -67,7 +69,8 @@ def split_rows(rows: pl.DataFrame, cuts: Cuts) -> pl.DataFrame:
       the later one if two are equally near), so that ratings of one second stay together. At most
       half of a user's rows are held out. A user whose share rounds to 0 has one held-out row with
       the probability ``n * share``, by a hash of the id, so that users with few ratings are
-      evaluated too.
+      evaluated too. In a dataset of a single day, a user whose ratings are all of one second is
+      cut by movieId: a dump without times has no other order.
     - ``later``: all other rows at or after the moment. A user without an earlier row has only such.
     - ``train``: all other rows.
 
@@ -87,7 +90,7 @@ def split_rows(rows: pl.DataFrame, cuts: Cuts) -> pl.DataFrame:
     # In sorted rows, runs are users; they cost less than window functions (3 s at 32 million).
     begin = np.flatnonzero(np.diff(user, prepend=user[:1] - 1))
     count = np.diff(begin, append=len(user))
-    held = _held_rows(user[begin], begin, count, time, cuts.holdout_share)
+    held = _held_rows(user[begin], begin, count, time, cuts)
     in_holdout = np.arange(len(user)) >= np.repeat(begin + count - held, count)
     if cuts.moment is None:
         later = np.zeros(len(user), np.bool_)
@@ -103,9 +106,10 @@ def _held_rows(
     begin: NDArray[np.int64],
     count: NDArray[np.int64],
     time: NDArray[np.int64],
-    share: float,
+    cuts: Cuts,
 ) -> NDArray[np.int64]:
     """Returns the number of held-out rows of each user; a cut is where the timestamp changes."""
+    share = cuts.holdout_share
     wanted = np.floor(count * share + 0.5).astype(np.int64)
     # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4).
     place = users.astype(np.uint64) * np.uint64(_HASH) % np.uint64(_HASHES)
@@ -123,4 +127,7 @@ def _held_rows(
     down_fits = (wanted > 0) & (down > begin) & (end - down <= count // 2)
     up_fits = (wanted > 0) & (up > begin) & (up < end)
     nearer = down_fits & (~up_fits | (cut - down < up - cut))
-    return np.where(nearer, end - down, np.where(up_fits, end - up, 0))
+    held = np.where(nearer, end - down, np.where(up_fits, end - up, 0))
+    if cuts.single_day:
+        held = np.where(time[begin] == time[end - 1], np.minimum(wanted, count // 2), held)
+    return held

@@ -33,7 +33,8 @@ def check_trainable(interactions: Path) -> None:
                 f"no interaction is in the {part} part of the split",
                 found=f"{sum(of_part.values())} interactions",
                 expected="at least one; the last tenth of each user's ratings, cut between "
-                "two timestamps, is the holdout, so some user needs ratings of two times",
+                "two timestamps, is the holdout, so some user needs ratings of two times "
+                "(in a dataset of a single day, two ratings)",
                 hint="use a larger dataset: a model can be neither trained nor evaluated on this",
             )
     for column in _VARIED:

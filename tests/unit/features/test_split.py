@@ -62,6 +62,21 @@ def test_training_knows_nothing_of_the_moment_and_of_its_users_holdout(
     assert (both["timestamp_right"] < both["timestamp"]).all(), "the holdout is the newest"
 
 
+@pytest.mark.parametrize("single_day", [True, False])
+def test_ratings_of_one_second_are_cut_in_a_dataset_of_a_single_day_only(single_day: bool) -> None:
+    rows = [(user, movie, 5) for user in (1, 2) for movie in range(10)]
+    table = split_rows(frame(rows), Cuts(0.2, single_day=single_day))
+    held = part(table, "holdout").group_by("userId").agg(pl.col("movieId")).sort("userId")
+    expected = [(1, [8, 9]), (2, [8, 9])] if single_day else []
+    assert held.rows() == expected
+
+
+def test_ratings_of_several_seconds_of_a_single_day_are_cut_between_them() -> None:
+    rows = [(1, movie, 5 + (movie >= 9)) for movie in range(10)]
+    table = split_rows(frame(rows), Cuts(0.3, single_day=True))
+    assert part(table, "holdout")["movieId"].to_list() == [9]
+
+
 @given(rows_strategy, cuts_strategy)
 def test_a_user_without_a_row_before_the_moment_is_later_as_a_whole(
     rows: list[Row], cuts: Cuts
