@@ -32,7 +32,7 @@ def save_model(model: keras.Model, path: Path) -> None:
         path: the file to write, ``.keras``.
     """
     with TemporaryDirectory(prefix="recsys-model-", dir=path.parent) as folder:
-        dated = Path(folder) / "model.keras"
+        dated = Path(folder) / path.name
         model.save(dated)
         with zipfile.ZipFile(dated) as source, zipfile.ZipFile(path, "w") as target:
             for member in source.infolist():

@@ -39,7 +39,7 @@ def body(
         base_path: path below which Airflow is served; empty if it has a host of its own.
     """
     page = f"{base_path.rstrip('/')}{_PAGE}"
-    report = f"{page}releases/{request.release_id}/report.html"
+    report = f"{page.rstrip('/')}/releases/{request.release_id}/report.html"
     return "\n\n".join(
         [
             *_warning(request, asked_at),

@@ -248,7 +248,7 @@ def _predictions(
     services: Services, release: Release, pairs: pl.DataFrame, work: Path, predict: Predict
 ) -> pl.DataFrame:
     artifact = release.complete_manifest.artifact(contract.MODEL_FILE)
-    model, asked, answered = (work / name for name in ("model.keras", "asked", "answered"))
+    model, asked, answered = (work / name for name in (contract.MODEL_FILE, "asked", "answered"))
     services.store.download(artifact.key, model, artifact.sha256)
     pairs.select(_PAIR).write_parquet(asked)
     predict(model, asked, answered)

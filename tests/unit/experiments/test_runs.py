@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from recsys.cli import output
 from recsys.cli.app import app
 from recsys.contract import Metrics
 from recsys.errors import ConfigurationError
@@ -75,6 +76,8 @@ def test_another_holdout_is_named(tmp_path: Path, other: dict[str, Any]) -> None
 
 def test_the_command_shows_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
+    # The console has read its width if an earlier test of this process has printed.
+    monkeypatch.setattr(output.console, "width", 200)
     runner = CliRunner(env={"COLUMNS": "200"})
     assert "no training is kept yet" in runner.invoke(app, ["experiments", "list"]).output
     folder = tmp_path / "training" / "runs"
