@@ -98,9 +98,29 @@ def _served_scores(served: Any, evaluated: Evaluation) -> ServedScores:
     )
 
 
+def _check_rows(path: Path, most: int) -> None:
+    """Refuses a file with too many rows by its footer: it may be small and unpack to a billion."""
+    try:
+        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{path.name} is not a parquet file", found=str(error)) from error
+    if rows > most:
+        raise ArtifactError(
+            f"{path.name} has too many vectors",
+            found=f"{rows} rows",
+            expected=f"at most {most}, the number of them in the dataset",
+            hint="the trainer must write one vector for each of them",
+        )
+
+
 def _evaluated_towers(folder: Path, interactions: pl.DataFrame, movies: pl.DataFrame) -> Towers:
     """Reads the evaluated towers; their ids and histories must be those of the training part."""
     train = part(interactions, TRAIN)
+    for name, ids in (
+        (contract.EVALUATED_USER_TOWERS_FILE, train["userId"]),
+        (contract.EVALUATED_MOVIE_TOWERS_FILE, movies["movieId"]),
+    ):
+        _check_rows(folder / name, ids.n_unique())
     try:
         users = pl.read_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
         towers = read_towers(users, pl.read_parquet(folder / contract.EVALUATED_MOVIE_TOWERS_FILE))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from recsys import contract, ledger, releases, vectors
+from recsys import contract, features, ledger, releases, vectors
 from recsys.contract import TrainerInput
 from recsys.object_store import current_keys
 from recsys.pipeline.run import Run, continue_build
@@ -102,13 +102,15 @@ def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
     if release.completed_at:
         return {t.name: dict(release.tables[t.name]) for t in _TOWERS}
     manifest, _ = releases.read_manifest(services.store, run.release_id)
+    stats = features.read_stats(run.build.features_prefix, services.store)
+    most = {"userid": stats.users, "movieid": stats.movies} if stats else {}
     loaded = {}
     for table in _TOWERS:
         artifact = manifest.artifact(table.artifact or "")
         with scratch_folder("towers") as work:
             path = work / Path(artifact.name).name
             services.store.download(artifact.key, path, artifact.sha256)
-            ids, towers, extra = vectors.read_vectors(path)
+            ids, towers, extra = vectors.read_vectors(path, max_rows=most.get(table.id_column))
         loaded[table.name] = load_table(services, run, table, ids, towers, extra)
     with services.connect() as conn:
         for table in _TOWERS:

@@ -135,17 +135,31 @@ class VectorRows:
 
 
 def read_vectors(
-    path: Path,
+    path: Path, *, max_rows: int | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], dict[str, pl.Series]]:
     """Reads a parquet file of vectors (format: ``contract.MOVIE_VECTORS_FILE``).
+
+    Args:
+        path: the file.
+        max_rows: a file with more rows is refused before they are read: a small file can unpack to
+            a billion equal rows. None: no limit.
 
     Returns:
         ids int32 (n,), vectors float32 (n, dim), and all other columns by name.
 
     Raises:
-        ArtifactError: the file does not have this format.
+        ArtifactError: the file does not have this format, or has too many rows.
     """
     try:
+        # The file's footer has the number of rows.
+        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+        if max_rows is not None and rows > max_rows:
+            raise ArtifactError(
+                f"{path.name} has too many vectors",
+                found=f"{rows} rows",
+                expected=f"at most {max_rows}, the number of them in the dataset",
+                hint="train again",
+            )
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(

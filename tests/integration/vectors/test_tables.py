@@ -602,3 +602,13 @@ class TestReading:
         (tmp_path / "x.parquet").write_bytes(b"no parquet")
         with pytest.raises(ArtifactError, match="not a parquet file of vectors"):
             read_vectors(tmp_path / "x.parquet")
+
+    def test_a_file_with_more_rows_than_the_dataset_has_is_refused_before_it_is_read(
+        self, tmp_path: Path
+    ) -> None:
+        """Equal rows compress to almost nothing."""
+        rows = pl.DataFrame({"id": pl.repeat(1, 200_000, dtype=pl.Int32, eager=True)})
+        rows.write_parquet(tmp_path / "x.parquet")
+        assert (tmp_path / "x.parquet").stat().st_size < 10_000
+        with pytest.raises(ArtifactError, match="too many vectors"):
+            read_vectors(tmp_path / "x.parquet", max_rows=199_999)
