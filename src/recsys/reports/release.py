@@ -17,6 +17,7 @@ from psycopg import sql
 from psycopg.errors import UndefinedTable
 
 from recsys import contract, features, ledger, releases, vectors
+from recsys.contract import Metrics
 from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, UnknownIdError
 from recsys.gate import ForwardTest
@@ -75,7 +76,7 @@ def report_page(services: Services, release_id: str) -> str:
         champion = _champion_then(conn, release_id)
         catalog = _catalog(services, release.dataset_md5)
         return render_report(
-            metrics=manifest.metrics,
+            metrics=_metrics(services, release),
             release_id=release_id,
             history=_json(services, contract.release_key(release_id, contract.HISTORY_FILE)),
             decision=decided[0] if decided else None,
@@ -91,6 +92,18 @@ def report_page(services: Services, release_id: str) -> str:
             recommendations=_recommendations(conn, release, champion, catalog),
             own_charts=own_charts(services.store, manifest),
         )
+
+
+def _metrics(services: Services, release: Release) -> Metrics:
+    """Returns what the verifier measured; of a release of an earlier pipeline, what was stated."""
+    try:
+        measured = releases.find_measurement(
+            services.store, release.release_id, release.manifest_sha256
+        )
+    except ArtifactError as damage:
+        log.warning("the report shows the trainer's metrics: %s", damage)
+        measured = None
+    return measured.metrics if measured else release.complete_manifest.metrics
 
 
 def _forward(conn: Connection, release: Release) -> list[ForwardTest]:

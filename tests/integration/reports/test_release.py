@@ -77,6 +77,18 @@ def test_a_report_contains_history_statistics_and_titles(services, releases):
     assert "no invalid rows" in page
 
 
+def test_a_report_shows_the_measured_metrics_not_the_stated_ones(services, releases):
+    release_id = releases.candidate(1)
+    key = release_key(release_id, contract.MEASURED_FILE)
+    document = json.loads(services.store.get_bytes(key))
+    document["metrics"]["model"]["rmse"] = 0.8765
+    services.store.put_bytes(key, json.dumps(document).encode())
+    assert "0.8765" in release.report_page(services, release_id)
+
+    services.store.put_bytes(key, b"{}")
+    assert "0.8765" not in release.report_page(services, release_id), "a damaged file is left out"
+
+
 def test_retirement_deletes_the_report(services, releases):
     first, second = releases.candidate(1), releases.candidate(2)
     for release_id in (first, second):
