@@ -103,8 +103,9 @@ def override_gate(
 ) -> Release:
     """Records a person's decision to promote a complete release that the gate has not accepted.
 
-    A rejected release becomes a candidate again in the same transaction. If the gate has accepted
-    the release against this champion, nothing is recorded.
+    A rejected release becomes a candidate again in the same transaction, also if the gate accepted
+    it and a person rejected it. If the gate has accepted a candidate against this champion, nothing
+    is recorded.
 
     Returns:
         The updated release.
@@ -113,7 +114,7 @@ def override_gate(
     decision = standing.decision if standing else None
     complete = release.state in ledger.SERVABLE or release.state == State.REJECTED
     accepted = standing and standing.decision.accepted and _is_against(standing, champion)
-    if not complete or accepted:
+    if not complete or (accepted and release.state != State.REJECTED):
         return release
     with ledger.acting(conn, actor):
         ledger.record_decision(
