@@ -110,24 +110,37 @@ def _rating(text: str) -> tuple[str, float]:
     return movie, stars
 
 
-def print_movies(movies: list[ScoredMovie], unit: str = "score") -> None:
+def print_movies(
+    movies: list[ScoredMovie], unit: str = "score", *, one_line_each: bool = False
+) -> None:
     """Prints a ranked list of movies.
 
     Args:
         movies: best first.
         unit: what the scores are: ``cosine`` similarity, or ``score`` for the inner products of
             towers, which order movies and are no stars.
+        one_line_each: cut long titles, so that a line has at most 80 characters; genres give way to
+            reasons.
     """
     explained = any(movie.because for movie in movies)
-    shown = output.table(" ", "title", "genres", f" {unit}", *["because of"] * explained)
+    with_genres = not (explained and one_line_each)
+    texts = ("title", *["genres"] * with_genres, f" {unit}", *["because of"] * explained)
+    shown = output.table(" ", *texts)
+    title_width, reason_width = (40, 24) if one_line_each else (None, None)
     for rank, movie in enumerate(movies, 1):
         score = "" if movie.score is None else f"{movie.score:.3f}"
         genres = ", ".join(movie.genres[:3])
-        cells = [str(rank), output.safe(movie.title), output.safe(genres), score]
+        title = output.safe(_cut(movie.title, title_width))
+        cells = [str(rank), title, *[output.safe(genres)] * with_genres, score]
         if explained:
-            cells.append(output.safe(movie.because.title) if movie.because else "")
+            reason = movie.because.title if movie.because else ""
+            cells.append(output.safe(_cut(reason, reason_width)))
         shown.add_row(*cells)
     console.print(shown)
+
+
+def _cut(text: str, width: int | None) -> str:
+    return text if width is None or len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _document(release: dict[str, Any], movies: list[ScoredMovie], **query: Any) -> dict[str, Any]:

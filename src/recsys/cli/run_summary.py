@@ -48,6 +48,7 @@ def print_summary(services: Services, *, judged: bool) -> None:
     live = monitoring.read_status(services)["champion"]
     release_id, candidate = _judged_release(services) if judged else (None, None)
     facts = output.table("", "")
+    facts.show_header = False
     if live is None:
         facts.add_row("live", "nothing yet")
     else:
@@ -120,10 +121,10 @@ def _dataset(data: dict[str, Any]) -> str:
 def _print_movies(services: Services) -> None:
     _, [movie, *_], neighbors = _known_movie(services)
     console.print(f"\nmovies like [bold]{output.safe(movie.title)}[/]")
-    print_movies(neighbors[:_SHOWN_MOVIES], "cosine")
+    print_movies(neighbors[:_SHOWN_MOVIES], "cosine", one_line_each=True)
     _, movies = recommend.recommend_for_user(services, 1, _SHOWN_MOVIES)
     console.print("movies for user [bold]1[/]")
-    print_movies(movies)
+    print_movies(movies, one_line_each=True)
 
 
 def _print_next_steps() -> None:
@@ -136,7 +137,7 @@ def _print_next_steps() -> None:
     shown = output.table("", "")
     shown.show_header = False
     for line, what in (
-        (f"{name} why", "the gate's rules, data and history of the live release"),
+        (f"{name} why", "why it is live: rules, data, history"),
         (f'{name} similar "{_KNOWN_MOVIES[0].partition(" (")[0]}"', "ask it"),
         up,
     ):
