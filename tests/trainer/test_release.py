@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import signal
 import socket
 import threading
@@ -238,7 +239,7 @@ def test_sigterm_ends_the_training_without_a_manifest(bench: Bench, small: Table
     with bench.start(trainer_input) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "epoch 2:" in line:
+            if re.search(r"epoch 2\b", line):
                 break
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=60)

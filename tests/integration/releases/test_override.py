@@ -104,9 +104,7 @@ def test_an_override_of_an_accepted_release_is_not_recorded(services, releases):
     assert decisions(services, release_id) == [(True, "run-1")]
 
 
-def test_a_release_that_the_gate_accepted_and_a_person_rejected_can_be_promoted(
-    services, releases
-):
+def test_a_release_that_the_gate_accepted_and_a_person_rejected_can_be_promoted(services, releases):
     release_id = releases.candidate(1)
     with services.connect() as conn:
         ledger.move(conn, release_id, State.REJECTED, actor=an_actor("eve", "not today"))
