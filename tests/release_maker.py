@@ -118,7 +118,9 @@ class Releases:
 
     def judge(self, release_id: str, run_id: str = "run") -> None:
         """Records that the gate accepts a release against the champion that is live now."""
-        decision = judge(as_judged(GOOD), None, GateSettings())
+        stated = self.metrics(1).model_dump(mode="json")
+        found = as_judged(GOOD).model_copy(update={"stated": stated, "measured": stated})
+        decision = judge(found, None, GateSettings())
         assert decision.accepted, decision.reason
         with self.services.connect() as conn:
             champion = ledger.champion(conn)

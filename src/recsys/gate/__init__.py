@@ -13,11 +13,13 @@ from recsys.gate.forward import (
 )
 from recsys.gate.judged import JudgedMetrics, judged_metrics
 from recsys.gate.losses import Loss
+from recsys.gate.measured import NAME as MEASURED_RULE
 from recsys.gate.memory import Memory, PastPromotion
 from recsys.gate.settings import GateSettings
 from recsys.gate.table import decision_lines
 
 __all__ = [
+    "MEASURED_RULE",
     "Decision",
     "ForwardMetric",
     "ForwardSettings",

@@ -10,6 +10,7 @@ from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import RuleResult
 
 NAME: Final = "trainer_metrics_agree"
+"""The rule; a decision without it is of an edition that measured nothing itself."""
 TOLERANCE: Final = 0.001
 """Share of itself by which a number of the trainer may differ from the measured one.
 

@@ -14,6 +14,7 @@ from recsys import contract, ledger, releases, vectors
 from recsys.contract import PUBLIC_TABLES, RELEASES_PREFIX, table_name
 from recsys.database import Connection
 from recsys.errors import ArtifactError, PermanentError
+from recsys.gate import MEASURED_RULE
 from recsys.ledger import Release
 from recsys.object_store import ListedObject
 from recsys.services import Services
@@ -72,6 +73,28 @@ def _faults(conn: Connection, services: Services, release: Release) -> Iterator[
                 f"recsys.{name} has other content than was loaded; roll back to another release, "
                 "or restore the table from a backup"
             )
+    yield from _measurement_faults(conn, services, release)
+
+
+def _measurement_faults(conn: Connection, services: Services, release: Release) -> Iterator[str]:
+    """Yields what is wrong with the measured metrics, which releases of earlier editions lack."""
+    name = contract.release_key(release.release_id, contract.MEASURED_FILE)
+    try:
+        found = releases.find_measurement(
+            services.store, release.release_id, release.manifest_sha256
+        )
+    except ArtifactError as error:
+        yield f"{name} was changed: {error}; restore it from a backup"
+        return
+    decided = ledger.last_decision(conn, release.release_id)
+    was_measured = decided is not None and any(
+        rule.name == MEASURED_RULE for rule in decided[0].rules
+    )
+    if found is None and was_measured:
+        yield (
+            f"{name} is missing; restore it from a backup. It serves as before; the report and "
+            "later candidates see the metrics that its trainer stated"
+        )
 
 
 def _missing_files(release: Release, listed: Listed) -> Iterator[str]:
