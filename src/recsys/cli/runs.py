@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -122,7 +123,9 @@ def make_sample(
     console.print(
         f"{shown}: {sample.ratings:,} ratings, {sample.users:,} users, {sample.movies:,} movies"
     )
-    console.print(f"Try it: {output.command()} demo --source {shown}", soft_wrap=True)
+    # One line, however long, and quoted: it is copied into a shell.
+    line = f"{output.command()} demo --source {shlex.quote(str(path))}"
+    console.print(f"Try it:\n  {output.safe(line)}", soft_wrap=True)
 
 
 def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> dict[str, Any]:

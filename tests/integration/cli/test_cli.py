@@ -85,7 +85,9 @@ class CommandLine:
             assert arguments[0] == "env" or self.home.redact(text) == text
             # Where a person answers, the terminal ends the line.
             if stdin == subprocess.DEVNULL and not {"--json", "env"} & set(arguments):
-                assert [line for line in text.splitlines() if cell_len(line) > 80] == []
+                # A command that is copied into a shell stays on one line.
+                lines = [line for line in text.splitlines() if " demo --source " not in line]
+                assert [line for line in lines if cell_len(line) > 80] == []
         return Done(done.returncode, done.stdout, done.stderr)
 
 
