@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -82,6 +83,7 @@ def keras_model(number: int, movies: int) -> bytes:
 
 if __name__ == "__main__":
     # For environments without Keras: `python -m tests.site.real_releases FOLDER NUMBER...`
+    os.environ["KERAS_BACKEND"] = "numpy"
     for number in sys.argv[2:]:
         made = keras_model(int(number), RealReleases.MOVIES)
         (Path(sys.argv[1]) / f"{number}.keras").write_bytes(made)
