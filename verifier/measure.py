@@ -116,11 +116,11 @@ def _check_rows(path: Path, most: int) -> None:
 def _evaluated_towers(folder: Path, interactions: pl.DataFrame, movies: pl.DataFrame) -> Towers:
     """Reads the evaluated towers; their ids and histories must be those of the training part."""
     train = part(interactions, TRAIN)
-    for name, ids in (
+    for name, known in (
         (contract.EVALUATED_USER_TOWERS_FILE, train["userId"]),
         (contract.EVALUATED_MOVIE_TOWERS_FILE, movies["movieId"]),
     ):
-        _check_rows(folder / name, ids.n_unique())
+        _check_rows(folder / name, known.n_unique())
     try:
         users = pl.read_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
         towers = read_towers(users, pl.read_parquet(folder / contract.EVALUATED_MOVIE_TOWERS_FILE))

@@ -63,7 +63,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         folder, "train", "-s", "sample.zip", "--out", "first", "--no-refit", "--json", *QUICK
     )
     assert done.returncode == 0, done.stderr
-    assert "rating model epoch 1" in done.stderr
+    assert "rating: epoch 1 of 1" in done.stderr
     return Bench(folder, json.loads(done.stdout))
 
 
@@ -117,7 +117,7 @@ def test_settings_that_make_no_sense_are_refused_with_the_field_named(bench: Ben
         bench.folder, "train", "-s", "sample.zip", "--out", "third", "--set", "rating.epochs=none"
     )
 
-    assert done.returncode == 1
+    assert done.returncode == 2, "a usage error"
     assert "rating.epochs" in done.stderr
     assert not (bench.folder / "third").exists()
 

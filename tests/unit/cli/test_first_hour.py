@@ -89,7 +89,7 @@ def test_how_to_go_on_is_said_as_it_works(home: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=tmp_path / "project", env=kept, capture_output=True, text=True, check=True
     )
-    said = done.stdout.partition("Try it: ")[2].split()
+    said = done.stdout.partition("Try it:")[2].split()
     assert said[:2] == [".venv/bin/recsys", "demo"]
     version = [tmp_path / "project" / said[0], "--version"]
     assert subprocess.run(version, check=False, capture_output=True).returncode == 0
