@@ -284,7 +284,7 @@ def _print_verdict(run: LocalRun) -> None:
 
     console.print("\nwith its default limits, without what only the pipeline measures:")
     print_decision(run.verdict.model_dump(mode="json"))
-    console.print(output.safe(describe(run)), soft_wrap=True)
+    console.print(output.safe(describe(run)))
 
 
 def _print_models(models: list[dict[str, Any]]) -> None:

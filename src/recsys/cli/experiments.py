@@ -98,7 +98,7 @@ def _show(run: LocalRun, *, as_json: bool) -> None:
     if as_json:
         output.print_json(run.model_dump(mode="json"))
         return
-    console.print(output.safe(describe(run)), soft_wrap=True)
+    console.print(output.safe(describe(run)))
     print_metrics(run.metrics, run.fit_s)
     print_decision(run.verdict.model_dump(mode="json"))
 
@@ -110,7 +110,7 @@ def _compare(first: LocalRun, second: LocalRun, *, as_json: bool) -> None:
         output.print_json(runs | found.model_dump(mode="json"))
         return
     for run in (first, second):
-        console.print(output.safe(describe(run)), soft_wrap=True)
+        console.print(output.safe(describe(run)))
     if not found.same_holdout:
         console.print("[yellow]notice:[/] the holdouts differ: do not compare these metrics")
     _print_metrics(found)
