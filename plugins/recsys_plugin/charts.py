@@ -126,9 +126,9 @@ def _mark_champion(axes: Axes, release: Point) -> None:
 
 def _style(axes: Axes) -> None:
     # matplotlib.dates has no types.
-    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]  # has no types
     axes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]  # likewise
     axes.xaxis.set_major_formatter(formatter)
     for part in (
         axes.xaxis.label,

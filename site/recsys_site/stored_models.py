@@ -28,7 +28,7 @@ _OF_TENSORFLOW: Final = frozenset(
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class IdLookup(keras.layers.Layer):  # type: ignore[misc]
+class IdLookup(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Maps ids to their place in a vocabulary, counted from 1; 0 is for other ids.
 
     Args:

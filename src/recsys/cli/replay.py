@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,7 +88,9 @@ def replay_rows(
     if out:
         shown = output.safe(str(out))
         console.print(f"\n{shown}: md5 {found.md5}", soft_wrap=True)
-        console.print(f"Run the pipeline on it: recsys run --source {shown}", soft_wrap=True)
+        # One line, however long, and quoted: it is copied into a shell.
+        line = f"{output.command()} run --source {shlex.quote(str(out))}"
+        console.print(f"Run the pipeline on it:\n  {output.safe(line)}", soft_wrap=True)
 
 
 def _counts(quarantine: Path) -> dict[str, FileStats]:

@@ -169,7 +169,7 @@ def _histogram(name: str, title: str, counts: Json, unit: str) -> tuple[Markup, 
         caption += f"; the first {len(shown)} of {len(counts)} bars"
     svg = histogram(f"data-{name.replace('_', '-')}", title, shown, unit)
     # Drawn by recsys.reports.charts, which escapes all outside text.
-    return Markup(svg), caption  # noqa: S704
+    return Markup(svg), caption  # noqa: S704  matplotlib escapes
 
 
 def lineage_facts(facts: Json | None) -> dict[str, Any] | None:

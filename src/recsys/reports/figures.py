@@ -123,4 +123,4 @@ def _level(metrics: Metrics) -> str:
 
 def _markup(svg: str) -> Markup:
     # Drawn by recsys.reports.charts, which escapes all outside text.
-    return Markup(svg)  # noqa: S704
+    return Markup(svg)  # noqa: S704  matplotlib escapes

@@ -104,7 +104,7 @@ def _view(
         reference=reference,
         rows=tuple(rows),
         # Drawn by recsys.reports.charts, which escapes all outside text.
-        chart=Markup(slices(chart_name, full_title, drawn)),  # noqa: S704
+        chart=Markup(slices(chart_name, full_title, drawn)),  # noqa: S704  matplotlib escapes
         caption=f"{full_title}; {compared}. First the slice that is worst against the {reference}; "
         f"{'less' if less_is_better else 'more'} is better",
     )
