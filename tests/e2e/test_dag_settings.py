@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FEATURES = {"generate_data_frames", "load_movie_vectors", "load_towers"}
+FEATURES = {"forward_test", "generate_data_frames", "load_movie_vectors", "load_towers"}
 PARSE = """
 import json, os, sys
 before = os.times()

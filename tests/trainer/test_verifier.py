@@ -65,7 +65,11 @@ def test_it_measures_what_the_trainer_has_measured_and_seals_it(
 
 LIES = {
     "a user less": (lambda users: users.head(-1), "not those of the dataset's users"),
-    "a user twice": (lambda users: pl.concat([users, users.head(1)]), "dataset's users"),
+    "a user twice": (lambda users: pl.concat([users, users.head(1)]), "has too many vectors"),
+    "a user in place of another": (
+        lambda users: pl.concat([users.head(-1), users.head(1)]),
+        "not those of the dataset's users",
+    ),
     "an id of nobody": (
         lambda users: users.with_columns(id=pl.col("id") + 1_000_000),
         "dataset's users",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import (
     BaseModel,
@@ -19,15 +18,15 @@ from pydantic import (
     model_validator,
 )
 
+LARGEST_NUMBER: Final = 1e12
+"""No metric, count or size is larger. Differences of larger ones can overflow, e.g. in a chart."""
+
 
 def finite_number(value: object) -> float | None:
-    """Returns ``value`` if it is a finite number and not a bool, else None."""
+    """Returns ``value`` if it is a number within `LARGEST_NUMBER` and not a bool, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return value if math.isfinite(value) else None
-    except OverflowError:  # an integer beyond the range of a float
-        return None
+    return value if abs(value) <= LARGEST_NUMBER else None  # NaN compares as False
 
 
 def _count(value: object) -> int | None:

@@ -1,8 +1,9 @@
 """The metrics of a release: the content of ``metrics.json`` and of the manifest's ``metrics``.
 
 Readers trust no value: a trainer from another image wrote it. A value that is missing, of a wrong
-type, NaN or infinite is read as None, so that a consumer sees a finite number or None. The gate
-rejects a release if a rule needs a metric that is None. Unknown fields are kept.
+type, NaN, infinite or impossibly large is read as None, so that a consumer sees a number that it
+can calculate with, or None. The gate rejects a release if a rule needs a metric that is None.
+Unknown fields are kept.
 """
 
 from __future__ import annotations

@@ -72,10 +72,11 @@ def test_unknown_fields_are_kept() -> None:
         ("0.5", "'0.5'"),
         (True, "True"),
         ([1], "[1]"),
+        (-1e308, "-1e+308"),
         (10**400, "1" + "0" * 39),
         (10**5000, "a very large integer"),
     ],
-    ids=["nan", "infinity", "text", "bool", "list", "400 digits", "5000 digits"],
+    ids=["nan", "infinity", "text", "bool", "list", "huge", "400 digits", "5000 digits"],
 )
 def test_a_value_that_is_not_a_finite_number_is_none_and_is_reported(
     value: object, shown: str
