@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import Context, Param
-from airflow.sdk.configuration import conf
 
 from recsys import monitoring, pipeline
-from recsys_dag import approval_form, settings
+from recsys_dag import airflow_address, approval_form, settings
 from recsys_dag.approval_form import TASK_ID as TASK_ID
 from recsys_dag.timeouts import timeouts
 
@@ -59,7 +57,7 @@ class ReleaseApproval(HITLBranchOperator):
             found,
             datetime.now(UTC),
             self.response_timeout,
-            urlsplit(conf.get("api", "base_url", fallback="")).path,
+            airflow_address.base_path(),
         )
         super().execute(context)
 

@@ -38,7 +38,8 @@ with DAG(
         ),
         "reason": Param(
             None,
-            type=["null", "string"],
+            # Without "null" the trigger form requires it, as the task does.
+            type="string",
             minLength=3,
             title="Reason",
             description="Required; recorded in the ledger's history",

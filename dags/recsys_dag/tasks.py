@@ -14,7 +14,6 @@ from airflow.sdk import task
 from airflow.sdk.log import mask_secret
 
 from recsys import alerts, monitoring, pipeline, releases
-from recsys.errors import ConfigurationError
 from recsys.ledger import Actor
 from recsys.trainer_process import forwarded_variables
 from recsys_dag import approval, metrics, settings
@@ -256,12 +255,6 @@ def retire_old_releases(**context: Any) -> list[str]:
 def roll_back(**context: Any) -> dict[str, Any]:
     """Makes the chosen release, by default the previous champion, the champion again."""
     params = context["params"]
-    if not params["reason"]:
-        raise ConfigurationError(
-            "a rollback needs a reason",
-            found="no reason",
-            hint='trigger the DAG again with the Param "reason"',
-        )
     change = releases.roll_back(
         settings.services(),
         params["release"],

@@ -11,6 +11,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from recsys_dag.airflow_address import base_path
+
 URL_PREFIX = "/recommender-releases"
 
 _Scope = MutableMapping[str, Any]
@@ -42,7 +44,7 @@ class ReleasesPlugin(AirflowPlugin):
     external_views = [  # noqa: RUF012  Airflow reads plain class attributes
         {
             "name": "Recommender releases",
-            "href": f"{URL_PREFIX}/",
+            "href": f"{base_path()}{URL_PREFIX}/",
             "destination": "nav",
             "category": "browse",
             "url_route": "recommender-releases",

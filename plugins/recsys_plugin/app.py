@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from recsys.errors import ArtifactError, PermanentError, RecsysError
 from recsys.ledger import Actor, State
 from recsys.monitoring import ReleaseQuery
 from recsys_dag import settings
+from recsys_dag.airflow_address import base_path
 from recsys_plugin import URL_PREFIX, access, charts, runs
 
 MAX_REASON: Final = 500
@@ -31,10 +33,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-# The stored report is also opened as a file, where this link would lead nowhere.
-_BACK_LINK: Final = (
-    f'<body><p style="margin:0;padding:.6rem 1.25rem"><a href="{URL_PREFIX}/">All releases</a></p>'
-).encode()
 
 _pages = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -89,7 +87,7 @@ def show_releases(
         charts=charts.metric_charts(overview.charted),
         can_roll_back=access.can_roll_back(request, user),
         token=access.issue_token(access.name_of(user)),
-        prefix=URL_PREFIX,
+        prefix=_prefix(),
         message=access.unseal(message),
         max_reason=MAX_REASON,
         max_search=MAX_SEARCH,
@@ -116,7 +114,7 @@ def show_report(release_id: str) -> Response:
         raise HTTPException(
             status.HTTP_404_NOT_FOUND, "no report of this release is stored"
         ) from error
-    page = content.replace(b"<body>", _BACK_LINK, 1)
+    page = content.replace(b"<body>", _back_link().encode(), 1)
     return Response(page, media_type="text/html; charset=utf-8", headers=_HEADERS)
 
 
@@ -124,7 +122,7 @@ def show_report(release_id: str) -> Response:
 def roll_back(
     user: GetUserDep,
     release: Annotated[str, Form(max_length=17)],
-    reason: Annotated[str, Form(max_length=MAX_REASON)] = "",
+    reason: Annotated[str, Form(max_length=MAX_REASON)],
 ) -> RedirectResponse:
     """Makes an earlier release the champion again, and redirects to the page."""
     if not reason.strip():
@@ -143,12 +141,22 @@ def roll_back(
 def address(query: ReleaseQuery, page: int) -> str:
     """Returns the address of another page of the same list."""
     asked = {"state": query.state or "", "search": query.text, "page": page}
-    return f"{URL_PREFIX}/?{urlencode({name: value for name, value in asked.items() if value})}"
+    return f"{_prefix()}/?{urlencode({name: value for name, value in asked.items() if value})}"
+
+
+def _prefix() -> str:
+    return f"{base_path()}{URL_PREFIX}"
+
+
+def _back_link() -> str:
+    """Returns the start of a report's body; the stored report is also opened as a file."""
+    link = f'<a href="{escape(_prefix())}/">All releases</a>'
+    return f'<body><p style="margin:0;padding:.6rem 1.25rem">{link}</p>'
 
 
 def _back(**message: str) -> RedirectResponse:
     query = urlencode({"message": access.seal(message)})
-    return RedirectResponse(f"{URL_PREFIX}/?{query}", status.HTTP_303_SEE_OTHER)
+    return RedirectResponse(f"{_prefix()}/?{query}", status.HTTP_303_SEE_OTHER)
 
 
 def _explain(request: Request, error: Exception) -> Response:

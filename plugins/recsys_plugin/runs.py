@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from recsys_dag.airflow_address import base_path
 from recsys_dag.approval_form import TASK_ID as APPROVAL
 from recsys_dag.failures import ERROR_KEY
 from recsys_plugin.access import PIPELINE_DAG
@@ -178,7 +179,7 @@ def _line(run: DagRun, failed: list[FailedTask]) -> RunLine:
 
 
 def _run_address(run_id: str) -> str:
-    return f"/dags/{PIPELINE_DAG}/runs/{quote(run_id, safe='')}"
+    return f"{base_path()}/dags/{PIPELINE_DAG}/runs/{quote(run_id, safe='')}"
 
 
 def _task_address(run_id: str, task_id: str) -> str:

@@ -146,6 +146,16 @@ def test_params_are_checked_before_a_run_starts(dags):
         release.resolve(value="'; drop table releases; --")
 
 
+@pytest.mark.parametrize("reason", [None, "", "x"])
+def test_a_rollback_is_not_triggered_without_a_reason(dags, reason):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    params = dags["movie_rec_sys_rollback"].params
+    assert params.get_param("release").resolve() is None
+    with pytest.raises(ParamValidationError):
+        params.get_param("reason").resolve(value=reason)
+
+
 def test_tasks_of_the_weekly_dag_hold_no_copies_of_its_params(dags):
     """Airflow would validate each copy whenever it parses or serializes the DAG."""
     weekly = dags["movie_rec_sys"]

@@ -360,6 +360,8 @@ def test_an_open_run_keeps_its_build_from_being_abandoned(served):
 
 
 def test_the_operators_dags_recover_and_roll_back(served):
+    from airflow.sdk.exceptions import ParamValidationError
+
     from recsys_dag.movie_rec_sys_recover import dag as recover
     from recsys_dag.movie_rec_sys_rollback import dag as rollback
 
@@ -373,9 +375,8 @@ def test_the_operators_dags_recover_and_roll_back(served):
     assert healed.state == "success", healed.errors
     assert_untouched(served, champion)
 
-    unexplained = served.run_dag(rollback, {"reason": None})
-    assert unexplained.state == "failed"
-    assert "needs a reason" in unexplained.errors["roll_back"]
+    with pytest.raises(ParamValidationError, match="reason"):
+        served.run_dag(rollback, {"reason": None})
     unknown = served.run_dag(rollback, {"release": "00000000-00000000", "reason": "test"})
     assert unknown.state == "failed"
     assert "is not in the ledger" in unknown.errors["roll_back"]

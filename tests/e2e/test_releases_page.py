@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import re
 from collections.abc import Iterator
 
 import pytest
+from fastapi import FastAPI
 from pydantic import SecretStr
 
-from recsys import ledger, monitoring
+from recsys import contract, ledger, monitoring
 from recsys.database import PostgresSettings
 from recsys.gate import Decision
 from recsys.gate.measures import RuleResult
@@ -61,14 +64,26 @@ def client(app, monkeypatch):
 
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
 
-    def log_in(role: str | None, name: str = "mary") -> TestClient:
+    def log_in(role: str | None, name: str = "mary", *, app: FastAPI) -> TestClient:
         made = TestClient(app, base_url="http://localhost", follow_redirects=False)
         if role:
             user = SimpleAuthManagerUser(username=name, role=role)
             made.cookies.set("_token", get_auth_manager().generate_jwt(user))
         return made
 
-    return log_in
+    return functools.partial(log_in, app=app)
+
+
+@pytest.fixture
+def below_a_path(client, monkeypatch):
+    """Makes a session with an Airflow at https://host/airflow, whose proxy keeps the path."""
+    from airflow.api_fastapi import app as airflows
+
+    # Airflow reads its setting once, when this module is imported.
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://host/airflow/")
+    monkeypatch.setattr(airflows, "API_ROOT_PATH", "/airflow/")
+    monkeypatch.setitem(client.keywords, "app", airflows.create_app(apps="core"))
+    return client
 
 
 def token(page: str) -> str:
@@ -263,6 +278,48 @@ def test_a_rollback_that_cannot_be_says_why(client, services, two_champions, rel
     assert answer.status_code == 303
     assert said in browser.get(answer.headers["location"]).text
     assert champion(services) == two_champions[0]
+
+
+def test_all_links_work_below_the_path_of_airflow(below_a_path, services, two_champions):
+    _, before = two_champions
+    key = contract.release_key(before, contract.REPORT_FILE)
+    services.store.put_bytes(key, b"<html><body>its report</body></html>")
+    line = {"run_id": "manual__1", "state": "failed", "started": None, "seconds": None}
+    browser = below_a_path("ADMIN")
+    with pytest.MonkeyPatch.context() as patched:
+        from recsys_plugin.runs import RunLine
+
+        patched.setattr("recsys_plugin.app.PER_PAGE", 1)
+        patched.setattr(
+            "recsys_plugin.runs.last_runs", lambda: [RunLine(**line, started_by="mary")]
+        )
+        page = browser.get(f"/airflow{PAGE}").text
+    links = set(re.findall(r'(?:href|action)="([^"]+)"', page))
+    assert "/airflow/dags/movie_rec_sys/runs/manual__1" in links
+    assert f"/airflow{PAGE}?page=2" in links
+    assert f"/airflow{ROLLBACK}" in links
+    # The charts refer to their own parts.
+    elsewhere = {link for link in links if not link.startswith("#")}
+    assert {link for link in elsewhere if not link.startswith("/airflow/")} == set()
+    report = browser.get(f"/airflow/recommender-releases/releases/{before}/report.html").text
+    assert f'<a href="/airflow{PAGE}">All releases</a>' in report
+    form = {"release": before, "reason": "complaints", "token": token(page)}
+    answer = browser.post(f"/airflow{ROLLBACK}", data=form)
+    assert answer.headers["location"].startswith(f"/airflow{PAGE}?message=")
+    assert f"to {before}." in browser.get(answer.headers["location"]).text
+
+
+def test_airflows_menu_opens_the_page_below_the_path_of_airflow(monkeypatch):
+    import recsys_plugin
+
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://host/airflow")
+    spec = importlib.util.spec_from_file_location("plugin_anew", recsys_plugin.__file__)
+    assert spec
+    assert spec.loader
+    anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    [view] = anew.ReleasesPlugin.external_views
+    assert view["href"] == f"/airflow{PAGE}"
 
 
 def test_words_of_a_link_are_not_shown_as_ours(client, services):
