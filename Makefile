@@ -22,10 +22,10 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reference spark spark-for-tests demo up down env test check soak soak-pairs contract lint lock fmt bench clean
+.PHONY: help setup reference spark spark-for-tests demo up down env test check soak soak-pairs contract lint lock fmt docs notebook quick-start bench clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(UV): requirements-uv.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"found Python {v[0]}.{v[1]}, expected 3.11 to 3.13; name another with make PYTHON=/path/to/python3.11")'
@@ -116,6 +116,16 @@ lock: $(UV) ## update all lock files from the pyproject files
 fmt: setup ## format the code and apply ruff's fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+quick-start: .venv/.synced ## follow docs/quick-start.md on a fresh clone with an empty HOME
+	@$(BIN)/python -m tests.follow_quick_start
+
+notebook: setup ## open notebooks/explore.ipynb, which explores a release, in JupyterLab
+	@$(UV) run --locked --all-extras --group jupyter jupyter lab notebooks/explore.ipynb
+
+docs: setup ## write the pages that are made from code: commands, build settings
+	@$(BIN)/python -m docs.make_commands
+	@$(BIN)/python -m docs.make_build_settings
 
 BENCHMARKS ?= switching training
 

@@ -16,7 +16,7 @@ from trainer.config import TrainingConfig
 PAGE: Final = Path(__file__).with_name("build-settings.md")
 _HEAD: Final = """# Build settings
 
-<!-- Written by `python -m docs.make_build_settings`; a test compares it with the code. -->
+<!-- Written by `make docs`; a test compares it with the code. -->
 
 A release is made from a dataset, a trainer and these settings. Each of them is part of the
 build's fingerprint: another value makes another release, which the gate judges. Set them for the

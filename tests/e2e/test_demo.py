@@ -104,8 +104,6 @@ def test_the_quick_start_does_what_it_says(home, source, repository, tmp_path):
     """The commands of docs/quick-start.md, in order, where a demo has run before."""
     text = (repository / "docs/quick-start.md").read_text()
     block = text.split("<!-- tested: quick start -->\n```sh\n")[1].split("```")[0]
-    for name in ("small.zip", "small.zip.md5"):
-        (tmp_path / name).symlink_to(source.replace("sample.zip", name.replace("small", "sample")))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with stack.data_services(home):
         done = subprocess.run(

@@ -57,4 +57,4 @@ def test_every_file_of_a_release_is_listed(text: str) -> None:
 
 def test_the_page_of_build_settings_is_that_of_the_code() -> None:
     written = make_build_settings.PAGE.read_text(encoding="utf-8")
-    assert written == make_build_settings.page(), "run: python -m docs.make_build_settings"
+    assert written == make_build_settings.page(), "run: make docs"

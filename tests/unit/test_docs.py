@@ -7,11 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import typer
 import typer.main
 from rich.text import Text
 
@@ -24,6 +25,8 @@ from tests.source_files import source_files
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 COMMANDS: Final[dict[str, Any]] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+# Typer has click within; this is the base of all that its parser raises.
+USAGE_ERROR: Final[type[Any]] = typer.BadParameter.__mro__[1]
 ACTION_PARTS: Final = ("**What it means:**", "**What to look at:**", "**What to do:**")
 _CODE: Final = re.compile(
     r"^(`{3,})[^\n]*\n(.*?)^\1|(?<!`)`([^`]+)`(?!`)", re.DOTALL | re.MULTILINE
@@ -54,41 +57,57 @@ def links(page: Path) -> Iterator[str]:
             yield target
 
 
-def snippets(page: Path) -> Iterator[str]:
-    """Lines of code, indented, fenced or between backticks."""
+def spans(page: Path) -> Iterator[str]:
+    """Code between backticks."""
+    for match in _CODE.finditer(page.read_text()):
+        if not match[1]:
+            # A span may be broken over two lines, as any words.
+            yield " ".join(match[3].split())
+
+
+def lines(page: Path) -> Iterator[str]:
+    """Lines of code, indented or fenced; a line that a backslash continues is one."""
     text = page.read_text()
-    for match in _CODE.finditer(text):
-        # A span may be broken over two lines, as any words.
-        yield from (match[2] or "").splitlines() if match[1] else [" ".join(match[3].split())]
-    yield from _INDENTED.findall(text)
+    blocks = [match[2] for match in _CODE.finditer(text) if match[1]]
+    for block in (*blocks, "\n".join(_INDENTED.findall(text))):
+        yield from block.replace("\\\n", " ").splitlines()
+
+
+def snippets(page: Path) -> Iterator[str]:
+    """Code, indented, fenced or between backticks."""
+    yield from spans(page)
+    yield from lines(page)
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
     """What follows `recsys` in each command of a line of shell."""
     try:
-        words = shlex.split(text.replace("$(", " ").replace("\\", " "), comments=True)
+        bare = re.sub(r'"?\$\(([^()]*)\)"?', r" \1 ", text).replace("\\", " ")
+        words = shlex.split(bare, comments=True)
     except ValueError:
         return
     for place, word in enumerate(words):
         if word.endswith("bin/recsys") or word == "recsys":
             before = words[place - 1] if place else ";"
-            if "=" in before or before in (";", "|", "&&", "$", "eval") or place == 0:
+            if "=" in before or before in (";", "|", "&&", "$", "--", "eval") or place == 0:
                 line = words[place + 1 :]
-                ends = [k for k, w in enumerate(line) if w in ("|", "&&", ";", ",", "#")]
+                ends = [k for k, w in enumerate(line) if w in ("|", "&&", ";", ",", "#", ">")]
                 yield line[: ends[0]] if ends else line
 
 
-def documented_commands() -> list[tuple[str, list[str]]]:
+def commands_in(texts: Callable[[Path], Iterator[str]]) -> list[tuple[str, list[str]]]:
+    """The commands in the code of all documents, with the document's name."""
     return [
         (name_of(page), line)
         for page in PAGES
-        for text in snippets(page)
+        for text in texts(page)
         for line in command_lines(text)
-        if line and not line[0].startswith(("-", "."))
+        if line and not line[0].startswith(("-", ".")) and line[0] != "COMMAND"
     ]
 
 
-def check_command(line: list[str]) -> None:
+def check_names(line: list[str]) -> None:
+    """Checks the command's name and its options; what a span of text mentions may be a part."""
     name, *rest = line
     name = name.rstrip(",;:)")
     assert name in COMMANDS, f"there is no command {name}"
@@ -97,6 +116,20 @@ def check_command(line: list[str]) -> None:
         if re.match(r"--?[a-z]", word):
             option = word.split("=")[0].rstrip(")")
             assert option in known, f"recsys {name} has no option {option}"
+
+
+def check_command(line: list[str]) -> None:
+    """Parses a whole line as the command line does."""
+    name, *rest = line
+    assert name in COMMANDS, f"there is no command {name}"
+    try:
+        COMMANDS[name].make_context(name, list(rest))
+    except typer.Exit:
+        assert {"--help", "-h"} & set(rest)
+    except USAGE_ERROR as error:
+        said = error.format_message()
+        # The documents name files of their readers.
+        assert re.search(r"(file|directory|path) '[^']+' does not exist", said), said
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -110,22 +143,51 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
     assert lost == []
 
 
-def test_every_documented_command_and_option_exists() -> None:
-    found = documented_commands()
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    reached: set[Path] = set()
+    ahead = [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        found = {(page.parent / target.partition("#")[0]).resolve() for target in links(page)}
+        ahead += [path for path in found - reached if path.suffix == ".md" and path.exists()]
+    files = {
+        path for path in (ROOT / "docs").rglob("*") if path.suffix in (".md", ".png", ".ipynb")
+    }
+    linked = {
+        (p.parent / target.partition("#")[0]).resolve() for p in reached for target in links(p)
+    }
+    assert files - reached - linked == set()
+
+
+@pytest.mark.parametrize(("texts", "check"), [(spans, check_names), (lines, check_command)])
+def test_every_documented_command_parses(
+    texts: Callable[[Path], Iterator[str]], check: Callable[[list[str]], None]
+) -> None:
+    found = commands_in(texts)
     assert len(found) > 50
     wrong = []
     for page, line in found:
+        # Usage lines of docs/commands/ name what to put there.
+        if page.startswith("docs/commands/") and "[OPTIONS]" in line:
+            continue
         try:
-            check_command(line)
+            check(line)
         except AssertionError as error:
             wrong.append(f"{page}: {' '.join(line)}: {error}")
     assert wrong == []
 
 
+@pytest.mark.parametrize("line", ["train --sett a=1", "similar", "similar a b", "tune --trials x"])
+def test_a_line_that_does_not_parse_is_found(line: str) -> None:
+    with pytest.raises(AssertionError):
+        check_command(line.split())
+
+
 def test_every_command_shows_an_example_that_parses() -> None:
     assert set(EXAMPLES) == set(COMMANDS)
     for name, lines in EXAMPLES.items():
-        found = [line for text in lines for line in command_lines(text.replace('"', " "))]
+        found = [line for text in lines for line in command_lines(text)]
         assert found, name
         for line in found:
             check_command(line)

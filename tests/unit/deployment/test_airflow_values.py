@@ -109,3 +109,17 @@ def test_the_values_set_the_dataset_and_take_the_alerts_from_a_secret(
     guide = (repository / "docs/deployment.md").read_text()
     assert "create secret generic airflow-alerts --from-env-file=alerts.env" in guide
     assert "RECSYS_SOURCE" in guide[guide.index("## Kubernetes") :]
+
+
+def test_the_guide_pushes_every_image_and_unpauses_what_sends_the_alerts(repository: Path) -> None:
+    guide = (repository / "docs/deployment.md").read_text()
+    kubernetes = guide[guide.index("## Kubernetes") :]
+    [pushed] = re.findall(r"for NAME in ([a-z ]+); do", kubernetes)
+    images = {path.parent.name for path in (repository / "docker").glob("*/Dockerfile")}
+    assert set(pushed.split()) == images - {"spark"}, "Spark's image is for one overlay only"
+    for name in pushed.split():
+        assert f"| {name} | " in kubernetes, "the guide says where its digest goes"
+    loops = [set(loop.split()) for loop in re.findall(r"for DAG in ([a-z_ ]+); do", guide)]
+    files = {path.stem for path in (repository / "dags/recsys_dag").glob("movie_rec_sys*.py")}
+    # Tuning is started by hand, for those who want it.
+    assert loops == [files - {"movie_rec_sys_tune"}] * 2

@@ -1,0 +1,34 @@
+"""docs/commands/ has a page for each command, with the text of its help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from docs import make_commands
+from recsys.cli.commands import ENTRIES, LoadedCommands
+
+
+def test_the_pages_are_those_of_the_code() -> None:
+    written = {
+        path.name: path.read_text(encoding="utf-8") for path in make_commands.FOLDER.iterdir()
+    }
+    assert written == make_commands.pages(), "run: make docs"
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_a_page_names_every_option_and_argument_of_its_command(name: str) -> None:
+    page = (make_commands.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    for parameter in LoadedCommands()[name].params:
+        if parameter.param_type_name == "argument":
+            assert parameter.name.upper().removesuffix("S") in page
+        else:
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                assert option in page
+
+
+def test_a_page_of_a_command_that_is_gone_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "gone.md").write_text("# recsys gone\n")
+    make_commands.write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(make_commands.pages())
