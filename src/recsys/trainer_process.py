@@ -108,6 +108,16 @@ class LocalTrainer:
     python: Path
     root: Path
 
+    def check_installed(self) -> None:
+        """Raises ConfigurationError if the trainer's environment is missing."""
+        if not self.python.exists():
+            raise ConfigurationError(
+                "the trainer's environment is missing",
+                found=f"no {self.python}",
+                expected="a clone of the project's repository; the package has no trainer",
+                hint="run `make setup` in the clone, or set RECSYS_ROOT and RECSYS_TRAINER_PYTHON",
+            )
+
     def digest(self) -> str:
         """Returns a hash of all files that the image would contain, in place of its digest."""
         trainer = self.root / "trainer"
@@ -222,12 +232,7 @@ class LocalTrainer:
 
         Of this process's own environment, the trainer inherits only what `is_inherited` names.
         """
-        if not self.python.exists():
-            raise ConfigurationError(
-                "the trainer's environment is missing",
-                expected=str(self.python),
-                hint="run `make setup`, or set RECSYS_TRAINER_PYTHON",
-            )
+        self.check_installed()
         variables = {k: v for k, v in os.environ.items() if is_inherited(k, v)}
         variables |= environment
         variables |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from recsys import pipeline
+from recsys import embedded, pipeline
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
-from recsys.embedded import stack
 from recsys.embedded.home import Home
 from recsys.errors import ConfigurationError
 
@@ -64,6 +63,8 @@ def replay_history(
     """
     from recsys.experiments import History, find_trainer, plan_faults
 
+    trainer = find_trainer()
+    trainer.check_installed()
     place = folder or Home().path / "replay-history"
     zips = place / "dumps"
     zips.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def replay_history(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with stack.data_services(home), Progress(*columns, console=output.errors) as shown:
+    with embedded.stack.data_services(home), Progress(*columns, console=output.errors) as shown:
         services = output.embedded_services(home)
         bar = shown.add_task("replaying", total=len(made))
 
@@ -89,7 +90,7 @@ def replay_history(
 
         done = pipeline.replay_history(
             services,
-            find_trainer(),
+            trainer,
             [(dump, planted.get(dump.number)) for dump in made],
             how,
             place / "replayed.jsonl",

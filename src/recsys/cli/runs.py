@@ -11,14 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys import dataset, ledger, monitoring
+from recsys import dataset, embedded, ledger, monitoring
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.progress import Progress
 from recsys.cli.run_summary import print_details, print_summary
 from recsys.cli.source import SourceOption, choose_source, source_connection
 from recsys.dataset import redact_sources
-from recsys.embedded import airflow, runs, stack
 from recsys.embedded.home import Home
 from recsys.errors import RecsysError, StoppedBySignal
 from recsys.services import Services
@@ -84,7 +83,7 @@ def run(
     home = Home()
     conf = _conf(home, source, force, accept_drift)
     with _data_services(home):
-        if airflow.status(home).running:
+        if embedded.airflow.status(home).running:
             if source_connection(conf["source"]):
                 output.errors.print(
                     "[yellow]notice:[/] the running Airflow does not get the credentials of this "
@@ -136,7 +135,7 @@ def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> di
     }
 
 
-def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
+def _document(services: Services, result: embedded.runs.RunResult) -> dict[str, Any]:
     found = monitoring.read_status(services)
     return {
         "run_id": result.run_id,
@@ -155,15 +154,15 @@ def _document(services: Services, result: runs.RunResult) -> dict[str, Any]:
 def _data_services(home: Home) -> Iterator[None]:
     with ExitStack() as opened:
         with output.errors.status("starting PostgreSQL and S3"):
-            opened.enter_context(stack.data_services(home))
+            opened.enter_context(embedded.stack.data_services(home))
         yield
 
 
-def _judged(result: runs.RunResult) -> bool:
+def _judged(result: embedded.runs.RunResult) -> bool:
     return result.tasks.get("gate_candidate") == "success"
 
 
-def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
+def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> embedded.runs.RunResult:
     environment = {"RECSYS_ACTOR": output.user_name(), **source_connection(conf["source"])}
     progress = Progress(quiet=quiet)
     shown = console.is_terminal and not quiet
@@ -171,10 +170,10 @@ def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
         console.print(f"running [bold]{DAG_ID}[/] on {output.safe(redact_sources(conf['source']))}")
         if not shown:
             console.print("  starting the run: importing Airflow takes a few seconds")
-    result = runs.RunResult()
+    result = embedded.runs.RunResult()
     try:
         with progress.live if shown else nullcontext():
-            result = runs.run_once(home, DAG_ID, conf, progress, environment)
+            result = embedded.runs.run_once(home, DAG_ID, conf, progress, environment)
     finally:
         # No process continues this run; the next run of the same build begins it again.
         if not result.succeeded:
@@ -197,12 +196,12 @@ def _abandon(home: Home, run_id: str) -> None:
         )
 
 
-def _run_in_airflow(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.RunResult:
-    result = runs.RunResult()
+def _run_in_airflow(home: Home, conf: dict[str, Any], *, quiet: bool) -> embedded.runs.RunResult:
+    result = embedded.runs.RunResult()
     began = time.monotonic()
     progress = Progress(quiet=quiet)
     shown = console.is_terminal and not quiet
-    with airflow.client(home) as client:
+    with embedded.airflow.client(home) as client:
         client.wait_for_dag(DAG_ID)
         client.unpause(DAG_ID)
         result.run_id = client.trigger(DAG_ID, conf)
@@ -231,7 +230,7 @@ def _run_in_airflow(home: Home, conf: dict[str, Any], *, quiet: bool) -> runs.Ru
     return result
 
 
-def _report(result: runs.RunResult) -> None:
+def _report(result: embedded.runs.RunResult) -> None:
     if result.succeeded:
         console.print(f"\n[bold]{output.safe(str(result.reason))}[/]  ({result.seconds:.0f} s)\n")
         return

@@ -8,13 +8,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from recsys import monitoring
+from recsys import embedded, monitoring
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, choose_source, source_connection
-from recsys.embedded import airflow, site, stack
 from recsys.embedded.home import Home, source_folder
-from recsys.embedded.processes import ServiceStatus
 from recsys.errors import ServiceUnavailableError
 
 # The page behind Airflow's menu entry Browse, Recommender releases.
@@ -37,13 +35,13 @@ def up(
     home = Home()
     connection = {} if data_only else source_connection(choose_source(home, source))
     found: dict[str, Any] = {"home": str(home.path)}
-    with stack.starting(home):
+    with embedded.stack.starting(home):
         with console.status("starting PostgreSQL and S3"):
-            data = stack.start_data_services(home)
+            data = embedded.stack.start_data_services(home)
         found |= {"postgres": data.postgres, "s3": data.s3}
         if not data_only:
             with console.status("starting Airflow (about a minute)"):
-                web = airflow.start(home, environment=connection)
+                web = embedded.airflow.start(home, environment=connection)
             found["airflow"] = {
                 "url": web.url,
                 "username": web.username,
@@ -51,7 +49,7 @@ def up(
                 "releases": web.url.rstrip("/") + _RELEASES_PAGE,
             }
             with console.status("starting the site"):
-                found["site"] = site.start(home)
+                found["site"] = embedded.site.start(home)
     if as_json:
         output.print_json(found)
         return
@@ -79,10 +77,10 @@ def down(as_json: JsonOption = False) -> None:
     """Stop everything that `recsys up` started; the data is kept."""
     home = Home()
     with console.status("stopping"):
-        stack.stop(home)
+        embedded.stack.stop(home)
     if as_json:
         output.print_json(
-            {"home": str(home.path), "services": [asdict(s) for s in stack.status(home)]}
+            {"home": str(home.path), "services": [asdict(s) for s in embedded.stack.status(home)]}
         )
         return
     console.print("Stopped. The data is kept; `recsys up` starts everything again.")
@@ -94,14 +92,16 @@ def env(as_json: JsonOption = False) -> None:
     Exit code 75: PostgreSQL or S3 is not running, so the addresses lead nowhere; none is printed.
     """
     home = Home()
-    stopped = [name for name, running in stack.data_services_running(home).items() if not running]
+    stopped = [
+        name for name, running in embedded.stack.data_services_running(home).items() if not running
+    ]
     if stopped:
         raise ServiceUnavailableError(
             f"the stack in {home.path} is not running",
             found=f"{' and '.join(stopped)} stopped",
             hint=f"start them: `{output.command()} up --data-only`, or `{output.command()} up`",
         )
-    variables = stack.environment(home)
+    variables = embedded.stack.environment(home)
     if as_json:
         output.print_json(variables)
         return
@@ -126,7 +126,7 @@ def doctor(
     Prints each problem and what to do about it, and what was not checked because it is stopped.
     Exit code 0: no problem; 1: at least one.
     """
-    services = [] if output.are_named() else stack.status(Home())
+    services = [] if output.are_named() else embedded.stack.status(Home())
     unchecked = _unchecked(services)
     with output.services() as reached, output.errors.status("checking every retained release"):
         problems = monitoring.problems(reached, thorough=thorough)
@@ -153,7 +153,7 @@ def doctor(
         raise typer.Exit(output.EXIT_FAILED)
 
 
-def _unchecked(services: list[ServiceStatus]) -> list[str]:
+def _unchecked(services: list[embedded.processes.ServiceStatus]) -> list[str]:
     """Returns which parts of the stack a check says nothing about."""
     if not services:
         return ["Airflow and the site: variables name servers outside of the embedded stack"]

@@ -1,1 +1,7 @@
 """The embedded stack: PostgreSQL with pgvector, S3, Airflow and the site, in one folder."""
+
+import lazy_loader
+
+# The public face is in __init__.pyi. Most modules need the extra `embedded`; each is imported
+# when it is used, so that the help of a command needs no extra.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,12 +6,15 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recsys.cli.app import EXTRAS
+from recsys.cli.commands import ENTRIES
+from recsys.dataset import write_sample
 
 # As `pip install recsys` without extras: what only extras bring cannot be imported.
 _BARE = """
@@ -69,6 +72,97 @@ def test_other_commands_say_which_extra_they_need(tmp_path: Path, command: str, 
     done = bare(command, RECSYS_HOME=str(tmp_path / "home"))
     assert done.returncode == 1
     assert f"pip install 'recsys[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# One process for all commands: each would import the same libraries again.
+_HELP_OF_ALL = """
+import typer
+from recsys.cli.app import app
+from recsys.cli.commands import ENTRIES
+
+group = typer.main.get_command(app)
+for name in ENTRIES:
+    try:
+        group.main([name, "--help"], prog_name="recsys", standalone_mode=False)
+    except ModuleNotFoundError as error:
+        print(f"{name} needs {error.name}")
+"""
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    """The files of the wheel, as `pip install --no-deps` puts them."""
+    folder = tmp_path_factory.mktemp("wheel")
+    uv = repository / ".tools/uv/bin/uv"
+    program = str(uv) if uv.exists() else "uv"
+    subprocess.run(
+        [program, "build", "-q", "--wheel", "--out-dir", folder, repository],
+        check=True,
+        capture_output=True,
+    )
+    [wheel] = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+def of_wheel(unpacked: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the package of the wheel, without the extras and without the sources beside it."""
+    blocked = _BARE.format(missing=set(EXTRAS)).partition("from recsys")[0]
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{blocked}sys.path.insert(0, {str(unpacked)!r})\n{code}",
+            *arguments,
+        ],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(unpacked.parent), "COLUMNS": "200"},
+        cwd=unpacked.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+_MAIN = "import recsys.cli; recsys.cli.main()"
+
+
+def test_the_help_of_every_command_needs_no_extra(unpacked: Path) -> None:
+    done = of_wheel(unpacked, _HELP_OF_ALL)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^[\w-]+ needs \w+$", done.stdout, re.MULTILINE) == []
+    assert done.stdout.count("Usage: recsys") == len(ENTRIES)
+
+
+def test_the_wheel_alone_makes_and_validates_data(unpacked: Path, tmp_path: Path) -> None:
+    where = of_wheel(unpacked, "import recsys; print(recsys.__file__)")
+    assert where.stdout.startswith(str(unpacked)), "the wheel is tested, not the sources"
+    made = of_wheel(unpacked, _MAIN, "sample", str(tmp_path / "s.zip"), "--ratings", "300")
+    assert made.returncode == 0, made.stderr
+    checked = of_wheel(unpacked, _MAIN, "validate", str(tmp_path / "s.zip"))
+    assert checked.returncode == 0, checked.stderr
+    assert "300" in checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("train", "--source"), "the trainer's environment is missing"),
+        (("replay-history", "--source"), "the trainer's environment is missing"),
+        (("tune", "--source"), "pip install recsys[tune]"),
+        (("down",), "pip install 'recsys[embedded]'"),
+    ],
+)
+def test_what_the_wheel_has_not_is_said_in_one_error(
+    unpacked: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    source = tmp_path / "s.zip"
+    write_sample(source, ratings=300)
+    done = of_wheel(unpacked, _MAIN, *arguments, *([str(source)] if len(arguments) > 1 else []))
+    assert done.returncode == 1, done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
