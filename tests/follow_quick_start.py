@@ -2,8 +2,9 @@
 
 ``python -m tests.follow_quick_start`` clones the last commit into a temporary folder and runs the
 shell commands of the page's marked blocks there, in order. It ends with the code of the first
-command that fails. ``RECSYS_SOURCE`` names another dataset than the page's, and ``UV_CACHE_DIR``
-a folder with packages that need not be downloaded again.
+command that fails. ``RECSYS_SOURCE`` names another dataset than the page's,
+``RECSYS_BUILD_SETTINGS`` a shorter training, and ``UV_CACHE_DIR`` a folder with packages that need
+not be downloaded again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _BLOCK: Final = re.compile(r"^<!-- (?:followed|tested): [^>]*-->\n```sh\n(.*?)^`
 # How packages are reached and whom to trust there; nothing else of the caller's environment.
 _INHERITED: Final = re.compile(
     r"(?i)path|lang|pip_.*|uv_.*|.*_proxy|ssl_cert_.*|.*_ca_(bundle|certs)|recsys_source"
+    r"|recsys_build_settings"
 )
 
 

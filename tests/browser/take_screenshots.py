@@ -1,14 +1,15 @@
 """Takes screenshots of the running product for the documentation.
 
-``python -m tests.browser.take_screenshots [FOLDER]`` opens the site, the releases page in
-Airflow's UI and the champion's report, on the stack that ``recsys up`` started (RECSYS_HOME). It
-saves every page in every look to FOLDER, or to docs/pictures those that the documents show.
+``python -m tests.browser.take_screenshots [FOLDER] [--only site|airflow|report]`` opens the site,
+the releases page in Airflow's UI and the champion's report, on the stack that ``recsys up`` started
+(RECSYS_HOME). It saves every page in every look to FOLDER, or to docs/pictures those that the
+documents show. The report needs no Airflow: ``recsys up --data-only``.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,8 +49,11 @@ _LOOKS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def take(home: Home, folder: Path) -> list[Path]:
-    """Writes ``<page>-<look>.png`` for every page and look; returns the files."""
+_SOURCES: Final = ("site", "airflow", "report")
+
+
+def take(home: Home, folder: Path, only: tuple[str, ...] = _SOURCES) -> list[Path]:
+    """Writes ``<page>-<look>.png`` for every page and look of the sources; returns the files."""
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("chromium is not installed: apt-get install chromium")
@@ -59,7 +63,7 @@ def take(home: Home, folder: Path) -> list[Path]:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         for look, options in _LOOKS.items():
-            for name, page in _pages(browser, home, options):
+            for name, page in _pages(browser, home, options, only):
                 if folder != _FOLDER or f"{name}-{look}" in _SHOWN:
                     page.wait_for_function("document.fonts.status === 'loaded'")
                     made.append(folder / f"{name}-{look}.png")
@@ -69,18 +73,22 @@ def take(home: Home, folder: Path) -> list[Path]:
     return made
 
 
-def _pages(browser: Browser, home: Home, options: dict[str, Any]) -> Iterator[tuple[str, Page]]:
-    for name, path in _SITE_PAGES.items():
+def _pages(
+    browser: Browser, home: Home, options: dict[str, Any], only: tuple[str, ...]
+) -> Iterator[tuple[str, Page]]:
+    for name, path in _SITE_PAGES.items() if "site" in only else ():
         page = browser.new_context(**options).new_page()
         page.goto(Site(home).address() + path)
         yield f"site-{name}", page
-    page = browser.new_context(**options).new_page()
-    _open_releases(page, airflow.addresses(home))
-    yield "airflow-releases", page
-    page = browser.new_context(**options).new_page()
-    with tempfile.TemporaryDirectory() as folder:
-        page.goto(_report(home, Path(folder)).as_uri())
-        yield "report", page
+    if "airflow" in only:
+        page = browser.new_context(**options).new_page()
+        _open_releases(page, airflow.addresses(home))
+        yield "airflow-releases", page
+    if "report" in only:
+        page = browser.new_context(**options).new_page()
+        with tempfile.TemporaryDirectory() as folder:
+            page.goto(_report(home, Path(folder)).as_uri())
+            yield "report", page
 
 
 def _open_releases(page: Page, web: airflow.AirflowAddresses) -> None:
@@ -99,9 +107,14 @@ def _report(home: Home, folder: Path) -> Path:
         champion = ledger.champion(conn)
     if champion is None:
         raise SystemExit("no release has been promoted yet: run `recsys run`")
-    return save(services, champion.release_id, folder / "report.html", again=False)
+    # The stored one may be an earlier edition's.
+    return save(services, champion.release_id, folder / "report.html", again=True)
 
 
 if __name__ == "__main__":
-    for path in take(Home(), Path(sys.argv[1]) if len(sys.argv) > 1 else _FOLDER):
+    parser = argparse.ArgumentParser(description="Takes screenshots for the documentation.")
+    parser.add_argument("folder", nargs="?", type=Path, default=_FOLDER)
+    parser.add_argument("--only", choices=_SOURCES)
+    given = parser.parse_args()
+    for path in take(Home(), given.folder, (given.only,) if given.only else _SOURCES):
         print(path)
