@@ -74,7 +74,9 @@ def source(tmp_path_factory) -> str:
     return str(path)
 
 
-def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(demo, home, source):
+def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(
+    demo, home, source, repository
+):
     first = demo("--source", source, "--details")
     assert first.returncode == 0, first.stdout + first.stderr
     for shown in (
@@ -88,6 +90,11 @@ def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(demo, h
     assert len(summary) <= 24, "one screen"
     for shown in ("rules passed", "RMSE 0.", "report ", "movies like ", "for user 1", "next steps"):
         assert shown in "\n".join(summary)
+    page = (repository / "docs/quick-start.md").read_text()
+    for line in page.split("```text\n")[1].split("```")[0].splitlines():
+        label = line.partition("  ")[0].partition(" Toy Story")[0]
+        if label and label != "...":
+            assert any(shown.startswith(label) for shown in summary), label
     assert max(map(len, first.stdout.splitlines())) <= 80
     assert [s.name for s in stack.status(home) if s.running] == [], "it stops what it started"
 

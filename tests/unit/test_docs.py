@@ -178,6 +178,19 @@ def test_every_documented_command_parses(
     assert wrong == []
 
 
+def test_every_setting_of_the_trainer_that_is_named_exists() -> None:
+    known = set(
+        re.findall(r"^\| `([\w.]+)` \|", (ROOT / "docs/build-settings.md").read_text(), re.M)
+    )
+    named = {
+        (name_of(page), name)
+        for page in PAGES
+        for name in re.findall(r"recsys train .*?--set ([a-z_.]+)=", page.read_text())
+    }
+    assert named
+    assert {(page, name) for page, name in named if name not in known} == set()
+
+
 @pytest.mark.parametrize("line", ["train --sett a=1", "similar", "similar a b", "tune --trials x"])
 def test_a_line_that_does_not_parse_is_found(line: str) -> None:
     with pytest.raises(AssertionError):
