@@ -18,12 +18,14 @@ import numpy as np
 import polars as pl
 
 from recsys import contract
-from recsys.contract import MeasuredMetrics, ServedScores, TrainerInput
+from recsys.contract import Manifest, MeasuredMetrics, ServedScores, TrainerInput
 from recsys.errors import ArtifactError, RecsysError
 from recsys.evaluation import (
+    HOLDOUT,
     TRAIN,
     Evaluation,
     Towers,
+    check_parquet,
     evaluate_models,
     part,
     rating_error,
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 
 _CODE_REVISION: Final = "RECSYS_CODE_REVISION"
 _PAIR: Final = ["userId", "movieId"]
+_MOST_RECOMMENDED: Final = 1000
+"""Rows for each user of the recommendations that a trainer stores; ours stores a tenth."""
 
 
 def measure(
@@ -67,6 +71,7 @@ def measure(
     manifest = candidate.manifest
     for artifact in manifest.evaluated_artifacts():
         fetch(store, manifest, artifact.name, folder)
+    check_tables(store, manifest, interactions, movies, folder)
     model = load_model(folder / contract.EVALUATED_MODEL_FILE, contract.EVALUATED_MODEL_FILE)
     towers = _evaluated_towers(folder, interactions, movies)
     champion = (
@@ -98,29 +103,62 @@ def _served_scores(served: Any, evaluated: Evaluation) -> ServedScores:
     )
 
 
-def _check_rows(path: Path, most: int) -> None:
-    """Refuses a file with too many rows by its footer: it may be small and unpack to a billion."""
-    try:
-        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path.name} is not a parquet file", found=str(error)) from error
-    if rows > most:
-        raise ArtifactError(
-            f"{path.name} has too many vectors",
-            found=f"{rows} rows",
-            expected=f"at most {most}, the number of them in the dataset",
-            hint="the trainer must write one vector for each of them",
+def check_tables(
+    store: Reader,
+    manifest: Manifest,
+    interactions: pl.DataFrame,
+    movies: pl.DataFrame,
+    folder: Path,
+) -> None:
+    """Checks rows and types of every parquet file that is read of a release, before it is read.
+
+    The process that checks has a memory limit of its own; the pipeline reads the files after it.
+
+    Args:
+        store: where the files are; evaluated ones are in the folder already.
+        manifest: the candidate's.
+        interactions: of the dataset, with the column split.
+        movies: of the dataset.
+        folder: where files are downloaded to.
+
+    Raises:
+        ArtifactError: a file is missing or changed, or out of bounds.
+    """
+    train, holdout = part(interactions, TRAIN), part(interactions, HOLDOUT)
+    vector = {"vector": contract.TOWER_DIM}
+    for name, rows in (
+        (contract.EVALUATED_USER_TOWERS_FILE, train),
+        (contract.USER_TOWERS_FILE, interactions),
+    ):
+        check_parquet(
+            _fetched(store, manifest, name, folder),
+            max_rows=rows["userId"].n_unique(),
+            arrays=vector,
+            lists={"seen": rows.height},
+            rows="vectors",
         )
+    for name in (contract.EVALUATED_MOVIE_TOWERS_FILE, contract.MOVIE_TOWERS_FILE):
+        path = _fetched(store, manifest, name, folder)
+        check_parquet(path, max_rows=movies.height, arrays=vector, rows="vectors")
+    most = {
+        contract.HOLDOUT_PREDICTIONS_FILE: holdout.height,
+        contract.HOLDOUT_RECOMMENDATIONS_FILE: holdout["userId"].n_unique() * _MOST_RECOMMENDED,
+    }
+    stored = {artifact.name for artifact in manifest.artifacts}
+    for name, rows_of in most.items():
+        if name in stored:
+            path = _fetched(store, manifest, name, folder)
+            check_parquet(path, max_rows=rows_of, of="the holdout")
+
+
+def _fetched(store: Reader, manifest: Manifest, name: str, folder: Path) -> Path:
+    path = folder / name
+    return path if path.exists() else fetch(store, manifest, name, folder)
 
 
 def _evaluated_towers(folder: Path, interactions: pl.DataFrame, movies: pl.DataFrame) -> Towers:
     """Reads the evaluated towers; their ids and histories must be those of the training part."""
     train = part(interactions, TRAIN)
-    for name, known in (
-        (contract.EVALUATED_USER_TOWERS_FILE, train["userId"]),
-        (contract.EVALUATED_MOVIE_TOWERS_FILE, movies["movieId"]),
-    ):
-        _check_rows(folder / name, known.n_unique())
     try:
         users = pl.read_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
         towers = read_towers(users, pl.read_parquet(folder / contract.EVALUATED_MOVIE_TOWERS_FILE))

@@ -12,10 +12,10 @@ from recsys import contract
 from recsys.contract import EVALUATED_USER_TOWERS_FILE, ExitCode, MeasuredMetrics, TrainerInput
 from recsys.errors import ArtifactError
 from recsys.gate.measured import leaves
-from tests.trainer.conftest import Bench
+from tests.trainer.conftest import Bench, Tables
 from verifier.__main__ import main
 from verifier.candidate import Candidate, load_served_model, read_candidate
-from verifier.measure import measure
+from verifier.measure import check_tables, measure
 
 KEY = "5e" * 32
 
@@ -133,3 +133,32 @@ def test_wrong_arguments_and_a_missing_input_are_bad_config(bench: Bench) -> Non
         main(["promote"], {})
     assert ended.value.code == ExitCode.BAD_CONFIG
     assert main([], {}) == ExitCode.BAD_CONFIG
+
+
+OUT_OF_BOUNDS = {
+    contract.HOLDOUT_PREDICTIONS_FILE: lambda rows: pl.concat([rows, rows.head(1)]),
+    contract.HOLDOUT_RECOMMENDATIONS_FILE: lambda rows: rows.with_columns(
+        score=pl.concat_list("score", "score")
+    ),
+    contract.USER_TOWERS_FILE: lambda users: users.with_columns(
+        seen=pl.col("seen").list.concat(pl.col("seen"))
+    ),
+    contract.MOVIE_TOWERS_FILE: lambda movies: pl.concat([movies, movies.head(1)]),
+    contract.EVALUATED_MOVIE_TOWERS_FILE: lambda movies: movies.with_columns(note=pl.lit("x")),
+}
+
+
+def test_each_table_of_a_candidate_is_bounded_before_it_is_read(
+    bench: Bench, trained: TrainerInput, small: Tables, tmp_path: Path
+) -> None:
+    manifest = read_candidate(bench.store, trained).manifest
+    check_tables(bench.store, manifest, *small, tmp_path)
+    tables = {artifact.name for artifact in manifest.artifacts if artifact.name.endswith("parquet")}
+    assert tables == {*OUT_OF_BOUNDS, EVALUATED_USER_TOWERS_FILE}
+    for name, change in OUT_OF_BOUNDS.items():
+        path = tmp_path / name
+        sound = path.read_bytes()
+        change(pl.read_parquet(path)).write_parquet(path)
+        with pytest.raises(ArtifactError, match=f"{path.name} has (too many|a column of an)"):
+            check_tables(bench.store, manifest, *small, tmp_path)
+        path.write_bytes(sound)

@@ -52,23 +52,31 @@ def show_status(as_json: JsonOption = False) -> None:
 
 
 def list_releases(as_json: JsonOption = False) -> None:
-    """List all releases, newest first, with their states and metrics."""
+    """List all releases, newest first, with their states and metrics.
+
+    Metrics are those that the pipeline measured. A star marks those that only the trainer stated.
+    """
     with output.services() as services, services.connect() as conn:
         known = ledger.all_releases(conn) if ledger.applied(conn) else []
     if as_json:
         output.print_json([monitoring.release_facts(r) for r in known])
         return
     shown = output.table("release", "state", "created (UTC)", " RMSE", " NDCG@10")
+    stated = False
     for release in known:
-        metrics = monitoring.release_facts(release)["metrics"]
+        metrics = release.scores.values()
+        mark = "*" if metrics and not release.is_measured else ""
+        stated = stated or bool(mark)
         shown.add_row(
             release.release_id,
             f"[bold green]{release.state}[/]" if release.state == "champion" else release.state,
             f"{release.created_at.astimezone(UTC):%Y-%m-%d %H:%M}",
-            _number(metrics.get("rmse")),
-            _number(metrics.get("ndcg@10")),
+            _number(metrics.get("rmse")) + mark,
+            _number(metrics.get("ndcg@10")) + mark,
         )
     console.print(shown if known else "No release yet. `recsys run` runs the pipeline.")
+    if stated:
+        console.print("* stated by the trainer; the pipeline has not measured it")
 
 
 def why(

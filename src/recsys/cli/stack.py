@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import asdict
 from typing import Annotated, Any, Final
@@ -124,16 +125,18 @@ def doctor(
     are compared by size, and tables by their number of rows.
 
     Prints each problem and what to do about it, and what was not checked because it is stopped.
-    Exit code 0: no problem; 1: at least one.
+    Also warns of settings that leave out a protection; run it where the DAGs run, so that it has
+    their environment. Exit code 0: no problem, at most warnings; 1: at least one problem.
     """
     services = [] if output.are_named() else embedded.stack.status(Home())
     unchecked = _unchecked(services)
+    warnings = monitoring.warnings(os.environ)
     with output.services() as reached, output.errors.status("checking every retained release"):
         problems = monitoring.problems(reached, thorough=thorough)
     if as_json:
         output.print_json(
             {"services": [asdict(s) for s in services], "problems": problems}
-            | {"not_checked": unchecked}
+            | {"warnings": warnings, "not_checked": unchecked}
         )
     else:
         if services:
@@ -144,6 +147,8 @@ def doctor(
             console.print(shown)
         for problem in problems:
             console.print(f"[red]✗[/] {output.safe(problem)}")
+        for warning in warnings:
+            console.print(f"[yellow]![/] {output.safe(warning)}")
         for reason in unchecked:
             console.print(f"[yellow]![/] not checked: {output.safe(reason)}")
         if not problems:

@@ -35,6 +35,7 @@ from recsys.evaluation.models import (
     evaluate_models,
     part,
 )
+from recsys.evaluation.parquet_bounds import check_parquet
 from recsys.evaluation.tables import Holdout
 from recsys.evaluation.towers import BIAS, Towers, recommend
 
@@ -54,6 +55,7 @@ __all__ = [
     "TimeHoldout",
     "Towers",
     "Training",
+    "check_parquet",
     "compare_forward",
     "evaluate",
     "evaluate_models",

@@ -45,6 +45,8 @@ class Decision(BaseModel):
         override: a person's act that replaces the gate's decision; None for the gate's own.
         memory: losses that later decisions sum up; None in decisions of earlier code.
         served: measurements of the served tables, see `ServedFacts`; None if there are none.
+        measured: what the verifier measured, of `recsys.contract.Metrics` the fields ``model``,
+            ``baselines`` and ``holdout``; None if nothing was measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +57,7 @@ class Decision(BaseModel):
     override: Override | None = None
     memory: Memory | None = None
     served: dict[str, Any] | None = None
+    measured: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """Returns the decision as it is stored in the ledger."""
@@ -118,7 +121,15 @@ def judge(
         reason="; ".join(failures) if failures else f"every binding rule passed; {compared}",
         memory=memory,
         served=candidate.served.model_dump(mode="json") if candidate.served else None,
+        measured=_listed(candidate),
     )
+
+
+def _listed(candidate: JudgedMetrics) -> dict[str, Any] | None:
+    """Returns the measured numbers that lists of releases show, without slices and intervals."""
+    if candidate.measured is None:
+        return None
+    return {name: candidate.measured.get(name) for name in ("model", "baselines", "holdout")}
 
 
 def override_decision(found: Decision | None, *, actor: str, reason: str) -> Decision:
@@ -135,4 +146,5 @@ def override_decision(found: Decision | None, *, actor: str, reason: str) -> Dec
         reason=f"override by {actor}: {reason}",
         override=Override(actor=actor, reason=reason, found=found.reason if found else None),
         served=found.served if found else None,
+        measured=found.measured if found else None,
     )

@@ -13,23 +13,32 @@ from typing import Any, Final, LiteralString
 from psycopg.rows import class_row
 
 from recsys.database import Connection
+from recsys.ledger.releases import MEASURED
 from recsys.ledger.states import State
 
-_COLUMNS: Final[LiteralString] = """
+_COLUMNS: Final[LiteralString] = MEASURED.join(
+    (
+        """
 select r.release_id, r.state, r.dataset_md5,
     coalesce(r.build ->> 'trainer_digest', 'unknown') as trainer_digest,
-    r.created_at, r.promoted_at, r.manifest #> '{metrics,model}' as metrics,
-    r.manifest #> '{metrics,baselines}' as baselines,
+    r.created_at, r.promoted_at, m.metrics is not null as is_measured,
+    coalesce(m.metrics -> 'model', r.manifest #> '{metrics,model}') as metrics,
+    coalesce(m.metrics -> 'baselines', r.manifest #> '{metrics,baselines}') as baselines,
     concat_ws(' ', coalesce(r.features_prefix, r.dataset_md5),
-        r.manifest #>> '{metrics,holdout,rows}', r.manifest #>> '{metrics,holdout,users}')
+        coalesce(m.metrics #>> '{holdout,rows}', r.manifest #>> '{metrics,holdout,rows}'),
+        coalesce(m.metrics #>> '{holdout,users}', r.manifest #>> '{metrics,holdout,users}'))
         as holdout,
     d.decision
 from recsys.releases r
+left join lateral (""",
+        """) m on true
 left join lateral (
     select decision from recsys.decisions
     where release_id = r.release_id and %(with_decisions)s order by id desc limit 1
 ) d on true
-"""
+""",
+    )
+)
 _COUNT: Final[LiteralString] = "select count(*) from recsys.releases r"
 _MATCHES: Final[LiteralString] = """
 where (%(state)s::text is null or r.state = %(state)s)
@@ -49,6 +58,7 @@ class ListedRelease:
         trainer_digest: the trainer image of its build.
         created_at: when its build began.
         promoted_at: when it last became champion; None: never.
+        is_measured: whether the verifier measured ``metrics``; else the trainer stated them.
         metrics: the model's metrics as stored; None before the release is complete.
         baselines: those of the baselines.
         holdout: identifies what they were measured on: features, and size of the holdout.
@@ -61,6 +71,7 @@ class ListedRelease:
     trainer_digest: str
     created_at: datetime
     promoted_at: datetime | None
+    is_measured: bool
     metrics: Any
     baselines: Any
     holdout: str

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from psycopg.rows import class_row
 from pydantic import ValidationError
@@ -38,6 +38,8 @@ class Release:
     promoted_at: datetime | None
     features_prefix: str = ""
     """Prefix of its features; that of its dataset if earlier code made it."""
+    measured: Any = None
+    """What the verifier measured, see `recsys.gate.Decision`; None if nothing was measured."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", State(self.state))
@@ -74,10 +76,19 @@ class Release:
             return Metrics.model_validate(_field(self.manifest, "metrics"))
 
     @property
+    def is_measured(self) -> bool:
+        """Whether the verifier measured `scores`; else the trainer stated them."""
+        return isinstance(_field(self.measured, "model"), dict)
+
+    @property
     def scores(self) -> Scores:
-        """Metrics of the model; empty if the release is not complete or its manifest is damaged."""
+        """Metrics of the model, the measured ones if it was measured.
+
+        Empty if the release is not complete or its manifest is damaged.
+        """
+        metrics = self.measured if self.is_measured else _field(self.manifest, "metrics")
         try:
-            return Scores.model_validate(_field(_field(self.manifest, "metrics"), "model"))
+            return Scores.model_validate(_field(metrics, "model"))
         except ValidationError:
             return Scores()
 
@@ -193,10 +204,20 @@ def state_counts(conn: Connection) -> dict[State, int]:
     return counts
 
 
-_SELECT: Final = (
-    "select release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce, manifest, "
-    "manifest_sha256, tables, created_at, changed_at, completed_at, promoted_at, "
-    "features_prefix from recsys.releases"
+MEASURED: Final[LiteralString] = (
+    "select decision -> 'measured' as metrics from recsys.decisions "
+    "where release_id = r.release_id and at >= r.completed_at "
+    "and jsonb_typeof(decision -> 'measured') = 'object' order by id desc limit 1"
+)
+"""Selects what the verifier measured of the release ``r`` since it was last completed."""
+
+_SELECT: Final[LiteralString] = MEASURED.join(
+    (
+        "select release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce, manifest, "
+        "manifest_sha256, tables, created_at, changed_at, completed_at, promoted_at, "
+        "features_prefix, (",
+        ") as measured from recsys.releases r",
+    )
 )
 
 

@@ -1,6 +1,6 @@
 from .approval import ApprovalRequest, ComparedMetric, compared_metrics, read_approval_request
 from .dataset_statistics import summarize_files, summarize_stats
-from .doctor import problems
+from .doctor import problems, warnings
 from .ledger_metrics import measure_ledger
 from .lineage import LineageDataset, step_lineage
 from .metrics import (
@@ -41,5 +41,6 @@ __all__ = [
     "summarize_files",
     "summarize_stats",
     "verdict_measurements",
+    "warnings",
     "why",
 ]

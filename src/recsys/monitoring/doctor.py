@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from recsys import contract, ledger, releases
@@ -18,6 +19,26 @@ from recsys.monitoring.site_checks import not_comparable, site_problems
 from recsys.services import Services
 
 _SHOWN: Final = 5
+_LAUNCHER: Final = "RECSYS_TRAINER_LAUNCHER"
+_VERIFIER_IMAGE: Final = "RECSYS_VERIFIER_IMAGE"
+_IMAGE_LAUNCHERS: Final = ("docker", "kubernetes")
+
+
+def warnings(environ: Mapping[str, str]) -> list[str]:
+    """Returns settings that work, but leave out a protection, with what to do about each.
+
+    Args:
+        environ: the environment of the pipeline, as the DAGs read it.
+    """
+    launcher = environ.get(_LAUNCHER, "").strip()
+    if launcher not in _IMAGE_LAUNCHERS or environ.get(_VERIFIER_IMAGE):
+        return []
+    return [
+        f"{_VERIFIER_IMAGE} is not set, and {_LAUNCHER} is {launcher}: the trainer's own image "
+        "measures its candidates, so it can write the numbers that the gate judges. Build "
+        "docker/verifier/Dockerfile and set the variable to the image by digest "
+        "(docs/trainer-image.md)"
+    ]
 
 
 def problems(services: Services, *, thorough: bool = False) -> list[str]:

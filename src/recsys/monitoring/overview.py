@@ -33,8 +33,10 @@ class ReleaseSummary(BaseModel):
         trainer_digest: the trainer image of its build.
         created_at: when its build began.
         promoted_at: when it last became champion; None: never.
-        metrics: the model's metrics on its holdout; empty before the release is complete.
+        metrics: the model's metrics on its holdout, measured ones if there are any; empty before
+            the release is complete.
         baselines: metrics of the baselines on the same holdout.
+        is_measured: whether the verifier measured them; else the trainer stated them.
         holdout: identifies that holdout; metrics of two holdouts cannot be compared.
         decision: the gate's newest decision; None: not judged yet.
         can_be_rolled_back_to: whether `recsys rollback --to` accepts it.
@@ -53,6 +55,7 @@ class ReleaseSummary(BaseModel):
     decision: Decision | None
     can_be_rolled_back_to: bool
     holdout: str = ""
+    is_measured: bool = False
 
 
 class ReleaseQuery(BaseModel):
@@ -229,6 +232,7 @@ def _summary(release: ListedRelease) -> ReleaseSummary:
         decision=None if decision is None else Decision.model_validate(decision),
         can_be_rolled_back_to=release.state in (State.SUPERSEDED, State.ROLLED_BACK),
         holdout=release.holdout,
+        is_measured=release.is_measured,
     )
 
 

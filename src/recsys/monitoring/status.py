@@ -32,6 +32,7 @@ def release_facts(release: Release) -> dict[str, Any]:
         "completed_at": release.completed_at,
         "promoted_at": release.promoted_at,
         "metrics": release.scores.values(),
+        "metrics_are_measured": release.is_measured,
         "tables": release.tables,
     }
 

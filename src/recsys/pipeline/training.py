@@ -104,13 +104,16 @@ def load_towers(services: Services, run: Run) -> dict[str, dict[str, Any]]:
     manifest, _ = releases.read_manifest(services.store, run.release_id)
     stats = features.read_stats(run.build.features_prefix, services.store)
     most = {"userid": stats.users, "movieid": stats.movies} if stats else {}
+    elements = stats.interactions if stats else None
     loaded = {}
     for table in _TOWERS:
         artifact = manifest.artifact(table.artifact or "")
         with scratch_folder("towers") as work:
             path = work / Path(artifact.name).name
             services.store.download(artifact.key, path, artifact.sha256)
-            ids, towers, extra = vectors.read_vectors(path, max_rows=most.get(table.id_column))
+            ids, towers, extra = vectors.read_vectors(
+                path, max_rows=most.get(table.id_column), max_elements=elements
+            )
         loaded[table.name] = load_table(services, run, table, ids, towers, extra)
     with services.connect() as conn:
         for table in _TOWERS:

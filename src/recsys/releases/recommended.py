@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ from recsys.object_store import ObjectStore
 
 Lists = Mapping[int, Sequence[int]]
 """Recommended movies by user, best first."""
+
+
+@dataclass(frozen=True)
+class DatasetSize:
+    """What bounds the files of a release.
+
+    Attributes:
+        movie_ids: all movies.
+        users: number of users with an interaction.
+        interactions: number of interactions.
+    """
+
+    movie_ids: NDArray[np.int64]
+    users: int
+    interactions: int
 
 
 def mean_share(expected: Lists, found: Lists) -> float:
@@ -36,7 +52,7 @@ def evaluated_lists(
     manifest: Manifest,
     users: NDArray[np.int64],
     rated: pl.DataFrame,
-    movie_ids: NDArray[np.int64],
+    dataset: DatasetSize,
     work: Path,
 ) -> dict[int, list[int]] | None:
     """Returns what the evaluated towers recommend, among the movies that a user has not rated.
@@ -46,7 +62,7 @@ def evaluated_lists(
         manifest: the release's.
         users: whom to recommend to; those without an evaluated tower are left out.
         rated: userId, movieId of these users, the holdout included.
-        movie_ids: movies of the dataset; others are not recommended.
+        dataset: movies of the dataset, as others are not recommended, and bounds on the files.
         work: a folder for temporary files.
 
     Returns:
@@ -58,10 +74,11 @@ def evaluated_lists(
     names = (contract.EVALUATED_USER_TOWERS_FILE, contract.EVALUATED_MOVIE_TOWERS_FILE)
     if not set(names) <= {artifact.name for artifact in manifest.artifacts}:
         return None
+    limits = ((dataset.users, dataset.interactions), (len(dataset.movie_ids), None))
     (of_users, user_ids), (of_movies, movies) = (
-        _read(store, manifest, name, work) for name in names
+        _read(store, manifest, name, work, *most) for name, most in zip(names, limits, strict=True)
     )
-    kept = np.isin(movies, movie_ids)
+    kept = np.isin(movies, dataset.movie_ids)
     of_movies, movies = of_movies[kept], movies[kept]
     known = np.isin(user_ids, users)
     scores = of_users[known].astype(np.float32) @ of_movies.astype(np.float32).T
@@ -74,10 +91,17 @@ def evaluated_lists(
     return lists
 
 
-def _read(store: ObjectStore, manifest: Manifest, name: str, work: Path) -> tuple[Any, Any]:
+def _read(
+    store: ObjectStore,
+    manifest: Manifest,
+    name: str,
+    work: Path,
+    max_rows: int,
+    max_elements: int | None,
+) -> tuple[Any, Any]:
     artifact = manifest.artifact(name)
     path = work / Path(name).name
     store.download(artifact.key, path, artifact.sha256)
-    ids, matrix, _ = vectors.read_vectors(path)
+    ids, matrix, _ = vectors.read_vectors(path, max_rows=max_rows, max_elements=max_elements)
     path.unlink()
     return matrix, ids

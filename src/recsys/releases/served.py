@@ -27,7 +27,7 @@ from recsys.errors import UnknownIdError, VectorError, first_invalid_field
 from recsys.gate import ServedFacts, TableFacts
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore
-from recsys.releases.recommended import evaluated_lists, mean_share
+from recsys.releases.recommended import DatasetSize, evaluated_lists, mean_share
 from recsys.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,8 @@ def _measure(
         "seen": _wrong_seen(conn, release, sample, rated),
         "golden": mean_share(golden, served) if golden else None,
     }
-    best = evaluated_lists(store, manifest, sample, rated, dataset.movies, work)
+    size = DatasetSize(dataset.movies, len(dataset.users), dataset.rows)
+    best = evaluated_lists(store, manifest, sample, rated, size, work)
     if best is not None:
         facts["evaluated_users"] = len(best)
     if best:

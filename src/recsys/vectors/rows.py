@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from recsys.contract import PublicTable
 from recsys.errors import ArtifactError, VectorError
+from recsys.evaluation import check_parquet
 
 COLUMN_TYPE: Final = "halfvec"
 _INT_ARRAY: Final = "integer[]"
@@ -28,6 +29,7 @@ _INT4_OID: Final = 23
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END: Final = b"\xff\xff"
 _ROWS_AT_ONCE: Final = 8192
+_MAX_DIMENSION: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -135,14 +137,15 @@ class VectorRows:
 
 
 def read_vectors(
-    path: Path, *, max_rows: int | None = None
+    path: Path, *, max_rows: int | None = None, max_elements: int | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], dict[str, pl.Series]]:
     """Reads a parquet file of vectors (format: ``contract.MOVIE_VECTORS_FILE``).
 
     Args:
         path: the file.
         max_rows: a file with more rows is refused before they are read: a small file can unpack to
-            a billion equal rows. None: no limit.
+            a billion equal rows. None: no limit, for files that the pipeline itself wrote.
+        max_elements: with ``max_rows``: largest number of elements of the lists in ``seen``.
 
     Returns:
         ids int32 (n,), vectors float32 (n, dim), and all other columns by name.
@@ -150,16 +153,15 @@ def read_vectors(
     Raises:
         ArtifactError: the file does not have this format, or has too many rows.
     """
+    if max_rows is not None:
+        check_parquet(
+            path,
+            max_rows=max_rows,
+            arrays={"vector": _MAX_DIMENSION},
+            lists={} if max_elements is None else {"seen": max_elements},
+            rows="vectors",
+        )
     try:
-        # The file's footer has the number of rows.
-        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
-        if max_rows is not None and rows > max_rows:
-            raise ArtifactError(
-                f"{path.name} has too many vectors",
-                found=f"{rows} rows",
-                expected=f"at most {max_rows}, the number of them in the dataset",
-                hint="train again",
-            )
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(

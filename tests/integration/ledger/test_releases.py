@@ -5,11 +5,17 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from recsys import ledger
-from recsys.contract import Build
+from recsys import ledger, monitoring
+from recsys.contract import Baselines, Build, Metrics, Scores
+from recsys.database import Connection
 from recsys.errors import LedgerError, LockedError
+from recsys.gate import GateSettings, judge
+from recsys.gate.decision import override_decision
 from recsys.ledger import MOVES, State
+from recsys.services import Services
 from tests.actors import an_actor
+from tests.metrics_maker import GOOD, as_judged
+from tests.release_maker import Releases
 
 
 def build(number: int = 1) -> Build:
@@ -171,3 +177,33 @@ def test_the_table_of_moves_follows_the_code(conn):
     ledger.prepare(conn)
     moves = {tuple(row) for row in conn.execute("select * from recsys.release_moves")}
     assert moves == {(str(a), str(b)) for a, targets in MOVES.items() for b in targets}
+
+
+def test_lists_show_what_was_measured_in_place_of_what_the_trainer_stated(
+    services: Services, releases: Releases
+) -> None:
+    release_id = releases.without_decision(1)
+
+    def listed(conn: Connection) -> list[tuple[bool, float | None, float | None]]:
+        [page] = ledger.list_releases(conn, limit=5)
+        scores = Scores.model_validate(page.metrics)
+        release = ledger.get(conn, release_id)
+        assert (release.is_measured, release.scores) == (page.is_measured, scores)
+        assert monitoring.release_facts(release)["metrics_are_measured"] == page.is_measured
+        bias = Baselines.model_validate(page.baselines).bias
+        return [(page.is_measured, scores.rmse, bias.rmse)]
+
+    good = Metrics.model_validate(GOOD)
+    with services.connect() as conn:
+        assert listed(conn) == [(False, good.model.rmse, good.baselines.bias.rmse)]
+
+    measured = {**GOOD, "model": {"rmse": 0.95}, "baselines": {"bias": {"rmse": 0.9}}}
+    found = as_judged(measured).model_copy(update={"stated": GOOD, "measured": measured})
+    decision = judge(found, None, GateSettings())
+    assert not decision.accepted
+    override = override_decision(decision, actor="ada", reason="a test")
+    with services.connect() as conn:
+        for one in (decision, override, decision.model_copy(update={"measured": None})):
+            ledger.record_decision(conn, release_id, None, "run", one, None)
+            assert listed(conn) == [(True, 0.95, 0.9)]
+    assert override.measured == decision.measured
