@@ -11,26 +11,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 from recsys import contract
-from recsys.contract import ExitCode, TrainerInput
+from recsys.contract import ExitCode
 from recsys.errors import PermanentError, TransientError
 from verifier.commands import predict_file, verify_candidate
 from verifier.process import connect_store, exhausted_resource, exit_code, read_input
 
-if TYPE_CHECKING:
-    from recsys.object_store import ObjectStore
-
 log = logging.getLogger("verifier")
 
-_COMMANDS: Final[dict[str, Callable[[ObjectStore, TrainerInput, Mapping[str, str]], None]]] = {
-    "verify": verify_candidate
-}
-
+VERIFY: Final = "verify"
 FORWARD: Final = "forward"
 
 _HELP: Final = f"""\
@@ -58,21 +52,22 @@ class _Parser(argparse.ArgumentParser):
         self.exit(ExitCode.BAD_CONFIG, f"{message}; see `python -m verifier --help`\n")
 
 
-def main(arguments: Sequence[str], environ: Mapping[str, str]) -> ExitCode:
+def main(
+    arguments: Sequence[str], environ: Mapping[str, str], *, second_backend: bool = True
+) -> ExitCode:
     """Runs one command and returns its exit code.
 
     Args:
         arguments: command-line arguments.
         environ: environment variables.
+        second_backend: see `verifier.commands.verify_candidate`.
     """
     parser = _Parser(
         prog="python -m verifier",
         description=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "command", nargs="?", choices=[FORWARD, *sorted(_COMMANDS)], default="verify"
-    )
+    parser.add_argument("command", nargs="?", choices=[FORWARD, VERIFY], default=VERIFY)
     parser.add_argument("files", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     is_forward = options.command == FORWARD
@@ -83,9 +78,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> ExitCode:
         if is_forward:
             predict_file(*options.files)
             return code
-        command = _COMMANDS[options.command]
         trainer_input = read_input(environ)
-        command(connect_store(environ), trainer_input, environ)
+        verify_candidate(
+            connect_store(environ), trainer_input, environ, second_backend=second_backend
+        )
     except Exception as error:
         code = exit_code(error)
         _log_failure(error, code)

@@ -19,11 +19,22 @@ log = logging.getLogger(__name__)
 
 
 def verify_candidate(
-    store: ObjectStore, trainer_input: TrainerInput, environ: Mapping[str, str]
+    store: ObjectStore,
+    trainer_input: TrainerInput,
+    environ: Mapping[str, str],
+    *,
+    second_backend: bool = True,
 ) -> None:
     """Checks and measures a stored candidate; see `verifier.candidate` and `verifier.measure`.
 
     The measurement is written to the inbox of the run if there is a key to seal it with.
+
+    Args:
+        store: the object store.
+        trainer_input: names the candidate.
+        environ: read for the code's revision only.
+        second_backend: whether a model that needs no particular backend is checked on a second
+            one, too. False only where the same code has made a model that was.
 
     Raises:
         ArtifactError: the candidate is missing, invalid or another run's.
@@ -35,7 +46,9 @@ def verify_candidate(
 
     candidate = read_candidate(store, trainer_input)
     with TemporaryDirectory(prefix="recsys-verify-") as work:
-        served = load_served_model(store, candidate.manifest, Path(work))
+        served = load_served_model(
+            store, candidate.manifest, Path(work), second_backend=second_backend
+        )
         measured = measure(store, trainer_input, candidate, served, Path(work), environ)
     log.info(
         "measured on the holdout: %s; the served model: %s",

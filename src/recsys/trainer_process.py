@@ -122,7 +122,14 @@ class LocalTrainer:
         """Returns a hash of all files that the image would contain, in place of its digest."""
         trainer = self.root / "trainer"
         files = [
-            *(p for p in trainer.rglob("*.py") if ".venv" not in p.parts),
+            *trainer.glob("*.py"),
+            # Not .venv, which has tens of thousands of files.
+            *(
+                path
+                for folder in trainer.iterdir()
+                if folder.is_dir() and folder.name != ".venv"
+                for path in folder.rglob("*.py")
+            ),
             trainer / "uv.lock",
             *_shared_files(self.root / "src" / "recsys"),
         ]
@@ -165,12 +172,11 @@ class LocalTrainer:
         """
         if not self.python.exists():
             return ""
-        variables = {k: v for k, v in os.environ.items() if is_inherited(k, v)}
         lines: list[str] = []
         code, _ = run_child(
             [str(self.python), "-m", "trainer.check_settings", *assignments],
             self.root,
-            variables | {"PYTHONPATH": str(self.root)},
+            inherited_variables() | {"PYTHONPATH": str(self.root)},
             lines.append,
         )
         return "\n".join(lines) if code == ExitCode.BAD_CONFIG else ""
@@ -182,7 +188,7 @@ class LocalTrainer:
         on_line: Callable[[str], None] = log_line,
     ) -> None:
         """Runs ``python -m trainer <arguments>`` with these environment variables, see `run`."""
-        self._start("trainer", arguments, environment or {}, on_line)
+        self.run_program("trainer", arguments, environment or {}, on_line)
 
     def verify(
         self,
@@ -197,7 +203,7 @@ class LocalTrainer:
         """
         variables = _credentials(secrets) | trainer_input.to_environment()
         # -P: the working directory is not where modules are looked up.
-        self._start("verifier", [subcommand], variables, on_line, options=("-P",))
+        self.run_program("verifier", [subcommand], variables, on_line, options=("-P",))
 
     def predict(
         self,
@@ -218,9 +224,9 @@ class LocalTrainer:
             TrainingError: the model does not load, or does not predict stars.
         """
         files = [str(path) for path in (model, pairs, predictions)]
-        self._start("verifier", ["forward", *files], {}, on_line, options=("-P",))
+        self.run_program("verifier", ["forward", *files], {}, on_line, options=("-P",))
 
-    def _start(
+    def run_program(
         self,
         program: str,
         arguments: Sequence[str],
@@ -231,15 +237,29 @@ class LocalTrainer:
         """Runs ``python -m <program> <arguments>`` with these environment variables.
 
         Of this process's own environment, the trainer inherits only what `is_inherited` names.
+
+        Args:
+            program: ``trainer`` or ``verifier``.
+            arguments: of the program.
+            environment: variables beside the inherited ones.
+            on_line: called with each line that it prints.
+            options: of the interpreter.
+
+        Raises:
+            ConfigurationError: the interpreter does not exist.
+            TrainingError: it exited with a permanent error's code.
+            TransientError: it exited with a transient error's code, or was killed by a signal.
         """
         self.check_installed()
-        variables = {k: v for k, v in os.environ.items() if is_inherited(k, v)}
-        variables |= environment
-        variables |= {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
+        variables = inherited_variables() | dict(environment) | self.variables()
         command = [str(self.python), *options, "-m", program, *arguments]
         code, tail = run_child(command, self.root, variables, on_line)
         if code != ExitCode.OK:
             raise failure(arguments[0], code, tail)
+
+    def variables(self) -> dict[str, str]:
+        """Returns the environment variables with which the interpreter finds the programs."""
+        return {"PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
 
 
 def _credentials(secrets: Mapping[str, str]) -> dict[str, str]:
@@ -285,10 +305,20 @@ def is_inherited(name: str, value: str) -> bool:
     return (bool(value) and name in _INHERITED_VARIABLES) or is_machine_variable(name)
 
 
+def inherited_variables() -> dict[str, str]:
+    """Returns the variables of this process that the trainer gets; see `is_inherited`."""
+    return {name: value for name, value in os.environ.items() if is_inherited(name, value)}
+
+
 def _shared_files(package: Path) -> Iterator[Path]:
     for name in SHARED_MODULES:
         path = package / name
         yield from path.rglob("*.py") if path.is_dir() else (path,)
+
+
+def bound_to_parent(command: Sequence[str]) -> list[str]:
+    """Returns a command that runs this one, and gets SIGTERM when this process has died."""
+    return [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
 
 
 def run_child(
@@ -309,7 +339,7 @@ def run_child(
         The exit code (negative: the number of the signal), and the last lines.
     """
     process = subprocess.Popen(  # noqa: S603  the command contains no user input
-        [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command],
+        bound_to_parent(command),
         cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,

@@ -58,8 +58,8 @@ def replay_history(
 
     The dataset is cut into the dumps that its publisher could have made. On each, the pipeline
     trains a small configuration, tests the champion on the newer ratings, and lets the gate decide.
-    It has servers of its own: production is not touched. If it is killed, the same command
-    continues at the dump that was not finished.
+    It has servers of its own: production is not touched. Ctrl-C ends it at once. The same command
+    continues with the dump that was not finished.
     """
     from recsys.experiments import History, find_trainer, plan_faults
 
@@ -81,7 +81,11 @@ def replay_history(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with embedded.stack.data_services(home), Progress(*columns, console=output.errors) as shown:
+    with (
+        embedded.stack.data_services(home),
+        pipeline.trainer_session(trainer) as session,
+        Progress(*columns, console=output.errors) as shown,
+    ):
         services = output.embedded_services(home)
         bar = shown.add_task("replaying", total=len(made))
 
@@ -90,7 +94,7 @@ def replay_history(
 
         done = pipeline.replay_history(
             services,
-            trainer,
+            session,
             [(dump, planted.get(dump.number)) for dump in made],
             how,
             place / "replayed.jsonl",

@@ -35,6 +35,10 @@ class ExitCode(IntEnum):
         return self in (ExitCode.UNAVAILABLE, ExitCode.TERMINATED)
 
 
+SESSION_END: Final = "\x1eexit code "
+"""In the output of `trainer.session`: a command has ended, with the code that follows."""
+
+
 def exit_is_transient(code: int) -> bool:
     """Returns whether a process that exited with ``code`` should be retried.
 

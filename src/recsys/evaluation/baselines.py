@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -189,7 +190,28 @@ def rank_by_neighbors(train: Training, holdout: Holdout) -> Ranking:
     similar movies that the user has rated; similarity is the cosine of the two columns of stars,
     unrated being 0 (Deshpande and Karypis, "Item-based top-N recommendation algorithms", ACM TOIS
     22, 2004). Ties go to the smaller movieId.
+
+    The last result is kept: a replay trains and measures a release in one process, and this takes
+    three quarters of an evaluation.
     """
+    digest = hashlib.sha256()
+    arrays = (train.users, train.movies, train.user, train.movie, train.stars)
+    for array in (*arrays, holdout.users, holdout.user, holdout.movie):
+        digest.update(f"{array.dtype} {array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    key = digest.digest()
+    found = _last_ranking.get(key)
+    if found is None:
+        found = _rank_by_neighbors(train, holdout)
+        _last_ranking.clear()
+        _last_ranking[key] = found
+    return found
+
+
+_last_ranking: Final[dict[bytes, Ranking]] = {}
+
+
+def _rank_by_neighbors(train: Training, holdout: Holdout) -> Ranking:
     rated = np.flatnonzero(train.popularity.raters)
     column = np.zeros(train.n_movies, np.int64)
     column[rated] = np.arange(len(rated))

@@ -22,6 +22,7 @@ from .replay_history import (
     replay_history,
 )
 from .replay_report import ReplayReport, report_replay
+from .replay_trainer import SessionTrainer, trainer_session
 from .run import Heartbeat, Run, Verdict, continue_build, data_is_new, keep_open_builds
 from .training import (
     begin_training,
@@ -42,6 +43,7 @@ __all__ = [
     "ReplaySettings",
     "ReplayedDump",
     "Run",
+    "SessionTrainer",
     "Verdict",
     "begin_training",
     "check_candidate",
@@ -66,6 +68,7 @@ __all__ = [
     "report_replay",
     "secrets",
     "train_dl_model",
+    "trainer_session",
     "update_internal_hash",
     "verify_candidate",
     "write_report",

@@ -23,6 +23,7 @@ from recsys.experiments import Dump, Fault
 from recsys.features import DriftSettings
 from recsys.gate import Decision, ForwardSettings, ForwardTest, GateSettings
 from recsys.ledger import Actor
+from recsys.pipeline.beside import beside
 from recsys.pipeline.decision import gate_candidate, reject_candidate
 from recsys.pipeline.features import (
     check_vectors,
@@ -42,7 +43,16 @@ log = logging.getLogger(__name__)
 
 SMALL: Final[dict[str, Any]] = {
     "rating": {"members": 1, "epochs": 4},
-    "ranking": {"epochs": 3},
+    "ranking": {
+        "epochs": 1,
+        "stride": 9,
+        "history": 15,
+        "full_softmax_movies": 1000,
+        "negatives": 512,
+        "transition_movies": 1000,
+        "transition_dim": 64,
+        "transition_moments": 30_000,
+    },
 }
 """A configuration that trains in seconds; decisions are about its differences, not its level."""
 UNTRAINED: Final[dict[Fault, dict[str, Any]]] = {
@@ -105,7 +115,7 @@ class ReplaySettings:
     def small(cls) -> ReplaySettings:
         """Returns the gate's defaults, with a training that takes seconds."""
         # A dump of a small history has few newer ratings.
-        forward = ForwardSettings(releases=1, min_rows=50)
+        forward = ForwardSettings(releases=2, min_rows=50)
         return cls(GateSettings(), forward, SMALL)
 
 
@@ -116,7 +126,7 @@ def replay_dump(
 
     Args:
         services: servers that nothing else uses.
-        trainer: trains in a process.
+        trainer: trains in a process, see `trainer_session`.
         dump: the dump.
         fault: what is wrong with the dump or its training; None: nothing.
         how: limits and configuration.
@@ -192,12 +202,16 @@ def _steps(
     tests += forward_test(services, run, how.forward, trainer.predict)
     measure_drift(services, run, DriftSettings())
     enable_vector_extension(services)
-    load_movie_vectors(services, run)
-    check_vectors(services, run)
-    train_dl_model(services, run, trainer, log.debug)
-    verify_candidate(services, run, trainer, log.debug)
+    with beside(_load_movie_vectors, services, run):
+        train_dl_model(services, run, trainer, log.debug)
+        verify_candidate(services, run, trainer, log.debug)
     load_towers(services, run)
     return gate_candidate(services, run, how.gate)
+
+
+def _load_movie_vectors(services: Services, run: Run) -> None:
+    load_movie_vectors(services, run)
+    check_vectors(services, run)
 
 
 def replay_history(
