@@ -34,6 +34,7 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         answers: gets a line for the end of each request.
     """
     mains: dict[str, _Main] = {"trainer": _train, "verifier": _Verifier()}
+    first = True
     for line in requests:
         request: dict[str, Any] = json.loads(line)
         try:
@@ -41,17 +42,21 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         # Wrong arguments, or a signal while a command ran.
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else int(ExitCode.INTERNAL)
-        _free_models()
+        _free_models(first=first)
+        first = False
         print(f"{END}{code}", file=answers, flush=True)
         if code == ExitCode.TERMINATED:
             return
 
 
-def _free_models() -> None:
+def _free_models(*, first: bool) -> None:
     keras = sys.modules.get("keras")
     if keras is not None:
+        # It collects garbage.
         keras.backend.clear_session()
-    gc.collect()
+    if first:
+        # A collection need not look at TensorFlow's modules again, which takes a second.
+        gc.freeze()
 
 
 class _Verifier:

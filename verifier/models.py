@@ -46,12 +46,25 @@ def load_model(path: Path, name: str, made_by: str = "") -> Any:
 def predict(
     model: Any, user_ids: NDArray[np.integer[Any]], movie_ids: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """Predicts stars for pairs of raw ids with a Keras model, shape (n,)."""
-    inputs = {
-        "userId": np.asarray(user_ids, np.int64),
-        "movieId": np.asarray(movie_ids, np.int64),
-    }
-    return np.asarray(model.predict(inputs, batch_size=_BATCH, verbose=0), np.float32).reshape(-1)
+    """Predicts stars for pairs of raw ids with a Keras model, shape (n,).
+
+    The model is called, because ``predict`` traces a graph for each model first, which takes longer
+    than a few batches.
+    """
+    users, movies = np.asarray(user_ids, np.int64), np.asarray(movie_ids, np.int64)
+    stars = [
+        keras.ops.convert_to_numpy(
+            model(
+                {
+                    "userId": users[start : start + _BATCH],
+                    "movieId": movies[start : start + _BATCH],
+                },
+                training=False,
+            )
+        )
+        for start in range(0, len(users), _BATCH)
+    ]
+    return np.asarray(np.concatenate(stars) if stars else (), np.float32).reshape(-1)
 
 
 def predict_stars(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 import logging
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -13,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from recsys import contract
 from recsys.contract import ExitCode, TrainerInput
@@ -69,6 +72,7 @@ _MACHINE_PREFIXES: Final = tuple(
 _BUILD_VARIABLES: Final = frozenset({"TF_CONFIG", "TF_USE_LEGACY_KERAS"})
 """They have a prefix of the machine's, but change what is trained, or with which Keras."""
 _TAIL_LINES: Final = 20
+_READ_BYTES: Final = 1 << 16
 _LOG_LINE: Final = re.compile(
     r"(?:\d{4}-\d\d-\d\dT[\d:.]+Z )?(DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL
 )
@@ -345,14 +349,12 @@ def run_child(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         start_new_session=True,
     )
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     grace_s: float = GRACE_S
     try:
-        for line in process.stdout or ():
+        for line in lines_of(process.stdout) if process.stdout else ():
             # What a program prints is data: it must not move a cursor or set a link in a log.
             text = printable(line.rstrip(), keep="\t")
             tail.append(text)
@@ -365,7 +367,31 @@ def run_child(
         _end(process, grace_s)
 
 
-def _end(process: subprocess.Popen[str], grace_s: float) -> None:
+def lines_of(pipe: IO[bytes]) -> Iterator[str]:
+    """Yields the lines that a process prints; a signal is handled while none comes.
+
+    Once polars is imported, the kernel restarts a read that SIGINT interrupted (SA_RESTART of the
+    handler that polars installs), so that Python would handle Ctrl-C after the next line. A poll is
+    never restarted.
+    """
+    decoder = io.IncrementalNewlineDecoder(
+        codecs.getincrementaldecoder("utf-8")("replace"), translate=True
+    )
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    rest = ""
+    while True:
+        waiting.poll()
+        data = os.read(pipe.fileno(), _READ_BYTES)
+        *lines, rest = (rest + decoder.decode(data, final=not data)).split("\n")
+        yield from lines
+        if not data:
+            if rest:
+                yield rest
+            return
+
+
+def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
     """Ends the process group if it still runs: SIGTERM first, SIGKILL after the grace period."""
     if process.poll() is not None:
         return

@@ -5,19 +5,28 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import psutil
 import pytest
 
 from recsys import contract, trainer_process
 from recsys.contract import Build, TrainerInput
-from recsys.errors import ConfigurationError, RecsysError, TrainingError, TransientError
+from recsys.errors import (
+    ConfigurationError,
+    RecsysError,
+    StoppedBySignal,
+    TrainingError,
+    TransientError,
+)
 from recsys.trainer_process import LocalTrainer
 from tests.forwarded import set_forwarded
 
@@ -404,3 +413,25 @@ def test_lines_are_logged_at_their_level_with_one_timestamp(
         ("WARNING", "slow"),
         ("INFO", "Traceback: INFO none"),
     ]
+
+
+def test_ctrl_c_is_obeyed_while_the_trainer_prints_nothing(stand_in: StandIn) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StoppedBySignal(number)
+
+    before = signal.signal(signal.SIGINT, stop)
+    # As importing polars does after that: the kernel restarts an interrupted read.
+    signal.siginterrupt(signal.SIGINT, False)
+    lines: list[str] = []
+    trainer = stand_in("echo $$; exec sleep 3600")
+    interrupt = threading.Thread(
+        target=lambda: (wait_for(lambda: bool(lines)), os.kill(os.getpid(), signal.SIGINT))
+    )
+    try:
+        interrupt.start()
+        with pytest.raises(StoppedBySignal):
+            trainer.run("train", GIVEN, SECRETS, lines.append)
+    finally:
+        interrupt.join()
+        signal.signal(signal.SIGINT, before)
+    wait_for(lambda: has_ended(int(lines[0])))

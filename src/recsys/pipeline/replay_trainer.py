@@ -23,6 +23,7 @@ from recsys.trainer_process import (
     bound_to_parent,
     failure,
     inherited_variables,
+    lines_of,
 )
 
 _ONE_THREAD: Final = dict.fromkeys(
@@ -44,7 +45,7 @@ _SHUTDOWN_S: Final = 10
 class _Child:
     """The process, once it is started."""
 
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ class SessionTrainer(LocalTrainer):
         try:
             # By stdin, not by its environment: a request has the credentials of S3.
             with suppress(BrokenPipeError):
-                requests.write(json.dumps(request) + "\n")
+                requests.write(json.dumps(request).encode() + b"\n")
                 requests.flush()
-            for line in answers:
+            for line in lines_of(answers):
                 before, end, code = line.rstrip().partition(SESSION_END)
                 text = printable(before, keep="\t")
                 if text or not end:
@@ -104,7 +105,7 @@ class SessionTrainer(LocalTrainer):
             if not is_answered:
                 self.end()
 
-    def _running(self) -> tuple[subprocess.Popen[str], IO[str], IO[str]]:
+    def _running(self) -> tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]:
         process = self._child.process
         if process is None or process.poll() is not None:
             self.check_installed()
@@ -115,8 +116,6 @@ class SessionTrainer(LocalTrainer):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
                 start_new_session=True,
             )
         if process.stdin is None or process.stdout is None:
