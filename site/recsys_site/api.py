@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys_site import answers
 from recsys_site.answers import MAX_RATINGS
 from recsys_site.bundle import Live
-from recsys_site.catalog import Movie
+from recsys_site.catalog import Movie, SearchResult
 from recsys_site.parameters import MAX_ID, MAX_TEXT, InjectedReleases
 
 MovieId = Annotated[int, Path(ge=1, le=MAX_ID, description="as in the dataset")]
@@ -26,12 +26,17 @@ class MovieOut(BaseModel):
     title: str
     year: int | None
     genres: list[str]
+    other_titles: list[str] = Field(description="other titles, such as the original one")
 
     @classmethod
     def of(cls, movie: Movie) -> MovieOut:
         """Converts a movie to its form in the API."""
         return cls(
-            movie_id=movie.movie_id, title=movie.title, year=movie.year, genres=list(movie.genres)
+            movie_id=movie.movie_id,
+            title=movie.title,
+            year=movie.year,
+            genres=list(movie.genres),
+            other_titles=list(movie.other_titles),
         )
 
 
@@ -51,6 +56,7 @@ class MoviesOut(BaseModel):
 
     release_id: str
     movies: list[MovieOut]
+    approximate: bool = Field(description="no title contains all words; these contain similar ones")
 
 
 class MovieAnswer(BaseModel):
@@ -165,8 +171,12 @@ def search(
     """Search movies by title and year; without words, list the most rated ones."""
     live = releases.live
     catalog = live.model.catalog
-    movies = catalog.search(q, count) if q.strip() else catalog.most_rated(count)
-    return MoviesOut(release_id=live.release_id, movies=[MovieOut.of(movie) for movie in movies])
+    found = catalog.search(q, count) if q.strip() else SearchResult(catalog.most_rated(count))
+    return MoviesOut(
+        release_id=live.release_id,
+        movies=[MovieOut.of(movie) for movie in found.movies],
+        approximate=found.approximate,
+    )
 
 
 @router.get("/movies/{movie_id}", tags=["movies"], responses=NOT_FOUND)

@@ -48,7 +48,7 @@ def create_app(settings: SiteSettings | None = None) -> FastAPI:
         description="Every response names its release and contains data of that release only.",
         version="1",
         lifespan=lifespan,
-        # These pages would load scripts from another host.
+        # FastAPI's pages load scripts from another host; recsys_site.pages has one that does not.
         docs_url=None,
         redoc_url=None,
     )
@@ -56,6 +56,11 @@ def create_app(settings: SiteSettings | None = None) -> FastAPI:
     app.include_router(pages.router)
     _add_health(app, metrics)
     add_error_handlers(app)
+    app.mount(
+        "/static/swagger-ui",
+        StaticFiles(packages=[("fastapi_swagger", "resources")]),
+        name="swagger-ui",
+    )
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(ConditionalMiddleware)
     app.add_middleware(RequestMiddleware, metrics=metrics, refuse=problem_response)

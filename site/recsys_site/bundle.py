@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -42,6 +43,7 @@ class Bundle:
         catalog: the movies of the dataset.
         cold_start: map from rated movies to a user vector.
         examples: ids of some users.
+        has_half_stars: whether ratings of the dataset have half stars.
         load_seconds: time it took to make, without the download of the model.
         loaded_at: when it was ready.
     """
@@ -50,6 +52,7 @@ class Bundle:
     catalog: Catalog
     cold_start: ColdStartMap
     examples: tuple[int, ...]
+    has_half_stars: bool
     load_seconds: float
     loaded_at: datetime
 
@@ -89,7 +92,8 @@ class BundleLoader:
         began = time.monotonic()
         stars = StarModel(path)
         key = f"features/{release.dataset_md5}/movies.parquet"
-        titles = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        titles = self._read(key)
+        manifest = self._read(f"{release.model_key.rpartition('/')[0]}/manifest.json")
         limit = (_COUNTED_USERS,)
         with self._connect(release) as conn, conn.cursor(binary=True) as cur:
             ids = [user for (user,) in cur.execute(table(_USER_IDS, release.user_towers), limit)]
@@ -102,9 +106,24 @@ class BundleLoader:
             catalog=Catalog.from_parquet(titles, dict(popularity)),
             cold_start=cold_start,
             examples=tuple(ids[:: max(1, len(ids) // _EXAMPLES)][:_EXAMPLES]),
+            has_half_stars=has_half_stars(manifest),
             load_seconds=time.monotonic() - began,
             loaded_at=datetime.now(UTC),
         )
+
+    def _read(self, key: str) -> bytes:
+        content: bytes = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        return content
+
+
+def has_half_stars(manifest: bytes) -> bool:
+    """Reads from a release's manifest whether its dataset has ratings with half stars.
+
+    The manifest counts the holdout's ratings by stars. True if it does not.
+    """
+    counted = json.loads(manifest).get("metrics", {}).get("calibration") or ()
+    rated = {row["stars"] for row in counted if row.get("rows")}
+    return not rated or any(stars % 1 for stars in rated)
 
 
 def _learn_cold_start(cur: Cursor[Any], release: CurrentRelease) -> ColdStartMap:

@@ -8,24 +8,16 @@ all matches. tests/site/test_same_as_pipeline.py compares them on the same title
 from __future__ import annotations
 
 import io
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
 
-_YEAR: Final = re.compile(r"\s*\((\d{4})\)\s*$")
-_ARTICLE: Final = re.compile(
-    r"^(?P<name>.+), (?P<article>the|a|an|le|la|les|l'|el|los|las|il|lo|das|der|die|den|det|un|une)"
-    r"(?P<aside> \(.*)?$",
-    re.IGNORECASE,
-)
+from recsys_site.title_search import TitleSearch
+from recsys_site.titles import split_title
+
 _NO_GENRE: Final = "(no genres listed)"
-_APOSTROPHE: Final = re.compile("['\u2019]")
-_ACCENTS: Final = re.compile("(?<=[a-z])[\u0300-\u036f]+")
-_NOT_WORDS: Final = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
@@ -37,12 +29,27 @@ class Movie:
         title: in reading order: ``The Matrix``, not ``Matrix, The (1999)``.
         year: year of release; None if the dataset does not contain it.
         genres: as in the dataset; may be empty.
+        other_titles: such as the original one, in reading order; they find the movie too.
     """
 
     movie_id: int
     title: str
     year: int | None
     genres: tuple[str, ...]
+    other_titles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The movies that a text finds.
+
+    Attributes:
+        movies: best match first.
+        approximate: no title contains the words; those of these movies contain similar ones.
+    """
+
+    movies: list[Movie]
+    approximate: bool = False
 
 
 class Catalog:
@@ -58,26 +65,17 @@ class Catalog:
             movies, key=lambda movie: (-popularity.get(movie.movie_id, 0), movie.movie_id)
         )
         self._by_id = {movie.movie_id: movie for movie in ordered}
-        self._searched = [
-            (f" {_plain(movie.title)} {movie.year or ''} ", movie) for movie in ordered
-        ]
+        self._ordered = ordered
+        self._titles = TitleSearch(
+            (movie.title, " ".join((*movie.other_titles, str(movie.year or ""))))
+            for movie in ordered
+        )
 
     @classmethod
     def from_parquet(cls, data: bytes, popularity: Mapping[int, int]) -> Catalog:
         """Reads ``movies.parquet`` (columns movieId, title, year, genres)."""
         rows = pl.read_parquet(io.BytesIO(data), columns=["movieId", "title", "year", "genres"])
-        return cls(
-            (
-                Movie(
-                    movie_id,
-                    readable_title(title),
-                    year,
-                    tuple(g for g in genres or () if g != _NO_GENRE),
-                )
-                for movie_id, title, year, genres in rows.iter_rows()
-            ),
-            popularity,
-        )
+        return cls((_movie(*row) for row in rows.iter_rows()), popularity)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -92,46 +90,15 @@ class Catalog:
 
     def most_rated(self, count: int) -> list[Movie]:
         """Returns the ``count`` movies that most users have rated."""
-        return [movie for _, movie in self._searched[:count]]
+        return self._ordered[:count]
 
-    def search(self, text: str, count: int) -> list[Movie]:
-        """Finds movies whose title and year contain every word of ``text``, best match first.
-
-        Matches are ranked: the whole title equals the text; the title begins with it; the title
-        contains its words; the title contains words that begin with them. Within a rank, the most
-        rated movie comes first.
-        """
-        wanted = _plain(text)
-        words = wanted.split()
-        if not words:
-            return []
-        ranks: tuple[list[Movie], ...] = ([], [], [], [])
-        for searched, movie in self._searched:
-            if not all(f" {word}" in searched for word in words):
-                continue
-            if searched.startswith(f" {wanted} "):
-                # Only more words of the title, or the year, follow.
-                ranks[0 if _plain(movie.title) == wanted else 1].append(movie)
-            else:
-                ranks[2 if all(f" {word} " in searched for word in words) else 3].append(movie)
-        return [movie for movies in ranks for movie in movies][:count]
+    def search(self, text: str, count: int) -> SearchResult:
+        """Finds movies by words of title and year, best match first (`TitleSearch.find`)."""
+        found = self._titles.find(text, count)
+        return SearchResult([self._ordered[place] for place in found.places], found.approximate)
 
 
-def readable_title(text: str) -> str:
-    """Converts a title as stored, ``Matrix, The (1999)``, to ``The Matrix``."""
-    name = _YEAR.sub("", text).strip()
-    if match := _ARTICLE.match(name):
-        article = match["article"]
-        gap = "" if article.endswith("'") else " "
-        name = f"{article}{gap}{match['name']}{match['aside'] or ''}"
-    return name or text
-
-
-def _plain(text: str) -> str:
-    """Removes case, accents of Latin letters and punctuation: ``amelie`` finds ``Amélie``.
-
-    Other letters remain as they are, in composed form, however text and title were written.
-    """
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    plain = unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
-    return _NOT_WORDS.sub(" ", _APOSTROPHE.sub("", plain)).strip()
+def _movie(movie_id: int, stored: str, year: int | None, genres: list[str] | None) -> Movie:
+    title = split_title(stored)
+    kept = tuple(genre for genre in genres or () if genre != _NO_GENRE)
+    return Movie(movie_id, title.name, year, kept, title.others)

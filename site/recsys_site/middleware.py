@@ -110,7 +110,7 @@ class RequestMiddleware:
 
 def _add_headers(scope: Scope, status: int, headers: MutableHeaders) -> None:
     for name, value in HEADERS.items():
-        headers[name] = value
+        headers.setdefault(name, value)
     # Pages change with the release, and static files with the edition of the site: both are
     # revalidated by their ETag. A page may contain what a visitor rated.
     if scope["path"].startswith("/static/") and status < 400:

@@ -6,22 +6,44 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from recsys_site import answers
 from recsys_site.api import MovieId, UserId
-from recsys_site.parameters import MAX_ID, MAX_TEXT, InjectedReleases, read_ratings, write_ratings
+from recsys_site.bundle import Live
+from recsys_site.middleware import CONTENT_SECURITY_POLICY
+from recsys_site.parameters import (
+    MAX_ID,
+    MAX_TEXT,
+    InjectedReleases,
+    edit_ratings,
+    read_ratings,
+    write_ratings,
+)
 from recsys_site.posters import poster
 
 _SHELF: Final = 12
 _MAX_MATCHES: Final = 24
 _MAX_RATINGS_TEXT: Final = 2000
+_WHOLE_STARS: Final = (1.0, 2.0, 3.0, 4.0, 5.0)
+_HALF_STARS: Final = tuple(halves / 2 for halves in range(1, 11))
+_SUBMITTED: Final = {"searched", "drop"}
+"""Fields of the form with the stars."""
+
+
+def star_text(stars: float) -> str:
+    """Writes stars as people do: ``4½``."""
+    whole, half = divmod(stars, 1)
+    return (f"{whole:g}" if whole or not half else "") + ("½" if half else "")
+
 
 templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
 templates.env.globals["poster"] = poster
+templates.env.filters["stars"] = star_text
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
 router = APIRouter(include_in_schema=False, default_response_class=Response)
@@ -45,8 +67,8 @@ def home(request: Request, releases: InjectedReleases) -> Response:
 def search(request: Request, releases: InjectedReleases, q: Words = "") -> Response:
     """Shows the results of a search."""
     live = releases.live
-    matches = live.model.catalog.search(q, _MAX_MATCHES)
-    return _page(request, "search.html", live=live, q=q, matches=matches, most=_MAX_MATCHES)
+    found = live.model.catalog.search(q, _MAX_MATCHES)
+    return _page(request, "search.html", live=live, q=q, found=found, most=_MAX_MATCHES)
 
 
 @router.get("/movies/{movie_id}")
@@ -64,6 +86,7 @@ def movie(request: Request, releases: InjectedReleases, movie_id: MovieId) -> Re
         live=live,
         movie=requested,
         similar=nearest,
+        loved=write_ratings(edit_ratings(_ratings(request, live), [(f"m{movie_id}", "5")])),
         query=answers.similar_movies_query(live, movie_id, _SHELF),
     )
 
@@ -74,7 +97,9 @@ def choose_user(request: Request, id: Annotated[str, Query(max_length=MAX_TEXT)]
     number = id.strip()
     if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= MAX_ID:
         raise HTTPException(404, "Enter a user number: 1 or more.")
-    return RedirectResponse(request.url_for("user", user_id=int(number)).path, 303)
+    ratings = write_ratings(_ratings(request, None))
+    path = request.url_for("user", user_id=int(number)).path
+    return RedirectResponse(f"{path}?r={ratings}" if ratings else path, 303)
 
 
 @router.get("/users/{user_id}", name="user")
@@ -108,38 +133,46 @@ def cold_start(
     """Shows recommendations for a visitor who rates a few movies; the URL contains the ratings."""
     live = releases.live
     catalog = live.model.catalog
-    ratings = [(movie, stars) for movie, stars in read_ratings(r) if catalog.get(movie)]
-    new_ratings = [
-        (int(name[1:]), float(value))
-        for name, value in request.query_params.multi_items()
-        if name[:1] == "m" and name[1:].isascii() and name[1:].isdigit() and len(name) <= 11
-        and value in {"1", "2", "3", "4", "5"}
-    ]  # fmt: skip
-    if new_ratings:
-        merged = write_ratings(ratings + new_ratings)
-        merged = write_ratings(read_ratings(merged))
-        address = request.url_for("cold_start").include_query_params(r=merged)
-        return RedirectResponse(f"{address.path}?{address.query}", 303)
+    query = request.query_params
+    ratings = edit_ratings(read_ratings(r), query.multi_items(), query.get("drop", ""))
+    if _SUBMITTED & query.keys() or ratings != read_ratings(r):
+        # A form was sent: lead to a page whose address can be kept.
+        address = request.url_for("cold_start")
+        if ratings:
+            address = address.include_query_params(r=write_ratings(ratings))
+        if q.strip() and q != query.get("searched"):
+            address = address.include_query_params(q=q)
+        return RedirectResponse(address.path + (f"?{address.query}" if address.query else ""), 303)
+    ratings = [(movie, stars) for movie, stars in ratings if catalog.get(movie)]
+    stars_by_movie = dict(ratings)
+    found = catalog.search(q, _SHELF)
     best = []
-    if ratings:
+    if ratings and not q.strip():
         with releases.connection() as conn:
             best = answers.recommend_for_ratings(conn, live, ratings, _SHELF)
-    rated = {movie for movie, _ in ratings}
     # Enough movies that a dozen unrated ones remain.
-    to_rate = catalog.search(q, _SHELF) if q.strip() else catalog.most_rated(_SHELF + len(rated))
+    popular = catalog.most_rated(_SHELF + len(ratings))
+    unrated = [one for one in popular if one.movie_id not in stars_by_movie][:_SHELF]
     return _page(
         request,
         "cold_start.html",
         live=live,
-        q=q,
-        ratings=write_ratings(ratings),
-        rated=[
-            (catalog.movie(movie), stars, write_ratings([x for x in ratings if x[0] != movie]))
-            for movie, stars in reversed(ratings)
-        ],
+        q=q.strip(),
+        found=found,
+        rated=[(catalog.movie(movie), stars) for movie, stars in reversed(ratings)],
+        stars_of=stars_by_movie,
         recommendations=best,
-        to_rate=[one for one in to_rate if one.movie_id not in rated][:_SHELF],
+        to_rate=found.movies if q.strip() else unrated,
+        choices=_HALF_STARS if live.model.has_half_stars else _WHOLE_STARS,
     )
+
+
+@router.get("/docs")
+def docs() -> Response:
+    """Shows the API's description; Swagger UI needs its own style sheet and drawings in it."""
+    page = templates.get_template("docs.html").render()
+    policy = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
+    return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
 
 @router.get("/release")
@@ -176,7 +209,25 @@ def _page(
     headers: Mapping[str, str] | None = None,
     **values: Any,
 ) -> Response:
-    """Renders a page; the value ``live`` is its release, or None."""
+    """Renders a page; the value ``live`` is its release, or None.
+
+    Every link and form of the page passes the visitor's ratings on: only addresses contain them.
+    """
+    rated = _ratings(request, values["live"])
+    ratings = write_ratings(rated)
+
+    def to(path: str, **query: str) -> str:
+        named = {"r": ratings} | query
+        encoded = urlencode({name: value for name, value in named.items() if value})
+        return f"{path}?{encoded}" if encoded else path
+
+    common = {"ratings": ratings, "rating_count": len(rated), "to": to}
     return templates.TemplateResponse(
-        request, template, values, status_code=status_code, headers=headers
+        request, template, common | values, status_code=status_code, headers=headers
     )
+
+
+def _ratings(request: Request, live: Live | None) -> list[tuple[int, float]]:
+    """Reads the ratings in the address, without those of movies that the release lacks."""
+    ratings = read_ratings(request.query_params.get("r", ""))
+    return [rating for rating in ratings if live is None or live.model.catalog.get(rating[0])]

@@ -23,7 +23,7 @@ from tests.actors import an_actor
 from tests.site.real_releases import RealReleases
 
 PATHS = ("/", "/search?q=movie", "/search?q=nothing", "/movies/1", "/movies/61", "/users/3",
-         "/newcomer", "/newcomer?r=3-5_4-2", "/release")  # fmt: skip
+         "/newcomer", "/newcomer?r=3-5_4-2", "/newcomer?r=3-5&q=movie", "/release")  # fmt: skip
 PHONE = {"viewport": {"width": 375, "height": 700}, "has_touch": True}
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
@@ -139,9 +139,76 @@ def test_a_new_visitor_rates_movies_and_removes_a_rating(page):
     items = page.get_by_role("region", name="Recommendations").get_by_role("listitem")
     expect(items).to_have_count(12)
     before = items.all_inner_texts()
-    page.get_by_role("link", name="Remove your rating of The Movie 3 of 1").click()
+    page.get_by_role("button", name="Remove your rating of The Movie 3 of 1").click()
     expect(page).to_have_url(re.compile(r"r=4-1$"))
     assert items.all_inner_texts() != before
+
+
+def test_a_new_visitor_keeps_and_edits_the_ratings_through_every_search(site, open_page):
+    opened = open_page(base_url=site.url, **PHONE)
+    page = opened.page
+    page.goto("/newcomer")
+    # A star that was chosen and not sent is kept by the search for more movies, with typos.
+    page.get_by_role("group", name="The Movie 3 of 1").get_by_label("4½ stars").click()
+    page.get_by_label("Find a movie to rate").fill("moive9")
+    page.get_by_role("button", name="Find").click()
+    expect(page).to_have_url(re.compile(r"r=3-4.5&q=moive9$"))
+    expect(page.get_by_text("No title contains “moive9”")).to_be_visible()
+    opened.accessible()
+    page.get_by_role("group", name="The Movie 9 of 1").get_by_label("1 star").click()
+    page.get_by_role("button", name="Show my recommendations").last.click()
+    expect(page).to_have_url(re.compile(r"r=3-4.5_9-1$"))
+    # A rating is edited, and one more star that was not sent is kept by this.
+    page.get_by_role("group", name="The Movie 1 of 1").get_by_label("2 stars").click()
+    page.get_by_label("Your stars for The Movie 3 of 1").select_option("★ 3½")
+    page.get_by_role("button", name="Update").click()
+    expect(page).to_have_url(re.compile(r"r=9-1_3-3.5_1-2$"))
+    rated = page.get_by_role("region", name="Your ratings").get_by_role("listitem")
+    expect(rated).to_have_count(3)
+    # Other pages and the search in their header keep them too.
+    page.get_by_role("region", name="Recommendations").locator("h3 a").first.click()
+    page.get_by_label("Search movies by title").fill("movie 12")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="The Movie 12 of 1").click()
+    expect(page.get_by_role("link", name="Your ratings (3)")).to_be_visible()
+    page.get_by_role("link", name="I love it. What else is there?").click()
+    expect(rated).to_have_count(4)
+    opened.accessible()
+
+
+@pytest.mark.parametrize("width", [390, 1440, 2000])
+def test_header_page_and_footer_are_aligned_and_the_footer_ends_the_window(site, open_page, width):
+    opened = open_page(base_url=site.url, viewport={"width": width, "height": 1000})
+    page = opened.page
+    for path in ("/search?q=movie+12", "/search?q=movie", "/release"):
+        page.goto(path)
+        box = {
+            name: page.locator(name).bounding_box()
+            for name in (".mark", "main h1", "#release", "footer")
+        }
+        lefts = {round(box[name]["x"]) for name in (".mark", "main h1", "#release")}
+        assert len(lefts) == 1, (path, box)
+        assert box["footer"]["y"] + box["footer"]["height"] >= 999, (path, box)
+        if "search" in path:
+            lede, shelf = (
+                page.locator(".lede").bounding_box(),
+                page.locator(".shelf").bounding_box(),
+            )
+            assert shelf["y"] - lede["y"] - lede["height"] >= 16, "the count touches the posters"
+
+
+def test_the_api_is_described_without_another_host(site, open_page):
+    opened = open_page(base_url=site.url)
+    page = opened.page
+    page.goto("/search")
+    page.get_by_role("link", name="API", exact=True).click()
+    expect(page.get_by_text("/api/movies/{movie_id}/similar")).to_be_visible()
+    page.locator("#operations-movies-search_api_movies_get").get_by_role("button").first.click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".responses-inner .response .highlight-code").first).to_contain_text(
+        site.releases[1]
+    )
+    assert opened.hosts <= {urlsplit(site.url).netloc}
 
 
 def test_the_site_works_by_keyboard(page):
@@ -161,8 +228,8 @@ def test_the_site_works_by_keyboard(page):
     page.keyboard.press("Enter")
     expect(page.get_by_role("group")).to_have_count(1)
     page.get_by_role("radio").first.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
     expect(page.get_by_label("3 stars")).to_be_checked()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"r=7-5_9-3$"))

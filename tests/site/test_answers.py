@@ -163,9 +163,50 @@ def test_submitted_ratings_are_added_to_the_url(site):
     answer = site.get("/newcomer", r="1-5_4-2", m7="4", m4="3", mx="5", m8="9")
     assert answer.status_code == 303
     assert answer.headers["location"] == "/newcomer?r=1-5_7-4_4-3"
+    changed = site.get("/newcomer", r="1-5_4-2", m1="5", m4="0.5", m7="4.5")
+    assert changed.headers["location"] == "/newcomer?r=1-5_4-0.5_7-4.5"
+    removed = site.get("/newcomer", r="1-5_4-2", m7="3", drop="1")
+    assert removed.headers["location"] == "/newcomer?r=4-2_7-3"
+    assert site.get("/newcomer", r="1-5", drop="1").headers["location"] == "/newcomer"
     page = site.get("/newcomer", r="1-5_7-4_4-3_99999-5")
     assert "The Movie 7 of 1" in page.text
     assert "99999" not in page.text.partition("<main")[2]
+
+
+def test_a_search_for_movies_to_rate_keeps_what_was_rated(site):
+    found = site.get("/newcomer", r="1-5", m3="4", q="movie 9", searched="")
+    assert found.headers["location"] == "/newcomer?r=1-5_3-4&q=movie+9"
+    sent = site.get("/newcomer", r="1-5_3-4", m9="2", q="movie 9", searched="movie 9")
+    assert sent.headers["location"] == "/newcomer?r=1-5_3-4_9-2"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/search?q=movie", "/movies/7", "/users/3", "/newcomer?q=movie", "/release"]
+)
+def test_every_page_passes_the_ratings_on(site, path):
+    page = site.get(f"{path}{'&' if '?' in path else '?'}r=4-2.5_5-1").text
+    seen = Collector()
+    seen.feed(page)
+    inside = [a for a in seen.addresses if re.match("/($|[?]|movies|users/|release)|/newcomer", a)]
+    assert len(inside) > 4
+    assert [one for one in inside if "r=4-2.5_5-1" not in one and one != "/newcomer"] == []
+    forms = page.count("<form")
+    assert page.count('type="hidden" name="r" value="4-2.5_5-1"') == forms
+
+
+def test_half_stars_are_offered_because_the_dataset_has_them(site):
+    page = site.get("/newcomer").text
+    assert 'value="0.5"' in page
+    assert "4½ stars" in page
+
+
+def test_search_tolerates_typos_and_names_them(site):
+    found = site.get("/api/movies", q="moive 7").json()
+    assert (found["movies"][0]["movie_id"], found["approximate"]) == (7, True)
+    found = site.get("/api/movies", q="movie7").json()
+    assert (found["movies"][0]["movie_id"], found["approximate"]) == (7, False)
+    for path in ("/search?q=moive", "/newcomer?q=moive"):
+        assert "No title contains “moive”" in site.get(path).text
 
 
 class Collector(HTMLParser):
@@ -184,7 +225,7 @@ class Collector(HTMLParser):
             self.inline.append(tag)
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/no-page"])
+@pytest.mark.parametrize("path", [*PAGES, "/no-page", "/docs"])
 def test_a_page_loads_only_from_the_site_and_has_no_inline_code(site, path):
     answer = site.get(path)
     seen = Collector()

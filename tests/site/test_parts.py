@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 import unicodedata
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -15,17 +17,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_site.__main__ import server_config
-from recsys_site.catalog import Catalog, Movie, readable_title
+from recsys_site.bundle import has_half_stars
+from recsys_site.catalog import Catalog, Movie
 from recsys_site.cold_start import NEUTRAL_STARS, ColdStartMap
-from recsys_site.parameters import MAX_ID, MAX_RATINGS, read_ratings, write_ratings
+from recsys_site.parameters import (
+    MAX_ID,
+    MAX_RATINGS,
+    edit_ratings,
+    read_ratings,
+    write_ratings,
+)
 from recsys_site.posters import poster
 from recsys_site.releases import open_s3_client
 from recsys_site.settings import SiteSettings
+from recsys_site.titles import split_title
 
 MOVIES = [
     Movie(1, "The Matrix", 1999, ()),
     Movie(2, "The Matrix Reloaded", 2003, ()),
-    Movie(3, "Amélie (Le Fabuleux Destin d'Amélie Poulain)", 2001, ()),
+    Movie(3, "Amélie", 2001, (), ("Le Fabuleux Destin d'Amélie Poulain",)),
     Movie(4, "Heat", 1995, ()),
     Movie(5, "The Heat", 2013, ()),
     Movie(6, "Dead Heat", 1988, ()),
@@ -34,24 +44,50 @@ MOVIES = [
     Movie(9, unicodedata.normalize("NFD", "Pokémon"), 1998, ()),
     Movie(10, unicodedata.normalize("NFD", "機動戦士ガンダム"), 1981, ()),
     Movie(11, "Сталкер", 1979, ()),
+    Movie(12, "Star Wars: Episode IV - A New Hope", 1977, ()),
+    Movie(13, "Spider-Man 2", 2004, ()),
+    Movie(14, "Superman", 1978, ()),
+    Movie(15, "E.T. the Extra-Terrestrial", 1982, ()),
+    Movie(16, "WALL·E", 2008, ()),
+    Movie(17, "The Shawshank Redemption", 1994, ()),
+    Movie(18, "Seven", 1995, (), ("Se7en",)),
 ]
 CATALOG = Catalog(MOVIES, {7: 9, 6: 1})
 
 
 @pytest.mark.parametrize(
-    ("stored", "shown"),
+    ("stored", "shown", "others"),
     [
-        ("Matrix, The (1999)", "The Matrix"),
-        ("Fish Called Wanda, A (1988)", "A Fish Called Wanda"),
-        ("Avventura, L' (Adventure, The) (1960)", "L'Avventura (Adventure, The)"),
-        ("Good, the Bad and the Ugly, The (1966)", "The Good, the Bad and the Ugly"),
-        ("300 (2007)", "300"),
-        ("(1999)", "(1999)"),
-        ("", ""),
+        ("Matrix, The (1999)", "The Matrix", ()),
+        ("Fish Called Wanda, A (1988)", "A Fish Called Wanda", ()),
+        ("Avventura, L' (Adventure, The) (1960)", "L'Avventura", ("The Adventure",)),
+        ("Good, the Bad and the Ugly, The (1966)", "The Good, the Bad and the Ugly", ()),
+        ("Seven (a.k.a. Se7en) (1995)", "Seven", ("Se7en",)),
+        ("Vacation (aka National Vacation) (1985)", "Vacation", ("National Vacation",)),
+        (
+            "Léon: The Professional (a.k.a. The Professional) (Léon) (1994)",
+            "Léon: The Professional",
+            ("The Professional", "Léon"),
+        ),
+        ("(500) Days of Summer (2009)", "(500) Days of Summer", ()),
+        ("You Can (Not) Redo (2012)", "You Can (Not) Redo", ()),
+        ("Nymphomaniac (Part II) (2013)", "Nymphomaniac (Part II)", ()),
+        ("Open ((a)) (1999)", "Open ((a))", ()),
+        ("Empty ( ) (1999)", "Empty", ()),
+        ("300 (2007)", "300", ()),
+        ("(1999)", "(1999)", ()),
+        ("", "", ()),
     ],
 )
-def test_titles_are_shown_in_reading_order(stored, shown):
-    assert readable_title(stored) == shown
+def test_titles_are_shown_in_reading_order_without_other_titles(stored, shown, others):
+    title = split_title(stored)
+    assert (title.name, title.others) == (shown, others)
+
+
+@given(st.text(max_size=60))
+def test_every_title_has_a_name(text):
+    assert split_title(text).name.strip() == split_title(text).name or not text.strip()
+    assert bool(split_title(text).name) == bool(text)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +111,51 @@ def test_titles_are_shown_in_reading_order(stored, shown):
     ],
 )
 def test_search_ranks_the_best_match_first(text, found):
-    assert [movie.movie_id for movie in CATALOG.search(text, 10)] == found
+    result = CATALOG.search(text, 10)
+    assert [movie.movie_id for movie in result.movies] == found
+    assert result.approximate == (bool(text.strip("\0';- ")) and not found)
+
+
+@pytest.mark.parametrize(
+    ("text", "movie_id"),
+    [("starwars", 12), ("Star-Wars", 12), ("spiderman", 13), ("spider man", 13), ("spiderman2", 13),
+     ("super man", 14), ("et", 15), ("walle", 16), ("wall e", 16), ("se7en", 18),
+     ("thematrix", 1), ("spiderman 2004", 13)],
+)  # fmt: skip
+def test_search_finds_words_written_together_or_apart(text, movie_id):
+    result = CATALOG.search(text, 3)
+    assert result.movies[0].movie_id == movie_id
+    assert not result.approximate
+
+
+@pytest.mark.parametrize(
+    ("text", "movie_id"),
+    [("matirx", 1), ("martix reloaded", 2), ("shawshenk redemtion", 17), ("starwras", 12),
+     ("star wras", 12), ("supermann", 14), ("supr man", 14), ("сталкир", 11), ("ameliee", 3),
+     ("spidermen", 13)],
+)  # fmt: skip
+def test_search_finds_words_with_typos_and_says_so(text, movie_id):
+    result = CATALOG.search(text, 3)
+    assert result.movies[0].movie_id == movie_id
+    assert result.approximate
+
+
+def test_an_exact_match_is_not_mixed_with_similar_titles():
+    result = CATALOG.search("heat", 20)
+    assert {movie.movie_id for movie in result.movies} == {4, 5, 6, 7, 8}
+
+
+def test_the_search_in_as_many_titles_as_the_largest_dataset_has_takes_no_seconds():
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghijklmnop"), size=rng.integers(2, 9)))
+             for _ in range(4000)]  # fmt: skip
+    titles = (" ".join(rng.choice(words, size=3)) for _ in range(30_000))
+    catalog = Catalog((Movie(n, title, 1999, ()) for n, title in enumerate(titles)), {})
+    catalog.search("warms up", 1)
+    began = time.process_time()
+    for text in ("the the", "a", "x" * 100, "abcdefgh " * 11, " ".join(words[:12])):
+        catalog.search(text[:100], 24)
+    assert time.process_time() - began < 5
 
 
 def test_the_most_rated_movies_come_first():
@@ -84,12 +164,12 @@ def test_the_most_rated_movies_come_first():
 
 @given(st.text(max_size=120))
 def test_search_accepts_any_text(text):
-    assert len(CATALOG.search(text, 3)) <= 3
+    assert len(CATALOG.search(text, 3).movies) <= 3
 
 
 @given(
     st.dictionaries(
-        st.integers(1, MAX_ID), st.integers(2, 10).map(lambda n: n / 2), max_size=MAX_RATINGS
+        st.integers(1, MAX_ID), st.integers(1, 10).map(lambda n: n / 2), max_size=MAX_RATINGS
     )
 )
 def test_ratings_survive_the_round_trip_through_the_url(ratings):
@@ -100,8 +180,42 @@ def test_ratings_survive_the_round_trip_through_the_url(ratings):
 def test_an_edited_url_yields_only_valid_ratings(text):
     ratings = read_ratings(text)
     assert len(ratings) <= MAX_RATINGS
-    assert all(1 <= movie <= MAX_ID and 1 <= stars <= 5 for movie, stars in ratings)
+    assert all(1 <= movie <= MAX_ID and 0.5 <= stars <= 5 for movie, stars in ratings)
     assert len(dict(ratings)) == len(ratings)
+
+
+@pytest.mark.parametrize(
+    ("fields", "dropped", "after"),
+    [
+        ([], "", "1-5_4-2"),
+        ([("m7", "3.5")], "", "1-5_4-2_7-3.5"),
+        ([("m1", "5"), ("m4", "2")], "", "1-5_4-2"),
+        ([("m1", "4.5"), ("m4", "2")], "", "4-2_1-4.5"),
+        ([("m1", "5"), ("m1", "0.5")], "", "4-2_1-0.5"),
+        ([("m1", "0")], "", "4-2"),
+        ([("m9", "0")], "", "1-5_4-2"),
+        ([("m7", "3")], "4", "1-5_7-3"),
+        ([("m7", "3")], "x", "1-5_4-2_7-3"),
+        ([("m7", "5.5"), ("m0", "5"), ("m\u0661", "5"), ("q", "5"), ("m7", "")], "", "1-5_4-2"),
+        ([(f"m{MAX_ID + 1}", "5")], "", "1-5_4-2"),
+    ],
+)
+def test_a_form_adds_changes_and_removes_ratings(fields, dropped, after):
+    assert write_ratings(edit_ratings(read_ratings("1-5_4-2"), fields, dropped)) == after
+
+
+@pytest.mark.parametrize(
+    ("calibration", "expected"),
+    [
+        ([{"stars": 4.0, "rows": 3}, {"stars": 4.5, "rows": 0}], False),
+        ([{"stars": 4.0, "rows": 3}, {"stars": 4.5, "rows": 1}], True),
+        ([{"stars": 4.0, "rows": 0}], True),
+        (None, True),
+    ],
+)
+def test_half_stars_are_offered_if_the_holdout_has_them_or_is_unknown(calibration, expected):
+    manifest = json.dumps({"metrics": {"calibration": calibration}}).encode()
+    assert has_half_stars(manifest) is expected
 
 
 @given(

@@ -16,7 +16,7 @@ from recsys.recommend import Catalog as PipelineCatalog
 from recsys.recommend import cold_start as pipeline_cold_start
 from recsys_site import cold_start as site_cold_start
 from recsys_site.catalog import Catalog as SiteCatalog
-from recsys_site.catalog import readable_title
+from recsys_site.titles import split_title
 
 TITLES = {
     1: "Toy Story (1995)",
@@ -80,12 +80,12 @@ def test_a_title_that_one_of_them_shows_is_found_by_the_other(
     catalogs: tuple[SiteCatalog, PipelineCatalog], movie_id: int
 ) -> None:
     site, pipeline = catalogs
-    shown = readable_title(TITLES[movie_id])
+    shown = split_title(TITLES[movie_id]).name
     assert site.movie(movie_id).title == shown
     assert pipeline.find(shown).movie_id == movie_id
     if "'" not in shown.partition(" (")[0]:  # the site reads L'Avventura as one word
         found = site.search(pipeline.movie(movie_id).title.rpartition(" (")[0] or shown, 20)
-        assert movie_id in {movie.movie_id for movie in found}
+        assert movie_id in {movie.movie_id for movie in found.movies}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_both_prefer_the_same_movie(
 ) -> None:
     site, pipeline = catalogs
     assert pipeline.find(text).movie_id == movie_id
-    assert site.search(text, 20)[0].movie_id == movie_id
+    assert site.search(text, 20).movies[0].movie_id == movie_id
 
 
 def test_the_reader_uses_the_names_of_the_contract() -> None:
