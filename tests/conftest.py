@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -17,11 +18,15 @@ from pydantic import SecretStr
 
 from recsys.embedded import stack
 from recsys.embedded.home import Home
-from recsys.embedded.postgres import Postgres
+from recsys.embedded.postgres import USER, Postgres
 from recsys.embedded.s3 import REGION, S3
 from recsys.object_store import ObjectStore, S3Settings
 from tests import watchdog
 from tests.real_dataset import real_dataset
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 # Before any conftest or test makes a temporary folder.
 watchdog.start()
@@ -114,9 +119,25 @@ def postgres_server(session_home: Home) -> Iterator[Postgres]:
         for name in ("fsync", "full_page_writes", "synchronous_commit"):
             connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
         connection.execute("SELECT pg_reload_conf()")
+        _make_logins_cheap(connection, server)
     yield server
     with session_home.lock():
         server.stop()
+
+
+def _make_logins_cheap(connection: psycopg.Connection[Any], server: Postgres) -> None:
+    """Stores the password again, with one round of hashing instead of 4096.
+
+    A client computes the rounds at each login, which takes longer than all else of connecting.
+    """
+    connection.execute("ALTER SYSTEM SET scram_iterations = 1")
+    connection.execute("SET scram_iterations = 1")
+    connection.execute(
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+            sql.Identifier(USER), sql.Literal(server.home.secrets().postgres_password)
+        )
+    )
+    connection.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager
@@ -126,7 +147,8 @@ def fresh_database(server: Postgres, template: str = "template1") -> Iterator[st
     It is dropped at the end, even if connections are open.
     """
     name = f"test_{uuid.uuid4().hex}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    # By default the copy would be written to the write-ahead log, page by page.
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
         connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
         # A copy lacks the settings of the database, such as its search_path.
@@ -162,7 +184,7 @@ def s3_server(session_home: Home) -> Iterator[S3]:
 @contextmanager
 def fresh_bucket(server: S3) -> Iterator[S3Settings]:
     """Settings that lead to an empty bucket, removed at the end."""
-    client = server.client()
+    client = _client(server)
     bucket = f"test-{uuid.uuid4().hex}"
     client.create_bucket(Bucket=bucket)
     secrets = server.home.secrets()
@@ -174,9 +196,22 @@ def fresh_bucket(server: S3) -> Iterator[S3Settings]:
         secret_key=SecretStr(secrets.s3_secret_key),
     )
     yield settings
-    store = ObjectStore.connect(settings)
-    store.delete(store.keys(""))
+    while found := client.list_objects_v2(Bucket=bucket).get("Contents"):
+        named: list[ObjectIdentifierTypeDef] = [{"Key": each["Key"]} for each in found]
+        answer = client.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
+        assert "Errors" not in answer, answer["Errors"]
     client.delete_bucket(Bucket=bucket)
+
+
+_clients: dict[tuple[str, str], S3Client] = {}
+
+
+def _client(server: S3) -> S3Client:
+    """Returns the one client of a server: making one takes longer than ten requests."""
+    server_id = server.address(), server.home.secrets().s3_access_key
+    if server_id not in _clients:
+        _clients[server_id] = server.client()
+    return _clients[server_id]
 
 
 @pytest.fixture

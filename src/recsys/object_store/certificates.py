@@ -24,11 +24,11 @@ def trusted_authorities(verify: bool | str | None) -> bool | str | None:
     if verify is False:
         return False
     chosen = verify if isinstance(verify, str) else None
+    # It only reads variables and files; its handlers, for requests, take as long as a client.
+    session = botocore.session.Session(include_builtin_handlers=False)
     try:
         # AWS_CA_BUNDLE, or `ca_bundle` in a file.
-        return trusted_file(
-            chosen or botocore.session.get_session().get_config_variable("ca_bundle")
-        )
+        return trusted_file(chosen or session.get_config_variable("ca_bundle"))
     except InvalidAuthoritiesError as error:
         raise ConfigurationError(
             "the bundle of certificate authorities for S3 cannot be read",
