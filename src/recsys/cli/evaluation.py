@@ -16,11 +16,11 @@ from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.progress import Epoch
 from recsys.cli.source import SourceOption, fetch_settings, make_features, s3_of_source, source_of
-from recsys.contract import REPORT_FILE, Metrics, TrainerSettings
+from recsys.contract import METRICS_FILE, REPORT_FILE, Metrics, TrainerSettings
 from recsys.dataset import redact_sources
 from recsys.embedded.home import Home
 from recsys.errors import ArtifactError
-from recsys.experiments import LocalRun, ModelName, SplitName
+from recsys.experiments import LocalRun, ModelName, Part, SplitName
 from recsys.scratch import scratch_folder
 
 _LOG_LINE: Final = re.compile(r"(?:\S+ )?(?:INFO|WARNING|ERROR) (.+)")
@@ -49,6 +49,15 @@ SetOption = Annotated[
 ]
 
 
+OnlyOption = Annotated[
+    Part | None,
+    typer.Option(
+        "--only",
+        help="Train and measure this model only; the other one is trained as short as possible.",
+    ),
+]
+
+
 def evaluate(
     split: Annotated[SplitName, typer.Option("--split", help="Which ratings are held out.")],
     source: SourceOption = None,
@@ -58,6 +67,7 @@ def evaluate(
     ] = ",".join(ModelName),
     seed: SeedOption = _SEED,
     assignments: SetOption = None,
+    only: OnlyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the trainer with baselines on a standard split of a dataset; needs no server.
@@ -73,7 +83,7 @@ def evaluate(
     only those with 4 stars or more.
     """
     chosen = _models(models)
-    check_assignments(assignments)
+    check_assignments(assignments, only)
     with doing("reading the dataset") as say, scratch_folder("evaluate") as folder:
         chosen_source = source_of(source)
         with s3_of_source(chosen_source) as s3:
@@ -87,9 +97,16 @@ def evaluate(
         with dataset.open_dataset(fetched.path) as archive:
             rows, movies = experiments.read_in_file_order(archive)
         result = experiments.compare_models(
-            rows, movies, split, chosen, seed=seed, assignments=assignments or (), on_line=say
+            rows,
+            movies,
+            split,
+            chosen,
+            seed=seed,
+            assignments=assignments or (),
+            on_line=say,
+            only=only,
         )
-    result["dataset_md5"] = fetched.md5
+    result |= {"dataset_md5": fetched.md5, "only": only}
     if as_json:
         output.print_json(result)
         return
@@ -98,6 +115,8 @@ def evaluate(
         + (f", means over {result['folds']} folds" if result["folds"] > 1 else "")
     )
     _print_models(result["models"])
+    if only:
+        console.print(f"\ntrainer: only {only} was trained; its other metrics are left out")
     if result["remark"]:
         console.print(f"\n{result['remark']}", style="dim", soft_wrap=True)
 
@@ -131,6 +150,7 @@ def train(
     ] = True,
     seed: SeedOption = _SEED,
     assignments: SetOption = None,
+    only: OnlyOption = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,7 +159,7 @@ def train(
     Code, data and metrics are those of the pipeline: the gate would judge the metrics that are
     printed here. Writes the files of a release, including metrics.json and report.html.
     """
-    check_assignments(assignments)
+    check_assignments(assignments, only)
     home = Home()
     md5, data = None, features
     with doing("reading the dataset") as say, scratch_folder("train") as folder:
@@ -157,8 +177,12 @@ def train(
             champion=compared,
             refit=refit,
             on_line=say,
+            only=only,
         )
-    report = _write_report(trained.folder, trained)
+    metrics = experiments.metrics_of_part(trained.metrics, only) if only else trained.metrics
+    if only:
+        (trained.folder / METRICS_FILE).write_bytes(metrics.to_json())
+    report = _write_report(trained.folder, trained, metrics)
     run = experiments.keep_run(
         home.folder("training") / "runs",
         dataset=redact_sources(source_of(source)) if data is None else str(data.resolve()),
@@ -169,15 +193,16 @@ def train(
         champion=compared.name if compared else None,
         fit_s=trained.fit_s,
         metrics=trained.metrics,
+        only=only,
     )
     if as_json:
         output.print_json(
             {"out": str(trained.folder), "report": str(report), "fit_s": trained.fit_s}
-            | {"metrics": trained.metrics.model_dump(mode="json"), "run": run.run_id}
-            | {"verdict": run.verdict.model_dump(mode="json")}
+            | {"metrics": metrics.model_dump(mode="json"), "run": run.run_id}
+            | {"verdict": run.verdict.model_dump(mode="json"), "only": only}
         )
     else:
-        print_metrics(trained.metrics, trained.fit_s)
+        print_metrics(metrics, trained.fit_s)
         _print_verdict(run)
         console.print(f"\nfiles: {output.safe(str(trained.folder))}", soft_wrap=True)
         console.print(f"report: {output.safe(str(report))}", soft_wrap=True)
@@ -207,8 +232,12 @@ def doing(what: str) -> Iterator[Callable[[str], None]]:
         yield say
 
 
-def check_assignments(assignments: list[str] | None) -> None:
+def check_assignments(assignments: list[str] | None, only: Part | None = None) -> None:
     """Refuses settings that the trainer does not have, before anything is read.
+
+    Args:
+        assignments: as given by `--set`.
+        only: the part that is trained; a setting of the other part would have no effect.
 
     Raises:
         BadParameter: one of them is invalid.
@@ -216,6 +245,11 @@ def check_assignments(assignments: list[str] | None) -> None:
     found = experiments.find_trainer().invalid_settings(assignments) if assignments else ""
     if found:
         raise typer.BadParameter(found, param_hint="--set")
+    for assignment in assignments or ():
+        if only and assignment.startswith(f"{only.other}."):
+            raise typer.BadParameter(
+                f"{assignment} has no effect with --only {only}", param_hint="--set"
+            )
 
 
 def _models(text: str) -> list[ModelName]:
@@ -264,10 +298,10 @@ def _stack_is_up(home: Home) -> bool:
     )
 
 
-def _write_report(folder: Path, trained: Any) -> Path:
+def _write_report(folder: Path, trained: Any, metrics: Metrics) -> Path:
     path = folder / REPORT_FILE
     html = reports.render_report(
-        metrics=trained.metrics,
+        metrics=metrics,
         history=trained.history,
         lineage=trained.lineage,
         own_charts=reports.own_charts_in(folder),

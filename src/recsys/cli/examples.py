@@ -23,6 +23,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "recsys experiments list",
         "recsys experiments show latest",
         "recsys experiments compare 20261127-1 20261127-2",
+        "recsys experiments compare latest 20261127-1 --html compared.html",
     ),
     "evaluate": ("recsys evaluate --split temporal-20 --source ml.zip",),
     "tune": ("recsys tune --trials 30 --objective ndcg@10",),

@@ -35,6 +35,15 @@ def experiments_command(
         list[str] | None,
         typer.Argument(help="Beginning of a run's id, or `latest`.", metavar="[RUN]..."),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="PATH",
+            dir_okay=False,
+            help="With show or compare: write a page with charts to this file.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List, show or compare the trainings of `recsys train`; needs no server.
@@ -50,15 +59,30 @@ def experiments_command(
             expected=f"{_RUNS[action]}",
             hint="`recsys experiments list` shows the ids",
         )
+    if html is not None and action == Action.LIST:
+        raise typer.BadParameter("for show and compare only", param_hint="--html")
     folder = runs_folder(Home())
     if action == Action.LIST:
         _list(experiments.list_runs(folder), as_json=as_json)
         return
     found = [experiments.find_run(folder, name) for name in named]
+    if html is not None:
+        _write_page(html, found)
     if action == Action.SHOW:
         _show(found[0], as_json=as_json)
     else:
         _compare(found[0], found[1], as_json=as_json)
+    if html is not None and not as_json:
+        console.print(f"\npage: {output.safe(str(html))}", soft_wrap=True)
+
+
+def _write_page(path: Path, runs: list[LocalRun]) -> None:
+    """Writes the page of one or two runs; an existing file is replaced."""
+    from recsys import reports
+
+    first, second = runs[0], runs[1] if len(runs) > 1 else None
+    compared = experiments.compare_runs(first, second) if second else None
+    path.write_text(reports.render_runs(first, second, compared), encoding="utf-8")
 
 
 def runs_folder(home: Home) -> Path:
@@ -70,7 +94,8 @@ def describe(run: LocalRun) -> str:
     """Returns dataset, changed settings and id of a run, in one line."""
     settings = ", ".join(run.settings) or "all settings as in trainer/config.py"
     md5 = f" (md5 {run.dataset_md5})" if run.dataset_md5 else ""
-    return f"run {run.run_id}: dataset {run.dataset}{md5}; {settings}; seed {run.seed}"
+    only = f"; only {run.only} was trained" if run.only else ""
+    return f"run {run.run_id}: dataset {run.dataset}{md5}; {settings}; seed {run.seed}{only}"
 
 
 def _list(runs: list[LocalRun], *, as_json: bool) -> None:
@@ -87,7 +112,8 @@ def _list(runs: list[LocalRun], *, as_json: bool) -> None:
             run.run_id,
             _number(scores.rmse),
             _number(scores.ndcg_10),
-            "accepted" if run.verdict.accepted else "rejected",
+            ("accepted" if run.verdict.accepted else "rejected")
+            + (f" ({run.only} only)" if run.only else ""),
             output.safe(Path(run.dataset).name or run.dataset),
             output.safe(", ".join(run.settings) or "defaults"),
         )

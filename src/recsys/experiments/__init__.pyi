@@ -1,8 +1,11 @@
 from .comparison import compare_models
 from .history import Dump, Fault, History, plan_faults, spoil
 from .local import check_features, find_trainer, make_local_features, train_locally
-from .names import ModelName, Objective, SplitName
+from .names import ModelName, Objective, Part, SplitName
+from .parts import metrics_of_part
 from .runs import (
+    LESS_IS_BETTER,
+    NEITHER_IS_BETTER,
     ComparedRuns,
     LocalRun,
     compare_runs,
@@ -15,6 +18,8 @@ from .splits import read_in_file_order
 from .tuning import choose_settings, measure_trial, plan_trials, tune
 
 __all__ = [
+    "LESS_IS_BETTER",
+    "NEITHER_IS_BETTER",
     "ComparedRuns",
     "Dump",
     "Fault",
@@ -22,6 +27,7 @@ __all__ = [
     "LocalRun",
     "ModelName",
     "Objective",
+    "Part",
     "SplitName",
     "check_features",
     "choose_settings",
@@ -34,6 +40,7 @@ __all__ = [
     "local_verdict",
     "make_local_features",
     "measure_trial",
+    "metrics_of_part",
     "plan_faults",
     "plan_trials",
     "read_in_file_order",

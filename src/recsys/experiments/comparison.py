@@ -24,7 +24,8 @@ from recsys.evaluation import (
     reason_to_skip_knn,
 )
 from recsys.experiments.local import train_locally
-from recsys.experiments.names import ModelName, SplitName
+from recsys.experiments.names import ModelName, Part, SplitName
+from recsys.experiments.parts import SHORTEST, scores_of_part
 from recsys.experiments.splits import holdout_masks, mark_holdout
 
 METRICS: Final = (
@@ -52,6 +53,7 @@ def compare_models(
     seed: int,
     assignments: Sequence[str],
     on_line: Callable[[str], None],
+    only: Part | None = None,
 ) -> dict[str, Any]:
     """Trains and measures each model on each fold of a split.
 
@@ -63,6 +65,7 @@ def compare_models(
         seed: seed of the trainer.
         assignments: settings of the trainer, like ``rating.epochs=12``.
         on_line: called with a line of progress.
+        only: the part of the trainer's model that is trained and measured; None: both.
 
     Returns:
         ``split``, ``remark`` (on its ranking metrics; null if none), ``rows``, ``folds``,
@@ -79,7 +82,9 @@ def compare_models(
         def say(line: str, number: int = number) -> None:
             on_line(f"fold {number}: {line}" if split is SplitName.CV5 else line)
 
-        folds.append(_measure(mark_holdout(rows, holdout), movies, models, seed, assignments, say))
+        folds.append(
+            _measure(mark_holdout(rows, holdout), movies, models, seed, assignments, say, only)
+        )
     return {
         "split": str(split),
         "remark": split.remark or None,
@@ -98,13 +103,16 @@ def _measure(
     seed: int,
     assignments: Sequence[str],
     on_line: Callable[[str], None],
+    only: Part | None,
 ) -> dict[ModelName, Measured]:
     measured: dict[ModelName, Measured] = {}
     wanted = [model for model in models if model is not ModelName.TRAINER]
     if wanted:
         measured |= _baselines(interactions, movies, wanted, on_line)
     if ModelName.TRAINER in models:
-        measured[ModelName.TRAINER] = _trainer(interactions, movies, seed, assignments, on_line)
+        settings = [*(SHORTEST[only.other] if only else ()), *assignments]
+        found = _trainer(interactions, movies, seed, settings, on_line)
+        measured[ModelName.TRAINER] = scores_of_part(found, only) if only else found
     return measured
 
 

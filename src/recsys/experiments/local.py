@@ -14,6 +14,8 @@ from recsys import contract
 from recsys.contract import FeatureSettings, Metrics
 from recsys.dataset import Progress, obtain_dataset, open_dataset
 from recsys.errors import ArtifactError, DatasetError
+from recsys.experiments.names import Part
+from recsys.experiments.parts import SHORTEST
 from recsys.features import make_features
 from recsys.trainer_process import LocalTrainer
 
@@ -102,6 +104,7 @@ def train_locally(
     champion: Path | None = None,
     refit: bool = True,
     on_line: Callable[[str], None],
+    only: Part | None = None,
 ) -> Trained:
     """Runs the trainer as a process in its own environment and reads its results.
 
@@ -113,6 +116,8 @@ def train_locally(
         champion: the ``out`` of an earlier training, or the files of a release.
         refit: whether the models are fitted again to all interactions, for serving.
         on_line: called with each line that the trainer prints.
+        only: train the other part as short as possible; its metrics then mean nothing, see
+            `recsys.experiments.metrics_of_part`.
 
     Raises:
         ConfigurationError: the trainer's environment is missing.
@@ -121,7 +126,7 @@ def train_locally(
         ArtifactError: an artifact is missing or unreadable.
     """
     arguments = ["local", "--features", str(features), "--out", str(out), "--seed", str(seed)]
-    for assignment in assignments:
+    for assignment in (*(SHORTEST[only.other] if only else ()), *assignments):
         arguments += ["--set", assignment]
     if champion:
         arguments += ["--champion", str(champion)]

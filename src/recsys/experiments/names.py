@@ -44,3 +44,15 @@ class Objective(StrEnum):
 
     RMSE = "rmse"
     NDCG = "ndcg@10"
+
+
+class Part(StrEnum):
+    """A model of a release that can be trained alone; also its section of the settings."""
+
+    RATING = "rating"
+    RANKING = "ranking"
+
+    @property
+    def other(self) -> Part:
+        """The part that is not wanted."""
+        return Part.RANKING if self is Part.RATING else Part.RATING

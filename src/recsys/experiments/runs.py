@@ -13,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.contract import Metrics
 from recsys.errors import ConfigurationError
+from recsys.experiments.names import Part
+from recsys.experiments.parts import decision_on_part, metrics_of_part
 from recsys.gate import Decision, GateSettings, JudgedMetrics, judge
 
 _FILE: Final = "run.json"
-_LESS_IS_BETTER: Final = frozenset({"rmse", "mae", "popularity_bias"})
+LESS_IS_BETTER: Final = frozenset({"rmse", "mae", "popularity_bias", "low_rated_share"})
+NEITHER_IS_BETTER: Final = frozenset({"novelty"})
 
 
 class LocalRun(BaseModel):
@@ -34,6 +37,7 @@ class LocalRun(BaseModel):
         fit_s: seconds of fitting; None if not recorded.
         metrics: the metrics.
         verdict: what the gate says about these metrics; see `local_verdict`.
+        only: the part that was trained; None: both.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +53,7 @@ class LocalRun(BaseModel):
     fit_s: float | None
     metrics: Metrics
     verdict: Decision
+    only: Part | None = None
 
 
 class ComparedRuns(BaseModel):
@@ -70,30 +75,40 @@ class ComparedRuns(BaseModel):
     same_holdout: bool
 
 
-def local_verdict(metrics: Metrics) -> Decision:
+def local_verdict(metrics: Metrics, only: Part | None = None) -> Decision:
     """Returns what the gate says about a local training with its default limits.
 
     Rules about facts that only the pipeline measures are left out: vectors, drift, served model,
     and the champion's own metrics.
+
+    Args:
+        metrics: of the training, of both parts.
+        only: the part that was trained; the rules about the other one are left out.
     """
     judged = JudgedMetrics.model_validate(metrics.model_dump(mode="json"))
-    return judge(judged, None, GateSettings())
+    decision = judge(judged, None, GateSettings())
+    return decision_on_part(decision, only) if only else decision
 
 
-def keep_run(folder: Path, at: datetime | None = None, **facts: Any) -> LocalRun:
+def keep_run(
+    folder: Path, at: datetime | None = None, only: Part | None = None, **facts: Any
+) -> LocalRun:
     """Writes a run below ``folder`` and returns it.
 
     Args:
         folder: contains one folder for each run.
         at: when the training ended; now if not given.
-        facts: the other fields of `LocalRun`, except the verdict.
+        only: the part that was trained; None: both.
+        facts: the other fields of `LocalRun`, except the verdict. The metrics of the part that was
+            not trained are not kept.
     """
     at = at or datetime.now(UTC)
     run = LocalRun(
         run_id=f"{at:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         at=at,
-        verdict=local_verdict(facts["metrics"]),
-        **facts,
+        verdict=local_verdict(facts["metrics"], only),
+        only=only,
+        **facts | ({"metrics": metrics_of_part(facts["metrics"], only)} if only else {}),
     )
     place = folder / run.run_id
     place.mkdir(parents=True)
@@ -159,9 +174,9 @@ def compare_runs(first: LocalRun, second: LocalRun) -> ComparedRuns:
 
 
 def _better(name: str, a: float | None, b: float | None) -> str:
-    if a is None or b is None or a == b or name == "novelty":
+    if a is None or b is None or a == b or name in NEITHER_IS_BETTER:
         return ""
-    return "second" if (b < a) == (name in _LESS_IS_BETTER) else "first"
+    return "second" if (b < a) == (name in LESS_IS_BETTER) else "first"
 
 
 def _intervals(metrics: Metrics) -> dict[str, tuple[float, float]]:

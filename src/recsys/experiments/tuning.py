@@ -17,7 +17,8 @@ from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.errors import ConfigurationError, TrainingError
 from recsys.experiments.local import make_local_features, train_locally
-from recsys.experiments.names import Objective, SplitName
+from recsys.experiments.names import Objective, Part, SplitName
+from recsys.experiments.parts import SHORTEST
 from recsys.experiments.splits import holdout_masks, mark_holdout
 from recsys.scratch import scratch_folder
 
@@ -52,8 +53,8 @@ _SPACE: Final[Mapping[Objective, Mapping[str, tuple[float, float, bool]]]] = {
 }
 # Short trainings for the model whose settings are not searched.
 _CHEAP: Final = {
-    Objective.RMSE: ("ranking.epochs=1",),
-    Objective.NDCG: ("rating.epochs=1", "rating.members=1"),
+    Objective.RMSE: SHORTEST[Part.RANKING],
+    Objective.NDCG: SHORTEST[Part.RATING],
 }
 
 

@@ -230,9 +230,9 @@ def slices(name: str, title: str, parts: Mapping[str, Mapping[str, float | None]
 
 
 def _color(label: str) -> str:
-    if label.startswith("candidate"):
+    if label.startswith(("candidate", "first")):
         return CANDIDATE
-    return CHAMPION if "champion" in label else BASELINE
+    return CHAMPION if "champion" in label or label == "second" else BASELINE
 
 
 def _figure(

@@ -135,6 +135,11 @@ def render_report(
         )
         if present
     ]
+    return render_template("report.html.j2", page)
+
+
+def render_template(name: str, values: Mapping[str, Any]) -> str:
+    """Renders one of this package's templates; values are escaped."""
     environment = Environment(
         loader=PackageLoader("recsys.reports"),
         autoescape=select_autoescape(default=True),
@@ -142,7 +147,7 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(page)
+    return environment.get_template(name).render(values)
 
 
 def _tiles(metrics: Metrics) -> list[dict[str, str]]:

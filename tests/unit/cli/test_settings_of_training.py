@@ -38,3 +38,18 @@ def test_a_typing_error_is_one_usage_error(
     assert meant in " ".join(said.split())
     assert assignment in said
     assert "exit code" not in said
+
+
+def test_a_setting_of_the_part_that_is_not_trained_is_refused(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RECSYS_TRAINER_PYTHON", sys.executable)
+    monkeypatch.setenv("RECSYS_ROOT", str(repository))
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
+    for command in (("train",), ("evaluate", "--split", "temporal-10")):
+        arguments = [*command, "--source", str(tmp_path / "none.zip"), "--only", "rating"]
+        done = CliRunner().invoke(
+            app, [*arguments, "--set", "ranking.epochs=3"], env={"COLUMNS": "200"}
+        )
+        assert done.exit_code == 2, done.output
+        assert "ranking.epochs=3 has no effect with --only rating" in done.stderr

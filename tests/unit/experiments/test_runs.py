@@ -14,7 +14,15 @@ from recsys.cli import output
 from recsys.cli.app import app
 from recsys.contract import Metrics
 from recsys.errors import ConfigurationError
-from recsys.experiments import LocalRun, compare_runs, find_run, keep_run, list_runs, local_verdict
+from recsys.experiments import (
+    LocalRun,
+    Part,
+    compare_runs,
+    find_run,
+    keep_run,
+    list_runs,
+    local_verdict,
+)
 from tests.metrics_maker import GOOD, put, with_rmse
 
 
@@ -38,6 +46,30 @@ def test_the_verdict_is_that_of_the_gate() -> None:
     worse = local_verdict(Metrics.model_validate(with_rmse(GOOD, 2.0)))
     assert not worse.accepted
     assert "rmse_against_bias" in {rule.name for rule in worse.rules if not rule.passed}
+
+
+@pytest.mark.parametrize(
+    ("only", "path", "bad", "rule", "left_out"),
+    [
+        (Part.RATING, ("model", "ndcg@10"), 0.0, "rmse_against_bias", "ndcg_against_popularity"),
+        (Part.RANKING, ("model", "rmse"), 5.0, "ndcg_against_popularity", "rmse_against_bias"),
+    ],
+)
+def test_a_verdict_on_one_part_is_partial_and_says_so(
+    tmp_path: Path, only: Part, path: tuple[str, ...], bad: float, rule: str, left_out: str
+) -> None:
+    run = keep(tmp_path, 1, put(GOOD, path, bad), only=only)
+    [stored] = list_runs(tmp_path)
+    assert stored == run
+    assert run.verdict.reason.startswith(f"partial, because only {only} was trained: ")
+    names = {one.name for one in run.verdict.rules}
+    assert rule in names
+    assert left_out not in names
+    assert run.metrics.model.value(path[1]) is None
+    document = json.loads(run.metrics.to_json())
+    other = "ndcg" if only is Part.RATING else "rmse"
+    assert other not in json.dumps(document["confidence"])
+    assert other in json.dumps(document["baselines"]), "baselines were measured completely"
 
 
 def test_runs_are_listed_newest_first_and_found_by_the_beginning_of_their_id(
@@ -97,5 +129,17 @@ def test_the_command_shows_what_was_kept(tmp_path: Path, monkeypatch: pytest.Mon
         runner.invoke(app, ["experiments", "compare", first.run_id, "latest", "--json"]).output
     )
     assert document["second"] == second.run_id
+    hostile = keep(folder, 3, dataset="<script>1</script>.zip", config={"<b>": "<i>x</i>"})
+    page = tmp_path / "page.html"
+    for names in (["show", "latest"], ["compare", first.run_id, hostile.run_id]):
+        done = runner.invoke(app, ["experiments", *names, "--html", str(page)])
+        assert done.exit_code == 0, done.output
+        text = page.read_text()
+        assert text.count("<svg") >= 2
+        assert "&lt;script&gt;" in text
+        assert "<script" not in text
+    assert "&lt;b&gt;" in text
+    refused = runner.invoke(app, ["experiments", "list", "--html", str(page)])
+    assert refused.exit_code == 2
     wrong = runner.invoke(app, ["experiments", "compare", "latest"])
     assert isinstance(wrong.exception, ConfigurationError)
