@@ -253,6 +253,45 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert {(page, target) for page, target in named if target not in targets} == set()
 
 
+def test_every_file_and_module_that_is_named_exists() -> None:
+    """The changelog names files of earlier editions."""
+    files = re.compile(
+        r"(?<![\w/.-])((?:docker|tests|k8s|src|trainer|verifier|site|dags|plugins|docs|examples"
+        r"|notebooks|spark)/(?!\.)[\w./-]*\w)"
+    )
+    modules = re.compile(r"-m ((?:docs|examples|recsys|tests|trainer|verifier)\b[\w.]*)")
+    named = [
+        (name_of(page), name)
+        for page in PAGES
+        if page.name != "CHANGELOG.md"
+        for text in snippets(page)
+        for name in (
+            *files.findall(text),
+            *(found.replace(".", "/") for found in modules.findall(text)),
+        )
+    ]
+    assert len(named) > 80
+    roots = (ROOT, ROOT / "src")
+    missing = {
+        (page, name)
+        for page, name in named
+        if not any((root / f"{name}{end}").exists() for root in roots for end in ("", ".py"))
+    }
+    assert missing == {("docs/data-scientist.md", "trainer/another_model.py")}, "the reader's own"
+
+
+def test_every_test_that_is_named_exists() -> None:
+    files = {path.name for path in source_files(ROOT / "tests")}
+    named = {
+        (name_of(page), name)
+        for page in PAGES
+        if page.name != "CHANGELOG.md"
+        for name in re.findall(r"\btest_\w+\.py\b", page.read_text())
+    }
+    assert named
+    assert {(page, name) for page, name in named if name not in files} == set()
+
+
 def setting_variables() -> set[str]:
     """Variables that the code reads."""
     return airflow_variables() | site_variables()
