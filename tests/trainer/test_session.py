@@ -35,7 +35,7 @@ def test_a_session_trains_and_measures_as_processes_do(
     answers = io.StringIO()
     serve(io.StringIO("".join(requests)), answers)
 
-    ends = [line for line in answers.getvalue().splitlines() if SESSION_END in line]
+    ends = [line for line in answers.getvalue().split("\n") if SESSION_END in line]
     codes = [int(line.partition(SESSION_END)[2]) for line in ends]
     assert codes == [ExitCode.OK, ExitCode.OK, ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG]
     stated = read_candidate(bench.store, trained).manifest

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.contract import FrozenModel, Metrics
 
 METRICS: Final = ("rmse", "ndcg@10", "recall@10")
+MIN_USERS: Final = 100
+"""Fewer users give intervals that are too narrow: no hit of ten users is an interval of [0, 0]."""
 _LOWER_IS_BETTER: Final = frozenset({"rmse"})
 Ends = tuple[float, float]
 _Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -29,6 +31,11 @@ class ForwardSettings(FrozenModel):
     )
     max_users: int = Field(
         default=20_000, ge=1, description="of more users with newer ratings, a sample is tested"
+    )
+    min_users: int = Field(
+        default=MIN_USERS,
+        ge=1,
+        description="with newer ratings of fewer users, a metric is shown, but no alert follows",
     )
     max_decay_rmse: _Share = Field(
         default=0.05, description="share by which the RMSE may be above the promised interval"
@@ -79,6 +86,7 @@ class ForwardTest(BaseModel):
         ratings: newer ratings; those of the sampled users if there were too many.
         users: users of these ratings.
         new_users: users of these ratings that the release does not know.
+        few_users: whether they are too few for a proposal, see `ForwardSettings.min_users`.
         rows: pairs of the RMSE.
         ranked_users: users of the rankings.
         metrics: by name; empty if there were too few newer ratings.
@@ -96,6 +104,7 @@ class ForwardTest(BaseModel):
     ratings: int = 0
     users: int = 0
     new_users: int = 0
+    few_users: bool = False
     rows: int = 0
     ranked_users: int = 0
     metrics: dict[str, ForwardMetric] = {}
@@ -128,7 +137,8 @@ def decays(test: ForwardTest, settings: ForwardSettings) -> list[str]:
         ("ndcg@10", settings.max_decay_ndcg),
     ):
         metric = test.metrics.get(name)
-        if metric is None or metric.promised_interval is None:
+        users = test.users if name in _LOWER_IS_BETTER else test.ranked_users
+        if metric is None or metric.promised_interval is None or users < settings.min_users:
             continue
         low, high = metric.promised_interval
         worse = (
@@ -151,7 +161,7 @@ def better_release(tests: Iterable[ForwardTest]) -> tuple[str, str] | None:
     It must be better by one metric and not be worse by the other one, both with confidence.
     """
     for test in tests:
-        if test.was_champion:
+        if test.was_champion or test.few_users:
             continue
         rmse = test.against_champion.get("rmse")
         ndcg = test.against_champion.get("ndcg@10")

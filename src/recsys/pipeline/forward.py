@@ -150,6 +150,8 @@ def _tests(
                 if test.was_champion:
                     of_champion = found
                 test = _measured(test, release, found, of_champion)
+                few = test.users < settings.min_users
+                test = test.model_copy(update={"few_users": few})
                 if test.was_champion:
                     test = test.model_copy(update={"decays": decays(test, settings)})
             except (_UntestableError, PermanentError) as problem:

@@ -21,7 +21,7 @@ from recsys.releases import promote_release
 from recsys.services import Services
 from tests.release_maker import Releases
 
-SETTINGS = ForwardSettings(min_rows=50)
+SETTINGS = ForwardSettings(min_rows=50, min_users=10)
 ADA = Actor("Ada Lovelace", "tests", "a test")
 
 

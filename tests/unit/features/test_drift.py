@@ -55,7 +55,7 @@ def test_the_index_grows_with_the_difference() -> None:
         ("vanished_users", 0.2, 0.5),
         ("vanished_movies", 0.2, 0.5),
         ("row_growth", -0.1, -0.5),
-        ("newest_days", -1.0, -4000.0),
+        ("newest_days", -1.0, -28.0),
     ],
 )
 def test_a_breach_warns_and_a_hard_breach_fails_unless_drift_is_accepted(

@@ -14,6 +14,7 @@ from recsys.gate import (
     decays,
     promised,
 )
+from recsys.gate.forward import MIN_USERS
 from tests.metrics_maker import GOOD, put
 
 SETTINGS = ForwardSettings()
@@ -40,6 +41,8 @@ def a_test(
         dataset_md5="d",
         was_champion=champion,
         since=1,
+        users=MIN_USERS,
+        ranked_users=MIN_USERS,
         metrics=found,
         against_champion=against or {},
     )
@@ -114,6 +117,18 @@ def test_an_older_release_is_better_by_one_metric_and_surely_worse_by_none(
     if found is not None:
         assert found[0] == "r"
         assert "newer than both" in found[1]
+
+
+def test_few_users_are_shown_and_cause_neither_an_alert_nor_a_proposal() -> None:
+    # As in a replay of ml-latest-small: none of 11 users has a hit, so every resample has none.
+    few = {"users": MIN_USERS - 1, "ranked_users": MIN_USERS - 1, "few_users": True}
+    decayed = a_test(rmse=2.0, ndcg=0.0)
+    assert len(decays(decayed, SETTINGS)) == 2
+    assert len(decays(decayed.model_copy(update={"ranked_users": 11}), SETTINGS)) == 1
+    assert decays(decayed.model_copy(update=few), SETTINGS) == []
+    older = a_test(champion=False, against={"rmse": (-0.2, -0.1)})
+    assert better_release([older]) is not None
+    assert better_release([older.model_copy(update=few)]) is None
 
 
 def test_a_test_survives_a_round_trip() -> None:
