@@ -107,15 +107,15 @@ def commands_in(texts: Callable[[Path], Iterator[str]]) -> list[tuple[str, list[
 
 
 def check_names(line: list[str]) -> None:
-    """Checks the command's name and its options; what a span of text mentions may be a part."""
-    name, *rest = line
-    name = name.rstrip(",;:)")
-    assert name in COMMANDS, f"there is no command {name}"
-    known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
-    for word in rest:
-        if re.match(r"--?[a-z]", word):
-            option = word.split("=")[0].rstrip(")")
-            assert option in known, f"recsys {name} has no option {option}"
+    """Checks names of commands and options; what a span of text mentions may be a part."""
+    names, *rest = line
+    for name in names.rstrip(",;:)").split("|"):
+        assert name in COMMANDS, f"there is no command {name}"
+        known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)}
+        for word in rest:
+            if re.match(r"--?[a-z]", word):
+                option = word.split("=")[0].rstrip(")")
+                assert option in known | {"--help"}, f"recsys {name} has no option {option}"
 
 
 def check_command(line: list[str]) -> None:
