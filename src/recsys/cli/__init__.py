@@ -1,6 +1,7 @@
 """The command ``recsys``."""
 
 import gc
+import os
 
 __all__ = ["main"]
 
@@ -10,6 +11,8 @@ def main() -> None:
     # Importing libraries allocates objects that stay, and most commands do little else: with
     # Python's default of 700, collections take a fifth of their time.
     gc.set_threshold(50_000)
+    # At its first model, pydantic searches the metadata of all installed packages for plugins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from recsys.cli import app
 
     app.main()
