@@ -9,6 +9,7 @@ the signals and the exit status of the start. tests/e2e/test_demo.py starts ever
 from __future__ import annotations
 
 import fcntl
+import gc
 import importlib
 import json
 import os
@@ -28,7 +29,11 @@ from typing import Any, Final, NoReturn
 ROOT: Final = Path(__file__).resolve().parents[1]
 _MAX_MESSAGE: Final = 1 << 18
 
-TRAINER_LIBRARIES: Final = ("keras", "trainer.default_architecture", "verifier.commands")
+TRAINER_LIBRARIES: Final = (
+    *("boto3", "botocore.config", "keras", "polars", "scipy.sparse", "tensorflow"),
+    *("verifier.candidate", "verifier.champion", "verifier.commands", "verifier.measure"),
+)
+"""Nothing of `trainer`: the verifier must load a model without its code."""
 COMMAND_MODULES: Final = (
     *("alerts", "bench", "data", "evaluation", "queries"),
     *("releases", "report", "runs", "stack", "tuning"),
@@ -52,31 +57,40 @@ RECSYS_LIBRARIES: Final = (
 
 
 def trainer_python(folder: Path, python: Path) -> Path:
-    """Returns a program that stands for the trainer's interpreter, for ``-m trainer ...``.
+    """Returns a program that stands for the trainer's interpreter.
+
+    It forks for ``-m trainer ...`` and ``-P -m verifier ...``.
 
     Args:
         folder: gets the program, and the socket of its server.
         python: the interpreter of the trainer's environment.
     """
-    return _install(folder, python, ("-m", "trainer"), "trainer", TRAINER_LIBRARIES)
+    programs = [(("-m", "trainer"), "trainer"), (("-P", "-m", "verifier"), "verifier")]
+    return _install(folder, python, programs, TRAINER_LIBRARIES)
 
 
 def recsys_program(folder: Path) -> Path:
     """Returns a program that does what the command `recsys` does."""
-    return _install(folder, Path(sys.executable), (), "recsys.cli:main", RECSYS_LIBRARIES)
+    return _install(folder, Path(sys.executable), [((), "recsys.cli:main")], RECSYS_LIBRARIES)
 
 
 def _install(
-    folder: Path, python: Path, options: Sequence[str], module: str, libraries: Sequence[str]
+    folder: Path,
+    python: Path,
+    programs: Sequence[tuple[Sequence[str], str]],
+    libraries: Sequence[str],
 ) -> Path:
-    """Writes the program; ``module`` is run as by ``-m``, or ``module:function`` is called."""
+    """Writes the program.
+
+    Args:
+        folder: gets it.
+        python: the interpreter, which gets all calls that are none of ``programs``.
+        programs: first arguments, and what they run: a module as by ``-m``, or
+            ``module:function``, which is called.
+        libraries: what the server imports.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "python": str(python),
-        "options": list(options),
-        "module": module,
-        "libraries": list(libraries),
-    }
+    settings = {"python": str(python), "programs": programs, "libraries": libraries}
     (folder / "settings.json").write_text(json.dumps(settings))
     path = folder / "program"
     path.write_text(f'#!/bin/sh\nexec "{python}" -IS "{__file__}" start "{folder}" "$@"\n')
@@ -87,11 +101,15 @@ def _install(
 def start(folder: Path, arguments: list[str]) -> NoReturn:
     """Runs the program in a fork of its server, and ends as the fork ends."""
     settings = json.loads((folder / "settings.json").read_text())
-    python, options = settings["python"], settings["options"]
-    if arguments[: len(options)] != options:
+    python = settings["python"]
+    programs = settings["programs"]
+    named = [program for program in programs if arguments[: len(program[0])] == program[0]]
+    if not named:
         os.execv(python, [python, *arguments])  # noqa: S606  its own arguments
+    [(options, module)] = named
     connection = _connect(folder, python)
     message = {
+        "module": module,
         "arguments": arguments[len(options) :],
         "folder": os.getcwd(),
         "environment": dict(os.environ),
@@ -152,6 +170,9 @@ def serve(folder: Path) -> None:
     settings = json.loads((folder / "settings.json").read_text())
     for name in settings["libraries"]:
         importlib.import_module(name)
+    # A fork need not look at the objects of the imported modules when it collects garbage.
+    gc.collect()
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         # The socket accepts connections from the moment when it appears.
@@ -162,18 +183,18 @@ def serve(folder: Path) -> None:
             connection, _ = server.accept()
             if os.fork() == 0:
                 server.close()
-                return _supervise(connection, settings["module"])
+                return _supervise(connection)
             connection.close()
 
 
-def _supervise(connection: socket.socket, module: str) -> None:
+def _supervise(connection: socket.socket) -> None:
     """Forks the program, sends it the signals of its start, and reports its status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     data, streams, _, _ = socket.recv_fds(connection, _MAX_MESSAGE, 3)
     pid = os.fork()
     if pid == 0:
         connection.close()
-        return _run(module, json.loads(data), streams)
+        return _run(json.loads(data), streams)
     for stream in streams:
         os.close(stream)
     ended = os.pidfd_open(pid)
@@ -194,7 +215,7 @@ def _supervise(connection: socket.socket, module: str) -> None:
             poll.unregister(connection)
 
 
-def _run(module: str, message: dict[str, Any], streams: list[int]) -> None:
+def _run(message: dict[str, Any], streams: list[int]) -> None:
     os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -209,6 +230,7 @@ def _run(module: str, message: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(message["environment"])
     tempfile.tempdir = None
+    module = message["module"]
     sys.argv = [module, *message["arguments"]]
     name, _, function = module.partition(":")
     if function:
