@@ -6,7 +6,8 @@ release, without a transaction, even if another release is promoted meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
@@ -16,6 +17,7 @@ from psycopg import sql
 
 from recsys_site.bundle import Live, table
 from recsys_site.catalog import Movie
+from recsys_site.cold_start import MOST_RATED, NEAREST, make_profile, rank
 from recsys_site.model import UNKNOWN_USER
 from release_reader import Connection
 
@@ -25,6 +27,9 @@ _MAX_REASONS: Final = 100
 """Newest movies of a user that a recommendation may be explained by."""
 MIN_COSINE: Final = 0.4
 """Least similarity of a movie that explains a recommendation."""
+REPETITION_COST: Final = 0.05
+"""A movie is as good a reason as a nearer one that is a reason already, if their cosines differ by
+this much."""
 SEARCH_WIDTH: Final = 400
 """hnsw.ef_search of every request: candidates that a search keeps."""
 _MAX_SEARCH_WIDTH: Final = 1000
@@ -47,10 +52,20 @@ limit %(k)s"""
 _REASONS: Final[LiteralString] = """\
 with liked as materialized (select movieid, vector from {0} where movieid = any(%(liked)s)),
      found as materialized (select movieid, vector from {0} where movieid = any(%(found)s))
-select distinct on (found.movieid)
-       found.movieid, liked.movieid, 1 - (found.vector <=> liked.vector) as cosine
+select found.movieid, liked.movieid, 1 - (found.vector <=> liked.vector) as cosine
 from found, liked
+where 1 - (found.vector <=> liked.vector) >= %(least)s
 order by found.movieid, found.vector <=> liked.vector, liked.movieid"""
+_FOR_PROFILE: Final[LiteralString] = """\
+select movieid, 1 - (vector <=> %(vector)s::real[]::halfvec) as cosine
+from {0}
+where movieid <> all(%(seen)s::integer[])
+order by vector <=> %(vector)s::real[]::halfvec
+limit %(k)s"""
+_COSINES: Final[LiteralString] = """\
+select movieid, 1 - (vector <=> %(vector)s::real[]::halfvec) as cosine
+from {0}
+where movieid = any(%(movies)s::integer[])"""
 
 
 class UnknownUserError(LookupError):
@@ -76,9 +91,9 @@ class Recommendation:
 
     Attributes:
         movie: the movie.
-        score: inner product of the towers; recommendations are ordered by it.
+        score: recommendations are ordered by it; see `recommend_for_user` and `rank`.
         stars: the Keras model's prediction for the user.
-        because: the most similar movie that the user liked, if one is similar enough.
+        because: a similar movie that the user liked, if one is similar enough.
     """
 
     movie: Movie
@@ -146,21 +161,34 @@ def recommend_for_ratings(
         ratings: (movieId, stars), oldest first, movies unique; unknown movies are ignored.
         k: number of movies.
     """
-    stars_by_movie = dict(ratings)
-    rows = conn.execute(
-        table("select movieid, vector::real[] from {} where movieid = any(%s)", live.movie_towers),
-        (list(stars_by_movie),),
-    ).fetchall()
-    towers = dict(rows)
-    usable = [movie for movie in stars_by_movie if movie in towers]
-    vector = live.model.cold_start.user_vector(
-        np.array([towers[movie] for movie in usable], np.float32),
-        np.array([stars_by_movie[movie] for movie in usable], np.float32),
-    )
-    best = _nearest(conn, live, vector.tolist(), list(stars_by_movie), k)
+    best = rank(_cosines_to_profile(conn, live, dict(ratings)), live.model.catalog.counts, k)
     stars = live.model.stars.predict(UNKNOWN_USER, [movie for movie, _ in best])
     liked = [movie for movie, value in ratings if value >= LIKED_STARS]
     return _explain(conn, live, best, stars, liked)
+
+
+def _cosines_to_profile(conn: Connection, live: Live, stars: dict[int, float]) -> dict[int, float]:
+    """Finds the candidates for a cold-start user: movieId and cosine to the user's profile."""
+    query = table(
+        "select movieid, vector::real[] from {} where movieid = any(%s)", live.movie_vectors
+    )
+    vectors = dict(conn.execute(query, (list(stars),)).fetchall())
+    usable = [movie for movie in stars if movie in vectors]
+    popular = [movie.movie_id for movie in live.model.catalog.most_rated(MOST_RATED + len(stars))]
+    popular = [movie for movie in popular if movie not in stars]
+    if not usable:
+        return dict.fromkeys(popular, 1.0)
+    profile = make_profile(
+        np.array([vectors[movie] for movie in usable], np.float32),
+        np.array([stars[movie] for movie in usable], np.float32),
+    )
+    if not profile.any():
+        return dict.fromkeys(popular, 1.0)
+    given = {"vector": profile.tolist(), "seen": list(stars), "k": NEAREST, "movies": popular}
+    width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + len(stars))
+    nearest = _search(conn, table(_FOR_PROFILE, live.movie_vectors), given, width)
+    rows = conn.execute(table(_COSINES, live.movie_vectors), given).fetchall()
+    return {movie: float(cosine) for movie, cosine in rows} | dict(nearest)
 
 
 def _nearest(
@@ -180,13 +208,17 @@ def _explain(
     liked: Sequence[int],
 ) -> list[Recommendation]:
     """Adds predicted stars and reasons to (movieId, score)."""
-    reasons = {}
+    reasons: dict[int, int] = {}
     if best and liked:
+        found = [movie for movie, _ in best]
         rows = conn.execute(
             table(_REASONS, live.movie_vectors),
-            {"found": [movie for movie, _ in best], "liked": list(liked)},
+            {"found": found, "liked": list(liked), "least": MIN_COSINE},
         ).fetchall()
-        reasons = {movie: because for movie, because, cosine in rows if cosine >= MIN_COSINE}
+        near: dict[int, dict[int, float]] = {}
+        for movie, because, cosine in rows:
+            near.setdefault(movie, {})[because] = float(cosine)
+        reasons = choose_reasons([(movie, near[movie]) for movie in found if movie in near])
     movie_of = live.model.catalog.movie
     return [
         Recommendation(
@@ -197,6 +229,23 @@ def _explain(
         )
         for (movie, score), predicted in zip(best, stars, strict=True)
     ]
+
+
+def choose_reasons(recommended: Sequence[tuple[int, Mapping[int, float]]]) -> dict[int, int]:
+    """Chooses a reason for each recommendation: a near movie, but not always the same.
+
+    Args:
+        recommended: (movieId, cosine by movieId of the user's near movies), best first.
+
+    Returns:
+        movieId of the reason by recommended movieId.
+    """
+    used: Counter[int] = Counter()
+    chosen = {}
+    for movie, near in recommended:
+        chosen[movie] = min(near, key=lambda own: (REPETITION_COST * used[own] - near[own], own))
+        used[chosen[movie]] += 1
+    return chosen
 
 
 def _search(

@@ -85,7 +85,10 @@ class RecommendationOut(BaseModel):
     """A recommended movie."""
 
     movie: MovieOut
-    score: float = Field(description="inner product of the towers; the sort order")
+    score: float = Field(
+        description="the sort order: for a user the inner product of the towers, for ratings the "
+        "cosine to them times a power of the movie's popularity"
+    )
     stars: float = Field(description="stars that the model predicts for the user, 0.5 to 5")
     because: MovieOut | None = Field(
         description="a movie that the user liked and that this one is similar to"

@@ -11,11 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, LiteralString
 
-import numpy as np
-from psycopg import Cursor, sql
+from psycopg import sql
 
 from recsys_site.catalog import Catalog
-from recsys_site.cold_start import HISTORY, USERS, ColdStartMap, mean_history
 from recsys_site.model import StarModel
 from release_reader import Connection, CurrentRelease, LiveRelease
 
@@ -27,11 +25,6 @@ _RATING_COUNTS: Final = (
     "select movie, count(*) from (select seen from {} order by userid limit %s) users, "
     "unnest(seen) movie group by movie"
 )
-_MAP_USERS: Final = (
-    "select vector::real[], seen[1:%s] from {} where seen <> '{{}}' "
-    "order by hashint4(userid) limit %s"
-)
-_MAP_MOVIES: Final = "select movieid, vector::real[] from {} where movieid = any(%s)"
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,6 @@ class Bundle:
     Attributes:
         stars: the Keras model.
         catalog: the movies of the dataset.
-        cold_start: map from rated movies to a user vector.
         examples: ids of some users.
         has_half_stars: whether ratings of the dataset have half stars.
         load_seconds: time it took to make, without the download of the model.
@@ -50,7 +42,6 @@ class Bundle:
 
     stars: StarModel
     catalog: Catalog
-    cold_start: ColdStartMap
     examples: tuple[int, ...]
     has_half_stars: bool
     load_seconds: float
@@ -100,11 +91,9 @@ class BundleLoader:
             popularity = cur.execute(table(_RATING_COUNTS, release.user_towers), limit).fetchall()
             if not ids:
                 raise LookupError(f"{release.user_towers} has no rows")
-            cold_start = _learn_cold_start(cur, release)
         return Bundle(
             stars=stars,
             catalog=Catalog.from_parquet(titles, dict(popularity)),
-            cold_start=cold_start,
             examples=tuple(ids[:: max(1, len(ids) // _EXAMPLES)][:_EXAMPLES]),
             has_half_stars=has_half_stars(manifest),
             load_seconds=time.monotonic() - began,
@@ -124,17 +113,6 @@ def has_half_stars(manifest: bytes) -> bool:
     counted = json.loads(manifest).get("metrics", {}).get("calibration") or ()
     rated = {row["stars"] for row in counted if row.get("rows")}
     return not rated or any(stars % 1 for stars in rated)
-
-
-def _learn_cold_start(cur: Cursor[Any], release: CurrentRelease) -> ColdStartMap:
-    users = cur.execute(table(_MAP_USERS, release.user_towers), (HISTORY, USERS)).fetchall()
-    rated = list({movie for _, seen in users for movie in seen})
-    rows = cur.execute(table(_MAP_MOVIES, release.movie_towers), (rated,)).fetchall()
-    towers = {movie: np.asarray(vector, np.float32) for movie, vector in rows}
-    return ColdStartMap.learn(
-        np.array([vector for vector, _ in users], np.float32),
-        np.array([mean_history(seen, towers) for _, seen in users], np.float32),
-    )
 
 
 def table(query: LiteralString, name: str) -> sql.Composed:

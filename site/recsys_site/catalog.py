@@ -58,6 +58,9 @@ class Catalog:
     Args:
         movies: in any order, ids unique.
         popularity: number of users who rated each movie; more popular movies are listed first.
+
+    Attributes:
+        counts: the popularity.
     """
 
     def __init__(self, movies: Iterable[Movie], popularity: Mapping[int, int]) -> None:
@@ -66,6 +69,7 @@ class Catalog:
         )
         self._by_id = {movie.movie_id: movie for movie in ordered}
         self._ordered = ordered
+        self.counts = popularity
         self._titles = TitleSearch(
             (movie.title, " ".join((*movie.other_titles, str(movie.year or ""))))
             for movie in ordered

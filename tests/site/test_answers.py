@@ -77,6 +77,34 @@ def test_a_cold_start_user_gets_unrated_movies_that_depend_on_the_stars(site):
     assert fan != critic
 
 
+def test_a_cold_start_user_gets_the_same_movies_as_by_a_scan_of_all_vectors(site):
+    ids, made = vectors(site, "movie_vectors", "movieid")
+    made = made / np.linalg.norm(made, axis=1, keepdims=True)
+    ratings = {5: 5.0, 9: 4.0, 12: 1.0}
+    rated = made[[ids.tolist().index(movie) for movie in ratings]]
+    profile = (np.array(list(ratings.values())) - 2.5) @ rated
+    counts = np.array([max(1, sum(m in h for h in site.releases.histories(12))) for m in ids])
+    scores = made @ (profile / np.linalg.norm(profile)) * counts**0.2
+    best = [int(ids[place]) for place in np.argsort(-scores) if ids[place] not in ratings][:12]
+    body = {"ratings": [{"movie_id": m, "stars": s} for m, s in ratings.items()]}
+    answer = site.client.post("/api/recommendations", json=body).json()["recommendations"]
+    assert [one["movie"]["movie_id"] for one in answer] == best
+
+
+@pytest.mark.parametrize(
+    "ratings", [[(5, 2.5)], [(61, 5)], [(99999, 5)], [(5, 0.5)]],
+    ids=["neutral", "without a vector", "unknown", "only disliked"],
+)  # fmt: skip
+def test_ratings_that_say_little_give_popular_movies_too(site, ratings):
+    body = {"ratings": [{"movie_id": movie, "stars": stars} for movie, stars in ratings]}
+    answer = site.client.post("/api/recommendations", json=body)
+    assert answer.status_code == 200
+    found = [one["movie"]["movie_id"] for one in answer.json()["recommendations"]]
+    assert len(found) == 12
+    if ratings != [(5, 0.5)]:
+        assert found[0] == 1, "the movie that everybody rated"
+
+
 def test_reasons_are_movies_that_the_user_liked_and_similar_enough(site, monkeypatch):
     ratings = [{"movie_id": movie, "stars": 5 if movie < 20 else 1} for movie in range(2, 40)]
 

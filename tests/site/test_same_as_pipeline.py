@@ -14,6 +14,8 @@ import release_reader
 from recsys import contract
 from recsys.recommend import Catalog as PipelineCatalog
 from recsys.recommend import cold_start as pipeline_cold_start
+from recsys.recommend import reasons as pipeline_reasons
+from recsys_site import answers
 from recsys_site import cold_start as site_cold_start
 from recsys_site.catalog import Catalog as SiteCatalog
 from recsys_site.titles import split_title
@@ -39,20 +41,34 @@ TITLES = {
     st.integers(0, 2**32 - 1),
     st.lists(st.integers(1, 10).map(lambda halves: halves / 2), max_size=40),
 )
-def test_cold_start_vectors_are_equal(seed: int, stars: list[float]) -> None:
+def test_cold_start_users_get_the_same_movies(seed: int, stars: list[float]) -> None:
     rng = np.random.default_rng(seed)
     movies = rng.normal(size=(60, 8)).astype(np.float32)
-    towers = dict(enumerate(movies))
-    histories = [rng.choice(60, 35, replace=False).tolist() for _ in range(30)]
-    users = rng.normal(size=(30, 8)).astype(np.float32)
+    movies /= np.linalg.norm(movies, axis=1, keepdims=True)
+    counts = {int(movie): int(rng.integers(0, 500)) for movie in range(0, 60, 2)}
     rated = movies[rng.choice(60, len(stars), replace=False)]
-    vectors = [
-        module.ColdStartMap.learn(
-            users, np.array([module.mean_history(seen, towers) for seen in histories])
-        ).user_vector(rated, np.array(stars, np.float32))
-        for module in (site_cold_start, pipeline_cold_start)
-    ]
-    assert np.array_equal(*vectors)
+    found = []
+    for module in (site_cold_start, pipeline_cold_start):
+        profile = module.make_profile(rated, np.array(stars, np.float32))
+        found.append(module.rank(dict(enumerate((movies @ profile).tolist())), counts, 12))
+    assert found[0] == found[1]
+    for name in ("NEAREST", "MOST_RATED", "NEUTRAL_STARS", "POPULARITY_EXPONENT"):
+        assert getattr(site_cold_start, name) == getattr(pipeline_cold_start, name)
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.integers(1, 6), st.floats(0.4, 1), min_size=1).map(
+            lambda near: (0, near)
+        ),
+        max_size=12,
+    )
+)
+def test_recommendations_get_the_same_reasons(near: list[tuple[int, dict[int, float]]]) -> None:
+    recommended = [(100 + place, cosines) for place, (_, cosines) in enumerate(near)]
+    theirs = pipeline_reasons.choose_reasons(recommended)
+    assert answers.choose_reasons(recommended) == {m: own for m, (own, _) in theirs.items()}
+    assert answers.MIN_COSINE == pipeline_reasons.MIN_COSINE
 
 
 @pytest.fixture(scope="module")

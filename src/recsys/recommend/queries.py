@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
 from psycopg import sql
 from psycopg.errors import UndefinedTable
 from psycopg.rows import dict_row
 
 from recsys import vectors
 from recsys.database import Connection
-from recsys.errors import LedgerError
+from recsys.errors import LedgerError, UnknownIdError
 from recsys.recommend.catalog import Catalog, ScoredMovie
-from recsys.recommend.cold_start import learn_cold_start, rated_user_vector
+from recsys.recommend.cold_start import MOST_RATED, NEAREST, make_profile, rank
 from recsys.recommend.reasons import MOST_MOVIES, Reason, find_reasons
 from recsys.services import Services
 
@@ -121,6 +122,8 @@ def recommend_for_cold_start(
 ) -> tuple[dict[str, Any], list[ScoredMovie], list[ScoredMovie]]:
     """Finds the ``k`` best movies for someone without a tower (`recsys.recommend.cold_start`).
 
+    The candidates are the movies nearest to the ratings, and the most rated ones.
+
     Args:
         services: the stack.
         ratings: (title or id of a movie as `Catalog.find` takes it, stars), oldest first.
@@ -130,23 +133,45 @@ def recommend_for_cold_start(
         The current release, the rated movies with their stars as score, and the best movies.
 
     Raises:
-        UnknownIdError: none of the rated movies has a tower.
+        UnknownIdError: none of the rated movies has a vector.
     """
     with services.connect() as conn:
         release = read_current_release(conn)
-        catalog = Catalog.of(services, release["dataset_md5"], _popularity(conn, release))
+        counts = _popularity(conn, release)
+        catalog = Catalog.of(services, release["dataset_md5"], counts)
         stars = {catalog.find(text).movie_id: value for text, value in ratings}
-        learned, towers = learn_cold_start(
-            conn, release["user_towers_table"], release["movie_towers_table"]
-        )
-        vector = rated_user_vector(learned, towers, stars)
-        rows = vectors.nearest_to_vector(
-            conn, release["movie_towers_table"], vector, list(stars), k
-        )
+        cosines = _cosines_to_profile(conn, release["movie_vectors_table"], stars, counts)
+        rows = rank(cosines, counts, k)
         newest_first = reversed(stars.items())
         liked = [movie for movie, value in newest_first if value >= _LIKED_STARS]
         movies = _with_reasons(conn, release, catalog, rows, liked)
     return release, [catalog.movie(movie, value) for movie, value in stars.items()], movies
+
+
+def _cosines_to_profile(
+    conn: Connection, movie_vectors: str, stars: Mapping[int, float], counts: Mapping[int, int]
+) -> dict[int, float]:
+    """Finds the candidates for a cold-start user: movieId and cosine to the user's profile."""
+    relation = vectors.relation_identifier(movie_vectors)
+    query = sql.SQL("select movieid, vector::real[] from {} where movieid = any(%s)")
+    known = dict(conn.execute(query.format(relation), (list(stars),)).fetchall())
+    usable = [movie for movie in stars if movie in known]
+    if not usable:
+        raise UnknownIdError(
+            "none of the rated movies has a vector",
+            found=", ".join(f"movieId {movie}" for movie in stars) or "no ratings",
+            expected="at least one movie that users of the dataset have rated",
+        )
+    profile = make_profile(
+        np.array([known[movie] for movie in usable], np.float32),
+        np.array([stars[movie] for movie in usable], np.float32),
+    )
+    popular = sorted(counts, key=lambda movie: (-counts[movie], movie))
+    popular = [movie for movie in popular[: MOST_RATED + len(stars)] if movie not in stars]
+    if not profile.any():
+        return dict.fromkeys(popular, 1.0)
+    nearest = vectors.nearest_by_cosine(conn, movie_vectors, profile, list(stars), NEAREST)
+    return vectors.cosines_to(conn, movie_vectors, profile, popular) | dict(nearest)
 
 
 def _with_reasons(

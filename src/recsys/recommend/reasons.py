@@ -7,7 +7,8 @@ not contain this package.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, LiteralString
 
@@ -18,6 +19,9 @@ from recsys.vectors import relation_identifier
 
 MIN_COSINE: Final = 0.4
 """Least likeness of a movie that is given as a reason."""
+REPETITION_COST: Final = 0.05
+"""A movie is as good a reason as a nearer one that is a reason already, if their cosines differ by
+this much."""
 MOST_MOVIES: Final = 100
 """Newest movies of a user that can be a reason."""
 
@@ -25,8 +29,7 @@ MOST_MOVIES: Final = 100
 _NEAREST: Final[LiteralString] = """\
 with own as materialized (select movieid, vector from {0} where movieid = any(%(own)s)),
      found as materialized (select movieid, vector from {0} where movieid = any(%(found)s))
-select distinct on (found.movieid)
-       found.movieid, own.movieid, 1 - (found.vector <=> own.vector) as cosine
+select found.movieid, own.movieid, 1 - (found.vector <=> own.vector) as cosine
 from found, own
 where 1 - (found.vector <=> own.vector) >= %(least)s
 order by found.movieid, found.vector <=> own.vector, own.movieid"""
@@ -50,7 +53,7 @@ class Reason:
 def find_reasons(
     conn: Connection, movie_vectors: str, own: Sequence[int], recommended: Sequence[int]
 ) -> dict[int, tuple[int, float]]:
-    """Finds the movie that each recommendation is explained by.
+    """Finds the movie that each recommendation is explained by: a near one, not always the same.
 
     Args:
         conn: a connection.
@@ -66,4 +69,30 @@ def find_reasons(
         query,
         {"own": list(own[:MOST_MOVIES]), "found": list(recommended), "least": MIN_COSINE},
     ).fetchall()
-    return {movie: (because, float(cosine)) for movie, because, cosine in rows}
+    near: dict[int, dict[int, float]] = {}
+    for movie, because, cosine in rows:
+        near.setdefault(movie, {})[because] = float(cosine)
+    return choose_reasons([(movie, near[movie]) for movie in recommended if movie in near])
+
+
+def choose_reasons(
+    recommended: Sequence[tuple[int, Mapping[int, float]]],
+) -> dict[int, tuple[int, float]]:
+    """Chooses a reason for each recommendation.
+
+    Of two movies that are about as near, the one is chosen that explains fewer recommendations
+    before this one.
+
+    Args:
+        recommended: (movieId, cosine by movieId of the user's near movies), best first.
+
+    Returns:
+        (movieId of the reason, cosine) by recommended movieId.
+    """
+    used: Counter[int] = Counter()
+    chosen = {}
+    for movie, near in recommended:
+        because = min(near, key=lambda own: (REPETITION_COST * used[own] - near[own], own))
+        used[because] += 1
+        chosen[movie] = (because, near[because])
+    return chosen

@@ -4,7 +4,13 @@ from .index import EF_CONSTRUCTION
 from .movie_vectors import MovieVectors, make_movie_vectors
 from .quality import measure_quality
 from .rows import read_vectors
-from .search import nearest_to_movie, nearest_to_user, nearest_to_vector, relation_identifier
+from .search import (
+    cosines_to,
+    nearest_by_cosine,
+    nearest_to_movie,
+    nearest_to_user,
+    relation_identifier,
+)
 from .stored import obtain_movie_vectors, put_movie_vectors, stored_movie_vectors
 from .stored_tables import StoredTable, stored_tables
 from .tables import drop_vectors, enable_vector_extension, load_vectors
@@ -16,14 +22,15 @@ __all__ = [
     "VectorMeasurements",
     "check_vectors",
     "content_is_as_loaded",
+    "cosines_to",
     "drop_vectors",
     "enable_vector_extension",
     "load_vectors",
     "make_movie_vectors",
     "measure_quality",
+    "nearest_by_cosine",
     "nearest_to_movie",
     "nearest_to_user",
-    "nearest_to_vector",
     "obtain_movie_vectors",
     "put_movie_vectors",
     "read_vectors",

@@ -105,30 +105,52 @@ def nearest_to_user(
         return _search(conn, query, {"id": user_id, "seen": seen, "k": k}, width)
 
 
-def nearest_to_vector(
-    conn: Connection, movie_relation: str, vector: NDArray[Any], seen: Sequence[int], k: int
+def nearest_by_cosine(
+    conn: Connection, relation: str, vector: NDArray[Any], seen: Sequence[int], k: int
 ) -> list[tuple[int, float]]:
-    """Finds the ``k`` movies with the largest inner product with a user vector.
+    """Finds the ``k`` movies nearest to a vector, by cosine.
 
     Args:
         conn: a connection; the search runs in one transaction.
-        movie_relation: a table or view of movie towers.
-        vector: shape (dim,), e.g. the vector of a cold-start user.
+        relation: a table or view of movie vectors.
+        vector: shape (dim,), not zero, e.g. the profile of a cold-start user.
         seen: movieIds to leave out.
         k: number of movies; the result is shorter only if there are no more.
 
     Returns:
-        (movieId, inner product), best first.
+        (movieId, cosine), nearest first.
     """
     query = sql.SQL(
-        "select m.movieid, -(m.vector <#> %(vector)s::{type}) from {movies} m "
+        "select m.movieid, 1 - (m.vector <=> %(vector)s::{type}) from {movies} m "
         "where m.movieid <> all(%(seen)s::integer[]) "
-        "order by m.vector <#> %(vector)s::{type} limit %(k)s"
-    ).format(movies=relation_identifier(movie_relation), type=sql.SQL(COLUMN_TYPE))
-    literal = "[" + ",".join(f"{value:.6g}" for value in vector) + "]"
-    width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + k + len(seen))
+        "order by m.vector <=> %(vector)s::{type} limit %(k)s"
+    ).format(movies=relation_identifier(relation), type=sql.SQL(COLUMN_TYPE))
+    parameters = {"vector": _literal(vector), "seen": list(seen), "k": k}
+    width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + len(seen))
     with conn.transaction():
-        return _search(conn, query, {"vector": literal, "seen": list(seen), "k": k}, width)
+        return _search(conn, query, parameters, width)
+
+
+def cosines_to(
+    conn: Connection, relation: str, vector: NDArray[Any], movie_ids: Sequence[int]
+) -> dict[int, float]:
+    """Computes the cosine of a vector to each of some movies; those without a vector are missing.
+
+    Args:
+        conn: a connection.
+        relation: a table or view of movie vectors.
+        vector: shape (dim,), not zero.
+        movie_ids: the movies.
+    """
+    query = sql.SQL(
+        "select movieid, 1 - (vector <=> %s::{type}) from {movies} where movieid = any(%s)"
+    ).format(movies=relation_identifier(relation), type=sql.SQL(COLUMN_TYPE))
+    rows = conn.execute(query, (_literal(vector), list(movie_ids))).fetchall()
+    return {movie: float(cosine) for movie, cosine in rows}
+
+
+def _literal(vector: NDArray[Any]) -> str:
+    return "[" + ",".join(f"{value:.6g}" for value in vector) + "]"
 
 
 def set_search_width(conn: Connection, width: int) -> None:

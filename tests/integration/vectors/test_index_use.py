@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from recsys import contract
-from recsys.contract import PUBLIC_TABLES, TOWER_DIM
+from recsys.contract import MOVIE_VECTOR_DIM, PUBLIC_TABLES
 from recsys.database import Connection
 from recsys.recommend import cold_start
 from recsys.vectors import (
     enable_vector_extension,
     load_vectors,
+    nearest_by_cosine,
     nearest_to_movie,
     nearest_to_user,
-    nearest_to_vector,
 )
 
 RELEASE = "0123abcd-4567cdef"
@@ -80,9 +80,9 @@ def test_the_documented_queries_use_the_index(conn: Connection, repository: Path
             lambda conn: nearest_to_user(conn, NAMES["user_towers"], NAMES["movie_towers"], 7, 10),
         ),
         (
-            "movie_towers",
-            lambda conn: nearest_to_vector(
-                conn, NAMES["movie_towers"], np.ones(TOWER_DIM), SEEN, 10
+            "movie_vectors",
+            lambda conn: nearest_by_cosine(
+                conn, NAMES["movie_vectors"], np.ones(MOVIE_VECTOR_DIM), SEEN, 10
             ),
         ),
     ],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from recsys import contract, ledger, vectors
 from recsys.contract import MOVIE_VECTOR_DIM, PUBLIC_TABLES
 from recsys.recommend import MIN_COSINE, find_reasons
+from recsys.recommend.reasons import choose_reasons
 from recsys.services import Services
 
 RELEASE = "0a1b2c3d-11111111"
@@ -38,5 +40,16 @@ def test_a_reason_is_the_nearest_own_movie_and_never_below_the_least_cosine(
     assert set(range(11, 41)) <= expected
     assert not expected & set(range(41, 61))
     for movie, (because, cosine) in found.items():
-        assert because == int(cosines[movie - 11].argmax()) + 1
-        assert abs(cosine - cosines[movie - 11].max()) < 2e-3
+        assert cosine == pytest.approx(cosines[movie - 11][because - 1], abs=2e-3)
+    first = min(found)
+    assert found[first][0] == int(cosines[first - 11].argmax()) + 1
+    # Two movies of each group are the user's: they take turns where both are about as near.
+    assert {because for because, _ in found.values()} == set(own)
+
+
+def test_a_reason_is_repeated_only_if_the_others_are_much_less_near() -> None:
+    alike = {1: 0.60, 2: 0.58}
+    recommended = [(11, alike), (12, alike), (13, alike), (14, {1: 0.9, 2: 0.5}), (15, {1: 0.41})]
+    chosen = {movie: own for movie, (own, _) in choose_reasons(recommended).items()}
+    assert chosen == {11: 1, 12: 2, 13: 1, 14: 1, 15: 1}
+    assert choose_reasons([]) == {}
