@@ -7,7 +7,7 @@ release, without a transaction, even if another release is promoted meanwhile.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
@@ -27,6 +27,7 @@ _MAX_REASONS: Final = 100
 """Newest movies of a user that a recommendation may be explained by."""
 MIN_COSINE: Final = 0.4
 """Least similarity of a movie that explains a recommendation."""
+_VAGUE: Final = frozenset({"Drama"})
 REPETITION_COST: Final = 0.05
 """A movie is as good a reason as a nearer one that is a reason already, if their cosines differ by
 this much."""
@@ -216,8 +217,10 @@ def _explain(
             {"found": found, "liked": list(liked), "least": MIN_COSINE},
         ).fetchall()
         near: dict[int, dict[int, float]] = {}
+        genres = {movie: live.model.catalog.movie(movie).genres for movie in (*found, *liked)}
         for movie, because, cosine in rows:
-            near.setdefault(movie, {})[because] = float(cosine)
+            if share_genre(genres[movie], genres[because]):
+                near.setdefault(movie, {})[because] = float(cosine)
         reasons = choose_reasons([(movie, near[movie]) for movie in found if movie in near])
     movie_of = live.model.catalog.movie
     return [
@@ -229,6 +232,20 @@ def _explain(
         )
         for (movie, score), predicted in zip(best, stars, strict=True)
     ]
+
+
+def share_genre(some: Collection[str], others: Collection[str]) -> bool:
+    """Whether two movies share a genre, besides Drama if both have another one.
+
+    The best-known movies of a time are near to each other, because the same people have seen them;
+    a cartoon is no reason for a thriller. A movie without genres shares them with all.
+    """
+    if not some or not others:
+        return True
+    some_besides, others_besides = set(some) - _VAGUE, set(others) - _VAGUE
+    if some_besides and others_besides:
+        return bool(some_besides & others_besides)
+    return bool(set(some) & set(others))
 
 
 def choose_reasons(recommended: Sequence[tuple[int, Mapping[int, float]]]) -> dict[int, int]:

@@ -56,6 +56,16 @@ def test_cold_start_users_get_the_same_movies(seed: int, stars: list[float]) -> 
         assert getattr(site_cold_start, name) == getattr(pipeline_cold_start, name)
 
 
+GENRES = st.frozensets(st.sampled_from(["Drama", "Crime", "Animation"]))
+
+
+@given(GENRES, GENRES)
+def test_genres_are_compared_alike(some: frozenset[str], others: frozenset[str]) -> None:
+    expected = pipeline_reasons.share_genre(some, others)
+    assert answers.share_genre(some, others) == expected
+    assert answers.share_genre(others, some) == expected
+
+
 @given(
     st.lists(
         st.dictionaries(st.integers(1, 6), st.floats(0.4, 1), min_size=1).map(

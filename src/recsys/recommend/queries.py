@@ -182,7 +182,9 @@ def _with_reasons(
     own: Sequence[int],
 ) -> list[ScoredMovie]:
     """Returns the movies of (movieId, score), with reasons among the user's ``own`` movies."""
-    found = find_reasons(conn, release["movie_vectors_table"], own, [movie for movie, _ in rows])
+    recommended = [movie for movie, _ in rows]
+    genres = {movie: catalog.movie(movie).genres for movie in (*own, *recommended)}
+    found = find_reasons(conn, release["movie_vectors_table"], own, recommended, genres)
     movies = []
     for movie_id, score in rows:
         movie = catalog.movie(movie_id, score)

@@ -8,7 +8,7 @@ not contain this package.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, LiteralString
 
@@ -19,6 +19,7 @@ from recsys.vectors import relation_identifier
 
 MIN_COSINE: Final = 0.4
 """Least likeness of a movie that is given as a reason."""
+_VAGUE: Final = frozenset({"Drama"})
 REPETITION_COST: Final = 0.05
 """A movie is as good a reason as a nearer one that is a reason already, if their cosines differ by
 this much."""
@@ -51,7 +52,11 @@ class Reason:
 
 
 def find_reasons(
-    conn: Connection, movie_vectors: str, own: Sequence[int], recommended: Sequence[int]
+    conn: Connection,
+    movie_vectors: str,
+    own: Sequence[int],
+    recommended: Sequence[int],
+    genres: Mapping[int, Collection[str]] | None = None,
 ) -> dict[int, tuple[int, float]]:
     """Finds the movie that each recommendation is explained by: a near one, not always the same.
 
@@ -60,6 +65,7 @@ def find_reasons(
         movie_vectors: the release's table of movie vectors.
         own: movieIds that the user liked or rated last; the first `MOST_MOVIES` are read.
         recommended: movieIds.
+        genres: by movieId; a reason shares one (`share_genre`). None: whatever the genres.
 
     Returns:
         (movieId of the reason, cosine) by recommended movieId, for those that have one.
@@ -71,8 +77,23 @@ def find_reasons(
     ).fetchall()
     near: dict[int, dict[int, float]] = {}
     for movie, because, cosine in rows:
-        near.setdefault(movie, {})[because] = float(cosine)
+        if genres is None or share_genre(genres.get(movie, ()), genres.get(because, ())):
+            near.setdefault(movie, {})[because] = float(cosine)
     return choose_reasons([(movie, near[movie]) for movie in recommended if movie in near])
+
+
+def share_genre(some: Collection[str], others: Collection[str]) -> bool:
+    """Whether two movies share a genre, besides Drama if both have another one.
+
+    The best-known movies of a time are near to each other, because the same people have seen them;
+    a cartoon is no reason for a thriller. A movie without genres shares them with all.
+    """
+    if not some or not others:
+        return True
+    some_besides, others_besides = set(some) - _VAGUE, set(others) - _VAGUE
+    if some_besides and others_besides:
+        return bool(some_besides & others_besides)
+    return bool(set(some) & set(others))
 
 
 def choose_reasons(

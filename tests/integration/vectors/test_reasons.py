@@ -8,7 +8,7 @@ import pytest
 from recsys import contract, ledger, vectors
 from recsys.contract import MOVIE_VECTOR_DIM, PUBLIC_TABLES
 from recsys.recommend import MIN_COSINE, find_reasons
-from recsys.recommend.reasons import choose_reasons
+from recsys.recommend.reasons import choose_reasons, share_genre
 from recsys.services import Services
 
 RELEASE = "0a1b2c3d-11111111"
@@ -32,6 +32,8 @@ def test_a_reason_is_the_nearest_own_movie_and_never_below_the_least_cosine(
         found = find_reasons(conn, relation, own, [*recommended, 999])
         assert find_reasons(conn, relation, [], recommended) == {}
         assert find_reasons(conn, relation, own, []) == {}
+        cartoons = dict.fromkeys(own, ("Animation",)) | {11: ("Crime", "Drama")}
+        assert set(find_reasons(conn, relation, own, recommended, cartoons)) == set(found) - {11}
 
     cosines = made[10:] @ made[:10].T
     expected = {m for m, row in zip(recommended, cosines, strict=True) if row.max() >= MIN_COSINE}
@@ -53,3 +55,18 @@ def test_a_reason_is_repeated_only_if_the_others_are_much_less_near() -> None:
     chosen = {movie: own for movie, (own, _) in choose_reasons(recommended).items()}
     assert chosen == {11: 1, 12: 2, 13: 1, 14: 1, 15: 1}
     assert choose_reasons([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("some", "others", "shared"),
+    [
+        ("Animation Children", "Mystery Thriller", False),
+        ("Crime Drama", "Drama War", False),
+        ("Crime Drama", "Crime Comedy", True),
+        ("Drama", "Drama War", True),
+        ("Drama", "War", False),
+        ("", "War", True),
+    ],
+)
+def test_a_cartoon_is_no_reason_for_a_thriller(some: str, others: str, shared: bool) -> None:
+    assert share_genre(some.split(), others.split()) is shared
