@@ -62,10 +62,10 @@ def recommend(
 ) -> None:
     """Recommend movies to a user of the dataset, or to a new user with a few ratings.
 
-    Scores are inner products of the live towers: they order the movies, and are no stars. Movies
-    that the user has rated are excluded. The last column names the movie of the user that is most
-    similar, if its cosine is 0.4 or more: one rated lately, or one of --rated with 3.5 stars or
-    more.
+    Scores order the movies, and are no stars: inner products of the live towers, or with --rated
+    the cosine to the rated movies times a power of the popularity. Movies that the user has rated
+    are excluded. The last column names a similar movie of the user, with a genre in common and a
+    cosine of 0.4 or more: one rated lately, or one of --rated with 3.5 stars or more.
     """
     if (user is None) == (not rated):
         raise typer.BadParameter("give either --user, or --rated at least once")
