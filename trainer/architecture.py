@@ -15,6 +15,7 @@ from trainer.checkpoints import CheckpointStore
 from trainer.config import RatingConfig, TrainingConfig
 from trainer.data import Floats, Ints
 from trainer.progress import EpochRecord, OnEpoch
+from trainer.warm_start import WarmStart
 
 Purpose = Literal["evaluated", "served"]
 
@@ -49,6 +50,8 @@ class Fit:
         interactions: number of interactions that the models were fitted to.
         history: one record for each epoch, in order.
         seconds: duration of each fit, by ``rating`` and ``towers``.
+        warm_start: variables from which the served models can be fitted; None if the architecture
+            is no `WarmFitModels`: its served models are then a refit.
     """
 
     rating: RatingModel
@@ -58,6 +61,7 @@ class Fit:
     interactions: int
     history: tuple[EpochRecord, ...]
     seconds: dict[str, float]
+    warm_start: WarmStart | None = None
 
 
 class FitModels(Protocol):
@@ -86,4 +90,35 @@ class FitModels(Protocol):
                 interactions with frozen settings and epochs.
             checkpoints: where the state of a fit may be saved, and resumed from.
             epochs: number of epochs of the rating model; None: the function determines it.
+        """
+
+
+class WarmFitModels(FitModels, Protocol):
+    """Fits both models, also from the variables of an earlier fit, which it returned."""
+
+    def __call__(
+        self,
+        rows: pl.DataFrame,
+        movies: pl.DataFrame,
+        config: TrainingConfig,
+        seed: int,
+        on_epoch: OnEpoch,
+        purpose: Purpose,
+        checkpoints: CheckpointStore,
+        epochs: int | None = None,
+        *,
+        start: WarmStart | None = None,
+    ) -> Fit:
+        """Fits both models to all ``rows``; see `FitModels`.
+
+        Args:
+            rows: as there.
+            movies: those of the earlier fit.
+            config: as there, but for its epochs and learning rates.
+            seed: as there.
+            on_epoch: as there.
+            purpose: as there.
+            checkpoints: as there.
+            epochs: as there.
+            start: the ``warm_start`` of the earlier fit; None: an ordinary fit.
         """

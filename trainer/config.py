@@ -174,11 +174,51 @@ class RankingConfig(_Section):
     )
 
 
+class ServingConfig(_Section):
+    """How the served models are fitted to all interactions; see docs/adr/0031."""
+
+    method: Literal["warm_start", "refit"] = Field(
+        default="warm_start",
+        description="warm_start: a short fit that starts from the evaluated models; refit: a whole "
+        "fit, as long as that of the evaluated models",
+    )
+    rating_epochs: int = Field(
+        default=1, ge=1, le=1000, description="epochs of the rating model in a warm start"
+    )
+    rating_learning_rate: float = Field(
+        default=0.3, gt=0, le=1, description="its initial learning rate, relative to rating's"
+    )
+    ranking_epochs: int = Field(
+        default=1, ge=1, le=1000, description="epochs of the towers in a warm start"
+    )
+    ranking_learning_rate: float = Field(
+        default=0.3, gt=0, le=1, description="its initial learning rate, relative to ranking's"
+    )
+
+
 class TrainingConfig(_Section):
     """All hyper-parameters that a build's ``trainer.overrides`` may set."""
 
     rating: RatingConfig = RatingConfig()
     ranking: RankingConfig = RankingConfig()
+    serving: ServingConfig = ServingConfig()
+
+    def warm(self) -> TrainingConfig:
+        """Returns the configuration of a fit that starts from the evaluated models."""
+        serving = self.serving
+        rating = self.rating.model_copy(
+            update={
+                "epochs": serving.rating_epochs,
+                "learning_rate": self.rating.learning_rate * serving.rating_learning_rate,
+            }
+        )
+        ranking = self.ranking.model_copy(
+            update={
+                "epochs": serving.ranking_epochs,
+                "learning_rate": self.ranking.learning_rate * serving.ranking_learning_rate,
+            }
+        )
+        return self.model_copy(update={"rating": rating, "ranking": ranking})
 
 
 ENVIRONMENT_PREFIX: Final = "RECSYS_TRAINER__"

@@ -18,8 +18,9 @@ from trainer.config import TrainingConfig
 from trainer.data import Ratings, make_ratings
 from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
 from trainer.progress import EpochRecord, OnEpoch
-from trainer.ranking.fit import fit_towers
+from trainer.ranking.fit import RankingFit, fit_ranking_model
 from trainer.rating.fit import fit_rating_model
+from trainer.warm_start import WarmStart
 
 
 def fit_models(
@@ -32,6 +33,7 @@ def fit_models(
     checkpoints: CheckpointStore,
     epochs: int | None = None,
     workers: WorkerGroup = SINGLE_WORKER,
+    start: WarmStart | None = None,
 ) -> Fit:
     """Fits the factor model that predicts stars, and the towers; see `FitModels`."""
     tf.config.experimental.enable_op_determinism()
@@ -74,15 +76,26 @@ def fit_models(
         checkpoints=checkpoints,
         phase=f"{purpose}-rating",
         workers=workers,
+        start=start,
     )
     # Free memory before the towers are fitted.
     del fitted, validation, hidden
     _free_variables()
     rating_ended = time.monotonic()
-    towers = _fit_towers(ratings, config, for_towers, record, purpose, checkpoints, workers)
+    ranking = _fit_towers(ratings, config, for_towers, record, purpose, checkpoints, workers, start)
     _free_variables()
-    seconds = {"rating": rating_ended - started, "towers": time.monotonic() - rating_ended}
-    return Fit(rating.folded, sized, rating.epochs, towers, len(rows), tuple(history), seconds)
+    return Fit(
+        rating=rating.folded,
+        rating_config=sized,
+        rating_epochs=rating.epochs,
+        towers=ranking.towers,
+        interactions=len(rows),
+        history=tuple(history),
+        seconds={"rating": rating_ended - started, "towers": time.monotonic() - rating_ended},
+        warm_start=WarmStart(
+            ratings.user_ids, ratings.movie_ids, rating.variables, ranking.variables
+        ),
+    )
 
 
 def _free_variables() -> None:
@@ -102,7 +115,8 @@ def _fit_towers(
     purpose: Purpose,
     checkpoints: CheckpointStore,
     workers: WorkerGroup,
-) -> Towers:
+    start: WarmStart | None,
+) -> RankingFit:
     """Fits the towers, or loads them from a checkpoint of their finished fit."""
     phase = f"{purpose}-towers"
     checkpoint = checkpoints.load(phase)
@@ -115,11 +129,20 @@ def _fit_towers(
     if checkpoint and is_found:
         for record in checkpoint.facts["records"]:
             on_epoch(EpochRecord(**record))
-        return Towers(
+        towers = Towers(
             ratings.user_ids,
             ratings.movie_ids,
             checkpoint.arrays["users"],
             checkpoint.arrays["movies"],
+        )
+        prefix = "variables/"
+        return RankingFit(
+            towers,
+            {
+                name.removeprefix(prefix): array
+                for name, array in checkpoint.arrays.items()
+                if name.startswith(prefix)
+            },
         )
     records: list[EpochRecord] = []
 
@@ -127,12 +150,16 @@ def _fit_towers(
         records.append(record)
         on_epoch(record)
 
-    towers = fit_towers(ratings, config.ranking, rng, record_epoch, workers)
+    fitted = fit_ranking_model(ratings, config.ranking, rng, record_epoch, workers, start)
     checkpoints.save(
         phase,
         Checkpoint(
-            {"users": towers.users, "movies": towers.movies},
+            {
+                "users": fitted.towers.users,
+                "movies": fitted.towers.movies,
+                **{f"variables/{name}": array for name, array in fitted.variables.items()},
+            },
             {"rows": len(ratings), "records": [asdict(record) for record in records]},
         ),
     )
-    return towers
+    return fitted

@@ -19,7 +19,7 @@ from trainer.architecture import FitModels
 from trainer.config import TrainingConfig
 from trainer.export import write_artifacts, write_json
 from trainer.provenance import provenance
-from trainer.training import fit_and_evaluate, refit
+from trainer.training import fit_and_evaluate, fit_served
 from verifier.champion import load_champion
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def train_locally(
     served = evaluated.fit
     if training.refit:
         log.info("fitting to all interactions, for serving")
-        served = refit(
+        served = fit_served(
             interactions, movies, training.config, training.seed, evaluated.fit, log.info, fit=fit
         )
     training.out.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from trainer.data import check_tables
 from trainer.export import Store, upload, write_artifacts
 from trainer.model_file import required_backend
 from trainer.provenance import provenance
-from trainer.training import fit_and_evaluate, refit, served_errors
+from trainer.training import fit_and_evaluate, fit_served, is_warm, served_errors
 from verifier.champion import fetch_champion
 from verifier.features import read_features
 
@@ -108,7 +108,9 @@ def fit_as_worker(
     evaluated = fit(
         part(tables[0], TRAIN), tables[1], config, seed, log.info, "evaluated", checkpoints
     )
-    refit(interactions, movies, config, seed, evaluated, log.info, checkpoints=checkpoints, fit=fit)
+    fit_served(
+        interactions, movies, config, seed, evaluated, log.info, checkpoints=checkpoints, fit=fit
+    )
 
 
 def _train(
@@ -150,7 +152,7 @@ def _train(
         record_duration("fit_and_evaluate")
         log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics.model.values()))
         log.info("fitting to all interactions, for serving")
-        served = refit(
+        served = fit_served(
             interactions,
             movies,
             config,
@@ -160,7 +162,7 @@ def _train(
             checkpoints=checkpoints,
             fit=fit,
         )
-        record_duration("refit")
+        record_duration("fit_served")
         shift, rmse = served_errors(evaluated.predictions, served)
         log.info(
             "served predictions differ from the evaluated ones by %.4f stars (RMS); their RMSE on "
@@ -184,7 +186,7 @@ def _train(
         artifacts=artifacts,
         dims=Dims(movie_vectors=contract.MOVIE_VECTOR_DIM, towers=contract.TOWER_DIM),
         serving=Serving(
-            method="refit",
+            method="fold_in" if is_warm(evaluated.fit, config) else "refit",
             interactions=served.interactions,
             shift_rmse=shift,
             rmse=rmse,

@@ -1,19 +1,21 @@
-"""Fits and evaluates the models of a release, then refits them for serving; independent of S3.
+"""Fits and evaluates the models of a release, then fits those to serve; independent of S3.
 
-The evaluated models are fitted to the training part only. The served models are a refit to all
-interactions, with the settings and number of epochs of the evaluated ones.
+The evaluated models are fitted to the training part only. The served models are fitted to all
+interactions: by a short fit that starts from the evaluated ones, or by a refit with their settings
+and number of epochs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import polars as pl
 
 from recsys.contract import Metrics
 from recsys.evaluation import TRAIN, EvaluatedRelease, evaluate_models, part
-from trainer.architecture import Fit, FitModels
+from trainer.architecture import Fit, FitModels, WarmFitModels
 from trainer.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from trainer.config import TrainingConfig
 from trainer.data import check_tables
@@ -73,7 +75,7 @@ def fit_and_evaluate(
     return Evaluated(fitted, found.predictions, found.recommendations, found.metrics)
 
 
-def refit(
+def fit_served(
     interactions: pl.DataFrame,
     movies: pl.DataFrame,
     config: TrainingConfig,
@@ -86,12 +88,15 @@ def refit(
 ) -> Fit:
     """Fits to all rows, the holdout included, for serving; raises as `fit_and_evaluate` does.
 
+    It starts from the evaluated models if ``config.serving`` and their architecture say so.
+
     Args:
         interactions: as above.
         movies: as above.
         config: as above.
         seed: as above.
-        evaluated: the fit to the training part, whose settings and number of epochs are reused.
+        evaluated: the fit to the training part, whose settings are reused, and whose variables or
+            number of epochs.
         on_epoch: called after each epoch.
         checkpoints: as above.
         fit: as above.
@@ -100,9 +105,25 @@ def refit(
     # The number of epochs is fixed: no validation rows are needed.
     rating = evaluated.rating_config.model_copy(update={"validation_share": 0.0})
     frozen = config.model_copy(update={"rating": rating})
-    rows = interactions.drop("split")
+    rows, fit = interactions.drop("split"), fit or fit_models
+    if is_warm(evaluated, config):
+        return cast(WarmFitModels, fit)(
+            rows,
+            movies,
+            frozen.warm(),
+            seed,
+            on_epoch,
+            "served",
+            checkpoints,
+            start=evaluated.warm_start,
+        )
     epochs = evaluated.rating_epochs
-    return (fit or fit_models)(rows, movies, frozen, seed, on_epoch, "served", checkpoints, epochs)
+    return fit(rows, movies, frozen, seed, on_epoch, "served", checkpoints, epochs)
+
+
+def is_warm(evaluated: Fit, config: TrainingConfig) -> bool:
+    """Returns whether the served models start from these evaluated ones."""
+    return evaluated.warm_start is not None and config.serving.method == "warm_start"
 
 
 def served_errors(predictions: pl.DataFrame, served: Fit) -> tuple[float, float]:

@@ -245,27 +245,31 @@ def evaluated(small: Tables) -> Evaluated:
 
 @pytest.fixture(scope="session")
 def served(small: Tables, evaluated: Evaluated) -> Fit:
-    """The refit to all interactions."""
-    from trainer.training import refit
+    """The models fitted to all interactions."""
+    from trainer.training import fit_served
 
-    return refit(*small, training_config(QUICK), 3, evaluated.fit)
+    return fit_served(*small, training_config(QUICK), 3, evaluated.fit)
 
 
 @pytest.fixture
 def same_towers(monkeypatch: pytest.MonkeyPatch, evaluated: Evaluated) -> None:
     """Does not fit towers, to save time: for tests of settings of the rating model."""
-    monkeypatch.setattr("trainer.default_architecture.fit_towers", lambda *_: evaluated.fit.towers)
+    from trainer.ranking.fit import RankingFit
+
+    assert evaluated.fit.warm_start
+    fit = RankingFit(evaluated.fit.towers, evaluated.fit.warm_start.ranking)
+    monkeypatch.setattr("trainer.default_architecture.fit_ranking_model", lambda *_: fit)
 
 
 @pytest.fixture
-def without_refit(monkeypatch: pytest.MonkeyPatch) -> None:
+def evaluated_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """Releases the evaluated models, to save time: for tests of what the served ones do not change.
 
-    `trained` was made with a refit.
+    `trained` serves models of its own.
     """
 
     def keep(*arguments: Any, **named: Any) -> Fit:
         fit: Fit = arguments[4]
         return fit
 
-    monkeypatch.setattr("trainer.release.refit", keep)
+    monkeypatch.setattr("trainer.release.fit_served", keep)

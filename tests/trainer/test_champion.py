@@ -108,7 +108,7 @@ def test_a_holdout_within_its_training_part_gives_no_comparison(champion: Evalua
 
 
 def test_metrics_include_the_champions_and_the_release_id_does_not_depend_on_it(
-    bench: Bench, small: Tables, old_release: TrainerInput, without_refit: None
+    bench: Bench, small: Tables, old_release: TrainerInput, evaluated_is_served: None
 ) -> None:
     bench.put_features(*small, md5=NEW)
     alone = bench.input(md5=NEW)

@@ -70,7 +70,7 @@ def test_its_release_is_verified_in_a_process_without_its_code(
 
 
 def test_a_later_candidate_is_compared_with_it(
-    bench: Bench, trained: TrainerInput, without_refit: None
+    bench: Bench, trained: TrainerInput, evaluated_is_served: None
 ) -> None:
     trainer_input = bench.input(
         OVERRIDES | {"rating": OVERRIDES["rating"] | {"factors": 5}},

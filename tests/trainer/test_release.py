@@ -42,7 +42,7 @@ def test_a_release_is_stored_with_all_artifacts_and_its_lineage(
     for artifact in manifest.artifacts:
         assert bench.store.sha256(artifact.key) == artifact.sha256
     assert (manifest.run_nonce, manifest.build) == (trained.run_nonce, trained.build)
-    assert (manifest.serving.method, manifest.serving.interactions) == ("refit", len(small[0]))
+    assert (manifest.serving.method, manifest.serving.interactions) == ("fold_in", len(small[0]))
     lineage = manifest.lineage
     assert (lineage["seed"], lineage["code_revision"]) == (3, REVISION)
     assert lineage["data"]["train"] + lineage["data"]["holdout"] == len(small[0])
@@ -135,7 +135,7 @@ def _replace_artifact(
 
 
 def test_a_candidate_with_a_changed_artifact_is_trained_again(
-    bench: Bench, copied: TrainerInput, small: Tables, without_refit: None
+    bench: Bench, copied: TrainerInput, small: Tables, evaluated_is_served: None
 ) -> None:
     bench.put_features(*small, md5=copied.build.dataset_md5)
     first = _manifest(bench, copied)
@@ -327,7 +327,7 @@ def test_a_diverging_training_is_bad_data(
 @pytest.mark.parametrize(
     ("where", "error", "code", "message"),
     [
-        ("refit", MemoryError("no 9 GiB"), ExitCode.UNAVAILABLE, "memory ran out"),
+        ("fit_served", MemoryError("no 9 GiB"), ExitCode.UNAVAILABLE, "memory ran out"),
         ("upload", OSError(28, "No space left"), ExitCode.UNAVAILABLE, "disk space ran out"),
         ("fit_and_evaluate", RuntimeError("a defect"), ExitCode.INTERNAL, "Traceback"),
     ],
@@ -341,7 +341,7 @@ def test_a_failed_training_leaves_no_manifest(
     error: Exception,
     code: ExitCode,
     message: str,
-    without_refit: None,
+    evaluated_is_served: None,
 ) -> None:
     def fail(*arguments: object, **named: object) -> None:
         raise error

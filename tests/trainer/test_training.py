@@ -23,7 +23,7 @@ from trainer.rating import fit as rating_fit
 from trainer.rating.batches import epoch_batches
 from trainer.rating.fit import RatingFit, fit_rating_model
 from trainer.rating.folded import FoldedRating
-from trainer.training import Evaluated, fit_and_evaluate, refit, served_errors
+from trainer.training import Evaluated, fit_and_evaluate, fit_served, served_errors
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
 CONFIG = training_config(QUICK)
@@ -39,7 +39,8 @@ def _same(left: FoldedRating, right: FoldedRating) -> bool:
 @pytest.fixture
 def same_rating(monkeypatch: pytest.MonkeyPatch, evaluated: Evaluated) -> None:
     """Does not fit the rating model, to save time: for tests of settings of the towers."""
-    fit = RatingFit(evaluated.fit.rating, evaluated.fit.rating_epochs)
+    assert isinstance(evaluated.fit.rating, FoldedRating)
+    fit = RatingFit(evaluated.fit.rating, evaluated.fit.rating_epochs, {})
     monkeypatch.setattr(default_architecture, "fit_rating_model", lambda *_, **named: fit)
 
 
@@ -154,7 +155,7 @@ def test_a_user_and_a_movie_that_are_only_in_the_holdout_are_predicted_and_serve
     evaluated = fit_and_evaluate(interactions, movies, config, seed=0)
     assert new_user not in evaluated.fit.towers.user_ids
     assert evaluated.recommendations.filter(pl.col("userId") == new_user).height == 100
-    served = refit(interactions, movies, config, 0, evaluated.fit)
+    served = fit_served(interactions, movies, config, 0, evaluated.fit)
     assert new_user in served.towers.user_ids
     assert new_user in served.rating.user_ids
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,12 +18,26 @@ from trainer.ranking.examples import examples_before, newest_examples, sample_ro
 from trainer.ranking.item_transitions import ItemTransitionModel, fit_item_transitions
 from trainer.ranking.model import RankingModel
 from trainer.ranking.towers import Towers, project_to_tower_dim
+from trainer.warm_start import Arrays, WarmStart
 
 _CHUNK: Final = 8192
 _BATCHES: Final = 100
 _BATCH_SIZES: Final = (256, 4096)
 _SPREAD_USERS: Final = 500
 _TINY: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class RankingFit:
+    """A fitted ranking model.
+
+    Attributes:
+        towers: of all users and movies.
+        variables: see `trainer.warm_start`.
+    """
+
+    towers: Towers
+    variables: Arrays
 
 
 def fit_towers(
@@ -32,6 +47,18 @@ def fit_towers(
     on_epoch: OnEpoch,
     workers: WorkerGroup = SINGLE_WORKER,
 ) -> Towers:
+    """Returns the towers of `fit_ranking_model`."""
+    return fit_ranking_model(ratings, config, rng, on_epoch, workers).towers
+
+
+def fit_ranking_model(
+    ratings: Ratings,
+    config: RankingConfig,
+    rng: np.random.Generator,
+    on_epoch: OnEpoch,
+    workers: WorkerGroup = SINGLE_WORKER,
+    start: WarmStart | None = None,
+) -> RankingFit:
     """Trains the ranking model and exports it as towers of all users and movies.
 
     Args:
@@ -40,6 +67,7 @@ def fit_towers(
         rng: the same state gives the same towers on the same machine.
         on_epoch: called after each epoch.
         workers: the workers that train together; each calls this with the same arguments.
+        start: variables to start from.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -51,6 +79,8 @@ def fit_towers(
     batch = config.batch_size or int(np.clip(per_epoch // _BATCHES, *_BATCH_SIZES))
     steps = -(-per_epoch // batch)
     model = RankingModel(ratings, config, rng, steps, workers)
+    if start:
+        model.start_from(start)
     for epoch in range(1, config.epochs + 1):
         started = time.monotonic()
         order = rng.permutation(sampled)[:per_epoch]
@@ -68,7 +98,7 @@ def fit_towers(
         on_epoch(
             EpochRecord("ranking", epoch, loss, None, time.monotonic() - started, config.epochs)
         )
-    return _towers(ratings, config, model, transitions)
+    return RankingFit(_towers(ratings, config, model, transitions), model.arrays())
 
 
 def _towers(

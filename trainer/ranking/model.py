@@ -34,6 +34,7 @@ from trainer.ranking.examples import STAR_LEVELS, TrainingExamples
 from trainer.ranking.sampled_softmax import NegativeSampler
 from trainer.ranking.sparse_adam import SparseAdamTable
 from trainer.ranking.towers import SPARE_DIMS
+from trainer.warm_start import Arrays, WarmStart, take_rows
 
 _LATENT_DIM: Final = TOWER_DIM - SPARE_DIMS
 _INITIAL_SCALE: Final = 0.3
@@ -58,6 +59,7 @@ class RankingModel:
         self._config = config
         movies, features = ratings.content.shape
         popularity = np.bincount(ratings.movie, minlength=movies)
+        self._log_popularity = np.log(popularity + 1.0)
         # Unit norm: otherwise the content of a movie with many genres would weigh more.
         norm = np.sqrt(np.maximum(ratings.content.sum(axis=1, keepdims=True), 1))
         self._content = tf.constant(ratings.content / norm)
@@ -75,7 +77,7 @@ class RankingModel:
             "movie_content": initial(features),
             "history": initial(movies),
             "history_content": initial(features),
-            "bias": np.log(popularity + 1.0),
+            "bias": self._log_popularity,
             "recency": -np.arange(config.history) / _RECENCY_SCALE,
             "liking": np.zeros(STAR_LEVELS),
         }
@@ -183,6 +185,31 @@ class RankingModel:
     def _movie_vectors(self) -> tf.Tensor:
         content = self._content @ self._variables["movie_content"].value
         return self._variables["movie"].value + content
+
+    def arrays(self) -> Arrays:
+        """Returns all variables by name, with the optimizers' state."""
+        users = {f"user/{name}": array for name, array in self._users.arrays().items()}
+        tables = {name: variable.numpy() for name, variable in self._variables.items()}
+        return {**tables, **users, "log_popularity": self._log_popularity}
+
+    def start_from(self, start: WarmStart) -> None:
+        """Sets all variables to those of another fit, whose movies are the same.
+
+        The biases of the movies, which begin as the logarithm of their popularity, follow its
+        change. Other users keep their initial values.
+        """
+        found = dict(start.ranking)
+        found["bias"] = found["bias"] + self._log_popularity - found["log_popularity"]
+        for name, variable in self._variables.items():
+            variable.assign(found[name])
+        users = self._users.arrays()
+        by_user = {
+            name: take_rows(
+                found[f"user/{name}"], start.user_ids, self._ratings.user_ids, users[name]
+            )
+            for name in ("rows", "first", "second")
+        }
+        self._users.restore({**by_user, "steps": found["user/steps"]})
 
     def users(self, examples: TrainingExamples) -> Floats:
         """Returns the examples' user vectors, shape (n, dim)."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import tensorflow as tf
+from numpy.typing import NDArray
 
 
 class SparseAdamTable:
@@ -24,6 +25,22 @@ class SparseAdamTable:
             tf.Variable(tf.zeros((rows, dim))) for _ in range(3)
         )
         self._steps = tf.Variable(0.0)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Returns the rows and Adam's state by name."""
+        return {
+            "rows": self.rows.numpy(),
+            "first": self._first.numpy(),
+            "second": self._second.numpy(),
+            "steps": self._steps.numpy(),
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Sets the rows and Adam's state to what `arrays` returned, for the same rows."""
+        self.rows.assign(arrays["rows"])
+        self._first.assign(arrays["first"])
+        self._second.assign(arrays["second"])
+        self._steps.assign(arrays["steps"])
 
     def update(self, gradient: tf.IndexedSlices, rate: tf.Tensor) -> None:
         """Runs one step of AdamW with this learning rate."""

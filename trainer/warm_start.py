@@ -1,0 +1,56 @@
+"""Variables of a finished fit, from which the fit of the served models starts.
+
+The served models learn the ratings of the holdout in addition to those of the training part. Most
+of what a second training from random numbers would learn is known already, so that a short one from
+these variables is enough; ADR 31 compares both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data import Ints
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """All variables of both models of a fit.
+
+    Attributes:
+        user_ids: ids of the users in the training data, shape (users,), ascending.
+        movie_ids: ids of all movies, shape (movies,), ascending.
+        rating: variables of the rating model by name, the optimizer's included.
+        ranking: variables of the ranking model by name.
+    """
+
+    user_ids: Ints
+    movie_ids: Ints
+    rating: Arrays
+    ranking: Arrays
+
+
+def take_rows(
+    found: NDArray[Any], found_ids: Ints, ids: Ints, initial: NDArray[Any]
+) -> NDArray[Any]:
+    """Returns a table's rows in another order of ids.
+
+    Args:
+        found: one row for each of ``found_ids``.
+        found_ids: ascending.
+        ids: ids of the rows to return.
+        initial: rows of the ids that are not among ``found_ids``, one for each of ``ids``.
+
+    Returns:
+        One row for each of ``ids``, in the type of ``initial``.
+    """
+    place = np.minimum(np.searchsorted(found_ids, ids), len(found_ids) - 1)
+    known = found_ids[place] == ids
+    rows = initial.copy()
+    rows[known] = found[place[known]]
+    return rows
