@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cholesky, qr, solve_triangular, svd
+from threadpoolctl import threadpool_limits
 
 from trainer.config import RankingConfig
 from trainer.data import Floats, Ratings
@@ -117,10 +118,18 @@ def _leading(
         solved = solve_triangular(factor, block, lower=True, trans="T", check_finite=False)
         return product.T @ solved
 
+    def orthonormal(block: Floats) -> Floats:
+        # In single precision; NumPy's computes in double precision.
+        basis: Floats = qr(block, mode="economic", check_finite=False)[0]
+        return basis
+
     width = min(dim + _OVERSAMPLING, product.shape[1])
-    basis = times(rng.standard_normal((product.shape[1], width), dtype=np.float32))
-    for _ in range(_ITERATIONS):
-        basis = times(np.linalg.qr(transposed_times(np.linalg.qr(basis)[0]))[0])
-    basis = np.linalg.qr(basis)[0]
-    right, scale, left = np.linalg.svd(transposed_times(basis), full_matrices=False)
-    return (basis @ left.T)[:, :dim], scale[:dim], right[:, :dim]
+    # These blocks are narrow: a second thread mostly waits, and on a busy machine waiting took ten
+    # times the CPU time of the work.
+    with threadpool_limits(1, "blas"):
+        basis = times(rng.standard_normal((product.shape[1], width), dtype=np.float32))
+        for _ in range(_ITERATIONS):
+            basis = times(orthonormal(transposed_times(orthonormal(basis))))
+        basis = orthonormal(basis)
+        right, scale, left = svd(transposed_times(basis), full_matrices=False, check_finite=False)
+        return (basis @ left.T)[:, :dim], scale[:dim], right[:, :dim]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from recsys.contract import MAX_STARS, MIN_STARS
 from trainer.data import Floats, Ints
@@ -80,9 +81,11 @@ class FoldedRating:
         """
         if self.user_vectors.shape[1] <= dim:
             return self
-        user_q, user_r = np.linalg.qr(self.user_vectors)
-        movie_q, movie_r = np.linalg.qr(self.movie_vectors)
-        left, singular, right = np.linalg.svd(user_r @ movie_r.T, full_matrices=False)
+        # Of narrow matrices, which a second thread makes slower on a busy machine.
+        with threadpool_limits(1, "blas"):
+            user_q, user_r = np.linalg.qr(self.user_vectors)
+            movie_q, movie_r = np.linalg.qr(self.movie_vectors)
+            left, singular, right = np.linalg.svd(user_r @ movie_r.T, full_matrices=False)
         root = np.sqrt(singular[:dim])
         return replace(
             self,
