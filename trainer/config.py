@@ -183,10 +183,10 @@ class ServingConfig(_Section):
         "fit, as long as that of the evaluated models",
     )
     rating_epochs: int = Field(
-        default=3, ge=1, le=1000, description="epochs of the rating model in a warm start"
+        default=4, ge=1, le=1000, description="epochs of the rating model in a warm start"
     )
     rating_learning_rate: float = Field(
-        default=0.6, gt=0, le=1, description="its initial learning rate, relative to rating's"
+        default=1.0, gt=0, le=1, description="its initial learning rate, relative to rating's"
     )
     ranking_epochs: int = Field(
         default=2, ge=1, le=1000, description="epochs of the towers in a warm start"
