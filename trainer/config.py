@@ -175,7 +175,7 @@ class RankingConfig(_Section):
 
 
 class ServingConfig(_Section):
-    """How the served models are fitted to all interactions; see docs/adr/0031."""
+    """How the served models are fitted to all interactions; see docs/adr/0030."""
 
     method: Literal["warm_start", "refit"] = Field(
         default="warm_start",

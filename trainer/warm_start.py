@@ -2,7 +2,7 @@
 
 The served models learn the ratings of the holdout in addition to those of the training part. Most
 of what a second training from random numbers would learn is known already, so that a short one from
-these variables is enough; ADR 31 compares both.
+these variables is enough; ADR 30 compares both.
 """
 
 from __future__ import annotations

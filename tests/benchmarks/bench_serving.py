@@ -4,7 +4,7 @@
 table and writes it as JSON. Of each dataset, every user's newest tenth is set aside. The rest is
 split as the pipeline splits a dump: the evaluated models are fitted to its training part,
 and the served models to all of it, once by each method. The rows set aside are then predicted and
-ranked. docs/adr/0031-a-warm-start-serves.md is based on the results.
+ranked. docs/adr/0030-a-warm-start-serves.md is based on the results.
 """
 
 from __future__ import annotations

@@ -145,7 +145,8 @@ def train(
     refit: Annotated[
         bool,
         typer.Option(
-            "--refit/--no-refit", help="Fit again to all ratings, as the pipeline does for serving."
+            "--refit/--no-refit",
+            help="Fit to all ratings too, as the pipeline does for serving.",
         ),
     ] = True,
     seed: SeedOption = _SEED,
