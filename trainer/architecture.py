@@ -50,8 +50,8 @@ class Fit:
         interactions: number of interactions that the models were fitted to.
         history: one record for each epoch, in order.
         seconds: duration of each fit, by ``rating`` and ``towers``.
-        warm_start: variables from which the served models can be fitted; None if the architecture
-            is no `WarmFitModels`: its served models are then a refit.
+        warm_start: variables of the towers, from which served ones can start; None if the
+            architecture is no `WarmFitModels`: its served models are then a refit.
     """
 
     rating: RatingModel
@@ -94,7 +94,7 @@ class FitModels(Protocol):
 
 
 class WarmFitModels(FitModels, Protocol):
-    """Fits both models, also from the variables of an earlier fit, which it returned."""
+    """Fits both models, the towers also from the variables of an earlier fit, which it returned."""
 
     def __call__(
         self,
@@ -114,7 +114,7 @@ class WarmFitModels(FitModels, Protocol):
         Args:
             rows: as there.
             movies: those of the earlier fit.
-            config: as there, but for its epochs and learning rates.
+            config: as there, but for the epochs and learning rate of the towers.
             seed: as there.
             on_epoch: as there.
             purpose: as there.

@@ -179,14 +179,8 @@ class ServingConfig(_Section):
 
     method: Literal["warm_start", "refit"] = Field(
         default="warm_start",
-        description="warm_start: a short fit that starts from the evaluated models; refit: a whole "
-        "fit, as long as that of the evaluated models",
-    )
-    rating_epochs: int = Field(
-        default=4, ge=1, le=1000, description="epochs of the rating model in a warm start"
-    )
-    rating_learning_rate: float = Field(
-        default=1.0, gt=0, le=1, description="its initial learning rate, relative to rating's"
+        description="warm_start: the towers start from the evaluated ones, the rating model is "
+        "fitted anew; refit: both are",
     )
     ranking_epochs: int = Field(
         default=2, ge=1, le=1000, description="epochs of the towers in a warm start"
@@ -204,21 +198,14 @@ class TrainingConfig(_Section):
     serving: ServingConfig = ServingConfig()
 
     def warm(self) -> TrainingConfig:
-        """Returns the configuration of a fit that starts from the evaluated models."""
-        serving = self.serving
-        rating = self.rating.model_copy(
-            update={
-                "epochs": serving.rating_epochs,
-                "learning_rate": self.rating.learning_rate * serving.rating_learning_rate,
-            }
-        )
+        """Returns the configuration of a fit whose towers start from the evaluated ones."""
         ranking = self.ranking.model_copy(
             update={
-                "epochs": serving.ranking_epochs,
-                "learning_rate": self.ranking.learning_rate * serving.ranking_learning_rate,
+                "epochs": self.serving.ranking_epochs,
+                "learning_rate": self.ranking.learning_rate * self.serving.ranking_learning_rate,
             }
         )
-        return self.model_copy(update={"rating": rating, "ranking": ranking})
+        return self.model_copy(update={"ranking": ranking})
 
 
 ENVIRONMENT_PREFIX: Final = "RECSYS_TRAINER__"

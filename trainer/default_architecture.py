@@ -76,7 +76,6 @@ def fit_models(
         checkpoints=checkpoints,
         phase=f"{purpose}-rating",
         workers=workers,
-        start=start,
     )
     # Free memory before the towers are fitted.
     del fitted, validation, hidden
@@ -92,9 +91,7 @@ def fit_models(
         interactions=len(rows),
         history=tuple(history),
         seconds={"rating": rating_ended - started, "towers": time.monotonic() - rating_ended},
-        warm_start=WarmStart(
-            ratings.user_ids, ratings.movie_ids, rating.variables, ranking.variables
-        ),
+        warm_start=WarmStart(ratings.user_ids, ranking.variables),
     )
 
 

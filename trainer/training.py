@@ -1,8 +1,8 @@
 """Fits and evaluates the models of a release, then fits those to serve; independent of S3.
 
-The evaluated models are fitted to the training part only. The served models are fitted to all
-interactions: by a short fit that starts from the evaluated ones, or by a refit with their settings
-and number of epochs.
+The evaluated models are fitted to the training part only. The served models are a refit to all
+interactions, with the settings and number of epochs of the evaluated ones; the towers may start
+from the evaluated ones instead, and take fewer epochs.
 """
 
 from __future__ import annotations
@@ -88,15 +88,15 @@ def fit_served(
 ) -> Fit:
     """Fits to all rows, the holdout included, for serving; raises as `fit_and_evaluate` does.
 
-    It starts from the evaluated models if ``config.serving`` and their architecture say so.
+    The towers start from the evaluated ones if ``config.serving`` and their architecture allow it.
 
     Args:
         interactions: as above.
         movies: as above.
         config: as above.
         seed: as above.
-        evaluated: the fit to the training part, whose settings are reused, and whose variables or
-            number of epochs.
+        evaluated: the fit to the training part, whose settings and number of epochs are reused, and
+            from whose towers a warm start begins.
         on_epoch: called after each epoch.
         checkpoints: as above.
         fit: as above.
@@ -106,23 +106,16 @@ def fit_served(
     rating = evaluated.rating_config.model_copy(update={"validation_share": 0.0})
     frozen = config.model_copy(update={"rating": rating})
     rows, fit = interactions.drop("split"), fit or fit_models
-    if is_warm(evaluated, config):
-        return cast(WarmFitModels, fit)(
-            rows,
-            movies,
-            frozen.warm(),
-            seed,
-            on_epoch,
-            "served",
-            checkpoints,
-            start=evaluated.warm_start,
-        )
-    epochs = evaluated.rating_epochs
-    return fit(rows, movies, frozen, seed, on_epoch, "served", checkpoints, epochs)
+    epochs, start = evaluated.rating_epochs, evaluated.warm_start
+    if not is_warm(evaluated, config):
+        return fit(rows, movies, frozen, seed, on_epoch, "served", checkpoints, epochs)
+    return cast(WarmFitModels, fit)(
+        rows, movies, frozen.warm(), seed, on_epoch, "served", checkpoints, epochs, start=start
+    )
 
 
 def is_warm(evaluated: Fit, config: TrainingConfig) -> bool:
-    """Returns whether the served models start from these evaluated ones."""
+    """Returns whether the served towers start from these evaluated ones."""
     return evaluated.warm_start is not None and config.serving.method == "warm_start"
 
 

@@ -1,8 +1,9 @@
-"""Variables of a finished fit, from which the fit of the served models starts.
+"""Variables of a finished fit of the towers, from which the fit of the served ones starts.
 
-The served models learn the ratings of the holdout in addition to those of the training part. Most
-of what a second training from random numbers would learn is known already, so that a short one from
-these variables is enough; ADR 30 compares both.
+The served towers learn the ratings of the holdout in addition to those of the training part. Most
+of what a second training from random numbers would learn is known already, so that a shorter one is
+enough; docs/adr/0030-a-warm-start-serves.md compares both, and says why the rating model is fitted
+anew.
 """
 
 from __future__ import annotations
@@ -20,19 +21,15 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class WarmStart:
-    """All variables of both models of a fit.
+    """All variables of the ranking model of a fit.
 
     Attributes:
         user_ids: ids of the users in the training data, shape (users,), ascending.
-        movie_ids: ids of all movies, shape (movies,), ascending.
-        rating: variables of the rating model by name, the optimizer's included.
-        ranking: variables of the ranking model by name.
+        variables: by name, the optimizers' included; rows of movies are those of all movies.
     """
 
     user_ids: Ints
-    movie_ids: Ints
-    rating: Arrays
-    ranking: Arrays
+    variables: Arrays
 
 
 def take_rows(

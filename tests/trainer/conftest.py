@@ -257,7 +257,7 @@ def same_towers(monkeypatch: pytest.MonkeyPatch, evaluated: Evaluated) -> None:
     from trainer.ranking.fit import RankingFit
 
     assert evaluated.fit.warm_start
-    fit = RankingFit(evaluated.fit.towers, evaluated.fit.warm_start.ranking)
+    fit = RankingFit(evaluated.fit.towers, evaluated.fit.warm_start.variables)
     monkeypatch.setattr("trainer.default_architecture.fit_ranking_model", lambda *_: fit)
 
 

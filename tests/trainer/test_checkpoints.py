@@ -154,7 +154,7 @@ def _metrics(bench: Bench, trainer_input: TrainerInput) -> object:
 def test_kills_in_three_phases_leave_no_manifest_and_do_not_change_the_metrics(
     bench: Bench, small: Tables, trained: TrainerInput, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed = bench.input(QUICK | {"serving": {"rating_epochs": 6}}, md5="2" * 32)
+    killed = bench.input(md5="2" * 32)
     bench.put_features(*small, md5=killed.build.dataset_md5)
     for where in (
         ("trainer.rating.fit", "epoch_batches", "7"),  # while fitting to the training part

@@ -39,8 +39,7 @@ def _same(left: FoldedRating, right: FoldedRating) -> bool:
 @pytest.fixture
 def same_rating(monkeypatch: pytest.MonkeyPatch, evaluated: Evaluated) -> None:
     """Does not fit the rating model, to save time: for tests of settings of the towers."""
-    assert isinstance(evaluated.fit.rating, FoldedRating)
-    fit = RatingFit(evaluated.fit.rating, evaluated.fit.rating_epochs, {})
+    fit = RatingFit(evaluated.fit.rating, evaluated.fit.rating_epochs)
     monkeypatch.setattr(default_architecture, "fit_rating_model", lambda *_, **named: fit)
 
 

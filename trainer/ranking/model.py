@@ -198,7 +198,7 @@ class RankingModel:
         The biases of the movies, which begin as the logarithm of their popularity, follow its
         change. Other users keep their initial values.
         """
-        found = dict(start.ranking)
+        found = dict(start.variables)
         found["bias"] = found["bias"] + self._log_popularity - found["log_popularity"]
         for name, variable in self._variables.items():
             variable.assign(found[name])

@@ -19,7 +19,6 @@ from trainer.progress import EpochRecord, OnEpoch
 from trainer.rating.batches import epoch_batches
 from trainer.rating.folded import FoldedRating
 from trainer.rating.model import RatingMembers
-from trainer.warm_start import Arrays, WarmStart
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +35,10 @@ class RatingFit:
     Attributes:
         folded: the model, folded for serving.
         epochs: number of epochs that it was fitted for: all, or the best on the validation set.
-        variables: of the epoch that was folded; see `trainer.warm_start`.
     """
 
     folded: FoldedRating
     epochs: int
-    variables: Arrays
 
 
 def fit_rating_model(
@@ -55,7 +52,6 @@ def fit_rating_model(
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
     phase: str = "evaluated-rating",
     workers: WorkerGroup = SINGLE_WORKER,
-    start: WarmStart | None = None,
 ) -> RatingFit:
     """Fits the rating model.
 
@@ -70,13 +66,12 @@ def fit_rating_model(
         checkpoints: where the state is saved after an epoch, and resumed from.
         phase: name of the checkpoint.
         workers: the workers that train together; each calls this with the same arguments.
-        start: variables to start from, of a fit with as many members and factors.
 
     Raises:
         TrainingError: the loss is not finite.
         TransientError: the workers read different checkpoints.
     """
-    run = _Run(ratings, config, rng, checkpoints, phase, workers, start)
+    run = _Run(ratings, config, rng, checkpoints, phase, workers)
     for record in run.records:
         on_epoch(record)
     for epoch in range(len(run.records) + 1, (epochs or config.epochs) + 1):
@@ -106,11 +101,7 @@ def fit_rating_model(
         on_epoch(record)
     run.save()
     best = run.best or run.members.fold()
-    return RatingFit(
-        best.compress(config.export_dim),
-        run.best_epoch or len(run.records),
-        run.best_variables or run.members.arrays(),
-    )
+    return RatingFit(best.compress(config.export_dim), run.best_epoch or len(run.records))
 
 
 class _Run:
@@ -124,19 +115,15 @@ class _Run:
         checkpoints: CheckpointStore,
         phase: str,
         workers: WorkerGroup,
-        start: WarmStart | None,
     ) -> None:
         self._ratings, self._config, self._rng = ratings, config, rng
         self._checkpoints, self._phase = checkpoints, phase
         self.records: list[EpochRecord] = []
         self.best: FoldedRating | None = None
-        self.best_variables: Arrays = {}
         self.best_epoch = 0
         self._saved_epochs = 0
         self.members = RatingMembers(ratings, config, rng, workers)
         checkpoint = checkpoints.load(phase)
-        if start:
-            self.members.start_from(start.rating, start.user_ids)
         if checkpoint:
             self._resume(checkpoint)
         if workers.all_reduce_mean(len(self.records)) != len(self.records):
@@ -158,7 +145,6 @@ class _Run:
             r.validation_rmse or rmse for r in self.records
         ):
             self.best, self.best_epoch = folded, record.epoch
-            self.best_variables = self.members.arrays()
         if self._checkpoints.due():
             self.save()
 
@@ -172,7 +158,6 @@ class _Run:
         arrays = self.members.arrays()
         if self.best:
             arrays |= {f"best/{name}": getattr(self.best, name) for name in _FOLDED}
-            arrays |= {f"best_variables/{k}": v for k, v in self.best_variables.items()}
         return Checkpoint(
             arrays,
             {
@@ -196,12 +181,6 @@ class _Run:
         if self.best_epoch:
             tables = {name: checkpoint.arrays[f"best/{name}"] for name in _FOLDED}
             self.best = FoldedRating(self._ratings.user_ids, self._ratings.movie_ids, **tables)
-            prefix = "best_variables/"
-            self.best_variables = {
-                name.removeprefix(prefix): array
-                for name, array in checkpoint.arrays.items()
-                if name.startswith(prefix)
-            }
         log.info("%s resumes after epoch %d", self._phase, len(self.records))
 
 

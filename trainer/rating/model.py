@@ -20,21 +20,20 @@ from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from trainer.config import RatingConfig
-from trainer.data import Floats, Ints, Ratings
+from trainer.data import Floats, Ratings
 from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
 from trainer.rating.batches import Batch, steps_per_epoch, user_groups, worker_share
 from trainer.rating.folded import FoldedRating
 from trainer.rating.history import sums_on_device, sums_on_host
-from trainer.warm_start import Arrays, take_rows
 
 _INITIAL_SCALE: Final = 0.05
 _BETA_1: Final = 0.9
 _BETA_2: Final = 0.99
 _EPSILON: Final = 1e-7
 _BIAS_ROUNDS: Final = 8
-_BY_USER: Final = ("user", "user_bias")
 
 
 class RatingMembers:
@@ -93,7 +92,7 @@ class RatingMembers:
             name: (tf.Variable(tf.zeros_like(table)), tf.Variable(tf.zeros_like(table)))
             for name, table in self._tables.items()
         }
-        self._steps = self._earlier_steps = 0
+        self._steps = 0
         self._last_step = config.epochs * steps_per_epoch(len(ratings), config)
         vector, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.float32)
         # Without AutoGraph, because no tensor decides a branch: tracing takes a third less time.
@@ -107,7 +106,6 @@ class RatingMembers:
             batch = worker_share(batch, self._workers.index, self._workers.count)
         progress = min(self._steps / self._last_step, 1.0)
         self._steps += 1
-        adam_steps = self._earlier_steps + self._steps
         return self._step(
             batch.users,
             batch.rows,
@@ -115,8 +113,8 @@ class RatingMembers:
             batch.targets,
             batch.target_user,
             self._config.learning_rate * (1 + math.cos(math.pi * progress)) / 2,
-            _BETA_1**adam_steps,
-            _BETA_2**adam_steps,
+            _BETA_1**self._steps,
+            _BETA_2**self._steps,
         )
 
     def _train(
@@ -218,33 +216,17 @@ class RatingMembers:
             content @ tf.cast(table[by_content], self._product_dtype), tf.float32
         )
 
-    def arrays(self) -> Arrays:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns all variables by name, Adam's moments included."""
         return {name: variable.numpy() for name, variable in self._variables().items()} | {
-            "steps": np.array(self._steps),
-            "earlier_steps": np.array(self._earlier_steps),
+            "steps": np.array(self._steps)
         }
 
-    def restore(self, arrays: Arrays) -> None:
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Sets all variables to what `arrays` returned."""
         for name, variable in self._variables().items():
             variable.assign(arrays[name])
         self._steps = int(arrays["steps"])
-        self._earlier_steps = int(arrays["earlier_steps"])
-
-    def start_from(self, arrays: Arrays, user_ids: Ints) -> None:
-        """Sets all variables to those of another fit, whose movies are the same.
-
-        Args:
-            arrays: what `arrays` returned for that fit.
-            user_ids: its users, ascending; other users keep their initial values.
-        """
-        for name, variable in self._variables().items():
-            found = arrays[name]
-            if name.partition("/")[2] in _BY_USER:
-                found = take_rows(found, user_ids, self._ratings.user_ids, variable.numpy())
-            variable.assign(found)
-        self._earlier_steps = int(arrays["earlier_steps"]) + int(arrays["steps"])
 
     def _variables(self) -> dict[str, tf.Variable]:
         variables = {f"table/{name}": variable for name, variable in self._tables.items()}
