@@ -1,4 +1,4 @@
-"""Compares served models of a warm start with those of a refit, on ratings that both never saw.
+"""Compares served towers of a warm start with those of a refit, on ratings that both never saw.
 
 ``python -m tests.benchmarks.bench_serving [FILE.json] [--source ZIP ...] [--ratings N]`` prints a
 table and writes it as JSON. Of each dataset, every user's newest tenth is set aside. The rest is
