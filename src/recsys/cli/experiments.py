@@ -33,7 +33,7 @@ def experiments_command(
     action: Annotated[Action, typer.Argument(help="list, show RUN, or compare RUN RUN.")],
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Beginning of a run's id, or `latest`.", metavar="[RUN]..."),
+        typer.Argument(help="Beginning of a run's id, or `latest`.", metavar="RUN"),
     ] = None,
     html: Annotated[
         Path | None,

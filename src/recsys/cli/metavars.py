@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 _NAMES: Final = (
     ("bool", ""),
     ("file", "FILE"),
-    ("directory", "DIR"),
+    ("dir", "DIR"),
     ("path", "PATH"),
     ("int", "N"),
     ("float", "N"),
@@ -25,6 +25,9 @@ def name_values(parameters: list[Any]) -> list[Any]:
         if parameter.param_type_name == "argument":
             if parameter.metavar is None:
                 parameter.metavar = parameter.name.upper()
+            if not _choices(parameter):
+                # Beside its name, Typer shows an argument's type: <str> or <list[str]>.
+                parameter.display_type_rich = _no_type
             continue
         if parameter.metavar is None:
             parameter.metavar = _name(parameter)
@@ -34,13 +37,21 @@ def name_values(parameters: list[Any]) -> list[Any]:
 def _name(parameter: Any) -> str | None:
     if parameter.is_flag:
         return ""
-    if choices := getattr(parameter.type_descriptor, "choices", None):
+    if choices := _choices(parameter):
         return "|".join(str(getattr(choice, "value", choice)) for choice in choices)
     shown = str(parameter.display_type(None)).strip("<>[]")
     for python, name in _NAMES:
         if shown.startswith(python) or shown.endswith(f"[{python}"):
             return name
     return None
+
+
+def _choices(parameter: Any) -> Any:
+    return getattr(parameter.type_descriptor, "choices", None)
+
+
+def _no_type(ctx: Any) -> None:
+    """Stands for a parameter's method that describes its type for the help."""
 
 
 class NamedValues(TyperCommand):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC
 from typing import Any, Final
 
@@ -67,12 +68,13 @@ def print_summary(services: Services, *, judged: bool) -> None:
     elif live is not None:
         facts.add_row("dataset", f"md5 {live['dataset_md5']}")
     console.print(facts, soft_wrap=True)
+    title = _KNOWN_MOVIES[0]
     if live is not None:
         try:
-            _print_movies(services)
+            title = _print_movies(services)
         except RecsysError as error:
             output.print_error(error)
-    _print_next_steps()
+    _print_next_steps(title)
 
 
 def _judged_release(services: Services) -> tuple[str | None, Metrics | None]:
@@ -118,16 +120,18 @@ def _dataset(data: dict[str, Any]) -> str:
     return output.safe(f"{', '.join(counts)}; {quarantined:,} rows in quarantine")
 
 
-def _print_movies(services: Services) -> None:
+def _print_movies(services: Services) -> str:
+    """Prints neighbors and recommendations; returns the title of the movie with the neighbors."""
     _, [movie, *_], neighbors = _known_movie(services)
     console.print(f"\nmovies like [bold]{output.safe(movie.title)}[/]")
     print_movies(neighbors[:_SHOWN_MOVIES], "cosine", one_line_each=True)
     _, movies = recommend.recommend_for_user(services, 1, _SHOWN_MOVIES)
     console.print("movies for user [bold]1[/]")
     print_movies(movies, one_line_each=True)
+    return movie.title
 
 
-def _print_next_steps() -> None:
+def _print_next_steps(title: str) -> None:
     name = output.command()
     root = source_folder()
     up = (f"{name} up", "start Airflow's UI, the site, PostgreSQL and S3")
@@ -138,7 +142,7 @@ def _print_next_steps() -> None:
     shown.show_header = False
     for line, what in (
         (f"{name} why", "why it is live: rules, data, history"),
-        (f'{name} similar "{_KNOWN_MOVIES[0].partition(" (")[0]}"', "ask it"),
+        (f"{name} similar {shlex.quote(title.partition(' (')[0])}", "ask it"),
         up,
     ):
         shown.add_row("  " + output.safe(line), what)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from docs import make_commands
 from recsys.cli.commands import ENTRIES, LoadedCommands
@@ -26,6 +28,16 @@ def test_a_page_names_every_option_and_argument_of_its_command(name: str) -> Non
         else:
             for option in (*parameter.opts, *parameter.secondary_opts):
                 assert option in page
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_values_are_named_as_on_command_lines_and_not_by_types_of_python(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = CliRunner().invoke(LoadedCommands()[name], ["--help"])
+    assert shown.exit_code == 0
+    assert not re.search(r"<(str|int|bool|float|dir|path|list\[)|\[\[", shown.output)
 
 
 def test_a_page_of_a_command_that_is_gone_is_deleted(tmp_path: Path) -> None:
