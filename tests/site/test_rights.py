@@ -15,6 +15,7 @@ from recsys_site.sessions import open_session
 from tests.site.conftest import Site, another_site, running_site, wait_for
 
 ROUTES = {
+    "/docs": "/docs",
     "/": "/",
     "/search": "/search?q=movie",
     "/movies/{movie_id}": "/movies/7",
