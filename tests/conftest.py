@@ -128,7 +128,8 @@ def postgres_server(session_home: Home) -> Iterator[Postgres]:
 def _make_logins_cheap(connection: psycopg.Connection[Any], server: Postgres) -> None:
     """Stores the password again, with one round of hashing instead of 4096.
 
-    A client computes the rounds at each login, which takes longer than all else of connecting.
+    A client computes the rounds at each login, which takes longer than all else of connecting. Go's
+    driver refuses so few: its programs need a role of their own.
     """
     connection.execute("ALTER SYSTEM SET scram_iterations = 1")
     connection.execute("SET scram_iterations = 1")

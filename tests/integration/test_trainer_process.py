@@ -130,7 +130,7 @@ def test_stdout_and_stderr_are_forwarded_line_by_line(stand_in: StandIn) -> None
 def test_a_missing_interpreter_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="make setup") as failure:
         run(LocalTrainer(python=tmp_path / "none", root=tmp_path))
-    assert failure.value.expected == str(tmp_path / "none")
+    assert failure.value.found == f"no {tmp_path / 'none'}"
 
 
 # --- its environment ---

@@ -8,13 +8,16 @@ import shutil
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 import requests
 import yaml
+from psycopg import sql
 
 
 @pytest.fixture
@@ -26,14 +29,29 @@ def exporter(postgres_dsn: str) -> Iterator[str]:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
+    role = f"exporter_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+        # The exporter's driver refuses the few rounds of hashing of the server's own login.
+        conn.execute("set scram_iterations = 4096")
+        conn.execute(
+            sql.SQL("create role {} login password {} in role pg_monitor").format(
+                sql.Identifier(role), sql.Literal(role)
+            )
+        )
+    address = urlsplit(postgres_dsn)
+    login = address._replace(
+        netloc=f"{role}:{role}@{address.hostname}:{address.port}", query="sslmode=disable"
+    )
     process = subprocess.Popen(
         [program, f"--web.listen-address=127.0.0.1:{port}"],
-        env={**os.environ, "DATA_SOURCE_NAME": f"{postgres_dsn}?sslmode=disable"},
+        env={**os.environ, "DATA_SOURCE_NAME": urlunsplit(login)},
         stderr=subprocess.DEVNULL,
     )
     yield f"http://127.0.0.1:{port}/metrics"
     process.terminate()
     process.wait(30)
+    with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+        conn.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
 
 
 def scrape(url: str) -> str:

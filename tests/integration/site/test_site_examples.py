@@ -40,16 +40,20 @@ def test_the_queries_run(services: Services, repository: Path) -> None:
         for statement in block.split(";")
         if statement.strip()
     ]
-    assert len(statements) == 5
+    assert len(statements) == 6
     with services.connect() as conn:
         conn.execute("set search_path to default")
         cursors = [conn.execute(statement) for statement in statements]
-        neighbors, recommended, current = (c.fetchall() for c in cursors if c.description)
+        neighbors, recommended, liked, current = (c.fetchall() for c in cursors if c.description)
     assert len(neighbors) == 10
     assert len(recommended) == 10
     assert 1 not in {movie for movie, _ in recommended}, "user 1 has seen movie 1"
     scores = [score for _, score in recommended]
     assert scores == sorted(scores, reverse=True)
+    cosines = [cosine for _, cosine in liked]
+    assert cosines == sorted(cosines, reverse=True)
+    assert len(liked) == 10
+    assert not {1, 6, 50} & {movie for movie, _ in liked}
     assert len(current) == 1
 
 

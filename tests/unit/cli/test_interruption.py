@@ -42,7 +42,13 @@ def started(
 ) -> tuple[subprocess.Popen[str], list[int]]:
     pids = tmp_path / "pids"
     command = COMMAND.format(child=CHILD.format(path=str(pids), ignore=ignore), setup=setup)
-    process = subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", command],
+        stderr=subprocess.PIPE,
+        text=True,
+        # The tests may run under nohup, and commands respect that a signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
     until = time.monotonic() + 120
     while not pids.exists() or not pids.read_text():
         assert time.monotonic() < until
