@@ -65,7 +65,7 @@ _SUFFIX: Final = re.compile(r"\s*\[((?:env var|default|required)[^\]]*|[^\]]*<=x
 
 def pages() -> dict[str, str]:
     """Returns the text of each page by its name: a page for each command, and their list."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # typed as a command; it is a group
     found = {f"{name}.md": _page(name, commands[name]) for name in ENTRIES}
     return found | {"README.md": _list()}
 

@@ -240,6 +240,8 @@ def share_genre(some: Collection[str], others: Collection[str]) -> bool:
     The best-known movies of a time are near to each other, because the same people have seen them;
     a cartoon is no reason for a thriller. A movie without genres shares them with all.
     """
+    # As in recsys.recommend, which the site's image does not have; the reasons of both are compared
+    # in tests/site/test_same_as_pipeline.py.
     if not some or not others:
         return True
     some_besides, others_besides = set(some) - _VAGUE, set(others) - _VAGUE

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict
 
 from recsys import contract, ledger
-from recsys.errors import ArtifactError, ServiceUnavailableError
+from recsys.errors import ArtifactError, ConfigurationError, ServiceUnavailableError
 from recsys.ledger import Release, State
 from recsys.services import Services
 
@@ -67,9 +67,15 @@ def export_to_mlflow(services: Services, uri: str, model: str) -> Exported:
         model: name of the registered model and of the experiment with its runs.
 
     Raises:
+        ConfigurationError: the model's name has an apostrophe.
         ModuleNotFoundError: the extra `mlflow` is not installed.
         ServiceUnavailableError: MLflow does not answer or refuses.
     """
+    if "'" in model:
+        # MLflow's filters cannot contain it, so the second export would not find the first.
+        raise ConfigurationError(
+            "the name of the registered model has an apostrophe", found=model, expected="none"
+        )
     # MLflow would report its use to its publisher.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -104,7 +110,7 @@ class _Registry:
         self._model = model
         found = client.get_experiment_by_name(model)
         self._experiment = found.experiment_id if found else client.create_experiment(model)
-        if not client.search_registered_models(filter_string=f"name = {_quoted(model)}"):
+        if not client.search_registered_models(filter_string=f"name = '{model}'"):
             client.create_registered_model(
                 model, description="Releases of recsys; made by `recsys mlflow`, one-way"
             )
@@ -172,7 +178,7 @@ class _Registry:
         token = None
         while True:
             page = self._client.search_model_versions(
-                f"name = {_quoted(self._model)}", max_results=_PAGE, page_token=token
+                f"name = '{self._model}'", max_results=_PAGE, page_token=token
             )
             yield from page
             if not (token := page.token):
@@ -232,10 +238,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
-
-
-def _quoted(name: str) -> str:
-    return "'" + name.replace("'", "") + "'"
 
 
 @contextmanager

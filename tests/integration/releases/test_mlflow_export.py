@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from recsys.errors import ServiceUnavailableError
+from recsys.errors import ConfigurationError, ServiceUnavailableError
 from recsys.releases import export_to_mlflow, promote_release, roll_back
 from recsys.services import Services
 from tests.actors import an_actor
@@ -86,3 +86,8 @@ def test_a_server_that_does_not_answer_is_said_without_the_password(
     with pytest.raises(ServiceUnavailableError, match="MLflow") as failed:
         export_to_mlflow(services, "http://ann:s3cret@127.0.0.1:1", MODEL)
     assert "s3cret" not in str(failed.value)
+
+
+def test_a_name_that_a_filter_cannot_contain_is_refused(services: Services, uri: str) -> None:
+    with pytest.raises(ConfigurationError, match="apostrophe"):
+        export_to_mlflow(services, uri, "it's mine")
