@@ -21,6 +21,7 @@ from recsys.services import Services
 
 _KNOWN_MOVIES: Final = ("Toy Story (1995)", "Matrix, The (1999)")
 _SHOWN_MOVIES: Final = 3
+_MAX_NAME: Final = 30
 _SITE: Final = "site/.venv"
 
 
@@ -68,13 +69,13 @@ def print_summary(services: Services, *, judged: bool) -> None:
     elif live is not None:
         facts.add_row("dataset", f"md5 {live['dataset_md5']}")
     console.print(facts, soft_wrap=True)
-    title = _KNOWN_MOVIES[0]
+    named = _KNOWN_MOVIES[0].partition(" (")[0]
     if live is not None:
         try:
-            title = _print_movies(services)
+            named = _print_movies(services)
         except RecsysError as error:
             output.print_error(error)
-    _print_next_steps(title)
+    _print_next_steps(named)
 
 
 def _judged_release(services: Services) -> tuple[str | None, Metrics | None]:
@@ -121,17 +122,23 @@ def _dataset(data: dict[str, Any]) -> str:
 
 
 def _print_movies(services: Services) -> str:
-    """Prints neighbors and recommendations; returns the title of the movie with the neighbors."""
+    """Prints neighbors and recommendations; returns the name of the movie with the neighbors."""
     _, [movie, *_], neighbors = _known_movie(services)
     console.print(f"\nmovies like [bold]{output.safe(movie.title)}[/]")
     print_movies(neighbors[:_SHOWN_MOVIES], "cosine", one_line_each=True)
     _, movies = recommend.recommend_for_user(services, 1, _SHOWN_MOVIES)
     console.print("movies for user [bold]1[/]")
     print_movies(movies, one_line_each=True)
-    return movie.title
+    return _name(movie)
 
 
-def _print_next_steps(title: str) -> None:
+def _name(movie: recommend.ScoredMovie) -> str:
+    """Returns what to ask for a movie: its title without the year, or its id if that is long."""
+    title = movie.title.partition(" (")[0]
+    return title if len(title) <= _MAX_NAME else str(movie.movie_id)
+
+
+def _print_next_steps(movie: str) -> None:
     name = output.command()
     root = source_folder()
     up = (f"{name} up", "start Airflow's UI, the site, PostgreSQL and S3")
@@ -140,9 +147,11 @@ def _print_next_steps(title: str) -> None:
     console.print("\nnext steps:")
     shown = output.table("", "")
     shown.show_header = False
+    # A command that is broken into lines cannot be copied.
+    shown.columns[0].no_wrap = True
     for line, what in (
         (f"{name} why", "why it is live: rules, data, history"),
-        (f"{name} similar {shlex.quote(title.partition(' (')[0])}", "ask it"),
+        (f"{name} similar {shlex.quote(movie)}", "ask it"),
         up,
     ):
         shown.add_row("  " + output.safe(line), what)
