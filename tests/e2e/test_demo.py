@@ -95,7 +95,10 @@ def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(
         label = line.partition("  ")[0].partition(" like ")[0]
         if label and label != "..." and not label.isdigit():
             assert any(shown.startswith(label) for shown in summary), label
-    assert max(map(len, first.stdout.splitlines())) <= 80
+    report = next(line for line in summary if line.startswith("report ")).split()[1]
+    assert (repository / report).is_file(), "a path is never cut"
+    others = [line for line in first.stdout.splitlines() if report not in line]
+    assert max(map(len, others)) <= 80
     assert [s.name for s in stack.status(home) if s.running] == [], "it stops what it started"
 
     # The dataset is remembered.

@@ -49,33 +49,35 @@ def print_summary(services: Services, *, judged: bool) -> None:
     """Prints the live release, its quality and its recommendations, and how to go on."""
     live = monitoring.read_status(services)["champion"]
     release_id, candidate = _judged_release(services) if judged else (None, None)
-    facts = output.table("", "")
-    facts.show_header = False
     if live is None:
-        facts.add_row("live", "nothing yet")
+        _print_fact("live", "nothing yet")
     else:
         since = f"{live['promoted_at'].astimezone(UTC):%Y-%m-%d %H:%M %Z}"
-        facts.add_row("live", f"[bold green]{live['release_id']}[/]  since {since}")
+        _print_fact("live", f"[bold green]{live['release_id']}[/]  since {since}")
     if release_id and candidate:
         found = monitoring.why(services, release_id)
         if live is None or live["release_id"] != release_id:
-            facts.add_row("this run", f"{release_id}, {found['release']['state']}")
-        facts.add_row("gate", _rules(found["decision"]))
-        facts.add_row("quality", _quality(candidate))
+            _print_fact("this run", f"{release_id}, {found['release']['state']}")
+        _print_fact("gate", _rules(found["decision"]))
+        _print_fact("quality", _quality(candidate))
         if found["data"]:
-            facts.add_row("dataset", _dataset(found["data"]))
+            _print_fact("dataset", _dataset(found["data"]))
         path = save(services, release_id, again=False)
-        facts.add_row("report", output.safe(output.short_path(path)))
+        _print_fact("report", output.safe(output.short_path(path)))
     elif live is not None:
-        facts.add_row("dataset", f"md5 {live['dataset_md5']}")
-    console.print(facts, soft_wrap=True)
+        _print_fact("dataset", f"md5 {live['dataset_md5']}")
     named = _KNOWN_MOVIES[0].partition(" (")[0]
     if live is not None:
         try:
             named = _print_movies(services)
         except RecsysError as error:
             output.print_error(error)
-    _print_next_steps(named)
+    print_next_steps(named)
+
+
+def _print_fact(label: str, markup: str) -> None:
+    # No table: it would cut a path that is longer than the line, and then nobody could open it.
+    console.print(f"{label:<8} {markup}", soft_wrap=True, highlight=False)
 
 
 def _judged_release(services: Services) -> tuple[str | None, Metrics | None]:
@@ -138,24 +140,30 @@ def _name(movie: recommend.ScoredMovie) -> str:
     return title if len(title) <= _MAX_NAME else str(movie.movie_id)
 
 
-def _print_next_steps(movie: str) -> None:
+def print_next_steps(movie: str) -> None:
+    """Prints three commands, each on one line whatever the length of the path to `recsys`.
+
+    Args:
+        movie: a movie to ask for, as `recsys similar` takes it.
+    """
     name = output.command()
     root = source_folder()
     up = (f"{name} up", "start Airflow's UI, the site, PostgreSQL and S3")
     if (root / "Makefile").is_file() and not (root / _SITE).exists():
         up = ("make up", "set up the site, start it with Airflow's UI")
-    console.print("\nnext steps:")
-    shown = output.table("", "")
-    shown.show_header = False
-    # A command that is broken into lines cannot be copied.
-    shown.columns[0].no_wrap = True
-    for line, what in (
+    steps = (
         (f"{name} why", "why it is live: rules, data, history"),
         (f"{name} similar {shlex.quote(movie)}", "ask it"),
         up,
-    ):
-        shown.add_row("  " + output.safe(line), what)
-    console.print(shown, soft_wrap=True)
+    )
+    console.print("\nnext steps:")
+    widest = max(len(line) for line, _ in steps)
+    for line, what in steps:
+        row = f"  {line:<{widest}}  {what}"
+        # A command that is broken into lines cannot be copied, and the summary is one screen:
+        # where the path to the command is long, the commands stand alone.
+        shown = row if len(row) <= console.width else f"  {line}"
+        console.print(output.safe(shown), soft_wrap=True, highlight=False)
 
 
 def _known_movie(
