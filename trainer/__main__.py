@@ -27,6 +27,7 @@ from trainer.distributed.resolver import resolve_worker_task
 from trainer.exit_codes import exit_code, log_failure
 from trainer.log_capture import capture_log
 from trainer.termination import Terminated, Termination
+from verifier.commands import predict_newer
 from verifier.process import connect_store, read_input
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ def main(
                 if options.command == "verify":
                     verify(store, trainer_input, environ)
                     return ExitCode.OK
+                if options.command == "forward":
+                    predict_newer(store, trainer_input)
+                    return ExitCode.OK
                 if not train(store, trainer_input, environ, termination, architecture):
                     # Keep the stored log of the training that made the release.
                     return ExitCode.OK
@@ -86,7 +90,7 @@ def _stores_log(options: argparse.Namespace, environ: Mapping[str, str]) -> bool
         task = resolve_worker_task(environ)
     except ConfigurationError:
         return False
-    return options.command != "verify" and (task is None or task.index == 0)
+    return options.command not in ("verify", "forward") and (task is None or task.index == 0)
 
 
 def _store_log(store: ObjectStore, trainer_input: TrainerInput, text: str) -> None:

@@ -19,10 +19,12 @@ commands:
            is written last, and a release without a manifest does not exist
   verify   in a fresh process, load the stored model with stock Keras and compare its answers with
            the recorded golden predictions
+  forward  predict the stars of newer ratings with served releases, for the forward test; like
+           verify, this is code of the verifier
   local    like train, but without S3 or any other server: read features from a folder, write
            artifacts to another one; see `python -m trainer local --help`
 
-environment of train and verify (their only input):
+environment of train, verify and forward (their only input):
   {contract.ENV_BUILD}        the build as JSON: dataset_md5, trainer_digest, settings
   {contract.ENV_RELEASE_ID}   the release id of that build
   {contract.ENV_CONTRACT}     number of the contract that the pipeline fulfills: {contract.CONTRACT}
@@ -82,14 +84,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the three commands; without one, ``command`` is None: train."""
+    """Returns the parser of the commands; without one, ``command`` is None: train."""
     parser = _Parser(
         prog="python -m trainer",
         description=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", metavar="[train | verify | local]")
-    for name in ("train", "verify"):
+    commands = parser.add_subparsers(dest="command", metavar="[train | verify | forward | local]")
+    for name in ("train", "verify", "forward"):
         commands.add_parser(name)
     local = commands.add_parser(
         "local",

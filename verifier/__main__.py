@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 from recsys import contract
 from recsys.contract import ExitCode
 from recsys.errors import PermanentError, TransientError
-from verifier.commands import predict_file, verify_candidate
+from verifier.commands import predict_file, predict_newer, verify_candidate
 from verifier.process import connect_store, exhausted_resource, exit_code, read_input
 
 log = logging.getLogger("verifier")
@@ -35,13 +35,16 @@ commands:
            predictions; predict and rank the holdout of the build's features with the evaluated
            model and towers, and with the champion's; write the sealed metrics to the run's inbox
 
+  forward  predict the stars of newer ratings with served releases, and write them, sealed, to the
+           run's inbox
   forward MODEL PAIRS PREDICTIONS
            predict stars with a model's file for the userId and movieId of a parquet file, and write
            them to another one; reads no environment and reaches no server
 
 environment: that of the trainer (`python -m trainer --help`), and
-  {contract.ENV_SEAL}         key that seals the measurement, in hex digits; without it, nothing is
+  {contract.ENV_SEAL}         key that seals what is written, in hex digits; without it, nothing is
                       written
+  {contract.ENV_FORWARD}      of forward: ids of the served releases, separated by commas
 
 exit codes: those of the trainer
 """
@@ -71,14 +74,17 @@ def main(
     parser.add_argument("files", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     is_forward = options.command == FORWARD
-    if len(options.files) != (3 if is_forward else 0):
+    if len(options.files) not in ((0, 3) if is_forward else (0,)):
         parser.error(f"found {len(options.files)} files, which {options.command} does not take")
     code = ExitCode.OK
     try:
-        if is_forward:
+        if options.files:
             predict_file(*options.files)
             return code
         trainer_input = read_input(environ)
+        if is_forward:
+            predict_newer(connect_store(environ), trainer_input)
+            return code
         verify_candidate(
             connect_store(environ), trainer_input, environ, second_backend=second_backend
         )

@@ -63,26 +63,15 @@ def verify_candidate(
     log.info("wrote %s", key)
 
 
+def predict_newer(store: ObjectStore, trainer_input: TrainerInput) -> None:
+    """Predicts newer ratings with served releases; see `verifier.forward.predict_newer`."""
+    from verifier import forward
+
+    forward.predict_newer(store, trainer_input)
+
+
 def predict_file(model: Path, pairs: Path, predictions: Path) -> None:
-    """Predicts stars with a served model for the pairs of a file.
+    """Predicts stars with a model's file; see `verifier.forward.predict_file`."""
+    from verifier import forward
 
-    Args:
-        model: the model's file.
-        pairs: parquet with userId, movieId.
-        predictions: the parquet to write: the pairs, and prediction (stars).
-
-    Raises:
-        ArtifactError: the model does not load, or does not predict stars.
-    """
-    import polars as pl
-
-    from verifier.models import load_model, predict_stars
-
-    asked = pl.read_parquet(pairs, columns=["userId", "movieId"])
-    stars = predict_stars(
-        load_model(model, contract.MODEL_FILE),
-        asked["userId"].to_numpy(),
-        asked["movieId"].to_numpy(),
-    )
-    asked.with_columns(prediction=pl.Series(stars)).write_parquet(predictions)
-    log.info("predicted %d newer ratings", asked.height)
+    forward.predict_file(model, pairs, predictions)

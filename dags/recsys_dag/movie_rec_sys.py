@@ -22,7 +22,7 @@ from recsys_dag.defaults import START_DATE, TAGS, task_defaults
 from recsys_dag.features.task import features_task
 from recsys_dag.params import pipeline_params
 from recsys_dag.placement import placement
-from recsys_dag.trainer.task import trainer_task
+from recsys_dag.trainer.task import stars_task, trainer_task
 from recsys_dag.triggers import DatasetMd5Trigger
 
 DOC = """
@@ -35,7 +35,8 @@ Runs every Monday at 04:00 UTC, and whenever the md5 file of the dataset changes
    build was judged before, the run ends at **do_nothing**.
 3. **fetch_dataset** downloads the zip and checks its md5; **generate_data_frames** validates its
    rows and puts invalid ones into quarantine.
-   **forward_test** tests the champion on the ratings that are newer than all it was made from.
+   **forward_test** tests the champion on the ratings that are newer than all it was made from. If
+   the trainer runs in containers or pods, **predict_newer_ratings** predicts their stars before.
 4. In parallel, movie vectors are loaded into pgvector (**load_movie_vectors**), and the trainer
    makes the model and the towers (**train_dl_model**).
 5. **gate_candidate** compares the candidate with baselines and the champion.
@@ -125,12 +126,14 @@ with DAG(
         "spark_data_frames", execution_timeout=timeouts.SPARK, **placement("features")
     )
     chain(fetch, *on_spark, frames, [features, training], join, gate)
-    (
-        frames
-        >> tasks.forward_test.override(
-            execution_timeout=timeouts.FEATURES, **placement("features")
-        )()
-    )
+    test = tasks.forward_test.override(
+        execution_timeout=timeouts.FEATURES,
+        # Without the stars of the task before it, it tests the rankings.
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        **placement("features"),
+    )()
+    frames >> test
+    chain(frames, *stars_task(), test)
     gate >> [approve, promote, reject, tasks.write_report()]
     approve >> [promote, reject]
     chain(promote, tasks.update_internal_hash(), tasks.retire_old_releases())

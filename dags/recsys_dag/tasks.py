@@ -101,14 +101,17 @@ def forward_test(**context: Any) -> int | None:
     """Tests served releases on the newer ratings; a failure to do so does not fail the task."""
     from airflow.sdk.exceptions import AirflowTaskTimeout
 
-    # Where the trainer runs elsewhere, this process has no Keras: only rankings are tested.
+    run = run_of(context)
+    # Where the trainer runs elsewhere, this process has no Keras: predict_newer_ratings ran before.
     local = trainer_settings.launcher() == trainer_settings.Launcher.LOCAL
     try:
         tests = pipeline.forward_test(
             settings.services(),
-            run_of(context),
+            run,
             settings.forward_settings(),
-            settings.trainer().predict if local else None,
+            pipeline.predicted_here(settings.trainer().predict)
+            if local
+            else pipeline.predicted_by_verifier(run),
         )
     # AirflowTaskTimeout is not an Exception.
     except (Exception, AirflowTaskTimeout):
@@ -151,8 +154,13 @@ def verify_candidate(**context: Any) -> None:
 
 def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
     """Returns the input of the trainer's pod or container; None if there is nothing to do."""
-    begin = {"train": pipeline.begin_training, "verify": pipeline.check_candidate}[subcommand]
-    trainer_input = begin(settings.services(), run_of(context))
+    services, run = settings.services(), run_of(context)
+    trainer_input: TrainerInput | None
+    if subcommand == "forward":
+        trainer_input = pipeline.ask_for_stars(services, run, settings.forward_settings())
+    else:
+        begin = {"train": pipeline.begin_training, "verify": pipeline.check_candidate}[subcommand]
+        trainer_input = begin(services, run)
     if trainer_input is not None and trainer_input.seal:
         mask_secret(trainer_input.seal)
     return trainer_input

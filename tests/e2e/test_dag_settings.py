@@ -33,6 +33,7 @@ print(json.dumps({
                dag.get_task("approve_release").response_timeout)],
     "pods": [getattr(dag.get_task(t), "active_deadline_seconds", None)
              for t in ("train_dl_model", "verify_candidate")],
+    "after": {t.task_id: sorted(t.downstream_task_ids) for t in dag.tasks},
 }))
 """
 
@@ -67,6 +68,20 @@ def test_a_training_that_waits_long_for_a_machine_gets_the_time(tmp_path: Path) 
         [48 + check + startup + 6 + approval, 48, check + startup, approval]
     )
     assert found["pods"] == [48 * 3600 - 660, 600]
+
+
+@pytest.mark.parametrize("launcher", ["docker", "kubernetes"])
+def test_stars_are_predicted_before_the_forward_test_where_it_has_no_keras(
+    tmp_path: Path, launcher: str
+) -> None:
+    found = parse(
+        tmp_path, RECSYS_TRAINER_LAUNCHER=launcher, AIRFLOW_VAR_RECSYS_TRAINER_IMAGE="unused"
+    )
+    assert {"predict_newer_ratings", "forward_test"} < set(found["after"]["generate_data_frames"])
+    assert found["after"]["predict_newer_ratings"] == ["forward_test"]
+    pod = {"docker": "TrainerContainer", "kubernetes": "TrainerPod"}[launcher]
+    assert found["tasks"]["predict_newer_ratings"]["type"] == pod
+    assert "predict_newer_ratings" not in parse(tmp_path)["tasks"], "a local process predicts"
 
 
 def test_limits_that_contradict_each_other_are_refused_when_the_file_is_parsed(

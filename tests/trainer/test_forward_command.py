@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import polars as pl
 import pytest
 
-from recsys.contract import ExitCode
+from recsys import contract
+from recsys.contract import ExitCode, Manifest, TrainerInput
+from recsys.errors import ArtifactError
+from tests.trainer.conftest import Bench
+from trainer.__main__ import main as trainer_main
 from verifier.__main__ import main
 
 PAIRS = pl.DataFrame({"userId": [1, 2, 99], "movieId": [7, 8, 2**31 - 1]})
@@ -47,8 +53,52 @@ def test_a_model_that_answers_no_stars_or_is_none_is_refused(tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [["forward"], ["forward", "a"], ["verify", "a"]])
+@pytest.mark.parametrize("arguments", [["forward", "a"], ["verify", "a"]])
 def test_a_wrong_number_of_files_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments, {})
     assert ended.value.code == ExitCode.BAD_CONFIG
+
+
+KEY = "5e" * 32
+GONE = "0123abcd-0123abcd"
+
+
+@pytest.mark.parametrize("program", [main, trainer_main], ids=["verifier", "trainer"])
+def test_served_releases_predict_pairs_of_the_store_and_the_answers_are_sealed(
+    bench: Bench, trained: TrainerInput, tmp_path: Path, program: Callable[..., ExitCode]
+) -> None:
+    pairs = PAIRS.cast(pl.Int32)
+    pairs.write_parquet(tmp_path / "pairs")
+    prefix = trained.build.features_prefix
+    for release_id in (trained.release_id, GONE):
+        key = contract.forward_pairs_key(prefix, release_id)
+        bench.store.put_file(key, tmp_path / "pairs")
+    # A release that is gone does not keep the others from answering, and is reported.
+    asked = trained.model_copy(update={"seal": KEY, "forward": (GONE, trained.release_id)})
+
+    assert program(["forward"], bench.environment(asked)) == ExitCode.BAD_DATA
+
+    [key] = [k for k in bench.store.keys(contract.INBOX_PREFIX) if "/forward/" in k]
+    assert key == asked.inbox_key(contract.forward_file(trained.release_id))
+    sealed = bench.store.get_bytes(key)
+    bench.store.delete([key])
+    stars = pl.read_parquet(io.BytesIO(contract.unseal(sealed, KEY, about=trained.release_id)))
+    for wrong in ("", GONE):
+        with pytest.raises(ArtifactError, match="its seal is wrong"):
+            contract.unseal(sealed, KEY, about=wrong)
+    manifest = contract.release_key(trained.release_id, contract.MANIFEST_FILE)
+    model = Manifest.from_json(bench.store.get_bytes(manifest)).artifact(contract.MODEL_FILE)
+    bench.store.download(model.key, tmp_path / "model.keras")
+    assert run(tmp_path, tmp_path / "model.keras") == ExitCode.OK
+    here = pl.read_parquet(tmp_path / "out")
+    assert stars.drop("prediction").equals(pairs)
+    assert stars["prediction"].to_list() == pytest.approx(here["prediction"].to_list())
+
+
+@pytest.mark.parametrize("less", [{"seal": KEY}, {"forward": (GONE,)}, {}])
+def test_releases_and_a_key_must_be_given(
+    bench: Bench, trained: TrainerInput, less: dict[str, object]
+) -> None:
+    environment = bench.environment(trained.model_copy(update=less))
+    assert main(["forward"], environment) == ExitCode.BAD_CONFIG

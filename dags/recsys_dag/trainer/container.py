@@ -19,7 +19,12 @@ from recsys.contract import ENV_SEAL
 from recsys.errors import ConfigurationError, TransientError
 from recsys.trainer_process import failure
 from recsys_dag import tasks
-from recsys_dag.trainer.settings import RELEASE_LABEL, TRAINER_IMAGE, ContainerSettings
+from recsys_dag.trainer.settings import (
+    FORWARD_LABEL,
+    RELEASE_LABEL,
+    TRAINER_IMAGE,
+    ContainerSettings,
+)
 
 _STATUS_CODE = re.compile(r"'StatusCode': (\d+)")
 _TAIL_LINES = 20
@@ -32,7 +37,7 @@ class TrainerContainer(DockerOperator):
     A container that succeeds is not trusted: verify_candidate checks the manifest that it wrote.
 
     Args:
-        subcommand: ``train`` or ``verify``.
+        subcommand: ``train``, ``verify`` or ``forward``.
         container_settings: Docker engine, network and resources.
         image: that of the trainer, or of the verifier.
         kwargs: other arguments of the operator.
@@ -80,9 +85,11 @@ class TrainerContainer(DockerOperator):
             **tasks.trainer_secrets(),
             **({ENV_SEAL: seal} if seal else {}),
         }
-        self.labels = {RELEASE_LABEL: trainer_input.release_id}
+        # The forward test's container runs beside the training, which must not end it.
+        label = FORWARD_LABEL if self.subcommand == "forward" else RELEASE_LABEL
+        self.labels = {label: trainer_input.release_id}
         try:
-            self._end_earlier(f"{RELEASE_LABEL}={trainer_input.release_id}")
+            self._end_earlier(f"{label}={trainer_input.release_id}")
             return super().execute(context)
         except DockerContainerFailedException as error:
             code = _STATUS_CODE.search(str(error))

@@ -98,7 +98,7 @@ class TrainerPod(KubernetesPodOperator):
     A pod that succeeds is not trusted: verify_candidate checks the manifest that it wrote.
 
     Args:
-        subcommand: ``train`` or ``verify``.
+        subcommand: ``train``, ``verify`` or ``forward``.
         pod_settings: settings of the pod.
         image: that of the trainer, or of the verifier.
         kwargs: other arguments of the operator.

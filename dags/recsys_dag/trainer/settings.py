@@ -25,6 +25,8 @@ TRAINER_IMAGE: Final = "{{ ti.xcom_pull(task_ids='data_is_new', key='trainer_ima
 
 RELEASE_LABEL: Final = "recsys.io/release"
 """Label of Jobs and containers: the release that they train."""
+FORWARD_LABEL: Final = "recsys.io/forward"
+"""Label of the container that predicts for the forward test of this release's run."""
 RESERVED_LABELS: Final = {"app.kubernetes.io/name", "app.kubernetes.io/part-of", RELEASE_LABEL}
 
 IMAGE_BY_DIGEST = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,254}@(?P<digest>sha256:[0-9a-f]{64})")

@@ -23,11 +23,29 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.definitions.xcom_arg import XComArg
 
-_SUBCOMMANDS = {"train_dl_model": "train", "verify_candidate": "verify"}
+_SUBCOMMANDS = {
+    "train_dl_model": "train",
+    "verify_candidate": "verify",
+    "predict_newer_ratings": "forward",
+}
+
+
+def stars_task(**kwargs: Any) -> list[BaseOperator | XComArg]:
+    """Returns the task that predicts stars for forward_test, where that task cannot: not locally.
+
+    If it fails, forward_test tests the rankings only, so it is tried twice and no longer.
+
+    Args:
+        kwargs: other arguments of the operator.
+    """
+    if settings.launcher() == Launcher.LOCAL:
+        return []
+    return [trainer_task("predict_newer_ratings", **{"retries": 1, **kwargs})]
 
 
 def trainer_task(
-    task_id: Literal["train_dl_model", "verify_candidate"], **kwargs: Any
+    task_id: Literal["train_dl_model", "verify_candidate", "predict_newer_ratings"],
+    **kwargs: Any,
 ) -> BaseOperator | XComArg:
     """Makes the task for the configured launcher, with its time limit.
 
@@ -47,7 +65,7 @@ def trainer_task(
     limit = limits.training if training else limits.verification
     kwargs = {"execution_timeout": limit, **kwargs}
     if launcher == Launcher.LOCAL:
-        local = tasks.train_dl_model if task_id == "train_dl_model" else tasks.verify_candidate
+        local = tasks.train_dl_model if training else tasks.verify_candidate
         return local.override(**kwargs)()
     if launcher == Launcher.KUBERNETES:
         pod_limit = limits.training_pod if training else limits.verification_pod

@@ -166,8 +166,28 @@ def _print(done: list[ReplayedDump], report: ReplayReport) -> None:
     console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
     for name, (kept, of) in report.coverage.items():
         console.print(f"{name}: {kept} of {of} realized values in the promised interval")
+    _print_margins(report)
     console.print(
         f"regret on {report.regret.tested} dumps: RMSE {report.regret.rmse:.4f}, "
         f"NDCG@10 {report.regret.ndcg:.4f}"
     )
     console.print(f"{report.seconds:.0f} s in all")
+
+
+def _print_margins(report: ReplayReport) -> None:
+    """Prints the rules that rejected a candidate, with what sound candidates had."""
+    failed = {name for fault in report.faults for name in fault.failed_rules}
+    shown = [one for one in report.margins if one.rejected or one.rule in failed]
+    if not shown:
+        return
+    rows = output.table("rule", "sound dump next to the limit", "planted: value (limit)")
+    for one in shown:
+        planted = ", ".join(
+            f"dump {number}: {value:.4g} ({limit:.4g})"
+            for number, (value, limit) in one.planted.items()
+        )
+        nearest = one.nearest
+        rows.add_row(
+            one.rule, f"{nearest[0]:.4g} ({nearest[1]:.4g})" if nearest else "-", planted or "-"
+        )
+    console.print(rows)

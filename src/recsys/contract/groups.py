@@ -8,6 +8,7 @@ from typing import Final
 
 from recsys.contract.keys import (
     DATASET_FILE,
+    FORWARD_FOLDER,
     INTERACTIONS_FILE,
     MANIFEST_FILE,
     MEASURED_FILE,
@@ -33,7 +34,7 @@ _GROUP: Final = re.compile(
 _FEATURE_NAMES: Final = frozenset(
     {INTERACTIONS_FILE, MOVIES_FILE, QUARANTINE_FILE, STATS_FILE, MOVIE_VECTORS_FILE}
 )
-_EXCHANGED: Final = re.compile(rf"drift/{_MD5}\.json|spark/{_MD5}/.+")
+_EXCHANGED: Final = re.compile(rf"drift/{_MD5}\.json|forward/{_ID}\.parquet|spark/{_MD5}/.+")
 _RELEASE_NAMES: Final = CANDIDATE_ARTIFACTS | {
     MANIFEST_FILE,
     MEASURED_FILE,
@@ -42,6 +43,8 @@ _RELEASE_NAMES: Final = CANDIDATE_ARTIFACTS | {
 }
 _CHECKPOINT: Final = re.compile(r"_?checkpoints/\w+\.npz")
 """Below the release (earlier code), or below its inbox."""
+_FORWARD: Final = re.compile(rf"{FORWARD_FOLDER}{_ID}\.parquet")
+"""Below the inbox of a run."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,13 @@ def key_group(key: str) -> KeyGroup | None:
     elif match["titles"]:
         known = True
     else:
-        of_run = name.partition("/")[2] if match[0].startswith("incoming/") else name
-        known = of_run in _RELEASE_NAMES or _CHECKPOINT.fullmatch(name) is not None
+        in_inbox = match[0].startswith("incoming/")
+        of_run = name.partition("/")[2] if in_inbox else name
+        known = (
+            of_run in _RELEASE_NAMES
+            or _CHECKPOINT.fullmatch(name) is not None
+            or (in_inbox and _FORWARD.fullmatch(of_run) is not None)
+        )
     return KeyGroup(
         prefix=match[0],
         dataset_md5=match["dataset"] or match["titles"] or match["features"],

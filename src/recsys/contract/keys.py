@@ -135,6 +135,16 @@ def drift_key(prefix: str, champion_md5: str) -> str:
     return f"{check_features_prefix(prefix)}drift/{check_md5(champion_md5)}.json"
 
 
+def forward_pairs_key(prefix: str, release_id: str) -> str:
+    """S3 key of the newer ratings whose stars a served release is asked for, in a forward test.
+
+    Args:
+        prefix: of the features of the newer dataset.
+        release_id: the served release.
+    """
+    return f"{check_features_prefix(prefix)}forward/{check_release_id(release_id)}.parquet"
+
+
 def spark_prefix(prefix: str) -> str:
     """Prefix of what Spark's driver and executors exchange, ending in a slash."""
     return check_features_prefix(prefix) + "spark/"
@@ -180,6 +190,23 @@ def seal_key(release_id: str) -> str:
     return SEALS_PREFIX + check_release_id(release_id)
 
 
+def forward_seal_key(release_id: str) -> str:
+    """S3 key of the key with which the stars of a forward test are sealed.
+
+    Args:
+        release_id: the candidate that the new dataset is for.
+    """
+    return f"{SEALS_PREFIX}forward-{check_release_id(release_id)}"
+
+
+def forward_file(release_id: str) -> str:
+    """Name, in the inbox of a run, of the stars that a served release predicts.
+
+    Columns: userId int32, movieId int32, prediction float32 (stars).
+    """
+    return f"{FORWARD_FOLDER}{check_release_id(release_id)}.parquet"
+
+
 def staging_key(token: str) -> str:
     """S3 key of the source of one copy to a public key."""
     return STAGING_PREFIX + _check_name(token)
@@ -217,6 +244,9 @@ MEASURED_FILE: Final = "measured_metrics.json"
 """Written by the verifier to the run's inbox, sealed; the pipeline checks the seal and stores the
 content with the release (`recsys.contract.MeasuredMetrics`). Not an artifact: the trainer may not
 make it."""
+FORWARD_FOLDER: Final = "forward/"
+"""In the inbox of a run: the stars that the verifier predicts for the forward test, in a sealed
+file for each served release (`forward_file`)."""
 REPORT_FILE: Final = "report.html"
 """Stored with a release but not an artifact: made after the decision, and again on request."""
 LINEAGE_FILE: Final = "lineage.json"

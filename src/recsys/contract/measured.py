@@ -81,30 +81,37 @@ class MeasuredMetrics(FrozenModel):
             ) from error
 
 
-def seal(data: bytes, key: str) -> bytes:
+def seal(data: bytes, key: str, about: str = "") -> bytes:
     """Returns the data after a line with their code of authentication.
 
     Args:
         data: any bytes.
         key: hex digits.
+        about: what the data are about, if one key seals several files: they cannot be exchanged.
     """
-    return _code(data, key) + _NEWLINE + data
+    return _code(data, key, about) + _NEWLINE + data
 
 
-def unseal(sealed: bytes, key: str) -> bytes:
+def unseal(sealed: bytes, key: str, about: str = "") -> bytes:
     """Returns the data that `seal` got.
+
+    Args:
+        sealed: what `seal` returned.
+        key: hex digits.
+        about: what the data are about.
 
     Raises:
         ArtifactError: they were sealed with another key, or changed since.
     """
     code, _, data = sealed.partition(_NEWLINE)
-    if not hmac.compare_digest(code, _code(data, key)):
+    if not hmac.compare_digest(code, _code(data, key, about)):
         raise ArtifactError(
             "the measurement is not the verifier's: its seal is wrong",
-            hint="clear verify_candidate to measure again; find out who wrote to the inbox",
+            hint="clear the verifier's task to measure again; find out who wrote to the inbox",
         )
     return data
 
 
-def _code(data: bytes, key: str) -> bytes:
-    return hmac.digest(bytes.fromhex(key), data, "sha256").hex().encode()
+def _code(data: bytes, key: str, about: str) -> bytes:
+    content = about.encode() + _NEWLINE + data if about else data
+    return hmac.digest(bytes.fromhex(key), content, "sha256").hex().encode()

@@ -74,6 +74,8 @@ class TrainerInput(FrozenModel):
     """Release that the candidate is compared with on its holdout; it does not affect artifacts."""
     seal: str | None = Field(default=None, repr=False)
     """Key of `recsys.contract.seal`, for the verifier only; worthless after its measurement."""
+    forward: tuple[ReleaseId, ...] = ()
+    """Served releases that the verifier predicts stars with, for the forward test."""
 
     @property
     def release_id(self) -> str:
@@ -101,6 +103,7 @@ class TrainerInput(FrozenModel):
             ENV_S3_CONFIG: self.s3_config,
             ENV_CHAMPION: self.champion,
             ENV_SEAL: self.seal,
+            ENV_FORWARD: ",".join(self.forward),
         }
         return variables | {name: value for name, value in optional.items() if value}
 
@@ -130,6 +133,7 @@ class TrainerInput(FrozenModel):
             xcom_dir=environ.get(ENV_XCOM_DIR, "/airflow/xcom"),
             champion=environ.get(ENV_CHAMPION) or None,
             seal=environ.get(ENV_SEAL) or None,
+            forward=tuple(filter(None, environ.get(ENV_FORWARD, "").split(","))),
         )
         if environ[ENV_RELEASE_ID] != parsed.release_id:
             raise ValueError(f"{ENV_RELEASE_ID} is not the release id of {ENV_BUILD}")
@@ -157,6 +161,8 @@ XCOM_FILE: Final = "return.json"
 ENV_CHAMPION: Final = "RECSYS_CHAMPION"
 ENV_SEAL: Final = "RECSYS_SEAL"
 """Key with which the verifier seals its measurement, in hex digits; a trainer does not get it."""
+ENV_FORWARD: Final = "RECSYS_FORWARD"
+"""Ids of the served releases that the verifier predicts stars with, separated by commas."""
 ENV_SITE_KERAS: Final = "RECSYS_SITE_KERAS"
 """The site's version of Keras, e.g. 3.15.0; a trainer with a newer one refuses to train."""
 ENV_WORKERS: Final = "RECSYS_WORKERS"

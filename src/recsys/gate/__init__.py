@@ -14,6 +14,7 @@ from recsys.gate.forward import (
 from recsys.gate.judged import JudgedMetrics, judged_metrics
 from recsys.gate.losses import Loss
 from recsys.gate.measured import NAME as MEASURED_RULE
+from recsys.gate.measures import RuleResult
 from recsys.gate.memory import Memory, PastPromotion
 from recsys.gate.settings import GateSettings
 from recsys.gate.table import decision_lines
@@ -29,6 +30,7 @@ __all__ = [
     "Loss",
     "Memory",
     "PastPromotion",
+    "RuleResult",
     "ServedFacts",
     "TableFacts",
     "better_release",

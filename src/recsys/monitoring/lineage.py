@@ -71,6 +71,7 @@ def step_lineage(services: Services, run: Run, step: str) -> Lineage | None:
     steps = {
         "fetch_dataset": (names.sources(), names.dataset()),
         "generate_data_frames": (names.dataset(), features),
+        "predict_newer_ratings": (features[:1], ()),
         "forward_test": (features[:1], ()),
         "load_movie_vectors": (features[:2], names.own_tables(_COMPUTED)),
         "train_dl_model": (features[:2], candidate),

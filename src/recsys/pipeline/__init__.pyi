@@ -12,7 +12,8 @@ from .features import (
     load_movie_vectors,
     measure_drift,
 )
-from .forward import Predict, forward_test
+from .forward import forward_test
+from .forward_stars import Predict, Stars, ask_for_stars, predicted_by_verifier, predicted_here
 from .replay_history import (
     SMALL,
     ReplayedDump,
@@ -44,7 +45,9 @@ __all__ = [
     "ReplayedDump",
     "Run",
     "SessionTrainer",
+    "Stars",
     "Verdict",
+    "ask_for_stars",
     "begin_training",
     "check_candidate",
     "check_vectors",
@@ -61,6 +64,8 @@ __all__ = [
     "load_towers",
     "make_trainer_input",
     "measure_drift",
+    "predicted_by_verifier",
+    "predicted_here",
     "read_journal",
     "reject_candidate",
     "replay_dump",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from recsys import contract, features, ledger, releases, vectors
+from recsys import contract, ledger, releases, vectors
 from recsys.database import Connection
 from recsys.errors import PermanentError
 from recsys.evaluation import (
@@ -32,17 +32,19 @@ from recsys.gate import (
     promised,
 )
 from recsys.ledger import Action, Actor, Release
+from recsys.pipeline.forward_ratings import (
+    PAIR,
+    UntestableError,
+    newer_ratings,
+    releases_to_test,
+)
+from recsys.pipeline.forward_stars import Stars
 from recsys.pipeline.run import Run
 from recsys.scratch import scratch_folder
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
 
-Predict = Callable[[Path, Path, Path], None]
-"""Predicts stars with a model in a process that has Keras: model file, parquet of userId and
-movieId, and the parquet to write with the column prediction added."""
-
-_PAIR: Final = ["userId", "movieId"]
 _MAX_CHANGED_PAIRS: Final = 0.5
 _MAX_PROBLEM: Final = 300
 
@@ -57,6 +59,7 @@ class _Answered:
         new_users: users of these that it has no vector of.
         movie_ids: sorted ids of all movies of it and of the pairs.
         answers: its predictions and recommendations.
+        problem: why there are no predictions; else empty.
     """
 
     since: int
@@ -64,14 +67,11 @@ class _Answered:
     new_users: int
     movie_ids: np.typing.NDArray[np.int64]
     answers: ForwardAnswers
-
-
-class _UntestableError(Exception):
-    """A release cannot be tested on this dataset; the message says why."""
+    problem: str
 
 
 def forward_test(
-    services: Services, run: Run, settings: ForwardSettings, predict: Predict | None = None
+    services: Services, run: Run, settings: ForwardSettings, stars: Stars | None = None
 ) -> list[ForwardTest]:
     """Tests the champion and former champions on newer ratings, and records the results.
 
@@ -83,7 +83,7 @@ def forward_test(
         services: PostgreSQL and S3.
         run: the run, whose features exist.
         settings: what is tested, and the limits.
-        predict: predicts stars; None: only the rankings are tested.
+        stars: who predicts stars; None: only the rankings are tested.
 
     Returns:
         The tests of this call, the champion's first.
@@ -91,22 +91,17 @@ def forward_test(
     Raises:
         TransientError: a server does not respond; nothing was recorded.
     """
-    with services.connect() as conn:
-        ledger.check_current(conn)
-        champion = ledger.champion(conn)
-        if champion is None or champion.dataset_md5 == run.build.dataset_md5:
-            return []
-        known = ledger.forward_tests(conn, dataset_md5=run.build.dataset_md5)
-        tested = {one.test.release_id for one in known}
-        wanted = list(_wanted(conn, champion, run, settings))
-    if all(release.release_id in tested for release in wanted):
+    wanted = releases_to_test(services, run, settings)
+    if not wanted:
+        releases.forget_stars(services.store, run.release_id, run.run_nonce)
         return []
-    tests = list(_tests(services, run, champion, wanted, settings, predict))
+    tests = list(_tests(services, run, wanted, settings, stars))
     with services.connect() as conn:
         for test in tests:
             if ledger.record_forward_test(conn, run.run_id, test):
                 log.info("%s", _in_words(test))
         _note_decay(conn, run, tests[0])
+    releases.forget_stars(services.store, run.release_id, run.run_nonce)
     better = better_release(tests)
     if better is not None:
         release_id, why = better
@@ -117,22 +112,12 @@ def forward_test(
     return tests
 
 
-def _wanted(
-    conn: Connection, champion: Release, run: Run, settings: ForwardSettings
-) -> Iterator[Release]:
-    yield champion
-    for listed in ledger.rollback_targets(conn, settings.releases):
-        if listed.dataset_md5 != run.build.dataset_md5:
-            yield ledger.get(conn, listed.release_id)
-
-
 def _tests(
     services: Services,
     run: Run,
-    champion: Release,
     wanted: list[Release],
     settings: ForwardSettings,
-    predict: Predict | None,
+    stars: Stars | None,
 ) -> Iterator[ForwardTest]:
     with scratch_folder("forward") as work:
         interactions = work / contract.INTERACTIONS_FILE
@@ -142,11 +127,11 @@ def _tests(
             test = ForwardTest(
                 release_id=release.release_id,
                 dataset_md5=run.build.dataset_md5,
-                was_champion=release.release_id == champion.release_id,
+                was_champion=release is wanted[0],
                 since=0,
             )
             try:
-                found = _ask(services, release, interactions, settings, predict)
+                found = _ask(services, release, interactions, settings, stars)
                 if test.was_champion:
                     of_champion = found
                 test = _measured(test, release, found, of_champion)
@@ -154,7 +139,7 @@ def _tests(
                 test = test.model_copy(update={"few_users": few})
                 if test.was_champion:
                     test = test.model_copy(update={"decays": decays(test, settings)})
-            except (_UntestableError, PermanentError) as problem:
+            except (UntestableError, PermanentError) as problem:
                 test = test.model_copy(update={"problem": str(problem)[:_MAX_PROBLEM]})
             yield test
 
@@ -164,49 +149,38 @@ def _ask(
     release: Release,
     interactions: Path,
     settings: ForwardSettings,
-    predict: Predict | None,
+    stars: Stars | None,
 ) -> _Answered:
     """Returns the answers of a served release about the ratings that it could not know."""
-    stats = features.read_stats(release.features_prefix, services.store)
-    if stats is None:
-        raise _UntestableError("the features of its dataset were deleted")
-    since = stats.last_timestamp
-    newer = _sample(pl.scan_parquet(interactions).filter(pl.col("timestamp") > since), settings)
-    if newer.height < settings.min_rows:
-        raise _UntestableError(
-            f"{newer.height} newer ratings, fewer than the {settings.min_rows} that are needed"
-        )
+    since, newer = newer_ratings(services, release, interactions, settings)
     with scratch_folder("forward-release") as work:
         towers, seen = _served_towers(services, release, newer, work)
         users = newer["userId"].unique().implode()
         rows = pl.scan_parquet(interactions).filter(pl.col("userId").is_in(users))
-        _check_ids(seen, rows.select(*_PAIR).collect(engine="streaming"))
-        pairs = newer.join(seen, on=_PAIR, how="anti")
+        _check_ids(seen, rows.select(*PAIR).collect(engine="streaming"))
+        pairs = newer.join(seen, on=PAIR, how="anti")
         if pairs.is_empty():
-            raise _UntestableError("it knew all of the newer ratings")
+            raise UntestableError("it knew all of the newer ratings")
         asked = pairs["userId"].unique().sort().to_numpy()
         known = asked[np.isin(asked, towers.user_ids)]
         lists = recommend(
             towers, known, seen.filter(pl.col("movieId").is_in(towers.movie_ids.tolist()))
         )
-        predictions = None
-        if predict is not None:
-            predictions = _predictions(services, release, pairs, work, predict)
+        predictions, problem = None, ""
+        if stars is not None:
+            try:
+                predictions = stars(services, release, pairs, work)
+            except PermanentError as error:
+                problem = f"its stars were not tested: {error}"
     movie_ids = np.union1d(towers.movie_ids, pairs["movieId"].to_numpy()).astype(np.int64)
     return _Answered(
-        since, pairs, len(asked) - len(known), movie_ids, ForwardAnswers(predictions, lists)
+        since,
+        pairs,
+        len(asked) - len(known),
+        movie_ids,
+        ForwardAnswers(predictions, lists),
+        problem[:_MAX_PROBLEM],
     )
-
-
-def _sample(newer: pl.LazyFrame, settings: ForwardSettings) -> pl.DataFrame:
-    """Returns the newer ratings of at most about ``max_users`` users, always the same ones."""
-    users = newer.select(pl.col("userId").n_unique()).collect(engine="streaming").item()
-    if users > settings.max_users:
-        # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4).
-        place = (pl.col("userId").cast(pl.UInt64) * 2654435761) % 2**32
-        newer = newer.filter(place < int(settings.max_users / users * 2**32))
-    columns = (*_PAIR, "rating", "timestamp")
-    return newer.select(*columns).collect(engine="streaming")
 
 
 def _served_towers(
@@ -236,25 +210,14 @@ def _served_towers(
 
 
 def _check_ids(seen: pl.DataFrame, now: pl.DataFrame) -> None:
-    """Raises _UntestableError if the dataset gives ids to others than the release's did."""
+    """Raises UntestableError if the dataset gives ids to others than the release's did."""
     if seen.is_empty():
         return
-    missing = seen.join(now, on=_PAIR, how="anti").height / seen.height
+    missing = seen.join(now, on=PAIR, how="anti").height / seen.height
     if missing > _MAX_CHANGED_PAIRS:
-        raise _UntestableError(
+        raise UntestableError(
             f"ids changed: {missing:.0%} of what it knew of these users is not in the dataset"
         )
-
-
-def _predictions(
-    services: Services, release: Release, pairs: pl.DataFrame, work: Path, predict: Predict
-) -> pl.DataFrame:
-    artifact = release.complete_manifest.artifact(contract.MODEL_FILE)
-    model, asked, answered = (work / name for name in (contract.MODEL_FILE, "asked", "answered"))
-    services.store.download(artifact.key, model, artifact.sha256)
-    pairs.select(_PAIR).write_parquet(asked)
-    predict(model, asked, answered)
-    return pl.read_parquet(answered)
 
 
 def _measured(
@@ -265,7 +228,7 @@ def _measured(
     if champion is not None and not test.was_champion:
         since = max(found.since, champion.since)
         both = found.pairs.filter(pl.col("timestamp") > since)
-        both = both.join(champion.pairs, on=_PAIR, how="semi")
+        both = both.join(champion.pairs, on=PAIR, how="semi")
         if both.height:
             movie_ids = np.union1d(found.movie_ids, champion.movie_ids)
             lists = (_of_users(each.answers, both) for each in (found, champion))
@@ -280,6 +243,7 @@ def _measured(
             "ranked_users": measured.ranked_users,
             "metrics": _beside_promises(release, measured),
             "against_champion": against,
+            "problem": found.problem,
         }
     )
 
@@ -322,6 +286,7 @@ def _note_decay(conn: Connection, run: Run, test: ForwardTest) -> None:
 
 def _in_words(test: ForwardTest) -> str:
     shown = ", ".join(f"{name} {found.value:.4f}" for name, found in test.metrics.items())
-    what = test.problem or f"{test.ratings} newer ratings: {shown}"
+    measured = f"{test.ratings} newer ratings: {shown}" if test.metrics else ""
+    what = "; ".join(filter(None, (measured, test.problem)))
     who = "champion" if test.was_champion else "former champion"
     return f"forward test of {test.release_id} ({who}): {what}"

@@ -21,7 +21,7 @@ from recsys.contract import BuildSettings, TrainerSettings
 from recsys.errors import PermanentError
 from recsys.experiments import Dump, Fault
 from recsys.features import DriftSettings
-from recsys.gate import Decision, ForwardSettings, ForwardTest, GateSettings
+from recsys.gate import Decision, ForwardSettings, ForwardTest, GateSettings, RuleResult
 from recsys.ledger import Actor
 from recsys.pipeline.beside import beside
 from recsys.pipeline.decision import gate_candidate, reject_candidate
@@ -34,6 +34,7 @@ from recsys.pipeline.features import (
     measure_drift,
 )
 from recsys.pipeline.forward import forward_test
+from recsys.pipeline.forward_stars import predicted_here
 from recsys.pipeline.run import Run, data_is_new
 from recsys.pipeline.training import load_towers, train_dl_model, verify_candidate
 from recsys.services import Services
@@ -74,6 +75,7 @@ class ReplayedDump(BaseModel):
         outcome: ``accepted``, ``rejected``, or ``refused``: a step failed for the data or files.
         reason: why.
         failed_rules: binding rules that the candidate failed.
+        rules: all rules of the decision; empty if there was none.
         champion: the champion afterwards.
         forward: the tests of this run.
         seconds: duration.
@@ -90,6 +92,7 @@ class ReplayedDump(BaseModel):
     outcome: str
     reason: str
     failed_rules: list[str]
+    rules: list[RuleResult] = []
     champion: str | None
     forward: list[ForwardTest]
     seconds: float
@@ -184,6 +187,7 @@ def replay_dump(
             for rule in (decision.rules if decision else ())
             if rule.binding and not rule.passed
         ],
+        rules=list(decision.rules) if decision else [],
         champion=champion.release_id if champion else None,
         forward=[one.test for one in recorded],
         seconds=round(time.monotonic() - began, 1),
@@ -199,7 +203,7 @@ def _steps(
 ) -> Decision:
     fetch_dataset(services, run)
     generate_data_frames(services, run)
-    tests += forward_test(services, run, how.forward, trainer.predict)
+    tests += forward_test(services, run, how.forward, predicted_here(trainer.predict))
     measure_drift(services, run, DriftSettings())
     enable_vector_extension(services)
     with beside(_load_movie_vectors, services, run):

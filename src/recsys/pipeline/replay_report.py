@@ -47,6 +47,27 @@ class FaultOutcome(BaseModel):
     reason: str
 
 
+class RuleMargin(BaseModel):
+    """How near a rule's limit sound candidates came, and where planted faults were.
+
+    Attributes:
+        rule: a rule that was binding and had a number.
+        sound: number of sound candidates that it judged.
+        rejected: numbers of the sound dumps that it rejected.
+        nearest: value and limit of the sound candidate that passed with the least difference
+            between them; None if none passed.
+        planted: by the number of a dump with a planted fault: value and limit.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    rule: str
+    sound: int
+    rejected: list[int]
+    nearest: tuple[float, float] | None
+    planted: dict[int, tuple[float, float]]
+
+
 class ReplayReport(BaseModel):
     """The summary of a replayed history.
 
@@ -58,6 +79,7 @@ class ReplayReport(BaseModel):
         decayed: numbers of the dumps at which the champion was surely worse than promised.
         regret: against the releases that were compared with the champion.
         faults: the planted faults.
+        margins: of each rule, as they follow in a decision.
         seconds: duration of all dumps.
     """
 
@@ -70,6 +92,7 @@ class ReplayReport(BaseModel):
     decayed: list[int]
     regret: Regret
     faults: list[FaultOutcome]
+    margins: list[RuleMargin]
     seconds: float
 
     def document(self) -> dict[str, Any]:
@@ -105,8 +128,42 @@ def report_replay(done: Sequence[ReplayedDump]) -> ReplayReport:
             for replayed in done
             if replayed.fault
         ],
+        margins=_margins(done),
         seconds=round(sum(replayed.seconds for replayed in done), 1),
     )
+
+
+def _margins(done: Sequence[ReplayedDump]) -> list[RuleMargin]:
+    found: dict[str, list[tuple[ReplayedDump, bool, float, float]]] = {}
+    for replayed in done:
+        for rule in replayed.rules:
+            if rule.binding and rule.value is not None and rule.threshold is not None:
+                judged = (replayed, rule.passed, rule.value, rule.threshold)
+                found.setdefault(rule.name, []).append(judged)
+    return [
+        RuleMargin(
+            rule=name,
+            sound=sum(not replayed.fault for replayed, *_ in judged),
+            rejected=[
+                replayed.number for replayed, passed, *_ in judged if not (replayed.fault or passed)
+            ],
+            nearest=min(
+                (
+                    (value, limit)
+                    for replayed, passed, value, limit in judged
+                    if passed and not replayed.fault
+                ),
+                key=lambda ends: abs(ends[0] - ends[1]),
+                default=None,
+            ),
+            planted={
+                replayed.number: (value, limit)
+                for replayed, _, value, limit in judged
+                if replayed.fault
+            },
+        )
+        for name, judged in found.items()
+    ]
 
 
 def _regret(done: Sequence[ReplayedDump]) -> Regret:

@@ -2,6 +2,7 @@ from .authority import check_person
 from .deletion import delete_leftovers
 from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, table_ids
 from .evaluated_files import champion_id, fetch_evaluated
+from .forward_stars import expect_stars, forget_stars, read_stars
 from .inbox import admit_candidate, inbox_leftovers, is_trained
 from .late_copies import recover_and_watch
 from .measurement import (
@@ -51,10 +52,12 @@ __all__ = [
     "delete_orphans",
     "dependents",
     "expect_measurement",
+    "expect_stars",
     "export_to_mlflow",
     "fetch_evaluated",
     "find_measurement",
     "find_orphans",
+    "forget_stars",
     "inbox_leftovers",
     "is_trained",
     "live_tables",
@@ -67,6 +70,7 @@ __all__ = [
     "public_copies_match",
     "read_manifest",
     "read_measurement",
+    "read_stars",
     "recover_and_watch",
     "recover_promotion",
     "release_table",

@@ -28,6 +28,8 @@ MAX_BYTES: Final[Mapping[str, int]] = {
     contract.GOLDEN_FILE: _MIB,
     contract.GOLDEN_RECOMMENDATIONS_FILE: 4 * _MIB,
     contract.TRAINER_LOG_FILE: 16 * _MIB,
+    # Each file in it: some bytes for each newer rating of the sampled users.
+    contract.FORWARD_FOLDER: 256 * _MIB,
     contract.MODEL_FILE: 16 << 30,
     contract.EVALUATED_MODEL_FILE: 16 << 30,
     contract.HOLDOUT_PREDICTIONS_FILE: 2 << 30,

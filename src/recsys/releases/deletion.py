@@ -37,7 +37,8 @@ def _drop_objects(conn: Connection, services: Services, release_id: str) -> None
     _delete(conn, services, [contract.release_key(release_id, contract.MANIFEST_FILE)])
     _delete(conn, services, services.store.keys(contract.release_prefix(release_id)))
     _delete(conn, services, services.store.keys(contract.release_inbox_prefix(release_id)))
-    _delete(conn, services, [contract.seal_key(release_id)])
+    seals = [contract.seal_key(release_id), contract.forward_seal_key(release_id)]
+    _delete(conn, services, seals)
 
 
 def _drop_dataset(

@@ -7,7 +7,6 @@ bytes that are checked are those of the copies, which it cannot reach.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 
 from recsys import contract, ledger
 from recsys.contract import Manifest
@@ -96,17 +95,26 @@ def admit_candidate(services: Services, release_id: str) -> Release:
             store.put_bytes(key, document)
             log.info("copied the candidate of release %s from its inbox", release_id)
         check_lock(conn)
-        # What a verifier of an earlier try has measured of this candidate stays.
-        measured = contract.inbox_key(release_id, release.run_nonce, contract.MEASURED_FILE)
-        clear_inbox(store, release, keep=() if is_new else (measured,))
+        # What a verifier of an earlier try has measured of this candidate stays, and what it has
+        # predicted for the forward test, which runs beside the training.
+        kept = (contract.FORWARD_FOLDER, *(() if is_new else (contract.MEASURED_FILE,)))
+        clear_inbox(store, release, keep=kept)
     return release
 
 
-def clear_inbox(store: ObjectStore, release: Release, keep: Collection[str] = ()) -> None:
-    """Deletes all that trainers of a release have written, the expected manifest first."""
+def clear_inbox(store: ObjectStore, release: Release, keep: tuple[str, ...] = ()) -> None:
+    """Deletes what trainers of a release have written, the expected manifest first.
+
+    Args:
+        store: the object store.
+        release: the release.
+        keep: files and folders, in the inbox of the release's run, that are not deleted.
+    """
     store.delete([_manifest_key(release)])
+    inbox = contract.inbox_prefix(release.release_id, release.run_nonce)
+    kept = tuple(inbox + name for name in keep)
     left = store.keys(contract.release_inbox_prefix(release.release_id))
-    store.delete([key for key in left if key not in keep])
+    store.delete([key for key in left if not key.startswith(kept)])
 
 
 def inbox_leftovers(conn: Connection, store: ObjectStore) -> dict[str, list[str]]:

@@ -28,7 +28,11 @@ def expect_measurement(store: ObjectStore, release_id: str) -> str:
 
     A retry gets the same one: the process of an earlier try may still be measuring.
     """
-    key = contract.seal_key(release_id)
+    return awaited_key(store, contract.seal_key(release_id))
+
+
+def awaited_key(store: ObjectStore, key: str) -> str:
+    """Returns the key of a seal, in hex digits, that is stored in an object; creates it once."""
     found = store.find_bytes(key)
     if found is None:
         store.create_bytes(key, secrets.token_hex(_KEY_BYTES).encode())

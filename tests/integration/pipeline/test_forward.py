@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,18 @@ import pytest
 from psycopg.errors import CheckViolation
 
 from recsys import ledger, monitoring, pipeline, reports
-from recsys.contract import PUBLIC_TABLES, TOWER_DIM, Build, BuildSettings
+from recsys.contract import (
+    INBOX_PREFIX,
+    PUBLIC_TABLES,
+    SEALS_PREFIX,
+    TOWER_DIM,
+    Build,
+    BuildSettings,
+    TrainerInput,
+    forward_file,
+    forward_pairs_key,
+    seal,
+)
 from recsys.dataset import write_sample
 from recsys.experiments import Dump, History
 from recsys.gate import ForwardSettings
@@ -102,7 +114,7 @@ def dump_releases(services: Services, dumps: list[Dump]) -> DumpReleases:
     return DumpReleases(services, dumps)
 
 
-def constant(stars: dict[int, float], releases: Releases) -> pipeline.Predict:
+def constant(stars: dict[int, float], releases: Releases) -> pipeline.Stars:
     """Predicts a constant for each release, which its model's bytes identify."""
 
     def predict(model: Path, pairs: Path, predictions: Path) -> None:
@@ -110,7 +122,7 @@ def constant(stars: dict[int, float], releases: Releases) -> pipeline.Predict:
         asked = pl.read_parquet(pairs)
         asked.with_columns(prediction=pl.lit(value)).write_parquet(predictions)
 
-    return predict
+    return pipeline.predicted_here(predict)
 
 
 def history_of(services: Services, release_id: str) -> list[str]:
@@ -248,3 +260,109 @@ def test_the_records_are_append_only(services: Services, dump_releases: DumpRele
 def state(services: Services, release_id: str) -> State:
     with services.connect() as conn:
         return ledger.get(conn, release_id).state
+
+
+def answer(
+    services: Services,
+    asked: TrainerInput,
+    release_id: str,
+    change: Callable[[pl.DataFrame], pl.DataFrame] = lambda stars: stars,
+    *,
+    key: str = "",
+    about: str = "",
+) -> None:
+    """Writes what the verifier would for a release that predicts 2 stars, or changes it."""
+    pairs = services.store.get_bytes(forward_pairs_key(asked.build.features_prefix, release_id))
+    stars = pl.read_parquet(io.BytesIO(pairs)).with_columns(prediction=pl.lit(2.0, pl.Float32))
+    file = io.BytesIO()
+    change(stars).write_parquet(file)
+    sealed = seal(file.getvalue(), key or asked.seal or "", about or release_id)
+    services.store.put_bytes(asked.inbox_key(forward_file(release_id)), sealed)
+
+
+def test_the_verifier_elsewhere_is_asked_for_pairs_without_ratings_and_believed_by_its_seal(
+    services: Services, dump_releases: DumpReleases
+) -> None:
+    release_id = dump_releases.promoted(1)
+    run = dump_releases.features(2)
+    asked = pipeline.ask_for_stars(services, run, SETTINGS)
+    assert asked is not None
+    assert asked.seal is not None
+    assert asked.forward == (release_id,)
+    assert TrainerInput.from_environment(asked.to_environment()) == asked
+    key = forward_pairs_key(run.build.features_prefix, release_id)
+    assert pl.read_parquet(io.BytesIO(services.store.get_bytes(key))).columns == [
+        "userId",
+        "movieId",
+    ]
+    # A retry, whose first try may still run, asks for the same.
+    assert pipeline.ask_for_stars(services, run, SETTINGS) == asked
+    answer(services, asked, release_id)
+
+    [test] = pipeline.forward_test(services, run, SETTINGS, pipeline.predicted_by_verifier(run))
+
+    newer = dump_releases.seen[2].filter(pl.col("timestamp") > test.since)
+    rmse = float(((newer["rating"].cast(pl.Float64) - 2.0) ** 2).mean() ** 0.5)
+    assert test.metrics["rmse"].value == pytest.approx(rmse)
+    assert test.rows == newer.height
+    assert test.problem == ""
+    for prefix in (INBOX_PREFIX, SEALS_PREFIX):
+        assert services.store.keys(prefix) == [], "worthless now"
+    assert pipeline.ask_for_stars(services, run, SETTINGS) is None, "tested already"
+
+
+OTHER_KEY = "0d" * 32
+LIES: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], dict[str, str], str]] = {
+    "another key": (lambda stars: stars, {"key": OTHER_KEY}, "its seal is wrong"),
+    "of another release": (
+        lambda stars: stars,
+        {"about": "0123abcd-0123abcd"},
+        "its seal is wrong",
+    ),
+    "a pair less": (lambda stars: stars.head(-1), {}, "incomplete"),
+    "a pair twice": (lambda stars: pl.concat([stars, stars.head(1)]), {}, "has too many rows"),
+    "no stars": (lambda stars: stars.with_columns(prediction=pl.lit(9.0)), {}, "incomplete"),
+    "not a number": (
+        lambda stars: stars.with_columns(prediction=pl.lit(float("nan"))),
+        {},
+        "incomplete",
+    ),
+    "texts": (lambda stars: stars.with_columns(prediction=pl.lit("many")), {}, "column"),
+    "without stars": (lambda stars: stars.drop("prediction"), {}, "another form"),
+}
+
+
+@pytest.mark.parametrize("lie", [*LIES, "nothing"])
+def test_without_true_stars_the_rankings_are_tested_and_the_record_says_why(
+    services: Services, dump_releases: DumpReleases, lie: str
+) -> None:
+    release_id = dump_releases.promoted(1)
+    run = dump_releases.features(2)
+    asked = pipeline.ask_for_stars(services, run, SETTINGS)
+    assert asked is not None
+    change, how, reason = LIES.get(lie, (None, {}, "predicted no stars"))
+    if change:
+        answer(services, asked, release_id, change, **how)
+
+    [test] = pipeline.forward_test(services, run, SETTINGS, pipeline.predicted_by_verifier(run))
+
+    assert reason in test.problem
+    assert test.problem.startswith("its stars were not tested: ")
+    assert "rmse" not in test.metrics
+    assert test.ranked_users
+    assert "ndcg@10" in test.metrics
+    assert test.rows == 0
+    page = services.store.get_bytes(reports.make_report(services, release_id)).decode()
+    assert "its stars were not tested" in page
+
+
+def test_there_is_nothing_to_predict_without_a_champion_or_newer_ratings(
+    services: Services, dump_releases: DumpReleases
+) -> None:
+    assert pipeline.ask_for_stars(services, dump_releases.features(1), SETTINGS) is None
+    dump_releases.promoted(1)
+    assert pipeline.ask_for_stars(services, dump_releases.run(1), SETTINGS) is None
+    run = dump_releases.features(2)
+    many = SETTINGS.model_copy(update={"min_rows": 10**6})
+    assert pipeline.ask_for_stars(services, run, many) is None
+    assert services.store.keys(SEALS_PREFIX) == []

@@ -559,6 +559,14 @@ def test_a_variable_with_an_invalid_value_is_rejected(name: str, value: str) -> 
         TrainerInput.from_environment({**ENVIRONMENT, name: value})
 
 
+def test_the_releases_of_a_forward_test_are_passed_on_and_checked() -> None:
+    asked = TrainerInput.from_environment({**ENVIRONMENT, "RECSYS_FORWARD": f"{RELEASE},{RELEASE}"})
+    assert asked.forward == (RELEASE, RELEASE)
+    assert TrainerInput.from_environment(asked.to_environment()) == asked
+    with pytest.raises(ValueError, match="validation error"):
+        TrainerInput.from_environment({**ENVIRONMENT, "RECSYS_FORWARD": "../../x"})
+
+
 def test_optional_variables_have_defaults() -> None:
     optional = {"RECSYS_S3_ENDPOINT", "RECSYS_S3_REGION", "RECSYS_XCOM_DIR"}
     least = {key: value for key, value in ENVIRONMENT.items() if key not in optional}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.gate import ForwardMetric, ForwardTest
+from recsys.gate import ForwardMetric, ForwardTest, RuleResult
 from recsys.pipeline import ReplayedDump, read_journal, report_replay
 
 
@@ -84,3 +84,26 @@ def test_the_report_counts_outcomes_promises_regret_and_faults() -> None:
     ]
     assert report.seconds == 10
     assert report_replay([]).dumps == 0
+
+
+def rule(name: str, value: float | None, limit: float, *, passed: bool = True) -> RuleResult:
+    return RuleResult(name=name, value=value, threshold=limit, passed=passed, reason="why")
+
+
+def test_the_margins_say_how_near_sound_dumps_and_faults_came_to_each_limit() -> None:
+    shown = rule("shown", 1.0, 2.0).model_copy(update={"binding": False})
+    done = [
+        replayed(1, rules=[rule("rmse", 0.80, 0.90), rule("missing", None, 0.0), shown]),
+        replayed(2, rules=[rule("rmse", 0.88, 0.91)]),
+        replayed(3, fault="degraded model", rules=[rule("rmse", 0.95, 0.90, passed=False)]),
+        replayed(4, rules=[rule("rmse", 0.901, 0.90, passed=False)]),
+        replayed(5, outcome="refused"),
+    ]
+
+    [margin] = report_replay(done).margins
+
+    assert (margin.rule, margin.sound, margin.rejected) == ("rmse", 3, [4])
+    assert margin.nearest == (0.88, 0.91)
+    assert margin.planted == {3: (0.95, 0.90)}
+    [none_passed] = report_replay(done[3:4]).margins
+    assert none_passed.nearest is None
