@@ -21,6 +21,7 @@ from recsys.contract import (
     MODEL_FILE,
     TRAINER_LOG_FILE,
     Manifest,
+    forward_file,
     inbox_key,
     inbox_prefix,
     release_inbox_prefix,
@@ -95,6 +96,17 @@ def test_a_candidate_is_moved_once_and_checked_again_by_a_retry(maker, services)
         assert check_candidate(services, run).run_nonce == run.run_nonce
         assert_admitted(maker, run)
         assert begin_training(services, run) is None
+
+
+def test_stars_that_the_forward_test_has_not_read_yet_survive(maker, services):
+    """It runs beside the training; what other runs have left of its kind goes."""
+    run = train(maker, 1)
+    name = forward_file("0123abcd-4567ef89")
+    awaited = in_inbox(run, name)
+    services.store.put_bytes(awaited, b"stars")
+    services.store.put_bytes(inbox_key(run.release_id, "m" * 8, name), b"of an earlier run")
+    check_candidate(services, run)
+    assert services.store.keys(release_inbox_prefix(run.release_id)) == [awaited]
 
 
 class AtRequest(Tap):

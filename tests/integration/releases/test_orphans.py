@@ -37,6 +37,7 @@ FOREIGN_KEYS = [
     *("datasets/other/file", f"datasets/{MD5.upper()}/file", "datasets/readme"),
     *(f"features/{MD5[:-1]}/x", f"features/{MD5}x/x", "features/models/1", "features/x.parquet"),
     *("releases/1.2.3/app.tar", f"releases/{UNKNOWN}.zip", f"old/releases/{UNKNOWN}/model.keras"),
+    *(f"releases/{UNKNOWN}/forward/{UNKNOWN}.parquet", f"features/{MD5}/x/forward/x.parquet"),
     *("incoming/mail", "data/0", OWNER_KEY),
 ]
 
@@ -118,12 +119,14 @@ def test_only_orphans_are_deleted_and_only_once(services: Services, world: Build
         contract.titles_key(md5),
         world.features_key("stats.json"),
         contract.spark_prefix(world.features_prefix) + f"{MD5}/blocks/000000",
+        contract.forward_pairs_key(world.features_prefix, COMPLETE),
         f"features/{md5}/interactions.parquet",
         contract.release_key(world.release_id, "model.keras"),
         f"incoming/{world.release_id}/{'n' * 8}/model.keras",
         contract.release_key(UNKNOWN, "model.keras"),
         contract.checkpoint_key(UNKNOWN, "evaluated"),
         f"incoming/{UNKNOWN}/{'n' * 8}/model.keras",
+        contract.inbox_key(UNKNOWN, "n" * 8, contract.forward_file(COMPLETE)),
         f"features/{MD5}/{FINGERPRINT}/movies.parquet",
     )
     load(services, world.release_id)
