@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import struct
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
+from recsys.dataset.inflate import ENGINES, Engine, checked, inflated
 from recsys.dataset.zip_entries import (
     MOVIES_CSV,
     RATINGS_CSV,
@@ -75,8 +77,9 @@ class DatasetArchive:
         path: the zip.
     """
 
-    def __init__(self, file: _SmallReads, limits: ArchiveLimits) -> None:
+    def __init__(self, file: _SmallReads, limits: ArchiveLimits, engine: Engine) -> None:
         self.path = file.path
+        self._engine = engine
         self._file = file
         self._zip = zipfile.ZipFile(file)
         entries = self._zip.infolist()
@@ -115,22 +118,25 @@ class DatasetArchive:
         """Yields the content of ``ratings.csv`` or ``movies.csv`` in chunks of at most 1 MiB.
 
         Raises:
-            DatasetError: the entry is truncated or damaged, or larger than the directory states.
+            DatasetError: the entry is truncated or damaged, or it has another size or checksum than
+            the directory states. The checksum is known after the last chunk only.
         """
         entry = self._entries[name]
-        done = 0
-        # zipfile stops at the size in the directory (which was checked on opening) and compares
-        # the checksum there, so an entry that is larger fails.
-        with _damage(f"{name} in {self.path.name}"), self._open(entry) as file:
-            while chunk := file.read(_READ_BYTES):
-                done += len(chunk)
-                yield chunk
-        if done != entry.file_size:
-            raise invalid(
-                f"{name} is shorter than the archive's directory states",
-                found=done,
-                expected=entry.file_size,
-            )
+        with _damage(f"{name} in {self.path.name}"), self._open_stored(entry) as stored:
+            if entry.compress_type == zipfile.ZIP_STORED:
+                content = iter(lambda: stored.read(_READ_BYTES), b"")
+            else:
+                content = inflated(stored, self._engine)
+            yield from checked(content, entry.file_size, entry.CRC, self._engine)
+
+    def _open_stored(self, entry: zipfile.ZipInfo) -> IO[bytes]:
+        """Opens the bytes of an entry as they are in the archive; zipfile checks its header."""
+        stored = copy.copy(entry)
+        stored.compress_type = zipfile.ZIP_STORED
+        stored.file_size = entry.compress_size
+        # Without one zipfile compares none: this is the checksum of the inflated bytes.
+        del stored.CRC
+        return self._open(stored)
 
     def _open(self, entry: zipfile.ZipInfo) -> IO[bytes]:
         try:
@@ -141,11 +147,18 @@ class DatasetArchive:
             return self._zip.open(entry)
 
 
-def open_dataset(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> DatasetArchive:
+def open_dataset(
+    path: Path, limits: ArchiveLimits = ArchiveLimits(), engine: Engine = ENGINES[0]
+) -> DatasetArchive:
     """Opens a MovieLens-format zip and checks its directory; use it in a ``with`` statement.
 
     The two files may be in any folder of the archive, and other files are ignored. But an archive
     with any malicious entry (a path outside the archive, a link, encryption) is rejected.
+
+    Args:
+        path: the zip.
+        limits: of its size and of its entries.
+        engine: inflates; by default the fastest that is installed.
 
     Raises:
         DatasetError: not a zip, truncated, malicious, over the limits, or without exactly one
@@ -161,7 +174,7 @@ def open_dataset(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> Dataset
     with _damage(path.name):
         file = _SmallReads(path)
         try:
-            return DatasetArchive(file, limits)
+            return DatasetArchive(file, limits, engine)
         except zipfile.BadZipFile:
             file.close()
             check_kind(path)

@@ -1,9 +1,10 @@
 """Streams the two CSV files of a dataset into data frames, in bounded memory.
 
 Ratings are parsed in blocks by polars. Polars only gets lines of digits, points and commas, for
-which it and `validation.parse_rating` agree. A line that polars cannot parse, or whose values are
-out of range, is parsed again on its own by `parse_rating`. So invalid rows make a block slower,
-but whether a row is valid never depends on its neighbors.
+which it and `validation.parse_rating` agree; quotes around such fields are left out before. A line
+that polars cannot parse, or whose values are out of range, is parsed again on its own by
+`parse_rating`. So invalid rows make a block slower, but whether a row is valid never depends on its
+neighbors.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import polars as pl
 from recsys.contract import MAX_STARS, MIN_STARS
 from recsys.dataset import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
 from recsys.features.csv_blocks import LINE_FEED, count_lines, csv_blocks
+from recsys.features.csv_quotes import needed_quotes
 from recsys.features.quarantine import Rejected
 from recsys.features.validation import (
     MAX_TIMESTAMP,
@@ -33,7 +35,7 @@ from recsys.features.validation import (
     parse_rating,
 )
 
-_NUMERIC: Final = b"0123456789.,\n"
+_NUMERIC: Final = b'0123456789.,\n"'
 _IS_NUMERIC: Final = np.isin(np.arange(256), np.frombuffer(_NUMERIC, np.uint8))
 _COMMA: Final = ord(",")
 # float64, as in `parse_rating`: in float32, 3.50000001 would equal 3.5.
@@ -92,8 +94,21 @@ def read_movies(chunks: Iterable[bytes]) -> Batch:
             if replaced := movies.get(movie.movie_id):
                 rejected.add(Rule.DUPLICATE, replaced[0], replaced[1])
             movies[movie.movie_id] = (number, line, movie)
-    rows = pl.DataFrame([m for _, _, m in movies.values()], schema=MOVIE_SCHEMA, orient="row")
-    return Batch(rows.sort("movieId"), rejected, read)
+    return Batch(_movie_frame([m for _, _, m in movies.values()]), rejected, read)
+
+
+def _movie_frame(movies: list[MovieRow]) -> pl.DataFrame:
+    """Makes the table of movies, sorted by movieId."""
+    # Lists of genres cost 0.1 ms each if they pass from Python to polars one by one. As one string
+    # of a movie they do not: no genre contains the character that separates them.
+    genres = pl.Series(["|".join(movie.genres) or None for movie in movies], dtype=pl.String)
+    columns = {
+        "movieId": [movie.movie_id for movie in movies],
+        "title": [movie.title for movie in movies],
+        "year": [movie.year for movie in movies],
+        "genres": genres.str.split("|").fill_null([]),
+    }
+    return pl.DataFrame(columns, schema=MOVIE_SCHEMA).sort("movieId")
 
 
 def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batch]:
@@ -204,15 +219,25 @@ class _Lines:
     def __getitem__(self, index: int) -> bytes:
         return self.block[self._starts[index] : self._ends[index]]
 
+    @cached_property
+    def needed_quotes(self) -> npt.NDArray[np.bool_] | None:
+        """See `csv_quotes`; None if the block has no quotes."""
+        return needed_quotes(self._bytes, _COMMA) if b'"' in self.block else None
+
     def are_numeric(self, width: int) -> npt.NDArray[np.bool_]:
-        """Mask of the lines that consist of ``width`` fields of digits and points."""
-        foreign = np.add.reduceat(~_IS_NUMERIC[self._bytes], self._starts, dtype=np.int64)
-        commas = np.add.reduceat(self._bytes == _COMMA, self._starts, dtype=np.int64)
-        return np.equal(foreign, 0) & np.equal(commas, width - 1)
+        """Mask of the lines of ``width`` fields of digits and points, with or without quotes."""
+        foreign = ~_IS_NUMERIC[self._bytes]
+        if self.needed_quotes is not None:
+            foreign |= self.needed_quotes
+        commas = np.add.reduceat(self._bytes == _COMMA, self._starts, dtype=np.int32)
+        numeric: npt.NDArray[np.bool_] = np.equal(commas, width - 1)
+        numeric[np.searchsorted(self._ends, np.flatnonzero(foreign))] = False
+        return numeric
 
     def select(self, mask: npt.NDArray[np.bool_]) -> bytes:
-        """Returns the lines that ``mask`` selects, joined."""
-        return self._bytes[np.repeat(mask, self._ends - self._starts + 1)].tobytes()
+        """Returns the lines that ``mask`` selects, joined, without quotes."""
+        selected = self._bytes[np.repeat(mask, self._ends - self._starts + 1)].tobytes()
+        return selected if self.needed_quotes is None else selected.translate(None, b'"')
 
 
 def _parse_lines(
@@ -221,7 +246,10 @@ def _parse_lines(
     """Parses the numeric lines: valid rows with their ``index``, and the remaining indices."""
     frame = None
     if not lines.block.translate(None, _NUMERIC):
-        frame = _parse(lines.block, lines.count, header)
+        if lines.needed_quotes is None:
+            frame = _parse(lines.block, lines.count, header)
+        elif not lines.needed_quotes.any():
+            frame = _parse(lines.block.translate(None, b'"'), lines.count, header)
     if frame is not None:
         frame = frame.with_row_index("index")
     else:

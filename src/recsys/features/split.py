@@ -85,7 +85,7 @@ def split_rows(rows: pl.DataFrame, cuts: Cuts) -> pl.DataFrame:
     Returns:
         The rows, sorted, with the column ``split``.
     """
-    rows = rows.sort("userId", "timestamp", "movieId")
+    rows = _sorted(rows)
     user, time = rows["userId"].to_numpy(), rows["timestamp"].to_numpy().astype(np.int64)
     # In sorted rows, runs are users; they cost less than window functions (3 s at 32 million).
     begin = np.flatnonzero(np.diff(user, prepend=user[:1] - 1))
@@ -99,6 +99,20 @@ def split_rows(rows: pl.DataFrame, cuts: Cuts) -> pl.DataFrame:
         in_holdout &= ~np.repeat(later[begin], count)
     part = np.where(in_holdout, 1, np.where(later, 2, 0))
     return rows.with_columns(split=pl.Series(SPLIT.categories, dtype=SPLIT).gather(part))
+
+
+def _sorted(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sorts by (userId, timestamp, movieId)."""
+    pair = pl.col("userId").cast(pl.Int64) * 2**32 + pl.col("movieId")
+    has_pairs_in_order = rows.select((pair.diff() > 0).all()).item()
+    seconds = pl.col("timestamp").cast(pl.Int64).is_between(0, 2**32 - 1)
+    if not has_pairs_in_order or not rows.select(seconds.all()).item():
+        return rows.sort("userId", "timestamp", "movieId")
+    # Rows come in this order, and a stable sort keeps it among ratings of one second. Merging runs
+    # that are in order by user costs little: a quarter of the time of sorting by three columns.
+    moment = pl.col("userId").cast(pl.Int64) * 2**32 + pl.col("timestamp").cast(pl.Int64)
+    order = rows.select(moment).to_series().to_numpy().argsort(kind="stable")
+    return rows.select(pl.all().gather(pl.Series(order)))
 
 
 def _held_rows(

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from unittest import mock
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import DatasetError
 from recsys.features import Rule, csv_blocks, read_movies, read_ratings
 from recsys.features.csv_blocks import MAX_LINE_BYTES
-from recsys.features.validation import Header, RatingRow, parse_rating
+from recsys.features.validation import Header, RatingRow, parse_rating, split_line
 from tests.examples import examples
 
 HEADER = b"userId,movieId,rating,timestamp"
@@ -26,8 +28,31 @@ valid_lines = st.builds(
     st.integers(1, 10),
     st.integers(0, 4_102_444_799),
 )
+
+
 # Near misses: text that a parser might wrongly accept as a number or as a line.
+def with_quotes(line: bytes, quoted: list[bool]) -> bytes:
+    fields = line.split(b",")
+    return b",".join(
+        b'"' + field + b'"' if is_quoted else field
+        for field, is_quoted in zip(fields, quoted, strict=False)
+    )
+
+
+quoted_lines = st.builds(
+    with_quotes, valid_lines, st.lists(st.booleans(), min_size=4, max_size=4)
+) | st.builds(with_quotes, valid_lines, st.just([True] * 4))
+# Quotes where they are valid and where they are not: inside a field, around two, not closed.
+stray_quotes = st.builds(
+    lambda line, places: bytes(
+        byte for at, own in enumerate(line) for byte in (*b'"' * places.count(at), own)
+    ),
+    valid_lines | quoted_lines,
+    st.lists(st.integers(0, 30), max_size=4),
+)
 odd_lines = st.one_of(
+    stray_quotes,
+    st.text('019.,"', max_size=16).map(str.encode),
     st.text('0123456789.,-+e "\tx\x00\ré', max_size=25).map(str.encode),
     st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")),
     st.lists(st.from_regex(r"[0-9.]{0,22}", fullmatch=True), min_size=3, max_size=5).map(
@@ -35,7 +60,7 @@ odd_lines = st.one_of(
     ),
     st.just(b""),
 )
-files = st.lists(st.one_of(valid_lines, valid_lines, odd_lines), max_size=30)
+files = st.lists(st.one_of(valid_lines, quoted_lines, odd_lines), max_size=30)
 
 
 def in_pieces(content: bytes, size: int) -> Iterator[bytes]:
@@ -72,6 +97,7 @@ def parsed_one_by_one(
 
 
 @settings(max_examples=examples(200))
+@example([b"\r\r", b""], 1, 1)
 @given(files, st.integers(1, 60), st.integers(1, 200))
 def test_whether_a_row_is_valid_depends_neither_on_its_neighbors_nor_on_blocks(
     lines: list[bytes], piece: int, block: int
@@ -81,6 +107,68 @@ def test_whether_a_row_is_valid_depends_neither_on_its_neighbors_nor_on_blocks(
         found = read(in_pieces(content, piece))
     assert found == parsed_one_by_one(lines)
     assert found == read([content])
+
+
+@settings(max_examples=examples(200))
+@given(st.lists(st.one_of(quoted_lines, quoted_lines, stray_quotes), max_size=30))
+def test_quotes_around_numbers_change_nothing_and_other_quotes_are_judged_by_line(
+    lines: list[bytes],
+) -> None:
+    assert read([b"\n".join([HEADER, *lines])]) == parsed_one_by_one(lines)
+
+
+def parsed_in_dialect(
+    lines: list[bytes], separator: str, *, has_blanks: bool
+) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]], int]:
+    """Splits each line on its own, then writes it with commas and reads it."""
+    plain = []
+    for line in lines:
+        text = line.removesuffix(b"\r").decode(errors="surrogateescape")
+        fields = split_line(text, separator)
+        if fields is None and separator == "\t":
+            fields = text.split("\t")
+        if fields:
+            fields = [field.strip(" ") if has_blanks else field for field in fields]
+            if separator != "," and len(fields) > 2:
+                fields[2] = fields[2].replace(",", ".")
+            written = io.StringIO()
+            csv.writer(written, lineterminator="").writerow(fields)
+            text = written.getvalue()
+        plain.append(text.encode(errors="surrogateescape"))
+    return parsed_one_by_one(plain)
+
+
+dialects = st.sampled_from([(";", False), ("\t", False), ("|", False), (",", True), (";", True)])
+
+
+@settings(max_examples=examples(300))
+@given(
+    dialects,
+    st.lists(st.one_of(quoted_lines, quoted_lines, odd_lines), max_size=20),
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from([b" ", b"  ", b"   ", b","]))),
+)
+def test_lines_of_another_dialect_are_judged_each_on_its_own(
+    dialect: tuple[str, bool], lines: list[bytes], inserted: list[tuple[int, bytes]]
+) -> None:
+    separator, has_blanks = dialect
+    edge = separator.encode()
+    written = [line.replace(b",", edge + b" " * has_blanks) for line in lines]
+    for (place, what), number in zip(inserted, range(len(written)), strict=False):
+        written[number] = written[number][:place] + what + written[number][place:]
+    # Enough plain rows for the separator at the end of a line to be no matter.
+    written += [edge.join([b"1", b"1", b"4.0", b"10"])] * 6
+    header = HEADER.replace(b",", edge + b" " * has_blanks)
+    found = read([b"\n".join([header, *written])])
+    assert found == parsed_in_dialect(written, separator, has_blanks=has_blanks)
+
+
+@pytest.mark.parametrize("line", [b'""', b"  ", b'"1";"1";"4.0";"10"', b"1;;;", b'"1;1";1;4;5'])
+def test_a_line_is_no_other_without_its_quotes_or_blanks(line: bytes) -> None:
+    for has_blanks in (False, True):
+        blank = b" " * has_blanks
+        written = [b"1;1;4.0;10".replace(b";", b";" + blank)] * 6 + [line]
+        found = read([b"\n".join([HEADER.replace(b",", b";" + blank), *written])])
+        assert found == parsed_in_dialect(written, ";", has_blanks=has_blanks)
 
 
 @given(
