@@ -165,7 +165,11 @@ def _print(done: list[ReplayedDump], report: ReplayReport) -> None:
     counts: dict[str, Any] = report.outcomes
     console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
     for name, (kept, of) in report.coverage.items():
-        console.print(f"{name}: {kept} of {of} realized values in the promised interval")
+        consistent, _ = report.consistency[name]
+        console.print(
+            f"{name}: {kept} of {of} realized values in the promised interval, {consistent} differ "
+            "by no more than both are uncertain"
+        )
     _print_margins(report)
     console.print(
         f"regret on {report.regret.tested} dumps: RMSE {report.regret.rmse:.4f}, "

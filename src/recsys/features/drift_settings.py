@@ -22,7 +22,7 @@ class DriftLimits(FrozenModel):
     )
     max_new_movies: float = Field(default=0.3, ge=0, le=1, description="share of rated movies")
     max_changed_pairs: float = Field(
-        default=0.1,
+        default=0.02,
         ge=0,
         le=1,
         description="share of the champion's pairs of a user and a movie, both still there, that "

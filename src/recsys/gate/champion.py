@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from recsys.contract import ChampionScores, SliceScores
+from recsys.gate.data_rules import ids_changed
 from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import (
     InvalidMetricError,
@@ -56,12 +57,6 @@ def champion_on_same_holdout(
     if not same_release or not has_enough_rows(scores, settings):
         return None
     return scores if is_measured(scores, metric) else None
-
-
-def ids_changed(candidate: JudgedMetrics, settings: GateSettings) -> bool:
-    """Whether ids mean other users or movies than in the champion's dataset."""
-    share = (candidate.drift or {}).get("changed_pairs")
-    return share is not None and share > settings.max_changed_pairs
 
 
 def against_champion(

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from recsys.gate import data_rules
 from recsys.gate import rules as gate_rules
 from recsys.gate.champion import against_champion, not_a_copy
 from recsys.gate.holdouts import last_visit, time_holdout
@@ -97,8 +98,8 @@ def judge(
         *served_model(candidate, settings),
         *served_tables(candidate, settings),
         gate_rules.movie_vectors(candidate, settings),
-        gate_rules.drift(candidate),
-        *gate_rules.vanished(candidate, settings),
+        data_rules.drift(candidate),
+        *data_rules.vanished(candidate, settings),
         *(
             (
                 not_a_copy(candidate, champion),

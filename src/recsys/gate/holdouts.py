@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from recsys.contract import HoldoutMetrics, TimeHoldoutMetrics
-from recsys.gate.champion import ids_changed
+from recsys.gate.data_rules import ids_changed
 from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import RuleResult, compare, interval, score
 from recsys.gate.rules import (

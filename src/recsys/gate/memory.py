@@ -16,7 +16,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from recsys.gate.champion import ids_changed
+from recsys.gate.data_rules import ids_changed
 from recsys.gate.judged import JudgedMetrics
 from recsys.gate.losses import Loss, measure_loss
 from recsys.gate.measures import RuleResult, result

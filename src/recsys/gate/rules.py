@@ -19,7 +19,6 @@ from recsys.gate.measures import (
     in_range,
     interval,
     invalid,
-    result,
     score,
 )
 from recsys.gate.settings import GateSettings
@@ -29,8 +28,6 @@ NDCG_OVER_POPULARITY: Final = "ndcg@10 - popularity"
 RMSE_OVER_CHAMPION: Final = "rmse - champion"
 NDCG_OVER_CHAMPION: Final = "ndcg@10 - champion"
 
-SHIFTED_POPULATION: Final = 0.25
-"""A population stability index above this means that the population has changed (Siddiqi 2006)."""
 
 _RANKING: Final = ("ndcg@10", "recall@10", "recall@20", "mrr", "coverage")
 
@@ -222,47 +219,4 @@ def movie_vectors(metrics: JudgedMetrics, settings: GateSettings) -> RuleResult 
             in_range(popularity, "hit_rate", popularity.hit_rate, f"{path}.popularity.hit_rate")
             * settings.min_vector_hit_share,
         ),
-    )
-
-
-def vanished(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleResult]:
-    """Limits the share of the champion's users and movies that the dataset no longer has.
-
-    They would lose their recommendations, and no metric shows it: the holdout has only those that
-    are still there. Nothing is returned for what was not measured. The rules do not bind in a run
-    for which a person has accepted the drift.
-    """
-    for name, limit, what in (
-        ("vanished_users", settings.max_vanished_users, "users"),
-        ("vanished_movies", settings.max_vanished_movies, "rated movies"),
-    ):
-        share = (metrics.drift or {}).get(name)
-        if share is not None:
-            yield result(
-                name,
-                f"share of the {what} of the champion's dataset that this one does not have",
-                "at most",
-                share,
-                limit,
-                binding=not metrics.drift_accepted,
-                more="; a person accepted the drift" if metrics.drift_accepted else "",
-            )
-
-
-def drift(metrics: JudgedMetrics) -> RuleResult | None:
-    """Shows the drift from the champion's dataset; it is not binding. None if not measured."""
-    found = {
-        name: value
-        for name, value in (metrics.drift or {}).items()
-        if name.startswith("psi_") and value is not None
-    }
-    if not found:
-        return None
-    largest = max(found, key=lambda name: found[name])
-    return compare(
-        "drift",
-        f"drift from the champion's dataset, largest population stability index ({largest[:40]})",
-        "at most",
-        lambda: (found[largest], SHIFTED_POPULATION),
-        binding=False,
     )

@@ -140,6 +140,13 @@ class GateSettings(FrozenModel):
         le=1,
         description="maximum share of the rated movies of the champion's dataset that are missing",
     )
+    max_vanished_ratings: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="maximum share of the champion's pairs of a user and a movie, both still in "
+        "the dataset, that are missing; above max_changed_pairs ids changed, which is no loss",
+    )
     max_slice_rmse_rise: float = Field(
         default=0.05,
         ge=0,

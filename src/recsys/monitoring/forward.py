@@ -6,7 +6,7 @@ from typing import Any
 
 from recsys import ledger
 from recsys.database import Connection
-from recsys.gate import better_release, coverage
+from recsys.gate import better_release, consistency, coverage
 from recsys.ledger import Release, State
 
 
@@ -39,6 +39,7 @@ def forward_facts(conn: Connection, release: Release) -> dict[str, Any]:
             for one in ledger.forward_tests(conn, release_id=release.release_id, limit=10)
         ],
         "coverage": {name: list(counts) for name, counts in coverage(tests).items()},
+        "consistency": {name: list(counts) for name, counts in consistency(tests).items()},
         "proposed_rollback": (
             {"release_id": proposed[0], "reason": proposed[1]} if proposed else None
         ),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys import ledger
 from recsys.contract import Baselines, Scores
 from recsys.database import Connection
-from recsys.gate import Decision, ForwardTest, coverage
+from recsys.gate import Decision, ForwardTest, consistency, coverage
 from recsys.ledger import Action, ListedRelease, State
 from recsys.monitoring.forward import proposed_rollback
 from recsys.releases import public_copies_in_order
@@ -112,6 +112,8 @@ class Overview(BaseModel):
         outcomes: outcomes of the newest runs, by run id.
         forward: the newest forward tests, newest first.
         forward_coverage: by metric, how many champions kept the promised interval, of how many.
+        forward_consistency: by metric, how many differ from the promise by no more than both are
+            uncertain, of how many.
         proposed_rollback: the older release that surely beats the champion, and why; None: none.
     """
 
@@ -133,6 +135,7 @@ class Overview(BaseModel):
     outcomes: dict[str, RunOutcome]
     forward: list[ForwardTest] = []
     forward_coverage: dict[str, tuple[int, int]] = {}
+    forward_consistency: dict[str, tuple[int, int]] = {}
     proposed_rollback: tuple[str, str] | None = None
 
     @property
@@ -195,6 +198,7 @@ def read_overview(services: Services, query: ReleaseQuery | None = None) -> Over
         outcomes=outcomes,
         forward=forward[:FORWARD_ROWS],
         forward_coverage=coverage(forward),
+        forward_consistency=consistency(forward),
         proposed_rollback=proposed,
     )
 

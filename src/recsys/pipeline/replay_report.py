@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from recsys.gate import ForwardTest, coverage
+from recsys.gate import ForwardTest, consistency, coverage
 from recsys.pipeline.replay_history import ReplayedDump
 
 
@@ -76,6 +76,8 @@ class ReplayReport(BaseModel):
         outcomes: number of dumps by outcome.
         sound_rejected: dumps without a planted fault that were not accepted.
         coverage: by metric, realized values in the promised interval, and of how many.
+        consistency: by metric, realized values that differ from the promise by no more than both
+            are uncertain, and of how many.
         decayed: numbers of the dumps at which the champion was surely worse than promised.
         regret: against the releases that were compared with the champion.
         faults: the planted faults.
@@ -89,6 +91,7 @@ class ReplayReport(BaseModel):
     outcomes: dict[str, int]
     sound_rejected: list[int]
     coverage: dict[str, tuple[int, int]]
+    consistency: dict[str, tuple[int, int]]
     decayed: list[int]
     regret: Regret
     faults: list[FaultOutcome]
@@ -113,6 +116,7 @@ def report_replay(done: Sequence[ReplayedDump]) -> ReplayReport:
             if not replayed.fault and replayed.outcome != "accepted"
         ],
         coverage=coverage(tests),
+        consistency=consistency(tests),
         decayed=[
             replayed.number for replayed in done if any(test.decays for test in replayed.forward)
         ],

@@ -162,6 +162,7 @@ def test_two_dumps_of_one_history_show_promised_and_realized(
     why = monitoring.why(services)["forward"]
     assert why["tests"][0]["metrics"]["rmse"]["promised"] == 0.85
     assert why["proposed_rollback"] is None
+    assert why["consistency"]["rmse"] == [0, 1] == list(overview.forward_consistency["rmse"])
     measured = {
         (m.metric.name, m.tags.get("metric")): m.value for m in monitoring.measure_ledger(services)
     }

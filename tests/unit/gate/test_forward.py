@@ -10,6 +10,7 @@ from recsys.gate import (
     ForwardSettings,
     ForwardTest,
     better_release,
+    consistency,
     coverage,
     decays,
     promised,
@@ -62,7 +63,7 @@ def test_a_promise_is_the_metric_on_the_holdout_with_its_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rmse", "decayed"), [(0.5, False), (0.87, False), (0.9184, False), (0.9186, True)]
+    ("rmse", "decayed"), [(0.5, False), (0.87, False), (0.9619, False), (0.9621, True)]
 )
 def test_rmse_decays_if_its_whole_interval_is_beyond_the_promised_one_and_the_limit(
     rmse: float, decayed: bool
@@ -89,6 +90,43 @@ def test_without_a_promise_nothing_decays_and_nothing_is_covered() -> None:
 def test_coverage_counts_champions_whose_value_is_in_the_promised_interval() -> None:
     tests = [a_test(rmse=0.85, ndcg=0.1), a_test(rmse=0.9), a_test(champion=False, rmse=0.85)]
     assert coverage(tests) == {"rmse": (1, 2), "ndcg@10": (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "consistent"),
+    [
+        # Half-widths of 0.02 and 0.015 are 0.025 together.
+        *((0.8749, 0.015, True), (0.8751, 0.015, False)),
+        *((0.8251, 0.015, True), (0.8249, 0.015, False)),
+        # Outside the promised interval, and far too few users to say so.
+        (1.1, 0.4, True),
+    ],
+)
+def test_a_value_is_consistent_if_it_differs_by_no_more_than_both_are_uncertain(
+    value: float, half: float, consistent: bool
+) -> None:
+    metric = ForwardMetric(
+        value=value,
+        interval=(value - half, value + half),
+        promised=0.85,
+        promised_interval=(0.83, 0.87),
+    )
+    assert metric.consistent is consistent
+    test = a_test().model_copy(update={"metrics": {"rmse": metric}})
+    assert consistency([test, a_test(champion=False, rmse=9.0)]) == {"rmse": (int(consistent), 1)}
+    assert metric.model_copy(update={"promised": None}).consistent is None
+
+
+def test_each_side_of_a_difference_has_the_uncertainty_of_that_side() -> None:
+    """A realized value below the promise: its upper end and the promise's lower end count."""
+    metric = ForwardMetric(
+        value=0.10, interval=(0.09, 0.19), promised=0.15, promised_interval=(0.10, 0.16)
+    )
+    assert metric.consistent
+    mirrored = metric.model_copy(
+        update={"interval": (0.01, 0.11), "promised_interval": (0.14, 0.2)}
+    )
+    assert not mirrored.consistent
 
 
 @pytest.mark.parametrize(

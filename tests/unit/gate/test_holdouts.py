@@ -157,6 +157,21 @@ def test_vanished_users_and_movies_are_rejected(name: str) -> None:
     assert not decision.accepted
 
 
+def test_lost_ratings_are_rejected_unless_the_ids_changed_or_a_person_accepts() -> None:
+    """A publisher whose dumps lack more of the newest ratings each time, as ADR 25 measured it."""
+    champion = GOOD | CHAMPION_ID
+
+    def of(share: float, **more: object) -> Decision:
+        return judge(scored(GOOD) | {"drift": {"changed_pairs": share}} | more, champion)
+
+    assert of(0.05).accepted
+    decision = of(0.051)
+    assert failed(decision) == {"vanished_ratings"}
+    assert "ratings, by users and of movies that are still there" in decision.reason
+    assert of(0.051, drift_accepted=True).accepted
+    assert "vanished_ratings" not in {rule.name for rule in of(0.51).rules}, "ids changed"
+
+
 def sliced(ndcg: float, error: float | None, parts: int = 1) -> Metrics:
     """A slice with this NDCG@10 beside popularity's 0.1, among equally good ones."""
     metrics = copy.deepcopy(GOOD)

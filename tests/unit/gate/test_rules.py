@@ -300,7 +300,8 @@ def test_a_champion_on_another_holdout_is_compared_relative_to_baselines() -> No
 def test_a_champion_of_other_ids_is_compared_relative_to_baselines_and_the_reason_says_so() -> None:
     champion = with_ndcg(with_rmse(GOOD, 0.6), 0.5) | {"release_id": CHAMPION["release_id"]}
     candidate = scored(GOOD)
-    assert judge(candidate | {"drift": {"changed_pairs": 0.4}}, champion, SETTINGS).accepted
+    few = judge(candidate | {"drift": {"changed_pairs": 0.5}}, champion, SETTINGS)
+    assert failed(few) == {"vanished_ratings"}, "the ids are the same, and half of them is lost"
 
     decision = judge(candidate | {"drift": {"changed_pairs": 0.9}}, champion, SETTINGS)
 

@@ -74,7 +74,7 @@ def test_the_report_counts_outcomes_promises_regret_and_faults() -> None:
     assert report.outcomes == {"accepted": 2, "refused": 1, "rejected": 2}
     assert report.sound_rejected == [4]
     assert report.decayed == [4]
-    assert report.coverage == {"rmse": (4, 4)}
+    assert report.coverage == report.consistency == {"rmse": (4, 4)}
     assert report.regret.tested == 2
     assert report.regret.rmse == pytest.approx((0.01 + 0) / 2)
     assert report.regret.ndcg == pytest.approx((0.05 + 0) / 2)
