@@ -34,6 +34,11 @@ TRAINER_LIBRARIES: Final = (
     *("verifier.candidate", "verifier.champion", "verifier.commands", "verifier.measure"),
 )
 """Nothing of `trainer`: the verifier must load a model without its code."""
+SECOND_BACKEND_LIBRARIES: Final = (
+    "verifier.second_backend:choose_backend",
+    *("keras", "numpy", "verifier.candidate", "verifier.models"),
+)
+"""What is called comes first: Keras reads its backend when it is imported."""
 COMMAND_MODULES: Final = (
     *("alerts", "bench", "data", "evaluation", "queries"),
     *("releases", "report", "runs", "stack", "tuning"),
@@ -65,8 +70,11 @@ def trainer_python(folder: Path, python: Path) -> Path:
         folder: gets the program, and the socket of its server.
         python: the interpreter of the trainer's environment.
     """
+    # A process has one backend, so the verifier starts its interpreter again for the other one.
+    second = (("-m", "verifier.second_backend"), "verifier.second_backend")
+    again = _install(folder / "second", python, [second], SECOND_BACKEND_LIBRARIES)
     programs = [(("-m", "trainer"), "trainer"), (("-P", "-m", "verifier"), "verifier")]
-    return _install(folder, python, programs, TRAINER_LIBRARIES)
+    return _install(folder, python, programs, TRAINER_LIBRARIES, interpreter=again)
 
 
 def recsys_program(folder: Path) -> Path:
@@ -79,6 +87,7 @@ def _install(
     python: Path,
     programs: Sequence[tuple[Sequence[str], str]],
     libraries: Sequence[str],
+    interpreter: Path | None = None,
 ) -> Path:
     """Writes the program.
 
@@ -87,10 +96,16 @@ def _install(
         python: the interpreter, which gets all calls that are none of ``programs``.
         programs: first arguments, and what they run: a module as by ``-m``, or
             ``module:function``, which is called.
-        libraries: what the server imports.
+        libraries: what the server imports, or imports and calls, in the same form.
+        interpreter: what the programs start as ``sys.executable``; the real one if None.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"python": str(python), "programs": programs, "libraries": libraries}
+    settings = {
+        "python": str(python),
+        "programs": programs,
+        "libraries": libraries,
+        "interpreter": str(interpreter or python),
+    }
     (folder / "settings.json").write_text(json.dumps(settings))
     path = folder / "program"
     path.write_text(f'#!/bin/sh\nexec "{python}" -IS "{__file__}" start "{folder}" "$@"\n')
@@ -110,6 +125,7 @@ def start(folder: Path, arguments: list[str]) -> NoReturn:
     connection = _connect(folder, python)
     message = {
         "module": module,
+        "interpreter": settings["interpreter"],
         "arguments": arguments[len(options) :],
         "folder": os.getcwd(),
         "environment": dict(os.environ),
@@ -151,6 +167,7 @@ def _connect(folder: Path, python: str) -> socket.socket:
                 "PYTHONUNBUFFERED": "1",
                 "OPENBLAS_NUM_THREADS": "1",
                 "TF_CPP_MIN_LOG_LEVEL": "3",
+                "JAX_PLATFORMS": "cpu",
             },
             stdin=subprocess.DEVNULL,
             stdout=(folder / "log").open("w"),
@@ -168,8 +185,11 @@ def _connect(folder: Path, python: str) -> socket.socket:
 def serve(folder: Path) -> None:
     """Imports the libraries, and forks for each connection until the process is killed."""
     settings = json.loads((folder / "settings.json").read_text())
-    for name in settings["libraries"]:
-        importlib.import_module(name)
+    for library in settings["libraries"]:
+        name, _, function = library.partition(":")
+        module = importlib.import_module(name)
+        if function:
+            getattr(module, function)()
     # A fork need not look at the objects of the imported modules when it collects garbage.
     gc.collect()
     gc.freeze()
@@ -232,6 +252,7 @@ def _run(message: dict[str, Any], streams: list[int]) -> None:
     tempfile.tempdir = None
     module = message["module"]
     sys.argv = [module, *message["arguments"]]
+    sys.executable = message["interpreter"]
     name, _, function = module.partition(":")
     if function:
         getattr(importlib.import_module(name), function)()

@@ -85,12 +85,17 @@ class _WithoutTensorFlow(MetaPathFinder):
             raise ModuleNotFoundError("TensorFlow is not used here", name=fullname)
 
 
-def main() -> None:
-    """Checks the model of the first argument; prints on standard error why it is refused."""
+def choose_backend() -> None:
+    """Makes this process one of the second backend; call it before Keras is imported."""
     # The package has set the trainer's backend. Keras reads it when it is imported.
     os.environ["KERAS_BACKEND"] = BACKEND
     # Where TensorFlow is installed, layers that need it work on any backend.
     sys.meta_path.insert(0, _WithoutTensorFlow())
+
+
+def main() -> None:
+    """Checks the model of the first argument; prints on standard error why it is refused."""
+    choose_backend()
     from verifier.candidate import check_golden
     from verifier.models import load_model
 
