@@ -67,7 +67,7 @@ class DamagedEntryError(ValueError):
 
 
 def inflated(stored: IO[bytes], engine: Engine) -> Iterator[bytes]:
-    """Yields what a raw stream inflates to, in chunks of at most 1 MiB.
+    """Yields what a raw stream inflates to, in chunks of at most 128 KiB.
 
     Args:
         stored: the stream; bytes behind its end are ignored.
