@@ -10,8 +10,8 @@ import typer
 
 from recsys import ledger, releases
 from recsys.cli import output
+from recsys.cli.defaults import ORPHAN_HOURS
 from recsys.cli.output import JsonOption, ReasonOption, YesOption, console
-from recsys.releases import GRACE
 
 _HOUR = timedelta(hours=1)
 
@@ -22,7 +22,7 @@ def clean(
         typer.Option(
             "--older-than-hours", min=1, help="Hours for which an orphan must not have changed."
         ),
-    ] = GRACE / _HOUR,
+    ] = ORPHAN_HOURS,
     unknown: Annotated[
         bool,
         typer.Option(

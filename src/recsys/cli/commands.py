@@ -250,7 +250,14 @@ class LazyGroup(TyperGroup):
 
     def get_params(self, ctx: Any) -> Any:
         """Returns the parameters, also --help."""
-        return name_values(super().get_params(ctx))
+        parameters = name_values(super().get_params(ctx))
+        for parameter in parameters:
+            # These are flags, and None is Typer's default of its own: --help, and those about
+            # completion. It would be checked by pydantic, and importing that takes longer than
+            # all other work for a command's help.
+            if parameter.default is None:
+                parameter.default = False
+        return parameters
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Returns the names of the commands."""

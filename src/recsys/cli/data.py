@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys import contract, dataset, features, monitoring
+from recsys import dataset, features, monitoring
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
-from recsys.contract import FeatureSettings, RuleShares
 from recsys.errors import DatasetError
 from recsys.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from recsys.contract import FeatureSettings
     from recsys.features import FileStats, Quarantine, Stats
 
 _EXAMPLES = 3
@@ -51,6 +51,8 @@ def validate(
 
     Exit code 0: the pipeline would accept the dataset; 1: it would reject it, for the reason shown.
     """
+    from recsys.contract import FeatureSettings
+
     settings = FeatureSettings()
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -136,6 +138,8 @@ def _md5(path: Path) -> str:
 
 
 def _inspect(path: Path, settings: FeatureSettings, folder: Path, scratch: Path) -> _Inspected:
+    from recsys.contract import INTERACTIONS_FILE, QUARANTINE_FILE, STATS_FILE, RuleShares
+
     # No share is too large here, so that all invalid rows are read and reported.
     without_limits = settings.model_copy(
         update={
@@ -151,13 +155,13 @@ def _inspect(path: Path, settings: FeatureSettings, folder: Path, scratch: Path)
         stats = _make(path, without_limits, folder, quarantine)
     except DatasetError as error:
         failure = error
-        quarantine.write(folder / contract.QUARANTINE_FILE)
+        quarantine.write(folder / QUARANTINE_FILE)
     else:
         stats = stats.model_copy(update={"settings": settings})
-        (folder / contract.STATS_FILE).write_bytes(stats.to_json())
+        (folder / STATS_FILE).write_bytes(stats.to_json())
     refusal = _refusal(quarantine, settings, failure)
     if refusal is None:
-        refusal = _error_of(features.check_trainable, folder / contract.INTERACTIONS_FILE)
+        refusal = _error_of(features.check_trainable, folder / INTERACTIONS_FILE)
     md5_file, differs = _check_md5(path)
     return _Inspected(
         stats,
@@ -166,7 +170,7 @@ def _inspect(path: Path, settings: FeatureSettings, folder: Path, scratch: Path)
             for file in (dataset.RATINGS_CSV, dataset.MOVIES_CSV)
             if quarantine.was_read(file)
         },
-        _examples(folder / contract.QUARANTINE_FILE),
+        _examples(folder / QUARANTINE_FILE),
         differs or refusal,
         md5_file,
     )

@@ -7,21 +7,24 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from recsys import dataset, experiments, releases, reports
 from recsys.cli import output
+from recsys.cli.defaults import SEED
 from recsys.cli.output import JsonOption, console
 from recsys.cli.progress import Epoch
 from recsys.cli.source import SourceOption, fetch_settings, make_features, s3_of_source, source_of
-from recsys.contract import METRICS_FILE, REPORT_FILE, Metrics, TrainerSettings
-from recsys.dataset import redact_sources
 from recsys.embedded.home import Home
 from recsys.errors import ArtifactError
-from recsys.experiments import LocalRun, ModelName, Part, SplitName
+from recsys.experiments import ModelName, Part, SplitName
 from recsys.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from recsys.contract import Metrics
+    from recsys.experiments import LocalRun
 
 _LOG_LINE: Final = re.compile(r"(?:\S+ )?(?:INFO|WARNING|ERROR) (.+)")
 _SHOWN: Final = {
@@ -35,7 +38,6 @@ _SHOWN: Final = {
     "fit_s": "fit s",
 }
 LIVE: Final = "live"
-_SEED: Final = TrainerSettings().seed
 
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Random seed of the training.")]
 SetOption = Annotated[
@@ -65,7 +67,7 @@ def evaluate(
         str,
         typer.Option("--models", help="Models to compare, separated by commas."),
     ] = ",".join(ModelName),
-    seed: SeedOption = _SEED,
+    seed: SeedOption = SEED,
     assignments: SetOption = None,
     only: OnlyOption = None,
     as_json: JsonOption = False,
@@ -149,7 +151,7 @@ def train(
             help="Fit to all ratings too, as the pipeline does for serving.",
         ),
     ] = True,
-    seed: SeedOption = _SEED,
+    seed: SeedOption = SEED,
     assignments: SetOption = None,
     only: OnlyOption = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
@@ -160,6 +162,8 @@ def train(
     Code, data and metrics are those of the pipeline: the gate would judge the metrics that are
     printed here. Writes the files of a release, including metrics.json and report.html.
     """
+    from recsys.contract import METRICS_FILE
+
     check_assignments(assignments, only)
     home = Home()
     md5, data = None, features
@@ -186,7 +190,7 @@ def train(
     report = _write_report(trained.folder, trained, metrics)
     run = experiments.keep_run(
         home.folder("training") / "runs",
-        dataset=redact_sources(source_of(source)) if data is None else str(data.resolve()),
+        dataset=dataset.redact_sources(source_of(source)) if data is None else str(data.resolve()),
         dataset_md5=md5,
         settings=tuple(assignments or ()),
         config=trained.lineage.get("config") or {},
@@ -300,6 +304,8 @@ def _stack_is_up(home: Home) -> bool:
 
 
 def _write_report(folder: Path, trained: Any, metrics: Metrics) -> Path:
+    from recsys.contract import REPORT_FILE
+
     path = folder / REPORT_FILE
     html = reports.render_report(
         metrics=metrics,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,9 @@ from recsys.cli.output import JsonOption, console
 from recsys.cli.release_views import print_decision
 from recsys.embedded.home import Home
 from recsys.errors import ConfigurationError
-from recsys.experiments import ComparedRuns, LocalRun
+
+if TYPE_CHECKING:
+    from recsys.experiments import ComparedRuns, LocalRun
 
 
 class Action(StrEnum):

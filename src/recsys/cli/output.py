@@ -19,10 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError, RecsysError, TransientError, printable
-from recsys.object_store import S3Settings
-from recsys.services import Services
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
@@ -31,6 +28,9 @@ if TYPE_CHECKING:
 
     from recsys.embedded.home import Home
     from recsys.ledger import Actor
+    from recsys.services import Services
+
+# The help of a command loads this module: the servers' clients are imported when they are used.
 
 
 class LateConsole(Console):
@@ -150,6 +150,8 @@ def services() -> Iterator[Services]:
     which names a function that returns them, as Airflow's image does for Airflow's Connections.
     Embedded servers that are not running are started, and stopped at the end.
     """
+    from recsys.services import Services
+
     if os.environ.get("RECSYS_PG_DSN"):
         yield Services.from_environment()
         return
@@ -172,6 +174,8 @@ def are_named() -> bool:
 
 
 def _named_services(name: str) -> Services:
+    from recsys.services import Services
+
     try:
         found = pkgutil.resolve_name(name)()
     except (ImportError, AttributeError, ValueError) as error:
@@ -191,7 +195,10 @@ def _named_services(name: str) -> Services:
 
 def embedded_services(home: Home) -> Services:
     """Returns the servers of an embedded stack."""
+    from recsys.database import PostgresSettings
     from recsys.embedded import stack
+    from recsys.object_store import S3Settings
+    from recsys.services import Services
 
     variables = stack.environment(home)
     return Services(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from recsys import contract
 from recsys import recommend as ask
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
@@ -95,6 +94,8 @@ def _recommend_for_cold_start(rated: list[tuple[str, float]], k: int, as_json: b
 
 
 def _rating(text: str) -> tuple[str, float]:
+    from recsys import contract
+
     # A title may contain an equals sign.
     movie, _, number = text.rpartition("=")
     try:

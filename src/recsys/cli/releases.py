@@ -9,10 +9,10 @@ import typer
 
 from recsys import ledger, releases
 from recsys.cli import output
+from recsys.cli.defaults import KEEP_RELEASES
 from recsys.cli.output import JsonOption, ReasonOption, YesOption, console
 from recsys.cli.release_views import print_diff
 from recsys.errors import LedgerError
-from recsys.releases import RetentionSettings
 
 ReleaseArgument = Annotated[str, typer.Argument(help="A release id; `recsys releases` lists them.")]
 
@@ -165,13 +165,13 @@ def adopt(
 def retire(
     keep: Annotated[
         int, typer.Option("--keep", min=0, help="Number of newest complete releases to keep.")
-    ] = RetentionSettings().keep_releases,
+    ] = KEEP_RELEASES,
     reason: ReasonOption = "retention",
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Drop tables and objects of old releases; never those of the champion or the previous one."""
-    retention = RetentionSettings(keep_releases=keep)
+    retention = releases.RetentionSettings(keep_releases=keep)
     with output.services() as services:
         with services.connect() as conn:
             ledger.check_current(conn)

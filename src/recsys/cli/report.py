@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 from recsys.embedded.home import Home
 from recsys.errors import ConfigurationError, LedgerError
-from recsys.services import Services
+
+if TYPE_CHECKING:
+    from recsys.services import Services
 
 
 def report(

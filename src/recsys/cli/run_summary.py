@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from recsys import ledger, monitoring, recommend
 from recsys.cli import output
@@ -14,10 +14,12 @@ from recsys.cli.output import console
 from recsys.cli.queries import print_movies
 from recsys.cli.release_views import print_decision
 from recsys.cli.report import save
-from recsys.contract import Metrics
 from recsys.embedded.home import source_folder
 from recsys.errors import RecsysError, TransientError
-from recsys.services import Services
+
+if TYPE_CHECKING:
+    from recsys.contract import Metrics
+    from recsys.services import Services
 
 _KNOWN_MOVIES: Final = ("Toy Story (1995)", "Matrix, The (1999)")
 _SHOWN_MOVIES: Final = 3

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,10 +17,11 @@ from recsys.cli.output import JsonOption, console
 from recsys.cli.progress import Progress
 from recsys.cli.run_summary import print_details, print_summary
 from recsys.cli.source import SourceOption, choose_source, source_connection
-from recsys.dataset import redact_sources
 from recsys.embedded.home import Home
 from recsys.errors import RecsysError, StoppedBySignal
-from recsys.services import Services
+
+if TYPE_CHECKING:
+    from recsys.services import Services
 
 DAG_ID = "movie_rec_sys"
 
@@ -167,7 +168,9 @@ def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> embedded.runs.RunR
     progress = Progress(quiet=quiet)
     shown = console.is_terminal and not quiet
     if not quiet:
-        console.print(f"running [bold]{DAG_ID}[/] on {output.safe(redact_sources(conf['source']))}")
+        console.print(
+            f"running [bold]{DAG_ID}[/] on {output.safe(dataset.redact_sources(conf['source']))}"
+        )
         if not shown:
             console.print("  starting the run: importing Airflow takes a few seconds")
     result = embedded.runs.RunResult()

@@ -7,26 +7,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from recsys import dataset, experiments
 from recsys.cli.output import errors
-from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, SECRET_ENV, FeatureSettings
-from recsys.dataset import (
-    DEFAULT_SOURCE,
-    FetchSettings,
-    environment_credentials,
-    needs_s3,
-    split_sources,
-    without_md5,
-)
 from recsys.embedded.home import Home
 from recsys.errors import DatasetError, SourceUnreachableError
-from recsys.object_store import S3Settings
 
-_S3_VARIABLES: Final = (ENV_S3_BUCKET, ENV_S3_ENDPOINT, *SECRET_ENV, "AWS_PROFILE")
+if TYPE_CHECKING:
+    from recsys.dataset import FetchSettings
+    from recsys.object_store import S3Settings
+
 _CONNECTION: Final = "AIRFLOW_CONN_RECSYS_SOURCE"
 
 SourceOption = Annotated[
@@ -53,7 +46,7 @@ def choose_source(home: Home, given: str | None) -> str:
     is a generated sample, and a notice is printed.
     """
     if given:
-        chosen = " ".join(map(_absolute, split_sources(given)))
+        chosen = " ".join(map(_absolute, dataset.split_sources(given)))
         check_source(chosen)
     else:
         chosen = home.source() or _reachable_default(home)
@@ -70,8 +63,8 @@ def check_source(source: str) -> None:
         DatasetError: a file is missing, or is no md5 file.
         SourceUnreachableError: the server does not answer.
     """
-    mirrors = split_sources(source)
-    path = Path(without_md5(mirrors[0]))
+    mirrors = dataset.split_sources(source)
+    path = Path(dataset.without_md5(mirrors[0]))
     if len(mirrors) == 1 and "://" not in mirrors[0] and not path.is_file():
         raise DatasetError(
             f"{path} does not exist" if not path.exists() else f"{path} is not a file",
@@ -79,7 +72,7 @@ def check_source(source: str) -> None:
             "appended",
             hint="correct --source",
         )
-    if not needs_s3(source):
+    if not dataset.needs_s3(source):
         dataset.read_source_md5(source, settings=fetch_settings(source))
 
 
@@ -90,7 +83,8 @@ def source_of(given: str | None) -> str:
 
 def fetch_settings(source: str) -> FetchSettings:
     """Returns timeouts and credentials of a source: ``RECSYS_SOURCE_*``, else the netrc file."""
-    return FetchSettings.from_environment().with_credentials(environment_credentials(source))
+    settings = dataset.FetchSettings.from_environment()
+    return settings.with_credentials(dataset.environment_credentials(source))
 
 
 def source_connection(source: str) -> dict[str, str]:
@@ -98,7 +92,7 @@ def source_connection(source: str) -> dict[str, str]:
 
     It is empty if there are none, or if the environment has the Connection.
     """
-    found = None if os.environ.get(_CONNECTION) else environment_credentials(source)
+    found = None if os.environ.get(_CONNECTION) else dataset.environment_credentials(source)
     if found is None:
         return {}
     fields = {"conn_type": "http", "host": found.server, "extra": found.request_headers()}
@@ -111,6 +105,8 @@ def make_features(given: str | None, folder: Path) -> str:
     Returns:
         The md5 of the dataset.
     """
+    from recsys.contract import FeatureSettings
+
     chosen = source_of(given)
     with s3_of_source(chosen) as s3:
         return experiments.make_local_features(
@@ -130,9 +126,13 @@ def s3_of_source(source: str) -> Iterator[S3Settings | None]:
     They come from the environment if it has any, else from the embedded S3 server. That server is
     started if it is not running, and stopped again at the end.
     """
-    if not needs_s3(source):
+    from recsys.contract import ENV_S3_BUCKET, ENV_S3_ENDPOINT, SECRET_ENV
+    from recsys.object_store import S3Settings
+
+    variables = (ENV_S3_BUCKET, ENV_S3_ENDPOINT, *SECRET_ENV, "AWS_PROFILE")
+    if not dataset.needs_s3(source):
         yield None
-    elif any(os.environ.get(name) for name in _S3_VARIABLES):
+    elif any(os.environ.get(name) for name in variables):
         # The bucket is that of the source's URL, so the bucket of the artifacts need not be set.
         bucket = os.environ.get(ENV_S3_BUCKET) or "unused"
         yield S3Settings.from_environment({**os.environ, ENV_S3_BUCKET: bucket})
@@ -150,15 +150,15 @@ def _absolute(source: str) -> str:
 
 def _reachable_default(home: Home) -> str:
     try:
-        dataset.read_source_md5(DEFAULT_SOURCE)
+        dataset.read_source_md5(dataset.DEFAULT_SOURCE)
     except (SourceUnreachableError, DatasetError) as error:
         path = home.folder("sample") / "sample.zip"
         errors.print(
-            f"[yellow]notice:[/] {DEFAULT_SOURCE} cannot be reached;\nusing a generated sample "
-            "instead. Use your own dataset with `--source FILE.zip`."
+            f"[yellow]notice:[/] {dataset.DEFAULT_SOURCE} cannot be reached;\n"
+            "using a generated sample instead. Use your own dataset with `--source FILE.zip`."
         )
         errors.print(f"  {error.found or error.message}", style="dim", markup=False)
         if not path.with_name(path.name + ".md5").exists():
             dataset.write_sample(path)
         return str(path)
-    return DEFAULT_SOURCE
+    return dataset.DEFAULT_SOURCE

@@ -9,14 +9,12 @@ import typer
 
 from recsys import experiments
 from recsys.cli import output
+from recsys.cli.defaults import SEED
 from recsys.cli.evaluation import SeedOption, doing
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, make_features
-from recsys.contract import TrainerSettings
 from recsys.experiments import Objective
 from recsys.scratch import scratch_folder
-
-_SEED = TrainerSettings().seed
 
 
 def tune(
@@ -32,7 +30,7 @@ def tune(
             help="Number of trials, in addition to the trainer's default settings.",
         ),
     ] = 20,
-    seed: SeedOption = _SEED,
+    seed: SeedOption = SEED,
     as_json: JsonOption = False,
 ) -> None:
     """Search for better settings of the trainer, without looking at the holdout.
