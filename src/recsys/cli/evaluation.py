@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from recsys import dataset, experiments, releases, reports
-from recsys.cli import output
+from recsys.cli import extras, output
 from recsys.cli.defaults import SEED
 from recsys.cli.output import JsonOption, console
 from recsys.cli.progress import Epoch
@@ -164,6 +164,9 @@ def train(
     """
     from recsys.contract import METRICS_FILE
 
+    experiments.find_trainer().check_installed()
+    # Of the report, which is written after minutes.
+    extras.require("pipeline")
     check_assignments(assignments, only)
     home = Home()
     md5, data = None, features

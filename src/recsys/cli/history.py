@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recsys import embedded, pipeline
-from recsys.cli import output
+from recsys.cli import extras, output
 from recsys.cli.output import JsonOption, console
 from recsys.embedded.home import Home
 from recsys.errors import ConfigurationError
@@ -65,6 +65,7 @@ def replay_history(
 
     trainer = find_trainer()
     trainer.check_installed()
+    extras.require("embedded", "pipeline")
     place = folder or Home().path / "replay-history"
     zips = place / "dumps"
     zips.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsys import dataset, embedded, ledger, monitoring
-from recsys.cli import output
+from recsys.cli import extras, output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.progress import Progress
 from recsys.cli.run_summary import print_details, print_summary
@@ -52,6 +52,7 @@ def demo(
     Prints one screen: the live release, its quality, similar movies and recommendations. Without
     --source and without a network it uses a generated sample. Ctrl-C stops everything.
     """
+    extras.require("embedded", "airflow", "pipeline")
     home = Home()
     # A demo may use one dataset after another, so drift is shown but not limited.
     conf = _conf(home, source, force, accept_drift=True)
@@ -81,6 +82,7 @@ def run(
     Exit code 0: the run succeeded (a rejected candidate is a success); 1: it failed. Ctrl-C stops
     the run, also in Airflow, and marks its release as abandoned.
     """
+    extras.require("embedded", "airflow", "pipeline")
     home = Home()
     conf = _conf(home, source, force, accept_drift)
     with _data_services(home):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from recsys import embedded, monitoring
-from recsys.cli import output
+from recsys.cli import extras, output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, choose_source, source_connection
 from recsys.embedded.home import Home, source_folder
@@ -33,6 +33,7 @@ def up(
     week and whenever the dataset changes. `recsys env` prints the variables for psql, boto3 and
     others; `recsys down` stops everything.
     """
+    extras.require("embedded", *([] if data_only else ["airflow", "pipeline"]))
     home = Home()
     connection = {} if data_only else source_connection(choose_source(home, source))
     found: dict[str, Any] = {"home": str(home.path)}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from recsys import experiments
-from recsys.cli import output
+from recsys.cli import extras, output
 from recsys.cli.defaults import SEED
 from recsys.cli.evaluation import SeedOption, doing
 from recsys.cli.output import JsonOption, console
@@ -39,6 +39,8 @@ def tune(
     Prints all trials, and the best settings as a value for RECSYS_BUILD_SETTINGS. With that value
     the next run makes a new build, which the gate judges on the holdout.
     """
+    extras.require("tune")
+    experiments.find_trainer().check_installed()
     with doing("reading the dataset") as say, scratch_folder("tune") as features:
         make_features(source, features)
         result = experiments.tune(features, objective, trials, seed, say)

@@ -194,7 +194,7 @@ def migrate(home: Home) -> None:
         raise ConfigurationError(
             "Airflow is not installed",
             expected="the package apache-airflow",
-            hint="install recsys[airflow]",
+            hint="install it: pip install 'recsys[airflow]'",
         ) from None
     name = sql.Identifier(_DATABASE)
     try:

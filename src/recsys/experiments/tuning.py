@@ -242,7 +242,7 @@ def _study(
         raise ConfigurationError(
             "Optuna is not installed",
             expected="the extra `tune` of this package",
-            hint="run `make setup`, or `pip install recsys[tune]`",
+            hint="run `make setup`, or `pip install 'recsys[tune]'`",
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.RandomSampler if at_random else optuna.samplers.TPESampler

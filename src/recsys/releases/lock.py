@@ -1,7 +1,8 @@
 """The promotion lock: an advisory lock of the PostgreSQL session that commits the switch.
 
 Retirement deletes under a second lock, so that a long deletion does not delay a rollback. A
-candidate is copied from its inbox under a lock of its release.
+candidate is copied from its inbox under a lock of its release. One process at a time exports
+releases to MLflow.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from recsys.services import Services
 
 _LOCK: Final = 0x5EC5_0002
 _DELETION_LOCK: Final = 0x5EC5_0003
+_EXPORT_LOCK: Final = 0x5EC5_0004
 _ADMISSION_LOCKS: Final = 0x6000_0000
 LOCK_WAIT_S: Final = 10.0
 # PostgreSQL ends the session of a promoter that hangs or whose machine is gone. The promoter then
@@ -52,6 +54,18 @@ def deletion_lock(services: Services) -> Iterator[Connection]:
     """
     what = "another retirement is deleting tables and objects"
     with _session_lock(services, _DELETION_LOCK, LOCK_WAIT_S, what) as conn:
+        yield conn
+
+
+@contextmanager
+def export_lock(services: Services) -> Iterator[Connection]:
+    """Acquires the lock of the process that exports releases; yields its session.
+
+    Raises:
+        LockedError: another process still exports after `LOCK_WAIT_S` seconds.
+    """
+    what = "another export to MLflow is running"
+    with _session_lock(services, _EXPORT_LOCK, LOCK_WAIT_S, what) as conn:
         yield conn
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from recsys import contract, ledger
 from recsys.errors import ArtifactError, ConfigurationError, ServiceUnavailableError
 from recsys.ledger import Release, State
+from recsys.releases.lock import check_lock, export_lock
 from recsys.services import Services
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def export_to_mlflow(services: Services, uri: str, model: str) -> Exported:
     """Makes each complete release a version of a registered model.
 
     A version that exists is not made again. Only its tags and the alias of the champion follow the
-    ledger. An export that was killed is continued by the next one.
+    ledger. An export that was killed is continued by the next one. Exports of one ledger run one by
+    one: at once, two of them would make two versions of a release, because MLflow has no key of
+    ours.
 
     Args:
         services: ledger and bucket.
@@ -67,7 +70,9 @@ def export_to_mlflow(services: Services, uri: str, model: str) -> Exported:
         model: name of the registered model and of the experiment with its runs.
 
     Raises:
-        ConfigurationError: the model's name has an apostrophe.
+        ConfigurationError: the model's name has an apostrophe, or MLflow does not know this kind of
+            address.
+        LockedError: another export of this ledger is running.
         ModuleNotFoundError: the extra `mlflow` is not installed.
         ServiceUnavailableError: MLflow does not answer or refuses.
     """
@@ -81,16 +86,19 @@ def export_to_mlflow(services: Services, uri: str, model: str) -> Exported:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     from mlflow import MlflowClient
 
-    with services.connect() as conn:
+    with export_lock(services) as conn, _explained(uri):
         ledger.check_current(conn)
         releases = sorted(ledger.all_releases(conn), key=lambda one: one.created_at)
-    written = [one for one in releases if one.manifest is not None]
-    complete = [one for one in written if _is_readable(one)]
-    champion = next((one for one in complete if one.state == State.CHAMPION), None)
-    with _explained(uri):
+        written = [one for one in releases if one.manifest is not None]
+        complete = [one for one in written if _is_readable(one)]
+        champion = next((one for one in complete if one.state == State.CHAMPION), None)
         registry = _Registry(MlflowClient(tracking_uri=uri, registry_uri=uri), model)
         bucket = services.store.bucket
-        done = {one.release_id: registry.put(one, bucket) for one in complete}
+        done = {}
+        for one in complete:
+            # Also a sign of life: PostgreSQL ends a session that holds a lock and is idle for long.
+            check_lock(conn)
+            done[one.release_id] = registry.put(one, bucket)
         registry.set_champion(champion.release_id if champion else None)
     return Exported(
         model=model,
@@ -244,9 +252,17 @@ def _milliseconds(moment: datetime) -> int:
 def _explained(uri: str) -> Iterator[None]:
     """Translates MLflow's errors; a password in the address is not shown."""
     from mlflow.exceptions import MlflowException
+    from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
     try:
         yield
+    except UnsupportedModelRegistryStoreURIException:
+        raise ConfigurationError(
+            "MLflow does not know this kind of tracking address",
+            found=f"{urlsplit(uri).scheme or 'no scheme'}:",
+            expected="http(s)://SERVER, or a database such as sqlite:///mlflow.db",
+            hint="correct --tracking-uri or MLFLOW_TRACKING_URI",
+        ) from None
     except MlflowException as error:
         text = str(error)
         password = urlsplit(uri).password

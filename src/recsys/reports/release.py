@@ -53,12 +53,6 @@ def make_report(services: Services, release_id: str) -> str:
     return key
 
 
-def stored_report(services: Services, release_id: str) -> str | None:
-    """Returns the stored report of a release, or None if there is none."""
-    key = contract.release_key(release_id, contract.REPORT_FILE)
-    return services.store.get_bytes(key).decode() if services.store.head(key) else None
-
-
 def report_page(services: Services, release_id: str) -> str:
     """Renders the report of a complete release; data that cannot be read is left out.
 

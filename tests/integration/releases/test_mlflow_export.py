@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from mlflow import MlflowClient
 
 from recsys.errors import ConfigurationError, ServiceUnavailableError
-from recsys.releases import export_to_mlflow, promote_release, roll_back
+from recsys.releases import Exported, export_to_mlflow, promote_release, roll_back
 from recsys.services import Services
 from tests.actors import an_actor
 from tests.release_maker import Releases
@@ -79,6 +81,27 @@ def test_releases_become_versions_and_the_alias_follows_the_champion(
     assert set(versions(registry)) == {first, second}
 
 
+def test_two_exports_at_once_make_one_version_of_each_release(
+    services: Services, releases: Releases, uri: str, registry: MlflowClient
+) -> None:
+    made = {releases.candidate(number) for number in (1, 2, 3)}
+    # Creates the tables of the registry, which is the server's work.
+    registry.search_registered_models()
+    together = Barrier(2)
+
+    def export() -> Exported:
+        together.wait()
+        return export_to_mlflow(services, uri, MODEL)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = [one.result() for one in [pool.submit(export), pool.submit(export)]]
+
+    assert sorted(name for one in done for name in one.created) == sorted(made)
+    assert sorted(one.unchanged for one in done) == [0, 3]
+    found = registry.search_model_versions(f"name = '{MODEL}'")
+    assert sorted(one.tags["recsys.release_id"] for one in found) == sorted(made)
+
+
 def test_a_server_that_does_not_answer_is_said_without_the_password(
     services: Services, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +109,12 @@ def test_a_server_that_does_not_answer_is_said_without_the_password(
     with pytest.raises(ServiceUnavailableError, match="MLflow") as failed:
         export_to_mlflow(services, "http://ann:s3cret@127.0.0.1:1", MODEL)
     assert "s3cret" not in str(failed.value)
+
+
+def test_an_unknown_kind_of_address_is_no_temporary_failure(services: Services) -> None:
+    with pytest.raises(ConfigurationError, match="kind of tracking address") as refused:
+        export_to_mlflow(services, "ftp://user:secret@127.0.0.1/registry", MODEL)
+    assert "secret" not in str(refused.value)
 
 
 def test_a_name_that_a_filter_cannot_contain_is_refused(services: Services, uri: str) -> None:

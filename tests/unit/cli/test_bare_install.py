@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from recsys.cli.app import EXTRAS
 from recsys.cli.commands import ENTRIES
+from recsys.cli.extras import EXTRAS
 from recsys.dataset import write_sample
 
 # As `pip install recsys` without extras: what only extras bring cannot be imported.
@@ -67,12 +67,24 @@ def test_commands_that_read_reach_for_the_servers(arguments: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize(
-    ("command", "extra"), [("demo", "embedded"), ("up", "embedded"), ("status", "embedded")]
+    ("command", "extras"),
+    [
+        ("demo", "airflow,embedded,pipeline"),
+        ("run", "airflow,embedded,pipeline"),
+        ("up", "airflow,embedded,pipeline"),
+        ("up --data-only", "embedded"),
+        ("bench", "bench,embedded,pipeline"),
+        ("bench --no-reference", "embedded,pipeline"),
+        ("status", "embedded"),
+    ],
 )
-def test_other_commands_say_which_extra_they_need(tmp_path: Path, command: str, extra: str) -> None:
-    done = bare(command, RECSYS_HOME=str(tmp_path / "home"))
+def test_other_commands_say_at_once_which_extras_they_need(
+    tmp_path: Path, command: str, extras: str
+) -> None:
+    done = bare(*command.split(), RECSYS_HOME=str(tmp_path / "home"))
     assert done.returncode == 1
-    assert f"pip install 'recsys[{extra}]'" in done.stderr
+    assert f"pip install 'recsys[{extras}]'" in done.stderr
+    assert not (tmp_path / "home").exists(), "nothing was begun"
     assert "Traceback" not in done.stderr
 
 
@@ -152,7 +164,7 @@ def test_the_wheel_alone_makes_and_validates_data(unpacked: Path, tmp_path: Path
     [
         (("train", "--source"), "the trainer's environment is missing"),
         (("replay-history", "--source"), "the trainer's environment is missing"),
-        (("tune", "--source"), "pip install recsys[tune]"),
+        (("tune", "--source"), "pip install 'recsys[tune]'"),
         (("down",), "pip install 'recsys[embedded]'"),
     ],
 )
