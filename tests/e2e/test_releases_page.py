@@ -11,15 +11,16 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from recsys import contract, ledger, monitoring
+from recsys import contract, ledger, monitoring, pipeline
 from recsys.database import PostgresSettings
-from recsys.gate import Decision
+from recsys.gate import Decision, ForwardSettings
 from recsys.gate.measures import RuleResult
 from recsys.ledger import Action
 from recsys.object_store import S3Settings
 from recsys.releases import promote_release, roll_back
 from recsys.services import Services
 from tests.actors import an_actor
+from tests.dump_releases import DumpReleases, constant, three_dumps
 from tests.e2e.conftest import connections
 from tests.impossible_metrics import IMPOSSIBLE, SCRIPT, ImpossibleReleases
 from tests.release_maker import Releases
@@ -206,6 +207,34 @@ def test_it_says_what_each_run_did_and_why(client, services, two_champions):
     assert "failed: no disk" in page
     assert "too &lt;b&gt;bad" in page
     assert ">0.31</td>" in page
+
+
+def test_what_was_promised_and_realized_is_shown_after_two_dumps_of_one_history(
+    client, services, tmp_path
+):
+    made = DumpReleases(services, three_dumps(tmp_path))
+    settings = ForwardSettings(min_rows=50)
+    first = made.promoted(1)
+    run = made.features(2)
+    [complete] = pipeline.forward_test(services, run, settings, constant({1: 2.0}, made))
+    page = client("VIEWER").get(PAGE).text
+    table = page[page.index('<table id="forward">') :].partition("</table>")[0]
+    assert table.count(f"{first} (champion)") == 3
+    for name, found in complete.metrics.items():
+        assert f">{name}</td>" in table
+        assert f"{found.value:.4f}" in table
+    assert "rmse: 0 of 1 champions in the promised interval, 0 no further from the promise" in page
+
+    # Of a release whose stars nobody predicted, the rankings are shown, and why there is no RMSE.
+    second = made.promoted(2)
+    run = made.features(3)
+    pipeline.forward_test(services, run, settings, pipeline.predicted_by_verifier(run))
+    page = client("VIEWER").get(PAGE).text
+    table = page[page.index('<table id="forward">') :].partition("</table>")[0]
+    assert f"{second} (champion)" in table
+    assert table.count(">ndcg@10</td>") == 3
+    assert table.count(">rmse</td>") == 1, "of the earlier test"
+    assert table.count("its stars were not tested: the verifier predicted no stars") == 2
 
 
 def test_a_viewer_sees_no_button_and_is_refused(client, services, two_champions):

@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from psycopg.errors import CheckViolation
@@ -14,24 +13,18 @@ from psycopg.errors import CheckViolation
 from recsys import ledger, monitoring, pipeline, reports
 from recsys.contract import (
     INBOX_PREFIX,
-    PUBLIC_TABLES,
     SEALS_PREFIX,
-    TOWER_DIM,
-    Build,
-    BuildSettings,
     TrainerInput,
     forward_file,
     forward_pairs_key,
     seal,
 )
-from recsys.dataset import write_sample
 from recsys.experiments import Dump, History
 from recsys.gate import ForwardSettings
 from recsys.ledger import Actor, State
-from recsys.pipeline import Run
 from recsys.releases import promote_release
 from recsys.services import Services
-from tests.release_maker import Releases
+from tests.dump_releases import DumpReleases, constant, three_dumps
 
 SETTINGS = ForwardSettings(min_rows=50, min_users=10)
 ADA = Actor("Ada Lovelace", "tests", "a test")
@@ -40,89 +33,12 @@ ADA = Actor("Ada Lovelace", "tests", "a test")
 @pytest.fixture(scope="module")
 def dumps(tmp_path_factory: pytest.TempPathFactory) -> list[Dump]:
     """Three dumps of one history; number 1 is the oldest."""
-    folder = tmp_path_factory.mktemp("history")
-    write_sample(folder / "all.zip", ratings=6000)
-    history = History.read(folder / "all.zip")
-    times = history.ratings["timestamp"]
-    return history.write(folder, [times[3000], times[4500], times[-1]])
-
-
-class DumpReleases(Releases):
-    """Releases of dumps, whose towers are files that can be read."""
-
-    def __init__(self, services: Services, dumps: list[Dump]) -> None:
-        super().__init__(services)
-        self.dumps = dumps
-        self.seen: dict[int, pl.DataFrame] = {}
-
-    def build(self, number: int) -> Build:
-        return Build(
-            dataset_md5=self.dumps[number - 1].md5,
-            trainer_digest=f"sha256:{'a' * 64}",
-            settings=BuildSettings().model_dump(mode="json"),
-        )
-
-    def run(self, number: int) -> Run:
-        source = str(self.dumps[number - 1].path)
-        return Run(run_id=f"run-{number}", source=source, build=self.build(number))
-
-    def features(self, number: int) -> Run:
-        """Runs the pipeline up to the features of a dump."""
-        run = self.run(number)
-        with self.services.connect() as conn:
-            ledger.prepare(conn)
-            ledger.begin_build(conn, run.build, run_id=run.run_id, run_nonce="n" * 8, actor=ADA)
-        pipeline.fetch_dataset(self.services, run)
-        pipeline.generate_data_frames(self.services, run)
-        key = run.build.features_key("interactions.parquet")
-        self.seen[number] = pl.read_parquet(io.BytesIO(self.services.store.get_bytes(key)))
-        return run
-
-    def promoted(self, number: int) -> str:
-        """Makes the release of a dump the champion."""
-        self.features(number)
-        release_id = self.candidate(number)
-        promote_release(self.services, release_id, actor=ADA)
-        return release_id
-
-    def artifact_bytes(self, name: str, number: int) -> bytes:
-        table = next((t for t in PUBLIC_TABLES if t.artifact == name), None)
-        if table is None:
-            return super().artifact_bytes(name, number)
-        rows = self.seen[number].sort("timestamp", descending=True)
-        rng = np.random.default_rng(number)
-        ids = rows["userId" if table.id_column == "userid" else "movieId"].unique().sort()
-        frame = pl.DataFrame(
-            {
-                "id": ids.cast(pl.Int32),
-                "vector": pl.Series(
-                    rng.normal(size=(len(ids), TOWER_DIM)).astype(np.float32),
-                    dtype=pl.Array(pl.Float32, TOWER_DIM),
-                ),
-            }
-        )
-        if table.id_column == "userid":
-            seen = rows.group_by("userId").agg(seen=pl.col("movieId").cast(pl.Int32))
-            frame = frame.join(seen.cast({"userId": pl.Int32}), left_on="id", right_on="userId")
-        file = io.BytesIO()
-        frame.sort("id").write_parquet(file)
-        return file.getvalue()
+    return three_dumps(tmp_path_factory.mktemp("history"))
 
 
 @pytest.fixture
 def dump_releases(services: Services, dumps: list[Dump]) -> DumpReleases:
     return DumpReleases(services, dumps)
-
-
-def constant(stars: dict[int, float], releases: Releases) -> pipeline.Stars:
-    """Predicts a constant for each release, which its model's bytes identify."""
-
-    def predict(model: Path, pairs: Path, predictions: Path) -> None:
-        [value] = [stars[n] for n in stars if model.read_bytes() == releases.model_bytes(n)]
-        asked = pl.read_parquet(pairs)
-        asked.with_columns(prediction=pl.lit(value)).write_parquet(predictions)
-
-    return pipeline.predicted_here(predict)
 
 
 def history_of(services: Services, release_id: str) -> list[str]:
