@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from recsys import contract
 from recsys.contract import ExitCode, Manifest, TrainerInput
@@ -46,6 +48,11 @@ def champion(
     return found
 
 
+def users_of(holdout: pl.DataFrame) -> NDArray[np.int32]:
+    users: NDArray[np.int32] = holdout["userId"].unique().sort().to_numpy()
+    return users
+
+
 def _manifest(bench: Bench, trainer_input: TrainerInput) -> Manifest:
     manifest = bench.candidate(trainer_input)
     assert manifest is not None
@@ -71,7 +78,7 @@ def test_its_training_pairs_are_neither_predicted_nor_recommended(
     )
     train = split.filter(pl.col("split") == "train")
     holdout = split.filter(pl.col("split") == "holdout")
-    answers = champion.answers(train, holdout, movies)
+    answers = champion.answers(train, holdout, movies, users_of(holdout))
     assert answers is not None
     asked = answers.predictions
     assert asked.join(champion.trained_on, on=PAIR, how="semi").is_empty()
@@ -93,7 +100,9 @@ def test_removed_movies_are_not_recommended_and_unknown_users_are_predicted(
     rows = interactions.filter(pl.col("movieId").is_in(left["movieId"].to_list()))
     unknown_user = rows.head(1).with_columns(userId=pl.lit(9_999, pl.Int32))
     holdout = pl.concat([rows.filter(pl.col("split") == "holdout"), unknown_user])
-    answers = champion.answers(rows.filter(pl.col("split") == "train"), holdout, left)
+    answers = champion.answers(
+        rows.filter(pl.col("split") == "train"), holdout, left, users_of(holdout)
+    )
     assert answers is not None
     assert answers.recommendations["movieId"].is_in(left["movieId"].to_list()).all()
     assert 9_999 in answers.predictions["userId"]
@@ -104,7 +113,7 @@ def test_a_holdout_within_its_training_part_gives_no_comparison(champion: Evalua
     interactions, movies = make_interactions()
     holdout = interactions.join(champion.trained_on, on=PAIR, how="semi")
     train = interactions.join(champion.trained_on, on=PAIR, how="anti")
-    assert champion.answers(train, holdout, movies) is None
+    assert champion.answers(train, holdout, movies, users_of(holdout)) is None
 
 
 def test_metrics_include_the_champions_and_the_release_id_does_not_depend_on_it(

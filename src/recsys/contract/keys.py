@@ -235,7 +235,8 @@ HOLDOUT_PREDICTIONS_FILE: Final = "holdout_predictions.parquet"
 """Columns: userId int32, movieId int32, rating float32, prediction float32 (stars)."""
 HOLDOUT_RECOMMENDATIONS_FILE: Final = "holdout_recommendations.parquet"
 """Columns: userId int32, rank int16 (1 is best), movieId int32, score float32; the best 100 movies
-that the user has not rated in the training part, for every user of the holdout."""
+that the user has not rated in the training part, for every user of the holdout, or for a sample of
+20,000 if there are more (`recsys.evaluation.sample`)."""
 GOLDEN_FILE: Final = "golden_predictions.json"
 GOLDEN_RECOMMENDATIONS_FILE: Final = "golden_recommendations.json"
 """`GoldenRecommendations` of the served towers. Releases of contract 2 do not have it."""

@@ -130,7 +130,8 @@ class HoldoutSize(MetricsPart):
     Attributes:
         rows: pairs of the rating errors.
         users: users of these pairs.
-        ranked_users: users of the ranking metrics, those with a training row; None: all.
+        ranked_users: users of the ranking metrics: those with a training row, or a sample of
+            20,000 of them; None: all.
     """
 
     rows: Count = None

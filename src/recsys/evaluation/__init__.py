@@ -36,12 +36,14 @@ from recsys.evaluation.models import (
     part,
 )
 from recsys.evaluation.parquet_bounds import check_parquet
+from recsys.evaluation.sample import MAX_RANKED_USERS, ranked_sample
 from recsys.evaluation.tables import Holdout
 from recsys.evaluation.towers import BIAS, Towers, recommend
 
 __all__ = [
     "BIAS",
     "HOLDOUT",
+    "MAX_RANKED_USERS",
     "MIN_EARLIER",
     "TRAIN",
     "VISIT_GAP_S",
@@ -64,6 +66,7 @@ __all__ = [
     "predicted_stars",
     "rank_by_neighbors",
     "rank_by_popularity",
+    "ranked_sample",
     "ranked_users",
     "ranking_metrics",
     "rating_error",

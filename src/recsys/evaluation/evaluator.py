@@ -50,8 +50,9 @@ def evaluate(
         holdout: userId, movieId, rating (stars): the rows that the candidate was not fitted to.
             With timestamp (s) here and in ``train``, the last visit is measured.
         predictions: userId, movieId, prediction (stars) for exactly the holdout's pairs.
-        recommendations: userId, rank (1 is best), movieId, score. Each user of the holdout has at
-            least 20 movies unrated in ``train``, or all such movies if there are fewer.
+        recommendations: userId, rank (1 is best), movieId, score. Each ranked user of the holdout
+            (all, or a sample of 20,000: `recsys.evaluation.sample`) has at least 20 movies unrated
+            in ``train``, or all such movies if there are fewer. Lists of others are not measured.
         movie_ids: all movies of the dataset, rated or not.
         movies: movieId, genres (list of str). With it, genres are slices.
         champion: the champion's predictions and recommendations; None without a champion.
@@ -90,7 +91,7 @@ def evaluate(
     reason_to_skip = reason_to_skip_knn(training, pairs)
     neighbors = None if reason_to_skip else rank_by_neighbors(training, pairs)
     document["baselines"]["item_knn"] = neighbors and ranking_metrics(
-        pairs, neighbors, training.popularity
+        pairs, neighbors, training.popularity, newest.ranked
     )
     return Metrics.model_validate(
         {

@@ -20,6 +20,7 @@ from recsys.evaluation.confidence import (
     rmse_of_rows,
 )
 from recsys.evaluation.metrics import Ranking, quality_on, ranking_metrics, rating_error
+from recsys.evaluation.sample import ranked_sample
 from recsys.evaluation.slices import Slices, measure_slice
 from recsys.evaluation.tables import (
     PAIR,
@@ -61,7 +62,7 @@ class Measured:
         candidate: the candidate's stars and ranking.
         stars: predicted stars of the baselines by name.
         popular: ranking by popularity.
-        ranked: the pairs whose users have recommendations, shape (n,).
+        ranked: the pairs whose users are ranked, shape (n,).
         comparison: with the champion; None without one.
     """
 
@@ -92,7 +93,8 @@ def measure(
         recommendations: userId, rank, movieId, score.
         champion: the champion's answers; None without one.
         fitted: what the candidate was fitted to.
-        all_ranked: whether every user needs recommendations, or only those with a training row.
+        all_ranked: whether a user without a training row is ranked too. Of those who are, a sample
+            needs recommendations (`recsys.evaluation.sample`); only it is measured.
 
     Raises:
         EvaluationError: the tables contradict each other or contain values that are not numbers.
@@ -111,9 +113,10 @@ def measure(
     holdout = Holdout.of(pairs, movies)
     _, known = fitted.training.known(holdout)
     users = known | all_ranked
+    sampled = np.isin(holdout.users, ranked_sample(holdout.users[users]))
     check_recommendations("recommendations", lists, fitted.train, holdout.users[users])
-    check_long_enough(lists, fitted.train, holdout.users[users], len(movies))
-    ranked = users[holdout.user]
+    check_long_enough(lists, fitted.train, holdout.users[sampled], len(movies))
+    ranked = sampled[holdout.user]
     comparison = None
     if champion is not None:
         comparison = compare_with_champion(champion, holdout, fitted.train, prediction, lists)

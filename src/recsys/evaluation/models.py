@@ -5,6 +5,7 @@ The trainer and the verifier both call `evaluate_models`, so that their numbers 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -16,12 +17,17 @@ from recsys.contract import Metrics
 from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.evaluator import evaluate
 from recsys.evaluation.holdouts import TimeHoldout, ranked_users, time_holdout_rows
+from recsys.evaluation.sample import ranked_sample
 from recsys.evaluation.tables import PAIR
 from recsys.evaluation.towers import Towers, recommend
 
 TRAIN: Final = "train"
 HOLDOUT: Final = "holdout"
 """Values, besides ``later``, of the column split; see `recsys.contract.INTERACTIONS_FILE`."""
+
+
+_JOINED_ROWS: Final = 1_000_000
+"""Rows of both tables that are joined at once, about."""
 
 
 class Predict(Protocol):
@@ -50,7 +56,11 @@ class EvaluatedRelease:
     trained_on: pl.DataFrame
 
     def answers(
-        self, train: pl.DataFrame, holdout: pl.DataFrame, movies: pl.DataFrame
+        self,
+        train: pl.DataFrame,
+        holdout: pl.DataFrame,
+        movies: pl.DataFrame,
+        ranked: NDArray[np.integer[Any]],
     ) -> ChampionAnswers | None:
         """Predicts the holdout's pairs that it was not trained on; returns None if there are none.
 
@@ -58,8 +68,9 @@ class EvaluatedRelease:
             train: userId, movieId: the candidate's training part; never recommended.
             holdout: userId, movieId.
             movies: movieId: all movies that may be recommended.
+            ranked: userIds: the users of the holdout that the candidate is ranked for.
         """
-        pairs = holdout.join(self.trained_on, on=PAIR, how="anti").sort(PAIR)
+        pairs = _without(holdout.select(PAIR), self.trained_on).sort(PAIR)
         if pairs.is_empty():
             return None
         known = np.isin(self.towers.movie_ids, movies["movieId"].to_numpy())
@@ -69,9 +80,14 @@ class EvaluatedRelease:
             self.towers.users,
             self.towers.movies[known],
         )
-        users = pairs["userId"].unique().sort().to_numpy()
+        users = np.intersect1d(ranked, pairs["userId"].unique().to_numpy())
         users = users[np.isin(users, towers.user_ids)]
-        rated = pl.concat([train.select(PAIR), self.trained_on]).unique()
+        asked = pl.DataFrame({"userId": users.astype(np.int32)})
+        # Only the pairs of users who are asked for: the two parts together have twice the ratings.
+        rated = pl.concat(
+            rows.select(PAIR).join(asked, on="userId", how="semi")
+            for rows in (train, self.trained_on)
+        )
         rated = rated.filter(pl.col("movieId").is_in(towers.movie_ids.tolist()))
         return ChampionAnswers(
             release_id=self.release_id,
@@ -89,7 +105,8 @@ class Evaluation:
 
     Attributes:
         predictions: userId, movieId, rating, prediction (stars), one row for each holdout pair.
-        recommendations: userId, rank, movieId, score; see `recommend`.
+        recommendations: userId, rank, movieId, score, of the users who are ranked
+            (`recsys.evaluation.sample`); see `recommend`.
         metrics: see `evaluate`.
     """
 
@@ -123,17 +140,19 @@ def evaluate_models(
         "rating",
         prediction=predict(holdout["userId"].to_numpy(), holdout["movieId"].to_numpy()),
     )
-    recommendations = recommend(towers, holdout["userId"].unique().sort().to_numpy(), train)
+    asked = ranked_sample(holdout["userId"].unique().to_numpy())
+    recommendations = recommend(towers, asked, train)
     later = time_holdout_rows(interactions)
     in_time = None
     if not later.is_empty():
+        asked_later = ranked_sample(ranked_users(later, train))
         in_time = TimeHoldout(
             rows=later,
             predictions=later.select(
                 *PAIR, prediction=predict(later["userId"].to_numpy(), later["movieId"].to_numpy())
             ),
-            recommendations=recommend(towers, ranked_users(later, train), train),
-            champion=champion.answers(train, later, movies) if champion else None,
+            recommendations=recommend(towers, asked_later, train),
+            champion=champion.answers(train, later, movies, asked_later) if champion else None,
         )
     metrics = evaluate(
         train=train,
@@ -142,10 +161,27 @@ def evaluate_models(
         recommendations=recommendations,
         movie_ids=movies["movieId"],
         movies=movies,
-        champion=champion.answers(train, holdout, movies) if champion else None,
+        champion=champion.answers(train, holdout, movies, asked) if champion else None,
         time_holdout=in_time,
     )
     return Evaluation(predictions, recommendations, metrics)
+
+
+def _without(pairs: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """Returns the pairs that are not among the others.
+
+    Users are joined in ranges: a join of all would hash every rating of a training part at once.
+    """
+    starts = pairs["userId"].unique().sort()
+    step = max(1, _JOINED_ROWS * len(starts) // max(pairs.height + others.height, 1))
+    bounds = [*starts.gather_every(step).to_list(), None]
+    kept = []
+    for first, after in itertools.pairwise(bounds):
+        is_in_range = pl.col("userId") >= first
+        if after is not None:
+            is_in_range &= pl.col("userId") < after
+        kept.append(pairs.filter(is_in_range).join(others.filter(is_in_range), on=PAIR, how="anti"))
+    return pl.concat(kept) if kept else pairs
 
 
 def part(interactions: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -15,7 +15,8 @@ _Floats: TypeAlias = NDArray[np.float32]
 _Ids: TypeAlias = NDArray[np.int32]
 
 RECOMMENDED: Final = 100
-_CHUNK_SCORES: Final = 1 << 25
+_CHUNK_SCORES: Final = 1 << 23
+"""Scores computed at once; finding the best of them takes four times their memory."""
 BIAS: Final = -2
 """The dimension that is 1 for a user and the bias for a movie."""
 
