@@ -155,10 +155,10 @@ def _print(done: list[ReplayedDump], report: ReplayReport) -> None:
             f"{one.ratings:,}",
             one.fault,
             one.outcome,
-            output.safe(
-                ", ".join(one.failed_rules)
-                or ("" if one.outcome == "accepted" else one.reason[:60])
-            ),
+            # A table below has the names of the rules.
+            f"{len(one.failed_rules)} rules"
+            if len(one.failed_rules) > 1
+            else output.safe("".join(one.failed_rules) or _why(one)),
             *cells,
         )
     console.print(rows)
@@ -179,17 +179,23 @@ def _print(done: list[ReplayedDump], report: ReplayReport) -> None:
     console.print(f"{report.seconds:.0f} s in all")
 
 
+def _why(one: ReplayedDump) -> str:
+    return "" if one.outcome == "accepted" else one.reason[:60]
+
+
 def _print_margins(report: ReplayReport) -> None:
-    """Prints the rules that rejected a candidate, with what sound candidates had."""
-    failed = {name for fault in report.faults for name in fault.failed_rules}
+    """Prints the rules that rejected a candidate: values, and limits in parentheses."""
+    rejected_by = {fault.number: frozenset(fault.failed_rules) for fault in report.faults}
+    failed = frozenset().union(*rejected_by.values())
     shown = [one for one in report.margins if one.rejected or one.rule in failed]
     if not shown:
         return
-    rows = output.table("rule", "sound dump next to the limit", "planted: value (limit)")
+    rows = output.table("rule", "sound dump next to the limit", "planted faults it rejected")
     for one in shown:
         planted = ", ".join(
             f"dump {number}: {value:.4g} ({limit:.4g})"
             for number, (value, limit) in one.planted.items()
+            if one.rule in rejected_by[number]
         )
         nearest = one.nearest
         rows.add_row(
