@@ -180,6 +180,10 @@ class DiskFullError(TransientError):
     """The disk for temporary files is full; space may be free before the next attempt."""
 
 
+class OutOfMemoryError(TransientError):
+    """Memory ran out; other processes may use less at the next attempt, or the limit is raised."""
+
+
 class StaleError(PermanentError):
     """No run has succeeded for longer than the operator allows."""
 

@@ -137,6 +137,11 @@ def load_floor(limits: Limits, rows: int, dim: int) -> float:
     return rows * dim * 2 / 1e6 / limits.write_mb_s
 
 
-def index_floor(limits: Limits, rows: int, dim: int, candidates: int) -> float:
-    """Lower bound of indexing: compare each vector with ``ef_construction`` candidates."""
-    return rows * candidates * 2 * dim / 1e9 / limits.gflop_s
+def distances_floor(limits: Limits, distances: int, workers: int = 1) -> float:
+    """Lower bound of a number of distances between vectors in memory.
+
+    For an index these are ``ef_construction`` for each vector, the least that insertion into HNSW
+    computes; it also computes those of the neighbors of these candidates. For a check they are the
+    distances of its exact scans.
+    """
+    return distances / 1e6 / limits.distances_m_s / workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from recsys.embedded import stack
 from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.object_store import ObjectStore, S3Settings
-from recsys.vectors import EF_CONSTRUCTION
+from recsys.vectors import CHECKED_QUERIES, EF_CONSTRUCTION
 
 _STAGE_MODULES: Final = "recsys.benchmark.stages"
 _STAGES: Final = {
@@ -174,13 +175,16 @@ class _Benchmark:
             measured,
             rows=rows,
             wall_s=index_s,
-            floor_s=measurements.index_floor(self.limits, rows, dim, EF_CONSTRUCTION),
+            floor_s=measurements.distances_floor(
+                self.limits, rows * EF_CONSTRUCTION, len(os.sched_getaffinity(0))
+            ),
             note="vectors of more than 2,000 dimensions cannot be indexed",
         )
 
     def _check(self, rows: int) -> Stage:
         measured = self._run("check", server=True, dsn=self._dsn, release_id=_RELEASE, rows=rows)
-        return make_stage("check", measured, rows=rows)
+        floor = measurements.distances_floor(self.limits, rows * CHECKED_QUERIES)
+        return make_stage("check", measured, rows=rows, floor_s=floor)
 
     def _run(self, name: str, *, server: bool = False, **arguments: Any) -> Measured:
         self.on_step(name)

@@ -12,7 +12,7 @@ import typer
 from recsys.cli import interruption
 from recsys.cli.commands import HELP_OPTIONS, LazyGroup
 from recsys.cli.terminal import accept_any_terminal
-from recsys.errors import RecsysError, StoppedBySignal
+from recsys.errors import OutOfMemoryError, RecsysError, StoppedBySignal
 
 app = typer.Typer(
     cls=LazyGroup,
@@ -89,6 +89,18 @@ def main() -> None:
             raise
         output.print_error(extras.missing_modules([module], only_reads=True))
         sys.exit(output.EXIT_FAILED)
+    except MemoryError as error:
+        from recsys.cli import output
+
+        output.print_error(
+            OutOfMemoryError(
+                "memory ran out",
+                found=str(error) or None,
+                hint="raise the limit of the process (`ulimit -v`, the container's or the pod's), "
+                "or use a smaller dataset; docs/performance.md has what each stage needs",
+            )
+        )
+        sys.exit(output.EXIT_TRY_AGAIN)
     except OSError as error:
         from recsys.cli import output
 

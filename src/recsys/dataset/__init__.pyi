@@ -8,6 +8,7 @@ from .archive import (
 )
 from .credentials import SourceCredentials, credentials_for, environment_credentials
 from .fetch import FetchedDataset, LocalDataset, fetch_dataset, obtain_dataset, read_source_md5
+from .inflate import RAW_DEFLATE, inflated_size
 from .mirrors import (
     has_login,
     needs_s3,
@@ -30,6 +31,7 @@ __all__ = [
     "NO_GENRES",
     "RATINGS_CSV",
     "RATING_COLUMNS",
+    "RAW_DEFLATE",
     "ArchiveLimits",
     "DatasetArchive",
     "FetchSettings",
@@ -41,6 +43,7 @@ __all__ = [
     "environment_credentials",
     "fetch_dataset",
     "has_login",
+    "inflated_size",
     "needs_s3",
     "obtain_dataset",
     "open_dataset",

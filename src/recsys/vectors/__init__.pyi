@@ -1,4 +1,4 @@
-from .check import VectorMeasurements, check_vectors
+from .check import CHECKED_QUERIES, VectorMeasurements, check_vectors
 from .content import content_is_as_loaded
 from .index import EF_CONSTRUCTION
 from .movie_vectors import MovieVectors, make_movie_vectors
@@ -16,6 +16,7 @@ from .stored_tables import StoredTable, stored_tables
 from .tables import drop_vectors, enable_vector_extension, load_vectors
 
 __all__ = [
+    "CHECKED_QUERIES",
     "EF_CONSTRUCTION",
     "MovieVectors",
     "StoredTable",

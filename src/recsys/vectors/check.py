@@ -22,6 +22,8 @@ from recsys.vectors.search import (
 )
 
 MIN_RECALL: Final = 0.95
+CHECKED_QUERIES: Final = 200
+"""Number of queries."""
 _NEIGHBORS: Final = 10
 
 
@@ -60,7 +62,7 @@ def check_vectors(
     release_id: str,
     *,
     expected_rows: int,
-    sample: int = 200,
+    sample: int = CHECKED_QUERIES,
     min_recall: float = MIN_RECALL,
 ) -> VectorMeasurements:
     """Checks that a release's table is complete and that the recall of its index is sufficient.
