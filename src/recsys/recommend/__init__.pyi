@@ -5,10 +5,11 @@ from .queries import (
     recommend_for_cold_start,
     recommend_for_user,
 )
-from .reasons import MIN_COSINE, Reason, find_reasons
+from .reasons import MIN_COSINE, MOST_MOVIES, Reason, find_reasons
 
 __all__ = [
     "MIN_COSINE",
+    "MOST_MOVIES",
     "Catalog",
     "Reason",
     "ScoredMovie",

@@ -33,18 +33,28 @@ class QueryResult:
         subject: the movie or the user that the query is about.
         now: titles, best first.
         before: the champion's results; None if there is no champion.
+        reasons: for each title of ``now``, that of the user's movie that brought it, or None; empty
+            if results have no reasons.
     """
 
     subject: str
     now: tuple[str, ...]
     before: tuple[str, ...] | None = None
+    reasons: tuple[str | None, ...] = ()
 
     def changes(self) -> dict[str, Any]:
-        """Returns both lists; each title comes with whether the other list lacks it."""
+        """Returns both lists; each title comes with whether the other list lacks it.
+
+        Titles of ``now`` come with their reason too.
+        """
         before = self.before
+        reasons = self.reasons or (None,) * len(self.now)
         return {
             "subject": self.subject,
-            "now": [(title, before is not None and title not in before) for title in self.now],
+            "now": [
+                (title, before is not None and title not in before, reason)
+                for title, reason in zip(self.now, reasons, strict=True)
+            ],
             "before": None if before is None else [(t, t not in self.now) for t in before],
         }
 

@@ -22,7 +22,7 @@ from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, UnknownIdError
 from recsys.gate import ForwardTest
 from recsys.ledger import Release, State
-from recsys.recommend import Catalog
+from recsys.recommend import MOST_MOVIES, Catalog, find_reasons
 from recsys.reports.own_charts import own_charts
 from recsys.reports.page import QueryResult, render_report
 from recsys.services import Services
@@ -189,12 +189,38 @@ def _recommendations(
         found = vectors.nearest_to_user(conn, users, movies, user, releases.TOP_K)
         return tuple(catalog.movie(movie).title for movie, _ in found)
 
+    def because(user: int) -> tuple[str | None, ...]:
+        return _reasons(conn, release, catalog, user)
+
     with _tables_may_be_missing():
         users = releases.table_ids(conn, release.release_id, "user_towers")
         known = releases.table_ids(conn, champion.release_id, "user_towers") if champion else users
         asked = releases.choose_sentinels(users, known)[:_SENTINEL_USERS]
-        return list(_query_results(best, release, champion, [(u, f"user {u}") for u in asked]))
+        subjects = [(user, f"user {user}") for user in asked]
+        return list(_query_results(best, release, champion, subjects, because))
     return []
+
+
+def _reasons(
+    conn: Connection, release: Release, catalog: Catalog, user: int
+) -> tuple[str | None, ...]:
+    """Finds which of the user's newest movies brought each recommendation, None if none did."""
+    users, movies, movie_vectors = (
+        releases.release_table(table, release.release_id)
+        for table in ("user_towers", "movie_towers", "movie_vectors")
+    )
+    found = vectors.nearest_to_user(conn, users, movies, user, releases.TOP_K)
+    recommended = [movie for movie, _ in found]
+    query = sql.SQL("select seen[1:%s] from {} where userid = %s")
+    [(own,)] = conn.execute(
+        query.format(vectors.relation_identifier(users)), (MOST_MOVIES, user)
+    ).fetchall()
+    genres = {movie: catalog.movie(movie).genres for movie in (*own, *recommended)}
+    reasons = find_reasons(conn, movie_vectors, own, recommended, genres)
+    return tuple(
+        catalog.movie(reasons[movie][0]).title if movie in reasons else None
+        for movie in recommended
+    )
 
 
 def _query_results(
@@ -202,6 +228,7 @@ def _query_results(
     release: Release,
     champion: Release | None,
     about: list[tuple[int, str]],
+    reasons: Callable[[int], tuple[str | None, ...]] = lambda _: (),
 ) -> Iterator[QueryResult]:
     for number, name in about:
         before = None
@@ -209,7 +236,7 @@ def _query_results(
             with _tables_may_be_missing():
                 before = query(champion, number)
         with _tables_may_be_missing():
-            yield QueryResult(name, query(release, number), before)
+            yield QueryResult(name, query(release, number), before, reasons(number))
 
 
 @contextmanager

@@ -10,7 +10,12 @@ from recsys import contract, ledger, pipeline, reports
 from recsys.contract import REPORT_FILE, release_key
 from recsys.errors import LedgerError
 from recsys.pipeline import Run
-from recsys.releases import RetentionSettings, promote_release, retire_old_releases
+from recsys.releases import (
+    RetentionSettings,
+    promote_release,
+    release_table,
+    retire_old_releases,
+)
 from recsys.reports import release
 from tests.actors import an_actor
 
@@ -48,6 +53,23 @@ def test_a_report_shows_results_now_and_before(services, releases):
     # All users have rated movie 1 and no other.
     assert "<h3>movie 1</h3>" in page
     assert "movie 1</li>" not in page, "a movie is not listed as similar to itself"
+
+
+def test_a_report_names_the_movie_that_brought_a_recommendation(services, releases):
+    release_id = releases.candidate(1)
+    with services.connect() as conn:
+        vectors = release_table("movie_vectors", release_id)
+        # All movies become equally near to movie 1, which all users have rated.
+        conn.execute(
+            f"update {vectors} set vector = (select vector from {vectors} where movieid = 1)"
+        )
+        page = release.report_page(services, release_id)
+        assert "because of movie 1" in page
+        conn.execute(
+            f"update {vectors} set vector = (select vector - vector - vector from {vectors} "
+            "where movieid = 1) where movieid <> 1"
+        )
+    assert "because of" not in release.report_page(services, release_id)
 
 
 def test_a_report_without_a_champion_shows_only_the_results_now(services, releases):

@@ -227,6 +227,13 @@ def test_the_same_data_gives_the_same_page(page: Page) -> None:
     assert everything() == page.text
 
 
+def test_a_recommendation_comes_with_its_reason_if_it_has_one() -> None:
+    found = QueryResult("user 1", ("Heat", "Alien"), None, ("Ronin <b>", None))
+    page = everything(recommendations=[found])
+    assert 'Heat <span class="muted">because of Ronin &lt;b&gt;</span></li>' in page
+    assert "<li>Alien</li>" in page
+
+
 def test_sections_without_data_are_left_out() -> None:
     page = Page(render_report(metrics=as_judged(GOOD)))
     assert "Training report" in page.text
