@@ -37,6 +37,16 @@ class RatingConfig(_Section):
         le=256,
         description="latent dimension of each member; None: by number of ratings",
     )
+    samples: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="samples of a Bayesian factorization whose mean is averaged with the members; "
+        "0: members only; None: by number of ratings",
+    )
+    sample_factors: int = Field(
+        default=8, ge=1, le=64, description="latent dimension of each sample"
+    )
     epochs: int = Field(
         default=6,
         ge=1,
@@ -65,7 +75,7 @@ class RatingConfig(_Section):
         default=15.0, ge=0, description="L2 penalty of a row of the history's factors"
     )
     recency: float = Field(
-        default=0.0,
+        default=1.0,
         ge=0,
         le=10,
         description="loss weight of a user's newest rating relative to the oldest: exp(recency)",
@@ -85,21 +95,24 @@ class RatingConfig(_Section):
     )
 
     def size(self, rows: int) -> tuple[int, int]:
-        """Returns members and factors for a number of ratings, choosing those that are None.
-
-        With few ratings, many factors overfit, and averaging many members is cheap; with many
-        ratings, more factors pay off, and each member multiplies the training time.
-        """
-        members, factors = next(size for limit, *size in _SIZES if rows <= limit)
+        """Returns members and factors for a number of ratings; see `resolve_size`."""
+        members, factors, _ = next(size for limit, *size in _SIZES if rows <= limit)
         return self.members or members, self.factors or factors
 
     def resolve_size(self, rows: int) -> RatingConfig:
-        """Returns this configuration with members and factors chosen by `size`."""
+        """Returns this configuration with members, factors and samples chosen if they are None.
+
+        With few ratings, many factors overfit, and averaging many members and samples is cheap;
+        with many ratings, more factors pay off, and each member multiplies the training time.
+        """
         members, factors = self.size(rows)
-        return self.model_copy(update={"members": members, "factors": factors})
+        *_, samples = next(size for limit, *size in _SIZES if rows <= limit)
+        if self.samples is not None:
+            samples = self.samples
+        return self.model_copy(update={"members": members, "factors": factors, "samples": samples})
 
     def scout_config(self) -> RatingConfig | None:
-        """Returns the configuration of a scout, a fit with an eighth of the members.
+        """Returns the configuration of a scout, a fit with a quarter of the members.
 
         It determines the number of epochs; None if members are too few for it to be cheaper.
         """
@@ -107,19 +120,19 @@ class RatingConfig(_Section):
         return self.model_copy(update={"members": members}) if members else None
 
 
-_SCOUT_SHARE: Final = 8
+_SCOUT_SHARE: Final = 4
 _SIZES: Final = (
-    # largest number of ratings, members, factors
-    (500_000, 16, 10),
-    (5_000_000, 3, 16),
-    (sys.maxsize, 1, 32),
+    # largest number of ratings, members, factors, samples
+    (500_000, 8, 10, 60),
+    (5_000_000, 3, 16, 0),
+    (sys.maxsize, 1, 32, 0),
 )
 
 
 class RankingConfig(_Section):
     """Hyper-parameters of the towers; see `trainer.ranking.model`."""
 
-    epochs: int = Field(default=4, ge=1, le=1000)
+    epochs: int = Field(default=3, ge=1, le=1000)
     batch_size: int | None = Field(
         default=None, ge=1, description="examples per step; None: by number of examples"
     )
@@ -153,7 +166,7 @@ class RankingConfig(_Section):
     )
     negatives: int = Field(default=4096, ge=1, description="negatives of a sampled softmax")
     transition_weight: float = Field(
-        default=0.2,
+        default=0.1,
         ge=0,
         le=10,
         description="standard deviation of the item-to-item transition model's scores, relative "
@@ -171,6 +184,24 @@ class RankingConfig(_Section):
     )
     transition_moments: int = Field(
         default=300_000, ge=1, description="largest number of its training examples"
+    )
+    ease_weight: float = Field(
+        default=0.3,
+        ge=0,
+        le=10,
+        description="standard deviation of EASE's scores, relative to that of the two-tower "
+        "model's; 0: without EASE",
+    )
+    ease_dim: int = Field(default=64, ge=1, le=1024, description="rank of EASE")
+    ease_penalty: float = Field(default=200.0, gt=0, le=1e6, description="its L2 penalty")
+    ease_movies: int = Field(
+        default=8000, ge=2, le=30_000, description="number of most rated movies that it covers"
+    )
+    ease_users: int = Field(
+        default=5000,
+        ge=1,
+        le=20_000,
+        description="largest number of users that it is fitted to; the cost is cubic",
     )
 
 

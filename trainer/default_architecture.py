@@ -20,6 +20,8 @@ from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
 from trainer.progress import EpochRecord, OnEpoch
 from trainer.ranking.fit import RankingFit, fit_ranking_model
 from trainer.rating.fit import fit_rating_model
+from trainer.rating.gibbs import sample_ratings_model
+from trainer.rating.model import recency_weights
 from trainer.warm_start import WarmStart
 
 
@@ -44,7 +46,7 @@ def fit_models(
         on_epoch(epoch)
 
     started = time.monotonic()
-    for_split, for_rating, for_towers = np.random.default_rng(seed).spawn(3)
+    for_split, for_rating, for_towers, for_samples = np.random.default_rng(seed).spawn(4)
     ratings = make_ratings(rows, movies)
     sized = config.rating.resolve_size(len(ratings))
     hidden = for_split.random(len(ratings)) < sized.validation_share
@@ -77,6 +79,17 @@ def fit_models(
         phase=f"{purpose}-rating",
         workers=workers,
     )
+    folded = rating.folded
+    if sized.samples:
+        folded = folded.average(
+            sample_ratings_model(
+                ratings,
+                sized.sample_factors,
+                sized.samples,
+                recency_weights(ratings, sized.recency),
+                for_samples,
+            )
+        ).compress(sized.export_dim)
     # Free memory before the towers are fitted.
     del fitted, validation, hidden
     _free_variables()
@@ -84,7 +97,7 @@ def fit_models(
     ranking = _fit_towers(ratings, config, for_towers, record, purpose, checkpoints, workers, start)
     _free_variables()
     return Fit(
-        rating=rating.folded,
+        rating=folded,
         rating_config=sized,
         rating_epochs=rating.epochs,
         towers=ranking.towers,

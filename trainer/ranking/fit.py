@@ -14,6 +14,7 @@ from trainer.config import RankingConfig
 from trainer.data import Floats, Ratings
 from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
 from trainer.progress import EpochRecord, OnEpoch
+from trainer.ranking.ease import EaseModel, fit_ease
 from trainer.ranking.examples import examples_before, newest_examples, sample_rows
 from trainer.ranking.item_transitions import ItemTransitionModel, fit_item_transitions
 from trainer.ranking.model import RankingModel
@@ -72,8 +73,9 @@ def fit_ranking_model(
     Raises:
         TrainingError: the loss is not finite.
     """
-    for_transitions, rng = rng.spawn(2)
+    for_transitions, rng, for_ease = rng.spawn(3)
     transitions = fit_item_transitions(ratings, config, for_transitions)
+    ease = fit_ease(ratings, config, for_ease)
     sampled = sample_rows(ratings, config.stride, rng)
     per_epoch = min(len(sampled), config.moments)
     batch = config.batch_size or int(np.clip(per_epoch // _BATCHES, *_BATCH_SIZES))
@@ -98,23 +100,34 @@ def fit_ranking_model(
         on_epoch(
             EpochRecord("ranking", epoch, loss, None, time.monotonic() - started, config.epochs)
         )
-    return RankingFit(_towers(ratings, config, model, transitions), model.arrays())
+    return RankingFit(_towers(ratings, config, model, transitions, ease), model.arrays())
 
 
 def _towers(
-    ratings: Ratings, config: RankingConfig, model: RankingModel, transitions: ItemTransitionModel
+    ratings: Ratings,
+    config: RankingConfig,
+    model: RankingModel,
+    transitions: ItemTransitionModel,
+    ease: EaseModel,
 ) -> Towers:
-    """Joins both models' towers in one space; a user's is computed from the newest history."""
+    """Joins the towers of all models in one space; a user's is computed from the history."""
     movies, bias = model.movies()
-    wide = np.zeros((len(ratings.user_ids), movies.shape[1] + config.transition_dim), np.float32)
-    neural, linear = wide[:, : movies.shape[1]], wide[:, movies.shape[1] :]
+    dims = np.cumsum([movies.shape[1], config.transition_dim, config.ease_dim])
+    wide = np.zeros((len(ratings.user_ids), dims[-1]), np.float32)
+    neural, linear, other = np.split(wide, dims[:-1], axis=1)
     for chosen in np.array_split(np.arange(len(wide), dtype=np.int32), len(wide) // _CHUNK + 1):
         examples = newest_examples(ratings, chosen, config)
         neural[chosen] = model.users(examples)
         linear[chosen] = transitions.users(examples)
+        other[chosen] = ease.users(ratings, int(chosen[0]), int(chosen[-1]) + 1)
     spread = _spread(neural, movies, bias)
-    scale = config.transition_weight * spread / max(_spread(linear, transitions.after), _TINY)
-    users, movies = project_to_tower_dim(wide, np.hstack([movies, scale * transitions.after]), bias)
+    joined = [movies]
+    for weight, users, after in (
+        (config.transition_weight, linear, transitions.after),
+        (config.ease_weight, other, ease.after),
+    ):
+        joined.append(weight * spread / max(_spread(users, after), _TINY) * after)
+    users, movies = project_to_tower_dim(wide, np.hstack(joined), bias)
     return Towers(ratings.user_ids, ratings.movie_ids, users, movies)
 
 

@@ -16,18 +16,18 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, qr, solve_triangular, svd
-from threadpoolctl import threadpool_limits
+from scipy.linalg import cholesky, solve_triangular
 
 from trainer.config import RankingConfig
 from trainer.data import Floats, Ratings
 from trainer.ranking.examples import TrainingExamples, examples_before
+from trainer.ranking.subspace import leading_triplets
 
 _LIKED_WEIGHT: Final = 1.5
 _RECENCY_SCALE: Final = 7.0
 _OLDEST_WEIGHT: Final = 0.1
-_OVERSAMPLING: Final = 10
-_ITERATIONS: Final = 3
+_LEAST_RATINGS: Final = 3
+"""Rarer movies would only repeat what followed them; covering them doubles the time."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,8 @@ def fit_item_transitions(
         rng: the same state gives the same tables on the same machine.
     """
     count = np.bincount(ratings.movie, minlength=len(ratings.movie_ids))
-    # A movie that was rated once would only repeat what followed it then.
     covered = np.argsort(-count, kind="stable")[: config.transition_movies]
-    covered = np.sort(covered[count[covered] > 1])
+    covered = np.sort(covered[count[covered] >= _LEAST_RATINGS])
     rows = np.flatnonzero(np.arange(len(ratings)) > ratings.user_start[ratings.user])
     if len(rows) > config.transition_moments:
         rows = np.sort(rng.choice(rows, config.transition_moments, replace=False))
@@ -90,7 +89,18 @@ def fit_item_transitions(
     gram = (histories.T @ histories).toarray()
     gram[np.diag_indices_from(gram)] += config.transition_penalty
     factor = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
-    left, scale, right = _leading(factor, (histories.T @ following).tocsr(), dim, rng)
+    product = (histories.T @ following).tocsr()
+
+    def times(block: Floats) -> Floats:
+        made: Floats = solve_triangular(factor, product @ block, lower=True, check_finite=False)
+        return made
+
+    def transposed_times(block: Floats) -> Floats:
+        solved = solve_triangular(factor, block, lower=True, trans="T", check_finite=False)
+        made: Floats = product.T @ solved
+        return made
+
+    left, scale, right = leading_triplets(times, transposed_times, len(covered), dim, rng)
     before[covered, :dim] = solve_triangular(factor, left, lower=True, trans="T") * np.sqrt(scale)
     after[covered, :dim] = right * np.sqrt(scale)
     return ItemTransitionModel(before, after)
@@ -101,35 +111,3 @@ def _sparse(column: NDArray[np.int32], value: Floats, columns: int) -> sp.csr_ma
     row = np.nonzero(known)[0]
     shape = (len(column), columns)
     return sp.csr_matrix((value[known], (row, column[known])), shape=shape, dtype=np.float32)
-
-
-def _leading(
-    factor: Floats, product: sp.csr_matrix, dim: int, rng: np.random.Generator
-) -> tuple[Floats, Floats, Floats]:
-    """Returns the leading singular triplets of factor^-1 product, by subspace iteration.
-
-    Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53, 2011.
-    """
-
-    def times(block: Floats) -> Floats:
-        return solve_triangular(factor, product @ block, lower=True, check_finite=False)
-
-    def transposed_times(block: Floats) -> Floats:
-        solved = solve_triangular(factor, block, lower=True, trans="T", check_finite=False)
-        return product.T @ solved
-
-    def orthonormal(block: Floats) -> Floats:
-        # In single precision; NumPy's computes in double precision.
-        basis: Floats = qr(block, mode="economic", check_finite=False)[0]
-        return basis
-
-    width = min(dim + _OVERSAMPLING, product.shape[1])
-    # These blocks are narrow: a second thread mostly waits, and on a busy machine waiting took ten
-    # times the CPU time of the work.
-    with threadpool_limits(1, "blas"):
-        basis = times(rng.standard_normal((product.shape[1], width), dtype=np.float32))
-        for _ in range(_ITERATIONS):
-            basis = times(orthonormal(transposed_times(orthonormal(basis))))
-        basis = orthonormal(basis)
-        right, scale, left = svd(transposed_times(basis), full_matrices=False, check_finite=False)
-        return (basis @ left.T)[:, :dim], scale[:dim], right[:, :dim]

@@ -14,7 +14,7 @@ expected count: Jean et al., ACL 2015). Ranking by predicted stars alone is poor
 users rate next are a better signal than the movies that they would rate high.
 
 `trainer.ranking.fit` adds the scores of the item-to-item transition model, which models the order
-of movies but not the user, and projects the sum to the contract's dimension.
+of movies but not the user, and of EASE, and projects the sum to the contract's dimension.
 """
 
 from __future__ import annotations

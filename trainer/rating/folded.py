@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import qr
 from threadpoolctl import threadpool_limits
 
 from recsys.contract import MAX_STARS, MIN_STARS
@@ -72,6 +73,16 @@ class FoldedRating:
         """Returns a model of stock layers with the same predictions."""
         return build_model(self)
 
+    def average(self, other: FoldedRating) -> FoldedRating:
+        """Returns the model whose prediction is the mean of both, which have the same ids."""
+        return replace(
+            self,
+            user_vectors=np.hstack([self.user_vectors, other.user_vectors]) / np.float32(2),
+            movie_vectors=np.hstack([self.movie_vectors, other.movie_vectors]),
+            user_bias=(self.user_bias + other.user_bias) / np.float32(2),
+            movie_bias=(self.movie_bias + other.movie_bias) / np.float32(2),
+        )
+
     def compress(self, dim: int) -> FoldedRating:
         """Returns the best approximation with vectors of at most ``dim`` dimensions.
 
@@ -83,8 +94,9 @@ class FoldedRating:
             return self
         # Of narrow matrices, which a second thread makes slower on a busy machine.
         with threadpool_limits(1, "blas"):
-            user_q, user_r = np.linalg.qr(self.user_vectors)
-            movie_q, movie_r = np.linalg.qr(self.movie_vectors)
+            # In single precision; NumPy's decompositions compute in double precision.
+            user_q, user_r = qr(self.user_vectors, mode="economic", check_finite=False)
+            movie_q, movie_r = qr(self.movie_vectors, mode="economic", check_finite=False)
             left, singular, right = np.linalg.svd(user_r @ movie_r.T, full_matrices=False)
         root = np.sqrt(singular[:dim])
         return replace(

@@ -10,7 +10,8 @@ feedback of SVD++ (Koren, "Factorization meets the neighborhood", KDD 2008, sect
 explicit counterpart; the rating to predict is excluded from both. Members differ only in their
 random initialization, and are averaged. The L2 penalty applies once to each row of a table,
 regardless of how often the row occurs. For serving, `RatingMembers.fold` reduces the ensemble to
-one vector and one bias for each user and movie, without a change of its predictions.
+one vector and one bias for each user and movie, without a change of its predictions. With few
+ratings, `trainer.default_architecture` averages it with the samples of `trainer.rating.gibbs`.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class RatingMembers:
         self._stars = tf.constant(ratings.stars)
         self._residual = tf.constant(residual)
         self._count = tf.constant(ratings.user_count.astype(np.float32)[:, None])
-        self._weight = tf.constant(_weights(ratings, config.recency)[:, None])
+        self._weight = tf.constant(recency_weights(ratings, config.recency)[:, None])
         self._content = tf.constant(ratings.content)
 
         def initial(rows: int) -> Floats:
@@ -280,7 +281,7 @@ def _biases(ratings: Ratings, penalty: float) -> tuple[float, Floats, Floats]:
     return mean, user_bias.astype(np.float32), movie_bias.astype(np.float32)
 
 
-def _weights(ratings: Ratings, recency: float) -> Floats:
+def recency_weights(ratings: Ratings, recency: float) -> Floats:
     """Returns each rating's weight in the loss, larger for a user's newer ones; the mean is 1."""
     place = np.arange(1, len(ratings) + 1) - ratings.user_start[ratings.user]
     weight = np.exp(recency * (place / ratings.user_count[ratings.user] - 1)).astype(np.float32)

@@ -14,7 +14,7 @@ from recsys.experiments.names import Part
 from recsys.gate import Decision
 
 SHORTEST: Final[Mapping[Part, tuple[str, ...]]] = {
-    Part.RATING: ("rating.epochs=1", "rating.members=1"),
+    Part.RATING: ("rating.epochs=1", "rating.members=1", "rating.samples=0"),
     Part.RANKING: ("ranking.epochs=1",),
 }
 """Settings for the shortest training of a part."""

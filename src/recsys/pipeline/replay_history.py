@@ -43,7 +43,7 @@ from recsys.trainer_process import LocalTrainer
 log = logging.getLogger(__name__)
 
 SMALL: Final[dict[str, Any]] = {
-    "rating": {"members": 1, "epochs": 4},
+    "rating": {"members": 1, "epochs": 4, "samples": 0},
     "ranking": {
         "epochs": 1,
         "stride": 9,
@@ -53,12 +53,21 @@ SMALL: Final[dict[str, Any]] = {
         "transition_movies": 1000,
         "transition_dim": 64,
         "transition_moments": 30_000,
+        "ease_movies": 1000,
+        "ease_dim": 64,
     },
 }
 """A configuration that trains in seconds; decisions are about its differences, not its level."""
 UNTRAINED: Final[dict[Fault, dict[str, Any]]] = {
-    Fault.DEGRADED: {"rating": {"members": 1, "epochs": 1, "learning_rate": 1e-4}},
-    Fault.POPULARITY: {"ranking": {"epochs": 1, "learning_rate": 1e-6, "transition_weight": 0.0}},
+    Fault.DEGRADED: {"rating": {"members": 1, "epochs": 1, "learning_rate": 1e-4, "samples": 0}},
+    Fault.POPULARITY: {
+        "ranking": {
+            "epochs": 1,
+            "learning_rate": 1e-6,
+            "transition_weight": 0.0,
+            "ease_weight": 0.0,
+        }
+    },
 }
 
 
