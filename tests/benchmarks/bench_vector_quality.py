@@ -94,12 +94,13 @@ def centered(matrix: sp.csr_matrix) -> sp.csr_matrix:
 
 def cosines(rows: Any) -> Matrix:
     """Cosines of all pairs of rows, dense float32."""
-    if sp.issparse(rows):
+    if isinstance(rows, sp.csr_matrix):
         lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-        rows = sp.diags_array(1 / np.maximum(lengths, 1e-12).astype(np.float32)) @ rows
-        return (rows @ rows.T).toarray()
+        scale = 1 / np.maximum(lengths, 1e-12).astype(np.float32)
+        unit = sp.csr_matrix(sp.diags_array(scale) @ rows)
+        return np.asarray((unit @ unit.T).toarray(), np.float32)
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return rows @ rows.T
+    return np.asarray(rows @ rows.T, np.float32)
 
 
 def exact(weigh: Callable[[sp.csr_matrix], sp.csr_matrix]) -> Similarity:
@@ -113,7 +114,8 @@ def svd(weigh: Callable[[sp.csr_matrix], sp.csr_matrix], exponent: float = 1.0) 
     def similarity(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
         matrix = weigh(stars(train, ids))
         rank = min(DIM, min(matrix.shape) - 1)
-        _, singular, axes = svds(matrix, rank, rng=np.random.default_rng(0))
+        found: tuple[Any, ...] = svds(matrix, rank, rng=np.random.default_rng(0))
+        singular, axes = found[1:]
         return cosines((axes.T * singular**exponent).astype(np.float32))
 
     return similarity
@@ -126,7 +128,7 @@ def shrunk(train: pl.DataFrame, _: pl.DataFrame, ids: NDArray[np.int32]) -> Matr
     common = (matrix.T @ matrix).toarray()
     counts = np.diag(common).copy()
     made = common / np.sqrt(np.outer(counts, counts)) * (common / (common + SHRINKAGE))
-    return made.astype(np.float32)
+    return np.asarray(made, np.float32)
 
 
 def neighbor_axes(train: pl.DataFrame, movies: pl.DataFrame, ids: NDArray[np.int32]) -> Matrix:
