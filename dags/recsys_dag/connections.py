@@ -19,6 +19,7 @@ from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError, first_invalid_field
 from recsys.object_store import S3Settings
 from recsys.services import Services
+from recsys.signing import SigningKey, find_signing_key
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 S3_CONN_ID: Final = "recsys_s3"
 TRAINER_S3_CONN_ID: Final = "recsys_trainer_s3"
+SIGNING_CONN_ID: Final = "recsys_signing"
 PG_CONN_ID: Final = "recsys_pg_vector_backend"
 _IAM: Final = "iam"
 _ASSUME_ROLE: Final = "assume_role"
@@ -126,6 +128,23 @@ def trainer_s3_settings() -> S3Settings:
     if find_connection(TRAINER_S3_CONN_ID) is None:
         return s3_settings()
     return s3_settings(TRAINER_S3_CONN_ID)
+
+
+def signing_key() -> SigningKey | None:
+    """Returns the private key that signs releases: the password of ``recsys_signing``, in PEM form.
+
+    Without this Connection, the file that ``RECSYS_SIGNING_KEY_FILE`` names; None if neither is
+    set. Only the task that signs calls it: no other process gets the key.
+
+    Raises:
+        ConfigurationError: the key cannot be read.
+    """
+    connection = find_connection(SIGNING_CONN_ID)
+    if connection is None:
+        return find_signing_key(os.environ)
+    # Some forms store a text of several lines with the two characters "\\n" between them.
+    pem = (connection.password or "").replace("\\n", "\n")
+    return SigningKey(pem.encode(), f"the Airflow Connection {SIGNING_CONN_ID}")
 
 
 def find_connection(conn_id: str) -> Connection | None:

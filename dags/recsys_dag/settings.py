@@ -27,6 +27,7 @@ from recsys_dag.trainer import settings as trainer_settings
 if TYPE_CHECKING:
     from recsys.dataset import FetchSettings
     from recsys.services import Services
+    from recsys.signing import SigningKey
     from recsys.trainer_process import LocalTrainer
 
 GATE_PREFIX: Final = "gate_"
@@ -96,6 +97,13 @@ def fetch_settings(source: str) -> FetchSettings:
     from recsys_dag import source_connection
 
     return source_connection.fetch_settings(source)
+
+
+def signing_key() -> SigningKey | None:
+    """Returns the private key that signs releases; None if releases are not signed."""
+    from recsys_dag import connections
+
+    return connections.signing_key()
 
 
 def trainer_services() -> Services:

@@ -199,6 +199,7 @@ def gate_candidate(**context: Any) -> list[str]:
         run_of(context),
         settings.gate_settings(params),
         drift_accepted=settings.drift_settings(params).accept,
+        signing_key=settings.signing_key(),
     )
     metrics.emit(monitoring.decision_measurements(decision))
     context["ti"].xcom_push(key="reason", value=decision.reason)

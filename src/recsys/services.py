@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -12,14 +14,40 @@ from recsys import database
 from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError, first_invalid_field
 from recsys.object_store import ObjectStore, S3Settings
+from recsys.signing import PublicKey, read_public_keys
+
+
+def _verification_keys() -> Path | None:
+    name = os.environ.get("RECSYS_VERIFICATION_KEYS")
+    return Path(name) if name else None
 
 
 @dataclass(frozen=True)
 class Services:
-    """Settings of both servers. A connection is opened on use; the caller closes it."""
+    """Settings of both servers. A connection is opened on use; the caller closes it.
+
+    Attributes:
+        postgres: the database.
+        s3: the bucket.
+        verification_keys: a file or folder with the public keys that releases must be signed with;
+            by default ``RECSYS_VERIFICATION_KEYS``, so that no caller can forget it. None: releases
+            need no signature.
+    """
 
     postgres: PostgresSettings
     s3: S3Settings
+    verification_keys: Path | None = field(default_factory=_verification_keys)
+
+    @cached_property
+    def trusted_keys(self) -> tuple[PublicKey, ...]:
+        """The public keys; none if releases need no signature.
+
+        Raises:
+            ConfigurationError: a file contains something else than public keys.
+        """
+        if self.verification_keys is None:
+            return ()
+        return read_public_keys(self.verification_keys)
 
     @cached_property
     def store(self) -> ObjectStore:

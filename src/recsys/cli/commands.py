@@ -177,6 +177,16 @@ ENTRIES: Final[dict[str, Entry]] = {
         _RELEASES,
         "Delete orphans: tables and files of this project that no release or build needs.",
     ),
+    "sign": Entry(
+        "proof:sign",
+        _RELEASES,
+        "Sign releases that have no signature, or one of an earlier key.",
+    ),
+    "verify": Entry(
+        "proof:verify",
+        _RELEASES,
+        "Prove a release: from its dataset to the served names, with what was changed.",
+    ),
     "mlflow": Entry(
         "model_registry:export_to_mlflow",
         _RELEASES,

@@ -31,6 +31,14 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "status": ("recsys status", "recsys status --json | jq .champion.release_id"),
     "why": ("recsys why", "recsys why 8f2b6c1d-0a9e4f37"),
     "report": ("recsys report --open", "recsys report 8f2b6c1d-0a9e4f37 --out report.html"),
+    "sign": (
+        "recsys sign --key signing.pem --reason 'releases are signed from now on'",
+        "recsys sign 8f2b6c1d-0a9e4f37 --key new.pem --reason 'new key'",
+    ),
+    "verify": (
+        "recsys verify 8f2b6c1d-0a9e4f37",
+        "recsys verify 8f2b6c1d-0a9e4f37 --keys recsys.pub --json | jq .verdict",
+    ),
     "mlflow": (
         "recsys mlflow --tracking-uri https://mlflow.example.org",
         "recsys mlflow --tracking-uri sqlite:///mlflow.db --model movies",

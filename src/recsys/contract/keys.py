@@ -248,6 +248,12 @@ make it."""
 FORWARD_FOLDER: Final = "forward/"
 """In the inbox of a run: the stars that the verifier predicts for the forward test, in a sealed
 file for each served release (`forward_file`)."""
+PROVENANCE_FILE: Final = "provenance.json"
+"""In-toto statement of the pipeline: from which dataset, code and settings a release was made
+(SLSA provenance, version 1)."""
+SIGNATURE_FILE: Final = "model.sig"
+"""Signature over manifest, artifacts, measurement and provenance, in the format of OpenSSF model
+signing. Releases that were made without a signing key do not have it."""
 REPORT_FILE: Final = "report.html"
 """Stored with a release but not an artifact: made after the decision, and again on request."""
 LINEAGE_FILE: Final = "lineage.json"

@@ -25,7 +25,9 @@ from recsys.contract.keys import (
     METRICS_FILE,
     MODEL_FILE,
     NONCE_PATTERN,
+    PROVENANCE_FILE,
     REPORT_FILE,
+    SIGNATURE_FILE,
     TRAINER_LOG_FILE,
     FrozenModel,
     ReleaseId,
@@ -46,7 +48,16 @@ EVALUATED_FILES: Final = (
     EVALUATED_MOVIE_TOWERS_FILE,
 )
 """Artifacts that a later candidate is compared with; releases of older trainers lack them."""
-RESERVED_FILES: Final = frozenset({MANIFEST_FILE, MEASURED_FILE, REPORT_FILE, TRAINER_LOG_FILE})
+RESERVED_FILES: Final = frozenset(
+    {
+        MANIFEST_FILE,
+        MEASURED_FILE,
+        PROVENANCE_FILE,
+        REPORT_FILE,
+        SIGNATURE_FILE,
+        TRAINER_LOG_FILE,
+    }
+)
 """Files of a release that are no artifacts. People read the report in Airflow's UI."""
 
 

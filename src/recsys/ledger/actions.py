@@ -32,5 +32,7 @@ class Action(StrEnum):
     """On newer ratings the champion is surely worse than its metrics promised."""
     ALREADY_CHAMPION = "already_champion"
     """A run's promotion changed nothing: its release was the champion, as after a retry."""
+    RELEASE_SIGNED = "release_signed"
+    """A release got a signature, from its run or from a person."""
     PRODUCTION_UPDATED = "production_updated"
     """A run made the release of a dataset the champion."""

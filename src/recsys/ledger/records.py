@@ -64,7 +64,7 @@ def note_once(
     action: Action,
     *,
     actor: Actor,
-    run_id: str,
+    run_id: str | None,
     release_id: str | None = None,
     once: str | None = None,
     **detail: Any,
@@ -75,7 +75,7 @@ def note_once(
         conn: connection to the ledger.
         action: the event.
         actor: who caused it.
-        run_id: the run.
+        run_id: the run; None if a person caused it, who needs ``once``.
         release_id: the release that it is about.
         once: what may happen once, if not the event of this run: a run that is cleared can fail
             again, and the runs of a frequent DAG fail for one cause.

@@ -20,6 +20,7 @@ from recsys.services import Services
 
 _SHOWN: Final = 5
 _LAUNCHER: Final = "RECSYS_TRAINER_LAUNCHER"
+_KEYS: Final = "RECSYS_VERIFICATION_KEYS"
 _VERIFIER_IMAGE: Final = "RECSYS_VERIFIER_IMAGE"
 _IMAGE_LAUNCHERS: Final = ("docker", "kubernetes")
 
@@ -30,6 +31,20 @@ def warnings(environ: Mapping[str, str]) -> list[str]:
     Args:
         environ: the environment of the pipeline, as the DAGs read it.
     """
+    return [*_signature_warnings(environ), *_verifier_warnings(environ)]
+
+
+def _signature_warnings(environ: Mapping[str, str]) -> list[str]:
+    if environ.get(_KEYS):
+        return []
+    return [
+        f"releases are unsigned, or nothing verifies their signatures: {_KEYS} is not set, so a "
+        "release that was changed in S3 and in the ledger would be served "
+        "(docs/proving-a-release.md)"
+    ]
+
+
+def _verifier_warnings(environ: Mapping[str, str]) -> list[str]:
     launcher = environ.get(_LAUNCHER, "").strip()
     if launcher not in _IMAGE_LAUNCHERS or environ.get(_VERIFIER_IMAGE):
         return []

@@ -44,7 +44,10 @@ def damaged_releases(
     users = releases.dependents(conn, [release.release_id for release in servable])
     for release in servable:
         if release in quick:
-            faults = [*_missing_files(release, listed), *_missing_tables(release, stored)]
+            faults = [
+                *_missing_files(release, listed, signed=bool(services.trusted_keys)),
+                *_missing_tables(release, stored),
+            ]
         else:
             faults = list(_faults(conn, services, release))
         for fault in faults:
@@ -59,7 +62,7 @@ def damaged_releases(
 
 def _faults(conn: Connection, services: Services, release: Release) -> Iterator[str]:
     try:
-        releases.check_release(conn, services.store, release)
+        releases.check_release(conn, services, release)
     except PermanentError as error:
         yield str(error)
         return
@@ -97,7 +100,7 @@ def _measurement_faults(conn: Connection, services: Services, release: Release) 
         )
 
 
-def _missing_files(release: Release, listed: Listed) -> Iterator[str]:
+def _missing_files(release: Release, listed: Listed, *, signed: bool) -> Iterator[str]:
     try:
         manifest = release.complete_manifest
     except ArtifactError as error:
@@ -105,6 +108,8 @@ def _missing_files(release: Release, listed: Listed) -> Iterator[str]:
         return
     if contract.release_key(release.release_id, contract.MANIFEST_FILE) not in listed:
         yield f"{contract.MANIFEST_FILE} is missing in S3; restore it, or use another release"
+    if signed and contract.release_key(release.release_id, contract.SIGNATURE_FILE) not in listed:
+        yield "it is not signed; `recsys sign` checks and signs it"
     for artifact in manifest.artifacts:
         found = listed.get(artifact.key)
         if found is None or found.size != artifact.size:

@@ -7,6 +7,7 @@ from typing import Any
 
 from recsys import features, ledger, releases, reports
 from recsys.database import Connection
+from recsys.dataset import redact_sources
 from recsys.errors import ArtifactError, LedgerError, VectorError
 from recsys.gate import (
     Decision,
@@ -19,22 +20,33 @@ from recsys.gate import (
 from recsys.ledger import Action, Actor, Release, State
 from recsys.pipeline.run import Run, continue_build
 from recsys.services import Services
+from recsys.signing import SigningKey
 
 log = logging.getLogger(__name__)
 
 
 def gate_candidate(
-    services: Services, run: Run, settings: GateSettings, *, drift_accepted: bool = False
+    services: Services,
+    run: Run,
+    settings: GateSettings,
+    *,
+    drift_accepted: bool = False,
+    signing_key: SigningKey | None = None,
 ) -> Decision:
     """Marks the release as a candidate, measures what its tables serve, and stores the decision.
+
+    With a key, the release is signed before it is marked: then all its parts are verified, and no
+    process that is killed leaves a candidate without signature.
 
     Args:
         services: PostgreSQL and S3.
         run: the run that made the candidate.
         settings: limits of the gate.
         drift_accepted: whether a person accepted the drift for this run.
+        signing_key: the private key; None to sign nothing.
 
     Raises:
+        ConfigurationError: the signing key is not one that releases are verified with.
         ArtifactError: the features or an artifact are missing or were changed.
         VectorError: a table is missing.
     """
@@ -44,7 +56,13 @@ def gate_candidate(
         releases.accept_measurement(services.store, ledger.get(conn, run.release_id), sha256)
         measured = releases.read_measurement(services.store, run.release_id, sha256)
         actor = Actor.from_run(run.run_id, "verified and loaded", name="gate_candidate")
+        if signing_key is not None:
+            releases.sign_candidate(
+                conn, services, manifest, sha256, signing_key, source=redact_sources(run.source)
+            )
         release = ledger.complete(conn, manifest, sha256, actor=actor)
+        if signing_key is not None:
+            releases.note_signature(conn, services.store, run.release_id, actor, run.run_id)
         served = releases.measure_served(conn, services.store, release, run.build.features_prefix)
         champion = ledger.champion(conn)
         if champion is not None and champion.release_id == release.release_id:

@@ -15,6 +15,7 @@ from .mlflow_export import Exported, export_to_mlflow
 from .orphans import GRACE, Cleaning, Orphan, delete_orphans, find_orphans
 from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
+from .proof import Proof, ProofStep, StepResult, Verdict, prove_release
 from .public_copies import public_copies_in_order, public_copies_match
 from .public_names import dependents, live_tables, release_table, without_views
 from .recovery import recover_promotion
@@ -25,6 +26,8 @@ from .retirement import (
     retire_old_releases,
 )
 from .served import measure_served
+from .signature import find_signature
+from .signers import Signed, note_signature, sign_candidate, sign_release
 from .site_access import search_path_is_set, search_path_statement, site_problems
 from .verification import check_release, read_manifest
 
@@ -35,9 +38,14 @@ __all__ = [
     "Cleaning",
     "Exported",
     "Orphan",
+    "Proof",
+    "ProofStep",
     "ReleaseDiff",
     "RetentionSettings",
     "Retirement",
+    "Signed",
+    "StepResult",
+    "Verdict",
     "accept_measurement",
     "admit_candidate",
     "adopt_bucket",
@@ -57,14 +65,17 @@ __all__ = [
     "fetch_evaluated",
     "find_measurement",
     "find_orphans",
+    "find_signature",
     "forget_stars",
     "inbox_leftovers",
     "is_trained",
     "live_tables",
     "measure_served",
+    "note_signature",
     "owner_of",
     "preview_promotion",
     "promote_release",
+    "prove_release",
     "public_content",
     "public_copies_in_order",
     "public_copies_match",
@@ -79,6 +90,8 @@ __all__ = [
     "roll_back",
     "search_path_is_set",
     "search_path_statement",
+    "sign_candidate",
+    "sign_release",
     "site_problems",
     "table_ids",
     "without_views",

@@ -21,6 +21,7 @@ from recsys.releases.bounds import (
     read_bounded,
 )
 from recsys.releases.lock import admission_lock, check_lock
+from recsys.releases.signature import check_signature
 from recsys.releases.verification import (
     check_artifacts,
     check_model_files,
@@ -62,7 +63,8 @@ def admit_candidate(services: Services, release_id: str) -> Release:
         The release, with the nonce of the run whose trainer has made it.
 
     Raises:
-        ArtifactError: the manifest or a file is missing or invalid, or another run's.
+        ArtifactError: the manifest or a file is missing or invalid, or another run's; or a release
+            that is complete already is not what was signed, if public keys are configured.
         LedgerError: the release was abandoned or retired.
         LockedError: another try of the same task is copying the candidate.
     """
@@ -82,6 +84,8 @@ def admit_candidate(services: Services, release_id: str) -> Release:
                 contract.check_candidate_artifacts(manifest)
                 _copy(conn, store, release, manifest)
             check_artifacts(store, manifest)
+            if release.completed_at and services.trusted_keys:
+                check_signature(store, release, services.trusted_keys)
             check_model_files(store, manifest)
             check_documents(store, manifest)
         except ArtifactError as error:

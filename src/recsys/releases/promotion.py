@@ -114,7 +114,7 @@ def preview_promotion(
             authority.check_servable(release)
         if not override:
             authority.check_accepted(conn, release, champion)
-        verification.check_release(conn, services.store, release)
+        verification.check_release(conn, services, release)
         if champion is None or champion.release_id == release_id:
             return None
         try:
@@ -183,7 +183,7 @@ def _change_champion(
         authority.check_servable(release)
         if kind is ChangeKind.PROMOTION or release.state == State.CANDIDATE:
             authority.check_accepted(conn, release, champion, run_id)
-        verification.check_release(conn, services.store, release)
+        verification.check_release(conn, services, release)
         trace("release verified")
         public_names.create_views(conn, release_id)
         trace("views created")

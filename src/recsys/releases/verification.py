@@ -14,7 +14,9 @@ from recsys.database import Connection
 from recsys.errors import ArtifactError, VectorError, first_invalid_field
 from recsys.ledger import Release
 from recsys.object_store import ObjectStore
+from recsys.releases.signature import check_signature
 from recsys.scratch import scratch_folder
+from recsys.services import Services
 
 # Sample queries on an index before a promotion; loading the table has already run more.
 _SAMPLE_QUERIES: Final = 50
@@ -103,17 +105,30 @@ def check_model_files(store: ObjectStore, manifest: Manifest) -> None:
                     contract.check_model_file(file, artifact.key)
 
 
-def check_release(conn: Connection, store: ObjectStore, release: Release) -> None:
-    """Checks manifest, artifacts and tables of a complete release before it is promoted.
+def check_release(conn: Connection, services: Services, release: Release) -> None:
+    """Checks manifest, artifacts, signature and tables of a release before it is promoted.
+
+    The signature is checked if public keys are configured; then also the content of the tables is
+    compared with what was signed.
 
     The model is not loaded again: its sha256 shows that it is the file that `verify_candidate`
     loaded in a fresh process. So a rollback takes only as long as reading the files.
 
     Raises:
         LedgerError: the release is not complete.
-        ArtifactError: the manifest or an artifact is missing or was changed.
-        VectorError: a table or a row is missing, or an index finds too few neighbors.
+        ArtifactError: the manifest or an artifact is missing or was changed, or it is not signed
+            with a trusted key.
+        VectorError: a table or a row is missing, an index finds too few neighbors, or a table has
+            another content than was signed.
     """
+    check_stored(conn, services.store, release)
+    if services.trusted_keys:
+        check_signature(services.store, release, services.trusted_keys)
+        check_content(conn, release)
+
+
+def check_stored(conn: Connection, store: ObjectStore, release: Release) -> None:
+    """Does the checks of `check_release` that need no signature."""
     manifest = release.complete_manifest
     stored, sha256 = read_manifest(store, release.release_id)
     if sha256 != release.manifest_sha256:
@@ -132,6 +147,21 @@ def check_release(conn: Connection, store: ObjectStore, release: Release) -> Non
         )
     check_artifacts(store, manifest)
     check_tables(conn, release)
+
+
+def check_content(conn: Connection, release: Release) -> None:
+    """Reads all tables; raises VectorError if one has another content than was loaded."""
+    for table in contract.PUBLIC_TABLES:
+        facts = release.tables[table.name]
+        if not vectors.content_is_as_loaded(
+            conn, table, release.release_id, digest=facts["digest"], rows=facts["rows"]
+        ):
+            name = contract.table_name(table.name, release.release_id)
+            raise VectorError(
+                f"recsys.{name} has other content than was loaded",
+                expected=f"rows with the digest {facts['digest']}",
+                hint="roll back to another release, or restore the table from a backup",
+            )
 
 
 def check_tables(conn: Connection, release: Release) -> dict[str, vectors.VectorMeasurements]:
