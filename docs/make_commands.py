@@ -32,6 +32,8 @@ GUIDES: Final[dict[str, tuple[str, ...]]] = {
     "releases": ("releases.md",),
     "mlflow": ("data-scientist.md",),
     "promote": ("releases.md",),
+    "sign": ("proving-a-release.md",),
+    "verify": ("proving-a-release.md",),
     "rollback": ("releases.md", "runbook.md"),
     "recover": ("releases.md", "runbook.md"),
     "adopt": ("upgrading.md",),
@@ -57,7 +59,8 @@ Each page says what a command does, lists its options and has examples. It is th
 cluster](../deployment.md#the-command-line-in-a-cluster), every container of Airflow has it.
 """
 _FOOT: Final = """
-Exit codes: 0 success; 1 permanent failure, a retry will not help; 2 wrong usage; 75 transient
+Exit codes: 0 success; 1 permanent failure, a retry will not help; 2 wrong usage; 3 `recsys verify`
+proves nothing, because there is no signature or no key; 75 transient
 failure, try again; 130 Ctrl-C. [settings.md](../settings.md) lists the environment variables.
 """
 _SUFFIX: Final = re.compile(r"\s*\[((?:env var|default|required)[^\]]*|[^\]]*<=x[^\]]*)\]\s*$")

@@ -5,8 +5,8 @@ it names, and check its sha256; query the tables that it names; use them until t
 model under that key and those tables never change, so model and vectors always belong to the same
 release. The tables of the previous champion remain for a while: retirement keeps them.
 
-This module and `model_files` depend only on psycopg and an S3 client with ``get_object``: copy both
-files.
+This module and `model_files` depend only on psycopg and an S3 client with ``get_object``;
+`release_signature` verifies who made a release, if a site has public keys: copy all three files.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import psycopg
 from psycopg.rows import dict_row, tuple_row
 
 from model_files import ModelFiles, TornModelError
+from release_signature import TrustedKeys, UnprovenReleaseError
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ class ReleaseReader(Generic[Model]):
         load: loads a model from a file, for example
             ``lambda path, release: keras.saving.load_model(path, safe_mode=True)``. It may load
             more of the release; its result is replaced together with the tables.
+        trusted: public keys, one of which must have signed a release before its model is
+            downloaded; None to use releases without a signature, too.
     """
 
     def __init__(
@@ -106,12 +109,14 @@ class ReleaseReader(Generic[Model]):
         bucket: str,
         folder: Path,
         load: Callable[[Path, CurrentRelease], Model],
+        trusted: TrustedKeys | None = None,
     ) -> None:
         self._connect = connect
         self._s3 = s3
         self._bucket = bucket
         self._files = ModelFiles(folder)
         self._load = load
+        self._trusted = trusted
         self._live: LiveRelease[Model] | None = None
         self._problem: Exception | None = None
         self._obstacle: str | None = None
@@ -147,6 +152,7 @@ class ReleaseReader(Generic[Model]):
 
         Raises:
             TornModelError: the model's sha256 differs from the one in the database.
+            UnprovenReleaseError: no trusted key has signed the release.
         """
         with self._refreshing:
             try:
@@ -166,6 +172,9 @@ class ReleaseReader(Generic[Model]):
             and (live.release_id, live.model_sha256) == (release.release_id, release.model_sha256)
         ):
             return False
+        if self._trusted is not None:
+            signature = self._signature(release.release_id)
+            self._trusted.check(signature, release.release_id, release.model_sha256)
         try:
             with self._files.verified(
                 release.model_sha256, lambda: self._download(release.model_key)
@@ -241,6 +250,17 @@ class ReleaseReader(Generic[Model]):
         while not stop.is_set() and (left := end - time.monotonic()) > 0:
             for _ in conn.notifies(timeout=min(left, 1.0), stop_after=1):
                 return
+
+    def _signature(self, release_id: str) -> bytes:
+        key = f"releases/{release_id}/model.sig"
+        try:
+            return b"".join(self._download(key))
+        except Exception as error:
+            # boto3's errors; this module does not import botocore.
+            answer = getattr(error, "response", {}).get("Error", {})
+            if answer.get("Code") == "NoSuchKey":
+                raise UnprovenReleaseError(f"release {release_id}: it is not signed") from error
+            raise
 
     def _download(self, key: str) -> Iterable[bytes]:
         chunks: Iterable[bytes] = self._s3.get_object(Bucket=self._bucket, Key=key)[

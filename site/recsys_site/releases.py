@@ -27,6 +27,7 @@ from recsys_site.obstacles import explained_rights, lacks_a_right, unusable_pool
 from recsys_site.sessions import OPTIONS, Session, begin_session, open_session, request_settings
 from recsys_site.settings import SiteSettings
 from release_reader import Connection, CurrentRelease, ReleaseReader, describe
+from release_signature import TrustedKeys, UnprovenReleaseError
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,12 @@ class Releases:
         s3 = open_s3_client(settings)
         self._loader = BundleLoader(self._load_session, s3, settings.s3_bucket)
         self._reader: ReleaseReader[Bundle] = ReleaseReader(
-            self._connect, s3, settings.s3_bucket, settings.models, self._load
+            self._connect,
+            s3,
+            settings.s3_bucket,
+            settings.models,
+            self._load,
+            TrustedKeys(settings.verification_keys) if settings.verification_keys else None,
         )
         self._kept: dict[tuple[str, str, str], Bundle] = {}
         self._stop = threading.Event()
@@ -165,6 +171,8 @@ class Releases:
                 return _NO_DATABASE
             case TornModelError():
                 return "The model in the object store is not the one that the database names."
+            case UnprovenReleaseError():
+                return "The new release is not signed with a key that this site trusts."
             case BotoCoreError() | ClientError():
                 return "The object store is not available or lacks a file."
             case UnsupportedModelError() as error:

@@ -45,6 +45,11 @@ class SiteSettings(BaseSettings):
     connections: int = Field(
         default=8, ge=1, le=100, description="maximum number of database connections"
     )
+    verification_keys: Path | None = Field(
+        default=None,
+        description="file or folder with the public keys that releases must be signed with; "
+        "without it, releases need no signature",
+    )
     poll_seconds: float = Field(
         default=15,
         gt=0,

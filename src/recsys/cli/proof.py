@@ -71,11 +71,9 @@ def verify(
 
 
 def sign(
-    chosen: Annotated[
+    release: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[RELEASE]...", help="Releases to sign; by default all that can be promoted."
-        ),
+        typer.Argument(help="Releases to sign; by default all that can be promoted."),
     ] = None,
     key: Annotated[
         Path | None,
@@ -110,7 +108,7 @@ def sign(
                 r.release_id for r in ledger.retained_releases(conn) if r.state in ledger.SERVABLE
             ]
         done = []
-        for release_id in chosen or servable:
+        for release_id in release or servable:
             with output.errors.status(f"checking and signing {release_id}"):
                 done.append(releases.sign_release(services, release_id, private, actor=actor))
             if not as_json:

@@ -1,7 +1,7 @@
 """Who signs: the run that made a release, or later a person with the key.
 
 A run signs only what it completes itself. It never signs a release that was complete before:
-whoever can change the bucket and the ledger could otherwise have a changed release signed by
+somebody who can change the bucket and the ledger could otherwise have a changed release signed by
 running its build again.
 """
 

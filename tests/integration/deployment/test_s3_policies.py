@@ -158,6 +158,8 @@ print(live.release_id, live.model > 0, len(titles) > 0)
         ("trainer", "put_object", contract.PUBLIC_MODEL_KEY),
         ("trainer", "put_object", "features/x/movies.parquet"),
         ("trainer", "put_object", "datasets/x/dataset.zip"),
+        ("trainer", "put_object", f"releases/x/{contract.SIGNATURE_FILE}"),
+        ("trainer", "put_object", f"releases/x/{contract.PROVENANCE_FILE}"),
         ("trainer", "get_object", contract.PUBLIC_MODEL_KEY),
         ("site", "put_object", contract.PUBLIC_MODEL_KEY),
         ("site", "delete_object", "releases/x/model.keras"),
