@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from rich.padding import Padding
 
 from recsys import ledger, releases
 from recsys.cli import output
@@ -62,9 +63,9 @@ def verify(
         )
     else:
         for step in proof.steps:
-            name, detail = output.safe(step.name), output.safe(step.detail)
-            console.print(f"{_MARKS[step.result]} {name}: {detail}", soft_wrap=True)
-        console.print(f"{proof.release_id} is {_RESULTS[proof.verdict]}.", soft_wrap=True)
+            console.print(f"{_MARKS[step.result]} {output.safe(step.name)}")
+            console.print(Padding(output.safe(step.detail), (0, 0, 0, 2)))
+        console.print(f"{proof.release_id} is {_RESULTS[proof.verdict]}.")
     if proof.verdict is not Verdict.PROVEN:
         changed = proof.verdict is Verdict.CHANGED
         raise typer.Exit(output.EXIT_FAILED if changed else EXIT_UNPROVEN)
@@ -113,7 +114,7 @@ def sign(
                 done.append(releases.sign_release(services, release_id, private, actor=actor))
             if not as_json:
                 what = "signed" if done[-1].changed else "was already signed"
-                console.print(f"{release_id} {what} with key {done[-1].key}.", soft_wrap=True)
+                console.print(f"{release_id} {what} with key {done[-1].key}.")
     if as_json:
         output.print_json([asdict(each) for each in done])
     elif not done:
