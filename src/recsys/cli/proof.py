@@ -11,7 +11,7 @@ import typer
 from rich.padding import Padding
 
 from recsys import ledger, releases
-from recsys.cli import output
+from recsys.cli import extras, output
 from recsys.cli.output import JsonOption, ReasonOption, console
 from recsys.cli.releases import ReleaseArgument
 from recsys.errors import ConfigurationError
@@ -93,6 +93,7 @@ def sign(
     For releases from before there was a key, and for a new key. Files and tables of each release
     are checked first. A release that differs from its signature is refused.
     """
+    extras.require("sign")
     variables = {"RECSYS_SIGNING_KEY_FILE": str(key)} if key else os.environ
     private = find_signing_key(variables)
     if private is None:
