@@ -58,6 +58,21 @@ def test_a_manifest_may_list_additional_artifacts() -> None:
     assert manifest.artifact("extra.txt").size == 0
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("manifest.json", "measured_metrics.json", "model.sig"),
+        *("provenance.json", "report.html", "trainer.log"),
+    ],
+)
+def test_a_trainer_cannot_name_as_an_artifact_what_the_pipeline_writes(name: str) -> None:
+    fields = manifest_fields()
+    key = contract.release_key(fields["release_id"], name)
+    fields["artifacts"] = extra_artifact(fields, name=name, key=key)
+    with pytest.raises(ValidationError, match=f"not artifacts: {name}"):
+        Manifest.model_validate(fields)
+
+
 INVALID_MANIFESTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "release_id: found": lambda m: {"release_id": OTHER.release_id},
     f"fingerprint: found {OTHER.fingerprint}": lambda m: {"fingerprint": OTHER.fingerprint},
