@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class LateConsole(Console):
-    """A console that reads the environment and the terminal at its first use."""
+    """A console that reads the environment at its first use, and the width at each one."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
@@ -63,7 +63,10 @@ class LateConsole(Console):
         # Called for missing attributes only: all of them, until the first use.
         if "_options" not in self.__dict__:
             raise AttributeError(name)
-        super().__init__(**self.__dict__.pop("_options"))
+        options = self.__dict__.pop("_options")
+        super().__init__(**options)
+        # Rich keeps COLUMNS of this moment, but looks at a terminal's width each time.
+        self._width = options.get("width")
         return getattr(self, name)
 
 

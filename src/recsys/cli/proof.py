@@ -15,20 +15,20 @@ from recsys.cli import extras, output
 from recsys.cli.output import JsonOption, ReasonOption, console
 from recsys.cli.releases import ReleaseArgument
 from recsys.errors import ConfigurationError
-from recsys.releases import StepResult, Verdict
 from recsys.signing import find_signing_key, read_public_keys
 
 EXIT_UNPROVEN: Final = 3
+# By the values of StepResult and Verdict, whose import needs the servers' clients.
 _MARKS: Final = {
-    StepResult.OK: "[green]✓[/]",
-    StepResult.CHANGED: "[red]✗[/]",
-    StepResult.UNPROVEN: "[yellow]![/]",
-    StepResult.ABSENT: "[yellow]-[/]",
+    "ok": "[green]✓[/]",
+    "changed": "[red]✗[/]",
+    "unproven": "[yellow]![/]",
+    "absent": "[yellow]-[/]",
 }
 _RESULTS: Final = {
-    Verdict.PROVEN: "[green]proven[/]: everything is what was signed",
-    Verdict.CHANGED: "[red]changed[/]: do not use it before you know who changed what is marked ✗",
-    Verdict.UNPROVEN: "[yellow]not proven[/]: what is there agrees, but nobody's signature says so",
+    "proven": "[green]proven[/]: everything is what was signed",
+    "changed": "[red]changed[/]: do not use it before you know who changed what is marked ✗",
+    "unproven": "[yellow]not proven[/]: what is there agrees, but nobody's signature says so",
 }
 
 
@@ -57,7 +57,7 @@ def verify(
             {
                 "release_id": proof.release_id,
                 "verdict": proof.verdict,
-                "changed": [s.name for s in proof.steps if s.result is StepResult.CHANGED],
+                "changed": [s.name for s in proof.steps if s.result is releases.StepResult.CHANGED],
                 "steps": [asdict(step) for step in proof.steps],
             }
         )
@@ -66,8 +66,8 @@ def verify(
             console.print(f"{_MARKS[step.result]} {output.safe(step.name)}")
             console.print(Padding(output.safe(step.detail), (0, 0, 0, 2)))
         console.print(f"{proof.release_id} is {_RESULTS[proof.verdict]}.")
-    if proof.verdict is not Verdict.PROVEN:
-        changed = proof.verdict is Verdict.CHANGED
+    if proof.verdict is not releases.Verdict.PROVEN:
+        changed = proof.verdict is releases.Verdict.CHANGED
         raise typer.Exit(output.EXIT_FAILED if changed else EXIT_UNPROVEN)
 
 

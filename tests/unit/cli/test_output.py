@@ -9,10 +9,11 @@ import pytest
 from recsys.cli.output import LateConsole
 
 
-def test_a_console_takes_the_width_of_its_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_console_has_the_width_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     console = LateConsole(file=io.StringIO())
-    monkeypatch.setenv("COLUMNS", "57")
-    assert console.width == 57
+    for columns in (57, 200, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert console.width == columns
 
 
 @pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])

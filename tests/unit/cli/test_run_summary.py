@@ -12,6 +12,7 @@ def test_each_next_step_is_one_line_that_can_be_copied(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], length: int
 ) -> None:
     name = "/" + "x" * (length - 1)
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(output, "command", lambda: name)
     run_summary.print_next_steps("Toy Story")
     lines = capsys.readouterr().out.strip().splitlines()
@@ -26,6 +27,7 @@ def test_each_next_step_is_one_line_that_can_be_copied(
 def test_the_next_steps_say_what_they_show_where_there_is_room(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(output, "command", lambda: "recsys")
     run_summary.print_next_steps("Toy Story")
     assert "why it is live" in capsys.readouterr().out
