@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from recsys import ledger, monitoring
 from recsys.cli.output import embedded_services
 from recsys.embedded import airflow, stack
 from recsys.embedded.airflow import AirflowAddresses
+from recsys.embedded.airflow_client import AirflowClient
 from recsys.embedded.home import Home
 from recsys.pipeline import Run
 from recsys.releases import compare_releases, promote_release, roll_back
@@ -217,20 +218,16 @@ def test_a_triggered_run_asks_for_approval_with_all_that_a_person_needs(running,
     expect(report).to_have_attribute(
         "href", f"/recommender-releases/releases/{running.rolled_back}/report.html"
     )
-    approve = page.get_by_test_id("hitl-option-Approve")
-    approve.click()
-    clicked = time.monotonic()
+    # That the click sent an answer is asserted apart from what became of the answer: else a lost
+    # click and a task that failed after it look the same.
+    with page.expect_response(is_an_answer) as sent:
+        page.get_by_test_id("hitl-option-Approve").click()
+    assert sent.value.ok, sent.value.text()
     with airflow.client(running.home) as client:
-
-        def has_succeeded() -> bool:
-            nonlocal clicked
-            # A click while Airflow draws its form again is lost; a person clicks again.
-            if time.monotonic() - clicked > 60 and approve.is_visible():
-                approve.click(force=True)
-                clicked = time.monotonic()
-            return client.run_state(DAG, run_id) == "success"
-
-        wait_for(has_succeeded)
+        wait_for(
+            lambda: client.run_state(DAG, run_id) == "success",
+            lambda: story_of(client, run_id),
+        )
         answer = client.xcom(DAG, run_id, "approve_release", "answer")
     assert answer.startswith("approved by")
     assert answer.endswith("who gave no reason")
@@ -263,11 +260,24 @@ def waiting_runs(page: Page) -> list[str]:
     return [task["dag_run_id"] for task in tasks.json()["task_instances"]]
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:
+def is_an_answer(response: Response) -> bool:
+    """Whether a browser's request answered a question of a run."""
+    return response.request.method == "PATCH" and response.url.endswith("/hitlDetails")
+
+
+def story_of(client: AirflowClient, run_id: str) -> str:
+    """States of the tasks of a run, and the log of its approval."""
+    tasks = client.task_instances(DAG, run_id)
+    tries = max(task.try_number for task in tasks if task.task_id == "approve_release")
+    logs = [client.task_log(DAG, run_id, "approve_release", number + 1) for number in range(tries)]
+    return "\n".join([*map(str, tasks), *logs])
+
+
+def wait_for(condition: Callable[[], Any], story: Callable[[], str] = str) -> Any:
     """Waits until the condition is true; returns its value."""
     end = time.monotonic() + 300
     while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen in five minutes"
+        assert time.monotonic() < end, f"it did not happen in five minutes\n{story()}"
         time.sleep(0.5)
     return found
 

@@ -52,9 +52,9 @@ def demo(home, tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "airflow.py").write_text("raise SystemExit('a module of the folder')")
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, command: str = "demo") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [Path(sys.executable).with_name("recsys"), "demo", *arguments],
+            [Path(sys.executable).with_name("recsys"), command, *arguments],
             cwd=folder,
             env=environment(home) | {"COLUMNS": "80"},
             capture_output=True,
@@ -110,6 +110,14 @@ def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(
     assert document["reason"] == "this build is the champion"
     assert document["tasks"]["do_nothing"] == "success"
     assert document["champion"]["release_id"] in first.stdout
+
+    # The served model predicts stars for what the demo recommended to the first user.
+    asked = demo("--user", "1", "-n", "3", "--stars", "--json", command="recommend")
+    assert asked.returncode == 0, asked.stderr
+    movies = json.loads(asked.stdout)["movies"]
+    listed = first.stdout[first.stdout.index("movies for user 1") :]
+    assert all(movie["title"][:30] in listed for movie in movies)
+    assert all(0.5 <= movie["score"] <= 5 for movie in movies)
 
 
 def test_the_quick_start_does_what_it_says(home, source, repository, tmp_path):

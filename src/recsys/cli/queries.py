@@ -57,27 +57,42 @@ def recommend(
         ),
     ] = None,
     k: CountOption = 10,
+    stars: Annotated[
+        bool,
+        typer.Option(
+            "--stars",
+            help="Show the stars that the live model predicts for the user, not the scores; takes "
+            "a few seconds, and needs the trainer's environment.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend movies to a user of the dataset, or to a new user with a few ratings.
 
-    Scores order the movies, and are no stars: inner products of the live towers, or with --rated
-    the cosine to the rated movies times a power of the popularity. Movies that the user has rated
-    are excluded. The last column names a similar movie of the user, with a genre in common and a
-    cosine of 0.4 or more: one rated lately, or one of --rated with 3.5 stars or more.
+    Scores order the movies, and are no stars (see --stars): inner products of the live towers, or
+    with --rated the cosine to the rated movies times a power of the popularity. Movies that the
+    user has rated are excluded. The last column names a similar movie of the user, with a genre in
+    common and a cosine of 0.4 or more: one rated lately, or one of --rated with 3.5 stars or more.
     """
     if (user is None) == (not rated):
         raise typer.BadParameter("give either --user, or --rated at least once")
+    if stars and user is None:
+        raise typer.BadParameter("the model predicts for users of the dataset: give --user")
     if user is None:
         _recommend_for_cold_start([_rating(text) for text in rated or ()], k, as_json)
         return
     with output.services() as services:
         release, movies = ask.recommend_for_user(services, user, k)
+        if stars:
+            from recsys.experiments import find_trainer
+
+            trainer = find_trainer()
+            movies = ask.predict_stars(services, trainer, release["release_id"], user, movies)
     if as_json:
         output.print_json(_document(release, movies, user=user))
         return
     console.print(f"Movies for user [bold]{user}[/]  (release {release['release_id']})")
-    print_movies(movies)
+    print_movies(movies, "stars" if stars else "score")
 
 
 def _recommend_for_cold_start(rated: list[tuple[str, float]], k: int, as_json: bool) -> None:
@@ -112,27 +127,34 @@ def _rating(text: str) -> tuple[str, float]:
 
 
 def print_movies(
-    movies: list[ScoredMovie], unit: str = "score", *, one_line_each: bool = False
+    movies: list[ScoredMovie], unit: str | None = "score", *, one_line_each: bool = False
 ) -> None:
     """Prints a ranked list of movies.
 
     Args:
         movies: best first.
-        unit: what the scores are: ``cosine`` similarity, or ``score`` for the inner products of
-            towers, which order movies and are no stars.
+        unit: what the scores are: ``cosine`` similarity, ``stars``, or ``score`` for the inner
+            products of towers, which order movies and are no stars; None: no scores are shown.
         one_line_each: cut long titles, so that a line has at most 80 characters; genres give way to
             reasons.
     """
     explained = any(movie.because for movie in movies)
     with_genres = not (explained and one_line_each)
-    texts = ("title", *["genres"] * with_genres, f" {unit}", *["because of"] * explained)
+    scored = unit is not None
+    digits = 1 if unit == "stars" else 3
+    texts = (
+        "title",
+        *["genres"] * with_genres,
+        *[f" {unit}"] * scored,
+        *["because of"] * explained,
+    )
     shown = output.table(" ", *texts)
     title_width, reason_width = (40, 24) if one_line_each else (None, None)
     for rank, movie in enumerate(movies, 1):
-        score = "" if movie.score is None else f"{movie.score:.3f}"
+        score = "" if movie.score is None else f"{movie.score:.{digits}f}"
         genres = ", ".join(movie.genres[:3])
         title = output.safe(_cut(movie.title, title_width))
-        cells = [str(rank), title, *[output.safe(genres)] * with_genres, score]
+        cells = [str(rank), title, *[output.safe(genres)] * with_genres, *[score] * scored]
         if explained:
             reason = movie.because.title if movie.because else ""
             cells.append(output.safe(_cut(reason, reason_width)))

@@ -132,7 +132,8 @@ def _print_movies(services: Services) -> str:
     print_movies(neighbors[:_SHOWN_MOVIES], "cosine", one_line_each=True)
     _, movies = recommend.recommend_for_user(services, 1, _SHOWN_MOVIES)
     console.print("movies for user [bold]1[/]")
-    print_movies(movies, one_line_each=True)
+    # A score of the towers is no stars, and tells a reader nothing.
+    print_movies(movies, None, one_line_each=True)
     return _name(movie)
 
 

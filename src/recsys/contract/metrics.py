@@ -103,7 +103,7 @@ class SliceScores(Scores):
         users: users of these pairs.
         baselines: metrics of the baselines on the same pairs.
         champion: comparison with the champion; None without a champion.
-        standard_errors: of the candidate's metric divided by a reference's, e.g. ``rmse / bias``;
+        standard_errors: of the candidate's metric relative to a reference's, e.g. ``rmse / bias``;
             None if it cannot be estimated. Releases of older trainers have none.
     """
 

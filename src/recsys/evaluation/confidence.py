@@ -58,27 +58,38 @@ def mean_of_users(value: Floats) -> Statistic:
     return Statistic(np.nan_to_num(value), np.isfinite(value).astype(np.float64))
 
 
-def ratio_error(one: Statistic, other: Statistic) -> float | None:
-    """Returns the standard error of ``one / other`` over the sampling of users; None if undefined.
+def relative_error(one: Statistic, other: Statistic) -> float | None:
+    """Returns the standard error of ``(one - other) / other`` over the sampling of users.
 
     By the delta method (Deng, Knoblich and Lu, "Applying the delta method in metric analytics",
-    KDD 2018), for both statistics of the same users: a slice has its interval in one pass, where
-    resampling every slice would take minutes on millions of users.
+    KDD 2018): a slice has its interval in one pass, where resampling every slice would take minutes
+    on millions of users. The difference varies and ``other`` counts as exact, as in a test that
+    both are equal: the error of the ratio itself vanishes with ``one``, so that a slice in which a
+    candidate has no hit, and the champion a single one by chance, would be surely worse.
+
+    Args:
+        one: a statistic.
+        other: another of the same users.
+
+    Returns:
+        The error; None if ``other`` is 0, or one of both has no data or a single user.
     """
-    shares = []
-    ratio = 1.0
-    for statistic, power in ((one, 1.0), (other, -1.0)):
-        top, bottom = statistic.top.sum(), statistic.bottom.sum()
-        if not (top > 0 and bottom > 0):
+    influences = []
+    for statistic in (one, other):
+        bottom = statistic.bottom.sum()
+        if not bottom > 0:
             return None
-        root = 0.5 if statistic.root else 1.0
-        ratio *= (top / bottom) ** (root * power)
-        shares.append(root * (statistic.top / top - statistic.bottom / bottom))
+        mean = statistic.top.sum() / bottom
+        influence = (statistic.top - mean * statistic.bottom) / bottom
+        if statistic.root and mean > 0:
+            influence /= 2 * np.sqrt(mean)
+        influences.append(influence)
+    level = np.sqrt(mean) if other.root else mean
     n_users = int(np.count_nonzero(one.bottom + other.bottom))
-    if n_users < 2:
+    if not level > 0 or n_users < 2:
         return None
-    spread = np.square(shares[0] - shares[1]).sum() * n_users / (n_users - 1)
-    return float(ratio * np.sqrt(spread))
+    spread = np.square(influences[0] - influences[1]).sum() * n_users / (n_users - 1)
+    return float(np.sqrt(spread) / level)
 
 
 def intervals(

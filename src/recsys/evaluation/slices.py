@@ -11,7 +11,7 @@ import polars as pl
 from recsys.errors import EvaluationError
 from recsys.evaluation.baselines import Training
 from recsys.evaluation.champion import Comparison, Side
-from recsys.evaluation.confidence import Statistic, mean_of_users, ratio_error, rmse_of_rows
+from recsys.evaluation.confidence import Statistic, mean_of_users, relative_error, rmse_of_rows
 from recsys.evaluation.metrics import mean_quality, ndcg_by_user, quality_on, rating_error
 from recsys.evaluation.tables import Holdout, Ints, Mask
 
@@ -127,7 +127,7 @@ def measure_slice(
     if comparison is not None:
         measured["champion"] = comparison.on_slice(mask)
         pairs |= {f"{k} / champion": pair for k, pair in comparison.statistics(mask).items()}
-    measured["standard_errors"] = {name: ratio_error(*pair) for name, pair in pairs.items()}
+    measured["standard_errors"] = {name: relative_error(*pair) for name, pair in pairs.items()}
     return measured
 
 

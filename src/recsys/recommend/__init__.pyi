@@ -6,6 +6,7 @@ from .queries import (
     recommend_for_user,
 )
 from .reasons import MIN_COSINE, MOST_MOVIES, Reason, find_reasons
+from .stars import predict_stars
 
 __all__ = [
     "MIN_COSINE",
@@ -16,6 +17,7 @@ __all__ = [
     "find_reasons",
     "find_similar_movies",
     "most_rated_movie",
+    "predict_stars",
     "recommend_for_cold_start",
     "recommend_for_user",
 ]

@@ -10,7 +10,7 @@ from recsys.evaluation.confidence import (
     intervals,
     mae_of_rows,
     mean_of_users,
-    ratio_error,
+    relative_error,
     rmse_of_rows,
 )
 
@@ -88,7 +88,7 @@ def test_the_same_seed_draws_the_same_users_and_another_one_others() -> None:
     assert one(statistic, 100, seed=1) != one(statistic, 100, seed=2)
 
 
-def test_the_standard_error_of_a_ratio_is_that_of_resampling_the_users() -> None:
+def test_the_standard_error_of_a_relative_difference_is_that_of_resampling_the_users() -> None:
     rng = np.random.default_rng(11)
     n_users = 400
     rows = rng.integers(1, 30, n_users)
@@ -100,14 +100,29 @@ def test_the_standard_error_of_a_ratio_is_that_of_resampling_the_users() -> None
         [np.bincount(rng.integers(n_users, size=n_users), minlength=n_users) for _ in range(2000)]
     )
 
-    def values(statistic: Statistic) -> np.ndarray:
-        ratio: np.ndarray = np.sqrt((drawn @ statistic.top) / (drawn @ statistic.bottom))
+    def values(statistic: Statistic, times: np.ndarray) -> np.ndarray:
+        ratio: np.ndarray = np.sqrt((times @ statistic.top) / (times @ statistic.bottom))
         return ratio
 
-    expected = float(np.std(values(one) / values(two)))
-    assert ratio_error(one, two) == pytest.approx(expected, rel=0.1)
-    assert ratio_error(one, one) == pytest.approx(0.0, abs=1e-12)
+    level = values(two, np.ones(n_users))
+    expected = float(np.std(values(one, drawn) - values(two, drawn)) / level)
+    assert relative_error(one, two) == pytest.approx(expected, rel=0.1)
+    assert relative_error(one, one) == pytest.approx(0.0, abs=1e-12)
     nothing = Statistic(np.zeros(n_users), np.ones(n_users))
-    assert ratio_error(one, nothing) is None
+    assert relative_error(one, nothing) is None
     single = Statistic(np.array([1.0]), np.array([1.0]))
-    assert ratio_error(single, single) is None
+    assert relative_error(single, single) is None
+
+
+@pytest.mark.parametrize("left", [0.0, 0.05])
+@pytest.mark.parametrize(("hits", "surely"), [(1, False), (4, False), (20, True)])
+def test_few_lost_hits_are_no_sure_loss(left: float, hits: int, surely: bool) -> None:
+    # As in a slice of rare movies, where nearly all users have no hit with any model.
+    champion, candidate = np.zeros(500), np.zeros(500)
+    champion[:hits] = 1.0
+    candidate[0] = left
+    error = relative_error(mean_of_users(candidate), mean_of_users(champion))
+
+    assert error is not None
+    loss = 1 - candidate.sum() / hits
+    assert (loss - 3 * error > 0) == surely
