@@ -92,7 +92,11 @@ def _judged_release(services: Services) -> tuple[str | None, Metrics | None]:
 def _rules(decision: dict[str, Any]) -> str:
     passed = sum(rule["passed"] for rule in decision["rules"])
     colour, word = ("green", "accepted") if decision["accepted"] else ("red", "rejected")
-    return f"[{colour}]{word}[/]: {passed} of {len(decision['rules'])} rules passed"
+    # An accepted release can fail rules that only inform, e.g. of drift.
+    binding = sum(rule["binding"] for rule in decision["rules"] if not rule["passed"])
+    informing = len(decision["rules"]) - passed - binding
+    more = f"; {informing} only inform{'s' * (informing == 1)}" if informing else ""
+    return f"[{colour}]{word}[/]: {passed} of {len(decision['rules'])} rules passed{more}"
 
 
 def _quality(metrics: Metrics) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.errors import TrainingError
+from recsys.evaluation.best import best_columns
 
 _Floats: TypeAlias = NDArray[np.float32]
 _Ids: TypeAlias = NDArray[np.int32]
@@ -83,7 +84,6 @@ def recommend(towers: Towers, user_ids: _Ids, train: pl.DataFrame) -> pl.DataFra
         userId, rank (1 is best), movieId, score, sorted by user and rank: `RECOMMENDED` rows for
         each user, or fewer if fewer movies are unrated. Ties go to the smaller movieId.
     """
-    depth = min(RECOMMENDED, len(towers.movie_ids))
     step = max(1, _CHUNK_SCORES // len(towers.movie_ids))
     users = pl.DataFrame({"userId": user_ids, "row": np.arange(len(user_ids))})
     rated = train.join(users, on="userId").sort("row")
@@ -95,16 +95,14 @@ def recommend(towers: Towers, user_ids: _Ids, train: pl.DataFrame) -> pl.DataFra
         scores = towers.vectors_of_users(chosen) @ towers.movies.T
         begin, end = np.searchsorted(row, [first, first + len(chosen)])
         scores[row[begin:end] - first, column[begin:end]] = -np.inf
-        best = np.sort(np.argpartition(-scores, depth - 1, axis=1)[:, :depth], axis=1)
-        found = np.take_along_axis(scores, best, axis=1)
-        order = np.argsort(-found, axis=1, kind="stable")
+        best = best_columns(scores, RECOMMENDED)
         frames.append(
             pl.DataFrame(
                 {
-                    "userId": np.repeat(chosen, depth),
-                    "rank": np.tile(np.arange(1, depth + 1, dtype=np.int16), len(chosen)),
-                    "movieId": towers.movie_ids[np.take_along_axis(best, order, 1).ravel()],
-                    "score": np.take_along_axis(found, order, 1).ravel(),
+                    "userId": chosen[best.row],
+                    "rank": (best.place + 1).astype(np.int16),
+                    "movieId": towers.movie_ids[best.column],
+                    "score": scores[best.row, best.column],
                 }
             ).filter(pl.col("score").is_finite())
         )
