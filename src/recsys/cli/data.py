@@ -63,6 +63,7 @@ def validate(
             "accepted": found.refusal is None,
             "reason": str(found.refusal) if found.refusal else None,
             "md5_file": found.md5_file,
+            "layout": _layout_of(path),
             "files": monitoring.summarize_files(found.files),
             "examples": found.examples,
         }
@@ -72,7 +73,7 @@ def validate(
         output.print_json(document)
     else:
         if found.stats:
-            _print_summary(found.stats)
+            _print_summary(found.stats, _layout_of(path))
         if found.files:
             _print_files(found.files, settings)
         _print_examples(found.examples)
@@ -230,6 +231,15 @@ def print_data(report: dict[str, Any]) -> None:
     console.print(shown)
 
 
+def _layout_of(path: Path) -> str:
+    """Returns as what layout a zip is read; empty if it is none."""
+    try:
+        with dataset.open_dataset(path) as archive:
+            return archive.layout.name
+    except DatasetError:
+        return ""
+
+
 def _make(path: Path, settings: Any, folder: Path, quarantine: Quarantine) -> Stats:
     md5 = _md5(path)
     with _progress(f"validating {path.name}") as progress, dataset.open_dataset(path) as archive:
@@ -260,12 +270,12 @@ def _examples(quarantine: Path) -> list[dict[str, Any]]:
     return rows.select("file", "rule", "line", "text").to_dicts()
 
 
-def _print_summary(stats: Stats) -> None:
+def _print_summary(stats: Stats, layout: str) -> None:
     first, last = (
         datetime.fromtimestamp(t, UTC) for t in (stats.first_timestamp, stats.last_timestamp)
     )
     console.print(
-        f"{stats.interactions:,} interactions of {stats.users:,} users with "
+        f"{layout}: {stats.interactions:,} interactions of {stats.users:,} users with "
         f"{stats.rated_movies:,} of {stats.movies:,} movies, {first:%Y-%m-%d} to {last:%Y-%m-%d}, "
         f"mean {stats.mean_rating:.2f} stars"
     )

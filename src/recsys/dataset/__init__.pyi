@@ -1,14 +1,8 @@
-from .archive import (
-    MOVIE_COLUMNS,
-    NO_GENRES,
-    RATING_COLUMNS,
-    ArchiveLimits,
-    DatasetArchive,
-    open_dataset,
-)
+from .archive import ArchiveLimits, DatasetArchive, open_dataset
 from .credentials import SourceCredentials, credentials_for, environment_credentials
 from .fetch import FetchedDataset, LocalDataset, fetch_dataset, obtain_dataset, read_source_md5
 from .inflate import RAW_DEFLATE, inflated_size
+from .layouts import MOVIE_COLUMNS, NO_GENRES, RATING_COLUMNS
 from .mirrors import (
     has_login,
     needs_s3,

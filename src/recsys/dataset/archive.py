@@ -16,19 +16,17 @@ from types import TracebackType
 from typing import IO, Final
 
 from recsys.dataset.inflate import ENGINES, Engine, checked, inflated
+from recsys.dataset.layouts import LAYOUTS, Layout
 from recsys.dataset.zip_entries import (
-    MOVIES_CSV,
     RATINGS_CSV,
     check_entry,
     check_kind,
     check_size,
+    has_entry,
     invalid,
     single_entry,
 )
 
-RATING_COLUMNS: Final = ("userId", "movieId", "rating", "timestamp")
-MOVIE_COLUMNS: Final = ("movieId", "title", "genres")
-NO_GENRES: Final = "(no genres listed)"
 _READ_BYTES: Final = 1 << 20
 
 
@@ -58,8 +56,8 @@ class ArchiveLimits:
         max_archive_bytes: maximum size of the zip.
         max_entries: maximum number of entries.
         max_entry_bytes: maximum size of ratings.csv, uncompressed; it is read in chunks.
-        max_movies_bytes: maximum size of movies.csv, uncompressed; it is loaded into memory
-            (MovieLens: 4 MB).
+        max_movies_bytes: maximum size of movies.csv and of every other file but ratings.csv,
+            uncompressed; they are loaded into memory (MovieLens: 4 MB).
         max_ratio: maximum ratio of uncompressed to compressed size; that of ratings is about 4.
     """
 
@@ -73,8 +71,11 @@ class ArchiveLimits:
 class DatasetArchive:
     """An open zip with exactly one ``ratings.csv`` and one ``movies.csv``; see `open_dataset`.
 
+    Files of another layout are read as these two.
+
     Attributes:
         path: the zip.
+        layout: names of the files, and how they are read.
     """
 
     def __init__(self, file: _SmallReads, limits: ArchiveLimits, engine: Engine) -> None:
@@ -91,12 +92,19 @@ class DatasetArchive:
             )
         for entry in entries:
             check_entry(entry)
-        self._entries = {name: single_entry(entries, name) for name in (RATINGS_CSV, MOVIES_CSV)}
-        for name, max_bytes in (
-            (RATINGS_CSV, limits.max_entry_bytes),
-            (MOVIES_CSV, limits.max_movies_bytes),
-        ):
-            check_size(self._entries[name], max_bytes, limits.max_ratio, self.path.stat().st_size)
+        self.layout = _find_layout(entries)
+        wanted = tuple(self.layout.files.values())
+        self._entries = {
+            name: single_entry(entries, source, wanted)
+            for name, source in self.layout.files.items()
+        }
+        for optional in self.layout.optional:
+            if has_entry(entries, optional):
+                self._entries[optional] = single_entry(entries, optional, wanted)
+        for name, entry in self._entries.items():
+            is_large = name == RATINGS_CSV
+            most = limits.max_entry_bytes if is_large else limits.max_movies_bytes
+            check_size(entry, most, limits.max_ratio, self.path.stat().st_size)
 
     def __enter__(self) -> DatasetArchive:
         return self
@@ -111,18 +119,26 @@ class DatasetArchive:
         self._file.close()
 
     def size(self, name: str) -> int:
-        """Returns the uncompressed size of ``ratings.csv`` or ``movies.csv`` in the directory."""
+        """Returns the uncompressed size of ``ratings.csv`` or ``movies.csv`` as in the archive."""
         return self._entries[name].file_size
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """Yields the content of ``ratings.csv`` or ``movies.csv`` in chunks of at most 1 MiB.
+        """Yields the content of ``ratings.csv`` or ``movies.csv`` in chunks of about 1 MiB.
 
         Raises:
             DatasetError: the entry is truncated or damaged, or it has another size or checksum than
             the directory states. The checksum is known after the last chunk only.
         """
-        entry = self._entries[name]
-        with _damage(f"{name} in {self.path.name}"), self._open_stored(entry) as stored:
+        yield from self.layout.read(name, self._stored_chunks(name), self._stored_chunks)
+
+    def _stored_chunks(self, name: str) -> Iterator[bytes]:
+        entry = self._entries.get(name)
+        if entry is None:
+            return
+        with (
+            _damage(f"{Path(entry.filename).name} in {self.path.name}"),
+            self._open_stored(entry) as stored,
+        ):
             if entry.compress_type == zipfile.ZIP_STORED:
                 content = iter(lambda: stored.read(_READ_BYTES), b"")
             else:
@@ -150,7 +166,7 @@ class DatasetArchive:
 def open_dataset(
     path: Path, limits: ArchiveLimits = ArchiveLimits(), engine: Engine = ENGINES[0]
 ) -> DatasetArchive:
-    """Opens a MovieLens-format zip and checks its directory; use it in a ``with`` statement.
+    """Opens a MovieLens zip of any layout and checks its directory; use it in a ``with`` statement.
 
     The two files may be in any folder of the archive, and other files are ignored. But an archive
     with any malicious entry (a path outside the archive, a link, encryption) is rejected.
@@ -162,7 +178,7 @@ def open_dataset(
 
     Raises:
         DatasetError: not a zip, truncated, malicious, over the limits, or without exactly one
-            ``ratings.csv`` and one ``movies.csv``.
+            file of ratings and one of movies.
     """
     size = path.stat().st_size
     if size > limits.max_archive_bytes:
@@ -182,6 +198,16 @@ def open_dataset(
         except BaseException:
             file.close()
             raise
+
+
+def _find_layout(entries: list[zipfile.ZipInfo]) -> Layout:
+    """Returns the first layout with all its files, else with some of them, else the first one."""
+    there = [[has_entry(entries, file) for file in one.files.values()] for one in LAYOUTS]
+    for are_enough in (all, any):
+        for layout, found in zip(LAYOUTS, there, strict=True):
+            if are_enough(found):
+                return layout
+    return LAYOUTS[0]
 
 
 class _SmallReads(io.FileIO):

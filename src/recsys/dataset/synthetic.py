@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.dataset.archive import NO_GENRES
+from recsys.dataset.layouts import NO_GENRES
 from recsys.dataset.zip_writer import write_dataset
 from recsys.errors import ConfigurationError
 

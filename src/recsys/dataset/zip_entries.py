@@ -60,13 +60,23 @@ def check_entry(entry: zipfile.ZipInfo) -> None:
         raise invalid("an entry of the archive is encrypted", found=name, expected="no encryption")
 
 
-def single_entry(entries: list[zipfile.ZipInfo], name: str) -> zipfile.ZipInfo:
-    """Returns the only file called ``name`` in any folder; raises DatasetError if there is none."""
-    files = [entry for entry in entries if not entry.is_dir() and not _is_resource(entry)]
-    matches = [entry for entry in files if _path(entry).name == name]
-    if not matches:
-        # Programs of systems without upper and lower case change it.
-        matches = [entry for entry in files if _path(entry).name.casefold() == name]
+def has_entry(entries: list[zipfile.ZipInfo], name: str) -> bool:
+    """Returns whether there is a file called ``name`` in any folder."""
+    return bool(_matches(_files(entries), name))
+
+
+def single_entry(
+    entries: list[zipfile.ZipInfo], name: str, wanted: tuple[str, ...]
+) -> zipfile.ZipInfo:
+    """Returns the only file called ``name`` in any folder; raises DatasetError if there is none.
+
+    Args:
+        entries: of the archive.
+        name: the file.
+        wanted: all files of the layout, for the message.
+    """
+    files = _files(entries)
+    matches = _matches(files, name)
     if len(matches) != 1:
         found = ", ".join(e.filename for e in matches[:3]) or ", ".join(
             e.filename for e in files[:10]
@@ -74,10 +84,20 @@ def single_entry(entries: list[zipfile.ZipInfo], name: str) -> zipfile.ZipInfo:
         raise DatasetError(
             f"the archive does not contain exactly one {name}",
             found=found or "an empty archive",
-            expected=f"one {RATINGS_CSV} and one {MOVIES_CSV}, in any folder",
+            expected=f"{' and '.join(f'one {file}' for file in wanted)}, in any folder",
             hint=_absence_hint(name, files, are_several=bool(matches)),
         )
     return matches[0]
+
+
+def _files(entries: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+    return [entry for entry in entries if not entry.is_dir() and not _is_resource(entry)]
+
+
+def _matches(files: list[zipfile.ZipInfo], name: str) -> list[zipfile.ZipInfo]:
+    exact = [entry for entry in files if _path(entry).name == name]
+    # Programs of systems without upper and lower case change it.
+    return exact or [entry for entry in files if _path(entry).name.casefold() == name]
 
 
 def _path(entry: zipfile.ZipInfo) -> PurePosixPath:
@@ -94,7 +114,7 @@ def _is_resource(entry: zipfile.ZipInfo) -> bool:
 def _absence_hint(name: str, files: list[zipfile.ZipInfo], *, are_several: bool) -> str:
     if are_several:
         return f"keep one {name} in the zip, and publish it with its .md5"
-    stem = name.removesuffix(".csv")
+    stem, _, suffix = name.rpartition(".")
     for entry in files:
         path = _path(entry)
         lower = path.name.casefold()
@@ -103,12 +123,7 @@ def _absence_hint(name: str, files: list[zipfile.ZipInfo], *, are_several: bool)
                 f"{path.name} is an archive inside the zip: zip {RATINGS_CSV} and {MOVIES_CSV} "
                 "themselves, and publish it with its .md5"
             )
-        if lower == f"{stem}.dat":
-            return (
-                f"{path.name} is in MovieLens' older format: write {name}, a CSV with the "
-                "names of the columns in the first line, and publish it with its .md5"
-            )
-        if lower.startswith(stem.removesuffix("s")):
+        if lower.startswith(stem.removesuffix("s")) and lower.endswith(suffix):
             return f"rename {path.name} to {name} in the zip, and publish it with its .md5"
     return _REPAIR
 

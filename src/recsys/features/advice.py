@@ -12,7 +12,14 @@ from typing import Final
 
 from recsys.contract import MAX_STARS
 from recsys.dataset import RATINGS_CSV
-from recsys.features.validation import MAX_ID, MAX_TIMESTAMP, Header, Rule, split_line
+from recsys.features.validation import (
+    MAX_ID,
+    MAX_TIMESTAMP,
+    Header,
+    Rule,
+    at_positions,
+    split_line,
+)
 
 _WHOLE: Final = re.compile(r"-?[0-9]+")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]*)?")
@@ -54,7 +61,7 @@ def _row(line: bytes, header: Header | None) -> list[str] | None:
     fields = split_line(line.decode(errors="replace"))
     if header is None or fields is None or len(fields) != header.width:
         return None
-    return [fields[position] for position in header.positions]
+    return at_positions(fields, header)
 
 
 def _wrong_type(rows: list[list[str]]) -> str:

@@ -98,13 +98,28 @@ class MovieRow(NamedTuple):
     genres: list[str]
 
 
+ABSENT: Final = -1
+"""Position of a column that is not there, whose fields are empty."""
+_OPTIONAL: Final = ("genres",)
+_OTHER_NAMES: Final = {
+    "userId": ("user", "uid", "memberid", "customerid", "accountid"),
+    "movieId": ("movie", "itemid", "item", "filmid", "film", "productid"),
+    "rating": ("stars", "score"),
+    "timestamp": ("time", "ts", "unixtime", "ratedat"),
+    "title": ("name", "movietitle", "itemtitle", "itemname"),
+    "genres": ("genre", "categories", "category"),
+}
+"""Names that other sites give the columns, in the order in which they are looked for."""
+
+
 @dataclass(frozen=True)
 class Header:
     """Layout of a CSV, from its first line.
 
     Attributes:
         width: number of fields of a row.
-        positions: index of each required column, in the order of the `find_columns` argument.
+        positions: index of each column, in the order of the `find_columns` argument; `ABSENT` for
+            one that a file may lack.
     """
 
     width: int
@@ -116,7 +131,8 @@ def find_columns(
 ) -> tuple[Header, bool] | None:
     """Finds the required columns in the first line of a CSV; other columns are ignored.
 
-    Case, blanks, ``_``, ``-`` and points in names do not matter: ``User ID`` is ``userId``.
+    Case, blanks, ``_``, ``-`` and points in names do not matter: ``User ID`` is ``userId``. A
+    column may have one of `_OTHER_NAMES`, and genres may be missing.
 
     Returns:
         The header, and whether blanks surround the names; None if a column is missing or occurs
@@ -133,17 +149,32 @@ def find_columns(
             hint="publish the dataset in MovieLens format",
         )
     fields = split_line(line, separator) or []
+    plain = [_IN_NAMES.sub("", field.casefold()) for field in fields]
     positions = []
     for column in columns:
-        names = fields
-        if names.count(column) != 1:
-            names = [_IN_NAMES.sub("", field.casefold()) for field in fields]
-            column = column.casefold()
-        if names.count(column) != 1:
+        position = _position(column, fields, plain, is_catalog="title" in columns)
+        if position is None:
             return None
-        positions.append(names.index(column))
-    blanks = any(fields[position] != fields[position].strip(" ") for position in positions)
+        positions.append(position)
+    named = [fields[position] for position in positions if position != ABSENT]
+    blanks = any(name != name.strip(" ") for name in named)
     return Header(len(fields), tuple(positions)), blanks
+
+
+def _position(column: str, fields: list[str], plain: list[str], *, is_catalog: bool) -> int | None:
+    """Returns where a column is, `ABSENT` if it may be missing, or None."""
+    if fields.count(column) == 1:
+        return fields.index(column)
+    if plain.count(column.casefold()) > 1:
+        return None
+    others = _OTHER_NAMES[column]
+    # In a file of ratings, ``id`` is more often the number of the rating.
+    if is_catalog and column == "movieId":
+        others = (*others, "id")
+    for name in (column.casefold(), *others):
+        if plain.count(name) == 1:
+            return plain.index(name)
+    return ABSENT if column in _OPTIONAL else None
 
 
 def columns_error(line: str, file: str, columns: tuple[str, ...]) -> DatasetError:
@@ -258,7 +289,12 @@ def _fields(line: bytes, header: Header) -> list[str] | Rule:
     fields = split_line(text)
     if fields is None or len(fields) != header.width:
         return Rule.FIELD_COUNT
-    return [fields[position] for position in header.positions]
+    return at_positions(fields, header)
+
+
+def at_positions(fields: list[str], header: Header) -> list[str]:
+    """Returns a row's fields in the order of `find_columns`; an absent column's is empty."""
+    return [fields[at] if at != ABSENT else "" for at in header.positions]
 
 
 def _text(line: bytes) -> str:

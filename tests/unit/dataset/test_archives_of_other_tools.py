@@ -120,11 +120,6 @@ REFUSED = {
         "ratings.csv.gz",
         "ratings.csv.gz is an archive inside the zip",
     ),
-    "older format": (
-        written({"ml-1m/ratings.dat": b"1::1::5::978300760\n", "ml-1m/movies.dat": b"1::A::B\n"}),
-        "ml-1m/ratings.dat",
-        "MovieLens' older format",
-    ),
     "other names": (
         written({"rating.csv": RATINGS, "movie.csv": MOVIES}),
         "rating.csv, movie.csv",

@@ -229,7 +229,8 @@ def test_harmless_variants_of_csv_give_the_same_features(ratings: bytes) -> None
     [
         b"userId,userId,movieId,rating,timestamp\n",
         b"userId,movieId,rating,rating,timestamp\n",
-        b"user,movie,rating,timestamp\n",
+        b"person,movie,rating,timestamp\n",
+        b"user,uid,rating,timestamp\n",
         b"userId movieId rating timestamp\n",
         b"userId::movieId::rating::timestamp\n",
         b"\x00" * 64 + b"\n",

@@ -260,7 +260,7 @@ NOT_A_TABLE = {
         + "\ud800".encode("utf-16-le", "surrogatepass"),
         "encoded as UTF-8",
     ),
-    "other names": (b"user,item,stars,time\n1,1,4,5\n", "name the columns in the first line"),
+    "other names": (b"person,thing,liking,day\n1,1,4,5\n", "name the columns in the first line"),
     "too wide": (b"userId;movieId;rating;timestamp" + b";x" * 200 + b"\n", "MovieLens format"),
 }
 

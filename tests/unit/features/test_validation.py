@@ -126,7 +126,7 @@ def test_columns_are_found_by_name_after_a_byte_order_mark() -> None:
     "line",
     [
         b"",
-        b"movieId,title",
+        b"movieId,genres",
         b"movieId,title,genres,title",
         b"1,Toy Story (1995),Comedy",
         "movieId,title,genres".encode("utf-16"),
