@@ -34,6 +34,7 @@ GUIDES: Final[dict[str, tuple[str, ...]]] = {
     "promote": ("releases.md",),
     "sign": ("proving-a-release.md",),
     "verify": ("proving-a-release.md",),
+    "reproduce": ("proving-a-release.md",),
     "rollback": ("releases.md", "runbook.md"),
     "recover": ("releases.md", "runbook.md"),
     "adopt": ("upgrading.md",),

@@ -17,6 +17,7 @@ _METADATA: Final = "metadata.json"
 _CONFIG: Final = "config.json"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold."""
+_SHARED: Final = "shared_object_id"
 _DATE_SAVED: Final = "1980-01-01@00:00:00"
 _OF_TENSORFLOW: Final = frozenset(
     {"Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization"}
@@ -25,7 +26,10 @@ _OF_TENSORFLOW: Final = frozenset(
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Saves a model as Keras does, but without the time at which it was saved.
+    """Saves a model as Keras does, but without what differs each time.
+
+    That is the time at which it was saved, and the memory addresses by which its description says
+    that layers share an object; these become 1, 2, and so on.
 
     Args:
         model: the model; its layers need names of their own, because Keras counts unnamed ones.
@@ -41,9 +45,27 @@ def save_model(model: keras.Model, path: Path) -> None:
                     metadata = json.loads(source.read(member)) | {"date_saved": _DATE_SAVED}
                     target.writestr(undated, json.dumps(metadata))
                     continue
+                if member.filename == _CONFIG:
+                    config = _numbered(json.loads(source.read(member)), {})
+                    target.writestr(undated, json.dumps(config))
+                    continue
                 undated.file_size = member.file_size
                 with source.open(member) as old, target.open(undated, "w") as new:
                     shutil.copyfileobj(old, new, 1 << 20)
+
+
+def _numbered(config: Any, numbers: dict[int, int]) -> Any:
+    """Returns a description whose shared objects are numbered in the order in which they occur."""
+    if isinstance(config, list):
+        return [_numbered(item, numbers) for item in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        name: numbers.setdefault(value, len(numbers) + 1)
+        if name == _SHARED and isinstance(value, int)
+        else _numbered(value, numbers)
+        for name, value in config.items()
+    }
 
 
 def required_backend(path: Path) -> RequiredBackend:

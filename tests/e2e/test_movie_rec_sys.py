@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from recsys import contract, ledger, monitoring, recommend, releases
+from recsys.experiments import find_trainer
 from recsys.ledger import State
+from recsys.pipeline import ReproductionVerdict, reproduce_release
 from recsys.releases import promotion
 from recsys.trainer_process import LocalTrainer
 from tests.actors import an_actor
@@ -34,7 +36,7 @@ def assert_untouched(pipeline, release_id: str | None) -> None:
 
 
 def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
-    pipeline, small_dataset, changed_dataset, monkeypatch
+    pipeline, small_dataset, changed_dataset, monkeypatch, tmp_path
 ):
     first = pipeline.run(small_dataset)
     assert first.state == "success", first.errors
@@ -56,6 +58,16 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     assert len({m.movie_id for m in neighbours} - {known}) == 5
     _, movies = recommend.recommend_for_user(pipeline.services, 1, 5)
     assert len(movies) == 5
+
+    # The champion is the same bytes again: features, vectors and models.
+    trainer = find_trainer()
+    remade = reproduce_release(pipeline.services, one, trainer, tmp_path)
+    assert remade.verdict is ReproductionVerdict.IDENTICAL, remade.parts
+    assert {part.name for part in remade.parts} > {
+        *("interactions.parquet", "movie_vectors", "model.keras", "metrics.json"),
+        *("towers/user_towers.parquet", "evaluated/model.keras"),
+    }
+    assert remade.environment == ()
 
     unchanged = pipeline.run(small_dataset)
     assert unchanged.state == "success"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -45,6 +46,18 @@ def test_two_files_of_one_model_are_equal_and_have_no_date(tmp_path: Path) -> No
     loaded = keras.saving.load_model(paths[0], safe_mode=True)
     assert predict(loaded, np.array([1]), np.array([2])).tolist() == [1.0]
     assert sorted(tmp_path.iterdir()) == paths
+
+
+def test_its_description_has_no_memory_addresses(tmp_path: Path) -> None:
+    """They differ between processes, so two trainings of one build made different files."""
+    path = tmp_path / "m.keras"
+    save_model(make_model(with_lookup=False), path)
+
+    with zipfile.ZipFile(path) as archive:
+        found = re.findall(r'"shared_object_id": ([0-9]+)', archive.read("config.json").decode())
+    assert found
+    assert max(map(int, found)) <= len(found)
+    assert keras.saving.load_model(path, safe_mode=True).count_params() > 0
 
 
 @pytest.mark.parametrize(

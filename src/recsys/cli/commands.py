@@ -187,6 +187,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         _RELEASES,
         "Prove a release: from its dataset to the served names, with what was changed.",
     ),
+    "reproduce": Entry(
+        "reproduction:reproduce",
+        _RELEASES,
+        "Make a release again from its recorded dataset and settings, and compare every part.",
+    ),
     "mlflow": Entry(
         "model_registry:export_to_mlflow",
         _RELEASES,

@@ -39,6 +39,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "recsys verify 8f2b6c1d-0a9e4f37",
         "recsys verify 8f2b6c1d-0a9e4f37 --keys recsys.pub --json | jq .verdict",
     ),
+    "reproduce": (
+        "recsys reproduce 8f2b6c1d-0a9e4f37",
+        "recsys reproduce 8f2b6c1d-0a9e4f37 --json | jq .verdict",
+    ),
     "mlflow": (
         "recsys mlflow --tracking-uri https://mlflow.example.org",
         "recsys mlflow --tracking-uri sqlite:///mlflow.db --model movies",

@@ -2,7 +2,7 @@ from .csv_reader import read_movies, read_ratings
 from .drift import Drift, check_drift, find_drift_breaches
 from .drift_measurement import measure_drift, read_drift
 from .drift_settings import DriftSettings
-from .generate import generate_data_frames, make_features
+from .generate import download_dataset, generate_data_frames, make_features
 from .interactions import INTERACTION_SCHEMA, resolve_duplicates
 from .quarantine import Examples, FileStats, NoValidRowsError, Quarantine, check_shares
 from .replay import Replay, replay_quarantine
@@ -28,6 +28,7 @@ __all__ = [
     "check_drift",
     "check_shares",
     "check_trainable",
+    "download_dataset",
     "find_drift_breaches",
     "find_features",
     "generate_data_frames",

@@ -24,6 +24,7 @@ from .replay_history import (
 )
 from .replay_report import ReplayReport, report_replay
 from .replay_trainer import SessionTrainer, trainer_session
+from .reproduction import Reproduction, ReproductionVerdict, reproduce_release
 from .run import Heartbeat, Run, Verdict, continue_build, data_is_new, keep_open_builds
 from .training import (
     begin_training,
@@ -43,6 +44,8 @@ __all__ = [
     "ReplayReport",
     "ReplaySettings",
     "ReplayedDump",
+    "Reproduction",
+    "ReproductionVerdict",
     "Run",
     "SessionTrainer",
     "Stars",
@@ -71,6 +74,7 @@ __all__ = [
     "replay_dump",
     "replay_history",
     "report_replay",
+    "reproduce_release",
     "secrets",
     "train_dl_model",
     "trainer_session",

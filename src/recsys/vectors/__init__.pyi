@@ -1,9 +1,9 @@
 from .check import CHECKED_QUERIES, VectorMeasurements, check_vectors
 from .content import content_is_as_loaded
 from .index import EF_CONSTRUCTION
-from .movie_vectors import MovieVectors, make_movie_vectors
+from .movie_vectors import MovieVectors, compute_movie_vectors, make_movie_vectors
 from .quality import measure_quality
-from .rows import read_vectors
+from .rows import digest_of_vectors, read_vectors
 from .search import (
     cosines_to,
     nearest_by_cosine,
@@ -22,8 +22,10 @@ __all__ = [
     "StoredTable",
     "VectorMeasurements",
     "check_vectors",
+    "compute_movie_vectors",
     "content_is_as_loaded",
     "cosines_to",
+    "digest_of_vectors",
     "drop_vectors",
     "enable_vector_extension",
     "load_vectors",

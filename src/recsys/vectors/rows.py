@@ -136,6 +136,11 @@ class VectorRows:
         yield _COPY_END
 
 
+def digest_of_vectors(table: PublicTable, ids: NDArray[Any], vectors: NDArray[Any]) -> str:
+    """Returns the digest that the ledger records when these rows are loaded; see `VectorRows`."""
+    return VectorRows.check(table, ids, vectors).digest
+
+
 def read_vectors(
     path: Path, *, max_rows: int | None = None, max_elements: int | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], dict[str, pl.Series]]:

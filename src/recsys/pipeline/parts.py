@@ -1,0 +1,104 @@
+"""How much two files of a release differ, in the numbers that they hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+_TIMES: Final = frozenset({"seconds"})
+"""Fields that no two trainings share."""
+_CHAMPION: Final = "champion"
+"""Metrics of a comparison with the champion of that time, which is not made again."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between a recorded file and the one that was made again.
+
+    Attributes:
+        largest: largest difference of two numbers; 0 if the files are equal, None if they cannot be
+            compared number by number.
+        detail: for people.
+    """
+
+    largest: float | None
+    detail: str
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the files are equal."""
+        return self.largest == 0
+
+
+def compare_files(recorded: Path, made: Path) -> Difference:
+    """Compares two files whose bytes differ, by the suffix of ``made``.
+
+    JSON is compared without times and without comparisons with the champion; parquet by columns;
+    anything else has other bytes and no more can be said.
+    """
+    if made.suffix == ".json":
+        one, other = (dict(_leaves(json.loads(path.read_bytes()))) for path in (recorded, made))
+        return _compare_values(one, other)
+    if made.suffix == ".parquet":
+        return _compare_frames(pl.read_parquet(recorded), pl.read_parquet(made))
+    return Difference(None, "other bytes")
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name not in _TIMES and _CHAMPION not in name:
+                yield from _leaves(item, f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{number}]")
+    else:
+        yield path.removeprefix("."), value
+
+
+def _compare_values(one: dict[str, Any], other: dict[str, Any]) -> Difference:
+    if one.keys() != other.keys():
+        names = ", ".join(sorted(one.keys() ^ other.keys())[:3])
+        return Difference(None, f"other fields: {names}")
+    largest, where = 0.0, ""
+    for name, value in one.items():
+        if value == other[name]:
+            continue
+        if not (_is_number(value) and _is_number(other[name])):
+            return Difference(None, f"{name}: {value!r}, now {other[name]!r}"[:200])
+        apart = abs(value - other[name])
+        if math.isnan(apart):
+            return Difference(None, f"{name} is no number")
+        if apart > largest:
+            largest, where = apart, name
+    return Difference(largest, f"{where} by {largest:.2g}" if where else "equal, but for times")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _compare_frames(one: pl.DataFrame, other: pl.DataFrame) -> Difference:
+    if one.schema != other.schema or one.height != other.height:
+        return Difference(None, f"{one.height:,} rows, now {other.height:,}, or other columns")
+    largest, where = 0.0, ""
+    for name in one.columns:
+        before, after = one[name], other[name]
+        if before.equals(after, null_equal=True):
+            continue
+        while before.dtype.is_nested() and not isinstance(before.dtype, pl.Struct):
+            before, after = before.explode(), after.explode()
+        if not before.dtype.is_float() or len(before) != len(after):
+            return Difference(None, f"other values of {name}")
+        apart = (before.cast(pl.Float64) - after.cast(pl.Float64)).abs().max()
+        if not isinstance(apart, float) or math.isnan(apart):
+            return Difference(None, f"other values of {name}")
+        if apart > largest:
+            largest, where = apart, name
+    return Difference(largest, f"{where} by {largest:.2g}" if where else "equal, other bytes")

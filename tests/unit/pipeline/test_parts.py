@@ -1,0 +1,96 @@
+"""How much two files of a release differ."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys.pipeline.parts import Difference, compare_files
+from recsys.pipeline.reproduction import Part, Reproduction, ReproductionVerdict
+
+
+def compared(tmp_path: Path, one: object, other: object) -> Difference:
+    paths = tmp_path / "one.json", tmp_path / "other.json"
+    for path, value in zip(paths, (one, other), strict=True):
+        path.write_text(json.dumps(value))
+    return compare_files(*paths)
+
+
+def test_times_and_the_champion_of_that_time_are_left_out(tmp_path: Path) -> None:
+    one = {"rmse": 0.8, "seconds": 3.0, "champion": {"rmse": 0.9}, "errors": {"rmse / champion": 1}}
+    found = compared(tmp_path, one, {"rmse": 0.8, "seconds": 4.0, "errors": {}})
+
+    assert found.is_none
+    assert found.detail == "equal, but for times"
+
+
+def test_the_largest_difference_is_named(tmp_path: Path) -> None:
+    one = {"a": {"rmse": 0.8}, "rows": [1, 2.0]}
+    found = compared(tmp_path, one, {"a": {"rmse": 0.80002}, "rows": [1, 2.5]})
+
+    assert found == Difference(0.5, "rows[1] by 0.5")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "detail"),
+    [
+        ({"a": 1}, {"b": 1}, "other fields: a, b"),
+        ({"a": [1]}, {"a": [1, 2]}, "other fields: a[1]"),
+        ({"a": "x"}, {"a": "y"}, "a: 'x', now 'y'"),
+        ({"a": True}, {"a": 0}, "a: True, now 0"),
+        ({"a": 1.0}, {"a": None}, "a: 1.0, now None"),
+    ],
+)
+def test_what_has_no_number_cannot_be_close(
+    tmp_path: Path, one: object, other: object, detail: str
+) -> None:
+    assert compared(tmp_path, one, other) == Difference(None, detail)
+
+
+def frames(tmp_path: Path, one: pl.DataFrame, other: pl.DataFrame) -> Difference:
+    paths = tmp_path / "one.parquet", tmp_path / "other.parquet"
+    one.write_parquet(paths[0])
+    other.write_parquet(paths[1])
+    return compare_files(*paths)
+
+
+def test_vectors_are_compared_component_by_component(tmp_path: Path) -> None:
+    kind = {"id": pl.Int32, "vector": pl.Array(pl.Float32, 2), "seen": pl.List(pl.Int32)}
+    one = pl.DataFrame({"id": [1], "vector": [[0.5, 1.0]], "seen": [[1, 2]]}, schema=kind)
+    other = pl.DataFrame({"id": [1], "vector": [[0.5, 1.25]], "seen": [[1, 2]]}, schema=kind)
+
+    assert frames(tmp_path, one, other) == Difference(0.25, "vector by 0.25")
+    changed = one.with_columns(seen=pl.Series([[1, 3]], dtype=pl.List(pl.Int32)))
+    assert frames(tmp_path, one, changed) == Difference(None, "other values of seen")
+    assert frames(tmp_path, one, one.head(0)).largest is None
+
+
+def test_other_bytes_say_no_more(tmp_path: Path) -> None:
+    paths = tmp_path / "one.keras", tmp_path / "other.keras"
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes([number]))
+
+    assert compare_files(*paths) == Difference(None, "other bytes")
+
+
+@pytest.mark.parametrize(
+    ("model", "metrics", "verdict"),
+    [
+        (0.0, 0.0, ReproductionVerdict.IDENTICAL),
+        (None, 0.0, ReproductionVerdict.CLOSE),
+        (None, 9e-5, ReproductionVerdict.CLOSE),
+        (0.0, 2e-4, ReproductionVerdict.DIFFERENT),
+        (None, None, ReproductionVerdict.DIFFERENT),
+    ],
+)
+def test_metrics_decide_when_parts_differ(
+    model: float | None, metrics: float | None, verdict: ReproductionVerdict
+) -> None:
+    parts = (
+        Part("interactions.parquet", None),
+        Part("model.keras", Difference(model, "")),
+        Part("metrics.json", Difference(metrics, "")),
+    )
+
+    assert Reproduction("x", parts, ()).verdict is verdict
