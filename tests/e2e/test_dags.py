@@ -14,6 +14,7 @@ DAG_IDS = {
     "movie_rec_sys_recover",
     "movie_rec_sys_rollback",
     "movie_rec_sys_tune",
+    "recsys_check_connections",
 }
 
 

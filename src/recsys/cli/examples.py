@@ -69,7 +69,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "up": ("recsys up", "recsys up --data-only"),
     "down": ("recsys down",),
     "env": ('eval "$(recsys env)"',),
-    "doctor": ("recsys doctor",),
+    "doctor": ("recsys doctor", "recsys doctor --connections"),
     "alerts": ("recsys alerts", "recsys alerts --test"),
 }
 

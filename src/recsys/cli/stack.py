@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from recsys import embedded, monitoring
-from recsys.cli import extras, output
+from recsys.cli import connections, extras, output
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, choose_source, source_connection
 from recsys.embedded.home import Home, source_folder
@@ -118,6 +118,13 @@ def doctor(
             "--all", help="Read every retained release completely, as after moving to new servers."
         ),
     ] = False,
+    only_connections: Annotated[
+        bool,
+        typer.Option(
+            "--connections",
+            help="Only use each connection: write, read and delete an object, query vectors.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check servers, ledger, champion and public copies; changes nothing.
@@ -128,7 +135,13 @@ def doctor(
     Prints each problem and what to do about it, and what was not checked because it is stopped.
     Also warns of settings that leave out a protection; run it where the DAGs run, so that it has
     their environment. Exit code 0: no problem, at most warnings; 1: at least one problem.
+
+    With --connections, names each connection, what was tried and what failed. In a container of
+    Airflow these are Airflow's Connections, with the dataset's source and the alerts' channels.
     """
+    if only_connections:
+        connections.check_all(as_json)
+        return
     services = [] if output.are_named() else embedded.stack.status(Home())
     unchecked = _unchecked(services)
     warnings = monitoring.warnings(os.environ)

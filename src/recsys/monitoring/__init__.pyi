@@ -1,4 +1,14 @@
 from .approval import ApprovalRequest, ComparedMetric, compared_metrics, read_approval_request
+from .connections import (
+    CHECKS_FOLDER,
+    Attempt,
+    ConnectionCheck,
+    bucket_probe,
+    check_connection,
+    check_services,
+    database_probe,
+    trainer_probe,
+)
 from .dataset_statistics import summarize_files, summarize_stats
 from .doctor import problems, warnings
 from .ledger_metrics import measure_ledger
@@ -17,16 +27,23 @@ from .overview import ReleaseQuery, ReleaseSummary, read_overview
 from .status import check_freshness, read_status, release_facts, why
 
 __all__ = [
+    "CHECKS_FOLDER",
     "ApprovalRequest",
+    "Attempt",
     "ComparedMetric",
+    "ConnectionCheck",
     "LineageDataset",
     "Measurement",
     "MetricType",
     "ReleaseQuery",
     "ReleaseSummary",
     "SwitchTimer",
+    "bucket_probe",
+    "check_connection",
     "check_freshness",
+    "check_services",
     "compared_metrics",
+    "database_probe",
     "decision_measurements",
     "drift_measurements",
     "feature_measurements",
@@ -40,6 +57,7 @@ __all__ = [
     "step_lineage",
     "summarize_files",
     "summarize_stats",
+    "trainer_probe",
     "verdict_measurements",
     "warnings",
     "why",

@@ -624,6 +624,20 @@ def test_doctor_says_which_of_the_two_is_down(world: World, closed_port: int) ->
     assert problem.startswith("S3: S3 does not answer")
 
 
+def test_doctor_uses_each_connection_and_leaves_nothing_behind(
+    world: World, closed_port: int
+) -> None:
+    done = world.recsys("doctor", "--connections")
+    assert done.code == 0, done
+    assert "tried: read the connection, find the bucket, write an object" in done.words
+    assert world.services.store.keys("") == []
+    place = {**down(closed_port), "RECSYS_PG_DSN": world.recsys.environment["RECSYS_PG_DSN"]}
+    done = CommandLine(world.recsys.home, place)("doctor", "--connections", "--json")
+    assert done.code == 1
+    works = {each["name"]: each["works"] for each in done.json["connections"]}
+    assert works == {"PostgreSQL": True, "S3": False}
+
+
 def test_a_server_that_is_down_ends_a_command_with_75(
     recsys: CommandLine, closed_port: int
 ) -> None:
