@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsys.cli import extras, output
+from recsys.cli.defaults import MAX_SAMPLE
 from recsys.cli.output import JsonOption, console
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 def bench(
     ratings: Annotated[
-        int, typer.Option("--ratings", min=1000, help="Size of the dataset to generate.")
+        int,
+        typer.Option(
+            "--ratings", min=1000, max=MAX_SAMPLE, help="Size of the dataset to generate."
+        ),
     ] = 1_000_000,
     source: Annotated[
         Path | None,

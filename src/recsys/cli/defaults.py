@@ -15,3 +15,6 @@ KEEP_RELEASES: Final = 5
 
 ORPHAN_HOURS: Final = 168.0
 """For which an orphan must not have changed: `recsys.releases.GRACE`."""
+
+MAX_SAMPLE: Final = 100_000_000
+"""Ratings to generate, three times MovieLens' largest dataset; a slip would fill the disk."""

@@ -13,6 +13,7 @@ import typer
 
 from recsys import dataset, embedded, ledger, monitoring
 from recsys.cli import extras, output
+from recsys.cli.defaults import MAX_SAMPLE
 from recsys.cli.output import JsonOption, console
 from recsys.cli.progress import Progress
 from recsys.cli.run_summary import print_details, print_summary
@@ -107,7 +108,7 @@ def run(
 def make_sample(
     path: Annotated[Path, typer.Argument(help="The zip to write; its md5 is written to PATH.md5.")],
     ratings: Annotated[
-        int, typer.Option("--ratings", min=100, help="Number of ratings.")
+        int, typer.Option("--ratings", min=100, max=MAX_SAMPLE, help="Number of ratings.")
     ] = 100_000,
     seed: Annotated[
         int, typer.Option("--seed", help="Random seed; the same seed gives the same bytes.")

@@ -678,6 +678,16 @@ def test_a_reading_command_starts_servers_that_are_down_and_stops_them_again(hom
 # --- a sample ---
 
 
+@pytest.mark.parametrize("ratings", ["99", str(10**12)])
+def test_a_sample_has_a_size_that_can_be_made(
+    recsys: CommandLine, tmp_path: Path, ratings: str
+) -> None:
+    done = recsys("sample", str(tmp_path / "x.zip"), "--ratings", ratings)
+    assert (done.code, done.out) == (2, "")
+    assert "'--ratings': Input should be" in done.words
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_sample_comes_with_an_md5_that_md5sum_verifies(
     recsys: CommandLine, tmp_path: Path
 ) -> None:
