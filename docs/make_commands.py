@@ -46,6 +46,7 @@ GUIDES: Final[dict[str, tuple[str, ...]]] = {
     "down": ("one-machine.md",),
     "env": ("one-machine.md", "site-developer.md"),
     "doctor": ("runbook.md",),
+    "inventory": ("upgrading.md",),
     "alerts": ("runbook.md", "monitoring.md"),
 }
 """By command: the documents that say more."""

@@ -227,6 +227,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         _STACK,
         "Check servers, ledger, champion and public copies; changes nothing.",
     ),
+    "inventory": Entry(
+        "inventory:inventory",
+        _STACK,
+        "List what there is: releases, tables, objects, roles, and what Airflow has.",
+    ),
     "alerts": Entry(
         "alerts:show_alerts",
         _STACK,

@@ -70,6 +70,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "down": ("recsys down",),
     "env": ('eval "$(recsys env)"',),
     "doctor": ("recsys doctor", "recsys doctor --connections"),
+    "inventory": ("recsys inventory", "recsys inventory --json > before.json"),
     "alerts": ("recsys alerts", "recsys alerts --test"),
 }
 

@@ -11,6 +11,7 @@ from .connections import (
 )
 from .dataset_statistics import summarize_files, summarize_stats
 from .doctor import problems, warnings
+from .inventory import take_inventory
 from .ledger_metrics import measure_ledger
 from .lineage import LineageDataset, step_lineage
 from .metrics import (
@@ -57,6 +58,7 @@ __all__ = [
     "step_lineage",
     "summarize_files",
     "summarize_stats",
+    "take_inventory",
     "trainer_probe",
     "verdict_measurements",
     "warnings",

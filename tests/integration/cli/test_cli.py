@@ -638,6 +638,20 @@ def test_doctor_uses_each_connection_and_leaves_nothing_behind(
     assert works == {"PostgreSQL": True, "S3": False}
 
 
+def test_the_inventory_is_a_table_and_a_document(world: World) -> None:
+    world.promoted(1)
+    done = world.recsys("inventory")
+    assert done.code == 0, done
+    for part in ("Releases", "Tables of", "Roles of the database", "Objects of", "releases/"):
+        assert part in done.words
+    assert "Airflow is listed only in a container" in done.words
+    found = world.recsys("inventory", "--json").json
+    assert found["airflow"] is None
+    [champion] = [each for each in found["releases"] if each["state"] == "champion"]
+    assert champion["bytes"] > 0
+    assert {each["schema"] for each in found["database"]["tables"]} == {"recsys", "recsys_live"}
+
+
 def test_a_server_that_is_down_ends_a_command_with_75(
     recsys: CommandLine, closed_port: int
 ) -> None:
