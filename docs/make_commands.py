@@ -40,6 +40,7 @@ GUIDES: Final[dict[str, tuple[str, ...]]] = {
     "adopt": ("upgrading.md",),
     "retire": ("releases.md",),
     "clean": ("runbook.md",),
+    "erase": ("erasing-a-user.md",),
     "similar": ("site-developer.md",),
     "recommend": ("site-developer.md",),
     "up": ("one-machine.md",),

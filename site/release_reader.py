@@ -30,6 +30,8 @@ from release_signature import TrustedKeys, UnprovenReleaseError
 log = logging.getLogger(__name__)
 
 CHANNEL = "recsys_release"
+USERS_ERASED = "users erased"
+"""Payload of a notification: the tables answer without some users from now on."""
 _CURRENT_RELEASE = "select * from recsys.current_release"
 _TABLE_SUFFIX = "_table"
 _CHUNK = 1 << 20
@@ -98,6 +100,8 @@ class ReleaseReader(Generic[Model]):
         load: loads a model from a file, for example
             ``lambda path, release: keras.saving.load_model(path, safe_mode=True)``. It may load
             more of the release; its result is replaced together with the tables.
+        forget: drops what else is kept of users; called when users were erased, before the release
+            is loaded again.
         trusted: public keys, one of which must have signed a release before its model is
             downloaded; None to use releases without a signature, too.
     """
@@ -110,6 +114,7 @@ class ReleaseReader(Generic[Model]):
         folder: Path,
         load: Callable[[Path, CurrentRelease], Model],
         trusted: TrustedKeys | None = None,
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._s3 = s3
@@ -117,6 +122,7 @@ class ReleaseReader(Generic[Model]):
         self._files = ModelFiles(folder)
         self._load = load
         self._trusted = trusted
+        self._forget = forget
         self._live: LiveRelease[Model] | None = None
         self._problem: Exception | None = None
         self._obstacle: str | None = None
@@ -145,10 +151,13 @@ class ReleaseReader(Generic[Model]):
         """Why the last check for a new release failed; None if it succeeded."""
         return self._problem
 
-    def refresh(self) -> bool:
-        """Loads the current release if it is a new one; returns whether it was.
+    def refresh(self, *, again: bool = False) -> bool:
+        """Loads the current release if it is a new one; returns whether it loaded one.
 
         Until it returns, and if it raises, readers use the previous release.
+
+        Args:
+            again: load it also if it is the one in use.
 
         Raises:
             TornModelError: the model's sha256 differs from the one in the database.
@@ -156,18 +165,19 @@ class ReleaseReader(Generic[Model]):
         """
         with self._refreshing:
             try:
-                changed = self._load_current()
+                changed = self._load_current(again)
             except Exception as error:
                 self._problem = error
                 raise
             self._problem = None
             return changed
 
-    def _load_current(self) -> bool:
+    def _load_current(self, again: bool) -> bool:
         release = self._read()
         live = self._live
         if release is None or (
             live is not None
+            and not again
             # A build that is trained again has the same id, but may have another model.
             and (live.release_id, live.model_sha256) == (release.release_id, release.model_sha256)
         ):
@@ -224,9 +234,12 @@ class ReleaseReader(Generic[Model]):
                     conn.autocommit = True
                     obstacle = _listen(conn)
                     self._log_obstacle(obstacle)
+                    erased = False
                     while obstacle is None and not stop.is_set():
-                        self.refresh()
-                        self._wait(conn, stop, interval)
+                        if erased:
+                            self._forget()
+                        self.refresh(again=erased)
+                        erased = self._wait(conn, stop, interval)
                 if not stop.is_set():
                     self.refresh()
                     stop.wait(interval)
@@ -244,12 +257,20 @@ class ReleaseReader(Generic[Model]):
                 log.warning("promotions are not announced, so they are polled: %s", obstacle)
         self._obstacle = obstacle
 
-    def _wait(self, conn: Connection, stop: threading.Event, interval: float) -> None:
-        """Returns at a notification, after ``interval`` seconds, or soon after ``stop`` is set."""
+    def _wait(self, conn: Connection, stop: threading.Event, interval: float) -> bool:
+        """Returns at a notification, after ``interval`` seconds, or soon after ``stop`` is set.
+
+        Returns:
+            Whether users were erased.
+        """
         end = time.monotonic() + interval
         while not stop.is_set() and (left := end - time.monotonic()) > 0:
-            for _ in conn.notifies(timeout=min(left, 1.0), stop_after=1):
-                return
+            payloads = [
+                notice.payload for notice in conn.notifies(timeout=min(left, 1.0), stop_after=1)
+            ]
+            if payloads:
+                return USERS_ERASED in payloads
+        return False
 
     def _signature(self, release_id: str) -> bytes:
         key = f"releases/{release_id}/model.sig"

@@ -14,6 +14,7 @@ from airflow.sdk import task
 from airflow.sdk.log import mask_secret
 
 from recsys import alerts, monitoring, pipeline, releases
+from recsys.errors import LedgerError
 from recsys.ledger import Actor
 from recsys.trainer_process import forwarded_variables
 from recsys_dag import approval, metrics, settings
@@ -257,7 +258,50 @@ def retire_old_releases(**context: Any) -> list[str]:
     retirement = releases.retire_old_releases(
         services, settings.retention_settings(), actor=_actor(context, "retention")
     )
+    if context["dag"].dag_id == PIPELINE_DAG:
+        # The release without the users may be the one that this run has promoted.
+        releases.finish_erasures(services, actor=_actor(context, "pending erasures"))
     return list(retirement.retired)
+
+
+@task.branch
+def request_erasure(**context: Any) -> str:
+    """Records users to erase and hides them; branches to a run of the pipeline if it is needed."""
+    params, services = context["params"], settings.services()
+    if params["users"]:
+        releases.request_erasure(services, params["users"], actor=_actor(context, params["reason"]))
+    status = releases.finish_erasures(services, actor=_actor(context, params["reason"]))
+    return "build_without_users" if status.champion_knows else "erase_users"
+
+
+@task
+def erase_users(**context: Any) -> dict[str, Any]:
+    """Deletes what knows erased users; fails if something still does."""
+    status = releases.finish_erasures(
+        settings.services(), actor=_actor(context, context["params"]["reason"])
+    )
+    if status.champion_knows:
+        raise LedgerError(
+            "the live release still knows users who are being erased",
+            found="no release without them was promoted",
+            hint="`recsys why` says why the gate rejected it; readers do not see the users",
+        )
+    if status.pending:
+        raise LedgerError(
+            "users who are being erased are still known",
+            found="; ".join([*status.traces, *(f"{name}: {why}" for name, why in status.skipped)]),
+            hint="clear this task when what is in the way is gone",
+        )
+    return {"completed": status.completed, "retired": list(status.retired)}
+
+
+@task
+def certify_erasure() -> str:
+    """Searches everything for erased users, and stores the certificate that there is no trace."""
+    services = settings.services()
+    search = releases.search_everything(services)
+    releases.certify(services, search, settings.signing_key())
+    return f"{len(search.searched)} objects and tables"
 
 
 @task

@@ -71,6 +71,7 @@ class Releases:
             open=False,
         )
         s3 = open_s3_client(settings)
+        self._kept: dict[tuple[str, str, str], Bundle] = {}
         self._loader = BundleLoader(self._load_session, s3, settings.s3_bucket)
         self._reader: ReleaseReader[Bundle] = ReleaseReader(
             self._connect,
@@ -79,8 +80,9 @@ class Releases:
             settings.models,
             self._load,
             TrustedKeys(settings.verification_keys) if settings.verification_keys else None,
+            # Examples of users, and how often movies were rated.
+            forget=self._kept.clear,
         )
-        self._kept: dict[tuple[str, str, str], Bundle] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="releases", daemon=True)
 

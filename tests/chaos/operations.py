@@ -1,4 +1,4 @@
-"""The four operations of the protocol, by name, for child processes."""
+"""The operations of the protocol, by name, for child processes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def run(services: Services, name: str, release_id: str | None, trace: Trace) -> 
 
     Args:
         services: PostgreSQL and S3.
-        name: promote, rollback, recover or retire.
-        release_id: which release; None for recover and retire.
+        name: promote, rollback, recover, retire, erase (records a request) or finish (an erasure).
+        release_id: which release; None for recover, retire and finish; a user for erase.
         trace: called with the name of every step.
     """
     options: Any = {"actor": an_actor("chaos", f"{name} under chaos"), "trace": trace}
@@ -40,4 +40,9 @@ def run(services: Services, name: str, release_id: str | None, trace: Trace) -> 
         return releases.recover_promotion(services, **options)
     if name == "retire":
         return releases.retire_old_releases(services, RetentionSettings(keep_releases=0), **options)
+    if name == "erase":
+        assert release_id is not None
+        return releases.request_erasure(services, [int(release_id)], **options)
+    if name == "finish":
+        return releases.finish_erasures(services, **options)
     raise ValueError(name)

@@ -11,6 +11,7 @@ import pytest
 
 DAG_IDS = {
     "movie_rec_sys",
+    "movie_rec_sys_erase",
     "movie_rec_sys_recover",
     "movie_rec_sys_rollback",
     "movie_rec_sys_tune",

@@ -172,6 +172,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         _RELEASES,
         "Drop tables and objects of old releases; never those of the champion or the previous one.",
     ),
+    "erase": Entry(
+        "erasure:erase",
+        _RELEASES,
+        "Erase users: hide them at once, build a release without them, delete what knows them.",
+    ),
     "clean": Entry(
         "cleaning:clean",
         _RELEASES,

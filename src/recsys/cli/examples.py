@@ -59,6 +59,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "recover": ("recsys recover",),
     "adopt": ('recsys adopt --reason "moved to a new database"',),
     "retire": ("recsys retire --keep 3 --reason 'disk is short'",),
+    "erase": (
+        "recsys erase --user 4711 --reason 'request 2026-118'",
+        "recsys erase --file ids.csv --reason 'closed accounts' --yes",
+        "recsys erase --verify --certificate certificate.json",
+    ),
     "clean": ("recsys clean --dry-run", "recsys clean --older-than-hours 24 --yes"),
     "similar": ("recsys similar 'Toy Story'", "recsys similar 1 -n 5"),
     "recommend": (

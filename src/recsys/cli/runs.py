@@ -105,6 +105,20 @@ def run(
         raise typer.Exit(output.EXIT_FAILED)
 
 
+def run_for_erasure(source: str | None, *, quiet: bool) -> str:
+    """Runs the pipeline as `run` does, after users are to be erased; returns the run's state."""
+    home = Home()
+    conf = _conf(home, source, force=False, accept_drift=False)
+    with _data_services(home):
+        if embedded.airflow.status(home).running:
+            result = _run_in_airflow(home, conf, quiet=quiet)
+        else:
+            result = _run(home, conf, quiet=quiet)
+    if not quiet:
+        _report(result)
+    return result.state
+
+
 def make_sample(
     path: Annotated[Path, typer.Argument(help="The zip to write; its md5 is written to PATH.md5.")],
     ratings: Annotated[

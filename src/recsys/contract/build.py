@@ -12,10 +12,19 @@ from typing import Any, Final, Literal
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
 )
 
-from recsys.contract.keys import Digest, FrozenModel, Md5, features_key, features_prefix
+from recsys.contract.keys import (
+    Digest,
+    FrozenModel,
+    Md5,
+    Sha256,
+    features_key,
+    features_prefix,
+)
 from recsys.contract.tables import MOVIE_VECTOR_DIM
 
 FEATURES_REVISION: Final = 4
@@ -115,6 +124,19 @@ class FeatureSettings(FrozenModel):
         default=0.05, ge=0, le=1, description="the run fails if more rows are invalid"
     )
     max_rule_shares: RuleShares = RuleShares()
+    erased: Sha256 | None = Field(
+        default=None,
+        description="digest of the list of erased users, whose rows are left out; every run sets "
+        "it to that of the ledger",
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Without erased users the settings, and with them the release ids, are those of before.
+        dumped: dict[str, Any] = dump(self)
+        if self.erased is None:
+            dumped.pop("erased", None)
+        return dumped
 
     @property
     def fingerprint(self) -> str:
@@ -136,7 +158,7 @@ class FeatureSettings(FrozenModel):
 
 _WITH_TIME_HOLDOUT: Final = 4
 """The first revision of features with a time holdout."""
-_OLDER_CONTENT: Final = ("revision", "holdout_share", "vector_dim")
+_OLDER_CONTENT: Final = ("revision", "holdout_share", "vector_dim", "erased")
 _CONTENT: Final = (*_OLDER_CONTENT, "time_holdout_share")
 
 

@@ -26,6 +26,8 @@ STAGING_PREFIX: Final = "publishing/"
 deletes them, so that a delayed copy fails."""
 SEALS_PREFIX: Final = "seals/"
 """Keys of the measurements that are awaited. No account but the pipeline's may read them."""
+ERASURES_PREFIX: Final = "erasures/"
+"""Certificates of erasures: what was searched, and that no trace was found."""
 RELEASE_ID_TAG: Final = "release-id"
 """Name of the public model's S3 user metadata with the id of its release."""
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -205,6 +207,15 @@ def forward_file(release_id: str) -> str:
     Columns: userId int32, movieId int32, prediction float32 (stars).
     """
     return f"{FORWARD_FOLDER}{check_release_id(release_id)}.parquet"
+
+
+def certificate_key(digest: str) -> str:
+    """S3 key of the certificate of an erasure.
+
+    Args:
+        digest: of the list of erased users, 64 hex digits.
+    """
+    return ERASURES_PREFIX + _check_name(f"{digest}.json")
 
 
 def staging_key(token: str) -> str:

@@ -2,7 +2,8 @@ from .csv_reader import read_movies, read_ratings
 from .drift import Drift, check_drift, find_drift_breaches
 from .drift_measurement import measure_drift, read_drift
 from .drift_settings import DriftSettings
-from .generate import download_dataset, generate_data_frames, make_features
+from .erased_users import ErasedUsers, whole_numbers
+from .generate import are_whole, download_dataset, generate_data_frames, make_features
 from .interactions import INTERACTION_SCHEMA, resolve_duplicates
 from .quarantine import Examples, FileStats, NoValidRowsError, Quarantine, check_shares
 from .replay import Replay, replay_quarantine
@@ -10,14 +11,16 @@ from .reuse import find_features
 from .split import SPLIT
 from .stats import Stats, read_stats
 from .trainable import check_trainable
-from .validation import QUARANTINE_SCHEMA, Rule
+from .validation import MAX_ID, QUARANTINE_SCHEMA, Rule
 
 __all__ = [
     "INTERACTION_SCHEMA",
+    "MAX_ID",
     "QUARANTINE_SCHEMA",
     "SPLIT",
     "Drift",
     "DriftSettings",
+    "ErasedUsers",
     "Examples",
     "FileStats",
     "NoValidRowsError",
@@ -25,6 +28,7 @@ __all__ = [
     "Replay",
     "Rule",
     "Stats",
+    "are_whole",
     "check_drift",
     "check_shares",
     "check_trainable",
@@ -40,4 +44,5 @@ __all__ = [
     "read_stats",
     "replay_quarantine",
     "resolve_duplicates",
+    "whole_numbers",
 ]

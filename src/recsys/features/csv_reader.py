@@ -22,6 +22,7 @@ from recsys.contract import MAX_STARS, MIN_STARS
 from recsys.dataset import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
 from recsys.features.csv_blocks import LINE_FEED, count_lines, csv_blocks
 from recsys.features.csv_quotes import needed_quotes
+from recsys.features.erased_users import ErasedUsers, without_erased
 from recsys.features.quarantine import Rejected
 from recsys.features.validation import (
     MAX_TIMESTAMP,
@@ -111,17 +112,20 @@ def _movie_frame(movies: list[MovieRow]) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=MOVIE_SCHEMA).sort("movieId")
 
 
-def read_ratings(chunks: Iterable[bytes], movie_ids: pl.Series) -> Iterator[Batch]:
+def read_ratings(
+    chunks: Iterable[bytes], movie_ids: pl.Series, erased: ErasedUsers | None = None
+) -> Iterator[Batch]:
     """Yields ratings.csv block by block, in ``RATING_SCHEMA``; a block's rows are in any order.
 
     Args:
         chunks: the file in chunks of any size; consumed in a separate thread.
         movie_ids: int32, the movies of movies.csv.
+        erased: users whose rows are left out.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
-    parser = RatingParser(movie_ids)
+    parser = RatingParser(movie_ids, erased)
     for block in rating_blocks(chunks):
         yield parser.parse(block)
 
@@ -161,9 +165,11 @@ class RatingParser:
 
     Args:
         movie_ids: int32, the movies of movies.csv.
+        erased: users whose rows are left out.
     """
 
-    def __init__(self, movie_ids: pl.Series) -> None:
+    def __init__(self, movie_ids: pl.Series, erased: ErasedUsers | None = None) -> None:
+        self._erased = erased
         self._known = frozenset(movie_ids.to_list())
         self._valid = _IN_RANGE & pl.col("movieId").is_in(movie_ids.implode())
 
@@ -194,7 +200,10 @@ class RatingParser:
         if parsed:
             others = pl.DataFrame(parsed, schema=RATING_SCHEMA, orient="row")
             rows = pl.concat([rows, others.with_columns(pl.col("line") + block.first_line)])
-        return Batch(rows, rejected, rows.height + rejected.counts.total())
+        read = rows.height + rejected.counts.total()
+        if self._erased:
+            rows, rejected = without_erased(rows, rejected, self._erased)
+        return Batch(rows, rejected, read)
 
 
 class _Lines:

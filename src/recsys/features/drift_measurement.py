@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from recsys import contract
 from recsys.errors import first_invalid_field
 from recsys.features.drift import Drift, population_stability
+from recsys.features.erased_users import ErasedUsers
+from recsys.features.profile import Profiler
 from recsys.features.stats import Stats, read_stats
 from recsys.object_store import ObjectStore
 from recsys.scratch import scratch_folder
@@ -57,7 +59,9 @@ def read_drift(prefix: str, champion_md5: str, store: ObjectStore) -> Drift | No
         return None
 
 
-def measure_drift(prefix: str, champion_prefix: str, store: ObjectStore) -> Drift | None:
+def measure_drift(
+    prefix: str, champion_prefix: str, store: ObjectStore, erased: ErasedUsers | None = None
+) -> Drift | None:
     """Compares the features of a dataset with the champion's and stores the result.
 
     The stored result is reused while the interactions of both datasets are unchanged.
@@ -66,6 +70,8 @@ def measure_drift(prefix: str, champion_prefix: str, store: ObjectStore) -> Drif
         prefix: prefix of the dataset's features.
         champion_prefix: prefix of the features of the champion's dataset.
         store: holds both.
+        erased: users whom the dataset's features leave out. The champion's are compared without
+            them: their absence is no drift.
 
     Returns:
         None if the features of either dataset are missing.
@@ -81,10 +87,14 @@ def measure_drift(prefix: str, champion_prefix: str, store: ObjectStore) -> Drif
     if stored is not None and stored.sha256 == sha256:
         return stored
     with scratch_folder("drift") as folder:
-        then_ids = _read_ids(store, champion_prefix, then, folder, _is_sampled(then.users))
+        path = _download_interactions(store, champion_prefix, then, folder)
+        gone: frozenset[int] = frozenset()
+        if erased:
+            then, gone = _without(path, then, champion_prefix, store, erased)
+        then_ids = _read_ids(path, _is_sampled(then.users), gone)
         # Only these users, so that the pairs fit into memory however much the dataset has grown.
         sampled = pl.col("userId").is_in(then_ids.pairs["userId"].unique().implode())
-        now_ids = _read_ids(store, prefix, stats, folder, sampled)
+        now_ids = _read_ids(_download_interactions(store, prefix, stats, folder), sampled)
     drift = compute_drift(stats, then, now_ids, then_ids)
     store.put_bytes(contract.drift_key(prefix, then.md5), drift.to_json())
     return drift
@@ -134,13 +144,40 @@ def _is_sampled(users: int) -> pl.Expr:
     return place < int(min(1.0, SAMPLE_USERS / users) * 2**32)
 
 
-def _read_ids(
-    store: ObjectStore, prefix: str, stats: Stats, folder: Path, has_pairs: pl.Expr
-) -> Ids:
+def _download_interactions(store: ObjectStore, prefix: str, stats: Stats, folder: Path) -> Path:
     key = contract.features_key(prefix, contract.INTERACTIONS_FILE)
     path = folder / contract.INTERACTIONS_FILE
     store.download(key, path, stats.sha256[contract.INTERACTIONS_FILE])
+    return path
+
+
+def _without(
+    path: Path, stats: Stats, prefix: str, store: ObjectStore, erased: ErasedUsers
+) -> tuple[Stats, frozenset[int]]:
+    """Returns the statistics that drift compares without erased users, and who these are."""
     table = pl.scan_parquet(path)
+    users = table.select(pl.col("userId").unique()).collect(engine="streaming")["userId"]
+    gone = erased.find(users.to_list())
+    if not gone or len(gone) == len(users):
+        return stats, frozenset(gone)
+    rows = table.filter(~pl.col("userId").is_in(sorted(gone))).collect()
+    profiler = Profiler()
+    profiler.add(rows)
+    movies = pl.read_parquet(store.get_bytes(contract.features_key(prefix, contract.MOVIES_FILE)))
+    changed = {
+        "profile": profiler.profile(movies),
+        "interactions": rows.height,
+        "users": len(users) - len(gone),
+        "last_timestamp": profiler.last_timestamp,
+    }
+    return stats.model_copy(update=changed), frozenset(gone)
+
+
+def _read_ids(path: Path, has_pairs: pl.Expr, gone: frozenset[int] = frozenset()) -> Ids:
+    """Reads the ids of interactions without some users, and deletes the file."""
+    table = pl.scan_parquet(path)
+    if gone:
+        table = table.filter(~pl.col("userId").is_in(sorted(gone)))
     users, movies = (
         table.select(pl.col(name).unique()).collect(engine="streaming")[name]
         for name in ("userId", "movieId")
@@ -151,4 +188,4 @@ def _read_ids(
 
 
 def _missing_share(ids: pl.Series, others: pl.Series) -> float:
-    return 1 - int(ids.is_in(others.implode()).sum()) / len(ids)
+    return 1 - int(ids.is_in(others.implode()).sum()) / len(ids) if len(ids) else 0.0

@@ -14,8 +14,9 @@ import polars as pl
 from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive, open_dataset
-from recsys.errors import ArtifactError
+from recsys.errors import ArtifactError, ConfigurationError
 from recsys.features.csv_reader import read_movies, read_ratings
+from recsys.features.erased_users import ErasedUsers
 from recsys.features.interactions import RowSpool, write_interactions
 from recsys.features.profile import Profiler
 from recsys.features.quarantine import Quarantine
@@ -36,6 +37,7 @@ def generate_data_frames(
     settings: FeatureSettings,
     work_dir: Path,
     progress: Callable[[int, int | None], None] | None = None,
+    erased: ErasedUsers | None = None,
 ) -> Stats:
     """Makes interactions, movies and quarantine from a stored dataset; writes statistics last.
 
@@ -49,12 +51,14 @@ def generate_data_frames(
         settings: shares of the holdouts, and largest shares of invalid rows tolerated, by rule.
         work_dir: an existing folder for temporary files, about 5 times the zip.
         progress: called with the bytes of ratings.csv read so far, and their total.
+        erased: users whose rows are left out; those that ``settings`` name by their digest.
 
     Raises:
         DatasetError: the archive is damaged, columns are missing, no row is valid, or more rows
             are invalid than ``settings`` tolerate.
         ArtifactError: the dataset is not in the store, or does not have its recorded sha256.
     """
+    check_erased(settings, erased)
     stats = find_features(md5, store, settings)
     if stats is not None and are_whole(stats, store):
         return stats
@@ -63,9 +67,21 @@ def generate_data_frames(
         zip_path = work / contract.DATASET_FILE
         download_dataset(md5, store, zip_path)
         with open_dataset(zip_path) as archive:
-            stats = make_features(archive, md5, settings, work, progress)
+            stats = make_features(archive, md5, settings, work, progress, erased=erased)
         put_features(store, stats, work)
     return stats
+
+
+def check_erased(settings: FeatureSettings, erased: ErasedUsers | None) -> None:
+    """Raises ConfigurationError unless the erased users are those that the settings name."""
+    given = erased.digest if erased else None
+    if settings.erased != given:
+        raise ConfigurationError(
+            "the settings of the features name another list of erased users",
+            found=f"digest {given}",
+            expected=f"digest {settings.erased}",
+            hint="start a new run, which reads the list again",
+        )
 
 
 def are_whole(stats: Stats, store: ObjectStore) -> bool:
@@ -119,6 +135,7 @@ def make_features(
     folder: Path,
     progress: Callable[[int, int | None], None] | None = None,
     quarantine: Quarantine | None = None,
+    erased: ErasedUsers | None = None,
 ) -> Stats:
     """Makes interactions, movies and quarantine from an open dataset, in one pass over its rows.
 
@@ -132,6 +149,7 @@ def make_features(
         progress: called with the bytes of ratings.csv read so far, and their total.
         quarantine: gets the rejected rows, also those of a dataset that fails; by default, one
             with temporary files.
+        erased: users whose rows are left out.
 
     Raises:
         DatasetError: the archive is damaged, columns are missing, no row is valid, or more rows
@@ -148,7 +166,7 @@ def make_features(
         movies.write_parquet(folder / contract.MOVIES_FILE)
 
         spool = RowSpool(spool_folder)
-        _read_ratings(archive, movies["movieId"], settings, quarantine, spool, progress)
+        _read_ratings(archive, movies["movieId"], settings, quarantine, spool, progress, erased)
         profiler = Profiler()
         splits: Counter[str] = Counter()
         rejected = quarantine
@@ -238,10 +256,11 @@ def _read_ratings(
     quarantine: Quarantine,
     spool: RowSpool,
     progress: Callable[[int, int | None], None] | None,
+    erased: ErasedUsers | None,
 ) -> None:
     size = archive.size(RATINGS_CSV)
     chunks = _Counted(archive.chunks(RATINGS_CSV))
-    for batch in read_ratings(chunks, movie_ids):
+    for batch in read_ratings(chunks, movie_ids, erased):
         spool.add(batch.rows)
         quarantine.read(RATINGS_CSV, batch.read)
         quarantine.add(batch.rejected)

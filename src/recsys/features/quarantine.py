@@ -18,7 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.contract import FeatureSettings
 from recsys.errors import DatasetError
 from recsys.features.advice import advise
-from recsys.features.validation import QUARANTINE_SCHEMA, Header, Rule, quarantine_frame
+from recsys.features.validation import (
+    QUARANTINE_SCHEMA,
+    TOLERATED_RULES,
+    Header,
+    Rule,
+    quarantine_frame,
+)
 
 MAX_STORED: Final = 100_000
 """Maximum number of rows stored for one file and rule; further rows are only counted."""
@@ -38,8 +44,8 @@ class FileStats(BaseModel):
 
     @property
     def invalid(self) -> int:
-        """Number of invalid rows; duplicates do not count, because the latest row is kept."""
-        return sum(count for rule, count in self.quarantine.items() if rule != Rule.DUPLICATE)
+        """Number of invalid rows; not duplicates, of which the latest row is kept, nor erased."""
+        return sum(count for rule, count in self.quarantine.items() if rule not in TOLERATED_RULES)
 
     def share(self, count: int) -> float:
         """Returns ``count`` as a share of ``rows``."""
@@ -247,7 +253,7 @@ def check_shares(
     if not stats.rows:
         raise no_valid_rows_error(examples)
     limits = settings.max_rule_shares.model_dump()
-    over = [rule for rule, share in stats.shares.items() if share > limits[rule]]
+    over = [rule for rule, share in stats.shares.items() if share > limits.get(rule, 1)]
     if stats.invalid_share <= settings.max_quarantine_share and not over:
         return
     rows = stats.rows if read is None else read

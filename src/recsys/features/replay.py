@@ -27,7 +27,7 @@ from recsys.dataset import (
 from recsys.errors import DatasetError
 from recsys.features.csv_reader import read_movies, read_ratings
 from recsys.features.quarantine import Examples, FileStats, Rejected, no_valid_rows_error
-from recsys.features.validation import Rule
+from recsys.features.validation import TOLERATED_RULES, Rule
 
 _CHUNK: Final = 1 << 20
 _SHOWN: Final = 3
@@ -58,7 +58,7 @@ class Replay:
         return {
             rule: count - after.get(rule, 0)
             for rule, count in self.before.get(file, {}).items()
-            if rule != Rule.DUPLICATE and count > after.get(rule, 0)
+            if rule not in TOLERATED_RULES and count > after.get(rule, 0)
         }
 
 

@@ -51,11 +51,17 @@ class Rule(StrEnum):
     """A rating of a movie that is not in movies.csv."""
     DUPLICATE = "duplicate"
     """An earlier row of the same movie, or of the same user and movie; the latest is kept."""
+    ERASED = "erased"
+    """A row of a user who was erased; only counted, never stored, and no fault of the dataset."""
+
+
+TOLERATED_RULES: Final = frozenset({Rule.DUPLICATE, Rule.ERASED})
+"""Rows that are left out although they are not invalid."""
 
 
 QUARANTINE_SCHEMA: Final = pl.Schema(
     {
-        "rule": pl.Enum([rule.value for rule in Rule]),
+        "rule": pl.Enum([rule.value for rule in Rule if rule is not Rule.ERASED]),
         "file": pl.Enum([RATINGS_CSV, MOVIES_CSV]),
         "line": pl.UInt32(),
         "text": pl.String(),

@@ -20,6 +20,7 @@ from recsys.errors import LedgerError, LockedError
 from recsys.ledger import migrations
 from recsys.ledger.actor import Actor
 from recsys.ledger.datasets import hold_dataset
+from recsys.ledger.erasures import erasures_covered
 from recsys.ledger.releases import Release, find_and_lock, get
 from recsys.ledger.states import MOVES, State
 
@@ -61,11 +62,13 @@ def begin_build(
     with acting(conn, actor):
         hold_dataset(conn, build.dataset_md5)
         existing = find_and_lock(conn, build.release_id)
+        covered = erasures_covered(conn, build.features.erased)
         if existing is None:
             conn.execute(
                 "insert into recsys.releases "
                 "(release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce, "
-                "features_prefix) values (%s, %s, %s, %s, %s, %s, %s, %s)",
+                "features_prefix, erasures_covered) "
+                "values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     build.release_id,
                     build.dataset_md5,
@@ -75,6 +78,7 @@ def begin_build(
                     run_id,
                     run_nonce,
                     build.features_prefix,
+                    covered,
                 ),
             )
         elif existing.fingerprint != build.fingerprint:
@@ -93,20 +97,21 @@ def begin_build(
             conn.execute(
                 "update recsys.releases set state = %s, run_id = %s, run_nonce = %s, "
                 "manifest = null, manifest_sha256 = null, completed_at = null, tables = '{}', "
-                "features_prefix = %s where release_id = %s",
+                "features_prefix = %s, erasures_covered = %s where release_id = %s",
                 (
                     State.BUILDING.value,
                     run_id,
                     run_nonce,
                     build.features_prefix,
+                    covered,
                     build.release_id,
                 ),
             )
         elif State.BUILDING in MOVES[existing.state] or existing.state == State.BUILDING:
             conn.execute(
                 "update recsys.releases set state = %s, run_id = %s, features_prefix = %s, "
-                "changed_at = clock_timestamp() where release_id = %s",
-                (State.BUILDING.value, run_id, build.features_prefix, build.release_id),
+                "erasures_covered = %s, changed_at = clock_timestamp() where release_id = %s",
+                (State.BUILDING.value, run_id, build.features_prefix, covered, build.release_id),
             )
         return get(conn, build.release_id)
 

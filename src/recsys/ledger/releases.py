@@ -38,6 +38,8 @@ class Release:
     promoted_at: datetime | None
     features_prefix: str = ""
     """Prefix of its features; that of its dataset if earlier code made it."""
+    erasures_covered: int = 0
+    """It knows no erased user up to this number of `recsys.ledger.Erasure`."""
     measured: Any = None
     """What the verifier measured, see `recsys.gate.Decision`; None if nothing was measured."""
 
@@ -215,7 +217,7 @@ _SELECT: Final[LiteralString] = MEASURED.join(
     (
         "select release_id, dataset_md5, fingerprint, build, state, run_id, run_nonce, manifest, "
         "manifest_sha256, tables, created_at, changed_at, completed_at, promoted_at, "
-        "features_prefix, (",
+        "features_prefix, erasures_covered, (",
         ") as measured from recsys.releases r",
     )
 )

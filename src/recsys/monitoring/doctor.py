@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from recsys import contract, ledger, releases
@@ -19,6 +20,8 @@ from recsys.monitoring.site_checks import not_comparable, site_problems
 from recsys.services import Services
 
 _SHOWN: Final = 5
+_ERASED_WITHIN: Final = timedelta(days=8)
+"""A weekly run finishes what is pending."""
 _LAUNCHER: Final = "RECSYS_TRAINER_LAUNCHER"
 _KEYS: Final = "RECSYS_VERIFICATION_KEYS"
 _VERIFIER_IMAGE: Final = "RECSYS_VERIFIER_IMAGE"
@@ -104,6 +107,17 @@ def _owner_problems(conn: Connection, services: Services) -> list[str]:
     return []
 
 
+def _erasure_problems(conn: Connection) -> list[str]:
+    """Names requests to erase users that have waited for longer than a run should take."""
+    pending = [erasure for erasure in ledger.erasures(conn) if erasure.is_pending]
+    if not pending or datetime.now(UTC) - pending[0].requested_at < _ERASED_WITHIN:
+        return []
+    return [
+        f"{len(pending)} users are being erased since {pending[0].requested_at:%Y-%m-%d}: readers "
+        "do not see them, but something still knows them; run `recsys erase`, which says what"
+    ]
+
+
 def _release_problems(conn: Connection, services: Services, thorough: bool) -> list[str]:
     if not ledger.applied(conn):
         if not releases.public_content(services.store).objects:
@@ -112,7 +126,7 @@ def _release_problems(conn: Connection, services: Services, thorough: bool) -> l
             "the bucket has public objects, but this database contains no ledger: is this the "
             "right database, and is its backup restored?"
         ]
-    messages = []
+    messages = _erasure_problems(conn)
     champion = ledger.champion(conn)
     if ledger.open_journals(conn):
         messages.append(

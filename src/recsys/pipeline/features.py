@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from recsys import contract, dataset, features, ledger, vectors
-from recsys.errors import ArtifactError
+from recsys import contract, dataset, features, ledger, releases, vectors
+from recsys.errors import ArtifactError, DatasetError
 from recsys.features import DriftSettings
 from recsys.pipeline.run import Run, abandoning_refused, continue_build, working
 from recsys.pipeline.tables import load_table
@@ -24,6 +24,8 @@ def fetch_dataset(
 ) -> dataset.FetchedDataset:
     """Copies the dataset's zip to S3 and verifies its md5; does nothing if it is already there.
 
+    Nor if users were erased and the features are complete: then the zip was deleted.
+
     Args:
         services: PostgreSQL and S3.
         run: the run.
@@ -31,6 +33,10 @@ def fetch_dataset(
         settings: timeouts and credentials of the source; from the environment if not given.
     """
     with abandoning_refused(services, run), working(services, run):
+        stats = features.read_stats(run.build.features_prefix, services.store)
+        if run.features.erased and stats and features.are_whole(stats, services.store):
+            # The raw zip is not kept, and nothing needs it again.
+            return dataset.FetchedDataset(run.build.dataset_md5, "", 0, "", fetched=False)
         return dataset.fetch_dataset(
             run.source,
             run.build.dataset_md5,
@@ -42,19 +48,34 @@ def fetch_dataset(
 
 
 def generate_data_frames(services: Services, run: Run) -> features.Stats:
-    """Makes interactions, movies and quarantine of the dataset, unless they already exist."""
+    """Makes interactions, movies and quarantine of the dataset, unless they already exist.
+
+    If users were erased, the raw zip, which may hold them, is deleted afterwards, even if refused.
+    """
+    with services.connect() as conn:
+        erased = releases.erased_users_of(conn, run.features)
     with (
         abandoning_refused(services, run),
         working(services, run),
         scratch_folder("frames") as work,
     ):
-        stats = features.generate_data_frames(
-            run.build.dataset_md5, services.store, run.features, work
-        )
+        try:
+            stats = features.generate_data_frames(
+                run.build.dataset_md5, services.store, run.features, work, erased=erased
+            )
+        except DatasetError:
+            _delete_raw(services, run)
+            raise
+        _delete_raw(services, run)
     with services.connect() as conn:
         # Earlier code recorded no prefix.
         ledger.record_features(conn, run.release_id, stats.prefix)
     return stats
+
+
+def _delete_raw(services: Services, run: Run) -> None:
+    if run.features.erased:
+        services.store.delete([contract.dataset_key(run.build.dataset_md5, contract.DATASET_FILE)])
 
 
 def measure_drift(services: Services, run: Run, settings: DriftSettings) -> features.Drift | None:
@@ -70,10 +91,11 @@ def measure_drift(services: Services, run: Run, settings: DriftSettings) -> feat
     md5 = run.build.dataset_md5
     with services.connect() as conn:
         champion = ledger.champion(conn)
+        erased = releases.erased_users_of(conn, run.features)
     if champion is None or champion.dataset_md5 == md5:
         return None
     drift = features.measure_drift(
-        run.build.features_prefix, champion.features_prefix, services.store
+        run.build.features_prefix, champion.features_prefix, services.store, erased
     )
     if drift is not None:
         with abandoning_refused(services, run):

@@ -124,9 +124,14 @@ def reproduce_release(
             hint=_which_trainer(manifest),
         )
     settings = BuildSettings.model_validate(build.settings)
-    on_step("reading the dataset and making its features")
-    features = _make_features(store, build.dataset_md5, settings.features, work)
-    parts = [*_compare_features(store, build.features_prefix, features, work)]
+    if settings.features.erased:
+        on_step("reading the features; their dataset was deleted, because users were erased")
+        features = _stored_features(store, build.features_prefix, work)
+        parts = []
+    else:
+        on_step("reading the dataset and making its features")
+        features = _make_features(store, build.dataset_md5, settings.features, work)
+        parts = [*_compare_features(store, build.features_prefix, features, work)]
     on_step("computing the movie vectors")
     recorded = (release.tables.get(_MOVIE_VECTORS.name) or {}).get("digest")
     parts.append(Part(_MOVIE_VECTORS.name, _compare_vectors(features, settings.features, recorded)))
@@ -166,6 +171,22 @@ def _make_features(store: ObjectStore, md5: str, settings: FeatureSettings, work
     with open_dataset(path) as archive:
         make_features(archive, md5, settings, features)
     path.unlink()
+    return features
+
+
+def _stored_features(store: ObjectStore, prefix: str, work: Path) -> Path:
+    """Downloads the features that a release was made from: nothing raw is kept after an erasure."""
+    stats = read_stats(prefix, store)
+    if stats is None:
+        raise ArtifactError(
+            "the features of this release are missing",
+            expected=contract.features_key(prefix, contract.STATS_FILE),
+            hint="reproduce a newer release",
+        )
+    features = work / "features"
+    features.mkdir()
+    for name, sha256 in stats.sha256.items():
+        store.download(contract.features_key(prefix, name), features / name, sha256)
     return features
 
 

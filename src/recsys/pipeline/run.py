@@ -186,12 +186,16 @@ def data_is_new(
         DatasetError: the md5 file is missing or contains no md5.
     """
     md5 = dataset.read_source_md5(source, services.s3, fetch)
-    build = Build(
-        dataset_md5=md5, trainer_digest=trainer_digest, settings=settings.model_dump(mode="json")
-    )
-    run = Run(run_id=run_id, source=source, build=build)
     with services.connect() as conn:
         ledger.prepare(conn)
+        erased = releases.erased_users(conn)
+        made = settings.features.model_copy(update={"erased": erased.digest})
+        build = Build(
+            dataset_md5=md5,
+            trainer_digest=trainer_digest,
+            settings=settings.model_copy(update={"features": made}).model_dump(mode="json"),
+        )
+        run = Run(run_id=run_id, source=source, build=build)
         known = ledger.find(conn, build.release_id)
         champion = ledger.champion(conn)
         if known and not force and _is_judged(conn, known):

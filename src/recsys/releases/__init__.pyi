@@ -1,8 +1,11 @@
 from .authority import check_person
+from .certificate import OUT_OF_REACH, Search, certify, describe_search, search_everything
 from .deletion import delete_leftovers
 from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, table_ids
+from .erasure import ErasureStatus, finish_erasures, request_erasure
 from .evaluated_files import champion_id, fetch_evaluated
 from .forward_stars import expect_stars, forget_stars, read_stars
+from .hiding import erased_users, erased_users_of
 from .inbox import admit_candidate, inbox_leftovers, is_trained
 from .late_copies import recover_and_watch
 from .measurement import (
@@ -33,9 +36,11 @@ from .verification import check_release, read_manifest
 
 __all__ = [
     "GRACE",
+    "OUT_OF_REACH",
     "TOP_K",
     "ChampionChange",
     "Cleaning",
+    "ErasureStatus",
     "Exported",
     "Orphan",
     "Proof",
@@ -43,12 +48,14 @@ __all__ = [
     "ReleaseDiff",
     "RetentionSettings",
     "Retirement",
+    "Search",
     "Signed",
     "StepResult",
     "Verdict",
     "accept_measurement",
     "admit_candidate",
     "adopt_bucket",
+    "certify",
     "champion_id",
     "check_owner",
     "check_person",
@@ -59,6 +66,9 @@ __all__ = [
     "delete_leftovers",
     "delete_orphans",
     "dependents",
+    "describe_search",
+    "erased_users",
+    "erased_users_of",
     "expect_measurement",
     "expect_stars",
     "export_to_mlflow",
@@ -66,6 +76,7 @@ __all__ = [
     "find_measurement",
     "find_orphans",
     "find_signature",
+    "finish_erasures",
     "forget_stars",
     "inbox_leftovers",
     "is_trained",
@@ -86,8 +97,10 @@ __all__ = [
     "recover_promotion",
     "release_table",
     "releases_to_keep",
+    "request_erasure",
     "retire_old_releases",
     "roll_back",
+    "search_everything",
     "search_path_is_set",
     "search_path_statement",
     "sign_candidate",

@@ -57,6 +57,25 @@ def check_servable(release: Release) -> None:
         )
 
 
+def check_knows_no_more(conn: Connection, release: Release, champion: Release | None) -> None:
+    """Raises LedgerError if a release may know an erased user whom the champion does not know.
+
+    While the champion itself knows a user who is being erased, another release that does may
+    replace it: readers get neither's rows of this user, and a site that must roll back can.
+    """
+    newest = ledger.newest_erasure(conn)
+    least = newest if champion is None else min(newest, champion.erasures_covered)
+    if release.erasures_covered < least:
+        raise LedgerError(
+            f"release {release.release_id} may know users who were erased",
+            found=f"built or searched without the first {release.erasures_covered} of "
+            f"{newest} erased users",
+            expected=f"without the first {least}",
+            hint="start a new run, which builds a release without them; `recsys erase` searches "
+            "the retained releases",
+        )
+
+
 def check_accepted(
     conn: Connection, release: Release, champion: Release | None, run_id: str | None = None
 ) -> None:

@@ -28,7 +28,7 @@ from recsys.errors import (
     VectorError,
 )
 from recsys.ledger import Action, Actor, Release, State
-from recsys.releases import authority, diff, public_copies, public_names, verification
+from recsys.releases import authority, diff, hiding, public_copies, public_names, verification
 from recsys.releases.diff import ReleaseDiff
 from recsys.releases.lock import promotion_lock
 from recsys.releases.recovery import Trace, ignore_step, recover_if_possible, recover_locked
@@ -112,6 +112,7 @@ def preview_promotion(
         release, champion = ledger.get(conn, release_id), ledger.champion(conn)
         if not (override and release.state == State.REJECTED):
             authority.check_servable(release)
+        authority.check_knows_no_more(conn, release, champion)
         if not override:
             authority.check_accepted(conn, release, champion)
         verification.check_release(conn, services, release)
@@ -181,12 +182,14 @@ def _change_champion(
             release = authority.override_gate(conn, release, champion, actor)
             trace("gate overridden")
         authority.check_servable(release)
+        authority.check_knows_no_more(conn, release, champion)
         if kind is ChangeKind.PROMOTION or release.state == State.CANDIDATE:
             authority.check_accepted(conn, release, champion, run_id)
         verification.check_release(conn, services, release)
         trace("release verified")
         public_names.create_views(conn, release_id)
         trace("views created")
+        hiding.hide_with_retries(conn, hiding.may_know(conn, [release]))
         if damage is not None:
             # Only now, when the other release is known to be whole.
             recover_locked(conn, services, actor=before, trace=trace, leave_champion=True)

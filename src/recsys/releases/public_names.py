@@ -26,8 +26,9 @@ DROP_LOCK_TIMEOUT: Final = "10s"
 CHANGED: Final = "another query"
 """Stands for the table of a view that somebody changed."""
 _PLAIN_VIEW: Final = re.compile(
-    r"SELECT (?P<columns>[a-z0-9_., ]+) FROM (?:recsys\.)?(?P<table>\w+);"
+    r"SELECT (?P<columns>[a-z0-9_., ]+) FROM (?:recsys\.)?(?P<table>\w+)(?P<filter> WHERE .+)?;"
 )
+_FILTER: Final = re.compile(r" WHERE \(?NOT (?:recsys\.)?is_being_erased\((?:\w+\.)?userid\)\)?")
 
 
 def release_table(table: str, release: str) -> str:
@@ -55,16 +56,37 @@ def create_views(conn: Connection, release_id: str) -> None:
     site_access.grant_release(conn, schema, release_id)
 
 
-def _create_view(
-    conn: Connection, schema: str, table: PublicTable, release_id: str, replaces: bool
-) -> None:
-    view = sql.Identifier(schema, table.name)
-    create = sql.SQL("create or replace view {} as select {} from {}.{}").format(
-        view,
+def filter_view(conn: Connection, schema: str, table: PublicTable, release_id: str) -> None:
+    """Makes the view of a table of users answer without those who are being erased.
+
+    In the caller's transaction. Nothing happens if there is no such view or it is filtered already.
+    """
+    definitions = _definitions(conn, [schema]).get(schema, {})
+    definition = definitions.get(table.name)
+    if definition is None or _is_filtered(definition):
+        return
+    if _table_behind(table.name, definition) == contract.table_name(table.name, release_id):
+        conn.execute(
+            sql.SQL("{} where not recsys.is_being_erased({})").format(
+                _view_of(schema, table, release_id), sql.Identifier(table.id_column)
+            )
+        )
+
+
+def _view_of(schema: str, table: PublicTable, release_id: str) -> sql.Composed:
+    return sql.SQL("create or replace view {} as select {} from {}.{}").format(
+        sql.Identifier(schema, table.name),
         sql.SQL(", ").join(map(sql.Identifier, table.columns)),
         sql.Identifier(contract.LEDGER_SCHEMA),
         sql.Identifier(contract.table_name(table.name, release_id)),
     )
+
+
+def _create_view(
+    conn: Connection, schema: str, table: PublicTable, release_id: str, replaces: bool
+) -> None:
+    view = sql.Identifier(schema, table.name)
+    create = _view_of(schema, table, release_id)
     if not replaces:
         conn.execute(create)
         return
@@ -86,12 +108,20 @@ def views_of(conn: Connection, schema: str) -> dict[str, str]:
     """Returns the table of the schema ``recsys`` behind each public view of a schema.
 
     A view that is not a plain selection of its columns, as `create_views` makes it, is `CHANGED`.
+    It may leave out the users who are being erased.
     """
     return views_of_schemas(conn, [schema]).get(schema, {})
 
 
 def views_of_schemas(conn: Connection, schemas: list[str]) -> dict[str, dict[str, str]]:
     """Returns `views_of` of each schema that has one of these views."""
+    return {
+        schema: {name: _table_behind(name, text) for name, text in definitions.items()}
+        for schema, definitions in _definitions(conn, schemas).items()
+    }
+
+
+def _definitions(conn: Connection, schemas: list[str]) -> dict[str, dict[str, str]]:
     rows = conn.execute(
         "select n.nspname, c.relname, pg_get_viewdef(c.oid) from pg_class c "
         "join pg_namespace n on n.oid = c.relnamespace "
@@ -100,13 +130,20 @@ def views_of_schemas(conn: Connection, schemas: list[str]) -> dict[str, dict[str
     ).fetchall()
     found: dict[str, dict[str, str]] = {}
     for schema, name, definition in rows:
-        found.setdefault(schema, {})[name] = _table_behind(name, definition)
+        found.setdefault(schema, {})[name] = " ".join(definition.split())
     return found
+
+
+def _is_filtered(definition: str) -> bool:
+    found = _PLAIN_VIEW.fullmatch(definition)
+    return bool(found and found["filter"] and _FILTER.fullmatch(found["filter"]))
 
 
 def _table_behind(name: str, definition: str) -> str:
     [columns] = [table.columns for table in PUBLIC_TABLES if table.name == name]
-    found = _PLAIN_VIEW.fullmatch(" ".join(definition.split()))
+    found = _PLAIN_VIEW.fullmatch(definition)
+    if found and found["filter"] and not _is_filtered(definition):
+        return CHANGED
     # PostgreSQL before 16 repeats the name of the table before each column.
     if found and found["columns"].replace(f"{found['table']}.", "") == ", ".join(columns):
         return found["table"]

@@ -18,7 +18,7 @@ from recsys.database import Connection
 from recsys.errors import ArtifactError, LockedError, VectorError
 from recsys.ledger import Action, Actor, Release, State
 from recsys.object_store import ObjectStore
-from recsys.releases import ownership, public_copies, public_names, site_access
+from recsys.releases import hiding, ownership, public_copies, public_names, site_access
 from recsys.releases.lock import promotion_lock
 from recsys.services import Services
 
@@ -69,6 +69,7 @@ def recover_promotion(services: Services, *, actor: Actor, trace: Trace = ignore
         site_access.ensure_search_path(conn, actor=actor)
         site_access.grant_site(conn)
         _keep_earlier_releases_readable(conn)
+        _hide_erased(conn, ledger.retained_releases(conn))
     return done
 
 
@@ -99,6 +100,8 @@ def recover_locked(
     copies = False
     damages: list[Exception] = []
     names = _restore_names(conn, champion, actor, damages)
+    if champion is not None:
+        _hide_erased(conn, [champion])
     with _collect(damages):
         copies = _restore_copies(conn, services.store, champion, actor, bool(journals))
     trace("public copies restored")
@@ -185,6 +188,14 @@ def _restore_names(
     if changed:
         ledger.note(conn, Action.PUBLIC_NAMES_REPAIRED, actor=actor, release_id=champion.release_id)
     return changed
+
+
+def _hide_erased(conn: Connection, found: list[Release]) -> None:
+    """Hides users who are being erased in views and tables that were made again."""
+    try:
+        hiding.hide_with_retries(conn, hiding.may_know(conn, found))
+    except LockedError as error:
+        log.warning("erased users are not hidden yet: %s", error)
 
 
 def _keep_earlier_releases_readable(conn: Connection) -> None:

@@ -160,6 +160,7 @@ def test_features_have_the_prefix_of_all_settings_that_change_their_content() ->
         "holdout_share": 0.2,
         "time_holdout_share": 0.2,
         "vector_dim": 64,
+        "erased": "e" * 64,
     }
     assert set(changed) == own, "say whether a new setting changes the content of features"
     others = {now.model_copy(update={name: value}).prefix(MD5) for name, value in changed.items()}

@@ -72,7 +72,7 @@ def test_no_launcher_passes_the_key_on(monkeypatch: pytest.MonkeyPatch, keys: Ke
     assert not passed.keys() & {*variables, "RECSYS_VERIFICATION_KEYS"}
 
 
-def test_only_the_task_that_judges_asks_for_the_key(repository: Path) -> None:
+def test_only_the_tasks_that_sign_ask_for_the_key(repository: Path) -> None:
     callers = {
         (path.name, function.name)
         for path in (repository / "dags").rglob("*.py")
@@ -83,6 +83,7 @@ def test_only_the_task_that_judges_asks_for_the_key(repository: Path) -> None:
     }
     assert callers == {
         ("tasks.py", "gate_candidate"),
+        ("tasks.py", "certify_erasure"),
         ("settings.py", "signing_key"),
         ("connections.py", "signing_key"),
     }

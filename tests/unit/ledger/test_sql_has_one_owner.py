@@ -45,6 +45,8 @@ def test_the_tables_are_those_of_the_migrations() -> None:
     assert ledger_tables() == {
         "alerts",
         "decisions",
+        "erased_users",
+        "erasure_key",
         "history",
         "identity",
         "journal",
