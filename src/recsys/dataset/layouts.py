@@ -64,11 +64,15 @@ class Layout:
             yield from translate(chunks, read)
 
 
+# A comma of these layouts separates nothing: as a separator it would make `1::2::4,5` four fields.
+_COMMA_IN_FIELD: Final = b";"
+
+
 def _rows_of_colons(chunks: Chunks, read: Read) -> Iterator[bytes]:
     """``1::1193::5::978300760``; the digits of a rating need no quotes."""
     held = b""
     for chunk in chunks:
-        joined = held + chunk
+        joined = held + chunk.replace(b",", _COMMA_IN_FIELD)
         # A colon at the end may be the first of two.
         odd = (len(joined) - len(joined.rstrip(b":"))) % 2
         held = joined[len(joined) - odd :]
@@ -78,7 +82,7 @@ def _rows_of_colons(chunks: Chunks, read: Read) -> Iterator[bytes]:
 
 def _rows_of_tabs(chunks: Chunks, read: Read) -> Iterator[bytes]:
     """``196<TAB>242<TAB>3<TAB>881250949``."""
-    tab_to_comma = bytes.maketrans(b"\t", b",")
+    tab_to_comma = bytes.maketrans(b"\t,", b"," + _COMMA_IN_FIELD)
     for chunk in chunks:
         yield chunk.translate(tab_to_comma)
 

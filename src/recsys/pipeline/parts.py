@@ -92,9 +92,11 @@ def _compare_frames(one: pl.DataFrame, other: pl.DataFrame) -> Difference:
         before, after = one[name], other[name]
         if before.equals(after, null_equal=True):
             continue
-        while before.dtype.is_nested() and not isinstance(before.dtype, pl.Struct):
+        have_places = _same_places(before, after)
+        while have_places and isinstance(before.dtype, pl.List | pl.Array):
             before, after = before.explode(), after.explode()
-        if not before.dtype.is_float() or len(before) != len(after):
+            have_places = _same_places(before, after)
+        if not have_places or not before.dtype.is_float():
             return Difference(None, f"other values of {name}")
         apart = (before.cast(pl.Float64) - after.cast(pl.Float64)).abs().max()
         if not isinstance(apart, float) or math.isnan(apart):
@@ -102,3 +104,12 @@ def _compare_frames(one: pl.DataFrame, other: pl.DataFrame) -> Difference:
         if apart > largest:
             largest, where = apart, name
     return Difference(largest, f"{where} by {largest:.2g}" if where else "equal, other bytes")
+
+
+def _same_places(before: pl.Series, after: pl.Series) -> bool:
+    """Whether both have values, and lists of equal lengths, at the same places."""
+    if len(before) != len(after) or not before.is_null().equals(after.is_null()):
+        return False
+    if not isinstance(before.dtype, pl.List):
+        return True
+    return before.list.len().equals(after.list.len(), null_equal=True)

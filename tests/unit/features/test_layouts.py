@@ -115,6 +115,35 @@ def test_a_row_that_is_not_of_its_layout_is_one_field(name: str, line: bytes) ->
     assert b"," not in row.strip(b'"') or row.startswith(b'"')
 
 
+@pytest.mark.parametrize(
+    ("layout", "separator", "file"), [("1M", "::", "ratings.dat"), ("100K", "\t", "u.data")]
+)
+def test_a_comma_separates_no_fields_of_an_older_layout(
+    sample: Path, tmp_path: Path, layout: str, separator: str, file: str
+) -> None:
+    """Three fields must not become four: these rows would be ratings that nobody gave."""
+    rows = ("901 1 4,5", "902,1 5 1000000000", "903,1,5,1000000000", "904 1, 5 1000000000")
+    bad = "".join(row.replace(" ", separator) + "\n" for row in rows)
+    write_in_layout(sample, tmp_path / "good.zip", layout)
+    with (
+        zipfile.ZipFile(tmp_path / "good.zip") as good,
+        zipfile.ZipFile(tmp_path / "bad.zip", "w") as written,
+    ):
+        for name in good.namelist():
+            before = bad.encode() if name.endswith(file) else b""
+            written.writestr(name, before + good.read(name))
+
+    features(tmp_path / "bad.zip", tmp_path / "features")
+
+    quarantine = pl.read_parquet(tmp_path / "features" / QUARANTINE_FILE)
+    assert quarantine.select("rule", "line").rows() == [
+        ("field_count", 2),
+        ("field_count", 3),
+        ("field_count", 4),
+        ("wrong_type", 5),
+    ]
+
+
 def test_bad_rows_of_an_older_layout_are_quarantined_by_their_rules(
     sample: Path, tmp_path: Path
 ) -> None:

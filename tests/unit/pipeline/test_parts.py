@@ -66,6 +66,23 @@ def test_vectors_are_compared_component_by_component(tmp_path: Path) -> None:
     assert frames(tmp_path, one, one.head(0)).largest is None
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([None, 1.0], [5.0, 1.0]),
+        ([[1.0], [2.0, 3.0]], [[1.0, 2.0], [3.0]]),
+        ([[], [1.0]], [[1.0], []]),
+    ],
+)
+def test_a_missing_value_or_another_length_is_no_equal_file(
+    tmp_path: Path, one: list[object], other: list[object]
+) -> None:
+    """Without them, every number that both files have is the same."""
+    found = frames(tmp_path, pl.DataFrame({"x": one}), pl.DataFrame({"x": other}))
+
+    assert found == Difference(None, "other values of x")
+
+
 def test_other_bytes_say_no_more(tmp_path: Path) -> None:
     paths = tmp_path / "one.keras", tmp_path / "other.keras"
     for number, path in enumerate(paths):
