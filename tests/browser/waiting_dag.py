@@ -8,6 +8,7 @@ it raises an error.
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,14 @@ def data_is_new(**context: Any) -> None:
     context["ti"].xcom_push(key="run", value=json.loads(RUN.read_text()))
 
 
+# A test does not wait as long for another try as the weekly run does.
+SOON = {"retry_delay": timedelta(seconds=2), "retry_exponential_backoff": False}
+
 with DAG(
-    dag_id="movie_rec_sys", schedule=None, start_date=START_DATE, default_args=task_defaults()
+    dag_id="movie_rec_sys",
+    schedule=None,
+    start_date=START_DATE,
+    default_args=task_defaults() | SOON,
 ) as dag:
     ends = [EmptyOperator(task_id=name) for name in ("promote_release", "reject_candidate")]
     chain(data_is_new(), ReleaseApproval(task_id="approve_release"), ends)

@@ -114,7 +114,7 @@ def test_many_blocks_and_ranges_give_the_features_of_one_machine(
         for made in engines
     ]
     assert quarantined[0].equals(quarantined[1])
-    assert set(quarantined[0]["rule"]) == set(Rule) - {Rule.TITLE_LENGTH}
+    assert set(quarantined[0]["rule"]) == set(Rule) - {Rule.TITLE_LENGTH, Rule.ERASED}
 
 
 def test_many_blocks_and_ranges_give_the_statistics_of_one_machine(
