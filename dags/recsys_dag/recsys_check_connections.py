@@ -34,6 +34,7 @@ def check_connection(name: str) -> str:
 
     from recsys_dag import connection_checks
 
+    # For map_index_template; the type of the context lists only Airflow's own keys.
     get_current_context()["connection"] = name  # type: ignore[typeddict-unknown-key]
     checked = connection_checks.check(name)
     if not checked.works:
