@@ -104,6 +104,8 @@ class ReleaseReader(Generic[Model]):
             is loaded again.
         trusted: public keys, one of which must have signed a release before its model is
             downloaded; None to use releases without a signature, too.
+        prefix: prefix of all keys in the bucket, if several recommenders share it, with a slash
+            at its end; the keys of a release are relative to it.
     """
 
     def __init__(
@@ -115,10 +117,12 @@ class ReleaseReader(Generic[Model]):
         load: Callable[[Path, CurrentRelease], Model],
         trusted: TrustedKeys | None = None,
         forget: Callable[[], None] = lambda: None,
+        prefix: str = "",
     ) -> None:
         self._connect = connect
         self._s3 = s3
         self._bucket = bucket
+        self._prefix = prefix
         self._files = ModelFiles(folder)
         self._load = load
         self._trusted = trusted
@@ -284,9 +288,8 @@ class ReleaseReader(Generic[Model]):
             raise
 
     def _download(self, key: str) -> Iterable[bytes]:
-        chunks: Iterable[bytes] = self._s3.get_object(Bucket=self._bucket, Key=key)[
-            "Body"
-        ].iter_chunks(_CHUNK)
+        answer = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + key)
+        chunks: Iterable[bytes] = answer["Body"].iter_chunks(_CHUNK)
         return chunks
 
 

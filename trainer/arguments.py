@@ -33,6 +33,7 @@ environment of train, verify and forward (their only input):
   {contract.ENV_S3_BUCKET}    the bucket of the features and of the release
   {contract.ENV_S3_ENDPOINT}  URL of the S3 server; default: Amazon S3
   {contract.ENV_S3_REGION}    default us-east-1
+  {contract.ENV_S3_PREFIX}    optional: prefix of all keys in the bucket
   {contract.ENV_XCOM_DIR}     folder that gets return.json with the manifest's key, if it exists;
                       default /airflow/xcom
   {contract.ENV_CHAMPION}     optional: the release that the candidate is compared with, on the same

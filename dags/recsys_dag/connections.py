@@ -127,7 +127,9 @@ def trainer_s3_settings() -> S3Settings:
     """
     if find_connection(TRAINER_S3_CONN_ID) is None:
         return s3_settings()
-    return s3_settings(TRAINER_S3_CONN_ID)
+    # The keys are of the same recommender, whatever account writes them.
+    prefix = s3_settings().prefix
+    return s3_settings(TRAINER_S3_CONN_ID).model_copy(update={"prefix": prefix})
 
 
 def signing_key() -> SigningKey | None:
@@ -165,7 +167,8 @@ def s3_settings(conn_id: str = S3_CONN_ID) -> S3Settings:
     Airflow's own hook reads it: keys (also from its extra), session token, profile, role,
     ``verify``, ``config_kwargs``, region and ``endpoint_url``, the last also from
     ``service_config.s3``. An empty Connection has the identity of the machine. The extra also holds
-    ``bucket_name``, or ``service_config.s3.bucket_name``.
+    ``bucket_name``, or ``service_config.s3.bucket_name``, and
+    ``key_prefix`` if several recommenders share the bucket.
 
     Args:
         conn_id: the Connection.
@@ -213,6 +216,7 @@ def s3_settings(conn_id: str = S3_CONN_ID) -> S3Settings:
             "bucket": bucket,
             "endpoint": found.get_service_endpoint_url("s3") or None,
             "region": region or S3Settings.model_fields["region"].default,
+            "prefix": found.extra_config.get("key_prefix") or "",
             "access_key": found.aws_access_key_id,
             "secret_key": found.aws_secret_access_key,
             "session_token": found.aws_session_token,

@@ -58,6 +58,7 @@ class BundleLoader:
         connect: opens a connection to the vector database, for a release.
         s3: a boto3 S3 client.
         bucket: the bucket of the releases.
+        prefix: prefix of all keys in it.
     """
 
     def __init__(
@@ -65,10 +66,12 @@ class BundleLoader:
         connect: Callable[[CurrentRelease], AbstractContextManager[Connection]],
         s3: Any,
         bucket: str,
+        prefix: str = "",
     ) -> None:
         self._connect = connect
         self._s3 = s3
         self._bucket = bucket
+        self._prefix = prefix
 
     def __call__(self, path: Path, release: CurrentRelease) -> Bundle:
         """Loads the bundle.
@@ -101,7 +104,8 @@ class BundleLoader:
         )
 
     def _read(self, key: str) -> bytes:
-        content: bytes = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        answer = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + key)
+        content: bytes = answer["Body"].read()
         return content
 
 

@@ -72,7 +72,7 @@ class Releases:
         )
         s3 = open_s3_client(settings)
         self._kept: dict[tuple[str, str, str], Bundle] = {}
-        self._loader = BundleLoader(self._load_session, s3, settings.s3_bucket)
+        self._loader = BundleLoader(self._load_session, s3, settings.s3_bucket, settings.s3_prefix)
         self._reader: ReleaseReader[Bundle] = ReleaseReader(
             self._connect,
             s3,
@@ -82,6 +82,7 @@ class Releases:
             TrustedKeys(settings.verification_keys) if settings.verification_keys else None,
             # Examples of users, and how often movies were rated.
             forget=self._kept.clear,
+            prefix=settings.s3_prefix,
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="releases", daemon=True)

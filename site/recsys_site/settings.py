@@ -28,6 +28,9 @@ class SiteSettings(BaseSettings):
 
     dsn: SecretStr = Field(description="the vector database, as a libpq URI or connection string")
     s3_bucket: str = Field(min_length=3)
+    s3_prefix: str = Field(
+        default="", description="of all keys in the bucket, if several recommenders share it"
+    )
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
     access_key: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
@@ -55,6 +58,11 @@ class SiteSettings(BaseSettings):
         gt=0,
         description="seconds between checks for a release, in case a notification was missed",
     )
+
+    @field_validator("s3_prefix")
+    @classmethod
+    def _end_prefix(cls, prefix: str) -> str:
+        return f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
 
     @field_validator("dsn")
     @classmethod

@@ -198,6 +198,7 @@ def _named_services(name: str) -> Services:
 
 def embedded_services(home: Home) -> Services:
     """Returns the servers of an embedded stack."""
+    from recsys.contract import ENV_S3_PREFIX
     from recsys.database import PostgresSettings
     from recsys.embedded import stack
     from recsys.object_store import S3Settings
@@ -206,7 +207,8 @@ def embedded_services(home: Home) -> Services:
     variables = stack.environment(home)
     return Services(
         postgres=PostgresSettings.model_validate({"dsn": variables["RECSYS_PG_DSN"]}),
-        s3=S3Settings.from_environment({**os.environ, **variables}),
+        # A prefix in the environment belongs to the bucket of other servers.
+        s3=S3Settings.from_environment({**os.environ, ENV_S3_PREFIX: "", **variables}),
     )
 
 

@@ -150,10 +150,10 @@ def adopt(
     """
     with output.services() as services:
         output.confirm(
-            f"Give the bucket {services.store.bucket} to the ledger of this database?", yes
+            f"Give the bucket {services.store.location} to the ledger of this database?", yes
         )
         previous = releases.adopt_bucket(services, actor=output.actor(reason))
-        bucket = services.store.bucket
+        bucket = services.store.location
     if as_json:
         output.print_json({"bucket": bucket, "previous_owner": previous})
     else:

@@ -40,6 +40,14 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _FEATURES_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _FEATURES_PREFIX = re.compile(r"features/[0-9a-f]{32}/([0-9a-f]{16}/)?")
 _NONCE = re.compile(NONCE_PATTERN)
+_RESERVED: Final = frozenset(
+    prefix.removesuffix("/")
+    for prefix in (
+        *(RELEASES_PREFIX, DATASETS_PREFIX, FEATURES_PREFIX),
+        *(INBOX_PREFIX, STAGING_PREFIX, SEALS_PREFIX),
+    )
+)
+_KEY_PREFIX = re.compile(r"([a-z0-9][a-z0-9_-]{0,62}/){0,4}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -69,6 +77,27 @@ def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"not the name of a stored file: {name[:80]!r}")
     return name
+
+
+def check_key_prefix(text: str) -> str:
+    """Returns the prefix of a recommender's keys in its bucket, with a slash at its end.
+
+    All other keys of this module are relative to it. A recommender with a prefix cannot touch one
+    that has none: a part of the prefix may not be named like a group of objects.
+
+    Args:
+        text: "" for a recommender that has the bucket to itself, else for example ``books``.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    prefix = f"{text}/" if text and not text.endswith("/") else text
+    if not _KEY_PREFIX.fullmatch(prefix) or _RESERVED & set(prefix.split("/")):
+        raise ValueError(
+            f"not a prefix of keys: found {text[:80]!r}, expected lower-case letters, digits, "
+            f"- and _, for example books/; {', '.join(sorted(_RESERVED))} are reserved"
+        )
+    return prefix
 
 
 def dataset_prefix(md5: str) -> str:

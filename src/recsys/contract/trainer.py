@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import (
-    Field,
-)
+from pydantic import AfterValidator, Field
 
 from recsys.contract.build import Build
-from recsys.contract.keys import NONCE_PATTERN, FrozenModel, ReleaseId, inbox_key
+from recsys.contract.keys import NONCE_PATTERN, FrozenModel, ReleaseId, check_key_prefix, inbox_key
 
 
 class ExitCode(IntEnum):
@@ -65,6 +63,8 @@ class TrainerInput(FrozenModel):
     s3_bucket: str = Field(min_length=3)
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
+    s3_prefix: Annotated[str, AfterValidator(check_key_prefix)] = ""
+    """Prefix of all keys in the bucket, for several recommenders in one."""
     s3_verify: str = ""
     """``false``, or the file of trusted certificates on the trainer's machine; default: boto3's."""
     s3_config: str = ""
@@ -95,10 +95,11 @@ class TrainerInput(FrozenModel):
             ENV_S3_BUCKET: self.s3_bucket,
             ENV_S3_REGION: self.s3_region,
             ENV_XCOM_DIR: self.xcom_dir,
-            ENV_CONTRACT: str(CONTRACT),
+            ENV_CONTRACT: str(contract_number(self.s3_prefix)),
         }
         optional = {
             ENV_S3_ENDPOINT: self.s3_endpoint,
+            ENV_S3_PREFIX: self.s3_prefix,
             ENV_S3_VERIFY: self.s3_verify,
             ENV_S3_CONFIG: self.s3_config,
             ENV_CHAMPION: self.champion,
@@ -117,10 +118,11 @@ class TrainerInput(FrozenModel):
                 fulfills another contract.
         """
         found = environ.get(ENV_CONTRACT) or "1"
-        if found != str(CONTRACT):
+        expected = contract_number(environ.get(ENV_S3_PREFIX, ""))
+        if found != str(expected):
             raise ValueError(
                 f"the pipeline fulfills contract {found} of pipeline and trainer, this trainer "
-                f"{CONTRACT}: use the trainer's image and the pipeline's of the same edition"
+                f"{expected}: use the trainer's image and the pipeline's of the same edition"
             )
         parsed = cls(
             build=Build.model_validate_json(environ[ENV_BUILD]),
@@ -128,6 +130,7 @@ class TrainerInput(FrozenModel):
             s3_bucket=environ[ENV_S3_BUCKET],
             s3_endpoint=environ.get(ENV_S3_ENDPOINT) or None,
             s3_region=environ.get(ENV_S3_REGION, "us-east-1"),
+            s3_prefix=environ.get(ENV_S3_PREFIX, ""),
             s3_verify=environ.get(ENV_S3_VERIFY, ""),
             s3_config=environ.get(ENV_S3_CONFIG, ""),
             xcom_dir=environ.get(ENV_XCOM_DIR, "/airflow/xcom"),
@@ -146,6 +149,18 @@ older pipeline with a newer trainer. 1: the trainer wrote to the release, and th
 number. 2: it writes to the run's inbox. 3: its image has the verifier, the gate judges what that
 measures, it records golden recommendations, and the manifest has fields that an older pipeline
 refuses."""
+_CONTRACT_WITH_PREFIX: Final = 4
+
+
+def contract_number(s3_prefix: str) -> int:
+    """Returns the number of the contract that a pipeline with this prefix of keys fulfills.
+
+    A trainer of contract 3 does not know prefixes. It would read and write the objects of the
+    recommender that has none, so it must refuse to work; without a prefix, it still works.
+    """
+    return _CONTRACT_WITH_PREFIX if s3_prefix else CONTRACT
+
+
 ENV_CONTRACT: Final = "RECSYS_CONTRACT"
 ENV_BUILD: Final = "RECSYS_BUILD"
 ENV_RELEASE_ID: Final = "RECSYS_RELEASE_ID"
@@ -153,6 +168,7 @@ ENV_RUN_NONCE: Final = "RECSYS_RUN_NONCE"
 ENV_S3_BUCKET: Final = "RECSYS_S3_BUCKET"
 ENV_S3_ENDPOINT: Final = "RECSYS_S3_ENDPOINT"
 ENV_S3_REGION: Final = "RECSYS_S3_REGION"
+ENV_S3_PREFIX: Final = "RECSYS_S3_PREFIX"
 ENV_S3_VERIFY: Final = "RECSYS_S3_VERIFY"
 ENV_S3_CONFIG: Final = "RECSYS_S3_CONFIG"
 ENV_XCOM_DIR: Final = "RECSYS_XCOM_DIR"

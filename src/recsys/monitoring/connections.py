@@ -123,8 +123,8 @@ def bucket_probe(
     def probe(attempt: Attempt) -> str:
         attempt.step("read the connection")
         given = settings()
-        attempt.address = f"bucket {given.bucket} at {given.endpoint or 'AWS'}"
         store = ObjectStore.connect(given)
+        attempt.address = f"bucket {store.location} at {given.endpoint or 'AWS'}"
         attempt.step("find the bucket")
         store.check()
         if not writes:

@@ -88,6 +88,7 @@ class _Datasets:
     def __init__(self, services: Services, run: Run) -> None:
         dsn = conninfo_to_dict(services.postgres.address())
         self._bucket = f"s3://{services.s3.bucket}"
+        self._prefix = services.s3.prefix
         self._postgres = f"postgres://{dsn.get('host', 'localhost')}:{dsn.get('port', 5432)}"
         self._database = dsn.get("dbname", "")
         self._run = run
@@ -127,10 +128,10 @@ class _Datasets:
         return (*map(self._artifact, keys), *tables)
 
     def _object(self, key: str) -> LineageDataset:
-        return LineageDataset(self._bucket, key, self._of_dataset)
+        return LineageDataset(self._bucket, self._prefix + key, self._of_dataset)
 
     def _artifact(self, key: str) -> LineageDataset:
-        return LineageDataset(self._bucket, key, self._of_release)
+        return LineageDataset(self._bucket, self._prefix + key, self._of_release)
 
     def _table(self, schema: str, table: str) -> LineageDataset:
         return LineageDataset(

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_valid
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
+from recsys.contract import check_key_prefix
 from recsys.errors import ConfigurationError, first_invalid_field
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class S3Settings(BaseSettings):
     bucket: str = Field(min_length=3)
     endpoint: str | None = None
     region: str = "us-east-1"
+    prefix: str = Field(
+        default="", description="of all keys in the bucket, for several recommenders in one"
+    )
     access_key: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     secret_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
     session_token: SecretStr | None = Field(
@@ -80,6 +84,11 @@ class S3Settings(BaseSettings):
         if endpoint and "@" in urlsplit(endpoint).netloc:
             raise ValueError("credentials in the address; set AWS_ACCESS_KEY_ID instead")
         return endpoint
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, prefix: str) -> str:
+        return check_key_prefix(prefix)
 
     @field_validator("role_options", "config", mode="before")
     @classmethod

@@ -27,16 +27,29 @@ _NOT_IMPLEMENTED = {400, 501}
 
 
 class ObjectStore:
-    """One bucket of an S3 server.
+    """One recommender's objects in a bucket of an S3 server.
+
+    All keys that its methods take and return are relative to the prefix.
 
     Args:
         client: a boto3 S3 client.
         bucket: the bucket's name.
+        prefix: prefix of all keys in the bucket, "" or with a slash at its end.
     """
 
-    def __init__(self, client: S3Client, bucket: str) -> None:
+    def __init__(self, client: S3Client, bucket: str, prefix: str = "") -> None:
         self._client = client
         self.bucket = bucket
+        self.prefix = prefix
+
+    @property
+    def location(self) -> str:
+        """The bucket's name, followed by the prefix if there is one, for messages."""
+        return f"{self.bucket}/{self.prefix}" if self.prefix else self.bucket
+
+    def url(self, key: str) -> str:
+        """Returns the address of an object, ``s3://bucket/prefix/key``."""
+        return f"s3://{self.bucket}/{self.prefix}{key}"
 
     @classmethod
     def connect(cls, settings: S3Settings) -> ObjectStore:
@@ -45,7 +58,7 @@ class ObjectStore:
         Raises:
             ConfigurationError: the settings are invalid.
         """
-        return cls(open_client(settings), settings.bucket)
+        return cls(open_client(settings), settings.bucket, settings.prefix)
 
     def check(self) -> None:
         """Raises an error unless the bucket exists and the credentials give access to it."""
@@ -66,8 +79,8 @@ class ObjectStore:
         Raises:
             ConfigurationError, TransientError: see `put_file`.
         """
-        with self._errors(key):
-            upload_bytes(self._client, self.bucket, key, data, metadata or {})
+        with self._errors(self._full(key)):
+            upload_bytes(self._client, self.bucket, self._full(key), data, metadata or {})
 
     def create_bytes(self, key: str, data: bytes) -> bool:
         """Writes an object if there is none; returns False if there is one.
@@ -77,11 +90,11 @@ class ObjectStore:
         """
         from botocore.exceptions import ClientError
 
-        with self._errors(key):
+        with self._errors(self._full(key)):
             if self.head(key) is not None:
                 return False
             try:
-                upload_bytes(self._client, self.bucket, key, data, {}, only_new=True)
+                upload_bytes(self._client, self.bucket, self._full(key), data, {}, only_new=True)
             except ClientError as error:
                 status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
                 if status in _EXISTS:
@@ -110,8 +123,8 @@ class ObjectStore:
             ConfigurationError: the server stored the framing of the checksums with the content.
             TransientError: the server stored other bytes than were sent.
         """
-        with self._errors(key):
-            upload_file(self._client, self.bucket, key, path, metadata or {}, progress)
+        with self._errors(self._full(key)):
+            upload_file(self._client, self.bucket, self._full(key), path, metadata or {}, progress)
 
     def get_bytes(self, key: str) -> bytes:
         """Reads a whole object.
@@ -119,8 +132,8 @@ class ObjectStore:
         Raises:
             ArtifactError: there is no such object.
         """
-        with self._errors(key):
-            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        with self._errors(self._full(key)):
+            return self._client.get_object(Bucket=self.bucket, Key=self._full(key))["Body"].read()
 
     def find_bytes(self, key: str) -> bytes | None:
         """Reads a whole object; None if there is no such object."""
@@ -132,9 +145,9 @@ class ObjectStore:
     def find_content(self, key: str) -> StoredContent | None:
         """Reads an object with one request; None if it does not exist."""
         digest = hashlib.sha256()
-        with self._errors(key):
+        with self._errors(self._full(key)):
             try:
-                answer = self._client.get_object(Bucket=self.bucket, Key=key)
+                answer = self._client.get_object(Bucket=self.bucket, Key=self._full(key))
             except self._client.exceptions.NoSuchKey:
                 return None
             for chunk in answer["Body"].iter_chunks(_CHUNK):
@@ -147,12 +160,14 @@ class ObjectStore:
         Raises:
             ArtifactError: there is no such object.
         """
-        with self._errors(key):
+        with self._errors(self._full(key)):
             # No "bytes=0-": for an empty object that range is an error.
             answer = (
-                self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={start}-")
+                self._client.get_object(
+                    Bucket=self.bucket, Key=self._full(key), Range=f"bytes={start}-"
+                )
                 if start
-                else self._client.get_object(Bucket=self.bucket, Key=key)
+                else self._client.get_object(Bucket=self.bucket, Key=self._full(key))
             )
             yield from answer["Body"].iter_chunks(_CHUNK)
 
@@ -201,9 +216,9 @@ class ObjectStore:
         """Returns the properties of an object, or None if it does not exist."""
         from botocore.exceptions import ClientError
 
-        with self._errors(key):
+        with self._errors(self._full(key)):
             try:
-                answer = self._client.head_object(Bucket=self.bucket, Key=key)
+                answer = self._client.head_object(Bucket=self.bucket, Key=self._full(key))
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in NOT_FOUND:
                     return None
@@ -212,11 +227,11 @@ class ObjectStore:
 
     def copy(self, source: str, target: str, metadata: dict[str, str]) -> None:
         """Copies an object within the bucket, replacing its user metadata."""
-        with self._errors(source):
+        with self._errors(self._full(source)):
             self._client.copy_object(
                 Bucket=self.bucket,
-                Key=target,
-                CopySource={"Bucket": self.bucket, "Key": source},
+                Key=self._full(target),
+                CopySource={"Bucket": self.bucket, "Key": self._full(source)},
                 Metadata=metadata,
                 MetadataDirective="REPLACE",
             )
@@ -228,13 +243,15 @@ class ObjectStore:
     def objects(self, prefix: str) -> list[ListedObject]:
         """Returns all objects with a prefix, sorted by key; 1000 with one request."""
         found: list[ListedObject] = []
-        with self._errors(prefix):
+        with self._errors(self._full(prefix)):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=prefix
+                Bucket=self.bucket, Prefix=self._full(prefix)
             )
             for page in pages:
                 found.extend(
-                    ListedObject(item["Key"], item["Size"], item["LastModified"])
+                    ListedObject(
+                        item["Key"].removeprefix(self.prefix), item["Size"], item["LastModified"]
+                    )
                     for item in page.get("Contents", [])
                 )
         return sorted(found, key=lambda listed: listed.key)
@@ -242,8 +259,11 @@ class ObjectStore:
     def delete(self, keys: list[str]) -> None:
         """Deletes objects; a key that does not exist is not an error."""
         for key in keys:
-            with self._errors(key):
-                self._client.delete_object(Bucket=self.bucket, Key=key)
+            with self._errors(self._full(key)):
+                self._client.delete_object(Bucket=self.bucket, Key=self._full(key))
+
+    def _full(self, key: str) -> str:
+        return self.prefix + key
 
     @property
     def _translation(self) -> S3Errors:

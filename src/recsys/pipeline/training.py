@@ -136,6 +136,7 @@ def make_trainer_input(services: Services, run: Run, nonce: str) -> TrainerInput
         s3_bucket=services.s3.bucket,
         s3_endpoint=services.s3.endpoint,
         s3_region=services.s3.region,
+        s3_prefix=services.s3.prefix,
         **services.s3.public_options(),
     )
 

@@ -95,12 +95,12 @@ def export_to_mlflow(services: Services, uri: str, model: str) -> Exported:
         complete = [one for one in written if _is_readable(one)]
         champion = next((one for one in complete if one.state == State.CHAMPION), None)
         registry = _Registry(MlflowClient(tracking_uri=uri, registry_uri=uri), model)
-        bucket = services.store.bucket
+        address = services.store.url("")
         done = {}
         for one in complete:
             # Also a sign of life: PostgreSQL ends a session that holds a lock and is idle for long.
             check_lock(conn)
-            done[one.release_id] = registry.put(one, bucket)
+            done[one.release_id] = registry.put(one, address)
         registry.set_champion(champion.release_id if champion else None)
     return Exported(
         model=model,
@@ -127,16 +127,21 @@ class _Registry:
         self._runs = {run.data.tags.get(_RELEASE): run for run in self._all_runs()}
         self._versions = {one.tags.get(_RELEASE): one for one in self._all_versions()}
 
-    def put(self, release: Release, bucket: str) -> str:
-        """Creates the release's version, or corrects its tags; returns what was done."""
+    def put(self, release: Release, address: str) -> str:
+        """Creates the release's version, or corrects its tags; returns what was done.
+
+        Args:
+            release: the release.
+            address: of the object store, which keys are appended to.
+        """
         version = self._versions.get(release.release_id)
-        tags = _tags(release, bucket)
+        tags = _tags(release, address)
         if version is None:
             run_id = self._finished_run(release)
             prefix = contract.release_prefix(release.release_id)
             self._versions[release.release_id] = self._client.create_model_version(
                 self._model,
-                f"s3://{bucket}/{prefix}",
+                f"{address}{prefix}",
                 run_id=run_id,
                 tags=tags,
                 await_creation_for=0,
@@ -206,7 +211,7 @@ def _is_readable(release: Release) -> bool:
         return False
 
 
-def _tags(release: Release, bucket: str) -> dict[str, str]:
+def _tags(release: Release, address: str) -> dict[str, str]:
     """Returns the tags of a version: identity, state, and address and sha256 of each file."""
     manifest = release.complete_manifest
     tags = {
@@ -222,7 +227,7 @@ def _tags(release: Release, bucket: str) -> dict[str, str]:
     if release.promoted_at is not None:
         tags["recsys.promoted_at"] = release.promoted_at.isoformat()
     for artifact in manifest.artifacts:
-        tags[f"artifact.{artifact.name}"] = f"s3://{bucket}/{artifact.key}"
+        tags[f"artifact.{artifact.name}"] = f"{address}{artifact.key}"
         tags[f"sha256.{artifact.name}"] = artifact.sha256
     return {name: value[:_MAX_TAG] for name, value in tags.items()}
 

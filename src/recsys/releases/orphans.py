@@ -259,7 +259,7 @@ def _check_ledger(conn: Connection, store: ObjectStore) -> None:
         if table[-17:].replace("_", "-") not in known
     ]
     if owner_of(store) != ledger.ledger_id(conn):
-        found = f"the bucket {store.bucket} belongs to another ledger, or to none"
+        found = f"the bucket {store.location} belongs to another ledger, or to none"
     elif not public_content(store).is_from(known):
         found = "public objects of a release that the ledger does not know"
     elif behind:

@@ -74,7 +74,7 @@ def owner_of(store: ObjectStore) -> str | None:
         return str(json.loads(document)["ledger_id"])
     except (ValueError, TypeError, KeyError) as error:
         raise LedgerError(
-            f"{OWNER_KEY} in the bucket {store.bucket} names no ledger",
+            f"{OWNER_KEY} in the bucket {store.location} names no ledger",
             found=f"{type(error).__name__}: {error}",
             expected='a JSON object with "ledger_id"',
             hint=_HINT,
@@ -92,11 +92,11 @@ def check_owner(conn: Connection, store: ObjectStore) -> None:
     if owner is None:
         check_unowned(conn, store)
         if store.create_bytes(OWNER_KEY, _owner(own)):
-            log.info("the bucket %s belongs to ledger %s from now on", store.bucket, own)
+            log.info("the bucket %s belongs to ledger %s from now on", store.location, own)
         owner = owner_of(store)
     if owner != own:
         raise LedgerError(
-            f"the bucket {store.bucket} belongs to another ledger",
+            f"the bucket {store.location} belongs to another ledger",
             found=f"owner {owner}",
             expected=f"ledger {own}, which this database contains",
             hint=_HINT,
@@ -114,7 +114,7 @@ def check_unowned(conn: Connection, store: ObjectStore) -> None:
         foreign = bool(stored) and not stored & known
     if foreign:
         raise LedgerError(
-            f"the bucket {store.bucket} contains releases that are not in this database's ledger",
+            f"the bucket {store.location} contains releases that are not in this database's ledger",
             found=f"{PUBLIC_MODEL_KEY} of release {content.model or 'unknown'}"
             if content.objects
             else "manifests of other releases",
@@ -153,7 +153,7 @@ def adopt_bucket(services: Services, *, actor: Actor) -> str | None:
                 conn,
                 Action.BUCKET_ADOPTED,
                 actor=actor,
-                bucket=services.store.bucket,
+                bucket=services.store.location,
                 previous_owner=previous,
             )
             services.store.put_bytes(OWNER_KEY, _owner(own))

@@ -125,7 +125,7 @@ def _dependencies(store: ObjectStore, release: Release, manifest: Manifest) -> l
 
 
 def _uri(store: ObjectStore, key: str) -> str:
-    return f"s3://{store.bucket}/{key}"
+    return store.url(key)
 
 
 def _version() -> str:

@@ -79,7 +79,7 @@ def check_artifacts(store: ObjectStore, manifest: Manifest) -> None:
         found = store.find_content(artifact.key)
         if found is None:
             raise ArtifactError(
-                f"there is no {artifact.key} in the bucket {store.bucket}",
+                f"there is no {artifact.key} in the bucket {store.location}",
                 hint="restore it from a backup, or use another release",
             )
         if (found.sha256, found.size) != (artifact.sha256, artifact.size):

@@ -19,6 +19,7 @@ from recsys.contract import (
     ENV_S3_BUCKET,
     ENV_S3_CONFIG,
     ENV_S3_ENDPOINT,
+    ENV_S3_PREFIX,
     ENV_S3_REGION,
     ENV_S3_VERIFY,
     SECRET_ENV,
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 S3_ENV: Final = (
     ENV_S3_BUCKET,
     ENV_S3_ENDPOINT,
+    ENV_S3_PREFIX,
     ENV_S3_REGION,
     ENV_S3_VERIFY,
     ENV_S3_CONFIG,

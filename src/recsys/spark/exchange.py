@@ -68,7 +68,9 @@ def scan(key: str) -> pl.LazyFrame:
         options["aws_allow_invalid_certificates"] = "true"
     # Polars looks for credentials in fewer places than boto3.
     options |= {name.lower(): value for name, value in current_keys(settings).items()}
-    return pl.scan_parquet(f"s3://{settings.bucket}/{key}", storage_options=options)
+    return pl.scan_parquet(
+        f"s3://{settings.bucket}/{settings.prefix}{key}", storage_options=options
+    )
 
 
 def pack(frame: pl.DataFrame) -> bytes:

@@ -14,6 +14,7 @@ from recsys.contract import (
     ENV_S3_BUCKET,
     ENV_S3_CONFIG,
     ENV_S3_ENDPOINT,
+    ENV_S3_PREFIX,
     ENV_S3_REGION,
     ENV_S3_VERIFY,
     ExitCode,
@@ -109,6 +110,7 @@ def s3_environment(s3: S3Settings) -> dict[str, str]:
     options = s3.public_options()
     variables = {
         ENV_S3_BUCKET: s3.bucket,
+        ENV_S3_PREFIX: s3.prefix,
         ENV_S3_REGION: s3.region,
         ENV_S3_ENDPOINT: s3.endpoint,
         ENV_S3_VERIFY: options["s3_verify"],

@@ -49,7 +49,12 @@ def make_reader(
             yield conn
 
     return ReleaseReader(
-        connect, s3, services.s3.bucket, folder, lambda path, release: path.read_bytes()
+        connect,
+        s3,
+        services.s3.bucket,
+        folder,
+        lambda path, release: path.read_bytes(),
+        prefix=services.s3.prefix,
     )
 
 

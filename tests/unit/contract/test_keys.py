@@ -204,3 +204,35 @@ def test_tables_of_releases_have_unique_names_that_need_no_quotes(one: str, othe
 def test_a_table_that_is_not_public_has_no_release_table(table: str) -> None:
     with pytest.raises(ValueError, match="not a public table"):
         contract.table_name(table, RELEASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [("", ""), ("books", "books/"), ("books/", "books/"), ("team-a/books_2", "team-a/books_2/")],
+)
+def test_a_prefix_of_keys_ends_in_a_slash(text: str, prefix: str) -> None:
+    assert contract.check_key_prefix(text) == prefix
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "/",
+            "/books",
+            "books//",
+            "../books",
+            "a/../b",
+            "Books",
+            "bücher",
+            "a b",
+            "a.b",
+            "books\n",
+        ),
+        *("releases", "datasets/", "features/x", "incoming", "publishing", "seals"),
+        *("books/releases", "a" * 64, "a/b/c/d/e"),
+    ],
+)
+def test_a_prefix_that_another_recommender_could_touch_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a prefix of keys"):
+        contract.check_key_prefix(text)

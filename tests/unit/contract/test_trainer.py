@@ -29,6 +29,7 @@ inputs = st.builds(
     s3_bucket=printable,
     s3_endpoint=st.none() | printable,
     s3_region=printable,
+    s3_prefix=st.sampled_from(["", "books/", "team-a/books_2/"]),
     xcom_dir=printable,
 )
 
@@ -80,6 +81,17 @@ def test_a_variable_with_an_invalid_value_is_rejected(name: str, value: str) -> 
 def test_a_pipeline_of_another_contract_is_refused(number: str) -> None:
     with pytest.raises(ValueError, match=f"the pipeline fulfills contract {number or 1} "):
         TrainerInput.from_environment({**ENVIRONMENT, "RECSYS_CONTRACT": number})
+
+
+def test_a_trainer_that_knows_no_prefix_refuses_a_pipeline_with_one() -> None:
+    # A trainer of contract 3 accepts only this number, and would ignore the prefix.
+    assert ENVIRONMENT["RECSYS_CONTRACT"] == "3"
+    prefixed = TrainerInput.from_environment(ENVIRONMENT).model_copy(update={"s3_prefix": "b/"})
+    variables = prefixed.to_environment()
+    assert variables["RECSYS_CONTRACT"] == "4"
+    assert TrainerInput.from_environment(variables) == prefixed
+    with pytest.raises(ValueError, match=r"the pipeline fulfills contract 3 .* this trainer 4"):
+        TrainerInput.from_environment({**variables, "RECSYS_CONTRACT": "3"})
 
 
 def test_the_releases_of_a_forward_test_are_passed_on_and_checked() -> None:

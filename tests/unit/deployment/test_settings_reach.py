@@ -27,7 +27,7 @@ ONE_MACHINE = {
 IN_CONNECTIONS = {
     f"RECSYS_S3_{name}"
     for name in (
-        *("BUCKET", "ENDPOINT", "REGION", "VERIFY", "CONFIG"),
+        *("BUCKET", "PREFIX", "ENDPOINT", "REGION", "VERIFY", "CONFIG"),
         *("ROLE_ARN", "ROLE_OPTIONS", "STS_ENDPOINT"),
     )
 }
