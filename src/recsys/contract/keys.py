@@ -44,7 +44,7 @@ _RESERVED: Final = frozenset(
     prefix.removesuffix("/")
     for prefix in (
         *(RELEASES_PREFIX, DATASETS_PREFIX, FEATURES_PREFIX),
-        *(INBOX_PREFIX, STAGING_PREFIX, SEALS_PREFIX),
+        *(INBOX_PREFIX, STAGING_PREFIX, SEALS_PREFIX, ERASURES_PREFIX),
     )
 )
 _KEY_PREFIX = re.compile(r"([a-z0-9][a-z0-9_-]{0,62}/){0,4}")

@@ -49,7 +49,7 @@ def take_inventory(services: Services) -> dict[str, Any]:
             "releases": _releases(conn, objects),
             "database": _database(conn),
             "bucket": {
-                "name": services.s3.bucket,
+                "name": services.store.location,
                 "endpoint": services.s3.endpoint,
                 "objects": len(objects),
                 "bytes": sum(each.size for each in objects),

@@ -134,7 +134,7 @@ def describe_search(services: Services, search: Search) -> dict[str, Any]:
         "predicate": {
             "result": "no trace" if not search.traces else "traces",
             "ledger": owner,
-            "bucket": services.store.bucket,
+            "bucket": services.store.location,
             "searched": {"started": _utc(search.started), "finished": _utc(search.finished)},
             "requests": [
                 {

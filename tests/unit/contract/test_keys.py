@@ -236,3 +236,16 @@ def test_a_prefix_of_keys_ends_in_a_slash(text: str, prefix: str) -> None:
 def test_a_prefix_that_another_recommender_could_touch_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a prefix of keys"):
         contract.check_key_prefix(text)
+
+
+@pytest.mark.parametrize(
+    "group",
+    sorted(
+        value
+        for name, value in vars(contract.keys).items()
+        if name.endswith("_PREFIX") and isinstance(value, str)
+    ),
+)
+def test_no_prefix_of_keys_is_named_like_a_group_of_objects(group: str) -> None:
+    with pytest.raises(ValueError, match="not a prefix of keys"):
+        contract.check_key_prefix(group)
