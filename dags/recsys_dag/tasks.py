@@ -297,11 +297,13 @@ def erase_users(**context: Any) -> dict[str, Any]:
 
 @task
 def certify_erasure() -> str:
-    """Searches everything for erased users, and stores the certificate that there is no trace."""
+    """Searches everything for erased users, and stores the certificate of what was found."""
     services = settings.services()
     search = releases.search_everything(services)
     releases.certify(services, search, settings.signing_key())
-    return f"{len(search.searched)} objects and tables"
+    for each in search.undecoded:
+        log.warning("%s could not be decoded: %s", each.name, releases.what_to_do(each))
+    return f"{search.result}: {len(search.searched)} objects and tables"
 
 
 @task
@@ -312,6 +314,7 @@ def roll_back(**context: Any) -> dict[str, Any]:
         settings.services(),
         params["release"],
         actor=_actor(context, params["reason"]),
+        run_id=context["run_id"],
         trace=(times := monitoring.SwitchTimer()),
     )
     metrics.emit(times.measurements())

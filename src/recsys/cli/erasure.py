@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from recsys.services import Services
 
 EXIT_PENDING: Final = 3
+EXIT_NOT_PROVEN: Final = 4
 _USER_COLUMNS: Final = ("userid", "user_id", "user")
 
 
@@ -58,8 +59,9 @@ def erase(
 
     Every build leaves them out from then on. Without users, continues the pending requests. On
     servers of your own, the DAG movie_rec_sys_erase, or the next run of movie_rec_sys, builds the
-    release and deletes the others. The exit code is 0 if no trace is left, 3 if something is still
-    to be done, 1 if --verify finds a trace.
+    release and deletes the others. The exit code is 0 if no trace is left, 1 if --verify finds a
+    trace, 3 if something is still to be done, 4 if it is not proven, because something could not be
+    decoded.
     """
     if verify:
         with output.services() as services:
@@ -149,7 +151,7 @@ def _print_status(status: releases.ErasureStatus) -> None:
     elif status.pending:
         console.print(f"{status.pending} requests are pending: run `recsys erase` again.")
     elif status.completed:
-        console.print(f"Erased {status.completed} users: no trace is left.")
+        console.print(f"Erased {status.completed} users.")
     else:
         console.print("No request is pending.")
 
@@ -174,8 +176,12 @@ def _verify(
                 "The certificate is stored below erasures/ in the bucket"
                 + ("." if signed else ", without a signature: there is no signing key.")
             )
-    if search.traces or search.pending:
-        raise typer.Exit(output.EXIT_FAILED if search.traces else EXIT_PENDING)
+    if search.traces:
+        raise typer.Exit(output.EXIT_FAILED)
+    if search.pending:
+        raise typer.Exit(EXIT_PENDING)
+    if search.undecoded:
+        raise typer.Exit(EXIT_NOT_PROVEN)
 
 
 def _print_search(search: releases.Search) -> None:
@@ -188,11 +194,17 @@ def _print_search(search: releases.Search) -> None:
     )
     for each in search.undecoded:
         console.print(
-            f"[yellow]not decoded:[/] {output.safe(each.name)}: {output.safe(each.problem or '')}",
+            f"[yellow]not decoded:[/] {output.safe(each.name)}: {output.safe(each.problem or '')}. "
+            f"What to do: {output.safe(releases.what_to_do(each))}."
         )
     for each in search.traces:
         console.print(f"[red]names {len(each.found)} of them:[/] {output.safe(each.name)}")
-    if not search.traces:
+    if search.result == releases.SearchResult.NOT_PROVEN:
+        console.print(
+            f"[yellow]Not proven:[/] {len(search.undecoded)} objects could not be decoded. The "
+            "others name none of them."
+        )
+    elif search.result == releases.SearchResult.NO_TRACE:
         console.print("[green]No trace[/] of them was found.")
     if search.pending:
         console.print(f"{search.pending} requests are pending: run `recsys erase`.")

@@ -30,6 +30,7 @@ from .journal import (
     journal_targets,
     oldest_journal_age,
     open_journals,
+    rollback_of_run,
 )
 from .lifecycle import (
     acting,
@@ -164,6 +165,7 @@ __all__ = [
     "request_erasures",
     "restore_current_release",
     "retained_releases",
+    "rollback_of_run",
     "rollback_target",
     "rollback_targets",
     "run_decisions",

@@ -43,7 +43,7 @@ class Actor:
     @classmethod
     def from_run(cls, run_id: str, reason: str, name: str | None = None) -> Self:
         """Returns the actor of a DAG run: ``name``, or Airflow if no person is known."""
-        return cls(name or "airflow", f"run {run_id}", reason)
+        return cls(name or "airflow", origin_of_run(run_id), reason)
 
     @classmethod
     def from_releases_page(cls, name: str, reason: str) -> Self:
@@ -53,3 +53,8 @@ class Actor:
     def because(self, reason: str) -> Self:
         """Returns the same actor with another reason."""
         return replace(self, reason=reason)
+
+
+def origin_of_run(run_id: str) -> str:
+    """Returns the origin of what a DAG run changes."""
+    return f"run {run_id}"

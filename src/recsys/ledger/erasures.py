@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import psycopg
 from psycopg.rows import class_row
 
 from recsys.database import Connection
-from recsys.errors import LedgerError
+from recsys.errors import LedgerError, LockedError
 from recsys.ledger.actor import Actor
 
 _LOCK: Final = 0x5EC5_0005
@@ -107,6 +108,34 @@ def erasures_covered(conn: Connection, digest: str | None) -> int:
         "select number from recsys.erased_users where digest = %s", (digest,)
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def hold_erasures(conn: Connection, digest: str | None) -> int:
+    """Lets no request be recorded until the caller's transaction ends.
+
+    Args:
+        conn: the ledger.
+        digest: of the list that a build leaves out.
+
+    Returns:
+        The number of the newest request, which this list ends with.
+
+    Raises:
+        LockedError: a request was recorded since this list was read.
+    """
+    try:
+        conn.execute("select pg_advisory_xact_lock_shared(%s)", (_LOCK,))
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockedError("a request to erase users is being recorded", hint="retry") from error
+    covered, newest = erasures_covered(conn, digest), newest_erasure(conn)
+    if covered < newest:
+        raise LockedError(
+            "users were erased while this build began",
+            found=f"a list of {covered} erased users",
+            expected=f"the list of {newest}",
+            hint="try again: the run then leaves them out",
+        )
+    return covered
 
 
 def request_erasures(conn: Connection, hashes: Mapping[int, bytes], *, actor: Actor) -> list[int]:

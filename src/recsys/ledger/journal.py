@@ -9,7 +9,7 @@ from typing import Any, Literal
 from psycopg.rows import class_row
 
 from recsys.database import Connection
-from recsys.ledger.actor import Actor
+from recsys.ledger.actor import Actor, origin_of_run
 
 Outcome = Literal["committed", "undone"]
 
@@ -62,6 +62,15 @@ def journal_targets(conn: Connection) -> frozenset[str]:
     """Returns all releases that a promotion or rollback of this ledger has published."""
     rows = conn.execute("select distinct to_release from recsys.journal").fetchall()
     return frozenset(release_id for (release_id,) in rows)
+
+
+def rollback_of_run(conn: Connection, run_id: str) -> tuple[str | None, str] | None:
+    """Returns from which release to which one a DAG run rolled back; None if it has not."""
+    return conn.execute(
+        "select from_release, to_release from recsys.journal "
+        "where kind = 'rollback' and outcome = 'committed' and origin = %s order by id limit 1",
+        (origin_of_run(run_id),),
+    ).fetchone()
 
 
 def oldest_journal_age(conn: Connection) -> float:

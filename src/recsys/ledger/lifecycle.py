@@ -20,7 +20,7 @@ from recsys.errors import LedgerError, LockedError
 from recsys.ledger import migrations
 from recsys.ledger.actor import Actor
 from recsys.ledger.datasets import hold_dataset
-from recsys.ledger.erasures import erasures_covered
+from recsys.ledger.erasures import hold_erasures
 from recsys.ledger.releases import Release, find_and_lock, get
 from recsys.ledger.states import MOVES, State
 
@@ -57,12 +57,15 @@ def begin_build(
 
     Raises:
         LedgerError: another build has the same release id.
-        LockedError: the release is being retired, or the files of its dataset are being deleted.
+        LockedError: the release is being retired, the files of its dataset are being deleted, or
+            the build does not leave out all erased users.
     """
     with acting(conn, actor):
+        # A build that did not leave out the newest users would bring back those of a completed
+        # request.
+        covered = hold_erasures(conn, build.features.erased)
         hold_dataset(conn, build.dataset_md5)
         existing = find_and_lock(conn, build.release_id)
-        covered = erasures_covered(conn, build.features.erased)
         if existing is None:
             conn.execute(
                 "insert into recsys.releases "

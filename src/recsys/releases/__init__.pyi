@@ -1,5 +1,13 @@
 from .authority import check_person
-from .certificate import OUT_OF_REACH, Search, certify, describe_search, search_everything
+from .certificate import (
+    OUT_OF_REACH,
+    Search,
+    SearchResult,
+    certify,
+    describe_search,
+    search_everything,
+    what_to_do,
+)
 from .deletion import delete_leftovers
 from .diff import TOP_K, ReleaseDiff, choose_sentinels, compare_releases, table_ids
 from .erasure import ErasureStatus, finish_erasures, request_erasure
@@ -49,6 +57,7 @@ __all__ = [
     "RetentionSettings",
     "Retirement",
     "Search",
+    "SearchResult",
     "Signed",
     "StepResult",
     "Verdict",
@@ -107,5 +116,6 @@ __all__ = [
     "sign_release",
     "site_problems",
     "table_ids",
+    "what_to_do",
     "without_views",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from recsys import contract, ledger, signing
@@ -61,6 +62,17 @@ OUT_OF_REACH: Final = (
 """What cannot be searched from here, and what to do about each."""
 
 
+class SearchResult(StrEnum):
+    """What a search says."""
+
+    NO_TRACE = "no trace"
+    """Everything was decoded, and nothing names an erased user."""
+    NOT_PROVEN = "not proven"
+    """Nothing that was decoded names one, but something could not be decoded."""
+    TRACES = "traces"
+    """Something names an erased user."""
+
+
 @dataclass(frozen=True)
 class Search:
     """The result of a search for traces of all erased users.
@@ -89,9 +101,30 @@ class Search:
         return tuple(each for each in self.searched if each.found)
 
     @property
+    def result(self) -> SearchResult:
+        """What may be claimed: an object that nothing here can read may name anybody."""
+        if self.traces:
+            return SearchResult.TRACES
+        return SearchResult.NOT_PROVEN if self.undecoded else SearchResult.NO_TRACE
+
+    @property
     def undecoded(self) -> tuple[Searched, ...]:
         """Objects that nothing here can read."""
         return tuple(each for each in self.searched if each.problem)
+
+
+def what_to_do(undecoded: Searched) -> str:
+    """Returns what an operator does about an object that could not be decoded."""
+    group = contract.key_group(undecoded.name)
+    if group is not None and group.release_id:
+        return (
+            f"read it with the program that wrote it; it goes with release {group.release_id}, so "
+            "if it is damaged or names somebody, promote another release and let this one retire"
+        )
+    return (
+        "read it with the program that wrote it; if it is damaged, names somebody, or nothing "
+        "needs it, delete it from the bucket"
+    )
 
 
 def search_everything(services: Services) -> Search:
@@ -132,7 +165,7 @@ def describe_search(services: Services, search: Search) -> dict[str, Any]:
         "subject": [{"name": "erased-users", "digest": {"sha256": search.digest}}],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
-            "result": "no trace" if not search.traces else "traces",
+            "result": search.result,
             "ledger": owner,
             "bucket": services.store.location,
             "searched": {"started": _utc(search.started), "finished": _utc(search.finished)},
@@ -154,7 +187,10 @@ def describe_search(services: Services, search: Search) -> dict[str, Any]:
             ],
             "tables": [each.name for each in search.searched if each.kind == "table"],
             "traces": [each.name for each in search.traces],
-            "notDecoded": [{"name": each.name, "why": each.problem} for each in search.undecoded],
+            "notDecoded": [
+                {"name": each.name, "why": each.problem, "toDo": what_to_do(each)}
+                for each in search.undecoded
+            ],
             "outOfReach": [{"what": what, "toDo": todo} for what, todo in OUT_OF_REACH],
         },
     }
@@ -162,6 +198,8 @@ def describe_search(services: Services, search: Search) -> dict[str, Any]:
 
 def certify(services: Services, search: Search, key: SigningKey | None) -> bytes:
     """Makes the certificate and stores it in the bucket; returns its bytes.
+
+    Its result is ``not proven`` if something could not be decoded, which it names.
 
     Args:
         services: the servers.

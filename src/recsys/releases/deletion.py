@@ -82,6 +82,28 @@ def delete_leftovers(services: Services, release_id: str) -> None:
                 vectors.drop_vectors(conn, release_id)
                 _drop_objects(conn, services, release_id)
                 _delete_unused(conn, services, release, unused)
+        delete_raw_datasets(conn, services)
+
+
+def delete_raw_datasets(conn: Connection, services: Services) -> None:
+    """Deletes the zips of all datasets if users were erased, whom they may hold.
+
+    The one that a run is about to read stays: the run deletes it itself. The caller holds the
+    deletion lock.
+
+    Raises:
+        LockedError: a build of a dataset begins.
+    """
+    if not ledger.newest_erasure(conn):
+        return
+    for key in services.store.keys(contract.DATASETS_PREFIX):
+        group = contract.key_group(key)
+        if group is None or group.dataset_md5 is None:
+            continue
+        with ledger.no_build_begins(conn, group.dataset_md5):
+            building = {release.dataset_md5 for release in ledger.releases_in(conn, State.BUILDING)}
+            if group.dataset_md5 not in building:
+                _delete(conn, services, [key])
 
 
 def _features(services: Services, release: Release) -> list[str]:

@@ -11,19 +11,18 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 
-from recsys import contract, ledger
-from recsys.contract import DATASETS_PREFIX, PUBLIC_TABLES
+from recsys import ledger
+from recsys.contract import PUBLIC_TABLES
 from recsys.database import Connection
 from recsys.errors import ConfigurationError, LockedError, VectorError
 from recsys.features import MAX_ID, ErasedUsers
 from recsys.ledger import Action, Actor, Release, State
 from recsys.releases import hiding, public_names
 from recsys.releases.deletion import delete_release
+from recsys.releases.erasure_leftovers import delete_erasure_leftovers
 from recsys.releases.hiding import erased_users
-from recsys.releases.lock import check_lock, deletion_lock, promotion_lock
-from recsys.releases.orphans import delete_orphans
+from recsys.releases.lock import deletion_lock, promotion_lock
 from recsys.releases.recovery import Trace, ignore_step, recover_if_possible
 from recsys.releases.traces import own_keys, release_keys, search_objects, search_tables
 from recsys.services import Services
@@ -119,7 +118,7 @@ def finish_erasures(
 
     First the releases that may know them are searched, so that those that do not are kept. Nothing
     is deleted while the champion knows them. A request is completed when a search of everything
-    finds no trace.
+    finds no trace. Without pending requests, only what late runs left is deleted.
 
     Raises:
         LockedError: a promotion is running, or a retirement is deleting.
@@ -127,10 +126,12 @@ def finish_erasures(
     with services.connect() as conn:
         ledger.prepare(conn)
         pending = [erasure for erasure in ledger.erasures(conn) if erasure.is_pending]
-        if not pending:
-            return ErasureStatus()
-        erased, newest = erased_users(conn), pending[-1].number
-        _search_releases(conn, services, erased, newest, trace)
+        if pending:
+            erased, newest = erased_users(conn), pending[-1].number
+            _search_releases(conn, services, erased, newest, trace)
+    if not pending:
+        delete_erasure_leftovers(services, actor=actor, trace=trace)
+        return ErasureStatus()
     with promotion_lock(services) as conn:
         recover_if_possible(conn, services, actor=actor.because("before an erasure"), trace=trace)
         knowing = [r for r in hiding.may_know(conn, _retained(conn)) if r.state != State.RETIRING]
@@ -210,23 +211,10 @@ def _mark(conn: Connection, knowing: list[Release], actor: Actor, trace: Trace) 
         trace("marked as retiring")
 
 
-def _delete_raw(conn: Connection, services: Services, key: str, md5: str) -> None:
-    """Deletes a raw dataset unless a run is about to read it; the run then deletes it itself."""
-    with ledger.no_build_begins(conn, md5):
-        building = {release.dataset_md5 for release in ledger.releases_in(conn, State.BUILDING)}
-        if md5 not in building:
-            check_lock(conn)
-            services.store.delete([key])
-
-
 def _delete(
     services: Services, newest: int, actor: Actor, trace: Trace
 ) -> tuple[list[str], dict[str, str]]:
-    """Deletes the marked releases, raw datasets, and what nothing needs.
-
-    Nothing raw is kept once users were erased: the zip of the dataset that the champion was made
-    from holds them, too.
-    """
+    """Deletes the marked releases, raw datasets, and what nothing needs."""
     retired: list[str] = []
     skipped: dict[str, str] = {}
     with deletion_lock(services) as conn:
@@ -238,11 +226,5 @@ def _delete(
                 log.warning("release %s is not deleted: %s", release.release_id, error)
             else:
                 retired.append(release.release_id)
-        for key in services.store.keys(DATASETS_PREFIX):
-            group = contract.key_group(key)
-            if group is not None and group.dataset_md5 is not None:
-                _delete_raw(conn, services, key, group.dataset_md5)
-        trace("datasets deleted")
-    delete_orphans(services, actor=actor, grace=timedelta(0))
-    trace("orphans deleted")
+    delete_erasure_leftovers(services, actor=actor, trace=trace)
     return retired, skipped

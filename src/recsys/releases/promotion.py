@@ -130,23 +130,46 @@ def roll_back(
     release_id: str | None = None,
     *,
     actor: Actor,
+    run_id: str | None = None,
     trace: Trace = ignore_step,
 ) -> ChampionChange:
     """Makes an earlier release the champion again; the previous champion by default.
 
     The replaced release gets the state ``rolled_back`` and is not promoted again automatically.
     Raises the same errors as `promote_release`.
+
+    Args:
+        services: the servers.
+        release_id: the release to go back to; the previous champion if not given.
+        actor: who goes back, and why.
+        run_id: the DAG run that does it. A run goes back once: a task that is tried again after a
+            lost answer would go back a second step otherwise.
+        trace: called with the name of each step.
     """
+    with services.connect() as conn:
+        ledger.prepare(conn)
+        if done := _rollback_of_run(conn, run_id):
+            return done
+        # Outside of the promotion lock, so that two people who ask at once go back one step.
+        target = ledger.rollback_target(conn) if release_id is None else None
     if release_id is None:
-        with services.connect() as conn:
-            target = ledger.rollback_target(conn)
         if target is None:
             raise LedgerError(
                 "there is no earlier champion",
                 hint="`recsys releases` lists the retained releases; `--to` selects one of them",
             )
         release_id = target.release_id
-    return _change_champion(services, release_id, ChangeKind.ROLLBACK, actor, trace)
+    return _change_champion(services, release_id, ChangeKind.ROLLBACK, actor, trace, run_id=run_id)
+
+
+def _rollback_of_run(conn: Connection, run_id: str | None) -> ChampionChange | None:
+    """Returns what a run has changed already; None if it has not."""
+    done = ledger.rollback_of_run(conn, run_id) if run_id else None
+    if done is None:
+        return None
+    from_release, to_release = done
+    log.info("%s has gone back from %s to %s already", run_id, from_release, to_release)
+    return ChampionChange(ChangeKind.ROLLBACK, from_release, to_release, changed=True)
 
 
 def _change_champion(
@@ -162,6 +185,9 @@ def _change_champion(
         ledger.prepare(conn)
     with promotion_lock(services) as conn:
         trace("lock taken")
+        # Another try of the task may have committed since.
+        if kind is ChangeKind.ROLLBACK and (done := _rollback_of_run(conn, run_id)):
+            return done
         before = actor.because(f"before a {kind}")
         damage = recover_if_possible(conn, services, actor=before, trace=trace)
         release, champion = ledger.get(conn, release_id), ledger.champion(conn)
@@ -169,7 +195,7 @@ def _change_champion(
         if from_release == release_id:
             if damage is not None:
                 raise damage
-            if run_id is not None:
+            if run_id is not None and kind is ChangeKind.PROMOTION:
                 ledger.note_once(
                     conn,
                     Action.ALREADY_CHAMPION,
@@ -181,10 +207,7 @@ def _change_champion(
         if override:
             release = authority.override_gate(conn, release, champion, actor)
             trace("gate overridden")
-        authority.check_servable(release)
-        authority.check_knows_no_more(conn, release, champion)
-        if kind is ChangeKind.PROMOTION or release.state == State.CANDIDATE:
-            authority.check_accepted(conn, release, champion, run_id)
+        _check_allowed(conn, release, champion, kind, run_id)
         verification.check_release(conn, services, release)
         trace("release verified")
         public_names.create_views(conn, release_id)
@@ -208,6 +231,22 @@ def _change_champion(
             trace("pointer written")
     log.info("release %s is the champion (%s)", release_id, kind)
     return ChampionChange(kind, from_release, release_id, changed=True)
+
+
+def _check_allowed(
+    conn: Connection,
+    release: Release,
+    champion: Release | None,
+    kind: ChangeKind,
+    run_id: str | None,
+) -> None:
+    """Raises LedgerError unless the ledger allows this release to become the champion."""
+    authority.check_servable(release)
+    authority.check_knows_no_more(conn, release, champion)
+    if kind is ChangeKind.PROMOTION:
+        authority.check_accepted(conn, release, champion, run_id)
+    elif release.state == State.CANDIDATE:
+        authority.check_accepted(conn, release, champion)
 
 
 def commit_change(

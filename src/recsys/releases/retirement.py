@@ -13,10 +13,11 @@ from pydantic import Field
 from recsys import ledger
 from recsys.contract import FrozenModel
 from recsys.database import Connection
-from recsys.errors import LockedError, VectorError
+from recsys.errors import LedgerError, LockedError, VectorError
 from recsys.ledger import Actor, Release, State
 from recsys.releases import inbox, public_names
 from recsys.releases.deletion import delete_release
+from recsys.releases.erasure_leftovers import delete_erasure_leftovers
 from recsys.releases.lock import deletion_lock, promotion_lock
 from recsys.releases.recovery import Trace, ignore_step, recover_if_possible
 from recsys.services import Services
@@ -118,6 +119,10 @@ def retire_old_releases(
         with promotion_lock(services) as conn:
             is_complete = _mark(conn, settings, actor, trace, skipped)
     _clear_inboxes(services)
+    try:
+        delete_erasure_leftovers(services, actor=actor, trace=trace)
+    except (LockedError, LedgerError) as error:
+        log.warning("what late runs left is not deleted yet: %s", error)
     return Retirement(tuple(retired), skipped)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.contract import release_key
 from recsys.releases import promote_release
 from tests.actors import an_actor
 from tests.integration.cli.test_cli import CommandLine, World, new_world, recsys
@@ -54,10 +55,19 @@ def test_a_person_erases_users_and_gets_a_certificate(world: World, tmp_path: Pa
     done = with_key("erase", "--certificate", str(certificate))
     assert (done.code, done.err) == (0, "")
     assert f"Deleted 1 releases: {first}" in done.words
-    assert "Erased 2 users: no trace is left" in done.words
+    assert "Erased 2 users." in done.words
+    assert "No trace of them was found." in done.words
     assert b"dsseEnvelope" in certificate.read_bytes()
     verified = world.recsys("erase", "--verify", "--json")
     assert (verified.code, verified.json["predicate"]["result"]) == (0, "no trace")
+    unread = release_key(release_id, "notes.bin")
+    world.services.store.put_bytes(unread, b"?")
+    doubtful = world.recsys("erase", "--verify")
+    assert (doubtful.code, f"not decoded: {unread}" in doubtful.words) == (4, True)
+    assert "Not proven: 1 objects could not be decoded." in doubtful.words
+    assert f"it goes with release {release_id}" in doubtful.words
+    assert "No trace" not in doubtful.words
+    world.services.store.delete([unread])
     assert places(world.services) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from pathlib import Path
 
@@ -12,12 +13,22 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from recsys import ledger, releases
-from recsys.contract import DATASET_FILE, certificate_key, dataset_key
-from recsys.errors import ConfigurationError, LedgerError
+from recsys import ledger, pipeline, releases
+from recsys.contract import DATASET_FILE, BuildSettings, certificate_key, dataset_key
+from recsys.dataset import fetch_dataset
+from recsys.errors import ConfigurationError, LedgerError, LockedError
 from recsys.experiments import Dump
+from recsys.features import generate_data_frames
 from recsys.ledger import State
-from recsys.releases import finish_erasures, request_erasure, roll_back, search_everything
+from recsys.pipeline import Run
+from recsys.releases import (
+    RetentionSettings,
+    finish_erasures,
+    request_erasure,
+    retire_old_releases,
+    roll_back,
+    search_everything,
+)
 from recsys.services import Services
 from tests.actors import an_actor
 from tests.planted_users import BYSTANDER, PLANTED, PlantedReleases, places, planted_dumps
@@ -187,6 +198,27 @@ def test_the_unknown_user_of_golden_predictions_is_no_trace(
     assert (status.completed, status.traces) == (2, ())
 
 
+def test_a_certificate_claims_no_more_than_was_decoded(
+    services: Services, planted: PlantedReleases
+):
+    """Readers of the result alone must not take an object that nobody could read for searched."""
+    planted.promoted(1)
+    request_erasure(services, PLANTED, actor=REASON)
+    planted.promoted(4, dump=1)
+    key = planted.runs[4].build.features_key("rows.csv.gz")
+    services.store.put_bytes(key, gzip.compress(f"userId\n{PLANTED[0]}\n".encode()))
+    assert finish_erasures(services, actor=REASON).completed == 2
+    search = search_everything(services)
+    predicate = json.loads(releases.certify(services, search, None))["predicate"]
+    assert predicate["result"] == search.result == "not proven"
+    [undecoded] = predicate["notDecoded"]
+    assert undecoded["name"] == key
+    assert "delete it from the bucket" in undecoded["toDo"]
+
+    services.store.delete([key])
+    assert search_everything(services).result == "no trace"
+
+
 def test_a_request_is_recorded_once(services: Services, planted: PlantedReleases):
     planted.promoted(1)
     assert request_erasure(services, PLANTED, actor=REASON) == sorted(PLANTED)
@@ -216,3 +248,92 @@ def test_requests_are_kept(services: Services):
         ):
             with pytest.raises(psycopg.errors.CheckViolation):
                 conn.execute(statement)
+
+
+def begun_before_the_request(planted: PlantedReleases) -> Run:
+    """Begins a run of the first dump with another trainer than that of the promoted releases."""
+    return pipeline.data_is_new(
+        planted.services,
+        source=str(planted.dumps[0].path),
+        trainer_digest=f"sha256:{'b' * 64}",
+        settings=BuildSettings(),
+        run_id="late",
+        force=False,
+        actor=an_actor(),
+    ).run
+
+
+def test_a_late_download_of_an_older_run_leaves_no_raw_dataset(
+    services: Services, planted: PlantedReleases
+):
+    """The run downloads while the erasure ends, and the live release is of the same dataset."""
+    planted.promoted(1)
+    late = begun_before_the_request(planted)
+    request_erasure(services, PLANTED, actor=REASON)
+    planted.promoted(4, dump=1)
+    completed = []
+
+    def while_it_downloads(done: int, total: int | None) -> None:
+        if not completed:
+            completed.append(finish_erasures(services, actor=REASON).completed)
+
+    with pytest.raises(LedgerError, match="retired"):
+        pipeline.fetch_dataset(services, late, while_it_downloads)
+    assert completed == [2]
+    assert services.store.head(dataset_key(late.build.dataset_md5, DATASET_FILE)) is None
+    assert places(services) == []
+
+
+@pytest.mark.parametrize("clean_up", ["retirement", "erasure"])
+def test_what_a_killed_late_run_left_is_deleted(
+    services: Services, planted: PlantedReleases, tmp_path: Path, clean_up: str
+):
+    """It was killed after it had stored something, before it looked at its release again."""
+    planted.promoted(1)
+    late = begun_before_the_request(planted)
+    request_erasure(services, PLANTED, actor=REASON)
+    planted.promoted(4, dump=1)
+    assert finish_erasures(services, actor=REASON).completed == 2
+    md5 = late.build.dataset_md5
+    fetch_dataset(late.source, md5, services.store)
+    generate_data_frames(md5, services.store, late.features, tmp_path)
+    assert len(places(services)) >= 3
+
+    if clean_up == "retirement":
+        retire_old_releases(services, RetentionSettings(), actor=REASON)
+    else:
+        assert finish_erasures(services, actor=REASON).pending == 0
+    assert places(services) == []
+    assert search_everything(services).result == "no trace"
+
+
+def test_the_dataset_that_a_run_is_about_to_read_is_not_deleted(
+    services: Services, planted: PlantedReleases
+):
+    planted.promoted(1)
+    request_erasure(services, PLANTED, actor=REASON)
+    planted.promoted(4, dump=1)
+    finish_erasures(services, actor=REASON)
+    run = planted.run(5, dump=2)
+    pipeline.fetch_dataset(services, run)
+    raw = dataset_key(run.build.dataset_md5, DATASET_FILE)
+    retire_old_releases(services, RetentionSettings(), actor=REASON)
+    assert services.store.head(raw) is not None
+    pipeline.generate_data_frames(services, run)
+    assert services.store.head(raw) is None
+    assert places(services) == []
+
+
+def test_no_build_begins_with_an_older_list_of_erased_users(
+    services: Services, planted: PlantedReleases
+):
+    """Between reading the list and registering the release, a request may begin and be completed.
+
+    The user of such a request may be one of the new dump whom no release knows yet.
+    """
+    run = begun_before_the_request(planted)
+    request_erasure(services, PLANTED, actor=REASON)
+    assert finish_erasures(services, actor=REASON).completed == 2
+    with services.connect() as conn, pytest.raises(LockedError, match="while this build began"):
+        ledger.begin_build(conn, run.build, run_id="late", run_nonce="n" * 32, actor=REASON)
+    assert begun_before_the_request(planted).features.erased is not None
