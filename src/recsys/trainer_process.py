@@ -215,6 +215,8 @@ class LocalTrainer:
         pairs: Path,
         predictions: Path,
         on_line: Callable[[str], None] = log.info,
+        *,
+        light: bool = False,
     ) -> None:
         """Predicts stars for pairs in files, in a process that reaches no server.
 
@@ -223,12 +225,14 @@ class LocalTrainer:
             pairs: parquet with userId, movieId.
             predictions: the parquet to write: the pairs, and prediction (stars).
             on_line: called with each line that the process prints.
+            light: on Keras' backend that starts fastest, for a model that any backend loads.
 
         Raises:
             TrainingError: the model does not load, or does not predict stars.
         """
         files = [str(path) for path in (model, pairs, predictions)]
-        self.run_program("verifier", ["forward", *files], {}, on_line, options=("-P",))
+        backend = ["--light"] * light
+        self.run_program("verifier", ["forward", *backend, *files], {}, on_line, options=("-P",))
 
     def run_program(
         self,

@@ -112,12 +112,12 @@ def test_the_demo_promotes_shows_what_it_made_and_then_finds_nothing_new(
     assert document["champion"]["release_id"] in first.stdout
 
     # The served model predicts stars for what the demo recommended to the first user.
-    asked = demo("--user", "1", "-n", "3", "--stars", "--json", command="recommend")
+    asked = demo("--user", "1", "-n", "3", "--json", command="recommend")
     assert asked.returncode == 0, asked.stderr
     movies = json.loads(asked.stdout)["movies"]
     listed = first.stdout[first.stdout.index("movies for user 1") :]
     assert all(movie["title"][:30] in listed for movie in movies)
-    assert all(0.5 <= movie["score"] <= 5 for movie in movies)
+    assert all(0.5 <= movie["stars"] <= 5 for movie in movies)
 
 
 def test_the_quick_start_does_what_it_says(home, source, repository, tmp_path):

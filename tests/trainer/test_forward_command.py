@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import keras
 import polars as pl
 import pytest
 
+import verifier
 from recsys import contract
 from recsys.contract import ExitCode, Manifest, TrainerInput
 from recsys.errors import ArtifactError
@@ -44,6 +47,26 @@ def test_stars_are_written_beside_their_pairs_without_any_environment(tmp_path: 
     assert written["prediction"].to_list() == [3.5] * 3
 
 
+def test_stars_are_the_same_on_the_backend_that_starts_fastest(tmp_path: Path) -> None:
+    model = tmp_path / "model.keras"
+    save_model(model, 3.5)
+    run(tmp_path, model)
+    files = [str(tmp_path / name) for name in ("model.keras", "pairs", "light")]
+
+    # A process of its own: Keras has one backend in each.
+    command = [sys.executable, "-X", "importtime", "-m", "verifier", "forward", "--light"]
+    done = subprocess.run(
+        [*command, *files],
+        cwd=Path(verifier.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert pl.read_parquet(tmp_path / "light").equals(pl.read_parquet(tmp_path / "out"))
+    assert "tensorflow" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+
+
 def test_a_model_that_answers_no_stars_or_is_none_is_refused(tmp_path: Path) -> None:
     model = tmp_path / "model.keras"
     save_model(model, 9.0)
@@ -53,7 +76,7 @@ def test_a_model_that_answers_no_stars_or_is_none_is_refused(tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [["forward", "a"], ["verify", "a"]])
+@pytest.mark.parametrize("arguments", [["forward", "a"], ["verify", "a"], ["forward", "--light"]])
 def test_a_wrong_number_of_files_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments, {})

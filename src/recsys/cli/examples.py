@@ -68,7 +68,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "similar": ("recsys similar 'Toy Story'", "recsys similar 1 -n 5"),
     "recommend": (
         "recsys recommend --user 1",
-        "recsys recommend --user 1 --stars",
+        "recsys recommend --user 1 --no-stars",
         "recsys recommend --rated 'Toy Story=5' --rated 'Heat=2'",
     ),
     "up": ("recsys up", "recsys up --data-only"),

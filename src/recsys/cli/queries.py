@@ -13,6 +13,7 @@ from recsys.cli.output import JsonOption, console
 
 if TYPE_CHECKING:
     from recsys.recommend import ScoredMovie
+    from recsys.services import Services
 
 CountOption = Annotated[
     int,
@@ -58,21 +59,23 @@ def recommend(
     ] = None,
     k: CountOption = 10,
     stars: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--stars",
-            help="Show the stars that the live model predicts for the user, not the scores; takes "
-            "a few seconds, and needs the trainer's environment.",
+            "--stars/--no-stars",
+            help="Ask the live model for the stars of each movie, which takes a few seconds. "
+            "Without either, it is asked where the trainer's environment is installed.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend movies to a user of the dataset, or to a new user with a few ratings.
 
-    Scores order the movies, and are no stars (see --stars): inner products of the live towers, or
-    with --rated the cosine to the rated movies times a power of the popularity. Movies that the
-    user has rated are excluded. The last column names a similar movie of the user, with a genre in
-    common and a cosine of 0.4 or more: one rated lately, or one of --rated with 3.5 stars or more.
+    Movies are in the order of the live towers, best first, or with --rated of the cosine to the
+    rated movies times a power of the popularity (score in --json). Stars are what the live model
+    predicts for the user, for whom the order says more. Movies that the user has rated are
+    excluded. The last column names a similar movie of the user, with a genre in common and a cosine
+    of 0.4 or more: one rated lately, or one of --rated with 3.5 stars or more.
     """
     if (user is None) == (not rated):
         raise typer.BadParameter("give either --user, or --rated at least once")
@@ -83,16 +86,37 @@ def recommend(
         return
     with output.services() as services:
         release, movies = ask.recommend_for_user(services, user, k)
-        if stars:
-            from recsys.experiments import find_trainer
-
-            trainer = find_trainer()
-            movies = ask.predict_stars(services, trainer, release["release_id"], user, movies)
+        if stars is not False:
+            movies = _add_stars(services, release, user, movies, required=stars is True)
     if as_json:
         output.print_json(_document(release, movies, user=user))
         return
     console.print(f"Movies for user [bold]{user}[/]  (release {release['release_id']})")
-    print_movies(movies, "stars" if stars else "score")
+    print_movies(movies, None if movies and movies[0].stars is None else "stars")
+
+
+def _add_stars(
+    services: Services,
+    release: dict[str, Any],
+    user: int,
+    movies: list[ScoredMovie],
+    *,
+    required: bool,
+) -> list[ScoredMovie]:
+    from recsys.errors import ConfigurationError, RecsysError
+    from recsys.experiments import find_trainer
+
+    trainer = find_trainer()
+    try:
+        with output.errors.status("asking the model for stars"):
+            return ask.predict_stars(services, trainer, release["release_id"], user, movies)
+    except RecsysError as error:
+        if required:
+            raise
+        # The order of the movies is known without the model; a site's machine has no trainer.
+        if not isinstance(error, ConfigurationError):
+            output.errors.print(f"without stars: {output.safe(str(error))}", style="dim")
+        return movies
 
 
 def _recommend_for_cold_start(rated: list[tuple[str, float]], k: int, as_json: bool) -> None:
@@ -105,7 +129,7 @@ def _recommend_for_cold_start(rated: list[tuple[str, float]], k: int, as_json: b
     titles = ", ".join(f"{movie.title} ({movie.score:g})" for movie in named)
     console.print(f"Movies for a user who rated [bold]{output.safe(titles)}[/]")
     console.print(f"(release {release['release_id']})")
-    print_movies(movies)
+    print_movies(movies, None)
 
 
 def _rating(text: str) -> tuple[str, float]:
@@ -127,14 +151,14 @@ def _rating(text: str) -> tuple[str, float]:
 
 
 def print_movies(
-    movies: list[ScoredMovie], unit: str | None = "score", *, one_line_each: bool = False
+    movies: list[ScoredMovie], unit: str | None, *, one_line_each: bool = False
 ) -> None:
     """Prints a ranked list of movies.
 
     Args:
         movies: best first.
-        unit: what the scores are: ``cosine`` similarity, ``stars``, or ``score`` for the inner
-            products of towers, which order movies and are no stars; None: no scores are shown.
+        unit: ``cosine``: the scores are; ``stars`` of a model; None: no numbers are shown, since
+            an inner product of towers orders movies and says nothing else.
         one_line_each: cut long titles, so that a line has at most 80 characters; genres give way to
             reasons.
     """
@@ -151,7 +175,8 @@ def print_movies(
     shown = output.table(" ", *texts)
     title_width, reason_width = (40, 24) if one_line_each else (None, None)
     for rank, movie in enumerate(movies, 1):
-        score = "" if movie.score is None else f"{movie.score:.{digits}f}"
+        number = movie.stars if unit == "stars" else movie.score
+        score = "" if number is None else f"{number:.{digits}f}"
         genres = ", ".join(movie.genres[:3])
         title = output.safe(_cut(movie.title, title_width))
         cells = [str(rank), title, *[output.safe(genres)] * with_genres, *[score] * scored]

@@ -39,8 +39,10 @@ class ScoredMovie:
         movie_id: id in the dataset.
         title: as in the dataset, with the year.
         genres: as in the dataset.
-        score: cosine similarity, inner product of the towers, or stars; None outside of a query.
+        score: cosine similarity or inner product of the towers, which order movies; the stars of a
+            cold-start user's own movie; None outside of a query.
         because: the user's movie that brought the recommendation; None if none is near enough.
+        stars: that the release's model predicts for the user; None if it was not asked.
     """
 
     movie_id: int
@@ -48,6 +50,7 @@ class ScoredMovie:
     genres: tuple[str, ...]
     score: float | None = None
     because: Reason | None = None
+    stars: float | None = None
 
 
 class Catalog:

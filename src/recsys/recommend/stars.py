@@ -28,7 +28,7 @@ def predict_stars(
     user_id: int,
     movies: Sequence[ScoredMovie],
 ) -> list[ScoredMovie]:
-    """Replaces the scores of movies by the stars that a release's model predicts for a user.
+    """Adds to movies the stars that a release's model predicts for a user.
 
     Args:
         services: the stack.
@@ -49,7 +49,8 @@ def predict_stars(
     trainer.check_installed()
     with services.connect() as conn:
         release = ledger.get(conn, release_id)
-    artifact = release.complete_manifest.artifact(contract.MODEL_FILE)
+    manifest = release.complete_manifest
+    artifact = manifest.artifact(contract.MODEL_FILE)
     with scratch_folder("stars") as work:
         model, pairs, predictions = (
             work / name for name in (contract.MODEL_FILE, "pairs", "predictions")
@@ -57,7 +58,8 @@ def predict_stars(
         services.store.download(artifact.key, model, artifact.sha256)
         ids = [movie.movie_id for movie in movies]
         pl.DataFrame({"userId": [user_id] * len(ids), "movieId": ids}).write_parquet(pairs)
-        trainer.predict(model, pairs, predictions, log.debug)
+        light = manifest.requires_backend == "any"
+        trainer.predict(model, pairs, predictions, log.debug, light=light)
         answered = pl.read_parquet(predictions)
     stars = dict(zip(answered["movieId"], answered["prediction"], strict=True))
-    return [replace(movie, score=float(stars[movie.movie_id])) for movie in movies]
+    return [replace(movie, stars=float(stars[movie.movie_id])) for movie in movies]

@@ -53,14 +53,15 @@ def check(text: str, original: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_titles_and_genres_are_shown_as_they_are(text: str, shown: Callable[[], str]) -> None:
-    queries.print_movies([ScoredMovie(1, text, (text,), 0.5)])
+    queries.print_movies([ScoredMovie(1, text, (text,), 0.5)], "cosine")
     check(shown(), text)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_titles_of_reasons_are_shown_as_they_are(text: str, shown: Callable[[], str]) -> None:
     reason = Reason(2, text, 0.6)
-    queries.print_movies([ScoredMovie(1, "A", (), 0.5, reason), ScoredMovie(3, "B", (), 0.4)])
+    movies = [ScoredMovie(1, "A", (), 0.5, reason), ScoredMovie(3, "B", (), 0.4)]
+    queries.print_movies(movies, None)
     assert "because of" in shown()
     check(shown(), text)
 
