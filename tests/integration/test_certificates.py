@@ -7,10 +7,12 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import certifi
 import pytest
+from pydantic import SecretStr
 
 from recsys.dataset import FetchSettings, credentials_for, read_source_md5
 from recsys.errors import ConfigurationError
@@ -165,6 +167,23 @@ def test_a_folder_without_hashed_names_says_how_to_make_them(
         assert str(tmp_path) in str(refused.value.found)
         assert "openssl rehash" in str(refused.value.expected)
         assert "SSL_CERT_DIR" in refused.value.hint
+
+
+def test_a_server_without_tls_needs_no_bundle(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_CA_BUNDLE", "CURL_CA_BUNDLE", *VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(certificate.parent / "none"))
+    for scheme, is_read in (("http", False), ("https", True)):
+        settings = S3Settings(
+            bucket="bucket",
+            endpoint=f"{scheme}://127.0.0.1:9",
+            access_key=SecretStr("key"),
+            secret_key=SecretStr("secret"),
+        )
+        with pytest.raises(ConfigurationError) if is_read else nullcontext():
+            ObjectStore.connect(settings)
 
 
 def test_a_fork_reads_a_folder_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ import typer
 
 from recsys import ledger, monitoring
 from recsys.cli import output
-from recsys.cli.data import print_data
 from recsys.cli.output import JsonOption, console
 
 _SIGNS: Final = {"at most": "<=", "below": "<", "at least": ">=", "above": ">"}
@@ -23,9 +22,7 @@ def show_status(as_json: JsonOption = False) -> None:
     Works without Airflow. The exit code is 0 even if nothing was promoted yet.
     """
     with output.services() as services:
-        found = monitoring.read_status(services)
-        if as_json:
-            found["data"] = monitoring.why(services)["data"] if found["champion"] else None
+        found = monitoring.read_status(services, with_data=as_json)
     if as_json:
         output.print_json(found)
         return
@@ -102,6 +99,8 @@ def why(
         print_diff(found["diff"])
     print_forward(found["forward"])
     if found["data"]:
+        from recsys.cli.data import print_data
+
         console.print(f"\n[bold]dataset {found['data']['md5']}[/]")
         print_data(found["data"])
     lines = output.table(

@@ -154,7 +154,8 @@ def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> di
 
 
 def _document(services: Services, result: embedded.runs.RunResult) -> dict[str, Any]:
-    found = monitoring.read_status(services)
+    # The data are the champion's; `recsys why RELEASE` shows a rejected candidate's.
+    found = monitoring.read_status(services, with_data=True)
     return {
         "run_id": result.run_id,
         "state": result.state,
@@ -163,8 +164,6 @@ def _document(services: Services, result: embedded.runs.RunResult) -> dict[str, 
         "errors": result.errors,
         "seconds": round(result.seconds, 1),
         **found,
-        # Of the champion; `recsys why RELEASE` shows a rejected candidate's dataset.
-        "data": monitoring.why(services)["data"] if found["champion"] else None,
     }
 
 

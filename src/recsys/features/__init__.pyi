@@ -1,17 +1,18 @@
 from .csv_reader import read_movies, read_ratings
-from .drift import Drift, check_drift, find_drift_breaches
-from .drift_measurement import measure_drift, read_drift
+from .drift import Drift, check_drift, find_drift_breaches, read_drift
+from .drift_measurement import measure_drift
 from .drift_settings import DriftSettings
 from .erased_users import ErasedUsers, whole_numbers
 from .generate import are_whole, download_dataset, generate_data_frames, make_features
 from .interactions import INTERACTION_SCHEMA, resolve_duplicates
-from .quarantine import Examples, FileStats, NoValidRowsError, Quarantine, check_shares
+from .quarantine import Examples, NoValidRowsError, Quarantine, check_shares
 from .replay import Replay, replay_quarantine
 from .reuse import find_features
+from .rules import MAX_ID, Rule
 from .split import SPLIT
-from .stats import Stats, read_stats
+from .stats import FileStats, Stats, read_stats
 from .trainable import check_trainable
-from .validation import MAX_ID, QUARANTINE_SCHEMA, Rule
+from .validation import QUARANTINE_SCHEMA
 
 __all__ = [
     "INTERACTION_SCHEMA",

@@ -12,11 +12,9 @@ from typing import Final
 
 from recsys.contract import MAX_STARS
 from recsys.dataset import RATINGS_CSV
+from recsys.features.rules import MAX_ID, MAX_TIMESTAMP, Rule
 from recsys.features.validation import (
-    MAX_ID,
-    MAX_TIMESTAMP,
     Header,
-    Rule,
     at_positions,
     split_line,
 )

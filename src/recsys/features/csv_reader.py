@@ -24,14 +24,13 @@ from recsys.features.csv_blocks import LINE_FEED, count_lines, csv_blocks
 from recsys.features.csv_quotes import needed_quotes
 from recsys.features.erased_users import ErasedUsers, without_erased
 from recsys.features.quarantine import Rejected
+from recsys.features.rules import MAX_TIMESTAMP, Rule
 from recsys.features.validation import (
-    MAX_TIMESTAMP,
     MOVIE_SCHEMA,
     RATING_SCHEMA,
     Header,
     MovieRow,
     RatingRow,
-    Rule,
     parse_movie,
     parse_rating,
 )

@@ -6,11 +6,12 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys import contract
-from recsys.errors import DatasetError
+from recsys.errors import DatasetError, first_invalid_field
 from recsys.features.drift_settings import DriftSettings
+from recsys.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -150,3 +151,17 @@ def _above(value: float, limit: float) -> bool:
 
 def _below(value: float, limit: float) -> bool:
     return value < limit
+
+
+def read_drift(prefix: str, champion_md5: str, store: ObjectStore) -> Drift | None:
+    """Reads the drift of features from a champion's dataset; None if there is no valid one."""
+    key = contract.drift_key(prefix, champion_md5)
+    if store.head(key) is None:
+        return None
+    try:
+        return Drift.model_validate_json(store.get_bytes(key))
+    except ValidationError as error:
+        log.warning(
+            "cannot read %s, so the drift is measured again: %s", key, first_invalid_field(error)
+        )
+        return None

@@ -6,24 +6,19 @@ The drift of a pair of datasets is measured once and stored. It is compared with
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import polars as pl
-from pydantic import ValidationError
 
 from recsys import contract
-from recsys.errors import first_invalid_field
-from recsys.features.drift import Drift, population_stability
+from recsys.features.drift import Drift, population_stability, read_drift
 from recsys.features.erased_users import ErasedUsers
 from recsys.features.profile import Profiler
 from recsys.features.stats import Stats, read_stats
 from recsys.object_store import ObjectStore
 from recsys.scratch import scratch_folder
-
-log = logging.getLogger(__name__)
 
 _DAY: Final = 86_400
 SAMPLE_USERS: Final = 20_000
@@ -43,20 +38,6 @@ class Ids:
     users: pl.Series
     movies: pl.Series
     pairs: pl.DataFrame
-
-
-def read_drift(prefix: str, champion_md5: str, store: ObjectStore) -> Drift | None:
-    """Reads the drift of features from a champion's dataset; None if there is no valid one."""
-    key = contract.drift_key(prefix, champion_md5)
-    if store.head(key) is None:
-        return None
-    try:
-        return Drift.model_validate_json(store.get_bytes(key))
-    except ValidationError as error:
-        log.warning(
-            "cannot read %s, so the drift is measured again: %s", key, first_invalid_field(error)
-        )
-        return None
 
 
 def measure_drift(

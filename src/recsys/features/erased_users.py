@@ -15,7 +15,8 @@ from typing import Final
 import polars as pl
 
 from recsys.features.quarantine import Rejected
-from recsys.features.validation import MAX_ID, Rule, split_line
+from recsys.features.rules import MAX_ID, Rule
+from recsys.features.validation import split_line
 
 _NUMBER: Final = re.compile(rb"([0-9]+)(?:\.([0-9]+))?")
 _MAX_DIGITS: Final = 10

@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
 
-from recsys.features.validation import MAX_TIMESTAMP
+from recsys.features.rules import MAX_TIMESTAMP
+from recsys.features.stats import Gap, Profile
 
 MAX_GENRES: Final = 40
 """Number of genres with their own bin (MovieLens has 19); rarer ones are counted as `OTHER`."""
@@ -28,39 +28,6 @@ _DAYS: Final = MAX_TIMESTAMP // _DAY + 1
 _MAX_COUNT_TABLES: Final = 8
 
 Int64s = npt.NDArray[np.int64]
-
-
-class Gap(BaseModel):
-    """Consecutive days without a rating."""
-
-    model_config = ConfigDict(frozen=True)
-
-    after: str = Field(description="last day with a rating before the gap, ISO 8601, UTC")
-    days: int = Field(gt=0, description="days without a rating")
-
-
-class Profile(BaseModel):
-    """Distributions of the interactions and movies of a dataset, each of bounded size."""
-
-    model_config = ConfigDict(frozen=True)
-
-    ratings: dict[str, int] = Field(description="interactions by stars, '0.5' to '5.0'")
-    user_activity: dict[str, int] = Field(
-        description="users by their interactions: '1', '2-3', '4-7', doubling"
-    )
-    movie_popularity: dict[str, int] = Field(
-        description="movies by their interactions, in the same bins; '0': unrated movies"
-    )
-    growth: dict[str, int] = Field(
-        description="interactions by quarter, '1996-Q2', without empty quarters"
-    )
-    gaps: list[Gap] = Field(description="the longest gaps, longest first, at most 5")
-    release_years: dict[str, int] = Field(description="movies by decade, '1990s', or 'none'")
-    genres: dict[str, int] = Field(
-        description="movies by each of their genres: the 40 most common, 'other', or 'none'"
-    )
-    user_ids: tuple[int, int] = Field(description="smallest and largest")
-    movie_ids: tuple[int, int] = Field(description="smallest and largest of rated movies")
 
 
 class Profiler:

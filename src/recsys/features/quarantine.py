@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.contract import FeatureSettings
 from recsys.errors import DatasetError
 from recsys.features.advice import advise
+from recsys.features.rules import Rule
+from recsys.features.stats import FileStats
 from recsys.features.validation import (
     QUARANTINE_SCHEMA,
-    TOLERATED_RULES,
     Header,
-    Rule,
     quarantine_frame,
 )
 
@@ -32,34 +31,6 @@ MAX_EXAMPLES: Final = 3
 """Rows of each rule that messages show."""
 _ADVISED_RULES: Final = 2
 BUFFERED_ROWS: Final = 50_000
-
-
-class FileStats(BaseModel):
-    """Counts of one CSV file; ``rows`` = valid rows + the sum of ``quarantine``."""
-
-    model_config = ConfigDict(frozen=True)
-
-    rows: int = Field(ge=0, description="rows read, without header and blank lines")
-    quarantine: dict[Rule, int] = Field(description="rejected rows by the rule that they violate")
-
-    @property
-    def invalid(self) -> int:
-        """Number of invalid rows; not duplicates, of which the latest row is kept, nor erased."""
-        return sum(count for rule, count in self.quarantine.items() if rule not in TOLERATED_RULES)
-
-    def share(self, count: int) -> float:
-        """Returns ``count`` as a share of ``rows``."""
-        return count / self.rows if self.rows else 0.0
-
-    @property
-    def invalid_share(self) -> float:
-        """``invalid`` as a share of ``rows``."""
-        return self.share(self.invalid)
-
-    @property
-    def shares(self) -> dict[Rule, float]:
-        """Rejected rows of each rule as a share of ``rows``."""
-        return {rule: self.share(count) for rule, count in self.quarantine.items()}
 
 
 @dataclass

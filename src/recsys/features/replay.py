@@ -26,8 +26,9 @@ from recsys.dataset import (
 )
 from recsys.errors import DatasetError
 from recsys.features.csv_reader import read_movies, read_ratings
-from recsys.features.quarantine import Examples, FileStats, Rejected, no_valid_rows_error
-from recsys.features.validation import TOLERATED_RULES, Rule
+from recsys.features.quarantine import Examples, Rejected, no_valid_rows_error
+from recsys.features.rules import TOLERATED_RULES, Rule
+from recsys.features.stats import FileStats
 
 _CHUNK: Final = 1 << 20
 _SHOWN: Final = 3

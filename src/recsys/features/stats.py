@@ -9,11 +9,71 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recsys import contract
 from recsys.contract import FeatureSettings
 from recsys.errors import first_invalid_field
-from recsys.features.profile import Profile
-from recsys.features.quarantine import FileStats
+from recsys.features.rules import TOLERATED_RULES, Rule
 from recsys.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
+
+
+class FileStats(BaseModel):
+    """Counts of one CSV file; ``rows`` = valid rows + the sum of ``quarantine``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int = Field(ge=0, description="rows read, without header and blank lines")
+    quarantine: dict[Rule, int] = Field(description="rejected rows by the rule that they violate")
+
+    @property
+    def invalid(self) -> int:
+        """Number of invalid rows; not duplicates, of which the latest row is kept, nor erased."""
+        return sum(count for rule, count in self.quarantine.items() if rule not in TOLERATED_RULES)
+
+    def share(self, count: int) -> float:
+        """Returns ``count`` as a share of ``rows``."""
+        return count / self.rows if self.rows else 0.0
+
+    @property
+    def invalid_share(self) -> float:
+        """``invalid`` as a share of ``rows``."""
+        return self.share(self.invalid)
+
+    @property
+    def shares(self) -> dict[Rule, float]:
+        """Rejected rows of each rule as a share of ``rows``."""
+        return {rule: self.share(count) for rule, count in self.quarantine.items()}
+
+
+class Gap(BaseModel):
+    """Consecutive days without a rating."""
+
+    model_config = ConfigDict(frozen=True)
+
+    after: str = Field(description="last day with a rating before the gap, ISO 8601, UTC")
+    days: int = Field(gt=0, description="days without a rating")
+
+
+class Profile(BaseModel):
+    """Distributions of the interactions and movies of a dataset, each of bounded size."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ratings: dict[str, int] = Field(description="interactions by stars, '0.5' to '5.0'")
+    user_activity: dict[str, int] = Field(
+        description="users by their interactions: '1', '2-3', '4-7', doubling"
+    )
+    movie_popularity: dict[str, int] = Field(
+        description="movies by their interactions, in the same bins; '0': unrated movies"
+    )
+    growth: dict[str, int] = Field(
+        description="interactions by quarter, '1996-Q2', without empty quarters"
+    )
+    gaps: list[Gap] = Field(description="the longest gaps, longest first, at most 5")
+    release_years: dict[str, int] = Field(description="movies by decade, '1990s', or 'none'")
+    genres: dict[str, int] = Field(
+        description="movies by each of their genres: the 40 most common, 'other', or 'none'"
+    )
+    user_ids: tuple[int, int] = Field(description="smallest and largest")
+    movie_ids: tuple[int, int] = Field(description="smallest and largest of rated movies")
 
 
 class Stats(BaseModel):

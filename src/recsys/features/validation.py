@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -17,46 +16,13 @@ import polars as pl
 from recsys.contract import MAX_STARS, MIN_STARS
 from recsys.dataset import MOVIES_CSV, NO_GENRES, RATINGS_CSV
 from recsys.errors import DatasetError
+from recsys.features.rules import MAX_ID, MAX_TIMESTAMP, Rule
 
-MAX_ID: Final = 2**31 - 1
-MAX_TIMESTAMP: Final = 4_102_444_800
-"""2100-01-01 in seconds since 1970. Timestamps in milliseconds are far beyond it."""
 MAX_TITLE: Final = 500
 MAX_TEXT: Final = 300
 """Maximum number of characters of a rejected row that quarantine stores."""
 MAX_COLUMNS: Final = 100
 """Maximum number of columns: each column takes memory for every row of a block."""
-
-
-class Rule(StrEnum):
-    """Rules that a row can violate; a row is counted under the first one, in this order."""
-
-    ENCODING = "encoding"
-    """Bytes that are not UTF-8, or control characters."""
-    FIELD_COUNT = "field_count"
-    """Another number of fields than the header has, or an unclosed quote."""
-    WRONG_TYPE = "wrong_type"
-    """Not a number: ids and timestamps are integers, ratings are decimals."""
-    USER_ID_RANGE = "user_id_range"
-    """User ids are 1 to 2**31 - 1."""
-    MOVIE_ID_RANGE = "movie_id_range"
-    """Movie ids are 1 to 2**31 - 1."""
-    RATING_RANGE = "rating_range"
-    """Ratings are 0.5 to 5.0 in half stars."""
-    TIMESTAMP_RANGE = "timestamp_range"
-    """Timestamps are seconds from 1970 until 2100."""
-    TITLE_LENGTH = "title_length"
-    """Titles have 1 to 500 characters."""
-    UNKNOWN_MOVIE = "unknown_movie"
-    """A rating of a movie that is not in movies.csv."""
-    DUPLICATE = "duplicate"
-    """An earlier row of the same movie, or of the same user and movie; the latest is kept."""
-    ERASED = "erased"
-    """A row of a user who was erased; only counted, never stored, and no fault of the dataset."""
-
-
-TOLERATED_RULES: Final = frozenset({Rule.DUPLICATE, Rule.ERASED})
-"""Rows that are left out although they are not invalid."""
 
 
 QUARANTINE_SCHEMA: Final = pl.Schema(

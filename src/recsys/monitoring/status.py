@@ -14,7 +14,6 @@ from recsys.errors import (
     StaleError,
 )
 from recsys.ledger import Release
-from recsys.monitoring.forward import forward_facts
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -37,8 +36,14 @@ def release_facts(release: Release) -> dict[str, Any]:
     }
 
 
-def read_status(services: Services) -> dict[str, Any]:
-    """Returns champion, previous champion, open journal, and whether the public copies match."""
+def read_status(services: Services, *, with_data: bool = False) -> dict[str, Any]:
+    """Returns champion, previous champion, open journal, and whether the public copies match.
+
+    Args:
+        services: both servers.
+        with_data: also return the statistics of the champion's dataset, as ``data``.
+    """
+    none: dict[str, Any] = {"data": None} if with_data else {}
     with services.connect() as conn:
         if not ledger.applied(conn):
             return {
@@ -46,16 +51,17 @@ def read_status(services: Services) -> dict[str, Any]:
                 "previous_champion": None,
                 "open_journal": None,
                 "public_copies_in_order": releases.public_copies_in_order(services.store, None),
-            }
+            } | none
         ledger.check_current(conn)
         champion, previous = ledger.champion(conn), ledger.previous_champion(conn)
         journals = ledger.open_journals(conn)
+        data = {"data": _data(conn, services, champion)} if with_data and champion else none
         return {
             "champion": release_facts(champion) if champion else None,
             "previous_champion": release_facts(previous) if previous else None,
             "open_journal": journals[0].document() if journals else None,
             "public_copies_in_order": releases.public_copies_in_order(services.store, champion),
-        }
+        } | data
 
 
 def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
@@ -64,6 +70,9 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
     Raises:
         LedgerError: the release does not exist.
     """
+    # It imports the gate, which `recsys status` does not need; so does `_data` with the features.
+    from recsys.monitoring.forward import forward_facts
+
     with services.connect() as conn:
         ledger.check_current(conn)
         release = ledger.get(conn, release_id) if release_id else ledger.champion(conn)
@@ -82,7 +91,6 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
 
 def _data(conn: Connection, services: Services, release: Release) -> dict[str, Any] | None:
     """Returns the statistics of the release's dataset; None while S3 does not respond."""
-    # It imports polars, which `recsys status` does not need.
     from recsys.monitoring.dataset_statistics import dataset_statistics
 
     try:

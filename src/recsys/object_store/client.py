@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from recsys.errors import ConfigurationError
 from recsys.object_store.certificates import trusted_authorities
@@ -30,7 +31,7 @@ def open_client(settings: S3Settings) -> S3Client:
             "s3",
             endpoint_url=settings.endpoint,
             region_name=settings.region,
-            verify=trusted_authorities(settings.verify),
+            verify=_verify(settings),
             config=_config(settings),
         )
     # TypeError: an argument that botocore's Config does not have.
@@ -42,6 +43,13 @@ def open_client(settings: S3Settings) -> S3Client:
         ) from error
     client.meta.events.register_first("needs-retry.s3", _stop_when_stalled)
     return client
+
+
+def _verify(settings: S3Settings) -> bool | str | None:
+    # Without TLS nothing is verified, and reading a bundle takes as long as making a client.
+    if settings.endpoint and urlsplit(settings.endpoint).scheme == "http":
+        return None
+    return trusted_authorities(settings.verify)
 
 
 def _config(settings: S3Settings) -> Config:

@@ -61,6 +61,24 @@ def test_no_commands_module_imports_a_library_that_its_help_does_not_need() -> N
     assert {name.partition(".")[0] for name in modules} & (HEAVY | CLIENTS) == set()
 
 
+def test_status_and_why_read_the_statistics_of_a_dataset_without_polars_and_numpy() -> None:
+    program = "import sys, recsys.monitoring.{0}; print(*sys.modules)"
+    loaded = {
+        module: set(
+            subprocess.run(  # our own interpreter
+                [sys.executable, "-c", program.format(module)],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.split()
+        )
+        for module in ("status", "dataset_statistics")
+    }
+    assert "recsys.features.stats" in loaded["dataset_statistics"]
+    assert loaded["dataset_statistics"] & {"polars", "numpy"} == set()
+    assert loaded["status"] & {"recsys.gate", "recsys.features", "polars"} == set()
+
+
 @pytest.mark.parametrize("name", sorted(ENTRIES))
 def test_the_list_of_commands_says_what_a_command_says_of_itself(name: str) -> None:
     command = LoadedCommands()[name]

@@ -8,8 +8,9 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.features.profile import MAX_GAPS, MAX_GENRES, Gap, Profile, Profiler
+from recsys.features.profile import MAX_GAPS, MAX_GENRES, Profiler
 from recsys.features.split import Cuts, split_rows
+from recsys.features.stats import Gap, Profile
 from recsys.features.validation import MOVIE_SCHEMA, RATING_SCHEMA
 
 DAY = 86_400
