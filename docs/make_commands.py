@@ -48,6 +48,8 @@ GUIDES: Final[dict[str, tuple[str, ...]]] = {
     "env": ("one-machine.md", "site-developer.md"),
     "doctor": ("runbook.md",),
     "inventory": ("upgrading.md",),
+    "export": ("upgrading.md",),
+    "import": ("upgrading.md",),
     "alerts": ("runbook.md", "monitoring.md"),
 }
 """By command: the documents that say more."""

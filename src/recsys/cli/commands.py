@@ -237,6 +237,16 @@ ENTRIES: Final[dict[str, Entry]] = {
         _STACK,
         "List what there is: releases, tables, objects, roles, and what Airflow has.",
     ),
+    "export": Entry(
+        "moving:export",
+        _STACK,
+        "Write ledger, vectors and objects to a folder, for moving to other servers.",
+    ),
+    "import": Entry(
+        "moving:import_export",
+        _STACK,
+        "Make an exported recommender in an empty database and bucket, and serve it.",
+    ),
     "alerts": Entry(
         "alerts:show_alerts",
         _STACK,

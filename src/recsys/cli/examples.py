@@ -76,6 +76,8 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "env": ('eval "$(recsys env)"',),
     "doctor": ("recsys doctor", "recsys doctor --connections"),
     "inventory": ("recsys inventory", "recsys inventory --json > before.json"),
+    "export": ("recsys export /backup/movies",),
+    "import": ('recsys import /backup/movies --reason "new database server"',),
     "alerts": ("recsys alerts", "recsys alerts --test"),
 }
 

@@ -2,6 +2,7 @@ from .actions import Action
 from .actor import Actor
 from .builds import abandon_build, abandon_run, continue_build, keep_releases, unfinished_runs
 from .consistency import inconsistencies, missing_tables
+from .copying import COPIED_TABLES, copy_table_out, copy_tables_in, is_imported
 from .current_release import current_release_is_right, restore_current_release
 from .datasets import Unused, deleting_dataset, no_build_begins
 from .erasures import (
@@ -90,6 +91,7 @@ from .search_path import (
 from .states import MOVES, NEW, SERVABLE, TERMINAL, State
 
 __all__ = [
+    "COPIED_TABLES",
     "MOVES",
     "NEW",
     "SERVABLE",
@@ -119,6 +121,8 @@ __all__ = [
     "complete",
     "complete_erasures",
     "continue_build",
+    "copy_table_out",
+    "copy_tables_in",
     "count_releases",
     "cover_erasures",
     "current_release_is_right",
@@ -132,6 +136,7 @@ __all__ = [
     "get",
     "history",
     "inconsistencies",
+    "is_imported",
     "journal_outcome",
     "journal_targets",
     "judged_against",

@@ -23,6 +23,8 @@ class Action(StrEnum):
     """The public names were added to the default search path of the database."""
     BUCKET_ADOPTED = "bucket_adopted"
     """A person connected this ledger with a bucket of another one."""
+    LEDGER_IMPORTED = "ledger_imported"
+    """A person moved the ledger to this database; what is older happened in another one."""
     ORPHANS_DELETED = "orphans_deleted"
     """A person deleted tables and objects that no release, build or journal knows."""
     REJECTED_AGAIN = "rejected_again"

@@ -16,6 +16,7 @@ from .forward_stars import expect_stars, forget_stars, read_stars
 from .hiding import erased_users, erased_users_of
 from .inbox import admit_candidate, inbox_leftovers, is_trained
 from .late_copies import recover_and_watch
+from .lock import check_lock, promotion_lock
 from .measurement import (
     accept_measurement,
     expect_measurement,
@@ -24,7 +25,14 @@ from .measurement import (
 )
 from .mlflow_export import Exported, export_to_mlflow
 from .orphans import GRACE, Cleaning, Orphan, delete_orphans, find_orphans
-from .ownership import adopt_bucket, check_owner, check_unowned, owner_of, public_content
+from .ownership import (
+    adopt_bucket,
+    check_owner,
+    check_unowned,
+    claim_bucket,
+    owner_of,
+    public_content,
+)
 from .promotion import ChampionChange, preview_promotion, promote_release, roll_back
 from .proof import Proof, ProofStep, StepResult, Verdict, prove_release
 from .public_copies import public_copies_in_order, public_copies_match
@@ -66,11 +74,13 @@ __all__ = [
     "adopt_bucket",
     "certify",
     "champion_id",
+    "check_lock",
     "check_owner",
     "check_person",
     "check_release",
     "check_unowned",
     "choose_sentinels",
+    "claim_bucket",
     "compare_releases",
     "delete_leftovers",
     "delete_orphans",
@@ -95,6 +105,7 @@ __all__ = [
     "owner_of",
     "preview_promotion",
     "promote_release",
+    "promotion_lock",
     "prove_release",
     "public_content",
     "public_copies_in_order",

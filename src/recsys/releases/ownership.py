@@ -160,5 +160,24 @@ def adopt_bucket(services: Services, *, actor: Actor) -> str | None:
     return previous
 
 
+def claim_bucket(store: ObjectStore, ledger_id: str) -> None:
+    """Gives a bucket without contents to a ledger that is being imported. Idempotent.
+
+    Raises:
+        LedgerError: it belongs to another ledger, or contains releases and belongs to none.
+    """
+    owner = owner_of(store)
+    if owner is None and not public_content(store).objects and not stored_releases(store):
+        store.create_bytes(OWNER_KEY, _owner(ledger_id))
+        owner = owner_of(store)
+    if owner != ledger_id:
+        raise LedgerError(
+            f"the bucket {store.location} is in use",
+            found=f"owner {owner}" if owner else "releases of no known ledger",
+            expected="an empty bucket",
+            hint="import into an empty bucket, or set a prefix of keys: RECSYS_S3_PREFIX",
+        )
+
+
 def _owner(ledger_id: str) -> bytes:
     return json.dumps({"ledger_id": ledger_id}).encode()

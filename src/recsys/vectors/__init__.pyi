@@ -1,5 +1,5 @@
 from .check import CHECKED_QUERIES, VectorMeasurements, check_vectors
-from .content import content_is_as_loaded
+from .content import content_is_as_loaded, write_table
 from .index import EF_CONSTRUCTION
 from .movie_vectors import MovieVectors, compute_movie_vectors, make_movie_vectors
 from .quality import measure_quality
@@ -40,4 +40,5 @@ __all__ = [
     "relation_identifier",
     "stored_movie_vectors",
     "stored_tables",
+    "write_table",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -36,27 +37,58 @@ def content_is_as_loaded(
         digest: the digest that was recorded, 64 hex digits.
         rows: the number of rows that was recorded.
     """
+    return _read_as_loaded(conn, table, release_id, digest, rows) is not None
+
+
+def write_table(
+    conn: Connection, table: PublicTable, release_id: str, path: Path, *, digest: str, rows: int
+) -> None:
+    """Writes a release's table to a file that `read_vectors` reads, with the same digest.
+
+    Args:
+        conn: a connection outside a transaction.
+        table: the public table.
+        release_id: the release; its table must exist.
+        path: the new parquet file.
+        digest: the digest that was recorded, 64 hex digits.
+        rows: the number of rows that was recorded.
+
+    Raises:
+        VectorError: the table has another content.
+    """
+    stored = _read_as_loaded(conn, table, release_id, digest, rows)
+    if stored is None:
+        raise VectorError(
+            f"recsys.{contract.table_name(table.name, release_id)} has changed since it was loaded",
+            expected=f"digest {digest}, {rows} rows",
+            hint="`recsys doctor --all` names what is damaged; retire the release, or roll back",
+        )
+    ids, vectors, extra = stored
+    frame = pl.DataFrame({"id": ids, "vector": vectors.astype(np.float32), **extra})
+    frame.cast({"vector": pl.Array(pl.Float32, table.dimension)}).write_parquet(path)
+
+
+def _read_as_loaded(
+    conn: Connection, table: PublicTable, release_id: str, digest: str, rows: int
+) -> tuple[NDArray[np.int32], NDArray[np.float16], dict[str, pl.Series]] | None:
+    """Reads a table in the order of its digest; None if it has another content."""
     with long_statement(conn, 60 + rows / 500):
         stored = _copy_columns(conn, table, release_id)
     try:
         ids, vectors, extra = _decode(table, stored)
     except (ValueError, TypeError):
         # A null, or a list that load_vectors never writes.
-        return False
+        return None
     # A table is loaded in the order of its digest. A copy of a database may have another order.
     for order in (np.arange(len(ids)), np.argsort(ids, kind="stable")):
+        ordered = {name: column.gather(order) for name, column in extra.items()}
         try:
-            found = VectorRows.check(
-                table,
-                ids[order],
-                vectors[order],
-                {name: column.gather(order) for name, column in extra.items()},
-            )
+            found = VectorRows.check(table, ids[order], vectors[order], ordered)
         except VectorError:
-            return False
+            return None
         if found.digest == digest:
-            return True
-    return False
+            return ids[order], vectors[order], ordered
+    return None
 
 
 def _copy_columns(conn: Connection, table: PublicTable, release_id: str) -> list[list[Any]]:
