@@ -107,6 +107,7 @@ lint: setup ## formatting, ruff, types, import rules, workflows, scripts
 	@$(BIN)/mypy --python-executable $(TRAINER_PYTHON) trainer verifier examples
 	@$(BIN)/mypy --python-executable $(SITE_PYTHON) site
 	@$(BIN)/lint-imports
+	@PYTHONPATH=provider $(BIN)/lint-imports --config provider/pyproject.toml
 	@$(BIN)/zizmor --quiet --offline .github/workflows
 	@$(BIN)/shellcheck .ci/run $$(find docker tests -name '*.sh')
 

@@ -75,13 +75,17 @@ def check_lanes(environ: Mapping[str, str]) -> list[Lane]:
     """Returns the steps of `make check`: unit tests, and beside them the checks of the source."""
     flags = shlex.split(environ.get("PYTEST_FLAGS", ""))
     unit = [f"{_BIN}/python", "-m", "pytest", "-q", "-n", "2", "--hypothesis-profile", "check"]
-    mypy = [f"{_BIN}/mypy", "--python-executable"]
+    mypy, imports = [f"{_BIN}/mypy", "--python-executable"], [f"{_BIN}/lint-imports"]
     return [
         [Step("unit tests", [*unit, *flags, "tests/unit"])],
         [
             Step("format", [f"{_BIN}/ruff", "format", "--check", "--quiet", "."]),
             Step("ruff", [f"{_BIN}/ruff", "check", "--quiet", "."]),
-            Step("import rules", [f"{_BIN}/lint-imports", "--no-logo"]),
+            Step("import rules", [*imports, "--no-logo"]),
+            Step(
+                "import rules: provider",
+                ["env", "PYTHONPATH=provider", *imports, "--config", "provider/pyproject.toml"],
+            ),
             Step("types: pipeline", [f"{_BIN}/mypy"]),
             Step("types: trainer", [*mypy, _TRAINER, "trainer", "verifier", "examples"]),
             Step("types: site", [*mypy, _SITE, "site"]),

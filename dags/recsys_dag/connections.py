@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from contextlib import AbstractContextManager, redirect_stdout
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -35,28 +37,41 @@ SIGNING_CONN_ID: Final = "recsys_signing"
 PG_CONN_ID: Final = "recsys_pg_vector_backend"
 _IAM: Final = "iam"
 _ASSUME_ROLE: Final = "assume_role"
-_OF_THE_CLIENT: Final = {"autocommit", "context", "cursor_factory", "prepare_threshold"}
+STORE_CONN_TYPE: Final = "recsys_store"
+VECTORS_CONN_TYPE: Final = "recsys_vectors"
+"""Connection types of the provider `airflow_provider_recsys`; Airflow's own types also serve."""
+READ_ONLY: Final = "read_only"
+"""Extra field of the provider's types: the account may only read, so its test writes nothing."""
+_OF_THE_CLIENT: Final = {"autocommit", "context", "cursor_factory", "prepare_threshold", READ_ONLY}
 """Extra fields that say how psycopg uses a session, not where it connects; ours are fixed."""
 
 
+@dataclass(frozen=True)
 class _TokenServices(Services):
     """Services whose database takes a token in place of a password: it expires within minutes."""
 
+    pg_conn_id: str = PG_CONN_ID
+
     def connect(self) -> AbstractContextManager[database.Connection]:
-        return database.connect(postgres_settings())
+        return database.connect(postgres_settings(self.pg_conn_id))
 
 
-def services() -> Services:
+def services(pg_conn_id: str = PG_CONN_ID, s3_conn_id: str = S3_CONN_ID) -> Services:
     """Returns PostgreSQL and S3 as the Connections define them.
+
+    Args:
+        pg_conn_id: the Connection of the database.
+        s3_conn_id: the Connection of the bucket.
 
     Raises:
         ConfigurationError: a Connection is invalid or names no bucket.
     """
     from airflow.sdk import Connection
 
-    expires = Connection.get(PG_CONN_ID).extra_dejson.get(_IAM)
-    made = _TokenServices if expires else Services
-    return made(postgres=postgres_settings(), s3=s3_settings())
+    postgres, s3 = postgres_settings(pg_conn_id), s3_settings(s3_conn_id)
+    if Connection.get(pg_conn_id).extra_dejson.get(_IAM):
+        return _TokenServices(postgres=postgres, s3=s3, pg_conn_id=pg_conn_id)
+    return Services(postgres=postgres, s3=s3)
 
 
 def services_of_command_line() -> Services:
@@ -71,12 +86,15 @@ def services_of_command_line() -> Services:
         return services()
 
 
-def postgres_settings() -> PostgresSettings:
-    """Returns the database of the Connection ``recsys_pg_vector_backend``.
+def postgres_settings(conn_id: str = PG_CONN_ID) -> PostgresSettings:
+    """Returns the database of a Connection, by default ``recsys_pg_vector_backend``.
 
     Every field of its extra is a parameter of libpq, as for Airflow's `PostgresHook`: ``sslmode``,
     ``sslrootcert``, ``options``, ``target_session_attrs`` and so on; ``host`` and others replace
     the Connection's own. With ``iam``, the password is a token that is made anew at each call.
+
+    Args:
+        conn_id: the Connection, of Airflow's type ``postgres`` or of the provider's type.
 
     Raises:
         ConfigurationError: libpq does not know a field, or a value is invalid.
@@ -85,8 +103,8 @@ def postgres_settings() -> PostgresSettings:
     from psycopg import ProgrammingError
     from psycopg.conninfo import make_conninfo
 
-    hook = PostgresHook(postgres_conn_id=PG_CONN_ID)
-    connection = hook.get_connection(PG_CONN_ID)
+    hook = PostgresHook(postgres_conn_id=conn_id)
+    connection = hook.get_connection(conn_id)
     extra = connection.extra_dejson
     login, password, port = connection.login, connection.password, connection.port
     if extra.get(_IAM):
@@ -100,17 +118,20 @@ def postgres_settings() -> PostgresSettings:
         "password": password,
         **{name: value for name, value in extra.items() if name not in ours},
     }
+    if connection.conn_type == VECTORS_CONN_TYPE:
+        # The form sends an empty text for a field that was left empty.
+        fields = {name: value for name, value in fields.items() if value != ""}
     try:
         dsn = make_conninfo(**fields)
     except ProgrammingError:
         # The text of the error may contain the password, and logs show the cause of an error.
         raise ConfigurationError(
-            f"the Airflow Connection {PG_CONN_ID} is invalid",
+            f"the Airflow Connection {conn_id} is invalid",
             found=f"extra fields that libpq does not know: {_unknown(fields)}",
             expected="parameters of libpq, such as sslmode",
             hint="edit the Connection in Airflow's UI, under Admin, Connections",
         ) from None
-    return _checked(PostgresSettings, PG_CONN_ID, {"dsn": dsn})
+    return _checked(PostgresSettings, conn_id, {"dsn": dsn})
 
 
 def _unknown(fields: dict[str, Any]) -> str:
@@ -186,12 +207,23 @@ def s3_settings(conn_id: str = S3_CONN_ID) -> S3Settings:
     connection = Connection.get(conn_id)
     try:
         hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=conn_id, client_type="s3")
-        found = hook.conn_config
+        with warnings.catch_warnings():
+            if connection.conn_type == STORE_CONN_TYPE:
+                warnings.filterwarnings("ignore", ".*expected connection type 'aws'")
+            found = hook.conn_config
         bucket = found.extra_config.get("bucket_name") or hook.service_config.get("bucket_name")
         machine = botocore.session.Session(profile=found.profile_name)
         region = found.region_name or machine.get_config_variable("region")
     # NotImplementedError: the hook raises it for a method of assuming a role that it does not have.
-    except (AirflowException, BotoCoreError, TypeError, ValueError, NotImplementedError) as error:
+    # AttributeError: a field that has to be an object is none.
+    except (
+        AirflowException,
+        AttributeError,
+        BotoCoreError,
+        TypeError,
+        ValueError,
+        NotImplementedError,
+    ) as error:
         raise ConfigurationError(
             f"the Airflow Connection {conn_id} is invalid",
             found=str(error),

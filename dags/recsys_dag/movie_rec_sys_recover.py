@@ -12,6 +12,8 @@ DOC = """
 
 - **recover_promotion** undoes an interrupted promotion. `recsys recover` does the same without
   Airflow.
+- **announce_release** emits the asset `recsys_release/movie_rec_sys` if the command line or the
+  releases page changed the live release.
 - **retire_old_releases** drops tables and objects of old releases.
 - **check_freshness** fails if no run has succeeded for `RECSYS_MAX_AGE_DAYS` (15 by default).
 - **send_heartbeat** pings the heartbeat URL if the tasks above succeeded. Its monitor raises the
@@ -35,5 +37,6 @@ with DAG(
 ) as dag:
     checks = [tasks.recover_promotion(), tasks.retire_old_releases(), tasks.check_freshness()]
     chain(*checks, tasks.send_heartbeat())
+    checks[0] >> tasks.announce_release()
     for publish in (tasks.send_alerts, tasks.measure_ledger):
         checks >> publish.override(trigger_rule=TriggerRule.ALL_DONE)()

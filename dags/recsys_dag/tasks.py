@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from airflow.sdk import task
 from airflow.sdk.log import mask_secret
 
-from recsys import alerts, monitoring, pipeline, releases
+from recsys import alerts, ledger, monitoring, pipeline, releases
 from recsys.errors import LedgerError
 from recsys.ledger import Actor
 from recsys.trainer_process import forwarded_variables
 from recsys_dag import approval, metrics, settings
+from recsys_dag.assets import emit_release, last_emitted, release_outlet
 from recsys_dag.masking import hide_source_secrets, mask_source
 from recsys_dag.run_alerts import PIPELINE_DAG
 
@@ -222,7 +223,7 @@ def write_report(**context: Any) -> str | None:
         return None
 
 
-@task
+@task(outlets=[release_outlet()])
 def promote_release(**context: Any) -> dict[str, Any]:
     """Makes the candidate the champion: model and vectors as one pair."""
     run = run_of(context)
@@ -234,6 +235,8 @@ def promote_release(**context: Any) -> dict[str, Any]:
         trace=(times := monitoring.SwitchTimer()),
     )
     metrics.emit(times.measurements())
+    # A try after one that was killed changes nothing, and its event is the only one.
+    emit_release(context, change.to_release, change.from_release)
     return {"release_id": change.to_release, "changed": change.changed}
 
 
@@ -306,7 +309,7 @@ def certify_erasure() -> str:
     return f"{search.result}: {len(search.searched)} objects and tables"
 
 
-@task
+@task(outlets=[release_outlet()])
 def roll_back(**context: Any) -> dict[str, Any]:
     """Makes the chosen release, by default the previous champion, the champion again."""
     params = context["params"]
@@ -318,7 +321,23 @@ def roll_back(**context: Any) -> dict[str, Any]:
         trace=(times := monitoring.SwitchTimer()),
     )
     metrics.emit(times.measurements())
+    emit_release(context, change.to_release, change.from_release)
     return {"from": change.from_release, "to": change.to_release, "changed": change.changed}
+
+
+@task(inlets=[release_outlet()], outlets=[release_outlet()])
+def announce_release(**context: Any) -> str | None:
+    """Emits the asset of the live release if its newest event names another release.
+
+    So a change by the command line or the releases page, or by a task that was killed after its
+    commit, reaches the DAGs of others, too.
+    """
+    with settings.services().connect() as conn:
+        live = ledger.live_release(conn)
+    if live is None or live.release_id == (emitted := last_emitted(context)):
+        return None
+    emit_release(context, live.release_id, emitted)
+    return live.release_id
 
 
 @task

@@ -1,4 +1,7 @@
-"""The page "Recommender releases" inside Airflow's own UI, as an operator uses it."""
+"""The page "Recommender releases" inside Airflow's own UI, as an operator uses it.
+
+Also the forms of the provider's connection types, because they need a running Airflow, too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 import shutil
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +19,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Response, expect
+from psycopg.conninfo import conninfo_to_dict
 
 from recsys import ledger, monitoring
 from recsys.cli.output import embedded_services
@@ -28,6 +33,7 @@ from recsys.releases import compare_releases, promote_release, roll_back
 from recsys.services import Services
 from tests.actors import an_actor
 from tests.release_maker import Releases, make_retired
+from tests.wheels import build_wheel
 
 PAGE = "/recommender-releases/"
 DAG = "movie_rec_sys"
@@ -67,8 +73,8 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def running(browser: object) -> Iterator[Stack]:
-    """Airflow as `recsys up` starts it, with a hundred releases and a short DAG."""
+def running(browser: object, repository: Path) -> Iterator[Stack]:
+    """Airflow as `recsys up` starts it, with a hundred releases, a short DAG and the provider."""
     with (
         tempfile.TemporaryDirectory(prefix="recsys-stack-") as folder,
         pytest.MonkeyPatch.context() as patched,
@@ -77,13 +83,20 @@ def running(browser: object) -> Iterator[Stack]:
             patched.delenv(name)
         home = Home(Path(folder))
         dags = home.folder("short-dags")
+        with zipfile.ZipFile(build_wheel(repository, "provider", home.folder("wheel"))) as wheel:
+            wheel.extractall(home.folder("provider"))
         try:
             stack.start_data_services(home)
             services = embedded_services(home)
             rolled_back, about = make_releases(services)
             shutil.copy(WAITING_DAG, dags)
             (dags / WAITING_DAG.with_suffix(".json").name).write_text(about.model_dump_json())
-            yield Stack(airflow.start(home, dags), services, home, rolled_back)
+            with_provider = {
+                "PYTHONPATH": str(home.folder("provider")),
+                "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            }
+            web = airflow.start(home, dags, with_provider)
+            yield Stack(web, services, home, rolled_back)
         finally:
             stack.stop(home)
 
@@ -311,3 +324,69 @@ def test_a_failed_run_names_task_error_and_log(running, open_page):
     expect(row).to_contain_text("data_is_new failed: no <b>data</b> today; found: an empty zip")
     row.get_by_role("link", name=f"Log of data_is_new in {run_id}").click()
     expect(opened.page.locator("body")).to_contain_text("ask the publisher")
+
+
+def store_fields(running: Stack) -> dict[str, str]:
+    """What an administrator enters for the bucket, by the names of the form's fields."""
+    s3 = running.services.s3
+    assert s3.access_key is not None
+    assert s3.secret_key is not None
+    return {
+        "login": s3.access_key.get_secret_value(),
+        "password": s3.secret_key.get_secret_value(),
+        "port": "0",
+        "element_bucket_name": s3.bucket,
+        "element_endpoint_url": str(s3.endpoint),
+    }
+
+
+def vectors_fields(running: Stack) -> dict[str, str]:
+    """The same of the database."""
+    found = conninfo_to_dict(running.services.postgres.dsn.get_secret_value())
+    names = {"host": "host", "port": "port", "user": "login", "password": "password"}
+    return {to: str(found[name]) for name, to in (names | {"dbname": "schema"}).items()}
+
+
+def add_connection(page: Page, conn_id: str, kind: str, fields: dict[str, str]) -> None:
+    """Adds a Connection by the form; fields of the extra are on a tab of their own."""
+    page.goto("/connections")
+    page.get_by_role("button", name="Add Connection").click()
+    form = page.get_by_role("dialog")
+    form.get_by_role("combobox").fill(kind)
+    page.get_by_role("option", name=kind).click()
+    form.get_by_label("Connection ID").fill(conn_id)
+    for name, value in fields.items():
+        field = form.locator(f"[name={name}]")
+        if name.startswith("element_") and not field.is_visible():
+            form.get_by_role("button", name="Extra Fields", exact=True).click()
+        field.fill(value)
+    form.get_by_role("button", name="Save").click()
+    expect(form).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("kind", "entered", "steps"),
+    [
+        ("Recommender store (S3)", store_fields, "write an object, read it, delete it"),
+        ("Recommender vectors (pgvector)", vectors_fields, "query the live movie vectors"),
+    ],
+)
+def test_the_test_button_uses_the_server(running, open_page, kind, entered, steps):
+    fields, before = entered(running), running.services.store.keys("")
+    page = open_page(base_url=running.web.url, viewport={"width": 1280, "height": 1400}).page
+    running.log_in(page)
+    for conn_id, password, outcome in (
+        ("right", fields["password"], "Test Connection Successful"),
+        ("wrong", "hush-hush", "Test Connection Failed"),
+    ):
+        conn_id = f"{conn_id}_{entered.__name__}"
+        add_connection(page, conn_id, kind, {**fields, "password": password})
+        row = page.get_by_role("row").filter(has_text=conn_id)
+        with page.expect_response(re.compile("/connections/test$")) as answered:
+            row.get_by_role("button", name="Test Connection").click()
+        expect(page.get_by_text(outcome)).to_be_visible()
+        answer = answered.value.json()
+        assert answer["message"].startswith(f"{kind} ")
+        assert ("what to do" if conn_id.startswith("wrong") else steps) in answer["message"]
+        assert password not in page.content() + answer["message"]
+    assert running.services.store.keys("") == before

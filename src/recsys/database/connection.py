@@ -10,7 +10,13 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from recsys.database.failures import TRANSLATED, connection_refused, statement_failed, unavailable
+from recsys.database.failures import (
+    TRANSLATED,
+    connection_refused,
+    invalid_parameter,
+    statement_failed,
+    unavailable,
+)
 from recsys.database.session import Connection, apply_settings
 from recsys.database.settings import PostgresSettings
 from recsys.errors import ConfigurationError, ServiceUnavailableError
@@ -71,6 +77,9 @@ def _open(settings: PostgresSettings) -> Connection:
         )
     except psycopg.OperationalError as error:
         raise connection_refused(error) from error
+    except psycopg.ProgrammingError as error:
+        # The driver reads some parameters itself, and quotes their values.
+        raise invalid_parameter(str(error).partition(":")[0]) from None
 
 
 def _begin_session(conn: Connection, settings: PostgresSettings) -> None:

@@ -40,7 +40,8 @@ _FULL: Final = (
     "no more connections allowed",
 )
 
-
+_INVALID: Final = re.compile(r'(^|bad: )invalid ([\w ]+ value: "|port number: "|integer value ")')
+"""What libpq says of a parameter that it understands and whose value it does not."""
 _ANSWER: Final = re.compile(r"failed: [^\s:]+ ?: {2}")
 """How an answer of the server begins in any language: its severity, a colon and two blanks."""
 
@@ -158,6 +159,8 @@ select pg_is_in_recovery(),
 def connection_refused(error: psycopg.OperationalError) -> RecsysError:
     """Returns the error of a connection that could not be opened."""
     text = str(error)
+    if _INVALID.search(text):
+        return invalid_parameter(first_line(error))
     if any(part in text for part in _UNTRUSTED):
         return ConfigurationError(
             "the certificate of PostgreSQL is not trusted",
@@ -189,6 +192,15 @@ def connection_refused(error: psycopg.OperationalError) -> RecsysError:
             "if it names connections, close other clients; if the server starts, wait",
         )
     return unavailable(error)
+
+
+def invalid_parameter(found: str) -> ConfigurationError:
+    """Returns the error of an address with a value that libpq or psycopg does not understand."""
+    return ConfigurationError(
+        "a parameter of the connection to PostgreSQL is invalid",
+        found=found,
+        hint="correct it in the connection",
+    )
 
 
 def statement_failed(error: psycopg.Error, conn: Connection) -> RecsysError:

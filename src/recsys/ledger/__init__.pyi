@@ -1,9 +1,14 @@
 from .actions import Action
 from .actor import Actor
 from .builds import abandon_build, abandon_run, continue_build, keep_releases, unfinished_runs
-from .consistency import inconsistencies, missing_tables
+from .consistency import check_writable, inconsistencies, missing_tables
 from .copying import COPIED_TABLES, copy_table_out, copy_tables_in, is_imported
-from .current_release import current_release_is_right, restore_current_release
+from .current_release import (
+    LiveRelease,
+    current_release_is_right,
+    live_release,
+    restore_current_release,
+)
 from .datasets import Unused, deleting_dataset, no_build_begins
 from .erasures import (
     Erasure,
@@ -102,6 +107,7 @@ __all__ = [
     "Erasure",
     "Journal",
     "ListedRelease",
+    "LiveRelease",
     "RecordedForwardTest",
     "Release",
     "StandingDecision",
@@ -116,6 +122,7 @@ __all__ = [
     "begin_journal",
     "champion",
     "check_current",
+    "check_writable",
     "close_journal",
     "compared_dataset",
     "complete",
@@ -147,6 +154,7 @@ __all__ = [
     "ledger_id",
     "list_releases",
     "listed_release",
+    "live_release",
     "missing_tables",
     "move",
     "newest_erasure",

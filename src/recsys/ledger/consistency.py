@@ -37,6 +37,12 @@ where m.n is distinct from j.n order by 1
 """
 
 
+def check_writable(conn: Connection) -> None:
+    """Raises PostgreSQL's error unless this account may write to the ledger; changes nothing."""
+    # No row is changed or locked; PostgreSQL checks the right nevertheless.
+    conn.execute("update recsys.releases set state = state where false")
+
+
 def missing_tables(conn: Connection) -> list[str]:
     """Returns the tables of the ledger that its migrations made and that no longer exist.
 

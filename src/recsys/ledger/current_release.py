@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
@@ -20,6 +22,33 @@ _STATEMENTS: Final = re.compile(
     r"^(?:create (?:or replace )?view|comment on view) recsys\.current_release\b.*?;$",
     re.MULTILINE | re.DOTALL,
 )
+
+
+@dataclass(frozen=True)
+class LiveRelease:
+    """The release that readers see.
+
+    Attributes:
+        release_id: its id.
+        promoted_at: when it became the champion.
+    """
+
+    release_id: str
+    promoted_at: datetime
+
+
+def live_release(conn: Connection) -> LiveRelease | None:
+    """Returns the live release as a reader sees it; None before the first promotion.
+
+    An account that may read the view only, such as a site's, is enough.
+    """
+    try:
+        row = conn.execute(
+            "select release_id, promoted_at from recsys.current_release limit 1"
+        ).fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return None
+    return None if row is None else LiveRelease(*row)
 
 
 def current_release_is_right(conn: Connection, champion: Release) -> bool:

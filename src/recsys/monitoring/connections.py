@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from recsys import contract, database, vectors
+from recsys import contract, database, ledger, vectors
 from recsys.contract import INBOX_PREFIX, LIVE_SCHEMA
 from recsys.database import Connection, PostgresSettings
 from recsys.errors import ConfigurationError, RecsysError, ServiceUnavailableError
@@ -117,7 +117,8 @@ def bucket_probe(
     Args:
         settings: reads the connection.
         folder: prefix that the account may write to, ending in a slash.
-        writes: False for an account that may only read: its bucket is listed.
+        writes: False for an account that may only read what is public. It need not be able to list
+            the bucket.
     """
 
     def probe(attempt: Attempt) -> str:
@@ -125,14 +126,19 @@ def bucket_probe(
         given = settings()
         store = ObjectStore.connect(given)
         attempt.address = f"bucket {store.location} at {given.endpoint or 'AWS'}"
+        if not writes:
+            return _read_pointer(store, attempt)
         attempt.step("find the bucket")
         store.check()
-        if not writes:
-            attempt.step("list the releases")
-            return f"{len(store.keys(contract.RELEASES_PREFIX))} objects of releases"
         return _use_bucket(store, folder + CHECKS_FOLDER, attempt)
 
     return probe
+
+
+def _read_pointer(store: ObjectStore, attempt: Attempt) -> str:
+    attempt.step(f"read {contract.PUBLIC_POINTER_KEY}")
+    pointer = store.find_bytes(contract.PUBLIC_POINTER_KEY)
+    return "no release is live" if pointer is None else f"{len(pointer)} bytes"
 
 
 def _use_bucket(store: ObjectStore, prefix: str, attempt: Attempt) -> str:
@@ -200,9 +206,19 @@ def database_probe(settings: Callable[[], PostgresSettings], *, writes: bool = T
             with conn.transaction(force_rollback=True):
                 attempt.step("create schema and extension, to be rolled back")
                 vectors.enable_vector_extension(conn)
+                # A promotion renames schemas, for which the account needs the right to make one.
+                name = sql.Identifier(f"recsys_check_{secrets.token_hex(8)}")
+                conn.execute(sql.SQL("create schema {}").format(name))
+                _write_to_ledger(conn, attempt)
                 return _use_vectors(conn, attempt)
 
     return probe
+
+
+def _write_to_ledger(conn: Connection, attempt: Attempt) -> None:
+    if ledger.applied(conn):
+        attempt.step("write to the ledger")
+        ledger.check_writable(conn)
 
 
 def _use_vectors(conn: Connection, attempt: Attempt) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from recsys.database import PostgresSettings, connect
 from recsys.database.failures import connection_refused
 from recsys.errors import ConfigurationError, ServiceUnavailableError
 
@@ -52,3 +54,19 @@ def test_the_drivers_own_refusals_are_permanent_in_every_language():
     assert type(connection_refused(psycopg.OperationalError(BEGINNING + text))) is (
         ConfigurationError
     )
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    ["sslmode=no", "port=x", "port=99999999", "connect_timeout=x", "gssencmode=no"],
+)
+def test_a_value_that_libpq_does_not_know_is_permanent(parameters: str):
+    dsn = SecretStr(f"host=127.0.0.1 dbname=x password=hush-hush {parameters}")
+
+    with (
+        pytest.raises(ConfigurationError, match="is invalid") as raised,
+        connect(PostgresSettings(dsn=dsn)),
+    ):
+        pass
+
+    assert "hush-hush" not in str(raised.value)

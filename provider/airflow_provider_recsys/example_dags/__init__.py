@@ -1,0 +1,1 @@
+"""Example DAGs of another team; the tests run them."""

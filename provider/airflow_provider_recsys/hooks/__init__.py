@@ -1,0 +1,1 @@
+"""Hooks: the bucket, the database, and both together."""

@@ -1,0 +1,1 @@
+"""Operators that change which release is live."""
