@@ -13,12 +13,13 @@ from airflow.sdk import Param
 from recsys.gate import GateSettings
 from recsys_dag import settings
 
+BUILD_SECTION: Final = "Build of this run"
 GATE_SECTION: Final = "Limits of the gate for this run"
 _ABBREVIATIONS: Final = {"ndcg": "NDCG@10", "rmse": "RMSE"}
 
 
 def pipeline_params() -> dict[str, Param]:
-    """Returns the Params of the weekly DAG: four that people change, then the gate's limits."""
+    """Returns the Params of the weekly DAG: four that people change, and more."""
     return {
         "source": Param(
             settings.default_source(),
@@ -36,6 +37,15 @@ def pipeline_params() -> dict[str, Param]:
         ),
         "require_approval": _switch(
             "Require approval", "A person must approve the accepted candidate before its promotion"
+        ),
+        "seed": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Seed",
+            section=BUILD_SECTION,
+            description="Seed of the training. Another one makes another release of the same "
+            "dataset, e.g. to have one to roll back to; empty: that of the build settings",
         ),
         **_gate_params(),
     }

@@ -139,11 +139,15 @@ def trainer_digest(image: str | None) -> str:
     return trainer().digest() if image is None else trainer_settings.digest_of(image)
 
 
-def build_settings() -> BuildSettings:
-    """Returns the build settings: ``RECSYS_BUILD_SETTINGS`` (JSON), else the defaults."""
-    return read_json(
+def build_settings(params: Mapping[str, Any]) -> BuildSettings:
+    """Returns the build settings: ``RECSYS_BUILD_SETTINGS`` (JSON), and the Param seed."""
+    built = read_json(
         BuildSettings, "RECSYS_BUILD_SETTINGS", expected="a JSON object of build settings"
     )
+    if (seed := params.get("seed")) is None:
+        return built
+    trainer = built.trainer.model_copy(update={"seed": int(seed)})
+    return built.model_copy(update={"trainer": trainer})
 
 
 def drift_settings(params: Mapping[str, Any]) -> features.DriftSettings:

@@ -53,7 +53,7 @@ def data_is_new(**context: Any) -> str:
         settings.services(),
         source=params["source"],
         trainer_digest=settings.trainer_digest(image),
-        settings=settings.build_settings(),
+        settings=settings.build_settings(params),
         run_id=context["run_id"],
         force=bool(params["force"]),
         actor=_actor(context, "the run looked for a new build"),

@@ -129,6 +129,15 @@ def similar_movies_query(live: Live, movie_id: int, k: int) -> str:
     return text % {"id": movie_id, "k": k} + ";"
 
 
+def known_users(conn: Connection, live: Live, users: Sequence[int]) -> list[int]:
+    """Returns those of some users whom the tables still name: others were erased meanwhile."""
+    rows = conn.execute(
+        table("select userid from {} where userid = any(%s)", live.user_towers), (list(users),)
+    ).fetchall()
+    known = {user for (user,) in rows}
+    return [user for user in users if user in known]
+
+
 def recommend_for_user(conn: Connection, live: Live, user_id: int, k: int) -> UserRecommendations:
     """Finds the ``k`` best movies for a user, without those that the user has rated.
 

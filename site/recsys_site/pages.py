@@ -25,6 +25,7 @@ from recsys_site.parameters import (
     write_ratings,
 )
 from recsys_site.posters import poster
+from recsys_site.releases import UnavailableError
 
 _SHELF: Final = 12
 _MAX_MATCHES: Final = 24
@@ -54,12 +55,18 @@ Words = Annotated[str, Query(max_length=MAX_TEXT)]
 def home(request: Request, releases: InjectedReleases) -> Response:
     """Shows the most rated movies and the ways to get recommendations."""
     live = releases.live
+    try:
+        # Behind a pooler or on a standby, no notification says that a user was erased.
+        with releases.connection() as conn:
+            examples = answers.known_users(conn, live, live.model.examples)
+    except UnavailableError:
+        examples = []
     return _page(
         request,
         "home.html",
         live=live,
         shelf=live.model.catalog.most_rated(_SHELF),
-        examples=live.model.examples,
+        examples=examples,
     )
 
 

@@ -16,10 +16,11 @@ from recsys import contract
 from recsys.contract import FeatureSettings, RuleShares
 from recsys.dataset import RATINGS_CSV
 from recsys.errors import ConfigurationError, PermanentError
-from recsys.features import Rule, Stats, generate_data_frames, read_stats
+from recsys.features import ErasedUsers, Rule, Stats, generate_data_frames, read_stats
 from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.exchange import Exchange
 from recsys.spark.submit import SparkSubmit
+from recsys.vectors import stored_movie_vectors
 
 # Java and Spark start slowly on a busy machine.
 pytestmark = pytest.mark.timeout(900)
@@ -97,8 +98,10 @@ def engines(
     return on_spark, _features(module_store, md5)
 
 
-def _features(store: ObjectStore, md5: str) -> dict[str, bytes]:
-    prefix = TOLERANT.prefix(md5)
+def _features(
+    store: ObjectStore, md5: str, settings: FeatureSettings = TOLERANT
+) -> dict[str, bytes]:
+    prefix = settings.prefix(md5)
     return {key.removeprefix(prefix): store.get_bytes(key) for key in store.keys(prefix)}
 
 
@@ -152,3 +155,24 @@ def test_a_missing_environment_is_a_configuration_error(
     spark = SparkSubmit(tmp_path / "spark-submit", "local[1]")
     with pytest.raises(ConfigurationError, match="make spark"):
         spark.run("frames", "0" * 32, FeatureSettings(), s3_settings)
+
+
+def test_erased_users_are_in_no_features_of_a_deployment_with_spark(
+    spark: SparkSubmit, module_s3: S3Settings, module_store: ObjectStore, tmp_path: Path
+) -> None:
+    """Spark leaves these features to the next task, and computes vectors from what that stored."""
+    key, gone = b"k" * 32, 7
+    listed = ErasedUsers(key)
+    erased = ErasedUsers(key, [listed.hash_of(gone)], "e" * 64)
+    md5, settings = _put(module_store, _rows()), TOLERANT.model_copy(update={"erased": "e" * 64})
+    spark.run("frames", md5, settings, module_s3)
+    assert module_store.keys(settings.prefix(md5)) == []
+
+    stats = generate_data_frames(md5, module_store, settings, tmp_path, erased=erased)
+    module_store.delete([contract.dataset_key(md5, contract.DATASET_FILE)])
+    spark.run("vectors", md5, settings, module_s3)
+    features = _features(module_store, md5, settings)
+    users = pl.read_parquet(features[contract.INTERACTIONS_FILE])["userId"]
+    assert (gone in users, users.n_unique() > 1) == (False, True)
+    assert stats.files[RATINGS_CSV].quarantine[Rule.ERASED] > 0
+    assert stored_movie_vectors(module_store, stats, tmp_path) is not None

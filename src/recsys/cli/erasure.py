@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from recsys import releases
+from recsys import ledger, releases
 from recsys.cli import extras, output
 from recsys.cli.output import JsonOption, YesOption, console
 from recsys.cli.source import SourceOption
@@ -88,6 +88,8 @@ def erase(
         if status.pending:
             raise typer.Exit(EXIT_PENDING)
         if status.completed:
+            if not as_json:
+                _print_way_back(services)
             _verify(services, certificate, as_json=False, quiet=as_json)
 
 
@@ -154,6 +156,26 @@ def _print_status(status: releases.ErasureStatus) -> None:
         console.print(f"Erased {status.completed} users.")
     else:
         console.print("No request is pending.")
+
+
+def _print_way_back(services: Services) -> None:
+    """Says how to get a release to roll back to, if there is none."""
+    from recsys.contract import BuildSettings
+
+    with services.connect() as conn:
+        champion, target = ledger.champion(conn), ledger.rollback_target(conn)
+    if champion is None or target is not None:
+        return
+    seed = BuildSettings.model_validate(champion.build["settings"]).trainer.seed
+    command = (
+        f"trigger the DAG movie_rec_sys with the Param seed {seed + 1}"
+        if output.are_named()
+        else f"`{output.command()} run --seed {seed + 1}`"
+    )
+    console.print(
+        "There is no release to roll back to until the next promotion, because every earlier one "
+        f"knew the users. To have one now: {output.safe(command)}."
+    )
 
 
 def _verify(

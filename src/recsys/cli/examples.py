@@ -10,7 +10,11 @@ from rich.markup import escape
 
 EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "demo": ("recsys demo", "recsys demo --source ml-25m.zip"),
-    "run": ("recsys run --source https://files.example.org/ml.zip", "recsys run --force"),
+    "run": (
+        "recsys run --source https://files.example.org/ml.zip",
+        "recsys run --force",
+        "recsys run --seed 21",
+    ),
     "validate": ("recsys validate ml-25m.zip", "recsys validate ml-25m.zip --out features"),
     "replay": ("recsys replay ml.zip --ratings repaired.csv --out ml-repaired.zip",),
     "replay-history": ("recsys replay-history --source ml.zip --every 4w --dumps 24",),

@@ -48,6 +48,11 @@ def _print(found: dict[str, Any]) -> None:
     _table(f"Tables of {database['name']}", database["tables"], tables)
     _table("Roles of the database", database["roles"], ("name", "may_log_in", "rights"))
     _table(f"Objects of {bucket['name']}", bucket["folders"], ("prefix", "objects", "bytes"))
+    if (other := bucket["other"])["objects"]:
+        console.print(
+            f"Of other applications: {other['objects']:,} objects, {other['bytes']:,} bytes.\n",
+            style="dim",
+        )
     if (airflow := found["airflow"]) is None:
         console.print("Airflow is listed only in a container of Airflow.", style="dim")
         return

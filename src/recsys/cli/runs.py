@@ -34,6 +34,15 @@ AcceptDriftOption = Annotated[
     typer.Option("--accept-drift", help="Continue even if the drift exceeds the hard limits."),
 ]
 
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        help="Seed of the training; another one makes another release of the same dataset.",
+    ),
+]
+
 
 def demo(
     source: SourceOption = None,
@@ -76,6 +85,7 @@ def run(
     source: SourceOption = None,
     force: ForceOption = False,
     accept_drift: AcceptDriftOption = False,
+    seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the pipeline: through Airflow if `recsys up` is running, else in this process.
@@ -85,7 +95,7 @@ def run(
     """
     extras.require("embedded", "airflow", "pipeline")
     home = Home()
-    conf = _conf(home, source, force, accept_drift)
+    conf = _conf(home, source, force, accept_drift, seed)
     with _data_services(home):
         if embedded.airflow.status(home).running:
             if source_connection(conf["source"]):
@@ -145,11 +155,14 @@ def make_sample(
     console.print(f"Try it:\n  {output.safe(line)}", soft_wrap=True)
 
 
-def _conf(home: Home, source: str | None, force: bool, accept_drift: bool) -> dict[str, Any]:
+def _conf(
+    home: Home, source: str | None, force: bool, accept_drift: bool, seed: int | None = None
+) -> dict[str, Any]:
     return {
         "source": choose_source(home, source),
         "force": force,
         "accept_drift": accept_drift,
+        "seed": seed,
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, Final
 
-from recsys import contract, ledger
+from recsys import contract, ledger, releases
 from recsys.contract import LEDGER_SCHEMA
 from recsys.database import Connection
 from recsys.object_store import ListedObject
@@ -35,7 +35,9 @@ group by 1, 2 order by 1
 
 
 def take_inventory(services: Services) -> dict[str, Any]:
-    """Returns what the database and the bucket contain, as a JSON document.
+    """Returns what this recommender has in database and bucket, as a JSON document.
+
+    Objects of other applications in the bucket are counted as ``other``.
 
     Args:
         services: the servers.
@@ -44,16 +46,21 @@ def take_inventory(services: Services) -> dict[str, Any]:
         ServiceUnavailableError: a server does not answer.
     """
     objects = services.store.objects("")
+    ours = [each for each in objects if releases.own_group(each.key)]
     with services.connect() as conn:
         return {
-            "releases": _releases(conn, objects),
+            "releases": _releases(conn, ours),
             "database": _database(conn),
             "bucket": {
                 "name": services.store.location,
                 "endpoint": services.s3.endpoint,
-                "objects": len(objects),
-                "bytes": sum(each.size for each in objects),
-                "folders": _folders(objects),
+                "objects": len(ours),
+                "bytes": sum(each.size for each in ours),
+                "folders": _folders(ours),
+                "other": {
+                    "objects": len(objects) - len(ours),
+                    "bytes": sum(each.size for each in objects) - sum(each.size for each in ours),
+                },
             },
         }
 
@@ -97,11 +104,10 @@ def _database(conn: Connection) -> dict[str, Any]:
     }
 
 
-def _folders(objects: list[ListedObject]) -> list[dict[str, Any]]:
+def _folders(ours: list[ListedObject]) -> list[dict[str, Any]]:
     sizes: defaultdict[str, list[int]] = defaultdict(list)
-    for each in objects:
-        folder, slash, _ = each.key.partition("/")
-        sizes[folder + slash].append(each.size)
+    for each in ours:
+        sizes[releases.own_group(each.key) or each.key].append(each.size)
     return [
         {"prefix": prefix, "objects": len(found), "bytes": sum(found)}
         for prefix, found in sorted(sizes.items())

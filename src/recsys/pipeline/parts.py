@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,18 @@ from typing import Any, Final
 
 import polars as pl
 
-_TIMES: Final = frozenset({"seconds"})
-"""Fields that no two trainings share."""
-_CHAMPION: Final = "champion"
-"""Metrics of a comparison with the champion of that time, which is not made again."""
+from recsys import contract
+
+_VARIES: Final[dict[str, re.Pattern[str]]] = {
+    # Of each epoch.
+    contract.HISTORY_FILE: re.compile(r".*\.seconds"),
+    # The comparison with the champion of that time, which is not made again. A slice may have the
+    # same name: it is the name of a genre.
+    contract.METRICS_FILE: re.compile(
+        r"(?!(.*\.)?slices\.[^.]+\.champion$)(.*\.)?([^.]* [-/] )?champion"
+    ),
+}
+"""Paths of the fields that differ between two trainings of one build, by file."""
 
 
 @dataclass(frozen=True)
@@ -39,27 +48,33 @@ class Difference:
 def compare_files(recorded: Path, made: Path) -> Difference:
     """Compares two files whose bytes differ, by the suffix of ``made``.
 
-    JSON is compared without times and without comparisons with the champion; parquet by columns;
-    anything else has other bytes and no more can be said.
+    JSON is compared without the fields that differ in any two trainings; parquet by columns; of
+    anything else, nothing but that its bytes differ can be said.
     """
     if made.suffix == ".json":
-        one, other = (dict(_leaves(json.loads(path.read_bytes()))) for path in (recorded, made))
+        varies = _VARIES.get(made.name)
+        one, other = (
+            dict(_leaves(json.loads(path.read_bytes()), varies)) for path in (recorded, made)
+        )
         return _compare_values(one, other)
     if made.suffix == ".parquet":
         return _compare_frames(pl.read_parquet(recorded), pl.read_parquet(made))
     return Difference(None, "other bytes")
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(
+    value: Any, varies: re.Pattern[str] | None, path: str = ""
+) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for name, item in value.items():
-            if name not in _TIMES and _CHAMPION not in name:
-                yield from _leaves(item, f"{path}.{name}")
+            inner = f"{path}.{name}" if path else name
+            if varies is None or not varies.fullmatch(inner):
+                yield from _leaves(item, varies, inner)
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{number}]")
+            yield from _leaves(item, varies, f"{path}[{number}]")
     else:
-        yield path.removeprefix("."), value
+        yield path, value
 
 
 def _compare_values(one: dict[str, Any], other: dict[str, Any]) -> Difference:

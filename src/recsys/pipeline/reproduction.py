@@ -108,11 +108,13 @@ def reproduce_release(
     Raises:
         LedgerError: there is no such release, or it has no manifest.
         ConfigurationError: the trainer is another one than the release's.
-        ArtifactError: the dataset, or an artifact of the release, is no longer in the store.
+        ArtifactError: the dataset, or an artifact of the release, is no longer in the store, or is
+            damaged.
         TrainingError: the trainer failed.
     """
     with services.connect() as conn:
         release = ledger.get(conn, release_id)
+        users_erased = ledger.newest_erasure(conn) > 0
     manifest = release.complete_manifest
     build, store = manifest.build, services.store
     found = trainer.digest()
@@ -123,8 +125,11 @@ def reproduce_release(
             expected=build.trainer_digest,
             hint=_which_trainer(manifest),
         )
+    on_step("looking for what it is compared with")
+    _check_stored(store, manifest)
     settings = BuildSettings.model_validate(build.settings)
-    if settings.features.erased:
+    raw = store.head(contract.dataset_key(build.dataset_md5, contract.DATASET_FILE))
+    if settings.features.erased or (users_erased and raw is None):
         on_step("reading the features; their dataset was deleted, because users were erased")
         features = _stored_features(store, build.features_prefix, work)
         parts = []
@@ -154,6 +159,17 @@ def _which_trainer(manifest: Manifest) -> str:
         + ", run `make setup`, and reproduce from there; a digest of an image is never that of a "
         "clone's trainer: --any-trainer compares nevertheless"
     )
+
+
+def _check_stored(store: ObjectStore, manifest: Manifest) -> None:
+    """Raises ArtifactError if an artifact is gone or damaged, before hours of training."""
+    wrong = [each.key for each in manifest.artifacts if not store.holds(each.key, each.sha256)]
+    if wrong:
+        raise ArtifactError(
+            "there is nothing to compare with: artifacts of this release are missing or damaged",
+            found=", ".join(wrong),
+            hint="`recsys verify` says what changed; reproduce another release",
+        )
 
 
 def _make_features(store: ObjectStore, md5: str, settings: FeatureSettings, work: Path) -> Path:

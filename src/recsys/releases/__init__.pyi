@@ -48,6 +48,7 @@ from .served import measure_served
 from .signature import find_signature
 from .signers import Signed, note_signature, sign_candidate, sign_release
 from .site_access import search_path_is_set, search_path_statement, site_problems
+from .traces import own_group
 from .verification import check_release, read_manifest
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "live_tables",
     "measure_served",
     "note_signature",
+    "own_group",
     "owner_of",
     "preview_promotion",
     "promote_release",

@@ -169,6 +169,16 @@ def _distinct(
     return conn.execute(query.format(column=column, relation=relation)).fetchall()
 
 
+def own_group(key: str) -> str | None:
+    """Returns the prefix, or the name, by which a key is this project's; None if it is another's.
+
+    Other applications may use the bucket.
+    """
+    return next(
+        (own for own in _OWN if key == own or (own[-1] == "/" and key.startswith(own))), None
+    )
+
+
 def own_keys(store: ObjectStore) -> list[str]:
     """Returns the keys of all objects of this project; other applications may use the bucket."""
     return [key for prefix in _OWN for key in store.keys(prefix)]

@@ -56,6 +56,8 @@ def test_a_person_erases_users_and_gets_a_certificate(world: World, tmp_path: Pa
     assert (done.code, done.err) == (0, "")
     assert f"Deleted 1 releases: {first}" in done.words
     assert "Erased 2 users." in done.words
+    assert "There is no release to roll back to until the next promotion" in done.words
+    assert "the Param seed 21" in done.words
     assert "No trace of them was found." in done.words
     assert b"dsseEnvelope" in certificate.read_bytes()
     verified = world.recsys("erase", "--verify", "--json")

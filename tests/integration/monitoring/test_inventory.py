@@ -28,6 +28,13 @@ def test_what_a_promotion_made_is_listed(services: Services, releases: Releases)
     assert bucket["bytes"] == sum(each.size for each in stored)
     assert sum(each["bytes"] for each in bucket["folders"]) == bucket["bytes"]
     assert sum(each["objects"] for each in bucket["folders"]) == bucket["objects"]
+    assert bucket["other"] == {"objects": 0, "bytes": 0}
+
+    for key in ("photos/1.jpg", "releases.txt", "latest.json.bak"):
+        services.store.put_bytes(key, b"12345")
+    beside = take_inventory(services)["bucket"]
+    assert beside.pop("other") == {"objects": 3, "bytes": 15}
+    assert beside == {name: value for name, value in bucket.items() if name != "other"}
 
 
 def test_every_table_of_our_schemas_and_no_other_is_listed(

@@ -7,6 +7,7 @@ import gzip
 import json
 from pathlib import Path
 
+import polars as pl
 import psycopg
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -184,6 +185,23 @@ def test_an_id_that_is_also_a_movie_is_no_trace(services: Services, planted: Pla
     request_erasure(services, [movie], actor=REASON)
     status = finish_erasures(services, actor=REASON)
     assert (status.completed, status.traces) == (1, ())
+
+
+def test_all_users_of_a_slice_are_erased(services: Services, planted: PlantedReleases):
+    """Those who rated least, as in a slice of the gate; nothing of the others changes."""
+    planted.promoted(1)
+    counted = planted.seen[1].group_by("userId").len().sort("len", "userId")["userId"].to_list()
+    few, others = counted[: len(counted) // 2], counted[len(counted) // 2 :]
+    before = planted.seen[1]
+    request_erasure(services, few, actor=REASON)
+    assert live_users(services) == set(others)
+    planted.promoted(4, dump=1)
+    status = finish_erasures(services, actor=REASON)
+    assert (status.completed, status.traces) == (len(few), ())
+    assert live_users(services) == set(others)
+    kept = ("userId", "movieId", "rating", "timestamp")
+    after = planted.seen[4].select(kept).sort(kept)
+    assert after.equals(before.filter(pl.col("userId").is_in(others)).select(kept).sort(kept))
 
 
 def test_the_unknown_user_of_golden_predictions_is_no_trace(

@@ -22,7 +22,19 @@ def test_nothing_said_means_the_defaults(text: str | None, monkeypatch: pytest.M
 
 def test_a_document_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, '{"trainer": {"seed": 21}}')
-    assert settings.build_settings().trainer.seed == 21
+    assert settings.build_settings({}).trainer.seed == 21
+
+
+def test_the_seed_of_a_run_makes_another_release_of_the_same_features(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(
+        VARIABLE, '{"trainer": {"seed": 21}, "features": {"max_quarantine_share": 0.2}}'
+    )
+    usual, other = settings.build_settings({"seed": None}), settings.build_settings({"seed": 0})
+    assert (usual.trainer.seed, other.trainer.seed) == (21, 0)
+    assert usual.features == other.features
+    assert usual.trainer.overrides == other.trainer.overrides
 
 
 @pytest.mark.parametrize(
@@ -34,7 +46,7 @@ def test_a_document_that_makes_no_sense_is_named_and_not_repeated(
 ) -> None:
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(ConfigurationError, match=f"{VARIABLE} is invalid") as caught:
-        settings.build_settings()
+        settings.build_settings({})
     assert f"found: {place}: " in str(caught.value)
     assert "a JSON object of build settings" in str(caught.value)
     assert "hunter2" not in str(caught.value)

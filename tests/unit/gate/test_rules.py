@@ -258,6 +258,15 @@ def test_a_slice_worse_than_the_champions_fails(metric: str) -> None:
     assert "(few)" in decision.reason
 
 
+def test_a_slice_whose_users_are_all_gone_fails_nothing() -> None:
+    """All of them were erased: the candidate has no such slice, and the champion has."""
+    candidate = scored(GOOD)
+    del candidate["slices"]["user_activity"]["few"]
+    assert judge(candidate, GOOD, SETTINGS).accepted
+    del candidate["slices"]["user_activity"]
+    assert judge(candidate, GOOD, SETTINGS).accepted
+
+
 @pytest.mark.parametrize(("count", "least"), [("users", 100), ("rows", 1000)])
 def test_a_small_slice_is_not_evaluated(count: str, least: int) -> None:
     bad = put(GOOD, ("slices", "user_activity", "few", "rmse"), 3.0)

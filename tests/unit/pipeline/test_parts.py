@@ -10,19 +10,58 @@ from recsys.pipeline.parts import Difference, compare_files
 from recsys.pipeline.reproduction import Part, Reproduction, ReproductionVerdict
 
 
-def compared(tmp_path: Path, one: object, other: object) -> Difference:
-    paths = tmp_path / "one.json", tmp_path / "other.json"
+def compared(tmp_path: Path, one: object, other: object, name: str = "metrics.json") -> Difference:
+    paths = tmp_path / "recorded", tmp_path / name
     for path, value in zip(paths, (one, other), strict=True):
         path.write_text(json.dumps(value))
     return compare_files(*paths)
 
 
-def test_times_and_the_champion_of_that_time_are_left_out(tmp_path: Path) -> None:
-    one = {"rmse": 0.8, "seconds": 3.0, "champion": {"rmse": 0.9}, "errors": {"rmse / champion": 1}}
-    found = compared(tmp_path, one, {"rmse": 0.8, "seconds": 4.0, "errors": {}})
+def test_the_comparison_with_the_champion_of_that_time_is_left_out(tmp_path: Path) -> None:
+    on_slice = {"rmse": 0.9, "standard_errors": {"rmse / bias": 0.1}}
+    one = {
+        "rmse": 0.8,
+        "champion": {"rmse": 0.9},
+        "slices": {"genre": {"Drama": {**on_slice, "champion": {"rmse": 1.0}}}},
+        "confidence": {"rmse - champion": [0.1, 0.2]},
+        "later": {"champion": None},
+    }
+    one["slices"]["genre"]["Drama"]["standard_errors"]["rmse / champion"] = 0.2
+    other = {"rmse": 0.8, "slices": {"genre": {"Drama": on_slice}}, "confidence": {}, "later": {}}
+    other["slices"]["genre"]["Drama"]["standard_errors"].pop("rmse / champion", None)
+    found = compared(tmp_path, one, other)
 
     assert found.is_none
     assert found.detail == "equal, but for times"
+
+
+def test_the_seconds_of_epochs_are_left_out(tmp_path: Path) -> None:
+    one, other = ({"served": [{"loss": 1.0, "seconds": taken}]} for taken in (3.0, 4.0))
+
+    assert compared(tmp_path, one, other, "training_history.json").is_none
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("metrics.json", "champion_share"),
+        ("metrics.json", "seconds"),
+        ("metrics.json", "championship"),
+        ("golden.json", "champion"),
+        ("training_history.json", "served_seconds"),
+        ("training_history.json", "champion"),
+    ],
+)
+def test_fields_with_names_like_these_are_compared(tmp_path: Path, name: str, field: str) -> None:
+    found = compared(tmp_path, {field: 1.0}, {field: 2.0}, name)
+
+    assert found == Difference(1.0, f"{field} by 1")
+
+
+def test_a_genre_that_is_called_champion_is_compared(tmp_path: Path) -> None:
+    one, other = ({"slices": {"genre": {"champion": {"rmse": value}}}} for value in (1.0, 1.5))
+
+    assert compared(tmp_path, one, other) == Difference(0.5, "slices.genre.champion.rmse by 0.5")
 
 
 def test_the_largest_difference_is_named(tmp_path: Path) -> None:
