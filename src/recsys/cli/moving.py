@@ -69,7 +69,12 @@ def _shown(what: str, *, quiet: bool) -> Iterator[Progress]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=output.errors, disable=quiet) as shown:
+    with Progress(
+        *columns,
+        console=output.errors,
+        disable=quiet or not output.errors.is_terminal,
+        transient=True,
+    ) as shown:
         bar = shown.add_task(what, total=None)
 
         def on_bytes(done: int, total: int | None) -> None:
@@ -100,11 +105,15 @@ def _print(
         output.print_json(found)
         return
     console.print(
-        f"{verb} {index.releases} releases, {len(index.tables)} tables, "
-        f"{len(index.objects):,} objects: {index.size / 1e6:,.1f} MB in {output.safe(str(folder))}",
+        f"{verb} to {output.safe(str(folder))}"
+        if problems is None
+        else f"{verb} from {output.safe(str(folder))}",
         soft_wrap=True,
     )
-    console.print(f"champion  {index.champion or 'none'}")
+    console.print(
+        f"releases {index.releases}, tables {len(index.tables)}, objects {len(index.objects):,}, "
+        f"{index.size / 1e6:,.1f} MB; champion {index.champion or 'none'}"
+    )
     for problem in problems or ():
         console.print(f"[red]✗[/] {output.safe(problem)}")
     if problems == []:

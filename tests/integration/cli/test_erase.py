@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from recsys.contract import release_key
 from recsys.releases import promote_release
 from tests.actors import an_actor
-from tests.integration.cli.test_cli import CommandLine, World, new_world, recsys
+from tests.command_line import CommandLine, World
 from tests.planted_users import PLANTED, PlantedReleases, places, planted_dumps
 from tests.signing_keys import make_keys
-
-__all__ = ["recsys"]
-
-
-@pytest.fixture
-def world(recsys: CommandLine) -> Iterator[World]:
-    with new_world(recsys) as made:
-        yield made
 
 
 def test_a_person_erases_users_and_gets_a_certificate(world: World, tmp_path: Path) -> None:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from recsys.contract import MODEL_FILE, release_key
-from tests.integration.cli.test_cli import CommandLine, World, new_world, recsys
+from tests.command_line import World
 from tests.signing_keys import make_keys
-
-__all__ = ["recsys"]
-
-
-@pytest.fixture
-def world(recsys: CommandLine) -> Iterator[World]:
-    with new_world(recsys) as made:
-        yield made
 
 
 def test_a_person_signs_and_anybody_verifies(world: World, tmp_path: Path) -> None:
