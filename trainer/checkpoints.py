@@ -103,16 +103,16 @@ class StoredCheckpoints:
 
     def load(self, phase: str) -> Checkpoint | None:
         """Returns the checkpoint of a phase, or None if there is no intact one of this build."""
-        with TemporaryDirectory(prefix="recsys-checkpoint-") as folder:
-            path = Path(folder) / "checkpoint.npz"
-            try:
+        try:
+            with TemporaryDirectory(prefix="recsys-checkpoint-") as folder:
+                path = Path(folder) / "checkpoint.npz"
                 self._store.download(self._keys[phase], path)
                 found = _read(path)
-            except ArtifactError:
-                return None
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                log.warning("the checkpoint of %s cannot be used: %s", phase, error)
-                return None
+        except ArtifactError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            log.warning("the checkpoint of %s cannot be used: %s", phase, error)
+            return None
         if found.facts.pop("fingerprint", None) != self._fingerprint:
             log.warning("the checkpoint of %s is of another build: not used", phase)
             return None
@@ -123,16 +123,16 @@ class StoredCheckpoints:
         return time.monotonic() >= self._next
 
     def save(self, phase: str, checkpoint: Checkpoint) -> None:
-        """Stores a checkpoint; if the store is unavailable, logs a warning and goes on."""
+        """Stores a checkpoint; if store or disk are not available, logs a warning and goes on."""
         started = time.monotonic()
         facts = {**checkpoint.facts, "fingerprint": self._fingerprint}
-        with TemporaryDirectory(prefix="recsys-checkpoint-") as folder:
-            path = Path(folder) / "checkpoint.npz"
-            try:
+        try:
+            with TemporaryDirectory(prefix="recsys-checkpoint-") as folder:
+                path = Path(folder) / "checkpoint.npz"
                 _write(path, Checkpoint(checkpoint.arrays, facts))
                 self._store.put_file(self._keys[phase], path)
-            except (OSError, TransientError) as error:
-                log.warning("no checkpoint was written: %s", error)
+        except (OSError, TransientError) as error:
+            log.warning("no checkpoint was written: %s", error)
         duration = time.monotonic() - started
         self._next = time.monotonic() + duration / _MAX_SHARE_OF_TIME
 

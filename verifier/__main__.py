@@ -20,7 +20,13 @@ from recsys import contract
 from recsys.contract import ExitCode
 from recsys.errors import PermanentError, TransientError
 from verifier.commands import predict_file, predict_newer, verify_candidate
-from verifier.process import connect_store, exhausted_resource, exit_code, read_input
+from verifier.process import (
+    connect_store,
+    exhausted_resource,
+    exhaustion_advice,
+    exit_code,
+    read_input,
+)
 from verifier.second_backend import choose_backend
 
 log = logging.getLogger("verifier")
@@ -105,7 +111,8 @@ def main(
 
 def _log_failure(error: Exception, code: ExitCode) -> None:
     if resource := exhausted_resource(error):
-        log.error("%s ran out: %s; what to do: raise the verifier's limit", resource, error)
+        advice = exhaustion_advice(resource, "raise the verifier's limit")
+        log.error("%s ran out: %s; what to do: %s", resource, error, advice)
     elif isinstance(error, (PermanentError, TransientError)) and code != ExitCode.INTERNAL:
         log.error("%s", error)
     else:

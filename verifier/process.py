@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
@@ -23,6 +24,7 @@ from recsys.errors import (
 if TYPE_CHECKING:
     from recsys.object_store import ObjectStore
 
+_DISK: Final = "disk space"
 _BAD_DATA = (DatasetError, TrainingError, EvaluationError, ArtifactError)
 
 
@@ -66,6 +68,18 @@ def exit_code(error: BaseException) -> ExitCode:
     return ExitCode.INTERNAL
 
 
+def exhaustion_advice(resource: str, for_memory: str) -> str:
+    """Returns what to do when memory or disk space ran out.
+
+    Args:
+        resource: see `exhausted_resource`.
+        for_memory: what to do if it is memory.
+    """
+    if resource == _DISK:
+        return f"free space in {tempfile.gettempdir()}, or set TMPDIR to a larger disk"
+    return for_memory
+
+
 def exhausted_resource(error: BaseException) -> str:
     """Returns ``memory`` or ``disk space`` if the exception says that it ran out, else "".
 
@@ -77,5 +91,5 @@ def exhausted_resource(error: BaseException) -> str:
     disk_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     # polars, HDF5 and zipfile raise errors of their own that only quote the system's message.
     if disk_full or os.strerror(errno.ENOSPC) in str(error):
-        return "disk space"
+        return _DISK
     return ""
