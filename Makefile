@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reference spark spark-for-tests demo up down env test check soak soak-pairs contract lint lock fmt docs notebook quick-start bench clean
+.PHONY: help setup reference spark spark-for-tests demo up down env test check soak soak-pairs contract lint lock fmt docs notebook quick-start bench peers clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,15 @@ site/.venv/.synced: $(UV) pyproject.toml site/pyproject.toml site/uv.lock
 		|| { rm -rf .tools/reference; echo "notice: it could not be installed; the test that needs it is skipped"; }
 
 reference: .tools/reference/.synced
+
+.tools/peers/.synced: $(UV) tests/peers/requirements.txt
+	@echo "setting up the libraries that the models are compared with (.tools/peers), 600 MB"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/peers
+	@$(UV) pip install --quiet --python .tools/peers/bin/python --require-hashes --only-binary :all: \
+		--requirement tests/peers/requirements.txt
+	@touch $@
+
+peers: .tools/peers/.synced
 
 spark/.venv/.synced: $(UV) pyproject.toml spark/pyproject.toml spark/uv.lock
 	@echo "setting up Spark's environment (spark/.venv), 500 MB"
@@ -130,7 +139,7 @@ docs: setup ## write the pages that are made from code: commands, build settings
 
 BENCHMARKS ?= switching training
 
-bench: setup ## run benchmarks (10 minutes), write JSON to build/bench; others: BENCHMARKS="site vector_quality"
+bench: setup $(if $(filter peers,$(BENCHMARKS)),peers) ## run benchmarks (10 minutes), write JSON to build/bench; others: BENCHMARKS="site peers"
 	@mkdir -p build/bench
 	@$(BIN)/recsys bench --ratings 1000000 --out build/bench/data.json
 	@for name in $(BENCHMARKS); do echo "$$name"; \
