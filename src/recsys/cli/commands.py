@@ -123,7 +123,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     "bench": Entry(
         "bench:bench",
         _PIPELINE,
-        "Measure everything but training: from a zip to vectors in a checked index.",
+        "Measure all but training: from a zip to vectors in a checked index; or a whole run.",
     ),
     "status": Entry(
         "release_views:show_status",

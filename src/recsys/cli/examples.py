@@ -31,7 +31,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "evaluate": ("recsys evaluate --split temporal-20 --source ml.zip",),
     "tune": ("recsys tune --trials 30 --objective ndcg@10",),
-    "bench": ("recsys bench --ratings 100000 --no-reference",),
+    "bench": (
+        "recsys bench --ratings 100000 --no-reference",
+        "recsys bench --whole --ratings 100000",
+    ),
     "status": ("recsys status", "recsys status --json | jq .champion.release_id"),
     "why": ("recsys why", "recsys why 8f2b6c1d-0a9e4f37"),
     "report": ("recsys report --open", "recsys report 8f2b6c1d-0a9e4f37 --out report.html"),
