@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from recsys import ledger
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
+from recsys.ledger import State
 from recsys.releases import roll_back
 from tests.actors import an_actor
 from tests.e2e.conftest import connections
@@ -68,6 +70,16 @@ def test_the_rollback_dag_emits_and_a_failed_rollback_does_not(world: World) -> 
     assert release_events()[count:] == [{"release_id": world.champion, "previous": before}]
     recover(world)
     assert len(release_events()) == count + 1, "the task has announced it already"
+
+
+def test_a_rejected_candidate_is_not_announced(world: World) -> None:
+    recover(world)
+    count = len(release_events())
+    candidate = world.releases.candidate(4)
+    with world.services.connect() as conn:
+        ledger.move(conn, candidate, State.REJECTED, actor=an_actor())
+    recover(world)
+    assert len(release_events()) == count
 
 
 def test_an_asset_of_the_same_name_by_another_team_stops_no_rollback(world: World) -> None:
