@@ -12,7 +12,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from recsys import ledger
-from recsys.contract import MANIFEST_FILE, PUBLIC_TABLES, release_key, table_name
+from recsys.contract import MANIFEST_FILE, PUBLIC_TABLES, Build, release_key, table_name
 from recsys.database import PostgresSettings
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
@@ -33,6 +33,15 @@ class World(Releases):
     def __init__(self, services: Services, admin_dsn: str) -> None:
         super().__init__(services)
         self.admin = psycopg.connect(admin_dsn, autocommit=True)
+        self.erased: dict[int, str] = {}
+        """Digest of the list of erased users that a build leaves out, by number."""
+
+    def build(self, number: int) -> Build:
+        build = super().build(number)
+        if number not in self.erased:
+            return build
+        settings = build.settings | {"features": {"erased": self.erased[number]}}
+        return build.model_copy(update={"settings": settings})
 
     def discarded(self, number: int) -> str:
         """A rejected release that retirement has something to do for, made quickly."""

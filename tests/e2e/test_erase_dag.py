@@ -62,4 +62,4 @@ def test_the_next_run_of_the_pipeline_finishes_what_is_pending(
     assert all(part.name == "metrics.json" for part in apart), apart
     assert all((part.difference.largest or 1) < 1e-12 for part in apart), apart
     assert "interactions.parquet" not in {part.name for part in remade.parts}
-    assert user not in pl.read_parquet(tmp_path / "out/towers/user_towers.parquet")["userId"]
+    assert user not in pl.read_parquet(tmp_path / "out/towers/user_towers.parquet")["id"]
