@@ -280,7 +280,7 @@ def gather_overrides(
     sources = [(name, f"{field}={value}") for field, (name, value) in variables.items()]
     for origin, text in [*sources, *(("--set", text) for text in assignments)]:
         match = _ASSIGNMENT.fullmatch(text)
-        if not match:
+        if not match or match[1] not in TrainingConfig.model_fields:
             raise ConfigurationError(
                 f"{origin} does not name a setting",
                 found=text,
@@ -344,8 +344,11 @@ def setting_names() -> list[str]:
 def _suggestion(name: str) -> str:
     """Returns which setting may be meant; empty if none has a similar name."""
     names = setting_names()
-    same_field = [one for one in names if one.partition(".")[2] == name.rpartition(".")[2]]
+    section, _, field = name.rpartition(".")
+    same_field = [one for one in names if one.partition(".")[2] == field]
     close = same_field or difflib.get_close_matches(name, names, n=1)
+    if section and same_field:
+        close = difflib.get_close_matches(name, same_field, n=1) or same_field
     return f"did you mean {' or '.join(close)}?" if close else ""
 
 

@@ -129,7 +129,12 @@ def print_decision(decision: dict[str, Any]) -> None:
         mark = "[green]✓[/]" if rule["passed"] else "[red]✗[/]"
         if not rule["passed"] and not rule.get("binding", True):
             mark = "[yellow]![/]"
-        rules.add_row(output.safe(rule["name"]), _number(rule["value"]), _limit(rule), mark)
+        value, threshold = rule["value"], rule["threshold"]
+        # Counts, of which most must be 0, are no measurements with four decimals.
+        digits = (
+            0 if all(one is None or float(one).is_integer() for one in (value, threshold)) else 4
+        )
+        rules.add_row(output.safe(rule["name"]), _number(value, digits), _limit(rule, digits), mark)
     console.print(rules)
     memory = decision.get("memory")
     if memory:
@@ -139,13 +144,18 @@ def print_decision(decision: dict[str, Any]) -> None:
         )
 
 
-def _limit(rule: dict[str, Any]) -> str:
-    """Returns the limit of a rule with the side on which a value must be, as its reason says it."""
-    if rule["threshold"] is None:
+def _limit(rule: dict[str, Any], digits: int) -> str:
+    """Returns the limit of a rule with the side on which a value must be."""
+    value, threshold = rule["value"], rule["threshold"]
+    if threshold is None:
         return "-"
     found = _BOUND.search(rule["reason"])
-    sign = _SIGNS[found[1]] + " " if found else ""
-    return sign + _number(rule["threshold"])
+    if found:
+        sign = _SIGNS[found[1]]
+    else:
+        # The reason of a count says what was counted, so the result says the side.
+        sign = "<=" if value is None or (value <= threshold) == rule["passed"] else ">="
+    return f"{sign} {_number(threshold, digits)}"
 
 
 def print_forward(forward: dict[str, Any]) -> None:
@@ -205,8 +215,8 @@ def print_diff(diff: dict[str, Any]) -> None:
 _LARGE: Final = 1e6
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | None, digits: int = 4) -> str:
     if value is None:
         return "-"
     # A trainer may claim any number: 1e308 with four decimals would fill the terminal.
-    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:.3g}"
+    return f"{value:.{digits}f}" if abs(value) < _LARGE else f"{value:.3g}"

@@ -16,6 +16,7 @@ from recsys.cli.app import app
     [
         ("rating.epoch=3", "did you mean rating.epochs"),
         ("ratings.epochs=3", "did you mean rating.epochs"),
+        ("rankng.epochs=3", "did you mean ranking.epochs?"),
         ("epochs=3", "did you mean rating.epochs or ranking.epochs"),
         ("rating.epochs=many", "correct rating.epochs"),
         ("rating.epochs", "did you mean rating.epochs"),
