@@ -9,11 +9,16 @@ import pytest
 from tests.command_line import CommandLine, World, new_world
 
 
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A new folder, whose path fits on a line."""
+    return str(tmp_path_factory.mktemp("m") / "out")
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_a_recommender_moves_and_both_commands_say_what_moved(
-    recsys: CommandLine, served: World, tmp_path: Path, form: tuple[str, ...]
+    recsys: CommandLine, served: World, folder: str, form: tuple[str, ...]
 ) -> None:
-    folder = str(tmp_path / "out")
     exported = served.recsys("export", folder, *form)
     assert (exported.code, exported.err) == (0, "")
     again = served.recsys("export", folder)
