@@ -53,10 +53,11 @@ def test_usage_counts_for_its_step_and_its_group() -> None:
     end(server)
     assert any("bytearray" in name for name in names)
     usage = sampler.usage
-    assert 0.5 <= usage["first"]["worker"].cpu_s < 0.9
-    assert 1.0 <= usage["second"]["worker"].cpu_s < 1.4
+    assert 0.5 <= usage["first"]["worker"].cpu_s < 1.2
+    assert 1.0 <= usage["second"]["worker"].cpu_s < 1.8
     assert usage["third"]["worker"].cpu_s < 0.2
     assert usage["first"]["server"].cpu_s < 0.1, "what it used before is not counted"
     for group in ("worker", "server"):
         assert usage["second"][group].peak_process_mb > 120
-        assert usage["second"][group].peak_mb <= usage["second"][group].peak_process_mb * 2
+        # The first, the second, and the copy of this process that a start is before it begins.
+        assert usage["second"][group].peak_mb <= usage["second"][group].peak_process_mb * 3
