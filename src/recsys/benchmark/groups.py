@@ -57,7 +57,7 @@ class Sampler:
     def running(self) -> Iterator[None]:
         """Samples during a block. What was used before it does not count."""
         with self._lock:
-            for process, _ in self._processes():
+            for process, _, _ in self._processes():
                 self._new_cpu(process)
         thread = threading.Thread(target=self._watch, daemon=True)
         thread.start()
@@ -82,11 +82,13 @@ class Sampler:
     def _sample(self) -> None:
         own: dict[str, float] = defaultdict(float)
         shared: dict[str, float] = defaultdict(float)
-        for process, name in self._processes():
+        for process, name, is_starting in self._processes():
             with contextlib.suppress(psutil.Error):
                 memory = process.memory_info()
                 used = self.usage[self._step][name]
                 used.cpu_s += self._new_cpu(process)
+                if is_starting:
+                    continue
                 used.peak_process_mb = max(used.peak_process_mb, memory.rss / 1e6)
                 own[name] += (memory.rss - memory.shared) / 1e6
                 shared[name] = max(shared[name], memory.shared / 1e6)
@@ -104,16 +106,19 @@ class Sampler:
             return total - before
         return 0.0
 
-    def _processes(self) -> Iterator[tuple[psutil.Process, str]]:
+    def _processes(self) -> Iterator[tuple[psutil.Process, str, bool]]:
+        """Yields processes, their groups, and whether each is still a copy of its parent."""
         servers = {pid: name for name, pid in self.roots.items()}
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 key = (process.pid, process.create_time())
                 # Until it has its own, a new process has the command line of its parent.
                 command = process.cmdline()
+                parent = process.parent() if key not in self._names else None
+                is_starting = parent is not None and parent.cmdline() == command
                 if key not in self._names or self._names[key][0] != command:
                     self._names[key] = command, self._group(process, command, servers)
-                yield process, self._names[key][1]
+                yield process, self._names[key][1], is_starting
 
     def _group(
         self, process: psutil.Process, command: list[str], servers: Mapping[int, str]

@@ -6,8 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from recsys import contract
 from recsys.contract import ReleaseId, Sha256
 from recsys.errors import ArtifactError, first_invalid_field
 
@@ -15,6 +16,15 @@ INDEX_FILE: Final = "export.json"
 """Written last: a folder without it is not complete."""
 FILES_FOLDER: Final = "files"
 """Every other file, named by its sha256; equal objects are one file."""
+
+COPIED_PREFIXES: Final = (
+    contract.RELEASES_PREFIX,
+    contract.DATASETS_PREFIX,
+    contract.FEATURES_PREFIX,
+    contract.SEALS_PREFIX,
+    contract.ERASURES_PREFIX,
+)
+"""What is copied. Uploads of running trainings are not, and public copies are made anew."""
 
 
 class _Document(BaseModel):
@@ -38,6 +48,14 @@ class ExportedObject(ExportedFile):
     key: str = Field(min_length=1, max_length=1024)
     metadata: dict[str, str] = {}
 
+    @field_validator("key")
+    @classmethod
+    def _is_copied(cls, key: str) -> str:
+        # Never a public copy, the owner of the bucket, or the object of another application.
+        if not key.startswith(COPIED_PREFIXES) or not key.isprintable():
+            raise ValueError(f"not a key below {', '.join(COPIED_PREFIXES)}")
+        return key
+
 
 class ExportedTable(ExportedFile):
     """A release's own table of vectors, as parquet (`recsys.vectors.read_vectors`)."""
@@ -45,6 +63,12 @@ class ExportedTable(ExportedFile):
     release_id: ReleaseId
     table: str
     digest: Sha256
+
+    @field_validator("table")
+    @classmethod
+    def _is_public(cls, table: str) -> str:
+        return contract.public_table(table).name
+
     rows: int = Field(gt=0)
 
 

@@ -18,6 +18,7 @@ from recsys.database import Connection
 from recsys.dataset import Progress
 from recsys.errors import ArtifactError, ConfigurationError, LedgerError, LockedError
 from recsys.moving.index import (
+    COPIED_PREFIXES,
     FILES_FOLDER,
     INDEX_FILE,
     ExportedFile,
@@ -29,14 +30,6 @@ from recsys.object_store import ListedObject, file_sha256
 from recsys.scratch import check_space
 from recsys.services import Services
 
-_PREFIXES: Final = (
-    contract.RELEASES_PREFIX,
-    contract.DATASETS_PREFIX,
-    contract.FEATURES_PREFIX,
-    contract.SEALS_PREFIX,
-    contract.ERASURES_PREFIX,
-)
-"""What is copied. Uploads of running trainings are not, and public copies are made anew."""
 _PARTIAL: Final = "partial"
 
 
@@ -66,7 +59,7 @@ def export_recommender(services: Services, folder: Path, progress: Progress) -> 
     with releases.promotion_lock(services) as lock:
         _check_ledger(lock)
         releases.check_owner(lock, services.store)
-        objects = [one for prefix in _PREFIXES for one in services.store.objects(prefix)]
+        objects = [one for prefix in COPIED_PREFIXES for one in services.store.objects(prefix)]
         check_space(folder, sum(one.size for one in objects))
         with services.connect() as conn:
             tables = _export_tables(conn, folder)

@@ -168,6 +168,28 @@ def test_servers_in_use_are_not_imported_into(old: Services, new: Services, copy
     assert monitoring.problems(old) == []
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("objects", "key", "latest_model.keras"),
+        ("objects", "key", "owner.json"),
+        ("objects", "key", "releases/\x1b[2J"),
+        ("tables", "table", 'movie_vectors"; drop table x; --'),
+        ("tables", "release_id", "../../etc"),
+        ("tables", "sha256", "../../etc/passwd"),
+    ],
+)
+def test_a_hostile_index_is_refused(
+    new: Services, copy: Path, part: str, field: str, value: str
+) -> None:
+    entries = json.loads((copy / INDEX_FILE).read_text())[part]
+    entries[0][field] = value
+    change_index(copy, **{part: entries})
+    with pytest.raises(ArtifactError, match="has another form"):
+        take(new, copy)
+    assert new.store.keys("") == []
+
+
 def test_an_export_of_other_code_is_refused(new: Services, copy: Path) -> None:
     change_index(copy, migrations=[1, 2])
     with pytest.raises(LedgerError, match="of other code"):
