@@ -23,6 +23,7 @@ from recsys.cli.output import embedded_services
 from recsys.embedded import airflow, stack
 from recsys.embedded.airflow_client import AirflowClient
 from recsys.embedded.home import Home
+from recsys.releases.lock import PROMOTION_LOCK
 from recsys.services import Services
 from tests.e2e.conftest import DEFAULTS, brief_settings
 from tests.e2e.receivers import Webhook
@@ -255,8 +256,9 @@ def kill_promoter(services: Services) -> int:
         while True:
             found = conn.execute(
                 "select a.client_port from pg_locks l join pg_stat_activity a using (pid) "
-                "where l.locktype = 'advisory' and l.granted and exists "
-                "(select from recsys.journal where closed_at is null)"
+                "where l.locktype = 'advisory' and l.granted and l.objid = %s and l.objsubid = 1 "
+                "and exists (select from recsys.journal where closed_at is null)",
+                (PROMOTION_LOCK,),
             ).fetchone()
             if found:
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from itertools import pairwise
 
 import psutil
@@ -47,9 +48,11 @@ def test_a_copy_of_its_parent_counts_with_its_memory_only_when_it_has_lived_for_
         os._exit(0)
     try:
         sampler.begin("new")
-        assert sampler.usage[""]["worker"].peak_process_mb == 0
+        sampler.begin("still new")
+        assert [sampler.usage[step]["worker"].peak_process_mb for step in ("", "new")] == [0, 0]
+        time.sleep(2.1)
         sampler.begin("old")
-        assert sampler.usage["new"]["worker"].peak_process_mb > len(ballast) / 1e6
+        assert sampler.usage["still new"]["worker"].peak_process_mb > len(ballast) / 1e6
     finally:
         os.write(writing, b"x")
         os.waitpid(child, 0)

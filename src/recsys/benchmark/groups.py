@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import Final
 import psutil
 
 _EVERY_S: Final = 0.2
+# On a loaded machine a new process may wait this long for its turn to become another program.
+_STARTS_WITHIN_S: Final = 2.0
 
 
 @dataclass
@@ -34,7 +37,8 @@ class Sampler:
     """Samples all descendants of this process, and assigns what they use to the current step.
 
     A process that ends between two samples is seen as of the last one, so its last 0.2 seconds are
-    missing, and a process that lives for less time may be missed.
+    missing, and a process that lives for less time may be missed. The memory of a copy of its parent
+    counts from its third second on, because a new process is one until it becomes another program.
 
     Attributes:
         roots: processes of servers by the name of their group, with all their descendants.
@@ -112,9 +116,10 @@ class Sampler:
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 key = (process.pid, process.create_time())
-                # Until it has its own, a new process has the command line of its parent.
+                # Until it has its own, a new process has command line and memory of its parent.
                 command = process.cmdline()
-                parent = process.parent() if key not in self._names else None
+                is_new = time.time() - process.create_time() < _STARTS_WITHIN_S
+                parent = process.parent() if is_new else None
                 is_starting = parent is not None and parent.cmdline() == command
                 if key not in self._names or self._names[key][0] != command:
                     self._names[key] = command, self._group(process, command, servers)

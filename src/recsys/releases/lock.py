@@ -16,7 +16,7 @@ from recsys.database import Connection
 from recsys.errors import LockedError
 from recsys.services import Services
 
-_LOCK: Final = 0x5EC5_0002
+PROMOTION_LOCK: Final = 0x5EC5_0002
 _DELETION_LOCK: Final = 0x5EC5_0003
 _EXPORT_LOCK: Final = 0x5EC5_0004
 _ADMISSION_LOCKS: Final = 0x6000_0000
@@ -39,7 +39,7 @@ def promotion_lock(services: Services, wait_s: float = LOCK_WAIT_S) -> Iterator[
         LockedError: another process still holds the lock after ``wait_s`` seconds.
     """
     what = "another promotion, rollback or retirement is running"
-    with _session_lock(services, _LOCK, wait_s, what) as conn:
+    with _session_lock(services, PROMOTION_LOCK, wait_s, what) as conn:
         yield conn
 
 
