@@ -47,6 +47,7 @@ GUIDES: Final[dict[str, tuple[str, ...]]] = {
     "down": ("one-machine.md",),
     "env": ("one-machine.md", "site-developer.md"),
     "doctor": ("runbook.md",),
+    "recommender": ("recommenders.md",),
     "inventory": ("upgrading.md",),
     "export": ("upgrading.md",),
     "import": ("upgrading.md",),

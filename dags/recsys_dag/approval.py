@@ -11,6 +11,7 @@ from airflow.sdk import Context, Param
 from recsys import monitoring, pipeline
 from recsys_dag import airflow_address, approval_form, settings
 from recsys_dag.approval_form import TASK_ID as TASK_ID
+from recsys_dag.descriptions import of
 from recsys_dag.timeouts import timeouts
 
 APPROVE: Final = "Approve"
@@ -50,7 +51,7 @@ class ReleaseApproval(HITLBranchOperator):
         run = pipeline.Run.model_validate(
             context["ti"].xcom_pull(task_ids="data_is_new", key="run")
         )
-        found = monitoring.read_approval_request(settings.services(), run.release_id)
+        found = monitoring.read_approval_request(settings.services(of(context)), run.release_id)
         # Not templates: text of the ledger must not be rendered by Jinja.
         self.subject = approval_form.subject(run.release_id)
         self.body = approval_form.body(
@@ -58,6 +59,7 @@ class ReleaseApproval(HITLBranchOperator):
             datetime.now(UTC),
             self.response_timeout,
             airflow_address.base_path(),
+            airflow_address.page_path(of(context).namespace),
         )
         super().execute(context)
 

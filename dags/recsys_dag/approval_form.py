@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from recsys_dag.airflow_address import URL_PREFIX
+
 if TYPE_CHECKING:
     from recsys.monitoring import ApprovalRequest, ComparedMetric
 
 TASK_ID: Final = "approve_release"
-_PAGE: Final = "/recommender-releases/"
+_PAGE: Final = f"{URL_PREFIX}/"
 _SYNTAX: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&-])")
 """Characters that Markdown gives a meaning within a line."""
 _ADDRESS: Final = re.compile(r"(?=://|@)|(?<=www)(?=\.)", re.IGNORECASE)
@@ -26,7 +28,11 @@ def subject(release_id: str) -> str:
 
 
 def body(
-    request: ApprovalRequest, asked_at: datetime, limit: timedelta | None, base_path: str = ""
+    request: ApprovalRequest,
+    asked_at: datetime,
+    limit: timedelta | None,
+    base_path: str = "",
+    page_path: str = _PAGE,
 ) -> str:
     """Renders the form's text.
 
@@ -37,8 +43,9 @@ def body(
         asked_at: when the person is asked.
         limit: time to answer; None if there is no limit.
         base_path: path below which Airflow is served; empty if it has a host of its own.
+        page_path: path of the recommender's releases page, below Airflow's.
     """
-    page = f"{base_path.rstrip('/')}{_PAGE}"
+    page = f"{base_path.rstrip('/')}{page_path}"
     report = f"{page.rstrip('/')}/releases/{request.release_id}/report.html"
     return "\n\n".join(
         [

@@ -21,33 +21,57 @@ from recsys.monitoring import (
     database_probe,
     trainer_probe,
 )
-from recsys_dag import connections, settings
-from recsys_dag.connections import PG_CONN_ID, S3_CONN_ID, TRAINER_S3_CONN_ID, find_connection
-from recsys_dag.masking import SOURCE_CONN_ID, hide_source_secrets
+from recsys.recommenders import Description
+from recsys_dag import connections, descriptions, settings
+from recsys_dag.connections import find_connection
+from recsys_dag.masking import hide_source_secrets
 
 Read = TypeVar("Read")
+Probe = Callable[[Attempt], str]
 
 ALERTS: Final = "recsys_alert_*"
 
 
 def connection_names() -> list[str]:
-    """Returns the ids of the Connections to check; the trainer's account only if it has one."""
-    trainer = [TRAINER_S3_CONN_ID] if find_connection(TRAINER_S3_CONN_ID) else []
-    return [S3_CONN_ID, *trainer, PG_CONN_ID, SOURCE_CONN_ID, ALERTS]
+    """Returns the names of the checks; the trainer's account only if it has a Connection.
+
+    A name is the id of a Connection. The Connections of all recommenders but the first are checked
+    for the database and the source of each: "recsys_source of books".
+    """
+    return list(_probes())
 
 
 def check(name: str) -> ConnectionCheck:
     """Checks one of `connection_names`."""
-    probes = {
-        S3_CONN_ID: bucket_probe(_existing(S3_CONN_ID, connections.s3_settings)),
-        TRAINER_S3_CONN_ID: trainer_probe(
-            _existing(TRAINER_S3_CONN_ID, partial(connections.s3_settings, TRAINER_S3_CONN_ID))
-        ),
-        PG_CONN_ID: database_probe(_existing(PG_CONN_ID, connections.postgres_settings)),
-        SOURCE_CONN_ID: _read_source,
-        ALERTS: _read_alerts,
+    return check_connection(name, _probes()[name])
+
+
+def _probes() -> dict[str, Probe]:
+    probes: dict[str, Probe] = {}
+    for recommender in sorted(
+        descriptions.read().valid.values(), key=lambda one: not one.namespace.is_first
+    ):
+        probes |= _probes_of(recommender)
+    return {**probes, ALERTS: _read_alerts}
+
+
+def _probes_of(recommender: Description) -> dict[str, Probe]:
+    ids = recommender.connections
+    of = "" if recommender.namespace.is_first else f" of {recommender.name}"
+    probes: dict[str, Probe] = {
+        f"{ids.s3}{of}": bucket_probe(
+            _existing(ids.s3, partial(connections.s3_of_recommender, recommender))
+        )
     }
-    return check_connection(name, probes[name])
+    if find_connection(ids.trainer_s3):
+        probes[f"{ids.trainer_s3}{of}"] = trainer_probe(
+            partial(connections.trainer_s3_settings, recommender)
+        )
+    probes[f"{ids.postgres}{of}"] = database_probe(
+        _existing(ids.postgres, partial(connections.postgres_of_recommender, recommender))
+    )
+    probes[f"{ids.source}{of}"] = partial(_read_source, recommender)
+    return probes
 
 
 def checks_of_command_line() -> list[ConnectionCheck]:
@@ -71,17 +95,17 @@ def _existing(conn_id: str, read: Callable[[], Read]) -> Callable[[], Read]:
     return read_existing
 
 
-def _read_source(attempt: Attempt) -> str:
+def _read_source(recommender: Description, attempt: Attempt) -> str:
     """Reads the md5 of the dataset, with the credentials of the Connection if it exists."""
     from recsys.dataset import needs_s3, read_source_md5, redact_sources
     from recsys_dag.source_connection import fetch_settings
 
     attempt.step("read the connection")
-    source = settings.default_source()
+    source = settings.default_source(recommender)
     hide_source_secrets(source)
     attempt.address = redact_sources(source)
-    fetch = fetch_settings(source)
-    s3 = connections.s3_settings() if needs_s3(source) else None
+    fetch = fetch_settings(source, recommender.connections.source)
+    s3 = connections.s3_of_recommender(recommender) if needs_s3(source) else None
     attempt.step("read the md5 of the dataset")
     return f"md5 {read_source_md5(source, s3, fetch)}"
 

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +17,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from recsys import database
+from recsys import database, recommenders
 from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError, first_invalid_field
 from recsys.object_store import S3Settings
 from recsys.services import Services
 from recsys.signing import SigningKey, find_signing_key
+from recsys_dag import descriptions
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
     from airflow.sdk import Connection
+
+    from recsys.recommenders import Description
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -46,14 +50,14 @@ _OF_THE_CLIENT: Final = {"autocommit", "context", "cursor_factory", "prepare_thr
 """Extra fields that say how psycopg uses a session, not where it connects; ours are fixed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _TokenServices(Services):
     """Services whose database takes a token in place of a password: it expires within minutes."""
 
-    pg_conn_id: str = PG_CONN_ID
+    renewed: Callable[[], PostgresSettings]
 
     def connect(self) -> AbstractContextManager[database.Connection]:
-        return database.connect(postgres_settings(self.pg_conn_id))
+        return database.connect(self.renewed())
 
 
 def services(pg_conn_id: str = PG_CONN_ID, s3_conn_id: str = S3_CONN_ID) -> Services:
@@ -66,24 +70,49 @@ def services(pg_conn_id: str = PG_CONN_ID, s3_conn_id: str = S3_CONN_ID) -> Serv
     Raises:
         ConfigurationError: a Connection is invalid or names no bucket.
     """
+    return _services(pg_conn_id, partial(postgres_settings, pg_conn_id), s3_settings(s3_conn_id))
+
+
+def services_of_recommender(recommender: Description) -> Services:
+    """Returns a recommender's database and its part of the bucket, as its Connections define them.
+
+    Raises:
+        ConfigurationError: a Connection is invalid or names no bucket.
+    """
+    read = partial(postgres_of_recommender, recommender)
+    return _services(recommender.connections.postgres, read, s3_of_recommender(recommender))
+
+
+def _services(pg_conn_id: str, read: Callable[[], PostgresSettings], s3: S3Settings) -> Services:
     from airflow.sdk import Connection
 
-    postgres, s3 = postgres_settings(pg_conn_id), s3_settings(s3_conn_id)
     if Connection.get(pg_conn_id).extra_dejson.get(_IAM):
-        return _TokenServices(postgres=postgres, s3=s3, pg_conn_id=pg_conn_id)
-    return Services(postgres=postgres, s3=s3)
+        return _TokenServices(postgres=read(), s3=s3, renewed=read)
+    return Services(postgres=read(), s3=s3)
+
+
+def postgres_of_recommender(recommender: Description) -> PostgresSettings:
+    """Returns the settings of a recommender's database."""
+    shared = postgres_settings(recommender.connections.postgres)
+    return recommenders.postgres_of(recommender, shared)
+
+
+def s3_of_recommender(recommender: Description) -> S3Settings:
+    """Returns the settings of a recommender's part of the bucket."""
+    return recommenders.s3_of(recommender, s3_settings(recommender.connections.s3))
 
 
 def services_of_command_line() -> Services:
     """Returns `services` for the command ``recsys`` in a pod or container of Airflow.
 
-    ``RECSYS_SERVICES`` names this function. Outside of a task, Airflow reads Connections from its
-    metadata database only in a process of a server, as its own command line says that it is.
+    ``RECSYS_SERVICES`` names this function, ``RECSYS_RECOMMENDER`` the recommender. Outside of a
+    task, Airflow reads Connections from its metadata database only in a process of a server, as its
+    own command line says that it is.
     """
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     # Airflow's libraries log to standard output, which is for the command's result.
     with redirect_stdout(sys.stderr):
-        return services()
+        return services_of_recommender(descriptions.named(recommenders.chosen_recommender()))
 
 
 def postgres_settings(conn_id: str = PG_CONN_ID) -> PostgresSettings:
@@ -141,33 +170,36 @@ def _unknown(fields: dict[str, Any]) -> str:
     return ", ".join(sorted(fields.keys() - known)) or "none; a value has a wrong form"
 
 
-def trainer_s3_settings() -> S3Settings:
+def trainer_s3_settings(recommender: Description) -> S3Settings:
     """Returns the object store with the trainer's own account, if it has a Connection.
 
-    Without ``recsys_trainer_s3``, the trainer gets the pipeline's account, as before.
+    Without it (``recsys_trainer_s3``), the trainer gets the pipeline's account, as before.
     """
-    if find_connection(TRAINER_S3_CONN_ID) is None:
-        return s3_settings()
+    ours, conn_id = s3_of_recommender(recommender), recommender.connections.trainer_s3
+    if find_connection(conn_id) is None:
+        return ours
     # The keys are of the same recommender, whatever account writes them.
-    prefix = s3_settings().prefix
-    return s3_settings(TRAINER_S3_CONN_ID).model_copy(update={"prefix": prefix})
+    return s3_settings(conn_id).model_copy(update={"prefix": ours.prefix})
 
 
-def signing_key() -> SigningKey | None:
+def signing_key(conn_id: str = SIGNING_CONN_ID) -> SigningKey | None:
     """Returns the private key that signs releases: the password of ``recsys_signing``, in PEM form.
 
     Without this Connection, the file that ``RECSYS_SIGNING_KEY_FILE`` names; None if neither is
     set. Only the task that signs calls it: no other process gets the key.
 
+    Args:
+        conn_id: the Connection.
+
     Raises:
         ConfigurationError: the key cannot be read.
     """
-    connection = find_connection(SIGNING_CONN_ID)
+    connection = find_connection(conn_id)
     if connection is None:
         return find_signing_key(os.environ)
     # Some forms store a text of several lines with the two characters "\\n" between them.
     pem = (connection.password or "").replace("\\n", "\n")
-    return SigningKey(pem.encode(), f"the Airflow Connection {SIGNING_CONN_ID}")
+    return SigningKey(pem.encode(), f"the Airflow Connection {conn_id}")
 
 
 def find_connection(conn_id: str) -> Connection | None:

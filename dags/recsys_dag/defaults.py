@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
@@ -11,17 +11,27 @@ from recsys.errors import PermanentError
 from recsys_dag import failures, settings, timeouts
 from recsys_dag.placement import placement
 
+if TYPE_CHECKING:
+    from recsys.recommenders import Description
+
 START_DATE: Final = datetime(2026, 1, 1)
-TAGS: Final = ["recsys", "movies"]
 
 
-def task_defaults() -> dict[str, Any]:
+def tags(recommender: Description) -> list[str]:
+    """Returns the tags of a recommender's DAGs."""
+    return ["recsys", "movies" if recommender.namespace.is_first else recommender.name]
+
+
+def task_defaults(recommender: Description | None) -> dict[str, Any]:
     """Default arguments: owner, timeout, placement, failure callback, and retries with backoff.
 
     A permanent error fails the task at once, without a retry.
+
+    Args:
+        recommender: whose tasks they are; None: of no single one.
     """
     return {
-        "owner": "recsys",
+        "owner": recommender.owner if recommender else "recsys",
         "retries": timeouts.RETRIES,
         "retry_delay": settings.retry_delay(),
         "retry_exponential_backoff": True,
@@ -37,5 +47,5 @@ def task_defaults() -> dict[str, Any]:
         ),
         "execution_timeout": timeouts.DEFAULT,
         "on_failure_callback": failures.note_error,
-        **placement("light"),
+        **placement("light", recommender),
     }

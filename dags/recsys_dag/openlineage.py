@@ -12,11 +12,10 @@ from airflow.providers.openlineage.extractors import BaseExtractor, OperatorLine
 from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import dataset_version_dataset, tags_dataset
 
+from recsys.errors import ConfigurationError
 from recsys.monitoring import LineageDataset, step_lineage
 from recsys.pipeline import Run
-from recsys_dag import settings
-
-DAG_ID = "movie_rec_sys"
+from recsys_dag import descriptions, settings
 
 
 class StepExtractor(BaseExtractor):
@@ -38,12 +37,19 @@ class StepExtractor(BaseExtractor):
 
     def extract_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
         """Returns what the task read and wrote."""
-        if self.operator.dag_id != DAG_ID:
+        dag_id = self.operator.dag_id
+        try:
+            recommender = descriptions.of_dag(dag_id)
+        except ConfigurationError:
+            return None
+        if dag_id != recommender.namespace.weekly_dag:
             return None
         run = task_instance.xcom_pull(task_ids="data_is_new", key="run")
         if run is None:
             return None
-        found = step_lineage(settings.services(), Run.model_validate(run), self.operator.task_id)
+        found = step_lineage(
+            settings.services(recommender), Run.model_validate(run), self.operator.task_id
+        )
         if found is None:
             return None
         return OperatorLineage(

@@ -11,6 +11,7 @@ from typing import Any, Final
 from airflow.sdk import Param
 
 from recsys.gate import GateSettings
+from recsys.recommenders import Description
 from recsys_dag import settings
 
 BUILD_SECTION: Final = "Build of this run"
@@ -18,11 +19,11 @@ GATE_SECTION: Final = "Limits of the gate for this run"
 _ABBREVIATIONS: Final = {"ndcg": "NDCG@10", "rmse": "RMSE"}
 
 
-def pipeline_params() -> dict[str, Param]:
+def pipeline_params(recommender: Description) -> dict[str, Param]:
     """Returns the Params of the weekly DAG: four that people change, and more."""
     return {
         "source": Param(
-            settings.default_source(),
+            settings.default_source(recommender),
             type="string",
             minLength=1,
             title="Dataset",
@@ -36,7 +37,9 @@ def pipeline_params() -> dict[str, Param]:
             "Accept drift", "Continue even if the dataset drifted beyond the hard limits"
         ),
         "require_approval": _switch(
-            "Require approval", "A person must approve the accepted candidate before its promotion"
+            "Require approval",
+            "A person must approve the accepted candidate before its promotion",
+            default=recommender.require_approval,
         ),
         "seed": Param(
             None,
@@ -47,16 +50,16 @@ def pipeline_params() -> dict[str, Param]:
             description="Seed of the training. Another one makes another release of the same "
             "dataset, e.g. to have one to roll back to; empty: that of the build settings",
         ),
-        **_gate_params(),
+        **_gate_params(recommender.gate),
     }
 
 
-def _switch(title: str, description: str) -> Param:
-    """Makes a Param that is off by default."""
-    return Param(False, type=["boolean", "null"], title=title, description=description)
+def _switch(title: str, description: str, default: bool = False) -> Param:
+    """Makes a Param that is on or off."""
+    return Param(default, type=["boolean", "null"], title=title, description=description)
 
 
-def _gate_params() -> dict[str, Param]:
+def _gate_params(limits: GateSettings) -> dict[str, Param]:
     """Makes one Param for each field of `GateSettings`, with the field's JSON schema.
 
     An empty field of the form means the default, as `settings.gate_settings` reads it.
@@ -65,7 +68,8 @@ def _gate_params() -> dict[str, Param]:
     fields = GateSettings.model_fields
     params = {}
     for name, schema in properties.items():
-        default, title = schema.pop("default", None), fields[name].title or _title(name)
+        schema.pop("default", None)
+        default, title = getattr(limits, name), fields[name].title or _title(name)
         description = schema.pop("description", title)
         params[settings.GATE_PREFIX + name] = Param(
             default,

@@ -16,6 +16,8 @@ from recsys_dag import environment
 if TYPE_CHECKING:
     from kubernetes.client import V1Pod
 
+    from recsys.recommenders import Description
+
 Weight = Literal["light", "features"]
 """``features``: tasks that process all interactions or vectors; ``light``: all others."""
 
@@ -42,8 +44,8 @@ class PlacementSettings(BaseSettings):
     memory_features: str = Field(default="4Gi", pattern=_QUANTITY)
 
 
-def placement(weight: Weight) -> dict[str, Any]:
-    """Returns the operator arguments that place a task.
+def placement(weight: Weight, recommender: Description | None) -> dict[str, Any]:
+    """Returns the operator arguments that place a task of a recommender.
 
     Memory is requested only with the KubernetesExecutor, where each task has its own pod; other
     executors ignore or reject it.
@@ -55,6 +57,10 @@ def placement(weight: Weight) -> dict[str, Any]:
     light = weight == "light"
     queue = settings.queue_light if light else settings.queue_features
     chosen: dict[str, Any] = {"pool": settings.pool}
+    if recommender is not None:
+        own = recommender.placement
+        queue = (own.queue_light if light else own.queue_features) or queue
+        chosen["pool"] = own.pool or settings.pool
     if queue:
         chosen["queue"] = queue
     if "KubernetesExecutor" in conf.get("core", "executor", fallback=""):

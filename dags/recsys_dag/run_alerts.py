@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from recsys import alerts
 from recsys.ledger import Action
-from recsys_dag import settings
+from recsys_dag import descriptions, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.sdk import Context
 
+    from recsys.recommenders import Description
+
 log = logging.getLogger(__name__)
 
-PIPELINE_DAG: Final = "movie_rec_sys"
-RECOVER_DAG: Final = "movie_rec_sys_recover"
+CHECK_DAG: Final = "recsys_check_connections"
+"""The DAG that belongs to no recommender: the channels of the first one report its failures."""
 _HAS_ITS_OWN_ALERT: Final = "check_freshness"
 """Its failure is the alert `stale`, which is sent once until a run succeeds."""
 
@@ -65,17 +67,24 @@ def run_report(context: Mapping[str, Any], now: datetime) -> RunReport:
     """
     run = context.get("dag_run")
     fields = run if isinstance(run, dict) else {}
-    dag_id = str(fields.get("dag_id") or getattr(run, "dag_id", None) or context["dag"].dag_id)
+    dag_id = descriptions.dag_id_of(context)
+    names = _recommender_of(dag_id).namespace
     named = fields.get("dag_run_id") or getattr(run, "run_id", None) or context["run_id"]
-    run_id = str(named) if dag_id == PIPELINE_DAG else f"{dag_id}/{named}"
+    run_id = str(named) if dag_id == names.weekly_dag else f"{dag_id}/{named}"
     task_id = getattr(context.get("ti"), "task_id", None)
-    if dag_id == RECOVER_DAG:
+    if dag_id == names.recover_dag:
         return RunReport(dag_id, run_id, f"{dag_id}/{task_id}/{now.date()}", task_id)
     deadline = (context.get("deadline") or {}).get("deadline_time")
     cleared = getattr(run, "clear_number", None)
     # Neither is known of a run that took too long: then one report an hour, far less than it took.
     attempt = deadline or (cleared if cleared is not None else f"{now:%Y-%m-%dT%H}")
     return RunReport(dag_id, run_id, f"{dag_id}/{named}/{attempt}", task_id)
+
+
+def _recommender_of(dag_id: str) -> Description:
+    if dag_id == CHECK_DAG:
+        return next(iter(descriptions.read().valid.values()))
+    return descriptions.of_dag(dag_id)
 
 
 def _alert_run(action: Action, context: Any, reason: str) -> None:
@@ -85,7 +94,8 @@ def _alert_run(action: Action, context: Any, reason: str) -> None:
             return
         if report.task_id is not None:
             reason = f"{reason}: {report.task_id}"
-        services, routing = settings.services(), settings.alert_settings()
+        recommender = _recommender_of(report.dag_id)
+        services, routing = settings.services(recommender), settings.alerts_of(recommender)
         alerts.note_run(
             services,
             routing,
@@ -97,4 +107,4 @@ def _alert_run(action: Action, context: Any, reason: str) -> None:
         )
         alerts.send_alerts(services, routing)
     except Exception:
-        log.exception("no alert could be sent; movie_rec_sys_recover sends what is in the ledger")
+        log.exception("no alert could be sent; the recovery DAG sends what is in the ledger")

@@ -10,7 +10,6 @@ end-to-end tests use it. Progress is written to a file descriptor as JSON lines,
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import logging
 import os
@@ -22,8 +21,6 @@ from airflow.sdk import DAG
 
 _MAX_RETRIES = 3
 """Retries of a task: a person waits for this run, so no task waits for hours."""
-
-DAG_IDS = ("movie_rec_sys", "movie_rec_sys_recover", "movie_rec_sys_rollback")
 
 
 class Events:
@@ -121,12 +118,14 @@ def _state(instances: dict[str, Any], task_id: str) -> Any:
 def main() -> None:
     """Runs the command; exits with 0 if the run succeeded, else with 1."""
     parser = argparse.ArgumentParser(prog="recsys_dag.run_dag", description=__doc__)
-    parser.add_argument("dag_id", choices=DAG_IDS, help="the DAG to run")
+    parser.add_argument("dag_id", help="the DAG to run")
     parser.add_argument("--conf", default="{}", help="values for its Params, as JSON; - reads it")
     parser.add_argument("--events", type=int, default=1, help="file descriptor for the events")
     arguments = parser.parse_args()
     conf = sys.stdin.read() if arguments.conf == "-" else arguments.conf
-    dag: DAG = importlib.import_module(f"recsys_dag.{arguments.dag_id}").dag
+    from recsys_dag.recommenders import make_dag
+
+    dag = make_dag(arguments.dag_id)
     with os.fdopen(arguments.events, "w", encoding="utf-8") as stream:
         state = run(dag, json.loads(conf), Events(stream))
     sys.exit(0 if state == "success" else 1)

@@ -26,6 +26,7 @@ from recsys_dag.trainer import settings as trainer_settings
 
 if TYPE_CHECKING:
     from recsys.dataset import FetchSettings
+    from recsys.recommenders import Description
     from recsys.services import Services
     from recsys.signing import SigningKey
     from recsys.trainer_process import LocalTrainer
@@ -35,8 +36,10 @@ GATE_PREFIX: Final = "gate_"
 # --- when the DAG file is parsed ---
 
 
-def default_source() -> str:
+def default_source(recommender: Description) -> str:
     """Returns the dataset's source: a zip with its md5 in ``<source>.md5``, or several mirrors."""
+    if recommender.source:
+        return " ".join(recommender.source)
     return os.environ.get("RECSYS_SOURCE") or DEFAULT_SOURCE
 
 
@@ -72,9 +75,20 @@ def person() -> str | None:
     return os.environ.get("RECSYS_ACTOR") or None
 
 
-def max_age() -> timedelta:
+def max_age(recommender: Description) -> timedelta:
     """Returns the largest age of the last success before an alert is sent."""
-    return timedelta(days=_pacing().max_age_days)
+    return timedelta(days=recommender.max_age_days or _pacing().max_age_days)
+
+
+def alerts_of(recommender: Description) -> alerts.AlertSettings:
+    """Returns `alert_settings`; the alerts of all recommenders but the first begin with its title.
+
+    Several of them may send to one channel.
+    """
+    shared = alert_settings()
+    if recommender.namespace.is_first:
+        return shared
+    return shared.model_copy(update={"recommender": recommender.title})
 
 
 def alert_settings() -> alerts.AlertSettings:
@@ -85,32 +99,32 @@ def alert_settings() -> alerts.AlertSettings:
     return with_connections(read(alerts.AlertSettings, hint=hint))
 
 
-def services() -> Services:
+def services(recommender: Description) -> Services:
     """Returns PostgreSQL and S3 as the Airflow Connections define them; see `connections`."""
     from recsys_dag import connections
 
-    return connections.services()
+    return connections.services_of_recommender(recommender)
 
 
-def fetch_settings(source: str) -> FetchSettings:
+def fetch_settings(recommender: Description, source: str) -> FetchSettings:
     """Returns timeouts and credentials of a source: ``RECSYS_FETCH_*``, and its Connection."""
     from recsys_dag import source_connection
 
-    return source_connection.fetch_settings(source)
+    return source_connection.fetch_settings(source, recommender.connections.source)
 
 
-def signing_key() -> SigningKey | None:
+def signing_key(recommender: Description) -> SigningKey | None:
     """Returns the private key that signs releases; None if releases are not signed."""
     from recsys_dag import connections
 
-    return connections.signing_key()
+    return connections.signing_key(recommender.connections.signing)
 
 
-def trainer_services() -> Services:
-    """Returns them with the trainer's account of S3: ``recsys_trainer_s3``, if it exists."""
+def trainer_services(recommender: Description) -> Services:
+    """Returns `services` with the trainer's own account of S3, if it has a Connection."""
     from recsys_dag import connections
 
-    return replace(services(), s3=connections.trainer_s3_settings())
+    return replace(services(recommender), s3=connections.trainer_s3_settings(recommender))
 
 
 def trainer() -> LocalTrainer:
@@ -122,7 +136,7 @@ def trainer() -> LocalTrainer:
     return LocalTrainer(python=Path(python), root=root)
 
 
-def trainer_image() -> str | None:
+def trainer_image(recommender: Description) -> str | None:
     """Returns the trainer's image by digest; None if the trainer is a local process.
 
     The image is an Airflow Variable, so that pushing a new one needs no restart.
@@ -131,7 +145,7 @@ def trainer_image() -> str | None:
 
     if trainer_settings.launcher() == trainer_settings.Launcher.LOCAL:
         return None
-    return str(Variable.get(trainer_settings.IMAGE_VARIABLE, default=""))
+    return str(Variable.get(recommender.trainer_image_variable, default=""))
 
 
 def trainer_digest(image: str | None) -> str:
@@ -139,9 +153,9 @@ def trainer_digest(image: str | None) -> str:
     return trainer().digest() if image is None else trainer_settings.digest_of(image)
 
 
-def build_settings(params: Mapping[str, Any]) -> BuildSettings:
-    """Returns the build settings: ``RECSYS_BUILD_SETTINGS`` (JSON), and the Param seed."""
-    built = read_json(
+def build_settings(recommender: Description, params: Mapping[str, Any]) -> BuildSettings:
+    """Returns the build settings, else ``RECSYS_BUILD_SETTINGS`` (JSON); and the Param seed."""
+    built = recommender.build or read_json(
         BuildSettings, "RECSYS_BUILD_SETTINGS", expected="a JSON object of build settings"
     )
     if (seed := params.get("seed")) is None:
@@ -150,9 +164,9 @@ def build_settings(params: Mapping[str, Any]) -> BuildSettings:
     return built.model_copy(update={"trainer": trainer})
 
 
-def drift_settings(params: Mapping[str, Any]) -> features.DriftSettings:
-    """Returns the drift limits: ``RECSYS_DRIFT_SETTINGS`` (JSON), and the Param accept_drift."""
-    limits = read_json(
+def drift_settings(recommender: Description, params: Mapping[str, Any]) -> features.DriftSettings:
+    """Returns the limits of drift, else ``RECSYS_DRIFT_SETTINGS``; and the Param accept_drift."""
+    limits = recommender.drift or read_json(
         features.DriftSettings,
         "RECSYS_DRIFT_SETTINGS",
         expected='a JSON object with "warn", "hard" or "accept"',
@@ -160,25 +174,26 @@ def drift_settings(params: Mapping[str, Any]) -> features.DriftSettings:
     return limits.model_copy(update={"accept": limits.accept or bool(params["accept_drift"])})
 
 
-def retention_settings() -> releases.RetentionSettings:
-    """Returns how many releases retirement keeps: ``RECSYS_RETENTION_SETTINGS`` (JSON)."""
-    return read_json(
+def retention_settings(recommender: Description) -> releases.RetentionSettings:
+    """Returns how many releases retirement keeps, else ``RECSYS_RETENTION_SETTINGS`` (JSON)."""
+    return recommender.retention or read_json(
         releases.RetentionSettings,
         "RECSYS_RETENTION_SETTINGS",
         expected="a JSON object with keep_releases, abandon_after_hours or forget_after_hours",
     )
 
 
-def forward_settings() -> ForwardSettings:
-    """Returns which releases are tested on newer ratings: ``RECSYS_FORWARD_SETTINGS`` (JSON)."""
-    return read_json(
+def forward_settings(recommender: Description) -> ForwardSettings:
+    """Returns which releases are tested on new ratings, else ``RECSYS_FORWARD_SETTINGS`` (JSON)."""
+    return recommender.forward or read_json(
         ForwardSettings,
         "RECSYS_FORWARD_SETTINGS",
         expected=f"a JSON object with {', '.join(ForwardSettings.model_fields)}",
     )
 
 
-def gate_settings(params: Mapping[str, Any]) -> GateSettings:
-    """Returns the gate's limits from this run's Params; a Param that is empty has the default."""
+def gate_settings(recommender: Description, params: Mapping[str, Any]) -> GateSettings:
+    """Returns the gate's limits from this run's Params; an empty one is as the description says."""
     chosen = {name: params.get(GATE_PREFIX + name) for name in GateSettings.model_fields}
-    return GateSettings(**{name: limit for name, limit in chosen.items() if limit is not None})
+    limits = {name: limit for name, limit in chosen.items() if limit is not None}
+    return GateSettings.model_validate(recommender.gate.model_dump() | limits)

@@ -35,16 +35,20 @@ _NOT_USED: Final = {
 """Fields that say how the hook sends requests; here, RECSYS_FETCH_* and HTTP_PROXY do."""
 
 
-def fetch_settings(source: str) -> FetchSettings:
+def fetch_settings(source: str, conn_id: str = SOURCE_CONN_ID) -> FetchSettings:
     """Returns timeouts and credentials of a source: ``RECSYS_FETCH_*``, and its Connection.
 
     The Connection is read only if the source is on a web server.
+
+    Args:
+        source: the dataset, or several mirrors.
+        conn_id: the Connection.
 
     Raises:
         ConfigurationError: a variable or the Connection is invalid.
     """
     settings = FetchSettings.from_environment()
-    connection = find_connection(SOURCE_CONN_ID) if web_servers(source) else None
+    connection = find_connection(conn_id) if web_servers(source) else None
     return settings.with_credentials(_credentials(connection) if connection else None)
 
 

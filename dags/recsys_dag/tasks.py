@@ -17,10 +17,10 @@ from recsys import alerts, ledger, monitoring, pipeline, releases
 from recsys.errors import LedgerError
 from recsys.ledger import Actor
 from recsys.trainer_process import forwarded_variables
-from recsys_dag import approval, metrics, settings
-from recsys_dag.assets import emit_release, last_emitted, release_outlet
+from recsys_dag import approval, descriptions, metrics, settings
+from recsys_dag.assets import emit_release, last_emitted
+from recsys_dag.descriptions import of
 from recsys_dag.masking import hide_source_secrets, mask_source
-from recsys_dag.run_alerts import PIPELINE_DAG
 
 # Runs that were queued before these callbacks moved name them here.
 from recsys_dag.run_alerts import alert_run_failed as alert_run_failed
@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 @task
 def recover_promotion(**context: Any) -> dict[str, Any]:
     """Finishes or undoes an interrupted promotion; the first task of every run."""
-    recovery = releases.recover_and_watch(settings.services(), actor=_actor(context, "recovery"))
+    recovery = releases.recover_and_watch(
+        settings.services(of(context)), actor=_actor(context, "recovery")
+    )
     return {"undone": recovery.undone, "copies_mended": recovery.copies_restored}
 
 
@@ -48,18 +50,18 @@ def data_is_new(**context: Any) -> str:
     """Branches to fetch_dataset if the build was never judged or is forced, else to do_nothing."""
     params = context["params"]
     hide_source_secrets(params["source"])
-    image = settings.trainer_image()
+    image = settings.trainer_image(of(context))
     verdict = pipeline.data_is_new(
-        settings.services(),
+        settings.services(of(context)),
         source=params["source"],
         trainer_digest=settings.trainer_digest(image),
-        settings=settings.build_settings(params),
+        settings=settings.build_settings(of(context), params),
         run_id=context["run_id"],
         force=bool(params["force"]),
         actor=_actor(context, "the run looked for a new build"),
-        fetch=settings.fetch_settings(params["source"]),
+        fetch=settings.fetch_settings(of(context), params["source"]),
     )
-    metrics.emit(monitoring.verdict_measurements(verdict))
+    metrics.emit(monitoring.verdict_measurements(verdict), of(context))
     context["ti"].xcom_push(key="run", value=verdict.run.model_dump(mode="json"))
     context["ti"].xcom_push(key="reason", value=verdict.reason)
     # Later tasks use the same image, even if a new one is pushed during the run.
@@ -78,20 +80,24 @@ def fetch_dataset(**context: Any) -> dict[str, Any]:
     """Downloads the dataset's zip into S3 and verifies its md5."""
     run = run_of(context)
     fetched = pipeline.fetch_dataset(
-        settings.services(), run, settings=settings.fetch_settings(run.source)
+        settings.services(of(context)),
+        run,
+        settings=settings.fetch_settings(of(context), run.source),
     )
-    metrics.emit(monitoring.fetch_measurements(fetched))
+    metrics.emit(monitoring.fetch_measurements(fetched), of(context))
     return {"key": fetched.key, "size": fetched.size, "fetched": fetched.fetched}
 
 
 @task
 def generate_data_frames(**context: Any) -> dict[str, Any]:
     """Validates the dataset, writes its features to S3, and measures its drift."""
-    services, run = settings.services(), run_of(context)
+    services, run = settings.services(of(context)), run_of(context)
     stats = pipeline.generate_data_frames(services, run)
-    metrics.emit(monitoring.feature_measurements(stats))
-    drift = pipeline.measure_drift(services, run, settings.drift_settings(context["params"]))
-    metrics.emit(monitoring.drift_measurements(drift))
+    metrics.emit(monitoring.feature_measurements(stats), of(context))
+    drift = pipeline.measure_drift(
+        services, run, settings.drift_settings(of(context), context["params"])
+    )
+    metrics.emit(monitoring.drift_measurements(drift), of(context))
     return {
         **stats.model_dump(mode="json"),
         "drift": drift.model_dump(mode="json") if drift else None,
@@ -108,9 +114,9 @@ def forward_test(**context: Any) -> int | None:
     local = trainer_settings.launcher() == trainer_settings.Launcher.LOCAL
     try:
         tests = pipeline.forward_test(
-            settings.services(),
+            settings.services(of(context)),
             run,
-            settings.forward_settings(),
+            settings.forward_settings(of(context)),
             pipeline.predicted_here(settings.trainer().predict)
             if local
             else pipeline.predicted_by_verifier(run),
@@ -123,43 +129,47 @@ def forward_test(**context: Any) -> int | None:
 
 
 @task
-def enable_vector_extension() -> None:
+def enable_vector_extension(**context: Any) -> None:
     """Enables the pgvector extension."""
-    pipeline.enable_vector_extension(settings.services())
+    pipeline.enable_vector_extension(settings.services(of(context)))
 
 
 @task
 def load_movie_vectors(**context: Any) -> dict[str, Any]:
     """Computes the movie vectors and loads them into the release's table, with an index."""
-    return pipeline.load_movie_vectors(settings.services(), run_of(context))
+    return pipeline.load_movie_vectors(settings.services(of(context)), run_of(context))
 
 
 @task
 def check_vectors(**context: Any) -> dict[str, Any]:
     """Checks counts, norms, recall and speed of the loaded movie vectors."""
-    report = pipeline.check_vectors(settings.services(), run_of(context))
+    report = pipeline.check_vectors(settings.services(of(context)), run_of(context))
     return dict(report.model_dump(mode="json"))
 
 
 @task
 def train_dl_model(**context: Any) -> dict[str, bool]:
     """Trains, evaluates and exports in a process of the trainer."""
-    trained = pipeline.train_dl_model(settings.services(), run_of(context), settings.trainer())
+    trained = pipeline.train_dl_model(
+        settings.services(of(context)), run_of(context), settings.trainer()
+    )
     return {"trained": trained}
 
 
 @task
 def verify_candidate(**context: Any) -> None:
     """Checks that the artifacts are complete and that the model loads in a new process."""
-    pipeline.verify_candidate(settings.services(), run_of(context), settings.trainer())
+    pipeline.verify_candidate(settings.services(of(context)), run_of(context), settings.trainer())
 
 
 def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
     """Returns the input of the trainer's pod or container; None if there is nothing to do."""
-    services, run = settings.services(), run_of(context)
+    services, run = settings.services(of(context)), run_of(context)
     trainer_input: TrainerInput | None
     if subcommand == "forward":
-        trainer_input = pipeline.ask_for_stars(services, run, settings.forward_settings())
+        trainer_input = pipeline.ask_for_stars(
+            services, run, settings.forward_settings(of(context))
+        )
     else:
         begin = {"train": pipeline.begin_training, "verify": pipeline.check_candidate}[subcommand]
         trainer_input = begin(services, run)
@@ -170,7 +180,7 @@ def begin_trainer(subcommand: str, context: Context) -> TrainerInput | None:
 
 def trainer_secrets() -> dict[str, str]:
     """Returns the values of the trainer's secrets, for a launcher without secret references."""
-    return pipeline.container_secrets(settings.trainer_services())
+    return pipeline.container_secrets(settings.trainer_services(descriptions.current()))
 
 
 def forwarded_environment() -> dict[str, str]:
@@ -189,7 +199,7 @@ def forwarded_environment() -> dict[str, str]:
 @task
 def load_towers(**context: Any) -> dict[str, Any]:
     """Loads the trainer's towers into the release's tables."""
-    return pipeline.load_towers(settings.services(), run_of(context))
+    return pipeline.load_towers(settings.services(of(context)), run_of(context))
 
 
 @task.branch
@@ -197,13 +207,13 @@ def gate_candidate(**context: Any) -> list[str]:
     """Judges the candidate; branches to promote_release, approve_release or reject_candidate."""
     params = context["params"]
     decision = pipeline.gate_candidate(
-        settings.services(),
+        settings.services(of(context)),
         run_of(context),
-        settings.gate_settings(params),
-        drift_accepted=settings.drift_settings(params).accept,
-        signing_key=settings.signing_key(),
+        settings.gate_settings(of(context), params),
+        drift_accepted=settings.drift_settings(of(context), params).accept,
+        signing_key=settings.signing_key(of(context)),
     )
-    metrics.emit(monitoring.decision_measurements(decision))
+    metrics.emit(monitoring.decision_measurements(decision), of(context))
     context["ti"].xcom_push(key="reason", value=decision.reason)
     if not decision.accepted:
         return ["reject_candidate", "write_report"]
@@ -216,52 +226,54 @@ def write_report(**context: Any) -> str | None:
     from airflow.sdk.exceptions import AirflowTaskTimeout
 
     try:
-        return pipeline.write_report(settings.services(), run_of(context))
+        return pipeline.write_report(settings.services(of(context)), run_of(context))
     # AirflowTaskTimeout is not an Exception, so `write_report` does not catch it.
     except AirflowTaskTimeout:
         log.exception("the report took too long; `recsys report` writes it")
         return None
 
 
-@task(outlets=[release_outlet()])
+@task
 def promote_release(**context: Any) -> dict[str, Any]:
     """Makes the candidate the champion: model and vectors as one pair."""
     run = run_of(context)
     change = releases.promote_release(
-        settings.services(),
+        settings.services(of(context)),
         run.release_id,
         actor=_decider(context),
         run_id=run.run_id,
         trace=(times := monitoring.SwitchTimer()),
     )
-    metrics.emit(times.measurements())
+    metrics.emit(times.measurements(), of(context))
     # A try after one that was killed changes nothing, and its event is the only one.
-    emit_release(context, change.to_release, change.from_release)
+    emit_release(context, change.to_release, change.from_release, of(context).name)
     return {"release_id": change.to_release, "changed": change.changed}
 
 
 @task
 def reject_candidate(**context: Any) -> None:
     """Records the rejection; production does not change and the run succeeds."""
-    pipeline.reject_candidate(settings.services(), run_of(context), actor=_decider(context))
+    pipeline.reject_candidate(
+        settings.services(of(context)), run_of(context), actor=_decider(context)
+    )
 
 
 @task
 def update_internal_hash(**context: Any) -> None:
     """Records which dataset the champion was made from."""
-    pipeline.update_internal_hash(settings.services(), run_of(context))
+    pipeline.update_internal_hash(settings.services(of(context)), run_of(context))
 
 
 @task
 def retire_old_releases(**context: Any) -> list[str]:
     """Drops tables and objects of releases that are no longer retained."""
-    services = settings.services()
+    services = settings.services(of(context))
     # An open run keeps its build alive, also while it only waits, for a GPU or for a person.
     pipeline.keep_open_builds(services, lambda run_id: _is_open(context, run_id))
     retirement = releases.retire_old_releases(
-        services, settings.retention_settings(), actor=_actor(context, "retention")
+        services, settings.retention_settings(of(context)), actor=_actor(context, "retention")
     )
-    if context["dag"].dag_id == PIPELINE_DAG:
+    if context["dag"].dag_id == of(context).namespace.weekly_dag:
         # The release without the users may be the one that this run has promoted.
         releases.finish_erasures(services, actor=_actor(context, "pending erasures"))
     return list(retirement.retired)
@@ -270,7 +282,7 @@ def retire_old_releases(**context: Any) -> list[str]:
 @task.branch
 def request_erasure(**context: Any) -> str:
     """Records users to erase and hides them; branches to a run of the pipeline if it is needed."""
-    params, services = context["params"], settings.services()
+    params, services = context["params"], settings.services(of(context))
     if params["users"]:
         releases.request_erasure(services, params["users"], actor=_actor(context, params["reason"]))
     status = releases.finish_erasures(services, actor=_actor(context, params["reason"]))
@@ -281,7 +293,7 @@ def request_erasure(**context: Any) -> str:
 def erase_users(**context: Any) -> dict[str, Any]:
     """Deletes what knows erased users; fails if something still does."""
     status = releases.finish_erasures(
-        settings.services(), actor=_actor(context, context["params"]["reason"])
+        settings.services(of(context)), actor=_actor(context, context["params"]["reason"])
     )
     if status.champion_knows:
         raise LedgerError(
@@ -299,77 +311,83 @@ def erase_users(**context: Any) -> dict[str, Any]:
 
 
 @task
-def certify_erasure() -> str:
+def certify_erasure(**context: Any) -> str:
     """Searches everything for erased users, and stores the certificate of what was found."""
-    services = settings.services()
+    services = settings.services(of(context))
     search = releases.search_everything(services)
-    releases.certify(services, search, settings.signing_key())
+    releases.certify(services, search, settings.signing_key(of(context)))
     for each in search.undecoded:
         log.warning("%s could not be decoded: %s", each.name, releases.what_to_do(each))
     return f"{search.result}: {len(search.searched)} objects and tables"
 
 
-@task(outlets=[release_outlet()])
+@task
 def roll_back(**context: Any) -> dict[str, Any]:
     """Makes the chosen release, by default the previous champion, the champion again."""
     params = context["params"]
     change = releases.roll_back(
-        settings.services(),
+        settings.services(of(context)),
         params["release"],
         actor=_actor(context, params["reason"]),
         run_id=context["run_id"],
         trace=(times := monitoring.SwitchTimer()),
     )
-    metrics.emit(times.measurements())
-    emit_release(context, change.to_release, change.from_release)
+    metrics.emit(times.measurements(), of(context))
+    emit_release(context, change.to_release, change.from_release, of(context).name)
     return {"from": change.from_release, "to": change.to_release, "changed": change.changed}
 
 
-@task(inlets=[release_outlet()], outlets=[release_outlet()])
+@task
 def announce_release(**context: Any) -> str | None:
     """Emits the asset of the live release if its newest event names another release.
 
     So a change by the command line or the releases page, or by a task that was killed after its
     commit, reaches the DAGs of others, too.
     """
-    with settings.services().connect() as conn:
+    with settings.services(of(context)).connect() as conn:
         live = ledger.live_release(conn)
-    if live is None or live.release_id == (emitted := last_emitted(context)):
+    if live is None or live.release_id == (emitted := last_emitted(context, of(context).name)):
         return None
-    emit_release(context, live.release_id, emitted)
+    emit_release(context, live.release_id, emitted, of(context).name)
     return live.release_id
 
 
 @task
-def check_freshness() -> None:
+def check_freshness(**context: Any) -> None:
     """Fails if no run has succeeded for longer than ``RECSYS_MAX_AGE_DAYS``."""
-    monitoring.check_freshness(settings.services(), settings.max_age())
+    monitoring.check_freshness(settings.services(of(context)), settings.max_age(of(context)))
 
 
 @task
-def send_alerts() -> int:
+def send_alerts(**context: Any) -> int:
     """Sends the alerts that the ledger's history contains and no channel has received yet."""
-    return alerts.send_alerts(settings.services(), settings.alert_settings(), settings.max_age())
+    return alerts.send_alerts(
+        settings.services(of(context)),
+        settings.alerts_of(of(context)),
+        settings.max_age(of(context)),
+    )
 
 
 @task
-def measure_ledger() -> int:
+def measure_ledger(**context: Any) -> int:
     """Measures the champion, its age and the ledger's events; see docs/monitoring.md."""
-    measurements = monitoring.measure_ledger(settings.services())
-    metrics.emit(measurements)
+    measurements = monitoring.measure_ledger(settings.services(of(context)))
+    metrics.emit(measurements, of(context))
     return len(measurements)
 
 
 @task
-def send_heartbeat() -> bool:
+def send_heartbeat(**context: Any) -> bool:
     """Pings the heartbeat URL; its monitor raises the alarm if the pings stop."""
-    return alerts.heartbeat(settings.alert_settings())
+    return alerts.heartbeat(settings.alerts_of(of(context)))
 
 
 def recover_at_once(context: Context) -> None:
     """Failure callback: tries to recover at once. The journal guarantees recovery without it."""
     try:
-        releases.recover_and_watch(settings.services(), actor=_actor(context, "recovery"))
+        releases.recover_and_watch(
+            settings.services(of(context)), actor=_actor(context, "recovery")
+        )
     except Exception:
         log.exception("recovery failed; the next run or `recsys recover` tries again")
 
@@ -384,7 +402,7 @@ def run_of(context: Any) -> Run:
 def _is_open(context: Any, run_id: str) -> bool:
     """Whether the run of the pipeline with this id is queued or running."""
     count = context["ti"].get_dr_count(
-        dag_id=PIPELINE_DAG, run_ids=[run_id], states=["queued", "running"]
+        dag_id=of(context).namespace.weekly_dag, run_ids=[run_id], states=["queued", "running"]
     )
     return bool(count)
 

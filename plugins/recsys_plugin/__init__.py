@@ -11,9 +11,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from recsys_dag.airflow_address import base_path
-
-URL_PREFIX = "/recommender-releases"
+from recsys_dag.airflow_address import URL_PREFIX, base_path
 
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

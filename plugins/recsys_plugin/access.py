@@ -8,18 +8,39 @@ from typing import Annotated, Final
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.configuration import conf
-from fastapi import Form, HTTPException, Request, status
+from fastapi import Depends, Form, HTTPException, Request, status
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-PIPELINE_DAG: Final = "movie_rec_sys"
-ROLLBACK_DAG: Final = "movie_rec_sys_rollback"
+from recsys.recommenders import FIRST_RECOMMENDER, Description
+from recsys_dag import descriptions
+
 TOKEN_LIFE_S: Final = 3600
 _MESSAGE_LIFE_S: Final = 60
 _SALT: Final = "recommender-releases"
 
-may_look = requires_access_dag("GET", DagAccessEntity.RUN, PIPELINE_DAG)
-# A rollback on the page needs the permission to trigger the rollback DAG.
-may_roll_back = requires_access_dag("POST", DagAccessEntity.RUN, ROLLBACK_DAG)
+
+def shown(request: Request) -> Description:
+    """Returns the recommender whose page it is: that of the address, else the first one."""
+    name = request.path_params.get("recommender", FIRST_RECOMMENDER)
+    found = descriptions.read().valid.get(name)
+    if found is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "there is no such recommender")
+    return found
+
+
+Shown = Annotated[Description, Depends(shown)]
+
+
+def may_look(request: Request, user: GetUserDep, recommender: Shown) -> None:
+    """Rejects who may not see the runs of the recommender's weekly DAG."""
+    weekly = recommender.namespace.weekly_dag
+    requires_access_dag("GET", DagAccessEntity.RUN, weekly)(request, user)
+
+
+def may_roll_back(request: Request, user: GetUserDep, recommender: Shown) -> None:
+    """Rejects who may not trigger the recommender's rollback DAG."""
+    rollback = recommender.namespace.rollback_dag
+    requires_access_dag("POST", DagAccessEntity.RUN, rollback)(request, user)
 
 
 def issue_token(user: str) -> str:
@@ -69,10 +90,10 @@ def name_of(user: GetUserDep) -> str:
     return str(user.get_name())
 
 
-def can_roll_back(request: Request, user: GetUserDep) -> bool:
+def can_roll_back(request: Request, user: GetUserDep, recommender: Description) -> bool:
     """Returns whether to show the form; `may_roll_back` checks its submission."""
     try:
-        may_roll_back(request, user)
+        may_roll_back(request, user, recommender)
     except HTTPException:
         return False
     return True

@@ -21,7 +21,6 @@ from sqlalchemy.orm import Session
 from recsys_dag.airflow_address import base_path
 from recsys_dag.approval_form import TASK_ID as APPROVAL
 from recsys_dag.failures import ERROR_KEY
-from recsys_plugin.access import PIPELINE_DAG
 
 SHOWN: Final = 10
 _MAX_ERROR: Final = 500
@@ -45,6 +44,7 @@ class RunLine(BaseModel):
     """A DAG run.
 
     Attributes:
+        dag_id: the weekly DAG.
         run_id: id of the run.
         state: Airflow's state.
         started: start time; None while the run is queued.
@@ -53,6 +53,7 @@ class RunLine(BaseModel):
         failed: the tasks that failed.
     """
 
+    dag_id: str
     run_id: str
     state: str
     started: datetime | None
@@ -74,7 +75,7 @@ class RunLine(BaseModel):
     @property
     def href(self) -> str:
         """Address of the run in Airflow."""
-        return _run_address(self.run_id)
+        return _run_address(self.dag_id, self.run_id)
 
 
 class Waiting(BaseModel):
@@ -95,24 +96,22 @@ class Waiting(BaseModel):
     href: str
 
 
-def last_runs() -> list[RunLine]:
-    """Returns the newest runs of the weekly DAG, newest first."""
-    newest = (
-        select(DagRun).where(DagRun.dag_id == PIPELINE_DAG).order_by(DagRun.id.desc()).limit(SHOWN)
-    )
+def last_runs(dag_id: str) -> list[RunLine]:
+    """Returns the newest runs of a weekly DAG, newest first."""
+    newest = select(DagRun).where(DagRun.dag_id == dag_id).order_by(DagRun.id.desc()).limit(SHOWN)
     with create_session() as session:
         runs = list(session.scalars(newest))
-        failed = _failed_tasks(session, [run.run_id for run in runs])
+        failed = _failed_tasks(session, dag_id, [run.run_id for run in runs])
         return [_line(run, failed.get(run.run_id, [])) for run in runs]
 
 
-def waiting() -> list[Waiting]:
-    """Returns the approvals that wait for a person, the oldest first."""
+def waiting(dag_id: str) -> list[Waiting]:
+    """Returns the approvals in a weekly DAG that wait for a person, the oldest first."""
     question = (
         select(HITLDetail, TaskInstance)
         .join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
         .where(
-            TaskInstance.dag_id == PIPELINE_DAG,
+            TaskInstance.dag_id == dag_id,
             TaskInstance.task_id == APPROVAL,
             TaskInstance.state.in_((TaskInstanceState.AWAITING_INPUT, TaskInstanceState.DEFERRED)),
             HITLDetail.responded_at.is_(None),
@@ -126,14 +125,16 @@ def waiting() -> list[Waiting]:
                 question=detail.subject,
                 asked_at=detail.created_at,
                 answer_by=task.trigger_timeout,
-                href=f"{_task_address(task.run_id, APPROVAL)}/required_actions",
+                href=f"{_task_address(dag_id, task.run_id, APPROVAL)}/required_actions",
             )
             for detail, task in session.execute(question)
         ]
 
 
-def _failed_tasks(session: Session, run_ids: Iterable[str]) -> dict[str, list[FailedTask]]:
-    of_these = TaskInstance.dag_id == PIPELINE_DAG, TaskInstance.run_id.in_(list(run_ids))
+def _failed_tasks(
+    session: Session, dag_id: str, run_ids: Iterable[str]
+) -> dict[str, list[FailedTask]]:
+    of_these = TaskInstance.dag_id == dag_id, TaskInstance.run_id.in_(list(run_ids))
     failed = list(
         session.execute(
             select(TaskInstance.run_id, TaskInstance.task_id)
@@ -145,7 +146,7 @@ def _failed_tasks(session: Session, run_ids: Iterable[str]) -> dict[str, list[Fa
         (run_id, task_id): value
         for run_id, task_id, value in session.execute(
             select(XComModel.run_id, XComModel.task_id, XComModel.value).where(
-                XComModel.dag_id == PIPELINE_DAG,
+                XComModel.dag_id == dag_id,
                 XComModel.run_id.in_({run_id for run_id, _ in failed}),
                 XComModel.key == ERROR_KEY,
             )
@@ -158,7 +159,7 @@ def _failed_tasks(session: Session, run_ids: Iterable[str]) -> dict[str, list[Fa
             FailedTask(
                 task_id=task_id,
                 error=None if error is None else str(error)[:_MAX_ERROR],
-                href=_task_address(run_id, task_id),
+                href=_task_address(dag_id, run_id, task_id),
             )
         )
     return found
@@ -169,6 +170,7 @@ def _line(run: DagRun, failed: list[FailedTask]) -> RunLine:
     if run.start_date and run.end_date:
         seconds = (run.end_date - run.start_date).total_seconds()
     return RunLine(
+        dag_id=run.dag_id,
         run_id=run.run_id,
         state=str(run.state),
         started=run.start_date,
@@ -178,9 +180,9 @@ def _line(run: DagRun, failed: list[FailedTask]) -> RunLine:
     )
 
 
-def _run_address(run_id: str) -> str:
-    return f"{base_path()}/dags/{PIPELINE_DAG}/runs/{quote(run_id, safe='')}"
+def _run_address(dag_id: str, run_id: str) -> str:
+    return f"{base_path()}/dags/{dag_id}/runs/{quote(run_id, safe='')}"
 
 
-def _task_address(run_id: str, task_id: str) -> str:
-    return f"{_run_address(run_id)}/tasks/{quote(task_id, safe='')}"
+def _task_address(dag_id: str, run_id: str, task_id: str) -> str:
+    return f"{_run_address(dag_id, run_id)}/tasks/{quote(task_id, safe='')}"

@@ -16,10 +16,12 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param, chain, task
 
 from recsys.errors import DatasetError
+from recsys_dag import descriptions
 from recsys_dag.approval import ReleaseApproval
 from recsys_dag.defaults import START_DATE, task_defaults
 from recsys_dag.params import pipeline_params
 
+MOVIES = descriptions.named("movie_rec_sys")
 RUN = Path(__file__).with_suffix(".json")
 
 
@@ -38,9 +40,11 @@ with DAG(
     dag_id="movie_rec_sys",
     schedule=None,
     start_date=START_DATE,
-    default_args=task_defaults() | SOON,
+    default_args=task_defaults(MOVIES) | SOON,
 ) as dag:
     ends = [EmptyOperator(task_id=name) for name in ("promote_release", "reject_candidate")]
     chain(data_is_new(), ReleaseApproval(task_id="approve_release"), ends)
 
-dag.params.update({**pipeline_params(), "fails": Param(False, type="boolean", section="Test")})
+dag.params.update(
+    {**pipeline_params(MOVIES), "fails": Param(False, type="boolean", section="Test")}
+)

@@ -107,7 +107,9 @@ class Pipeline:
         self.services = services
 
     def run(self, source: Path | str, **conf: Any) -> Outcome:
-        from recsys_dag.movie_rec_sys import dag
+        from recsys_dag.recommenders import DAGS
+
+        dag = DAGS["movie_rec_sys"]
 
         return self.run_dag(dag, {"source": str(source), **DEFAULTS, **conf})
 

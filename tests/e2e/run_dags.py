@@ -6,13 +6,13 @@ run and the errors of its tasks into the file.
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import os
 import sys
 from pathlib import Path
 
+from recsys_dag.recommenders import make_dag
 from recsys_dag.run_dag import Events, run
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     outcomes = []
     for dag_id, conf, environment in json.loads(sys.argv[1]):
         os.environ.update(environment)
-        dag = importlib.import_module(f"recsys_dag.{dag_id}").dag
+        dag = make_dag(dag_id)
         stream = io.StringIO()
         state = run(dag, conf, Events(stream))
         events = map(json.loads, stream.getvalue().splitlines())

@@ -11,6 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from recsys.errors import ConfigurationError
+from tests.descriptions import MOVIES
 
 PG_VARIABLE = "AIRFLOW_CONN_RECSYS_PG_VECTOR_BACKEND"
 
@@ -205,7 +206,7 @@ def test_a_token_in_place_of_a_password_is_made_anew_for_each_connection(
         raise psycopg.OperationalError("this test reads only what was asked for")
 
     monkeypatch.setattr(database.Connection, "connect", connect)
-    services = settings.services()
+    services = settings.services(MOVIES)
     for _ in range(2):
         with pytest.raises(Exception, match="reads only"), services.connect():
             pass

@@ -16,7 +16,9 @@ FEATURES = {"forward_test", "generate_data_frames", "load_movie_vectors", "load_
 PARSE = """
 import json, os, sys
 before = os.times()
-from recsys_dag.movie_rec_sys import dag
+from recsys_dag.recommenders import DAGS
+
+dag = DAGS["movie_rec_sys"]
 after = os.times()
 def memory(task):
     override = (task.executor_config or {}).get("pod_override")

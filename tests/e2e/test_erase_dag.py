@@ -15,7 +15,9 @@ from tests.planted_users import PLANTED, PlantedReleases, places, planted_dumps
 
 
 def test_the_dag_finishes_what_was_requested_and_certifies_it(pipeline, tmp_path: Path) -> None:
-    from recsys_dag.movie_rec_sys_erase import dag
+    from recsys_dag.recommenders import DAGS
+
+    dag = DAGS["movie_rec_sys_erase"]
 
     planted = PlantedReleases(pipeline.services, planted_dumps(tmp_path, 1))
     planted.promoted(1)

@@ -127,7 +127,7 @@ def run(fetched: tuple[Services, pipeline.Run], retries: int = 0) -> Outcome:
     from recsys_dag.features.spark import FeaturesOnSpark
 
     services, about = fetched
-    with DAG("features_on_spark", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    with DAG("movie_rec_sys_tune", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
 
         @task(task_id="data_is_new")
         def begin(**context: Any) -> None:
@@ -137,7 +137,7 @@ def run(fetched: tuple[Services, pipeline.Run], retries: int = 0) -> Outcome:
             task_id="spark_data_frames",
             subcommand="frames",
             pod_settings=SparkPodSettings(image=IMAGE, executors=2),
-            **task_defaults() | {"retries": retries, "retry_delay": timedelta(seconds=0.1)},
+            **task_defaults(None) | {"retries": retries, "retry_delay": timedelta(seconds=0.1)},
         )
         chain(begin(), features)
     serialize(dag)

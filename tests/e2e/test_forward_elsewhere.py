@@ -80,7 +80,9 @@ def run(newer: Featured) -> Outcome:
     from airflow.providers.standard.operators.empty import EmptyOperator
 
     from recsys_dag import tasks
-    from recsys_dag.movie_rec_sys import dag
+    from recsys_dag.recommenders import DAGS
+
+    dag = DAGS["movie_rec_sys"]
     from recsys_dag.trainer.task import stars_task
 
     # This DAG was parsed with the local launcher; the rule is the same.

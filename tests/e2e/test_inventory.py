@@ -57,7 +57,9 @@ def test_what_airflow_has_without_secrets(airflow_db, monkeypatch: pytest.Monkey
 
 def test_a_dag_has_its_last_run(airflow_db, pipeline, small_dataset):
     from recsys_dag.inventory import inventory_of_command_line
-    from recsys_dag.movie_rec_sys_recover import dag
+    from recsys_dag.recommenders import DAGS
+
+    dag = DAGS["movie_rec_sys_recover"]
 
     outcome = pipeline.run_dag(dag, {})
     assert outcome.state == "success", outcome.errors

@@ -145,11 +145,11 @@ def decide(services: Services, source: Path) -> Outcome:
     from recsys_dag.defaults import task_defaults
 
     with DAG(
-        "decide",
+        "movie_rec_sys_tune",
         schedule=None,
         start_date=datetime(2026, 1, 1),
         params={"source": str(source), "force": False},
-        default_args=task_defaults(),
+        default_args=task_defaults(None),
     ) as dag:
         ends = [EmptyOperator(task_id=name) for name in ("fetch_dataset", "do_nothing")]
         chain(tasks.data_is_new(), ends)

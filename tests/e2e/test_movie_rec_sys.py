@@ -323,7 +323,9 @@ def test_an_open_run_keeps_its_build_from_being_abandoned(served):
     from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
-    from recsys_dag.movie_rec_sys_recover import dag as recover
+    from recsys_dag.recommenders import DAGS
+
+    recover = DAGS["movie_rec_sys_recover"]
 
     builds = {}
     with Session() as session, served.services.connect() as conn:
@@ -374,8 +376,12 @@ def test_an_open_run_keeps_its_build_from_being_abandoned(served):
 def test_the_operators_dags_recover_and_roll_back(served):
     from airflow.sdk.exceptions import ParamValidationError
 
-    from recsys_dag.movie_rec_sys_recover import dag as recover
-    from recsys_dag.movie_rec_sys_rollback import dag as rollback
+    from recsys_dag.recommenders import DAGS
+
+    recover = DAGS["movie_rec_sys_recover"]
+    from recsys_dag.recommenders import DAGS
+
+    rollback = DAGS["movie_rec_sys_rollback"]
 
     champion = live(served)
     with served.services.connect() as conn:

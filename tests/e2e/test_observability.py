@@ -224,7 +224,9 @@ def test_lineage_holds_no_secret(recorded):
 def test_the_callback_of_a_missed_deadline_alerts_once(pipeline, monkeypatch):
     from airflow.sdk.module_loading import import_string
 
-    from recsys_dag.movie_rec_sys import dag
+    from recsys_dag.recommenders import DAGS
+
+    dag = DAGS["movie_rec_sys"]
 
     [alert] = dag.deadline if isinstance(dag.deadline, list) else [dag.deadline]
     callback = import_string(alert.callback.path)

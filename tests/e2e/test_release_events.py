@@ -30,7 +30,9 @@ def world(shared: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def recover(world: World) -> None:
-    from recsys_dag.movie_rec_sys_recover import dag
+    from recsys_dag.recommenders import DAGS
+
+    dag = DAGS["movie_rec_sys_recover"]
 
     outcome = world.run(dag)
     assert outcome.ran("announce_release"), outcome.errors
@@ -57,7 +59,9 @@ def test_a_change_outside_of_a_task_is_announced_once(world: World) -> None:
 
 
 def test_the_rollback_dag_emits_and_a_failed_rollback_does_not(world: World) -> None:
-    from recsys_dag.movie_rec_sys_rollback import dag
+    from recsys_dag.recommenders import DAGS
+
+    dag = DAGS["movie_rec_sys_rollback"]
 
     world.promote(2)
     recover(world)
@@ -88,7 +92,9 @@ def test_an_asset_of_the_same_name_by_another_team_stops_no_rollback(world: Worl
     from airflow.utils.session import create_session
     from sqlalchemy import delete
 
-    from recsys_dag.movie_rec_sys_rollback import dag
+    from recsys_dag.recommenders import DAGS
+
+    dag = DAGS["movie_rec_sys_rollback"]
 
     name = "recsys_release/movie_rec_sys"
     with create_session() as session:

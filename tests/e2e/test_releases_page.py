@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import importlib.util
 import re
+import uuid
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from fastapi import FastAPI
+from psycopg import sql
 from pydantic import SecretStr
 
-from recsys import contract, ledger, monitoring, pipeline
+from recsys import contract, ledger, monitoring, pipeline, recommenders
 from recsys.database import PostgresSettings
 from recsys.gate import Decision, ForwardSettings
 from recsys.gate.measures import RuleResult
@@ -198,11 +201,18 @@ def test_it_says_what_each_run_did_and_why(client, services, two_champions):
     from recsys_plugin.runs import RunLine
 
     lines = [
-        RunLine(run_id=run_id, state="success", started=None, seconds=None, started_by=None)
+        RunLine(
+            dag_id="movie_rec_sys",
+            run_id=run_id,
+            state="success",
+            started=None,
+            seconds=None,
+            started_by=None,
+        )
         for run_id in outcomes
     ]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("recsys_plugin.runs.last_runs", lambda: lines)
+        patched.setattr("recsys_plugin.runs.last_runs", lambda _: lines)
         page = client("ADMIN").get(PAGE).text
     assert "failed: no disk" in page
     assert "too &lt;b&gt;bad" in page
@@ -313,14 +323,20 @@ def test_all_links_work_below_the_path_of_airflow(below_a_path, services, two_ch
     _, before = two_champions
     key = contract.release_key(before, contract.REPORT_FILE)
     services.store.put_bytes(key, b"<html><body>its report</body></html>")
-    line = {"run_id": "manual__1", "state": "failed", "started": None, "seconds": None}
+    line = {
+        "dag_id": "movie_rec_sys",
+        "run_id": "manual__1",
+        "state": "failed",
+        "started": None,
+        "seconds": None,
+    }
     browser = below_a_path("ADMIN")
     with pytest.MonkeyPatch.context() as patched:
         from recsys_plugin.runs import RunLine
 
         patched.setattr("recsys_plugin.app.PER_PAGE", 1)
         patched.setattr(
-            "recsys_plugin.runs.last_runs", lambda: [RunLine(**line, started_by="mary")]
+            "recsys_plugin.runs.last_runs", lambda _: [RunLine(**line, started_by="mary")]
         )
         page = browser.get(f"/airflow{PAGE}").text
     links = set(re.findall(r'(?:href|action)="([^"]+)"', page))
@@ -388,3 +404,45 @@ def test_text_of_the_ledger_cannot_become_markup(client, services, two_champions
 def test_a_report_that_is_not_there_is_not_found(client, services, release):
     answer = client("VIEWER").get(f"/recommender-releases/releases/{release}/report.html")
     assert answer.status_code == 404
+
+
+@pytest.fixture
+def books(services: Services, tmp_path, monkeypatch) -> Iterator[Services]:
+    """A second recommender, whose description is beside that of the movies."""
+    name = f"books_{uuid.uuid4().hex[:8]}"
+    for each, source in (("movie_rec_sys", ""), (name, "source: /dumps/books.zip\n")):
+        (tmp_path / f"{each}.yaml").write_text(f"name: {each}\ntitle: Of {each}\n{source}")
+    monkeypatch.setenv("RECSYS_RECOMMENDERS", str(tmp_path))
+    description = recommenders.read_descriptions(tmp_path).valid[name]
+    recommenders.provision(description, services)
+    yield recommenders.services_of(description, services)
+    with psycopg.connect(services.postgres.address(), autocommit=True) as conn:
+        for statement, what in (
+            ("drop database {} with (force)", name),
+            ("drop role {}", description.namespace.site_role),
+        ):
+            conn.execute(sql.SQL(statement).format(sql.Identifier(what)))
+
+
+def test_each_recommender_has_a_page_of_its_own(client, services, two_champions, books):
+    releases = Releases(books)
+    for number in (3, 4):
+        promote_release(books, releases.candidate(number), actor=an_actor())
+    name = books.s3.prefix.rstrip("/")
+    browser, page = client("ADMIN"), f"{PAGE}of/{name}/"
+    shown = browser.get(page).text
+    assert f"Recommender releases: Of {name}" in shown
+    assert f'id="champion">{champion(books)}<' in shown
+    assert two_champions[0] not in shown
+    form = {"release": releases.build(3).release_id, "reason": "complaints", "token": token(shown)}
+    answer = browser.post(f"{page}rollback", data=form)
+    assert answer.headers["location"].startswith(page)
+    assert champion(books) == releases.build(3).release_id
+    assert champion(services) == two_champions[0]
+    # A release of one is not found on the page of another.
+    form["release"] = two_champions[1]
+    browser.post(f"{page}rollback", data=form)
+    assert champion(books) == releases.build(3).release_id
+    assert client(None).get(page).status_code == 401
+    assert browser.get(f"{PAGE}of/nobody/").status_code == 404
+    assert client("VIEWER").post(f"{page}rollback", data=form).status_code == 403

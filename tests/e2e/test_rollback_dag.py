@@ -16,7 +16,9 @@ def test_a_rollback_whose_answer_was_lost_goes_back_one_step(
     pipeline: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from recsys_dag import tasks
-    from recsys_dag.movie_rec_sys_rollback import dag
+    from recsys_dag.recommenders import DAGS
+
+    dag = DAGS["movie_rec_sys_rollback"]
 
     releases = Releases(pipeline.services)
     made = []

@@ -18,14 +18,15 @@ IMAGE = f"trainer@sha256:{'a' * 64}"
 READ = """
 import json
 from recsys import alerts
-from recsys_dag import settings
+from recsys_dag import descriptions, settings
+movies = descriptions.named("movie_rec_sys")
 ELSEWHERE = {"slack_url": None, "smtp_url": None}
-services, routing = settings.services(), settings.alert_settings()
+services, routing = settings.services(movies), settings.alert_settings()
 secret = lambda value: value and value.get_secret_value()
 print(json.dumps({
     "dsn": secret(services.postgres.dsn),
     "s3": [services.s3.bucket, services.s3.endpoint, services.s3.credentials()],
-    "image": settings.trainer_image(),
+    "image": settings.trainer_image(movies),
     "slack": secret(routing.slack_url),
     "webhook": [secret(routing.webhook_url), secret(routing.webhook_key)],
     "smtp": secret(routing.smtp_url),

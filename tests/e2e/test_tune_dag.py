@@ -40,7 +40,9 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_trials_run_side_by_side_and_the_best_settings_are_printed(
     airflow_db, sample: Path
 ) -> None:
-    from recsys_dag.movie_rec_sys_tune import dag
+    from recsys_dag.recommenders import DAGS
+
+    dag = DAGS["movie_rec_sys_tune"]
 
     run = dag.test(run_conf={"source": str(sample), "objective": "rmse", "trials": 4, "seed": 3})
 

@@ -43,14 +43,14 @@ def run_trainer(
     from recsys_dag.defaults import task_defaults
 
     services, about = featured
-    with DAG("trainer", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    with DAG("movie_rec_sys_tune", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
 
         @task(task_id="data_is_new")
         def begin(**context: Any) -> None:
             context["ti"].xcom_push(key="run", value=about.model_dump(mode="json"))
             context["ti"].xcom_push(key="trainer_image", value=IMAGE)
 
-        defaults = task_defaults() | {"retries": retries, "retry_delay": timedelta(seconds=0.1)}
+        defaults = task_defaults(None) | {"retries": retries, "retry_delay": timedelta(seconds=0.1)}
         chain(begin(), *operators(defaults))
     serialize(dag)
     return Pipeline(services).run_dag(dag, {})

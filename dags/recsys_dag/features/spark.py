@@ -15,7 +15,7 @@ from recsys import pipeline
 from recsys.errors import ConfigurationError, PermanentError, TransientError
 from recsys.object_store import S3Settings
 from recsys.spark.submit import failure, s3_environment
-from recsys_dag import settings, tasks
+from recsys_dag import descriptions, settings, tasks
 from recsys_dag.features.settings import SparkPodSettings
 from recsys_dag.pods import out_of_memory
 
@@ -47,7 +47,7 @@ class FeaturesOnSpark(SparkKubernetesOperator):
     def execute(self, context: Context) -> Any:
         """Renders the SparkApplication of this run and runs it."""
         run = tasks.run_of(context)
-        services = settings.services()
+        services = settings.services(descriptions.of(context))
         pipeline.continue_build(services, run)
         self.template_spec = application(
             self.pod_settings,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import task
 
 from recsys.errors import TransientError
-from recsys_dag import environment, settings, tasks
+from recsys_dag import descriptions, environment, settings, tasks
 from recsys_dag.features import settings as features_settings
 from recsys_dag.features.settings import Engine, SparkPodSettings, SparkSettings
 
@@ -81,7 +81,7 @@ def _submit(subcommand: Literal["frames", "vectors"], run: Run) -> None:
 
     submit: SparkSettings = environment.read(SparkSettings)
     spark = SparkSubmit(submit.submit, submit.master, submit.conf)
-    services = settings.services()
+    services = settings.services(descriptions.current())
     heartbeat = pipeline.Heartbeat(services, run)
     heartbeat.beat()
 

@@ -18,12 +18,13 @@ from docker.types import Mount
 from recsys.contract import ENV_SEAL
 from recsys.errors import ConfigurationError, TransientError
 from recsys.trainer_process import failure
-from recsys_dag import tasks
+from recsys_dag import descriptions, tasks
 from recsys_dag.trainer.settings import (
     FORWARD_LABEL,
     RELEASE_LABEL,
     TRAINER_IMAGE,
     ContainerSettings,
+    label_value,
 )
 
 _STATUS_CODE = re.compile(r"'StatusCode': (\d+)")
@@ -87,9 +88,10 @@ class TrainerContainer(DockerOperator):
         }
         # The forward test's container runs beside the training, which must not end it.
         label = FORWARD_LABEL if self.subcommand == "forward" else RELEASE_LABEL
-        self.labels = {label: trainer_input.release_id}
+        value = label_value(descriptions.of(context), trainer_input.release_id)
+        self.labels = {label: value}
         try:
-            self._end_earlier(f"{label}={trainer_input.release_id}")
+            self._end_earlier(f"{label}={value}")
             return super().execute(context)
         except DockerContainerFailedException as error:
             code = _STATUS_CODE.search(str(error))

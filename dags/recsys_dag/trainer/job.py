@@ -14,10 +14,10 @@ from kubernetes.client.exceptions import ApiException
 
 from recsys import contract
 from recsys.errors import PermanentError, RecsysError, TransientError
-from recsys_dag import tasks
+from recsys_dag import descriptions, tasks
 from recsys_dag.trainer.pod import CONTAINER, explained, pod_arguments, pod_environment
 from recsys_dag.trainer.pod_failure import explain_pod
-from recsys_dag.trainer.settings import RELEASE_LABEL, PodSettings
+from recsys_dag.trainer.settings import RELEASE_LABEL, PodSettings, label_value
 
 SERVICE: Final = "recsys-trainer"
 """Headless Service of k8s/base that gives the workers DNS names; the pods' subdomain."""
@@ -63,9 +63,10 @@ class TrainerJob(KubernetesJobOperator):
             contract.ENV_WORKERS: str(self.parallelism),
             contract.ENV_WORKER_SERVICE: SERVICE,
         }
-        self.labels = {**(self.labels or {}), RELEASE_LABEL: trainer_input.release_id}
+        value = label_value(descriptions.of(context), trainer_input.release_id)
+        self.labels = {**(self.labels or {}), RELEASE_LABEL: value}
         with explained(self):
-            self._end_jobs(f"{RELEASE_LABEL}={trainer_input.release_id}")
+            self._end_jobs(f"{RELEASE_LABEL}={value}")
             try:
                 super().execute(context)
             except AirflowException as error:

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import ConfigurationError
+from recsys.recommenders import Description
 from recsys_dag.environment import read
 
 IMAGE_VARIABLE: Final = "recsys_trainer_image"
@@ -156,6 +157,16 @@ class ContainerSettings(BaseSettings):
         default_factory=dict,
         description="files of the engine's host to mount read-only, by path in the container",
     )
+
+
+def label_value(recommender: Description, release_id: str) -> str:
+    """Returns the value of the labels: what has it belongs to a try of the same training.
+
+    Two recommenders may make releases of the same id, and must not end each other's trainings.
+    """
+    if recommender.namespace.is_first:
+        return release_id
+    return f"{recommender.name}.{release_id}"
 
 
 def launcher() -> Launcher:

@@ -13,6 +13,7 @@ it. If the sender dies in between, or the response is lost, delivery is uncertai
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -76,8 +77,12 @@ def send_alerts(
                 alerts += stale_alerts(conn, max_age, settings.link)
             for alert in alerts:
                 if alert.kind in settings.kinds:
-                    sent += _send_once(conn, channel, alert)
+                    sent += _send_once(conn, channel, _titled(alert, settings.recommender))
     return sent
+
+
+def _titled(alert: Alert, recommender: str) -> Alert:
+    return replace(alert, title=f"{recommender}: {alert.title}") if recommender else alert
 
 
 def send_test(settings: AlertSettings) -> list[tuple[str, str]]:

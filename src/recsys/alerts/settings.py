@@ -62,6 +62,11 @@ class AlertSettings(BaseSettings):
     )
     link: str = Field(default="", description="URL of Airflow's UI, added to each alert")
 
+    recommender: str = Field(
+        default="",
+        description="begins the title of each alert, where several recommenders share a channel",
+    )
+
     @field_validator("email_to", "kinds", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 from typing import Annotated, Final
 
@@ -48,8 +49,23 @@ def recsys(
             help="Print the version and exit.",
         ),
     ] = False,
+    recommender: Annotated[
+        str,
+        typer.Option(
+            "--recommender",
+            "-r",
+            metavar="NAME",
+            envvar="RECSYS_RECOMMENDER",
+            help="Recommender that the command is for.",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ] = "",
 ) -> None:
     """Retrain a movie recommender."""
+    if recommender:
+        # Also for the processes that the command starts.
+        os.environ["RECSYS_RECOMMENDER"] = recommender
 
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})

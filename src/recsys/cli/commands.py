@@ -227,6 +227,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         _STACK,
         "Print the variables with which psql, boto3 and others reach the stack; contains secrets.",
     ),
+    "recommender": Entry(
+        "recommenders:recommender",
+        _STACK,
+        "List, check, add or remove recommenders, each described by one file.",
+    ),
     "doctor": Entry(
         "stack:doctor",
         _STACK,
@@ -276,6 +281,14 @@ class LoadedCommands(Mapping[str, Any]):
         return len(ENTRIES)
 
 
+class _Text:
+    """Stands for Typer's conversion of a text, which is one."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> str:
+        """Returns the text."""
+        return str(value or "")
+
+
 class LazyGroup(TyperGroup):
     """The group of all commands. Listing them imports none of them."""
 
@@ -292,6 +305,9 @@ class LazyGroup(TyperGroup):
             # all other work for a command's help.
             if parameter.default is None:
                 parameter.default = False
+            elif parameter.name == "recommender":
+                # A text needs no conversion either.
+                parameter._runtime_param = _Text()
         return parameters
 
     def list_commands(self, ctx: Any) -> list[str]:

@@ -82,6 +82,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "down": ("recsys down",),
     "env": ('eval "$(recsys env)"',),
     "doctor": ("recsys doctor", "recsys doctor --connections"),
+    "recommender": (
+        "recsys recommender add books --source https://example.com/ratings.zip",
+        "recsys recommender check",
+        "recsys recommender remove books --yes",
+    ),
     "inventory": ("recsys inventory", "recsys inventory --json > before.json"),
     "export": ("recsys export /backup/movies",),
     "import": ('recsys import /backup/movies --reason "new database server"',),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from recsys.embedded.home import Home
     from recsys.ledger import Actor
+    from recsys.recommenders import Description
     from recsys.services import Services
 
 # The help of a command loads this module: the servers' clients are imported when they are used.
@@ -147,6 +148,57 @@ def exit_code(error: RecsysError) -> int:
 
 @contextmanager
 def services() -> Iterator[Services]:
+    """Yields the servers of the chosen recommender; see `shared_services`."""
+    with shared_services() as shared:
+        # The function that RECSYS_SERVICES names looks at the chosen recommender itself.
+        if not os.environ.get("RECSYS_PG_DSN") and os.environ.get("RECSYS_SERVICES"):
+            yield shared
+        else:
+            yield of_chosen_recommender(shared)
+
+
+def of_chosen_recommender(shared: Services) -> Services:
+    """Returns the servers of the recommender that ``-r`` names; the shared ones without it."""
+    from recsys import recommenders
+
+    name = recommenders.chosen_recommender()
+    if name == recommenders.FIRST_RECOMMENDER:
+        return shared
+    return recommenders.services_of(description(name), shared)
+
+
+def descriptions_folder() -> Path:
+    """Returns the folder of the descriptions: ``RECSYS_RECOMMENDERS``, else the project's."""
+    from recsys import recommenders
+    from recsys.embedded.home import source_folder
+
+    return recommenders.folder() or source_folder() / "recommenders"
+
+
+def description(name: str) -> Description:
+    """Returns the description of a recommender.
+
+    Raises:
+        ConfigurationError: there is none, or it is invalid.
+    """
+    from recsys import recommenders
+
+    found = recommenders.read_descriptions(descriptions_folder())
+    if name not in found.valid:
+        for file, error in found.errors.items():
+            if file.stem == name:
+                raise error
+        raise ConfigurationError(
+            "there is no such recommender",
+            found=name,
+            expected=f"one of {', '.join(found.valid) or 'none'}",
+            hint=f"describe it in {descriptions_folder()}, or recsys recommender add {name[:40]}",
+        )
+    return found.valid[name]
+
+
+@contextmanager
+def shared_services() -> Iterator[Services]:
     """Yields the servers of the environment variables, else the embedded ones.
 
     The first that is set decides: ``RECSYS_PG_DSN`` with ``RECSYS_S3_*``; ``RECSYS_SERVICES``,
@@ -168,7 +220,7 @@ def services() -> Iterator[Services]:
     with ExitStack() as opened:
         with errors.status("starting PostgreSQL and S3"):
             opened.enter_context(stack.data_services(home))
-        yield embedded_services(home)
+        yield _embedded(home)
 
 
 def are_named() -> bool:
@@ -197,7 +249,11 @@ def _named_services(name: str) -> Services:
 
 
 def embedded_services(home: Home) -> Services:
-    """Returns the servers of an embedded stack."""
+    """Returns the servers of an embedded stack, for the chosen recommender."""
+    return of_chosen_recommender(_embedded(home))
+
+
+def _embedded(home: Home) -> Services:
     from recsys.contract import ENV_S3_PREFIX
     from recsys.database import PostgresSettings
     from recsys.embedded import stack

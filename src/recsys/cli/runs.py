@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -11,20 +12,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys import dataset, embedded, ledger, monitoring
+from recsys import dataset, embedded, ledger, monitoring, recommenders
 from recsys.cli import extras, output
 from recsys.cli.defaults import MAX_SAMPLE
 from recsys.cli.output import JsonOption, console
 from recsys.cli.progress import Progress
 from recsys.cli.run_summary import print_details, print_summary
-from recsys.cli.source import SourceOption, choose_source, source_connection
+from recsys.cli.source import (
+    SourceOption,
+    absolute_source,
+    check_source,
+    choose_source,
+    source_connection,
+)
 from recsys.embedded.home import Home
 from recsys.errors import RecsysError, StoppedBySignal
 
 if TYPE_CHECKING:
     from recsys.services import Services
-
-DAG_ID = "movie_rec_sys"
 
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Run even if this build was judged before.")
@@ -158,12 +163,26 @@ def make_sample(
 def _conf(
     home: Home, source: str | None, force: bool, accept_drift: bool, seed: int | None = None
 ) -> dict[str, Any]:
+    name = recommenders.chosen_recommender()
     return {
-        "source": choose_source(home, source),
+        "source": choose_source(home, source)
+        if name == recommenders.FIRST_RECOMMENDER
+        else _described_source(name, source),
         "force": force,
         "accept_drift": accept_drift,
         "seed": seed,
     }
+
+
+def _described_source(name: str, given: str | None) -> str:
+    """Returns the source of a described recommender, unless the command names another one."""
+    # The variable is that of the first recommender.
+    if given and given != os.environ.get("RECSYS_SOURCE"):
+        chosen = absolute_source(given)
+    else:
+        chosen = " ".join(output.description(name).source)
+    check_source(chosen)
+    return chosen
 
 
 def _document(services: Services, result: embedded.runs.RunResult) -> dict[str, Any]:
@@ -194,18 +213,17 @@ def _judged(result: embedded.runs.RunResult) -> bool:
 
 def _run(home: Home, conf: dict[str, Any], *, quiet: bool) -> embedded.runs.RunResult:
     environment = {"RECSYS_ACTOR": output.user_name(), **source_connection(conf["source"])}
-    progress = Progress(quiet=quiet)
+    progress, dag_id = Progress(quiet=quiet), recommenders.chosen_recommender()
     shown = console.is_terminal and not quiet
     if not quiet:
-        console.print(
-            f"running [bold]{DAG_ID}[/] on {output.safe(dataset.redact_sources(conf['source']))}"
-        )
+        shown_source = output.safe(dataset.redact_sources(conf["source"]))
+        console.print(f"running [bold]{dag_id}[/] on {shown_source}")
         if not shown:
             console.print("  starting the run: importing Airflow takes a few seconds")
     result = embedded.runs.RunResult()
     try:
         with progress.live if shown else nullcontext():
-            result = embedded.runs.run_once(home, DAG_ID, conf, progress, environment)
+            result = embedded.runs.run_once(home, dag_id, conf, progress, environment)
     finally:
         # No process continues this run; the next run of the same build begins it again.
         if not result.succeeded:
@@ -231,32 +249,32 @@ def _abandon(home: Home, run_id: str) -> None:
 def _run_in_airflow(home: Home, conf: dict[str, Any], *, quiet: bool) -> embedded.runs.RunResult:
     result = embedded.runs.RunResult()
     began = time.monotonic()
-    progress = Progress(quiet=quiet)
+    progress, dag_id = Progress(quiet=quiet), recommenders.chosen_recommender()
     shown = console.is_terminal and not quiet
     with embedded.airflow.client(home) as client:
-        client.wait_for_dag(DAG_ID)
-        client.unpause(DAG_ID)
-        result.run_id = client.trigger(DAG_ID, conf)
+        client.wait_for_dag(dag_id)
+        client.unpause(dag_id)
+        result.run_id = client.trigger(dag_id, conf)
         if not quiet:
             console.print(f"triggered [bold]{output.safe(result.run_id)}[/] in Airflow")
         try:
             with progress.live if shown else nullcontext():
-                while (state := client.run_state(DAG_ID, result.run_id)) in ("queued", "running"):
-                    for task in () if quiet else client.task_instances(DAG_ID, result.run_id):
+                while (state := client.run_state(dag_id, result.run_id)) in ("queued", "running"):
+                    for task in () if quiet else client.task_instances(dag_id, result.run_id):
                         progress(
                             {"event": "task", "task_id": task.task_id, "state": str(task.state)}
                         )
                     time.sleep(1)
         except StoppedBySignal:
-            client.fail_run(DAG_ID, result.run_id)
+            client.fail_run(dag_id, result.run_id)
             _abandon(home, result.run_id)
             raise
         result.state = state
         result.tasks = {
-            t.task_id: str(t.state) for t in client.task_instances(DAG_ID, result.run_id)
+            t.task_id: str(t.state) for t in client.task_instances(dag_id, result.run_id)
         }
         for task_id in ("data_is_new", "gate_candidate"):
-            found = client.xcom(DAG_ID, result.run_id, task_id, "reason")
+            found = client.xcom(dag_id, result.run_id, task_id, "reason")
             result.reason = found or result.reason
     result.seconds = time.monotonic() - began
     return result

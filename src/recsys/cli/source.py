@@ -46,12 +46,17 @@ def choose_source(home: Home, given: str | None) -> str:
     is a generated sample, and a notice is printed.
     """
     if given:
-        chosen = " ".join(map(_absolute, dataset.split_sources(given)))
+        chosen = absolute_source(given)
         check_source(chosen)
     else:
         chosen = home.source() or _reachable_default(home)
     home.remember_source(chosen)
     return chosen
+
+
+def absolute_source(given: str) -> str:
+    """Returns a source, or several mirrors, whose paths do not depend on the working directory."""
+    return " ".join(map(_absolute, dataset.split_sources(given)))
 
 
 def check_source(source: str) -> None:

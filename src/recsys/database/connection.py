@@ -84,9 +84,13 @@ def _open(settings: PostgresSettings) -> Connection:
 
 def _begin_session(conn: Connection, settings: PostgresSettings) -> None:
     conn.limit_s = settings.statement_timeout
-    row = conn.execute("select pg_backend_pid()").fetchone()
+    [(pid, site_role)] = conn.execute(
+        "select pg_backend_pid(), current_setting('recsys.site_role', true)"
+    ).fetchall()
+    # A database whose readers have another role says so, however it is reached.
+    conn.site_role = site_role or settings.site_role
     # A pooler gives its clients numbers of its own.
-    if row != (conn.info.backend_pid,) and _shares_sessions(conn, settings):
+    if pid != conn.info.backend_pid and _shares_sessions(conn, settings):
         raise ConfigurationError(
             "a connection pooler gives each transaction another session of PostgreSQL",
             found="a setting of this session is seen by another client",

@@ -17,6 +17,8 @@ from typing import Any, Final
 import psycopg
 from psycopg.abc import RV, PQGen
 
+from recsys.contract import SITE_ROLE
+
 # Less than the time limit of a statement, because its error says what was waited for.
 _LOCK_TIMEOUT: Final = "15s"
 _GRACE_S: Final = 2.0
@@ -50,9 +52,11 @@ class Connection(psycopg.Connection[Any]):
 
     Attributes:
         limit_s: how long a statement may take, in seconds.
+        site_role: the role whose members read the releases in this database.
     """
 
     limit_s: float = 20.0
+    site_role: str = SITE_ROLE
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Waits as psycopg does, and closes the connection when the limit has passed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from recsys.contract import SITE_ROLE
 from recsys.database.address import InvalidAddressError, clean_address
 from recsys.errors import ConfigurationError
 
@@ -18,6 +19,11 @@ class PostgresSettings(BaseSettings):
     )
 
     dsn: SecretStr
+    site_role: str = Field(
+        default=SITE_ROLE,
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="the role whose members read releases; each recommender has its own",
+    )
     connect_timeout: int = Field(
         default=10, gt=0, description="seconds, unless the address names its own"
     )

@@ -167,6 +167,8 @@ def environment(home: Home, dags: Path | None = None) -> dict[str, str]:
     return {
         "AIRFLOW_HOME": str(folder),
         **({"RECSYS_SOURCE": source} if source else {}),
+        "RECSYS_RECOMMENDERS": os.environ.get("RECSYS_RECOMMENDERS")
+        or str(source_folder() / "recommenders"),
         # Local servers recover within seconds or not at all.
         "RECSYS_RETRY_DELAY_S": "5",
         "AIRFLOW_CONN_RECSYS_S3": json.dumps(connection),

@@ -38,8 +38,8 @@ from .proof import Proof, ProofStep, StepResult, Verdict, prove_release
 from .public_copies import public_copies_in_order, public_copies_match
 from .public_names import dependents, live_tables, release_table, without_views
 from .recovery import recover_promotion
+from .retention import RetentionSettings
 from .retirement import (
-    RetentionSettings,
     Retirement,
     releases_to_keep,
     retire_old_releases,

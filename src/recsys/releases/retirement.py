@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pydantic import Field
-
 from recsys import ledger
-from recsys.contract import FrozenModel
 from recsys.database import Connection
 from recsys.errors import LedgerError, LockedError, VectorError
 from recsys.ledger import Actor, Release, State
@@ -20,6 +17,7 @@ from recsys.releases.deletion import delete_release
 from recsys.releases.erasure_leftovers import delete_erasure_leftovers
 from recsys.releases.lock import deletion_lock, promotion_lock
 from recsys.releases.recovery import Trace, ignore_step, recover_if_possible
+from recsys.releases.retention import RetentionSettings
 from recsys.services import Services
 
 log = logging.getLogger(__name__)
@@ -27,27 +25,6 @@ log = logging.getLogger(__name__)
 _GONE: Final = frozenset({State.RETIRING, State.RETIRED})
 BATCH: Final = 25
 """Releases that are marked while the promotion lock is held once, for less than a second."""
-
-
-class RetentionSettings(FrozenModel):
-    """Releases that retirement keeps besides the champion and the previous champion."""
-
-    keep_releases: int = Field(
-        default=5,
-        ge=0,
-        description="newest releases to keep that a rollback could lead to; as many rejected ones",
-    )
-    abandon_after_hours: float = Field(
-        default=24,
-        gt=0,
-        description="hours without a sign of life after which a build is abandoned",
-    )
-    forget_after_hours: float = Field(
-        default=7 * 24,
-        gt=0,
-        description="hours after the end of its run after which a candidate that was neither "
-        "promoted nor rejected is abandoned",
-    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from recsys import contract, ledger
-from recsys.contract import LEDGER_SCHEMA, LIVE_SCHEMA, PUBLIC_TABLES, SITE_ROLE
+from recsys.contract import LEDGER_SCHEMA, LIVE_SCHEMA, PUBLIC_TABLES
 from recsys.database import Connection
 from recsys.ledger import Action, Actor
 
@@ -81,14 +81,14 @@ def site_problems(conn: Connection, served: Iterable[str]) -> list[str]:
     ]
     if unreadable:
         messages.append(
-            f"the role {SITE_ROLE} may not read {', '.join(unreadable)}; run `recsys recover`, "
-            "which grants it"
+            f"the role {conn.site_role} may not read {', '.join(unreadable)}; run "
+            "`recsys recover`, which grants it"
         )
-    path = ledger.stored_search_path(conn, role=SITE_ROLE)
+    path = ledger.stored_search_path(conn, role=conn.site_role)
     if path is not None and not ledger.path_contains(path, LIVE_SCHEMA):
         messages.append(
-            f"the role {SITE_ROLE} has a search_path of its own ({path}), so it does not find the "
-            f"public tables by name; add {LIVE_SCHEMA} to it with `alter role`"
+            f"the role {conn.site_role} has a search_path of its own ({path}), so it does not find "
+            f"the public tables by name; add {LIVE_SCHEMA} to it with `alter role`"
         )
     return messages
 
@@ -97,7 +97,7 @@ def grant_site(conn: Connection) -> None:
     """Grants the site's role, if it exists, the rights that all releases need. Idempotent."""
     if not site_role_exists(conn):
         return
-    site = sql.Identifier(SITE_ROLE)
+    site = sql.Identifier(conn.site_role)
     schema = sql.Identifier(LEDGER_SCHEMA)
     with conn.transaction():
         conn.execute(sql.SQL("grant usage on schema {} to {}").format(schema, site))
@@ -118,7 +118,7 @@ def grant_release(conn: Connection, views: str, release_id: str) -> None:
     """
     if not site_role_exists(conn):
         return
-    site = sql.Identifier(SITE_ROLE)
+    site = sql.Identifier(conn.site_role)
     schema = sql.Identifier(views)
     with conn.transaction():
         conn.execute(sql.SQL("grant usage on schema {} to {}").format(schema, site))
@@ -137,7 +137,8 @@ def grant_release(conn: Connection, views: str, release_id: str) -> None:
 def site_role_exists(conn: Connection) -> bool:
     """Whether the server has the role that the site's accounts are members of."""
     return (
-        conn.execute("select from pg_roles where rolname = %s", (SITE_ROLE,)).fetchone() is not None
+        conn.execute("select from pg_roles where rolname = %s", (conn.site_role,)).fetchone()
+        is not None
     )
 
 
@@ -157,7 +158,7 @@ def unreadable_relations(conn: Connection, relations: Iterable[str]) -> list[str
         "where to_regclass(name) is not null and not ("
         "has_schema_privilege(%(role)s, split_part(name, '.', 1), 'usage') "
         "and has_table_privilege(%(role)s, to_regclass(name), 'select')) order by name",
-        {"role": SITE_ROLE, "names": list(relations)},
+        {"role": conn.site_role, "names": list(relations)},
     ).fetchall()
     return [name for (name,) in rows]
 

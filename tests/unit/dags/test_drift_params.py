@@ -7,17 +7,18 @@ import pytest
 from recsys.errors import ConfigurationError
 from recsys.features import DriftSettings
 from recsys_dag.settings import drift_settings
+from tests.descriptions import MOVIES
 
 
 @pytest.mark.parametrize("accept", [True, False])
 def test_a_run_may_accept_drift(accept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RECSYS_DRIFT_SETTINGS", raising=False)
-    assert drift_settings({"accept_drift": accept}) == DriftSettings(accept=accept)
+    assert drift_settings(MOVIES, {"accept_drift": accept}) == DriftSettings(accept=accept)
 
 
 def test_one_limit_can_be_set_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_DRIFT_SETTINGS", '{"hard": {"max_row_loss": 0.2}, "accept": true}')
-    found = drift_settings({"accept_drift": False})
+    found = drift_settings(MOVIES, {"accept_drift": False})
     assert found.hard.max_row_loss == 0.2
     assert found.hard.max_psi == DriftSettings().hard.max_psi
     assert found.accept
@@ -29,4 +30,4 @@ def test_settings_that_make_no_sense_are_permanent(
 ) -> None:
     monkeypatch.setenv("RECSYS_DRIFT_SETTINGS", text)
     with pytest.raises(ConfigurationError, match="RECSYS_DRIFT_SETTINGS is invalid"):
-        drift_settings({"accept_drift": False})
+        drift_settings(MOVIES, {"accept_drift": False})

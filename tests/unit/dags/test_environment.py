@@ -8,6 +8,7 @@ from recsys.contract import BuildSettings
 from recsys.errors import ConfigurationError
 from recsys_dag import settings
 from recsys_dag.environment import read_json
+from tests.descriptions import MOVIES
 
 VARIABLE = "RECSYS_BUILD_SETTINGS"
 
@@ -22,7 +23,7 @@ def test_nothing_said_means_the_defaults(text: str | None, monkeypatch: pytest.M
 
 def test_a_document_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, '{"trainer": {"seed": 21}}')
-    assert settings.build_settings({}).trainer.seed == 21
+    assert settings.build_settings(MOVIES, {}).trainer.seed == 21
 
 
 def test_the_seed_of_a_run_makes_another_release_of_the_same_features(
@@ -31,7 +32,7 @@ def test_the_seed_of_a_run_makes_another_release_of_the_same_features(
     monkeypatch.setenv(
         VARIABLE, '{"trainer": {"seed": 21}, "features": {"max_quarantine_share": 0.2}}'
     )
-    usual, other = settings.build_settings({"seed": None}), settings.build_settings({"seed": 0})
+    usual, other = settings.build_settings(MOVIES, {"seed": None}), settings.build_settings(MOVIES, {"seed": 0})
     assert (usual.trainer.seed, other.trainer.seed) == (21, 0)
     assert usual.features == other.features
     assert usual.trainer.overrides == other.trainer.overrides
@@ -46,7 +47,7 @@ def test_a_document_that_makes_no_sense_is_named_and_not_repeated(
 ) -> None:
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(ConfigurationError, match=f"{VARIABLE} is invalid") as caught:
-        settings.build_settings({})
+        settings.build_settings(MOVIES, {})
     assert f"found: {place}: " in str(caught.value)
     assert "a JSON object of build settings" in str(caught.value)
     assert "hunter2" not in str(caught.value)

@@ -9,6 +9,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -117,6 +118,8 @@ def test_a_template_that_is_none_is_a_clear_error(tmp_path: Path, content: str) 
         spark.application(SparkPodSettings(image=IMAGE, template=path), [], {})
 
 
+CONTEXT: Any = {"dag": SimpleNamespace(dag_id="movie_rec_sys")}
+
 EDGES = """
 import json, os, sys
 import airflow.sdk
@@ -127,7 +130,9 @@ for engine in ("spark", "spark-kubernetes"):
     child = os.fork()
     if child == 0:
         os.environ["RECSYS_FEATURES_ENGINE"] = engine
-        from recsys_dag.movie_rec_sys import dag
+        from recsys_dag.recommenders import DAGS
+
+        dag = DAGS["movie_rec_sys"]
         edges = {t: sorted(dag.get_task(t).downstream_task_ids) for t in (
             "fetch_dataset", "spark_data_frames", "enable_vector_extension", "spark_movie_vectors")}
         print(json.dumps([engine, edges, type(dag.get_task("spark_data_frames")).__name__]))
@@ -185,7 +190,7 @@ def test_the_operator_hands_the_application_of_this_run_to_kubernetes(
     monkeypatch.setattr("recsys_dag.tasks.run_of", lambda context: run)
     services = SimpleNamespace(s3=s3)
     continued: list[object] = []
-    monkeypatch.setattr("recsys_dag.settings.services", lambda: services)
+    monkeypatch.setattr("recsys_dag.settings.services", lambda _: services)
     monkeypatch.setattr("recsys.pipeline.continue_build", lambda *of: continued.append(of))
     monkeypatch.setattr(
         operators.SparkKubernetesOperator,
@@ -195,7 +200,7 @@ def test_the_operator_hands_the_application_of_this_run_to_kubernetes(
     operator = spark.FeaturesOnSpark(
         task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
     )
-    spec = operator.execute({})["spark"]["spec"]
+    spec = operator.execute(CONTEXT)["spark"]["spec"]
     assert continued == [(services, run)], "a cleared task of an abandoned run starts nothing"
     assert spec["arguments"][:3] == ["frames", "--md5", "0" * 32]
     assert FeatureSettings.model_validate_json(spec["arguments"][4]) == FeatureSettings()
@@ -221,8 +226,9 @@ def test_a_spark_task_works_only_on_a_build_that_is_alive(
 
     monkeypatch.setenv("RECSYS_SPARK_SUBMIT", str(submit))
     monkeypatch.setattr("recsys_dag.tasks.run_of", lambda context: run)
-    monkeypatch.setattr("recsys_dag.settings.services", lambda: SimpleNamespace(s3=s3))
+    monkeypatch.setattr("recsys_dag.settings.services", lambda _: SimpleNamespace(s3=s3))
     monkeypatch.setattr("recsys.pipeline.run.continue_build", go_on)
+    monkeypatch.setattr("airflow.sdk.get_current_context", lambda: CONTEXT)
     with pytest.raises(LedgerError) if is_abandoned else nullcontext():
         task.spark_data_frames.function()
     assert continued == [run], "a second line within a minute is not another record"
@@ -283,7 +289,7 @@ def test_a_refusal_of_kubernetes_is_permanent_where_the_cluster_is_not_ready_for
     run = SimpleNamespace(build=SimpleNamespace(dataset_md5="0" * 32), features=FeatureSettings())
     monkeypatch.setattr("recsys_dag.tasks.run_of", lambda context: run)
     monkeypatch.setattr(
-        "recsys_dag.settings.services", lambda: SimpleNamespace(s3=S3Settings(bucket="movies"))
+        "recsys_dag.settings.services", lambda _: SimpleNamespace(s3=S3Settings(bucket="movies"))
     )
     monkeypatch.setattr("recsys.pipeline.continue_build", lambda *_: None)
     monkeypatch.setattr(operators.SparkKubernetesOperator, "execute", refuse)
@@ -291,4 +297,4 @@ def test_a_refusal_of_kubernetes_is_permanent_where_the_cluster_is_not_ready_for
         task_id="spark_data_frames", subcommand="frames", pod_settings=SparkPodSettings(image=IMAGE)
     )
     with pytest.raises(kind, match="said so"):
-        operator.execute({})
+        operator.execute(CONTEXT)

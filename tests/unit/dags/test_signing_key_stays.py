@@ -26,9 +26,9 @@ _READ = """
 import os, sys
 sys.path[:0] = {paths!r}
 from recsys.errors import ConfigurationError
-from recsys_dag import settings
+from recsys_dag import descriptions, settings
 try:
-    key = settings.signing_key()
+    key = settings.signing_key(descriptions.named("movie_rec_sys"))
     print(key.public.fingerprint if key else None)
 except ConfigurationError as error:
     print("refused:", error)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
 
 from recsys.errors import ConfigurationError
+from recsys.recommenders import Description
 from recsys_dag import environment
 from recsys_dag.trainer import settings
 from recsys_dag.trainer.settings import ContainerSettings, Launcher, PodSettings
+from tests.descriptions import MOVIES
 
 DIGEST = f"sha256:{'c' * 64}"
 
@@ -125,3 +128,13 @@ def test_a_pod_with_an_identity_of_its_own_needs_no_secret(
 
     sources = pod_arguments("train", PodSettings.model_validate(fields))["env_from"]
     assert [source.secret_ref.name for source in sources] == names
+
+
+def test_the_same_release_of_two_recommenders_has_two_labels() -> None:
+    release_id = f"{'a' * 8}-{'b' * 8}"
+    longest = Description(name="b" * 40, title="Books", source="/books.zip")
+    labels = [settings.label_value(one, release_id) for one in (MOVIES, longest)]
+    assert labels[0] == release_id
+    # Kubernetes' form of a label's value.
+    assert re.fullmatch(r"[a-z0-9][-a-z0-9_.]{0,61}[a-z0-9]", labels[1])
+    assert labels[1] != labels[0]

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from recsys.recommenders import Namespace
+
 
 @pytest.fixture(scope="session")
 def values(repository: Path) -> dict[str, Any]:
@@ -120,6 +122,6 @@ def test_the_guide_pushes_every_image_and_unpauses_what_sends_the_alerts(reposit
     for name in pushed.split():
         assert f"| {name} | " in kubernetes, "the guide says where its digest goes"
     loops = [set(loop.split()) for loop in re.findall(r"for DAG in ([a-z_ ]+); do", guide)]
-    files = {path.stem for path in (repository / "dags/recsys_dag").glob("movie_rec_sys*.py")}
     # Tuning is started by hand, for those who want it.
-    assert loops == [files - {"movie_rec_sys_tune"}] * 2
+    names = Namespace("movie_rec_sys")
+    assert loops == [set(names.dag_ids) - {names.tune_dag}] * 2

@@ -35,13 +35,17 @@ from airflow.sdk._shared.observability.metrics.metrics_registry import MetricsRe
 from airflow.sdk.configuration import conf
 import yaml, json, os
 from recsys.monitoring.metrics import METRICS
+from recsys.recommenders import Description
 from recsys_dag.metrics import emit
 
 stats.initialize(
     factory=stats_utils.get_stats_factory(),
     export_legacy_names=conf.getboolean("metrics", "legacy_names_on"),
 )
-emit(metric(1, **{tag: "x@1" for tag in metric.tags}) for metric in METRICS)
+emit(
+    (metric(1, **{tag: "x@1" for tag in metric.tags}) for metric in METRICS),
+    Description(name="movie_rec_sys", title="Movies"),
+)
 registry = MetricsRegistry()
 for name in json.loads(os.environ["NAMES"]):
     known = registry.get(name)

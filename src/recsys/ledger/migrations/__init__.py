@@ -10,7 +10,7 @@ from importlib import resources
 import psycopg
 from psycopg import sql
 
-from recsys.contract import LIVE_SCHEMA
+from recsys.contract import LIVE_SCHEMA, SITE_ROLE
 from recsys.database import Connection
 from recsys.errors import ConfigurationError, LedgerError, LockedError
 from recsys.ledger.search_path import path_contains, set_search_path, stored_search_path
@@ -118,7 +118,8 @@ def apply(conn: Connection) -> list[int]:
             if migration.number == 1 and not _owns_database(conn):
                 # An administrator sets the path; `recsys doctor` says so.
                 text = _SETS_SEARCH_PATH.sub("", text)
-            conn.execute(sql.SQL(text))
+            # Each recommender has readers of its own; the role is named in migration 1 only.
+            conn.execute(sql.SQL(text.replace(SITE_ROLE, conn.site_role)))
             if migration.number == 1 and path is not None and _owns_database(conn):
                 # It replaces a path that was set for other applications.
                 added = path if path_contains(path, LIVE_SCHEMA) else f"{path}, {LIVE_SCHEMA}"

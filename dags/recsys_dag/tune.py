@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, task
 
 from recsys import experiments
 from recsys.dataset import needs_s3
-from recsys_dag import run_alerts, settings
-from recsys_dag.defaults import START_DATE, TAGS, task_defaults
+from recsys_dag import descriptions, run_alerts, settings
+from recsys_dag.defaults import START_DATE, tags, task_defaults
 from recsys_dag.masking import hide_source_secrets
+
+if TYPE_CHECKING:
+    from recsys.recommenders import Description
 
 DOC = """
 # Better settings for the trainer
@@ -41,9 +44,9 @@ def plan_trials(**context: Any) -> list[dict[str, float]]:
 @task(max_active_tis_per_dagrun=TRIALS_AT_ONCE, execution_timeout=timedelta(hours=2))
 def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]:
     """Trains with the settings and measures the objective on the inner split."""
-    params = context["params"]
+    params, recommender = context["params"], descriptions.of(context)
     hide_source_secrets(params["source"])
-    s3 = settings.services().s3 if needs_s3(params["source"]) else None
+    s3 = settings.services(recommender).s3 if needs_s3(params["source"]) else None
     return experiments.measure_trial(
         params["source"],
         experiments.Objective(params["objective"]),
@@ -51,7 +54,7 @@ def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]
         params["seed"],
         lambda line: print(line, flush=True),
         s3,
-        settings.fetch_settings(params["source"]),
+        settings.fetch_settings(recommender, params["source"]),
     )
 
 
@@ -67,47 +70,50 @@ def choose_settings(trials: list[dict[str, Any]], **context: Any) -> dict[str, A
     return found
 
 
-with DAG(
-    dag_id="movie_rec_sys_tune",
-    description="Searches for better trainer settings; promotes nothing",
-    doc_md=DOC,
-    schedule=None,
-    start_date=START_DATE,
-    catchup=False,
-    max_active_runs=1,
-    on_failure_callback=run_alerts.alert_run_failed,
-    tags=TAGS,
-    default_args=task_defaults(),
-    params={
-        "source": Param(
-            settings.default_source(),
-            type="string",
-            minLength=1,
-            title="Dataset",
-            description="Zip in MovieLens format, as in movie_rec_sys",
-        ),
-        "objective": Param(
-            "rmse",
-            enum=["rmse", "ndcg@10"],
-            title="Objective",
-            description="Metric to optimize",
-        ),
-        "trials": Param(
-            10,
-            type="integer",
-            minimum=1,
-            maximum=200,
-            title="Trials",
-            description="Number of trainings",
-        ),
-        "seed": Param(
-            20,
-            type="integer",
-            minimum=0,
-            title="Seed",
-            description="Seed of the drawn settings and of the trainings",
-        ),
-    },
-) as dag:
-    measured = measure_trial.expand(overrides=plan_trials())
-    choose_settings(measured)  # type: ignore[arg-type]  # at run time it is the list
+def make_tune_dag(recommender: Description) -> DAG:
+    """Makes the DAG that searches for better settings of a recommender's trainer."""
+    with DAG(
+        dag_id=recommender.namespace.tune_dag,
+        description="Searches for better trainer settings; promotes nothing",
+        doc_md=DOC,
+        schedule=None,
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=1,
+        on_failure_callback=run_alerts.alert_run_failed,
+        tags=tags(recommender),
+        default_args=task_defaults(recommender),
+        params={
+            "source": Param(
+                settings.default_source(recommender),
+                type="string",
+                minLength=1,
+                title="Dataset",
+                description=f"Zip in MovieLens format, as in {recommender.name}",
+            ),
+            "objective": Param(
+                "rmse",
+                enum=["rmse", "ndcg@10"],
+                title="Objective",
+                description="Metric to optimize",
+            ),
+            "trials": Param(
+                10,
+                type="integer",
+                minimum=1,
+                maximum=200,
+                title="Trials",
+                description="Number of trainings",
+            ),
+            "seed": Param(
+                20,
+                type="integer",
+                minimum=0,
+                title="Seed",
+                description="Seed of the drawn settings and of the trainings",
+            ),
+        },
+    ) as dag:
+        measured = measure_trial.expand(overrides=plan_trials())
+        choose_settings(measured)  # type: ignore[arg-type]  # at run time it is the list
+    return dag

@@ -1,0 +1,190 @@
+"""The command that lists, checks, adds and removes recommenders."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys import recommenders
+from recsys.cli import output
+from recsys.cli.output import JsonOption, YesOption, console
+from recsys.cli.source import absolute_source
+from recsys.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from recsys.recommenders import Description
+
+
+class Action(StrEnum):
+    """What to do with recommenders."""
+
+    LIST = "list"
+    CHECK = "check"
+    ADD = "add"
+    GRANTS = "grants"
+    REMOVE = "remove"
+
+
+def recommender(
+    action: Annotated[
+        Action, typer.Argument(help="list, check [NAME], add NAME, grants NAME, or remove NAME.")
+    ],
+    name: Annotated[str, typer.Argument(help="Name of the recommender.")] = "",
+    source: Annotated[
+        str, typer.Option("--source", "-s", help="With add: the dataset of a new recommender.")
+    ] = "",
+    title: Annotated[
+        str, typer.Option("--title", help="With add: its name for people; by default NAME.")
+    ] = "",
+    even_served: Annotated[
+        bool, typer.Option("--even-served", help="With remove: also if it serves a release.")
+    ] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List, check, add or remove recommenders, each described by one file.
+
+    `add` writes the file, unless it exists, and makes the database and the role of its readers.
+    `check` names the file, line and field of each invalid description, and what is missing in
+    PostgreSQL. `grants` prints what an administrator runs where the account may not make databases.
+    `remove` drops the recommender's DAGs, database, role and objects, and nothing else.
+    """
+    if not name and action not in (Action.LIST, Action.CHECK):
+        raise typer.BadParameter(f"recsys recommender {action} needs a name")
+    match action:
+        case Action.LIST:
+            _list(as_json)
+        case Action.CHECK:
+            _check(name)
+        case Action.ADD:
+            _add(name, source, title)
+        case Action.GRANTS:
+            _print_grants(output.description(name))
+        case Action.REMOVE:
+            _remove(name, even_served, yes)
+
+
+def _list(as_json: bool) -> None:
+    found = recommenders.read_descriptions(output.descriptions_folder())
+    rows = [
+        {
+            "name": one.name,
+            "title": one.title,
+            "database": one.namespace.database,
+            "key_prefix": one.namespace.key_prefix,
+            "site_role": one.namespace.site_role,
+            "dags": list(one.namespace.dag_ids),
+        }
+        for one in found.valid.values()
+    ]
+    if as_json:
+        output.print_json(
+            {
+                "recommenders": rows,
+                "errors": {str(file): str(error) for file, error in found.errors.items()},
+            }
+        )
+        return
+    table = output.table("name", "title", "database", "prefix of keys", "role of readers")
+    for row in rows:
+        table.add_row(
+            output.safe(str(row["name"])),
+            output.safe(str(row["title"])),
+            str(row["database"] or "the connection's"),
+            str(row["key_prefix"] or "the connection's"),
+            str(row["site_role"]),
+        )
+    console.print(table)
+    for error in found.errors.values():
+        output.print_error(error)
+
+
+def _check(name: str) -> None:
+    found = recommenders.read_descriptions(output.descriptions_folder())
+    chosen = [output.description(name)] if name else list(found.valid.values())
+    errors = [] if name else list(found.errors.values())
+    for error in errors:
+        output.print_error(error)
+    failed = bool(errors)
+    with output.shared_services() as shared:
+        for one in chosen:
+            missing = recommenders.problems(one, shared)
+            failed = failed or bool(missing)
+            console.print(
+                f"{one.name}: {output.safe('; '.join(missing)) or 'in order'}", soft_wrap=True
+            )
+    if failed:
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+def _add(name: str, source: str, title: str) -> None:
+    folder = output.descriptions_folder()
+    file = folder / f"{name}.yaml"
+    if file.with_name(file.name + recommenders.REMOVING).exists():
+        raise ConfigurationError(
+            f"{name} is being removed",
+            found=f"{file.name}{recommenders.REMOVING}",
+            hint=f"finish it: recsys recommender remove {name}",
+        )
+    if not file.exists():
+        if not source:
+            raise ConfigurationError(
+                f"{name} has no description yet",
+                expected=f"{file}, or a dataset to describe it with",
+                hint=f"recsys recommender add {name} --source URL-OR-PATH",
+            )
+        text = recommenders.template(name, title or name, absolute_source(source))
+        # First beside it: a file that is half written would be an import error in Airflow.
+        beside = file.with_name(f".{file.name}.{os.getpid()}")
+        folder.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        beside.rename(file)
+        console.print(f"wrote {output.safe(str(file))}", soft_wrap=True)
+    one = output.description(name)
+    if one.namespace.is_first:
+        return
+    with output.shared_services() as shared:
+        for made in recommenders.provision(one, shared):
+            console.print(f"made {made}")
+    console.print(f"{name} is in order; run it: {output.command()} -r {name} run")
+
+
+def _print_grants(one: Description) -> None:
+    if one.namespace.is_first:
+        raise ConfigurationError(
+            f"{one.name} has the database and the bucket of its connections",
+            hint="docs/security.md has the rights of its accounts",
+        )
+    with output.shared_services() as shared:
+        own = recommenders.services_of(one, shared)
+        with shared.connect() as conn:
+            for statement in recommenders.grants(one, conn.info.user):
+                typer.echo(f"{statement.as_string(conn)};")
+        policy = recommenders.bucket_policy(one, own.s3.bucket, own.s3.prefix)
+    typer.echo(f"\n{json.dumps(policy, indent=2)}")
+
+
+def _remove(name: str, even_served: bool, yes: bool) -> None:
+    folder = output.descriptions_folder()
+    file = folder / f"{name}.yaml"
+    half_removed = file.with_name(file.name + recommenders.REMOVING)
+    if half_removed.exists():
+        file = half_removed
+    one = recommenders.read_description(file)
+    output.confirm(
+        f"Remove {one.name}: drop its DAGs, its database {one.namespace.database}, the role "
+        f"{one.namespace.site_role}, and all objects below {one.namespace.key_prefix}?",
+        yes,
+    )
+    with output.shared_services() as shared:
+        for gone in recommenders.remove(one, file, shared, even_served=even_served):
+            console.print(f"removed {output.safe(gone)}", soft_wrap=True)
+    console.print(
+        "Airflow keeps the history of its runs; `airflow dags delete DAG` removes it, for DAG in: "
+        + " ".join(one.namespace.dag_ids),
+        soft_wrap=True,
+    )

@@ -1,0 +1,40 @@
+from .description import Connections, Description
+from .namespace import FIRST_RECOMMENDER, Namespace
+from .provision import REMOVING, bucket_policy, grants, problems, provision, remove
+from .reader import (
+    ENV_FOLDER,
+    ENV_RECOMMENDER,
+    Descriptions,
+    chosen_recommender,
+    description_schema,
+    folder,
+    read_description,
+    read_descriptions,
+    template,
+)
+from .servers import postgres_of, s3_of, services_of
+
+__all__ = [
+    "ENV_FOLDER",
+    "ENV_RECOMMENDER",
+    "FIRST_RECOMMENDER",
+    "REMOVING",
+    "Connections",
+    "Description",
+    "Descriptions",
+    "Namespace",
+    "bucket_policy",
+    "chosen_recommender",
+    "description_schema",
+    "folder",
+    "grants",
+    "postgres_of",
+    "problems",
+    "provision",
+    "read_description",
+    "read_descriptions",
+    "remove",
+    "s3_of",
+    "services_of",
+    "template",
+]

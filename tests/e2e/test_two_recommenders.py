@@ -1,0 +1,176 @@
+"""Two recommenders in one Airflow, on one PostgreSQL server and in one bucket."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from recsys import monitoring, recommenders
+from recsys.dataset import write_sample
+from recsys.recommenders import Description
+from recsys.services import Services
+from tests.e2e.conftest import LENIENT, Pipeline
+
+PARSE = """
+import json, sys
+from pathlib import Path
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+print(json.dumps([
+    {dag.dag_id: [dag.owner, sorted(dag.tags), sorted({task.pool for task in dag.tasks})]
+     for dag in bag.dags.values()},
+    {Path(file).name: text for file, text in bag.import_errors.items()},
+]))
+"""
+BOOKS = """
+name: books
+title: Book recommender
+source: /dumps/books.zip
+owner: readers
+schedule: 30 2 * * *
+placement: {pool: books}
+"""
+
+
+def parse(folder: Path, repository: Path, **environment: str) -> tuple[dict, dict]:
+    """DAGs and import errors of Airflow for a folder of descriptions, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(repository / "dags")],
+        env={**os.environ, "RECSYS_RECOMMENDERS": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    dags, errors = json.loads(done.stdout.splitlines()[-1])
+    return dags, errors
+
+
+@pytest.fixture
+def folder(tmp_path: Path, repository: Path) -> Path:
+    """A folder with the description of the movie recommender."""
+    folder = tmp_path / "recommenders"
+    folder.mkdir()
+    shutil.copy(repository / "recommenders/movie_rec_sys.yaml", folder)
+    return folder
+
+
+def test_a_file_adds_a_recommender_and_a_bad_one_spares_the_others(
+    airflow_db: None, folder: Path, repository: Path
+) -> None:
+    before, errors = parse(folder, repository)
+    assert errors == {}
+    (folder / "books.yaml").write_text(BOOKS)
+    (folder / "films.yaml").write_text("name: films\ntitle: Films\nsourc: /dumps/films.zip\n")
+    after, errors = parse(folder, repository)
+    assert list(errors) == ["invalid_descriptions.py"]
+    assert f"{folder / 'films.yaml'}, line 3" in errors["invalid_descriptions.py"]
+    assert "sourc" in errors["invalid_descriptions.py"]
+    assert {dag_id: after[dag_id] for dag_id in before} == before
+    added = {dag_id: after[dag_id] for dag_id in after.keys() - before.keys()}
+    assert set(added) == {
+        "books",
+        *(f"books_{kind}" for kind in ("rollback", "recover", "tune", "erase")),
+    }
+    assert all(found == ["readers", ["books", "recsys"], ["books"]] for found in added.values())
+
+
+def test_a_task_makes_its_own_dag_only(airflow_db: None, folder: Path, repository: Path) -> None:
+    for number in range(9):
+        (folder / f"shop_{number}.yaml").write_text(BOOKS.replace("books\n", f"shop_{number}\n", 1))
+    (folder / "films.yaml").write_text("name: films\n")
+    dags, errors = parse(folder, repository, _AIRFLOW_PARSING_CONTEXT_DAG_ID="shop_3_recover")
+    assert errors == {}
+    assert set(dags) == {"shop_3_recover", "recsys_check_connections"}
+
+
+@pytest.fixture
+def books(
+    served: Pipeline, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Description, Services]]:
+    """A second recommender on the servers of the first, which serves a release."""
+    source = tmp_path / "books.zip"
+    write_sample(source, ratings=3_000, seed=5)
+    name = f"books_{uuid.uuid4().hex[:8]}"
+    limits = {key.removeprefix("gate_"): value for key, value in LENIENT.items()}
+    (folder / f"{name}.yaml").write_text(
+        f"name: {name}\ntitle: Books\nsource: {source}\ngate: {json.dumps(limits)}\n"
+    )
+    monkeypatch.setenv("RECSYS_RECOMMENDERS", str(folder))
+    description = recommenders.read_descriptions(folder).valid[name]
+    recommenders.provision(description, served.services)
+    yield description, recommenders.services_of(description, served.services)
+    with psycopg.connect(served.services.postgres.address(), autocommit=True) as conn:
+        for statement, what in (
+            ("drop database if exists {} with (force)", name),
+            ("drop role if exists {}", description.namespace.site_role),
+        ):
+            conn.execute(sql.SQL(statement).format(sql.Identifier(what)))
+
+
+def everything(services: Services) -> dict[str, list[str]]:
+    """All rows of a recommender's database, and its objects with their times."""
+    found = {}
+    with psycopg.connect(services.postgres.address()) as conn:
+        for schema, table in conn.execute(
+            "select schemaname, tablename from pg_tables where schemaname like 'recsys%'"
+        ).fetchall():
+            rows = conn.execute(
+                sql.SQL("select ctid::text, xmin::text, t::text from {} t order by 1").format(
+                    sql.Identifier(schema, table)
+                )
+            )
+            found[f"{schema}.{table}"] = [str(row) for row in rows]
+    found["objects"] = [
+        f"{each.key} {each.modified} {each.size}" for each in services.store.objects("")
+    ]
+    return found
+
+
+def test_a_second_recommender_lives_and_goes_beside_the_first(
+    served: Pipeline, books: tuple[Description, Services], folder: Path
+) -> None:
+    from recsys_dag.recommenders import make_dag
+
+    description, services = books
+    names = description.namespace
+    before = everything(served.services)
+    first = served.run_dag(make_dag(names.weekly_dag), {"force": False, "require_approval": False})
+    assert first.state == "success", first.errors
+    assert first.ran("promote_release"), first.reason
+    assert monitoring.problems(services) == []
+    again = served.run_dag(make_dag(names.weekly_dag), {"force": False, "require_approval": False})
+    assert again.reason == "this build is the champion"
+    healed = served.run_dag(make_dag(names.recover_dag), {})
+    assert healed.state == "success", healed.errors
+    refused = served.run_dag(
+        make_dag(names.rollback_dag), {"reason": "there is none", "release": None}
+    )
+    assert refused.state == "failed"
+
+    own_prefix = names.key_prefix
+    after = everything(served.services)
+    after["objects"] = [line for line in after["objects"] if not line.startswith(own_prefix)]
+    assert after == before
+    champions = [
+        monitoring.read_status(each)["champion"]["release_id"]
+        for each in (services, served.services)
+    ]
+    assert len(set(champions)) == 2
+
+    file = folder / f"{description.name}.yaml"
+    list(recommenders.remove(description, file, served.services, even_served=True))
+    assert everything(served.services) == before
+    assert monitoring.problems(served.services) == []
+    movies = served.run_dag(make_dag("movie_rec_sys_recover"), {})
+    assert movies.state == "success", movies.errors
