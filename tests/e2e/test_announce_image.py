@@ -42,7 +42,7 @@ def airflow_url(airflow_db: None) -> Iterator[str]:
         from airflow.dag_processing.bundles.manager import DagBundlesManager
 
         DagBundlesManager().sync_bundles_to_db()
-        folder = Path(conf.get("core", "dags_folder")) / "recsys_dag" / "movie_rec_sys.py"
+        folder = Path(conf.get("core", "dags_folder")) / "recsys_dag" / "recommenders.py"
         bag = DagBag(folder, bundle_path=folder.parent, bundle_name="dags-folder")
         sync_bag_to_db(bag, "dags-folder", None)
         config = uvicorn.Config(

@@ -116,5 +116,5 @@ def check_freshness(services: Services, max_age: timedelta) -> None:
             "no run has succeeded for too long",
             found=f"the last one at {last:%Y-%m-%d %H:%M} UTC",
             expected=f"one in the last {max_age.days} days",
-            hint="look at the failed runs of movie_rec_sys; `recsys doctor` checks the servers",
+            hint="look at the failed runs of the weekly DAG; `recsys doctor` checks the servers",
         )
