@@ -62,8 +62,8 @@ def make_erase_dag(recommender: Description) -> DAG:
             ),
         },
     ) as dag:
-        # Its import costs a task of this DAG 0.5 s of CPU, and 0.03 s in the DAG processor, which has
-        # Airflow's models already.
+        # Its import costs a task of this DAG 0.5 s of CPU, and 0.03 s in the DAG processor, which
+        # has Airflow's models already.
         build = TriggerDagRunOperator(
             task_id="build_without_users",
             trigger_dag_id=recommender.namespace.weekly_dag,

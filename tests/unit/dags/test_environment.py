@@ -32,7 +32,10 @@ def test_the_seed_of_a_run_makes_another_release_of_the_same_features(
     monkeypatch.setenv(
         VARIABLE, '{"trainer": {"seed": 21}, "features": {"max_quarantine_share": 0.2}}'
     )
-    usual, other = settings.build_settings(MOVIES, {"seed": None}), settings.build_settings(MOVIES, {"seed": 0})
+    usual, other = (
+        settings.build_settings(MOVIES, {"seed": None}),
+        settings.build_settings(MOVIES, {"seed": 0}),
+    )
     assert (usual.trainer.seed, other.trainer.seed) == (21, 0)
     assert usual.features == other.features
     assert usual.trainer.overrides == other.trainer.overrides
