@@ -28,7 +28,7 @@ def test_a_rollback_whose_answer_was_lost_goes_back_one_step(
         promote_release(pipeline.services, made[-1], actor=an_actor())
     answers = []
 
-    def lose_the_first_answer(measurements: Any) -> None:
+    def lose_the_first_answer(measurements: Any, *tags: Any) -> None:
         answers.append(measurements)
         if len(answers) == 1:
             raise ConnectionError("the worker lost the API server")

@@ -85,7 +85,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "recommender": (
         "recsys recommender add books --source https://example.com/ratings.zip",
         "recsys recommender check",
-        "recsys recommender remove books --yes",
+        "recsys recommender remove books --export books-export --yes",
     ),
     "inventory": ("recsys inventory", "recsys inventory --json > before.json"),
     "export": ("recsys export /backup/movies",),

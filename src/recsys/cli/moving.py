@@ -29,7 +29,7 @@ def export(
     export is not complete. Only you may read the folder; it holds what the servers know of users.
     """
     extras.require("pipeline")
-    with output.services() as services, _shown("exporting", quiet=as_json) as progress:
+    with output.services() as services, shown("exporting", quiet=as_json) as progress:
         index = moving.export_recommender(services, folder, progress)
     _print(index, folder, "exported", as_json)
 
@@ -53,7 +53,7 @@ def import_export(
 
     extras.require("pipeline")
     with output.services() as services:
-        with _shown("importing", quiet=as_json) as progress:
+        with shown("importing", quiet=as_json) as progress:
             index = moving.import_recommender(
                 services, folder, actor=output.actor(reason), progress=progress
             )
@@ -65,7 +65,8 @@ def import_export(
 
 
 @contextmanager
-def _shown(what: str, *, quiet: bool) -> Iterator[Progress]:
+def shown(what: str, *, quiet: bool) -> Iterator[Progress]:
+    """Shows the bytes that are done, where somebody looks."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -74,11 +75,11 @@ def _shown(what: str, *, quiet: bool) -> Iterator[Progress]:
         console=output.errors,
         disable=quiet or not output.errors.is_terminal,
         transient=True,
-    ) as shown:
-        bar = shown.add_task(what, total=None)
+    ) as bars:
+        bar = bars.add_task(what, total=None)
 
         def on_bytes(done: int, total: int | None) -> None:
-            shown.update(bar, completed=done, total=total)
+            bars.update(bar, completed=done, total=total)
 
         yield on_bytes
 

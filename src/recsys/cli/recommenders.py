@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ from recsys.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from recsys.recommenders import Description
+    from recsys.services import Services
 
 
 class Action(StrEnum):
@@ -43,6 +45,17 @@ def recommender(
     even_served: Annotated[
         bool, typer.Option("--even-served", help="With remove: also if it serves a release.")
     ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            file_okay=False,
+            help="With remove: first export it to this new folder, for `recsys import`.",
+        ),
+    ] = None,
+    no_export: Annotated[
+        bool, typer.Option("--no-export", help="With remove: nothing of it is kept.")
+    ] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,7 +64,8 @@ def recommender(
     `add` writes the file, unless it exists, and makes the database and the role of its readers.
     `check` names the file, line and field of each invalid description, and what is missing in
     PostgreSQL. `grants` prints what an administrator runs where the account may not make databases.
-    `remove` drops the recommender's DAGs, database, role and objects, and nothing else.
+    `remove` exports the recommender, then drops its DAGs, database, role and objects, and nothing
+    else.
     """
     if not name and action not in (Action.LIST, Action.CHECK):
         raise typer.BadParameter(f"recsys recommender {action} needs a name")
@@ -65,7 +79,7 @@ def recommender(
         case Action.GRANTS:
             _print_grants(output.description(name))
         case Action.REMOVE:
-            _remove(name, even_served, yes)
+            _remove(name, even_served, None if no_export else export, no_export, yes)
 
 
 def _list(as_json: bool) -> None:
@@ -168,7 +182,25 @@ def _print_grants(one: Description) -> None:
     typer.echo(f"\n{json.dumps(policy, indent=2)}")
 
 
-def _remove(name: str, even_served: bool, yes: bool) -> None:
+def _export(one: Description, shared: Services, even_served: bool, folder: Path | None) -> None:
+    """Exports a recommender that is about to be removed, unless it has nothing yet."""
+    from recsys import moving
+    from recsys.cli.moving import shown
+
+    if not recommenders.check_removable(one, shared, even_served=even_served):
+        return
+    if folder is None:
+        raise ConfigurationError(
+            f"{one.name} has releases, or a history of them",
+            expected="--export FOLDER, which keeps them, or --no-export",
+            hint=f"recsys recommender remove {one.name} --export {one.name}-export",
+        )
+    with shown("exporting", quiet=False) as progress:
+        moving.export_recommender(recommenders.services_of(one, shared), folder, progress)
+    console.print(f"exported to {output.safe(str(folder))}", soft_wrap=True)
+
+
+def _remove(name: str, even_served: bool, export: Path | None, no_export: bool, yes: bool) -> None:
     folder = output.descriptions_folder()
     file = folder / f"{name}.yaml"
     half_removed = file.with_name(file.name + recommenders.REMOVING)
@@ -181,6 +213,8 @@ def _remove(name: str, even_served: bool, yes: bool) -> None:
         yes,
     )
     with output.shared_services() as shared:
+        if file is not half_removed and not no_export:
+            _export(one, shared, even_served, export)
         for gone in recommenders.remove(one, file, shared, even_served=even_served):
             console.print(f"removed {output.safe(gone)}", soft_wrap=True)
     console.print(

@@ -1,6 +1,14 @@
 from .description import Connections, Description
 from .namespace import FIRST_RECOMMENDER, Namespace
-from .provision import REMOVING, bucket_policy, grants, problems, provision, remove
+from .provision import (
+    REMOVING,
+    bucket_policy,
+    check_removable,
+    grants,
+    problems,
+    provision,
+    remove,
+)
 from .reader import (
     ENV_FOLDER,
     ENV_RECOMMENDER,
@@ -24,6 +32,7 @@ __all__ = [
     "Descriptions",
     "Namespace",
     "bucket_policy",
+    "check_removable",
     "chosen_recommender",
     "description_schema",
     "folder",

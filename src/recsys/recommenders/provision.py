@@ -162,7 +162,7 @@ def remove(
     own = services_of(description, shared)
     # A removal that was interrupted has checked it.
     if file.suffix != REMOVING:
-        _check_removable(description, own, shared, even_served)
+        check_removable(description, shared, even_served=even_served)
         file = file.rename(file.with_name(file.name + REMOVING))
         yield "its DAGs"
     with shared.connect() as conn:
@@ -187,9 +187,13 @@ def remove(
     yield str(file)
 
 
-def _check_removable(
-    description: Description, own: Services, shared: Services, even_served: bool
-) -> None:
+def check_removable(description: Description, shared: Services, *, even_served: bool) -> bool:
+    """Checks that a recommender may be removed; returns whether it has a ledger to export.
+
+    Raises:
+        LedgerError: a release is served, or the objects belong to another ledger.
+    """
+    own = services_of(description, shared)
     with shared.connect() as conn:
         if not _exists(conn, "pg_database", "datname", description.name):
             if own.store.keys(""):
@@ -198,19 +202,19 @@ def _check_removable(
                     expected=f"the database {description.name}",
                     hint="delete them yourself if they are not needed, and repeat the command",
                 )
-            return
+            return False
     with own.connect() as conn:
         if not ledger.applied(conn):
-            return
+            return False
         champion = ledger.champion(conn)
         if champion is not None and not even_served:
             raise LedgerError(
                 f"{description.name} serves a release",
                 found=champion.release_id,
-                hint="switch its readers off and back up what is needed; then --even-served "
-                "removes it",
+                hint="switch its readers off; then --even-served removes it",
             )
         releases.check_owner(conn, own.store)
+    return True
 
 
 def _rights(description: Description) -> list[sql.Composed]:

@@ -1,0 +1,66 @@
+"""`recsys recommender` and `recsys -r NAME`, with real servers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recsys import recommenders
+from recsys.releases import promote_release
+from tests.actors import an_actor
+from tests.command_line import CommandLine, World
+from tests.release_maker import Releases
+
+
+@pytest.fixture
+def command(world: World, tmp_path: Path) -> CommandLine:
+    """The command with a folder of descriptions of its own."""
+    folder = {"RECSYS_RECOMMENDERS": str(tmp_path / "recommenders")}
+    return replace(world.recsys, environment=world.recsys.environment | folder)
+
+
+def test_a_recommender_comes_is_used_and_goes_by_commands(
+    world: World, command: CommandLine, tmp_path: Path
+) -> None:
+    added = command("recommender", "add", "books", "--source", "https://example.com/books.zip")
+    assert (added.code, "made database books" in added.words) == (0, True), added.words
+    file = tmp_path / "recommenders/books.yaml"
+    assert command("recommender", "check", "books").words == "books: in order"
+    listed = command("recommender", "list", "--json").json
+    assert [one["name"] for one in listed["recommenders"]] == ["books"]
+    assert 'create database "books"' in command("recommender", "grants", "books").out
+    books = recommenders.services_of(recommenders.read_description(file), world.services)
+    champion = Releases(books).candidate(1)
+    promote_release(books, champion, actor=an_actor())
+    assert champion in command("-r", "books", "status").words
+    assert world.states() == {}
+
+    refused = command("recommender", "remove", "books", "--yes")
+    assert (refused.code, "serves a release" in refused.words) == (1, True)
+    refused = command("recommender", "remove", "books", "--even-served", "--yes")
+    assert (refused.code, "--export FOLDER" in refused.words) == (1, True)
+    out = str(tmp_path / "out")
+    gone = command("recommender", "remove", "books", "--even-served", "--export", out, "--yes")
+    assert gone.code == 0, gone.words
+    assert not file.exists()
+    assert [key for key in world.services.store.keys("") if key.startswith("books/")] == []
+
+    command("recommender", "add", "books", "--source", "https://example.com/books.zip")
+    again = command("-r", "books", "import", out)
+    assert (again.code, f"champion {champion}" in again.words) == (0, True), again.words
+    assert (
+        command("recommender", "remove", "books", "--even-served", "--no-export", "--yes").code == 0
+    )
+
+
+def test_an_invalid_description_is_named_with_its_line(
+    command: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "recommenders").mkdir()
+    file = tmp_path / "recommenders/books.yaml"
+    file.write_text("name: books\ntitle: Books\nsource: s3://b/z.zip\nsteps: [rm]\n")
+    done = command("recommender", "check")
+    assert done.code == 1
+    assert all(part in done.words for part in ("books.yaml, line", "steps"))
