@@ -128,9 +128,7 @@ def _check(name: str) -> None:
         for one in chosen:
             missing = recommenders.problems(one, shared)
             failed = failed or bool(missing)
-            console.print(
-                f"{one.name}: {output.safe('; '.join(missing)) or 'in order'}", soft_wrap=True
-            )
+            console.print(f"{one.name}: {output.safe('; '.join(missing)) or 'in order'}")
     if failed:
         raise typer.Exit(output.EXIT_FAILED)
 
@@ -216,9 +214,8 @@ def _remove(name: str, even_served: bool, export: Path | None, no_export: bool, 
         if file is not half_removed and not no_export:
             _export(one, shared, even_served, export)
         for gone in recommenders.remove(one, file, shared, even_served=even_served):
-            console.print(f"removed {output.safe(gone)}", soft_wrap=True)
+            console.print(f"removed {output.safe(gone)}")
     console.print(
         "Airflow keeps the history of its runs; `airflow dags delete DAG` removes it, for DAG in: "
-        + " ".join(one.namespace.dag_ids),
-        soft_wrap=True,
+        + " ".join(one.namespace.dag_ids)
     )
