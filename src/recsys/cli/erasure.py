@@ -18,6 +18,7 @@ from recsys.errors import ConfigurationError
 from recsys.signing import find_signing_key
 
 if TYPE_CHECKING:
+    from recsys.recommenders import Namespace
     from recsys.services import Services
 
 EXIT_PENDING: Final = 3
@@ -147,7 +148,7 @@ def _print_status(status: releases.ErasureStatus) -> None:
     if status.champion_knows:
         console.print(
             "The live release still knows them, and readers do not see them. Run the DAG "
-            "movie_rec_sys_erase, or wait for the next run, which builds a release without them. "
+            f"{_names().erase_dag}, or wait for the next run, which builds a release without them. "
             "`recsys why` shows the decision of the gate."
         )
     elif status.pending:
@@ -156,6 +157,12 @@ def _print_status(status: releases.ErasureStatus) -> None:
         console.print(f"Erased {status.completed} users.")
     else:
         console.print("No request is pending.")
+
+
+def _names() -> Namespace:
+    from recsys import recommenders
+
+    return recommenders.Namespace(recommenders.chosen_recommender())
 
 
 def _print_way_back(services: Services) -> None:
@@ -168,7 +175,7 @@ def _print_way_back(services: Services) -> None:
         return
     seed = BuildSettings.model_validate(champion.build["settings"]).trainer.seed
     command = (
-        f"trigger the DAG movie_rec_sys with the Param seed {seed + 1}"
+        f"trigger the DAG {_names().weekly_dag} with the Param seed {seed + 1}"
         if output.are_named()
         else f"`{output.command()} run --seed {seed + 1}`"
     )

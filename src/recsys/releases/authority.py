@@ -16,7 +16,7 @@ BY_HAND: Final = "by hand"
 """Stored in place of the run id in the decision of an override."""
 
 _JUDGE_AGAIN: Final = (
-    "judge it again: trigger the DAG movie_rec_sys with the Param force, or `recsys run --force`; "
+    "judge it again: trigger the weekly DAG with the Param force, or `recsys run --force`; "
     "or override the gate in your own name: `recsys promote RELEASE --override`"
 )
 
