@@ -81,8 +81,8 @@ spark-for-tests: $(UV)
 
 setup: .venv/.synced trainer/.venv/.synced site/.venv/.synced ## create the three locked environments (other targets do this themselves)
 
-demo: .venv/.synced trainer/.venv/.synced ## run the whole pipeline once: make demo [SOURCE=path-or-URL]
-	@$(BIN)/recsys demo $(if $(SOURCE),--source "$(SOURCE)") $(DEMO_FLAGS)
+demo: .venv/.synced trainer/.venv/.synced ## run the whole pipeline once: make demo [SOURCE=path-or-URL] [RECOMMENDER=name]
+	@$(BIN)/recsys $(if $(RECOMMENDER),-r "$(RECOMMENDER)") demo $(if $(SOURCE),--source "$(SOURCE)") $(DEMO_FLAGS)
 
 up: setup ## start Airflow, the site, PostgreSQL and S3, and leave them running
 	@$(BIN)/recsys up

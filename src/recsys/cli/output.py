@@ -126,11 +126,18 @@ def print_error(error: RecsysError) -> None:
 
 
 def command() -> str:
-    """Returns what to type for this command line: ``recsys``, or its path if it is not on PATH."""
+    """Returns what to type for this command line: ``recsys``, or its path if it is not on PATH.
+
+    With ``-r NAME`` for a recommender that is not the first one.
+    """
+    from recsys import recommenders
+
     used = Path(sys.argv[0])
-    if used.name != "recsys" or shutil.which("recsys") == str(used):
-        return "recsys"
-    return shlex.quote(short_path(used.absolute()))
+    program = "recsys"
+    if used.name == "recsys" and shutil.which("recsys") != str(used):
+        program = shlex.quote(short_path(used.absolute()))
+    name = recommenders.chosen_recommender()
+    return program if name == recommenders.FIRST_RECOMMENDER else f"{program} -r {name}"
 
 
 def short_path(path: Path) -> str:
@@ -251,6 +258,15 @@ def _named_services(name: str) -> Services:
 def embedded_services(home: Home) -> Services:
     """Returns the servers of an embedded stack, for the chosen recommender."""
     return of_chosen_recommender(_embedded(home))
+
+
+def make_servers_ready(home: Home) -> None:
+    """Makes the database of the chosen recommender on an embedded stack, unless it exists."""
+    from recsys import recommenders
+
+    name = recommenders.chosen_recommender()
+    if name != recommenders.FIRST_RECOMMENDER:
+        recommenders.provision(description(name), _embedded(home))
 
 
 def _embedded(home: Home) -> Services:

@@ -72,6 +72,7 @@ def demo(
     # A demo may use one dataset after another, so drift is shown but not limited.
     conf = _conf(home, source, force, accept_drift=True)
     with _data_services(home):
+        output.make_servers_ready(home)
         services = output.embedded_services(home)
         result = _run(home, conf, quiet=as_json)
         if as_json:

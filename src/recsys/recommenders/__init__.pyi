@@ -1,5 +1,5 @@
 from .description import Connections, Description
-from .namespace import FIRST_RECOMMENDER, Namespace
+from .namespace import ENV_RECOMMENDER, FIRST_RECOMMENDER, Namespace, chosen_recommender
 from .provision import (
     REMOVING,
     bucket_policy,
@@ -11,9 +11,7 @@ from .provision import (
 )
 from .reader import (
     ENV_FOLDER,
-    ENV_RECOMMENDER,
     Descriptions,
-    chosen_recommender,
     description_schema,
     folder,
     read_description,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +13,19 @@ from recsys.contract import SITE_ROLE, check_key_prefix
 FIRST_RECOMMENDER: Final = "movie_rec_sys"
 """The recommender that installations had before there were descriptions; its names stay."""
 
+ENV_RECOMMENDER: Final = "RECSYS_RECOMMENDER"
+
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{1,38}[a-z0-9]")
 _KINDS: Final = ("rollback", "recover", "tune", "erase")
 _RESERVED: Final = frozenset(
     {"airflow", "postgres", "recsys", "template0", "template1", "default", "public", "admin"}
 )
+
+
+def chosen_recommender() -> str:
+    """Returns the name of the recommender that a command is for: ``RECSYS_RECOMMENDER``."""
+    # Not beside the reader of descriptions, which imports YAML and all settings.
+    return os.environ.get(ENV_RECOMMENDER) or FIRST_RECOMMENDER
 
 
 @dataclass(frozen=True)

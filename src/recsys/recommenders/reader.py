@@ -16,7 +16,6 @@ from recsys.recommenders.description import Description
 from recsys.recommenders.namespace import FIRST_RECOMMENDER
 
 ENV_FOLDER: Final = "RECSYS_RECOMMENDERS"
-ENV_RECOMMENDER: Final = "RECSYS_RECOMMENDER"
 _SUFFIX: Final = ".yaml"
 _MAX_BYTES: Final = 65_536
 _HINT: Final = "docs/recommenders.md lists the fields; recommenders/schema.json is for editors"
@@ -40,11 +39,6 @@ def folder() -> Path | None:
     """Returns the folder of the descriptions, ``RECSYS_RECOMMENDERS``; None if it is not set."""
     name = os.environ.get(ENV_FOLDER)
     return Path(name) if name else None
-
-
-def chosen_recommender() -> str:
-    """Returns the name of the recommender that a command is for: ``RECSYS_RECOMMENDER``."""
-    return os.environ.get(ENV_RECOMMENDER) or FIRST_RECOMMENDER
 
 
 def read_descriptions(path: Path | None) -> Descriptions:
