@@ -37,8 +37,8 @@ class Sampler:
     """Samples all descendants of this process, and assigns what they use to the current step.
 
     A process that ends between two samples is seen as of the last one, so its last 0.2 seconds are
-    missing, and a process that lives for less time may be missed. The memory of a copy of its parent
-    counts from its third second on, because a new process is one until it becomes another program.
+    missing, and a process that lives for less time may be missed. A copy of its parent counts with
+    its memory from its third second on: a new process is one until it becomes another program.
 
     Attributes:
         roots: processes of servers by the name of their group, with all their descendants.
