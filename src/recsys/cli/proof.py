@@ -13,7 +13,7 @@ from rich.padding import Padding
 from recsys import ledger, releases
 from recsys.cli import extras, output
 from recsys.cli.output import JsonOption, ReasonOption, console
-from recsys.cli.releases import ReleaseArgument
+from recsys.cli.release_views import ReleaseOrChampionArgument
 from recsys.errors import ConfigurationError
 from recsys.signing import find_signing_key, read_public_keys
 
@@ -33,7 +33,7 @@ _RESULTS: Final = {
 
 
 def verify(
-    release: ReleaseArgument,
+    release: ReleaseOrChampionArgument = None,
     keys: Annotated[
         Path | None,
         typer.Option(

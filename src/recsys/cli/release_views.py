@@ -12,6 +12,10 @@ from recsys import ledger, monitoring
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
 
+ReleaseOrChampionArgument = Annotated[
+    str | None, typer.Argument(help="A release id; by default the champion.")
+]
+
 _SIGNS: Final = {"at most": "<=", "below": "<", "at least": ">=", "above": ">"}
 _BOUND: Final = re.compile(r"expected (at most|below|at least|above) -?[\d.]+")
 
@@ -76,12 +80,7 @@ def list_releases(as_json: JsonOption = False) -> None:
         console.print("* stated by the trainer; the pipeline has not measured it")
 
 
-def why(
-    release: Annotated[
-        str | None, typer.Argument(help="A release id; by default the champion.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
+def why(release: ReleaseOrChampionArgument = None, as_json: JsonOption = False) -> None:
     """Explain the state of a release: the gate's decision, diff, data, and who did what and why.
 
     Prints the gate's rules with value and limit, and the newest entries of the history.

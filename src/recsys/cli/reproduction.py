@@ -9,7 +9,7 @@ import typer
 
 from recsys.cli import extras, output
 from recsys.cli.output import JsonOption, console
-from recsys.cli.releases import ReleaseArgument
+from recsys.cli.release_views import ReleaseOrChampionArgument
 
 if TYPE_CHECKING:
     from recsys.pipeline import Reproduction
@@ -23,7 +23,7 @@ _VERDICTS: Final = {
 
 
 def reproduce(
-    release: ReleaseArgument,
+    release: ReleaseOrChampionArgument = None,
     any_trainer: Annotated[
         bool,
         typer.Option(
@@ -49,7 +49,7 @@ def reproduce(
     with (
         output.services() as services,
         scratch_folder("reproduce") as work,
-        doing(f"reproducing {release}") as say,
+        doing(f"reproducing {release or 'the champion'}") as say,
     ):
         found = pipeline.reproduce_release(
             services, release, trainer, work, say, say, any_trainer=any_trainer

@@ -152,6 +152,18 @@ def champion(conn: Connection) -> Release | None:
     return _one(conn, "where state = %s", State.CHAMPION.value)
 
 
+def get_or_champion(conn: Connection, release_id: str | None) -> Release:
+    """Returns a release; without an id, the one being served.
+
+    Raises:
+        LedgerError: it is not in the ledger, the text is not a release id, or there is no champion.
+    """
+    release = get(conn, release_id) if release_id else champion(conn)
+    if release is None:
+        raise LedgerError("nothing was promoted yet", hint="run `recsys run`")
+    return release
+
+
 def previous_champion(conn: Connection) -> Release | None:
     """Returns the retained release that was promoted last before the champion; None if none."""
     return _one(

@@ -9,7 +9,6 @@ from typing import Any
 from recsys import ledger, releases
 from recsys.database import Connection
 from recsys.errors import (
-    LedgerError,
     ServiceUnavailableError,
     StaleError,
 )
@@ -75,9 +74,7 @@ def why(services: Services, release_id: str | None = None) -> dict[str, Any]:
 
     with services.connect() as conn:
         ledger.check_current(conn)
-        release = ledger.get(conn, release_id) if release_id else ledger.champion(conn)
-        if release is None:
-            raise LedgerError("nothing was promoted yet", hint="run `recsys run`")
+        release = ledger.get_or_champion(conn, release_id)
         decision, diff = ledger.last_decision(conn, release.release_id) or (None, None)
         return {
             "release": release_facts(release),

@@ -86,7 +86,7 @@ class Reproduction:
 
 def reproduce_release(
     services: Services,
-    release_id: str,
+    release_id: str | None,
     trainer: LocalTrainer,
     work: Path,
     on_step: OnStep = lambda text: None,
@@ -98,7 +98,7 @@ def reproduce_release(
 
     Args:
         services: PostgreSQL and S3; only read.
-        release_id: the release.
+        release_id: the release; None for the champion.
         trainer: makes the models.
         work: an empty folder, with room for the dataset and all features and artifacts.
         on_step: called with what is done next.
@@ -106,14 +106,14 @@ def reproduce_release(
         any_trainer: whether another trainer than the recorded one may be compared.
 
     Raises:
-        LedgerError: there is no such release, or it has no manifest.
+        LedgerError: there is no such release, it has no manifest, or there is no champion.
         ConfigurationError: the trainer is another one than the release's.
         ArtifactError: the dataset, or an artifact of the release, is no longer in the store, or is
             damaged.
         TrainingError: the trainer failed.
     """
     with services.connect() as conn:
-        release = ledger.get(conn, release_id)
+        release = ledger.get_or_champion(conn, release_id)
         users_erased = ledger.newest_erasure(conn) > 0
     manifest = release.complete_manifest
     build, store = manifest.build, services.store
@@ -149,7 +149,9 @@ def reproduce_release(
     on_step("comparing")
     parts += _compare_artifacts(store, manifest, out, work)
     lineage = json.loads((out / contract.LINEAGE_FILE).read_text())
-    return Reproduction(release_id, tuple(parts), tuple(_environment(manifest.lineage, lineage)))
+    return Reproduction(
+        release.release_id, tuple(parts), tuple(_environment(manifest.lineage, lineage))
+    )
 
 
 def _which_trainer(manifest: Manifest) -> str:

@@ -88,30 +88,30 @@ class Proof:
 
 
 def prove_release(
-    services: Services, release_id: str, keys: Sequence[PublicKey] | None = None
+    services: Services, release_id: str | None = None, keys: Sequence[PublicKey] | None = None
 ) -> Proof:
     """Compares every part of a release with what was signed.
 
     Args:
         services: the servers.
-        release_id: the release.
+        release_id: the release; by default the champion.
         keys: the trusted keys; by default those of the services.
 
     Raises:
-        LedgerError: the release is unknown, not complete or retired.
+        LedgerError: the release is unknown, not complete or retired, or there is no champion.
     """
     trusted = services.trusted_keys if keys is None else keys
     with services.connect() as conn:
         ledger.check_current(conn)
-        release = ledger.get(conn, release_id)
+        release = ledger.get_or_champion(conn, release_id)
         if release.manifest is None or release.state in (State.RETIRING, State.RETIRED):
             raise LedgerError(
-                f"there is nothing to verify of release {release_id}",
+                f"there is nothing to verify of release {release.release_id}",
                 found=f"state {release.state}",
                 expected="a complete release that is retained",
                 hint="`recsys releases` lists them",
             )
-        return Proof(release_id, tuple(_steps(conn, services.store, release, trusted)))
+        return Proof(release.release_id, tuple(_steps(conn, services.store, release, trusted)))
 
 
 def _steps(

@@ -28,6 +28,7 @@ def test_a_person_signs_and_anybody_verifies(world: World, tmp_path: Path) -> No
     proven = world.recsys("verify", release_id, *place, "--json")
     assert (proven.code, proven.err) == (0, "")
     assert (proven.json["verdict"], proven.json["changed"]) == ("proven", [])
+    assert world.recsys("verify", *place, "--json").json["release_id"] == release_id, "the champion"
     assert world.recsys("verify", release_id).code == 3, "no public key is configured"
     refused = world.recsys("verify", release_id, "--keys", str(other.public))
     assert refused.code == 1
