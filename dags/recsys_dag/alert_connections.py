@@ -17,6 +17,8 @@ from recsys_dag.connections import find_connection
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+    from recsys.recommenders import Description
+
 SLACK: Final = "recsys_alert_slack"
 WEBHOOK: Final = "recsys_alert_webhook"
 SMTP: Final = "recsys_alert_smtp"
@@ -24,21 +26,19 @@ HEARTBEAT: Final = "recsys_alert_heartbeat"
 _SLACK_URL: Final = "https://hooks.slack.com/services"
 
 
-def with_connections(settings: AlertSettings) -> AlertSettings:
-    """Returns the settings with those of the Connections that exist.
+def with_connections(settings: AlertSettings, recommender: Description) -> AlertSettings:
+    """Returns the settings of a recommender's alerts, with those of the Connections that exist.
+
+    If its description names channels, it has these and no others.
+
+    Args:
+        settings: the channels that all recommenders share, as the variables say.
+        recommender: the recommender.
 
     Raises:
-        ConfigurationError: a Connection names no address.
+        ConfigurationError: a Connection names no address, or one of the description is missing.
     """
-    fields: dict[str, Any] = {}
-    if slack := find_connection(SLACK):
-        fields["slack_url"] = _slack_url(slack)
-    if webhook := find_connection(WEBHOOK):
-        fields |= {"webhook_url": _address(webhook), "webhook_key": webhook.password or None}
-    if smtp := find_connection(SMTP):
-        fields |= _smtp_fields(smtp)
-    if heartbeat := find_connection(HEARTBEAT):
-        fields["heartbeat_url"] = _address(heartbeat)
+    fields = {**_channels(recommender), **_own(recommender)}
     if not fields:
         return settings
     try:
@@ -50,6 +50,62 @@ def with_connections(settings: AlertSettings) -> AlertSettings:
             found=str(first_invalid_field(error)),
             hint="docs/runbook.md lists the Connections of alerts",
         ) from None
+
+
+def _channels(recommender: Description) -> dict[str, Any]:
+    """Returns the fields of the channels."""
+    route = recommender.alerts
+    fields: dict[str, Any] = {}
+    if route.has_channels:
+        fields |= dict.fromkeys(("slack_url", "webhook_url", "webhook_key", "smtp_url"))
+    if slack := _channel(recommender, route.slack, SLACK):
+        fields["slack_url"] = _slack_url(slack)
+    if webhook := _channel(recommender, route.webhook, WEBHOOK):
+        fields |= {"webhook_url": _address(webhook), "webhook_key": webhook.password or None}
+    if smtp := _channel(recommender, route.smtp, SMTP):
+        fields |= _smtp_fields(smtp)
+    if route.email_to is not None:
+        fields["email_to"] = route.email_to
+    return fields
+
+
+def _own(recommender: Description) -> dict[str, Any]:
+    """Returns the fields that two recommenders never share."""
+    fields: dict[str, Any] = {}
+    if not recommender.namespace.is_first:
+        fields["recommender"] = recommender.title
+        # Pings of another one must not hide that this one stands still.
+        fields["heartbeat_url"] = None
+    if heartbeat := _heartbeat(recommender):
+        fields["heartbeat_url"] = _address(heartbeat)
+    if recommender.alerts.kinds is not None:
+        fields["kinds"] = recommender.alerts.kinds
+    return fields
+
+
+def _channel(recommender: Description, named: str | None, shared: str) -> Connection | None:
+    """Returns a channel's Connection; None if the recommender does not use the channel."""
+    if named is not None:
+        return _existing(recommender, named)
+    return None if recommender.alerts.has_channels else find_connection(shared)
+
+
+def _heartbeat(recommender: Description) -> Connection | None:
+    if (named := recommender.alerts.heartbeat) is not None:
+        return _existing(recommender, named)
+    own = HEARTBEAT if recommender.namespace.is_first else f"{HEARTBEAT}_{recommender.name}"
+    return find_connection(own)
+
+
+def _existing(recommender: Description, conn_id: str) -> Connection:
+    found = find_connection(conn_id)
+    if found is None:
+        raise ConfigurationError(
+            f"the Airflow Connection {conn_id} does not exist",
+            expected=f"a channel of {recommender.name}'s alerts, as its description says",
+            hint="make it in Airflow's UI, under Admin, Connections, or correct the description",
+        )
+    return found
 
 
 def _slack_url(connection: Connection) -> str:

@@ -12,7 +12,6 @@ from recsys import monitoring, pipeline
 from recsys_dag import airflow_address, approval_form, settings
 from recsys_dag.approval_form import TASK_ID as TASK_ID
 from recsys_dag.descriptions import of
-from recsys_dag.timeouts import timeouts
 
 APPROVE: Final = "Approve"
 REJECT: Final = "Reject"
@@ -23,16 +22,20 @@ class ReleaseApproval(HITLBranchOperator):
     """Waits for a person to approve or reject the accepted candidate; no answer rejects it.
 
     The form has an optional field for a reason. The gate's reason is recorded in any case.
+
+    Args:
+        limit: how long the person has to answer.
+        kwargs: other arguments of the operator.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, limit: timedelta, **kwargs: Any) -> None:
         # Airflow merges the DAG's Params and default arguments into kwargs; these override them.
         kwargs |= {
             "subject": "Promote this release to production?",
             "options": [APPROVE, REJECT],
             "options_mapping": {APPROVE: "promote_release", REJECT: "reject_candidate"},
             "defaults": REJECT,
-            "response_timeout": timeouts().approval,
+            "response_timeout": limit,
             "execution_timeout": None,
             "params": {
                 # Airflow's form requires a field unless its type includes null.

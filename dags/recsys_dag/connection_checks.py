@@ -52,7 +52,7 @@ def _probes() -> dict[str, Probe]:
         descriptions.read().valid.values(), key=lambda one: not one.namespace.is_first
     ):
         probes |= _probes_of(recommender)
-    return {**probes, ALERTS: _read_alerts}
+    return probes
 
 
 def _probes_of(recommender: Description) -> dict[str, Probe]:
@@ -71,6 +71,7 @@ def _probes_of(recommender: Description) -> dict[str, Probe]:
         _existing(ids.postgres, partial(connections.postgres_of_recommender, recommender))
     )
     probes[f"{ids.source}{of}"] = partial(_read_source, recommender)
+    probes[f"{ALERTS}{of}"] = partial(_read_alerts, recommender)
     return probes
 
 
@@ -110,10 +111,10 @@ def _read_source(recommender: Description, attempt: Attempt) -> str:
     return f"md5 {read_source_md5(source, s3, fetch)}"
 
 
-def _read_alerts(attempt: Attempt) -> str:
+def _read_alerts(recommender: Description, attempt: Attempt) -> str:
     """Reads the settings of all channels; sends nothing."""
     attempt.step("read the connections")
-    found = settings.alert_settings()
+    found = settings.alerts_of(recommender)
     named = {"slack": found.slack_url, "webhook": found.webhook_url, "e-mail": found.smtp_url}
     channels = ", ".join(name for name, value in named.items() if value) or "none"
     return f"channels: {channels}; nothing was sent, `recsys alerts --test` sends a test"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from airflow.sdk import DAG, get_parsing_context
 
 from recsys_dag import descriptions
+from recsys_dag.description_checks import usable
 from recsys_dag.erase import make_erase_dag
 from recsys_dag.recover import make_recover_dag
 from recsys_dag.rollback import make_rollback_dag
@@ -46,7 +47,12 @@ def make_dag(dag_id: str) -> DAG:
 
 
 def _make_dags(only: str | None) -> Iterator[DAG]:
-    for recommender in descriptions.read().valid.values():
+    found = [
+        each
+        for each in descriptions.read().valid.values()
+        if only is None or only in each.namespace.dag_ids
+    ]
+    for recommender in usable(found):
         for dag_id, make in makers(recommender).items():
             if only in (None, dag_id):
                 yield make(recommender)

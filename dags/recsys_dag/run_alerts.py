@@ -83,7 +83,11 @@ def run_report(context: Mapping[str, Any], now: datetime) -> RunReport:
 
 def _recommender_of(dag_id: str) -> Description:
     if dag_id == CHECK_DAG:
-        return next(iter(descriptions.read().valid.values()))
+        found = sorted(
+            descriptions.read().valid.values(), key=lambda one: not one.namespace.is_first
+        )
+        if found:
+            return found[0]
     return descriptions.of_dag(dag_id)
 
 

@@ -21,6 +21,7 @@ from recsys import alerts, features, releases
 from recsys.contract import BuildSettings
 from recsys.dataset import DEFAULT_SOURCE
 from recsys.gate import ForwardSettings, GateSettings
+from recsys.recommenders import Launcher
 from recsys_dag.environment import read, read_json
 from recsys_dag.trainer import settings as trainer_settings
 
@@ -81,22 +82,15 @@ def max_age(recommender: Description) -> timedelta:
 
 
 def alerts_of(recommender: Description) -> alerts.AlertSettings:
-    """Returns `alert_settings`; the alerts of all recommenders but the first begin with its title.
+    """Returns the channels and kinds of a recommender's alerts: ``RECSYS_ALERT_*``, Connections.
 
-    Several of them may send to one channel.
+    Several recommenders may send to one channel: the alerts of all but the first begin with the
+    title. Each has a heartbeat of its own, because its pings must stop when it alone stands still.
     """
-    shared = alert_settings()
-    if recommender.namespace.is_first:
-        return shared
-    return shared.model_copy(update={"recommender": recommender.title})
-
-
-def alert_settings() -> alerts.AlertSettings:
-    """Returns the channels and kinds of alerts: ``RECSYS_ALERT_*``, and Airflow's Connections."""
     from recsys_dag.alert_connections import with_connections
 
     hint = "docs/runbook.md lists the settings of alerts"
-    return with_connections(read(alerts.AlertSettings, hint=hint))
+    return with_connections(read(alerts.AlertSettings, hint=hint), recommender)
 
 
 def services(recommender: Description) -> Services:
@@ -139,18 +133,23 @@ def trainer() -> LocalTrainer:
 def trainer_image(recommender: Description) -> str | None:
     """Returns the trainer's image by digest; None if the trainer is a local process.
 
-    The image is an Airflow Variable, so that pushing a new one needs no restart.
+    Unless the description names it, the image is an Airflow Variable, so that pushing a new one
+    needs no restart.
     """
     from airflow.sdk import Variable
 
-    if trainer_settings.launcher() == trainer_settings.Launcher.LOCAL:
+    if trainer_settings.launcher(recommender) == Launcher.LOCAL:
         return None
+    if recommender.trainer.image is not None:
+        return recommender.trainer.image
     return str(Variable.get(recommender.trainer_image_variable, default=""))
 
 
-def trainer_digest(image: str | None) -> str:
+def trainer_digest(recommender: Description, image: str | None) -> str:
     """Returns the digest of the image, or the hash of the local sources if there is no image."""
-    return trainer().digest() if image is None else trainer_settings.digest_of(image)
+    if image is None:
+        return trainer().digest()
+    return trainer_settings.digest_of(image, recommender.trainer_image_variable)
 
 
 def build_settings(recommender: Description, params: Mapping[str, Any]) -> BuildSettings:

@@ -16,6 +16,7 @@ from airflow.sdk.log import mask_secret
 from recsys import alerts, ledger, monitoring, pipeline, releases
 from recsys.errors import LedgerError
 from recsys.ledger import Actor
+from recsys.recommenders import Launcher
 from recsys.trainer_process import forwarded_variables
 from recsys_dag import approval, descriptions, metrics, settings
 from recsys_dag.assets import emit_release, last_emitted
@@ -54,7 +55,7 @@ def data_is_new(**context: Any) -> str:
     verdict = pipeline.data_is_new(
         settings.services(of(context)),
         source=params["source"],
-        trainer_digest=settings.trainer_digest(image),
+        trainer_digest=settings.trainer_digest(of(context), image),
         settings=settings.build_settings(of(context), params),
         run_id=context["run_id"],
         force=bool(params["force"]),
@@ -111,7 +112,7 @@ def forward_test(**context: Any) -> int | None:
 
     run = run_of(context)
     # Where the trainer runs elsewhere, this process has no Keras: predict_newer_ratings ran before.
-    local = trainer_settings.launcher() == trainer_settings.Launcher.LOCAL
+    local = trainer_settings.launcher(of(context)) == Launcher.LOCAL
     try:
         tests = pipeline.forward_test(
             settings.services(of(context)),

@@ -14,9 +14,10 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import ConfigurationError
+from recsys.recommenders import Description, Launcher
 from recsys_dag import environment
 from recsys_dag.features.settings import Engine, SparkPodSettings, engine
-from recsys_dag.trainer.settings import Launcher, PodSettings, launcher
+from recsys_dag.trainer.settings import launcher, pod_settings
 
 DEFAULT: Final = timedelta(minutes=10)
 """For one try of a task without a limit of its own, and of the check of a candidate."""
@@ -74,17 +75,17 @@ class Timeouts:
     run: timedelta
 
 
-def timeouts() -> Timeouts:
-    """Reads the settings and derives all limits.
+def timeouts(recommender: Description) -> Timeouts:
+    """Reads the settings and derives all limits of a recommender's runs.
 
     Raises:
         ConfigurationError: a setting is invalid, or two contradict each other.
     """
     settings = environment.read(TimeoutSettings, hint="docs/settings.md lists the settings")
-    hours = settings.training_timeout_hours
+    hours = recommender.trainer.timeout_hours or settings.training_timeout_hours
     given = None if hours is None else timedelta(hours=hours)
-    if launcher() == Launcher.KUBERNETES:
-        pod = environment.read(PodSettings)
+    if launcher(recommender) == Launcher.KUBERNETES:
+        pod = pod_settings(recommender)
         # From the request for a pod to its start, and from SIGTERM to its end.
         around = timedelta(seconds=pod.startup_timeout_s + pod.grace_s)
         training, training_pod = _of_training(given, pod.deadline_s, around)

@@ -74,7 +74,7 @@ def make_weekly_dag(recommender: Description) -> DAG:
             )
         ],
     )
-    limits = timeouts.timeouts()
+    limits = timeouts.timeouts(recommender)
 
     with DAG(
         dag_id=names.weekly_dag,
@@ -113,14 +113,14 @@ def make_weekly_dag(recommender: Description) -> DAG:
 
         with TaskGroup("training", prefix_group_id=False) as training:
             chain(
-                trainer_task("train_dl_model"),
-                trainer_task("verify_candidate"),
+                trainer_task("train_dl_model", recommender),
+                trainer_task("verify_candidate", recommender),
                 tasks.load_towers.override(execution_timeout=timeouts.FEATURES, **heavy)(),
             )
 
         join = EmptyOperator(task_id="join_no_op")
         gate = tasks.gate_candidate()
-        approve = ReleaseApproval(task_id="approve_release")
+        approve = ReleaseApproval(task_id="approve_release", limit=limits.approval)
         # Reached from the gate or from approve_release, never from both.
         promote = tasks.promote_release.override(
             trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
@@ -141,7 +141,7 @@ def make_weekly_dag(recommender: Description) -> DAG:
             **heavy,
         )()
         frames >> test
-        chain(frames, *stars_task(), test)
+        chain(frames, *stars_task(recommender), test)
         gate >> [approve, promote, reject, tasks.write_report()]
         approve >> [promote, reject]
         chain(promote, tasks.update_internal_hash(), tasks.retire_old_releases())

@@ -43,7 +43,9 @@ with DAG(
     default_args=task_defaults(MOVIES) | SOON,
 ) as dag:
     ends = [EmptyOperator(task_id=name) for name in ("promote_release", "reject_candidate")]
-    chain(data_is_new(), ReleaseApproval(task_id="approve_release"), ends)
+    chain(
+        data_is_new(), ReleaseApproval(task_id="approve_release", limit=timedelta(hours=72)), ends
+    )
 
 dag.params.update(
     {**pipeline_params(MOVIES), "fails": Param(False, type="boolean", section="Test")}

@@ -14,6 +14,7 @@ from recsys.dataset import write_sample
 from recsys.experiments import History
 from recsys.gate import ForwardTest
 from recsys.services import Services
+from tests.descriptions import MOVIES
 from tests.e2e.conftest import Outcome, compute_features, connections, trainers_world
 from tests.e2e.fake_docker import Engine, FakeDocker
 from tests.e2e.fake_kubernetes import FakeKubernetes
@@ -89,7 +90,7 @@ def run(newer: Featured) -> Outcome:
     rule = dag.get_task("forward_test").trigger_rule
 
     def operators(defaults: dict[str, Any]) -> list[Any]:
-        [stars] = stars_task(**defaults)
+        [stars] = stars_task(MOVIES, **defaults)
         frames = EmptyOperator(task_id="generate_data_frames", **defaults)
         test = tasks.forward_test.override(**defaults, trigger_rule=rule)()
         frames >> test

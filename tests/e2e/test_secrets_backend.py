@@ -21,7 +21,7 @@ from recsys import alerts
 from recsys_dag import descriptions, settings
 movies = descriptions.named("movie_rec_sys")
 ELSEWHERE = {"slack_url": None, "smtp_url": None}
-services, routing = settings.services(movies), settings.alert_settings()
+services, routing = settings.services(movies), settings.alerts_of(movies)
 secret = lambda value: value and value.get_secret_value()
 print(json.dumps({
     "dsn": secret(services.postgres.dsn),

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -44,16 +45,21 @@ placement: {pool: books}
 
 def parse(folder: Path, repository: Path, **environment: str) -> tuple[dict, dict]:
     """DAGs and import errors of Airflow for a folder of descriptions, in a process of its own."""
+    dags, errors = run_python(PARSE, folder, repository, **environment)
+    return dags, errors
+
+
+def run_python(code: str, folder: Path, repository: Path, **environment: str) -> Any:
+    """What a process prints as JSON that has the folder of descriptions."""
     done = subprocess.run(
-        [sys.executable, "-c", PARSE, str(repository / "dags")],
+        [sys.executable, "-c", code, str(repository / "dags")],
         env={**os.environ, "RECSYS_RECOMMENDERS": str(folder), **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    dags, errors = json.loads(done.stdout.splitlines()[-1])
-    return dags, errors
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture
@@ -83,6 +89,53 @@ def test_a_file_adds_a_recommender_and_a_bad_one_spares_the_others(
         *(f"books_{kind}" for kind in ("rollback", "recover", "tune", "erase")),
     }
     assert all(found == ["readers", ["books", "recsys"], ["books"]] for found in added.values())
+
+
+TRAINED_ELSEWHERE = f"""
+name: music
+title: Music
+source: /dumps/music.zip
+trainer:
+  launcher: kubernetes
+  image: registry.example/music@sha256:{"1" * 64}
+  timeout_hours: 30
+  kubernetes:
+    namespace: music
+    secret: music-s3
+    resources: {{limits: {{nvidia.com/gpu: "1"}}}}
+"""
+TRAINERS = """
+import json
+from recsys_dag.recommenders import DAGS
+print(json.dumps({
+    dag_id: [type(task).__name__, getattr(task, "namespace", None),
+             [one.secret_ref.name for one in getattr(task, "env_from", [])],
+             str(getattr(task, "container_resources", None)),
+             task.execution_timeout.total_seconds() / 3600]
+    for dag_id in ("movie_rec_sys", "music")
+    for task in [DAGS[dag_id].get_task("train_dl_model")]
+} | {"dags": sorted(DAGS)}))
+"""
+
+
+def test_a_trainer_that_is_described_is_that_of_the_dag(
+    airflow_db: None, folder: Path, repository: Path
+) -> None:
+    (folder / "music.yaml").write_text(TRAINED_ELSEWHERE)
+    (folder / "songs.yaml").write_text(BOOKS.replace("books", "songs") + "trainer: {workers: 2}\n")
+    found = run_python(TRAINERS, folder, repository)
+    movies, music = found["movie_rec_sys"], found["music"]
+    assert movies[0] == "_PythonDecoratedOperator"
+    assert music[:3] == ["TrainerPod", "music", ["music-s3"]]
+    assert "nvidia.com/gpu" in music[3]
+    assert (movies[4], music[4]) == (8, 30)
+    # One that contradicts the variables has no DAGs, and is named.
+    assert "songs" not in found["dags"]
+    _, errors = parse(folder, repository)
+    [(file, text)] = errors.items()
+    assert file == "invalid_descriptions.py"
+    assert "songs.yaml" in text
+    assert "RECSYS_TRAINER_WORKERS needs Kubernetes" in text
 
 
 def test_a_task_makes_its_own_dag_only(airflow_db: None, folder: Path, repository: Path) -> None:

@@ -9,19 +9,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from recsys_dag import environment, tasks
+from recsys.recommenders import Launcher
+from recsys_dag import tasks
 from recsys_dag.timeouts import timeouts
 from recsys_dag.trainer import settings
-from recsys_dag.trainer.settings import (
-    ContainerSettings,
-    Launcher,
-    PodSettings,
-    VerifierSettings,
-)
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.definitions.xcom_arg import XComArg
+
+    from recsys.recommenders import Description
+    from recsys_dag.trainer.settings import PodSettings
 
 _SUBCOMMANDS = {
     "train_dl_model": "train",
@@ -30,21 +28,23 @@ _SUBCOMMANDS = {
 }
 
 
-def stars_task(**kwargs: Any) -> list[BaseOperator | XComArg]:
+def stars_task(recommender: Description, **kwargs: Any) -> list[BaseOperator | XComArg]:
     """Returns the task that predicts stars for forward_test, where that task cannot: not locally.
 
     If it fails, forward_test tests the rankings only, so it is tried twice and no longer.
 
     Args:
+        recommender: whose task it is.
         kwargs: other arguments of the operator.
     """
-    if settings.launcher() == Launcher.LOCAL:
+    if settings.launcher(recommender) == Launcher.LOCAL:
         return []
-    return [trainer_task("predict_newer_ratings", **{"retries": 1, **kwargs})]
+    return [trainer_task("predict_newer_ratings", recommender, **{"retries": 1, **kwargs})]
 
 
 def trainer_task(
     task_id: Literal["train_dl_model", "verify_candidate", "predict_newer_ratings"],
+    recommender: Description,
     **kwargs: Any,
 ) -> BaseOperator | XComArg:
     """Makes the task for the configured launcher, with its time limit.
@@ -54,13 +54,14 @@ def trainer_task(
 
     Args:
         task_id: the task.
+        recommender: whose task it is.
         kwargs: other arguments of the operator.
 
     Raises:
         ConfigurationError: a setting is invalid.
     """
-    launcher, workers = settings.launcher(), settings.workers()
-    limits = timeouts()
+    launcher, workers = settings.launcher(recommender), settings.workers(recommender)
+    limits = timeouts(recommender)
     training = task_id == "train_dl_model"
     limit = limits.training if training else limits.verification
     kwargs = {"execution_timeout": limit, **kwargs}
@@ -69,8 +70,8 @@ def trainer_task(
         return local.override(**kwargs)()
     if launcher == Launcher.KUBERNETES:
         pod_limit = limits.training_pod if training else limits.verification_pod
-        pod_settings = _pod_settings(pod_limit)
-    given = None if training else environment.read(VerifierSettings).image
+        pod_settings = _pod_settings(recommender, pod_limit)
+    given = None if training else settings.verifier_image(recommender)
     kwargs |= {"image": given} if given else {}
     if launcher == Launcher.KUBERNETES and training and workers > 1:
         from recsys_dag.trainer.job import TrainerJob
@@ -95,11 +96,11 @@ def trainer_task(
     return TrainerContainer(
         task_id=task_id,
         subcommand=_SUBCOMMANDS[task_id],
-        container_settings=environment.read(ContainerSettings),
+        container_settings=settings.container_settings(recommender),
         **kwargs,
     )
 
 
-def _pod_settings(limit: timedelta | None) -> PodSettings:
-    read = environment.read(PodSettings)
-    return read.model_copy(update={"deadline_s": limit and round(limit.total_seconds())})
+def _pod_settings(recommender: Description, limit: timedelta | None) -> PodSettings:
+    found = settings.pod_settings(recommender)
+    return found.model_copy(update={"deadline_s": limit and round(limit.total_seconds())})

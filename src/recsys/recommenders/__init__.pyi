@@ -1,3 +1,4 @@
+from .alert_route import AlertRoute
 from .description import Connections, Description
 from .namespace import ENV_RECOMMENDER, FIRST_RECOMMENDER, Namespace, chosen_recommender
 from .provision import (
@@ -19,16 +20,35 @@ from .reader import (
     template,
 )
 from .servers import postgres_of, s3_of, services_of
+from .trainer import (
+    DIGEST_PATTERN,
+    IMAGE_PATTERN,
+    RELEASE_LABEL,
+    RESERVED_LABELS,
+    ContainerFields,
+    Launcher,
+    PodFields,
+    Trainer,
+)
 
 __all__ = [
+    "DIGEST_PATTERN",
     "ENV_FOLDER",
     "ENV_RECOMMENDER",
     "FIRST_RECOMMENDER",
+    "IMAGE_PATTERN",
+    "RELEASE_LABEL",
     "REMOVING",
+    "RESERVED_LABELS",
+    "AlertRoute",
     "Connections",
+    "ContainerFields",
     "Description",
     "Descriptions",
+    "Launcher",
     "Namespace",
+    "PodFields",
+    "Trainer",
     "bucket_policy",
     "check_removable",
     "chosen_recommender",

@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from recsys.contract import BuildSettings
 from recsys.features import DriftSettings
 from recsys.gate import ForwardSettings, GateSettings
+from recsys.recommenders.alert_route import AlertRoute, ConnectionId
 from recsys.recommenders.namespace import Namespace
+from recsys.recommenders.trainer import Trainer
 from recsys.releases import RetentionSettings
-
-_CONNECTION_ID = r"^[A-Za-z0-9_.-]{1,200}$"
 
 
 def _check_line(text: str) -> str:
@@ -23,7 +23,6 @@ def _check_line(text: str) -> str:
 
 
 Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_line)]
-ConnectionId = Annotated[str, Field(pattern=_CONNECTION_ID)]
 
 
 class _Plain(BaseModel):
@@ -80,6 +79,7 @@ class Description(_Plain):
         default="recsys_trainer_image",
         description="Airflow Variable with the image of its trainer, by digest",
     )
+    trainer: Trainer = Field(default=Trainer(), description="how its trainer runs")
     build: BuildSettings | None = Field(
         default=None, description="settings that change the outcome of a build"
     )
@@ -95,8 +95,13 @@ class Description(_Plain):
         default=False, description="whether a person must approve each promotion"
     )
     max_age_days: float | None = Field(
-        default=None, gt=0, description="age of the last success beyond which an alert is sent"
+        default=None,
+        gt=0,
+        le=36_500,
+        allow_inf_nan=False,
+        description="age of the last success beyond which an alert is sent",
     )
+    alerts: AlertRoute = Field(default=AlertRoute(), description="where its alerts go")
     placement: Placement = Placement()
 
     @field_validator("name")
@@ -109,6 +114,14 @@ class Description(_Plain):
     def _check_schedule(cls, text: str) -> str:
         if len(text.split()) != 5:
             raise ValueError("not a cron expression of five fields, for example 0 4 * * 1")
+        if text != cls.model_fields["schedule"].default:
+            # Each task process reads the descriptions, and the import takes 30 ms.
+            from croniter import CroniterError, croniter
+
+            try:
+                croniter(text).get_next()
+            except CroniterError as error:
+                raise ValueError(f"not a cron expression that has a next date: {error}") from None
         return text
 
     @field_validator("source", mode="before")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +30,7 @@ class Instance(SimpleNamespace):
 
 def instance() -> Instance:
     with sdk.DAG("approval", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
-        asked = approval.ReleaseApproval(task_id=approval.TASK_ID)
+        asked = approval.ReleaseApproval(task_id=approval.TASK_ID, limit=timedelta(hours=72))
         ends = [
             operators.EmptyOperator(task_id=name)
             for name in ("promote_release", "reject_candidate")

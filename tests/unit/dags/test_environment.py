@@ -59,5 +59,5 @@ def test_a_document_that_makes_no_sense_is_named_and_not_repeated(
 def test_a_setting_of_alerts_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_ALERT_KINDS", "rejected,nonsense")
     with pytest.raises(ConfigurationError, match=r"RECSYS_ALERT_KINDS.* is invalid") as caught:
-        settings.alert_settings()
+        settings.alerts_of(MOVIES)
     assert "docs/runbook.md" in str(caught.value)

@@ -9,6 +9,7 @@ import pytest
 from recsys.errors import ConfigurationError
 from recsys_dag.timeouts import DEFAULT, SPARK, TimeoutSettings, all_tries, timeouts
 from recsys_dag.trainer.settings import PodSettings
+from tests.descriptions import MOVIES
 
 HOUR = timedelta(hours=1)
 AROUND = timedelta(seconds=660)
@@ -51,7 +52,7 @@ def test_the_limits_of_a_training_and_its_pod_follow_from_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_all(monkeypatch, variables)
-    made = timeouts()
+    made = timeouts(MOVIES)
     assert (made.training, made.training_pod) == (task, pod)
 
 
@@ -70,7 +71,7 @@ def test_a_run_may_take_as_long_as_all_that_it_waits_for(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_all(monkeypatch, variables)
-    made = timeouts()
+    made = timeouts(MOVIES)
     spark = SPARK if "RECSYS_FEATURES_ENGINE" in variables else timedelta()
     assert made.run >= made.training + made.verification + spark + made.approval + 6 * HOUR
     if made.training_pod is not None:
@@ -111,7 +112,7 @@ def test_an_inconsistent_set_is_refused_with_what_to_do(
 ) -> None:
     set_all(monkeypatch, variables)
     with pytest.raises(ConfigurationError) as caught:
-        timeouts()
+        timeouts(MOVIES)
     assert found in str(caught.value.found)
     assert hint in str(caught.value)
 

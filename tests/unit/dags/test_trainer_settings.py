@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from recsys.errors import ConfigurationError
-from recsys.recommenders import Description
+from recsys.recommenders import Description, Launcher
 from recsys_dag import environment
 from recsys_dag.trainer import settings
-from recsys_dag.trainer.settings import ContainerSettings, Launcher, PodSettings
+from recsys_dag.trainer.settings import ContainerSettings, PodSettings
 from tests.descriptions import MOVIES
 
 DIGEST = f"sha256:{'c' * 64}"
@@ -20,9 +20,9 @@ DIGEST = f"sha256:{'c' * 64}"
 
 def test_nothing_set_means_a_local_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RECSYS_TRAINER_LAUNCHER", raising=False)
-    assert settings.launcher() == Launcher.LOCAL
+    assert settings.launcher(MOVIES) == Launcher.LOCAL
     monkeypatch.setenv("RECSYS_TRAINER_LAUNCHER", "")
-    assert settings.launcher() == Launcher.LOCAL
+    assert settings.launcher(MOVIES) == Launcher.LOCAL
 
 
 @pytest.mark.parametrize("launcher", list(Launcher))
@@ -30,14 +30,14 @@ def test_one_variable_picks_the_launcher(
     launcher: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECSYS_TRAINER_LAUNCHER", launcher.value)
-    assert settings.launcher() == launcher
+    assert settings.launcher(MOVIES) == launcher
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "read"),
     [
-        ("RECSYS_TRAINER_LAUNCHER", "nomad", settings.launcher),
-        ("RECSYS_TRAINER_WORKERS", "0", settings.launcher),
+        ("RECSYS_TRAINER_LAUNCHER", "nomad", lambda: settings.launcher(MOVIES)),
+        ("RECSYS_TRAINER_WORKERS", "0", lambda: settings.launcher(MOVIES)),
         *(
             (name, value, lambda: environment.read(PodSettings))
             for name, value in [

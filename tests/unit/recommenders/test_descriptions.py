@@ -65,6 +65,18 @@ def test_a_description_of_three_lines_is_a_recommender(tmp_path: Path) -> None:
         (BOOKS + "owner: &x a\ntags: *x\n", 4, "an alias"),
         (BOOKS + "owner: !!python/object/apply:os.system ['true']\n", 4, "constructor"),
         (BOOKS + 'schedule: "@weekly"\n', 4, "cron expression of five fields"),
+        (BOOKS + "schedule: 99 4 * * *\n", 4, "next date"),
+        (BOOKS + "schedule: 0 0 31 2 *\n", 4, "next date"),
+        (BOOKS + "trainer:\n  image: trainer:latest\n", 5, "trainer.image"),
+        (BOOKS + "trainer:\n  launcher: nomad\n", 5, "trainer.launcher"),
+        (BOOKS + "trainer:\n  launcher: docker\n  workers: 2\n", 4, "several workers"),
+        (BOOKS + "trainer:\n  kubernetes:\n    namespace: A_b\n", 6, "kubernetes.namespace"),
+        (BOOKS + "trainer:\n  kubernetes:\n    template: /x\n", 6, "kubernetes.template"),
+        (BOOKS + "trainer:\n  docker: {memory: lots}\n", 5, "trainer.docker.memory"),
+        (BOOKS + "alerts:\n  webhook: https://x.example/y\n", 5, "alerts.webhook"),
+        (BOOKS + 'alerts:\n  email_to: ["a@b.c\\nBcc: d@e.f"]\n', 5, "alerts.email_to"),
+        (BOOKS + "alerts:\n  kinds: [nonsense]\n", 5, "alerts.kinds"),
+        (BOOKS + "max_age_days: .inf\n", 4, "max_age_days"),
         (BOOKS + "build:\n  trainer:\n    seed: many\n", 6, "build.trainer.seed"),
         (BOOKS + "title: [\n", 5, "expected"),
         (BOOKS.replace("books\n", "films\n", 1), 1, "films"),
@@ -140,8 +152,12 @@ def test_the_guide_lists_every_field(repository: Path) -> None:
     guide = (repository / "docs/recommenders.md").read_text()
     for name in Description.model_fields:
         assert f"`{name}`" in guide
-    for name in recommenders.Connections.model_fields:
-        assert f"`{name}`" in guide
+    parts = (
+        *(recommenders.Connections, recommenders.Trainer, recommenders.PodFields),
+        *(recommenders.ContainerFields, recommenders.AlertRoute),
+    )
+    for name in [name for part in parts for name in part.model_fields]:
+        assert f"`{name}`" in guide, name
 
 
 def test_a_new_description_is_valid_whatever_its_title(tmp_path: Path) -> None:
