@@ -44,6 +44,7 @@ GUIDES: Final[dict[str, tuple[str, ...]]] = {
     "similar": ("site-developer.md",),
     "recommend": ("site-developer.md",),
     "up": ("one-machine.md",),
+    "site": ("site.md", "recommenders.md"),
     "down": ("one-machine.md",),
     "env": ("one-machine.md", "site-developer.md"),
     "doctor": ("runbook.md",),

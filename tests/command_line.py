@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -52,6 +53,7 @@ class CommandLine:
 
     home: Home
     environment: dict[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
 
     def __call__(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> Done:
         environment = {
@@ -62,7 +64,7 @@ class CommandLine:
             "RECSYS_HOME": str(self.home.path),
             **self.environment,
         }
-        done = run_recsys(arguments, environment, stdin=stdin)
+        done = run_recsys(arguments, environment, stdin=stdin, cwd=self.cwd)
         for text in (done.stdout, done.stderr):
             assert "\x1b" not in text, text
             assert "Traceback" not in text, text

@@ -217,6 +217,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         _STACK,
         "Start PostgreSQL, S3, Airflow and the site, and leave them running.",
     ),
+    "site": Entry(
+        "site:site",
+        _STACK,
+        "Start the reference site of a recommender, and leave it running.",
+    ),
     "down": Entry(
         "stack:down",
         _STACK,

@@ -79,6 +79,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "recsys recommend --rated 'Toy Story=5' --rated 'Heat=2'",
     ),
     "up": ("recsys up", "recsys up --data-only"),
+    "site": ("RECSYS_RECOMMENDER=books recsys site", "recsys site --stop"),
     "down": ("recsys down",),
     "env": ('eval "$(recsys env)"',),
     "doctor": ("recsys doctor", "recsys doctor --connections"),

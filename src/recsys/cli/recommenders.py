@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recsys import recommenders
+from recsys import embedded, recommenders
 from recsys.cli import output
 from recsys.cli.output import JsonOption, YesOption, console
+from recsys.cli.site import served_by_described
 from recsys.cli.source import absolute_source
+from recsys.embedded.home import Home
 from recsys.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ def recommender(
         typer.Option(
             "--export",
             file_okay=False,
-            help="With remove: first export it to this new folder, for `recsys import`.",
+            help="With remove: the new folder to which it is exported first, for `recsys import`; "
+            "by default NAME-export.",
         ),
     ] = None,
     no_export: Annotated[
@@ -79,7 +82,8 @@ def recommender(
         case Action.GRANTS:
             _print_grants(output.description(name))
         case Action.REMOVE:
-            _remove(name, even_served, None if no_export else export, no_export, yes)
+            folder = None if no_export else export or Path(f"{name}-export")
+            _remove(name, even_served, folder, yes)
 
 
 def _list(as_json: bool) -> None:
@@ -180,25 +184,17 @@ def _print_grants(one: Description) -> None:
     typer.echo(f"\n{json.dumps(policy, indent=2)}")
 
 
-def _export(one: Description, shared: Services, even_served: bool, folder: Path | None) -> None:
-    """Exports a recommender that is about to be removed, unless it has nothing yet."""
+def _export(one: Description, shared: Services, folder: Path) -> None:
+    """Exports a recommender that is about to be removed."""
     from recsys import moving
     from recsys.cli.moving import shown
 
-    if not recommenders.check_removable(one, shared, even_served=even_served):
-        return
-    if folder is None:
-        raise ConfigurationError(
-            f"{one.name} has releases, or a history of them",
-            expected="--export FOLDER, which keeps them, or --no-export",
-            hint=f"recsys recommender remove {one.name} --export {one.name}-export",
-        )
     with shown("exporting", quiet=False) as progress:
         moving.export_recommender(recommenders.services_of(one, shared), folder, progress)
     console.print(f"exported to {output.safe(str(folder))}", soft_wrap=True)
 
 
-def _remove(name: str, even_served: bool, export: Path | None, no_export: bool, yes: bool) -> None:
+def _remove(name: str, even_served: bool, export: Path | None, yes: bool) -> None:
     folder = output.descriptions_folder()
     file = folder / f"{name}.yaml"
     half_removed = file.with_name(file.name + recommenders.REMOVING)
@@ -211,8 +207,12 @@ def _remove(name: str, even_served: bool, export: Path | None, no_export: bool, 
         yes,
     )
     with output.shared_services() as shared:
-        if file is not half_removed and not no_export:
-            _export(one, shared, even_served, export)
+        if file is not half_removed:
+            has_ledger = recommenders.check_removable(one, shared, even_served=even_served)
+            if has_ledger and export is not None:
+                _export(one, shared, export)
+        if not output.are_named():
+            embedded.site.remove(Home(), served_by_described(one))
         for gone in recommenders.remove(one, file, shared, even_served=even_served):
             console.print(f"removed {output.safe(gone)}")
     console.print(

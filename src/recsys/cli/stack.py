@@ -12,8 +12,9 @@ import typer
 from recsys import embedded, monitoring
 from recsys.cli import connections, extras, output
 from recsys.cli.output import JsonOption, console
+from recsys.cli.site import no_site
 from recsys.cli.source import SourceOption, choose_source, source_connection
-from recsys.embedded.home import Home, source_folder
+from recsys.embedded.home import Home
 from recsys.errors import ServiceUnavailableError
 
 # The page behind Airflow's menu entry Browse, Recommender releases.
@@ -62,17 +63,10 @@ def up(
         shown.add_row("Airflow", f"[bold]{web.url}[/]")
         shown.add_row("log in as", f"{web.username} / {web.password}")
         shown.add_row("releases", f"[bold]{web.url.rstrip('/')}{_RELEASES_PAGE}[/]")
-        shown.add_row("site", f"[bold]{found['site']}[/]" if found["site"] else _no_site())
+        shown.add_row("site", f"[bold]{found['site']}[/]" if found["site"] else no_site())
     console.print(shown, soft_wrap=True)
     name = output.safe(output.command())
     console.print(f'\nFor clients: eval "$({name} env)"    Stop it: {name} down', soft_wrap=True)
-
-
-def _no_site() -> str:
-    """Returns why the site was not started, and what to do."""
-    if (source_folder() / "Makefile").is_file():
-        return "its environment is not set up yet: `make up` does it, and starts the site"
-    return "not installed: it is in the project's repository, not in the package"
 
 
 def down(as_json: JsonOption = False) -> None:

@@ -80,8 +80,8 @@ class Service(ABC):
         home: the folder of the stack.
     """
 
-    name: ClassVar[str]
-    port_names: ClassVar[tuple[str, ...]] = ()
+    name: str
+    port_names: tuple[str, ...] = ()
     port_conflict: ClassVar[re.Pattern[str]] = re.compile(r"address already in use", re.IGNORECASE)
     stop_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]] = ((signal.SIGTERM, 30),)
     start_seconds: ClassVar[float] = 90

@@ -1,12 +1,17 @@
-"""The reference site as a service of the stack, with its own environment and database account."""
+"""The reference site as a service of the stack, with its own environment and database account.
+
+Each recommender can have one: a process with its own port, folder and account.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
+import shutil
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,9 +27,37 @@ from recsys.errors import ServiceUnavailableError
 from recsys.trainer_process import is_machine_variable
 
 ACCOUNT = "recsys_site_reader"
+_NAME = "site"
 _HOST = "127.0.0.1"
 _DATABASE = "recsys"
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG")
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a site serves; by default, what the stack's first recommender has released.
+
+    Attributes:
+        recommender: name of another recommender.
+        database: its database.
+        role: the role of its readers.
+        key_prefix: prefix of its keys in the bucket.
+    """
+
+    recommender: str = ""
+    database: str = _DATABASE
+    role: str = SITE_ROLE
+    key_prefix: str = ""
+
+    @property
+    def service(self) -> str:
+        """Name of the service, of its port and of its folder."""
+        return f"{_NAME}_{self.recommender}" if self.recommender else _NAME
+
+    @property
+    def account(self) -> str:
+        """The site's account in PostgreSQL; no role of a recommender has this name."""
+        return f"recsys_reader_{self.recommender}" if self.recommender else ACCOUNT
 
 
 class Site(Service):
@@ -33,12 +66,17 @@ class Site(Service):
     Args:
         home: the folder of the stack.
         source: the site's folder with its virtual environment; by default the project's.
+        served: what it serves.
     """
 
-    name = "site"
-    port_names = ("site",)
+    name = _NAME
 
-    def __init__(self, home: Home, source: Path | None = None) -> None:
+    def __init__(
+        self, home: Home, source: Path | None = None, served: Served | None = None
+    ) -> None:
+        self.served = served or Served()
+        self.name = self.served.service
+        self.port_names = (self.name,)
         super().__init__(home)
         self.source = (source or source_folder() / "site").resolve()
 
@@ -49,9 +87,10 @@ class Site(Service):
 
     def prepare(self) -> None:
         """Creates the site's account, which may only read the champion's tables."""
-        account, role = sql.Identifier(ACCOUNT), sql.Identifier(SITE_ROLE)
-        with Postgres(self.home).connect(_DATABASE) as conn:
-            for name in (SITE_ROLE, ACCOUNT):
+        names = self.served.role, self.served.account
+        role, account = map(sql.Identifier, names)
+        with Postgres(self.home).connect(self.served.database) as conn:
+            for name in names:
                 found = conn.execute("select from pg_roles where rolname = %s", (name,))
                 if found.fetchone() is None:
                     conn.execute(sql.SQL("create role {}").format(sql.Identifier(name)))
@@ -82,8 +121,10 @@ class Site(Service):
             "PYTHONPATH": str(self.source),
             "PYTHONUNBUFFERED": "1",
             "RECSYS_SITE_DSN": (
-                f"postgresql://{ACCOUNT}:{password}@{Postgres(self.home).address()}/{_DATABASE}"
+                f"postgresql://{self.served.account}:{password}@{Postgres(self.home).address()}"
+                f"/{self.served.database}"
             ),
+            "RECSYS_SITE_S3_PREFIX": self.served.key_prefix,
             "RECSYS_SITE_S3_BUCKET": BUCKET,
             "RECSYS_SITE_S3_ENDPOINT": S3(self.home).address(),
             "RECSYS_SITE_S3_REGION": REGION,
@@ -116,7 +157,7 @@ class Site(Service):
 
     @property
     def _port(self) -> int:
-        return self.home.ports(self.port_names)["site"]
+        return self.home.ports(self.port_names)[self.name]
 
     def _read_state(self) -> dict[str, object]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -135,7 +176,7 @@ class Site(Service):
 
     def _has_champion(self) -> bool:
         try:
-            with Postgres(self.home).connect(_DATABASE) as conn:
+            with Postgres(self.home).connect(self.served.database) as conn:
                 return conn.execute("select from recsys.current_release").fetchone() is not None
         except psycopg.Error:
             return False
@@ -147,10 +188,14 @@ class Site(Service):
         return path.read_text().strip()
 
 
-def start(home: Home) -> str | None:
-    """Starts the site unless it is running, and waits until it is ready.
+def start(home: Home, served: Served | None = None) -> str | None:
+    """Starts a site unless it is running, and waits until it is ready.
 
     PostgreSQL and S3 must be running.
+
+    Args:
+        home: the folder of the stack.
+        served: what it serves; by default the first recommender's releases.
 
     Returns:
         The site's URL; None if its environment does not exist, as after an install from a wheel.
@@ -158,7 +203,7 @@ def start(home: Home) -> str | None:
     Raises:
         ServiceUnavailableError: it did not start; the message ends with its log's last lines.
     """
-    site = Site(home)
+    site = Site(home, served=served)
     if not site.python.exists():
         return None
     try:
@@ -173,12 +218,35 @@ def start(home: Home) -> str | None:
     return site.address()
 
 
-def stop(home: Home) -> None:
-    """Stops the site; does nothing if it is not running."""
+def stop(home: Home, served: Served | None = None) -> None:
+    """Stops a site; does nothing if it is not running."""
     with home.lock():
-        Site(home).stop()
+        Site(home, served=served).stop()
 
 
-def status(home: Home) -> ServiceStatus:
-    """Returns the status of the site."""
-    return Site(home).status()
+def stop_all(home: Home) -> None:
+    """Stops the sites of all recommenders."""
+    with home.lock():
+        for site in known_sites(home):
+            site.stop()
+
+
+def known_sites(home: Home) -> list[Site]:
+    """Returns the first recommender's site, and those of others that were started once."""
+    others = sorted(path.name for path in home.path.glob(f"{_NAME}_*") if path.is_dir())
+    names = [name.removeprefix(f"{_NAME}_") for name in others]
+    return [Site(home), *(Site(home, served=Served(name)) for name in names)]
+
+
+def remove(home: Home, served: Served) -> None:
+    """Stops the site of a recommender that goes, and drops its account and its folder.
+
+    PostgreSQL must be running.
+    """
+    with home.lock():
+        site = Site(home, served=served)
+        site.stop()
+        with Postgres(home).connect(_DATABASE) as conn:
+            conn.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(served.account)))
+        shutil.rmtree(site.folder)
+        home.forget_ports(site.port_names)

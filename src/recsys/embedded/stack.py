@@ -65,7 +65,7 @@ def start(home: Home, dags: Path | None = None) -> tuple[Addresses, airflow.Airf
 
 def stop(home: Home) -> None:
     """Stops all services; does nothing for those that are not running."""
-    site.stop(home)
+    site.stop_all(home)
     airflow.stop(home)
     stop_data_services(home)
 
@@ -84,7 +84,9 @@ def starting(home: Home) -> Iterator[None]:
 
 def status(home: Home) -> list[ServiceStatus]:
     """Returns the status of each service."""
-    return [service.status() for service in _all(home)]
+    # A site that only somebody's command starts is no part of the stack while it is stopped.
+    services = [each for each in _all(home) if _is_started_by_up(each) or each.leader() is not None]
+    return [service.status() for service in services]
 
 
 def data_services_running(home: Home) -> dict[str, bool]:
@@ -133,7 +135,11 @@ def s3_environment(home: Home) -> dict[str, str]:
 
 
 def _all(home: Home) -> list[Service]:
-    return [*_data_services(home), airflow.Airflow(home), site.Site(home)]
+    return [*_data_services(home), airflow.Airflow(home), *site.known_sites(home)]
+
+
+def _is_started_by_up(service: Service) -> bool:
+    return not (isinstance(service, site.Site) and service.served.recommender)
 
 
 def _data_services(home: Home) -> list[Service]:

@@ -18,7 +18,11 @@ ENV_RECOMMENDER: Final = "RECSYS_RECOMMENDER"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{1,38}[a-z0-9]")
 _KINDS: Final = ("rollback", "recover", "tune", "erase")
 _RESERVED: Final = frozenset(
-    {"airflow", "postgres", "recsys", "template0", "template1", "default", "public", "admin"}
+    {
+        *("airflow", "postgres", "recsys", "template0", "template1", "default", "public", "admin"),
+        # The account of the embedded stack's site is recsys_site_reader.
+        "reader",
+    }
 )
 
 

@@ -153,11 +153,7 @@ def remove(
         LedgerError: a release is served, or the objects belong to another ledger.
         TransientError: a run or a reader is connected.
     """
-    if description.namespace.is_first:
-        raise ConfigurationError(
-            f"{description.name} has no database and no prefix of its own that could be dropped",
-            hint="remove its file to remove its DAGs; its database and bucket are the connections'",
-        )
+    _check_own_names(description)
     name, site = _identifiers(description)
     own = services_of(description, shared)
     # A removal that was interrupted has checked it.
@@ -191,8 +187,10 @@ def check_removable(description: Description, shared: Services, *, even_served: 
     """Checks that a recommender may be removed; returns whether it has a ledger to export.
 
     Raises:
+        ConfigurationError: it is the first recommender, which has its servers to itself.
         LedgerError: a release is served, or the objects belong to another ledger.
     """
+    _check_own_names(description)
     own = services_of(description, shared)
     with shared.connect() as conn:
         if not _exists(conn, "pg_database", "datname", description.name):
@@ -215,6 +213,14 @@ def check_removable(description: Description, shared: Services, *, even_served: 
             )
         releases.check_owner(conn, own.store)
     return True
+
+
+def _check_own_names(description: Description) -> None:
+    if description.namespace.is_first:
+        raise ConfigurationError(
+            f"{description.name} has no database and no prefix of its own that could be dropped",
+            hint="remove its file to remove its DAGs; its database and bucket are the connections'",
+        )
 
 
 def _rights(description: Description) -> list[sql.Composed]:

@@ -24,7 +24,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(world: World, folder: Path) -> CommandLine:
     """The command with a folder of descriptions of its own."""
     variables = {"RECSYS_RECOMMENDERS": str(folder)}
-    return replace(world.recsys, environment=world.recsys.environment | variables)
+    environment = world.recsys.environment | variables
+    return replace(world.recsys, environment=environment, cwd=folder)
 
 
 def test_a_recommender_comes_is_used_and_goes_by_commands(
@@ -45,16 +46,21 @@ def test_a_recommender_comes_is_used_and_goes_by_commands(
 
     refused = command("recommender", "remove", "books", "--yes")
     assert (refused.code, "serves a release" in refused.words) == (1, True)
+    # An export that was made before is not written over, and nothing is removed without one.
+    out = folder / "books-export"
+    out.mkdir()
+    (out / "index.json").touch()
     refused = command("recommender", "remove", "books", "--even-served", "--yes")
-    assert (refused.code, "--export FOLDER" in refused.words) == (1, True)
-    out = str(folder / "out")
-    gone = command("recommender", "remove", "books", "--even-served", "--export", out, "--yes")
-    assert gone.code == 0, gone.words
+    assert (refused.code, "books-export is not empty" in refused.words) == (1, True)
+    assert file.exists()
+    (out / "index.json").unlink()
+    gone = command("recommender", "remove", "books", "--even-served", "--yes")
+    assert (gone.code, "exported to books-export" in gone.words) == (0, True), gone.words
     assert not file.exists()
     assert [key for key in world.services.store.keys("") if key.startswith("books/")] == []
 
     command("recommender", "add", "books", "--source", "https://example.com/books.zip")
-    again = command("-r", "books", "import", out)
+    again = command("-r", "books", "import", str(out))
     assert (again.code, f"champion {champion}" in again.words) == (0, True), again.words
     assert (
         command("recommender", "remove", "books", "--even-served", "--no-export", "--yes").code == 0

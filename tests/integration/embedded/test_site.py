@@ -74,6 +74,51 @@ def test_the_sites_account_reads_what_is_live_and_nothing_else(server: Site) -> 
                 conn.execute(statement)
 
 
+def test_another_recommender_has_a_site_of_its_own_until_it_goes(server: Site) -> None:
+    postgres = Postgres(server.home)
+    served = site.Served("books", "books", "recsys_site_books", "books/")
+    with postgres.connect("recsys", autocommit=True) as conn:
+        conn.execute("create role recsys_site_books")
+        conn.execute("create database books")
+        conn.execute("revoke all on database books from public")
+        conn.execute("grant connect on database books to recsys_site_books")
+    server.prepare()
+    address = site.start(server.home, served)
+    assert address is not None
+    assert address != server.address()
+    with HttpSession(address) as session:
+        assert "none has been promoted yet" in session.get("/").text
+    books = Site(server.home, served=served)
+    assert books.environment()["RECSYS_SITE_S3_PREFIX"] == "books/"
+    with psycopg.connect(books.environment()["RECSYS_SITE_DSN"]) as conn:
+        assert conn.execute("select current_database()").fetchone() == ("books",)
+    # The account of the first recommender's site has no access.
+    theirs = server.environment()["RECSYS_SITE_DSN"].removesuffix("/recsys") + "/books"
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        psycopg.connect(theirs)
+    assert [each.name for each in stack.status(server.home)][-2:] == ["site", "site_books"]
+    site.remove(server.home, served)
+    assert books.members() == []
+    assert [each.name for each in stack.status(server.home)][-1] == "site"
+    with postgres.connect("recsys", autocommit=True) as conn:
+        [(left,)] = conn.execute(
+            "select count(*) from pg_roles where rolname = 'recsys_reader_books'"
+        ).fetchall()
+        assert left == 0
+        # Nobody is connected any more.
+        conn.execute("drop database books")
+        conn.execute("drop role recsys_site_books")
+
+
+def test_down_stops_the_sites_of_all(server: Site) -> None:
+    server.prepare()
+    books = site.Served("books")
+    started = site.start(server.home, books)
+    assert started is not None
+    stack.stop(server.home)
+    assert Site(server.home, served=books).members() == []
+
+
 def test_without_its_environment_the_site_is_left_out(
     server: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,7 +122,16 @@ def test_an_invalid_description_leaves_the_others_as_they_are(tmp_path: Path) ->
     "name",
     [
         *("", "ab", "Books", "books-1", "1books", "books;drop", "b" * 41, "../books", "books/x"),
-        *("recsys", "postgres", "template1", "airflow", "recsys_site", "pg_books", "releases"),
+        *(
+            "recsys",
+            "postgres",
+            "template1",
+            "airflow",
+            "recsys_site",
+            "pg_books",
+            "releases",
+            "reader",
+        ),
         *("books_rollback", "books_recover", "books_tune", "books_erase", "bücher", "books_"),
     ],
 )
