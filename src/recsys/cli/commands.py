@@ -100,7 +100,7 @@ ENTRIES: Final[dict[str, Entry]] = {
         "Generate a dataset in MovieLens format, with structure that a model can learn.",
     ),
     "train": Entry(
-        "evaluation:train",
+        "train:train",
         _PIPELINE,
         "Train on a dataset and compare the model with baselines and the champion; "
         "needs no server.",

@@ -10,7 +10,7 @@ import typer
 
 from recsys import experiments
 from recsys.cli import output
-from recsys.cli.evaluation import print_metrics
+from recsys.cli.metrics_table import print_metrics
 from recsys.cli.output import JsonOption, console
 from recsys.cli.release_views import print_decision
 from recsys.embedded.home import Home

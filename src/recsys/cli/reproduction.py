@@ -40,7 +40,7 @@ def reproduce(
     """
     extras.require("pipeline")
     from recsys import pipeline
-    from recsys.cli.evaluation import doing
+    from recsys.cli.training_options import doing
     from recsys.experiments import find_trainer
     from recsys.scratch import scratch_folder
 

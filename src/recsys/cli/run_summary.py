@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from recsys import ledger, monitoring, recommend
 from recsys.cli import output
 from recsys.cli.data import print_data
-from recsys.cli.evaluation import print_metrics
+from recsys.cli.metrics_table import print_metrics
 from recsys.cli.output import console
 from recsys.cli.queries import print_movies
 from recsys.cli.release_views import print_decision

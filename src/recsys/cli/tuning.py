@@ -10,9 +10,9 @@ import typer
 from recsys import experiments
 from recsys.cli import extras, output
 from recsys.cli.defaults import SEED
-from recsys.cli.evaluation import SeedOption, doing
 from recsys.cli.output import JsonOption, console
 from recsys.cli.source import SourceOption, make_features
+from recsys.cli.training_options import SeedOption, doing
 from recsys.experiments import Objective
 from recsys.scratch import scratch_folder
 
