@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from recsys import recommenders
 from recsys.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from recsys.recommenders import Description, Descriptions
+
+TAG: Final = "recommender:"
+"""Begins the tag by which a DAG that is not the project's names its recommender."""
 
 
 def folder() -> Path:
@@ -57,13 +60,22 @@ def of_dag(dag_id: str) -> Description:
     raise ConfigurationError(
         f"the DAG {dag_id} belongs to no recommender",
         hint=f"describe the recommender in {folder()}; the list of DAGs shows invalid descriptions "
-        "as import errors",
+        f"as import errors. A DAG of your own names its recommender by a tag, {TAG}<name>",
     )
 
 
 def of(context: Any) -> Description:
-    """Returns the recommender of the run of a task or callback, from its context."""
-    return of_dag(dag_id_of(context))
+    """Returns the recommender of the run of a task or callback, from its context.
+
+    That of the DAG; a DAG of somebody else that uses the project's operators names it by a tag,
+    ``recommender:<name>``.
+
+    Raises:
+        ConfigurationError: the DAG belongs to no recommender with a valid description.
+    """
+    tags = getattr(context.get("dag"), "tags", None) or ()
+    named_by_tags = [tag.removeprefix(TAG) for tag in tags if tag.startswith(TAG)]
+    return named(*named_by_tags) if len(named_by_tags) == 1 else of_dag(dag_id_of(context))
 
 
 def current() -> Description:

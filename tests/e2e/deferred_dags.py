@@ -23,6 +23,7 @@ def one_training(dag_id: str, operator: type[BaseOperator], **how: Any) -> DAG:
         dag_id,
         schedule=None,
         start_date=datetime(2026, 1, 1),
+        tags=["recommender:movie_rec_sys"],
         params={"run": Param({}, type="object"), "image": Param("", type="string")},
     ) as dag:
 

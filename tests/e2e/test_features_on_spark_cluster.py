@@ -127,7 +127,8 @@ def run(fetched: tuple[Services, pipeline.Run], retries: int = 0) -> Outcome:
     from recsys_dag.features.spark import FeaturesOnSpark
 
     services, about = fetched
-    with DAG("movie_rec_sys_tune", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    of = ["recommender:movie_rec_sys"]
+    with DAG("features_on_spark", schedule=None, start_date=datetime(2026, 1, 1), tags=of) as dag:
 
         @task(task_id="data_is_new")
         def begin(**context: Any) -> None:

@@ -43,7 +43,8 @@ def run_trainer(
     from recsys_dag.defaults import task_defaults
 
     services, about = featured
-    with DAG("movie_rec_sys_tune", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    of = ["recommender:movie_rec_sys"]
+    with DAG("trainer", schedule=None, start_date=datetime(2026, 1, 1), tags=of) as dag:
 
         @task(task_id="data_is_new")
         def begin(**context: Any) -> None:
