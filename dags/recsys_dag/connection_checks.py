@@ -103,7 +103,7 @@ def _read_source(recommender: Description, attempt: Attempt) -> str:
 
     attempt.step("read the connection")
     source = settings.default_source(recommender)
-    hide_source_secrets(source)
+    hide_source_secrets(source, recommender.connections.source)
     attempt.address = redact_sources(source)
     fetch = fetch_settings(source, recommender.connections.source)
     s3 = connections.s3_of_recommender(recommender) if needs_s3(source) else None

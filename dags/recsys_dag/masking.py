@@ -19,14 +19,19 @@ SOURCE_CONN_ID: Final = "recsys_source"
 """The Connection with the credentials of the dataset's web server."""
 
 
-def hide_source_secrets(source: str) -> None:
-    """Masks the secrets of a source's URL in logs, and warns that they stand elsewhere."""
+def hide_source_secrets(source: str, conn_id: str) -> None:
+    """Masks the secrets of a source's URL in logs, and warns that they stand elsewhere.
+
+    Args:
+        source: the dataset, or several mirrors.
+        conn_id: the Connection in which they belong.
+    """
     mask_source(source)
     if dataset.has_login(source):
         log.warning(
             "the source's URL contains credentials, which Airflow shows and stores in Params, XCom "
             "and the run's conf: move them to the Connection %s",
-            SOURCE_CONN_ID,
+            conn_id,
         )
 
 

@@ -29,8 +29,8 @@ def pipeline_params(recommender: Description) -> dict[str, Param]:
             title="Dataset",
             description="Zip in MovieLens format: http(s)://, s3:// or a path; "
             "its md5 is read from <source>.md5. Credentials of a web server belong in the "
-            "Connection recsys_source. To add mirrors, separate them by blanks; they are "
-            "tried in order",
+            f"Connection {recommender.connections.source}. To add mirrors, separate them by "
+            "blanks; they are tried in order",
         ),
         "force": _switch("Judge again", "Run even if this build was judged before"),
         "accept_drift": _switch(

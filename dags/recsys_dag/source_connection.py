@@ -1,4 +1,4 @@
-"""Credentials of the dataset's web server, from the optional Airflow Connection ``recsys_source``.
+"""Credentials of the dataset's web server, from an optional Airflow Connection.
 
 Its fields mean what they mean to Airflow's `HttpHook`; tests/e2e/test_source_connection.py compares
 with the hook.
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NAME: Final = f"the Airflow Connection {SOURCE_CONN_ID}"
 _VERIFY: Final = ("verify", "verify_ssl")
 _WORDS: Final = {"false": False, "true": True}
 _NOT_USED: Final = {
@@ -56,7 +55,7 @@ def _credentials(connection: Connection) -> SourceCredentials:
     """Returns the credentials; each field of the extra is a header, unless it is an option."""
     extra: dict[str, Any] = connection.extra_dejson
     if not isinstance(extra, dict):
-        raise _invalid("extra is not a JSON object")
+        raise _invalid(connection, "extra is not a JSON object")
     login, password = connection.login, connection.password
     in_host = urlsplit(_server(connection))
     if not login and in_host.username:
@@ -65,13 +64,13 @@ def _credentials(connection: Connection) -> SourceCredentials:
     if password and not login:
         unused.append("password without a login")
     if unused:
-        log.warning("%s: not used for datasets: %s", _NAME, ", ".join(unused))
+        log.warning("%s: not used for datasets: %s", _name(connection), ", ".join(unused))
     verify = next((extra[name] for name in _VERIFY if extra.get(name) is not None), None)
     if isinstance(verify, str):
         verify = _WORDS.get(verify.lower(), verify)
     certificate = extra.get("cert")
     made = credentials_for(
-        _NAME,
+        _name(connection),
         _server(connection),
         user=login,
         password=password,
@@ -101,17 +100,21 @@ def _server(connection: Connection) -> str:
     try:
         parts = urlsplit(host)
         if not parts.hostname:
-            raise _invalid("no host")
+            raise _invalid(connection, "no host")
         if connection.port and parts.port is None:
             parts = parts._replace(netloc=f"{parts.netloc}:{connection.port}")
     except ValueError:
-        raise _invalid("a host that is no address") from None
+        raise _invalid(connection, "a host that is no address") from None
     return parts.geturl()
 
 
-def _invalid(found: str) -> ConfigurationError:
+def _name(connection: Connection) -> str:
+    return f"the Airflow Connection {connection.conn_id}"
+
+
+def _invalid(connection: Connection, found: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{_NAME} is invalid",
+        f"{_name(connection)} is invalid",
         found=found,
         expected="the web server's host, and a login and password or headers in the extra",
         hint="edit the Connection in Airflow's UI, under Admin, Connections",

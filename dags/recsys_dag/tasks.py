@@ -50,7 +50,7 @@ def recover_promotion(**context: Any) -> dict[str, Any]:
 def data_is_new(**context: Any) -> str:
     """Branches to fetch_dataset if the build was never judged or is forced, else to do_nothing."""
     params = context["params"]
-    hide_source_secrets(params["source"])
+    hide_source_secrets(params["source"], of(context).connections.source)
     image = settings.trainer_image(of(context))
     verdict = pipeline.data_is_new(
         settings.services(of(context)),

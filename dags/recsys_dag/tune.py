@@ -45,7 +45,7 @@ def plan_trials(**context: Any) -> list[dict[str, float]]:
 def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]:
     """Trains with the settings and measures the objective on the inner split."""
     params, recommender = context["params"], descriptions.of(context)
-    hide_source_secrets(params["source"])
+    hide_source_secrets(params["source"], recommender.connections.source)
     s3 = settings.services(recommender).s3 if needs_s3(params["source"]) else None
     return experiments.measure_trial(
         params["source"],

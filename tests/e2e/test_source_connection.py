@@ -82,7 +82,7 @@ def test_the_server_gets_what_airflows_hook_sends(
 ) -> None:
     from airflow.providers.http.hooks.http import HttpHook
 
-    from recsys_dag.settings import fetch_settings
+    from recsys_dag.source_connection import fetch_settings
 
     source = web.publish()
     connect(monkeypatch, web, CONNECTIONS[name])
@@ -107,7 +107,7 @@ def test_the_server_gets_what_airflows_hook_sends(
 def test_no_other_scheme_host_or_port_gets_it(
     web: Web, monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any] | str
 ) -> None:
-    from recsys_dag.settings import fetch_settings
+    from recsys_dag.source_connection import fetch_settings
 
     source = web.publish()
     connect(monkeypatch, web, connection)
@@ -133,7 +133,7 @@ def test_an_invalid_connection_is_an_error_without_its_secrets(
     found: str,
     tmp_path: Path,
 ) -> None:
-    from recsys_dag.settings import fetch_settings
+    from recsys_dag.source_connection import fetch_settings
 
     connect(monkeypatch, web, connection)
     with pytest.raises(ConfigurationError, match=found) as refused:
@@ -146,7 +146,7 @@ def test_an_invalid_connection_is_an_error_without_its_secrets(
 
 
 def test_without_a_connection_nothing_is_sent(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recsys_dag.settings import fetch_settings
+    from recsys_dag.source_connection import fetch_settings
 
     monkeypatch.delenv(VARIABLE, raising=False)
     # Those of the command line: a Param could name any server.
@@ -160,13 +160,13 @@ def test_without_a_connection_nothing_is_sent(web: Web, monkeypatch: pytest.Monk
 def test_the_watcher_reads_the_md5_with_the_connection(
     web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recsys_dag.triggers import Md5Looks
+    from recsys_dag.triggers import ConnectionIds, Md5Looks
 
     source, web.wanted = web.publish(), {"Authorization": BASIC}
     connect(monkeypatch, web, CONNECTIONS["login"])
-    assert asyncio.run(Md5Looks(source, 1).read()) == MD5
+    assert asyncio.run(Md5Looks(source, 1, ConnectionIds()).read()) == MD5
     monkeypatch.delenv(VARIABLE)
-    assert asyncio.run(Md5Looks(source, 1).read()) is None
+    assert asyncio.run(Md5Looks(source, 1, ConnectionIds()).read()) is None
 
 
 def test_a_run_uses_it_and_leaves_no_trace_of_it(

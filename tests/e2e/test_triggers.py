@@ -331,9 +331,9 @@ def test_a_source_in_s3_is_watched_with_the_connection(
 
 def test_an_s3_source_without_a_connection_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        from recsys_dag.triggers import Md5Looks
+        from recsys_dag.triggers import ConnectionIds, Md5Looks
 
-        assert await Md5Looks("s3://bucket/ml.zip", 1).read() is None
+        assert await Md5Looks("s3://bucket/ml.zip", 1, ConnectionIds()).read() is None
 
     monkeypatch.setenv("AIRFLOW_CONN_RECSYS_S3", "aws://")
     asyncio.run(story())

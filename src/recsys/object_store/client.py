@@ -39,7 +39,7 @@ def open_client(settings: S3Settings) -> S3Client:
         raise ConfigurationError(
             "the S3 settings are invalid",
             found=str(error),
-            hint="correct RECSYS_S3_* and AWS_*, or the connection recsys_s3",
+            hint="correct RECSYS_S3_* and AWS_*, or the Connection of S3 (recsys_s3)",
         ) from error
     client.meta.events.register_first("needs-retry.s3", _stop_when_stalled)
     return client

@@ -53,7 +53,7 @@ def current_keys(settings: S3Settings) -> dict[str, str]:
         raise ConfigurationError(
             "the credentials for S3 cannot be used",
             found=str(error),
-            hint="correct AWS_* and RECSYS_S3_*, or the connection recsys_s3",
+            hint="correct AWS_* and RECSYS_S3_*, or the Connection of S3 (recsys_s3)",
         ) from error
     if keys is None:
         return {}
@@ -112,7 +112,8 @@ def _session_of_role(base: boto3.Session, settings: S3Settings, role_arn: str) -
             "no credentials to assume a role with",
             found=role_arn,
             expected="keys, a profile, or an identity of the machine",
-            hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection recsys_s3",
+            hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Connection of S3 "
+            "(recsys_s3)",
         )
     fetcher = AssumeRoleCredentialFetcher(
         partial(

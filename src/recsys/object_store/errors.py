@@ -75,7 +75,7 @@ class S3Errors:
             raise ConfigurationError(
                 "no credentials for S3",
                 expected="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, an identity of the machine, "
-                "or the connection recsys_s3",
+                "or the Connection of S3 (recsys_s3)",
             ) from error
         except (PartialCredentialsError, SSOError, TokenRetrievalError) as error:
             raise ConfigurationError(

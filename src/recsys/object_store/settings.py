@@ -174,7 +174,7 @@ class S3Settings(BaseSettings):
                 "the S3 settings are missing or invalid",
                 found=f"{cls.__name__}.{first_invalid_field(error)}",
                 expected="RECSYS_S3_BUCKET, RECSYS_S3_ENDPOINT, and AWS_* secrets",
-                hint="set these environment variables, or correct the connection recsys_s3",
+                hint="set these environment variables, or correct the Connection of S3 (recsys_s3)",
             ) from error
 
     @classmethod

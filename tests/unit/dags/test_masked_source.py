@@ -39,12 +39,12 @@ def test_credentials_in_the_url_are_warned_of_and_not_shown(
 ) -> None:
     for source in (SOURCE, "https://t0ken-of-ann@a.example/x.zip"):
         caplog.clear()
-        hide_source_secrets(source)
-        assert "Connection recsys_source" in caplog.text
+        hide_source_secrets(source, "books_source")
+        assert "Connection books_source" in caplog.text
         for secret in source_secrets(source):
             assert secret not in caplog.text
     caplog.clear()
-    hide_source_secrets("https://a.example/x@y.zip s3://bucket/x.zip /mnt/x@y.zip")
+    hide_source_secrets("https://a.example/x@y.zip s3://bucket/x.zip /mnt/x@y.zip", "books_source")
     assert caplog.text == ""
 
 
