@@ -10,9 +10,21 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
+from recsys.contract import DatasetColumns
 from recsys.dataset import MOVIES_CSV, NO_GENRES, RATINGS_CSV, open_dataset
 
-LAYOUTS: Final = ("1M", "10M", "100K", "other names", "no genres")
+LAYOUTS: Final = ("1M", "10M", "100K", "other names", "no genres", "given names")
+GIVEN: Final = DatasetColumns(
+    ratings_file="Events.csv",
+    user="reader",
+    item="isbn",
+    rating="grade",
+    timestamp="read at",
+    items_file="books.csv",
+    title="book",
+    categories="shelf",
+)
+"""The names in the layout "given names", in which no name is one that is found by itself."""
 
 
 def write_in_layout(source: Path, path: Path, layout: str) -> None:
@@ -64,9 +76,10 @@ def _files(ratings: list[list[str]], movies: list[list[str]], layout: str) -> di
     headers = {
         "other names": (["user_id", "item_id", "stars", "time"], ["id", "name", "categories"]),
         "no genres": (["userId", "movieId", "rating", "timestamp"], ["movieId", "title"]),
+        "given names": (["reader", "isbn", "grade", "Read At"], ["isbn", "book", "shelf"]),
     }
-    catalog = "items.csv" if layout == "other names" else MOVIES_CSV
-    names = (RATINGS_CSV, catalog)
+    files = {"other names": (RATINGS_CSV, "items.csv"), "given names": ("events.csv", "books.csv")}
+    names = files.get(layout, (RATINGS_CSV, MOVIES_CSV))
     for name, header, rows in zip(names, headers[layout], (ratings, movies), strict=True):
         text = io.StringIO()
         csv.writer(text).writerows([header, *(row[: len(header)] for row in rows)])

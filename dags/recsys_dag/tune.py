@@ -55,6 +55,7 @@ def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]
         lambda line: print(line, flush=True),
         s3,
         settings.fetch_settings(recommender, params["source"]),
+        settings.build_settings(recommender, {}).features,
     )
 
 

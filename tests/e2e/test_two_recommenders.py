@@ -20,7 +20,8 @@ from recsys import monitoring, recommenders
 from recsys.dataset import write_sample
 from recsys.recommenders import Description
 from recsys.services import Services
-from tests.e2e.conftest import LENIENT, Pipeline
+from tests.dataset_layouts import GIVEN, write_in_layout
+from tests.e2e.conftest import LENIENT, Pipeline, brief_settings
 
 PARSE = """
 import json, sys
@@ -151,13 +152,19 @@ def test_a_task_makes_its_own_dag_only(airflow_db: None, folder: Path, repositor
 def books(
     served: Pipeline, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Description, Services]]:
-    """A second recommender on the servers of the first, which serves a release."""
+    """A second recommender on the servers of the first, which serves a release.
+
+    Its dataset has other names of files and columns.
+    """
     source = tmp_path / "books.zip"
-    write_sample(source, ratings=3_000, seed=5)
+    write_sample(tmp_path / "sample.zip", ratings=3_000, seed=5)
+    write_in_layout(tmp_path / "sample.zip", source, "given names")
+    build = json.loads(brief_settings()) | {"features": {"columns": GIVEN.model_dump()}}
     name = f"books_{uuid.uuid4().hex[:8]}"
     limits = {key.removeprefix("gate_"): value for key, value in LENIENT.items()}
     (folder / f"{name}.yaml").write_text(
         f"name: {name}\ntitle: Books\nsource: {source}\ngate: {json.dumps(limits)}\n"
+        f"build: {json.dumps(build)}\n"
     )
     monkeypatch.setenv("RECSYS_RECOMMENDERS", str(folder))
     description = recommenders.read_descriptions(folder).valid[name]

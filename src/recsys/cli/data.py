@@ -16,6 +16,7 @@ import typer
 from recsys import dataset, features, monitoring
 from recsys.cli import output
 from recsys.cli.output import JsonOption, console
+from recsys.cli.source import feature_settings
 from recsys.errors import DatasetError
 from recsys.scratch import scratch_folder
 
@@ -47,13 +48,12 @@ def validate(
     """Validate a dataset: rows per rule, examples of invalid rows, and a summary.
 
     Reads the zip with the rules of the pipeline, without a server, and always to its end. If PATH
-    has an md5 file, PATH.md5, the zip must have that md5; a run needs this file.
+    has an md5 file, PATH.md5, the zip must have that md5; a run needs this file. Settings are those
+    of the recommender (`recsys -r NAME validate`), else of RECSYS_BUILD_SETTINGS.
 
     Exit code 0: the pipeline would accept the dataset; 1: it would reject it, for the reason shown.
     """
-    from recsys.contract import FeatureSettings
-
-    settings = FeatureSettings()
+    settings = feature_settings()
     if out:
         out.mkdir(parents=True, exist_ok=True)
     with scratch_folder("validate") as scratch:
@@ -63,7 +63,7 @@ def validate(
             "accepted": found.refusal is None,
             "reason": str(found.refusal) if found.refusal else None,
             "md5_file": found.md5_file,
-            "layout": _layout_of(path),
+            "layout": _layout_of(path, settings),
             "files": monitoring.summarize_files(found.files),
             "examples": found.examples,
         }
@@ -73,7 +73,7 @@ def validate(
         output.print_json(document)
     else:
         if found.stats:
-            _print_summary(found.stats, _layout_of(path))
+            _print_summary(found.stats, _layout_of(path, settings))
         if found.files:
             _print_files(found.files, settings)
         _print_examples(found.examples)
@@ -231,18 +231,21 @@ def print_data(report: dict[str, Any]) -> None:
     console.print(shown)
 
 
-def _layout_of(path: Path) -> str:
+def _layout_of(path: Path, settings: FeatureSettings) -> str:
     """Returns as what layout a zip is read; empty if it is none."""
     try:
-        with dataset.open_dataset(path) as archive:
+        with dataset.open_dataset(path, columns=settings.columns) as archive:
             return archive.layout.name
     except DatasetError:
         return ""
 
 
-def _make(path: Path, settings: Any, folder: Path, quarantine: Quarantine) -> Stats:
+def _make(path: Path, settings: FeatureSettings, folder: Path, quarantine: Quarantine) -> Stats:
     md5 = _md5(path)
-    with _progress(f"validating {path.name}") as progress, dataset.open_dataset(path) as archive:
+    with (
+        _progress(f"validating {path.name}") as progress,
+        dataset.open_dataset(path, columns=settings.columns) as archive,
+    ):
         return features.make_features(archive, md5, settings, folder, progress, quarantine)
 
 

@@ -11,7 +11,13 @@ from recsys.cli import output
 from recsys.cli.defaults import SEED
 from recsys.cli.metrics_table import print_models
 from recsys.cli.output import JsonOption, console
-from recsys.cli.source import SourceOption, fetch_settings, s3_of_source, source_of
+from recsys.cli.source import (
+    SourceOption,
+    feature_settings,
+    fetch_settings,
+    s3_of_source,
+    source_of,
+)
 from recsys.cli.training_options import (
     OnlyOption,
     SeedOption,
@@ -47,7 +53,7 @@ def evaluate(
     user has not rated in training; every held-out movie counts as relevant, in the column liked
     only those with 4 stars or more.
     """
-    chosen = _models(models)
+    chosen, columns = _models(models), feature_settings().columns
     check_assignments(assignments, only)
     with doing("reading the dataset") as say, scratch_folder("evaluate") as folder:
         chosen_source = source_of(source)
@@ -58,8 +64,9 @@ def evaluate(
                 s3=s3,
                 progress=lambda done, total: None,
                 settings=fetch_settings(chosen_source),
+                columns=columns,
             )
-        with dataset.open_dataset(fetched.path) as archive:
+        with dataset.open_dataset(fetched.path, columns=columns) as archive:
             rows, movies = experiments.read_in_file_order(archive)
         result = experiments.compare_models(
             rows,

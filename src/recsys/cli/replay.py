@@ -12,6 +12,7 @@ from recsys import dataset, features
 from recsys.cli import output
 from recsys.cli.data import ZipArgument
 from recsys.cli.output import JsonOption, console
+from recsys.cli.source import feature_settings
 from recsys.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def replay_rows(
         raise typer.BadParameter("is the dataset itself; choose another file", param_hint="--out")
     with (
         output.errors.status(f"replaying {output.safe(path.name)}"),
-        dataset.open_dataset(path) as archive,
+        dataset.open_dataset(path, columns=feature_settings().columns) as archive,
     ):
         if quarantine:
             before = _counts(quarantine)

@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from recsys import dataset, experiments
+from recsys.cli import output
 from recsys.cli.output import errors
 from recsys.embedded.home import Home
-from recsys.errors import DatasetError, SourceUnreachableError
+from recsys.errors import (
+    ConfigurationError,
+    DatasetError,
+    SourceUnreachableError,
+    first_invalid_field,
+)
 
 if TYPE_CHECKING:
+    from recsys.contract import FeatureSettings
     from recsys.dataset import FetchSettings
     from recsys.object_store import S3Settings
 
@@ -104,20 +111,48 @@ def source_connection(source: str) -> dict[str, str]:
     return {_CONNECTION: json.dumps(fields)}
 
 
+def feature_settings() -> FeatureSettings:
+    """Returns the settings of a run's features: of the chosen recommender, or of the variable.
+
+    Raises:
+        ConfigurationError: the description or ``RECSYS_BUILD_SETTINGS`` is invalid.
+    """
+    from pydantic import ValidationError
+
+    from recsys import recommenders
+    from recsys.contract import BuildSettings
+
+    name = recommenders.chosen_recommender()
+    if recommenders.Namespace(name).is_first:
+        # A bare installation has no folder of descriptions.
+        described = recommenders.read_descriptions(output.descriptions_folder()).valid.get(name)
+    else:
+        described = output.description(name)
+    if described is not None and described.build is not None:
+        return described.build.features
+    try:
+        document = os.environ.get("RECSYS_BUILD_SETTINGS") or "{}"
+        return BuildSettings.model_validate_json(document).features
+    except ValidationError as error:
+        raise ConfigurationError(
+            "RECSYS_BUILD_SETTINGS is invalid",
+            found=str(first_invalid_field(error)),
+            expected="a JSON object of build settings",
+        ) from error
+
+
 def make_features(given: str | None, folder: Path) -> str:
-    """Makes the features of a source below an existing folder, as a run with the defaults does.
+    """Makes the features of a source below an existing folder, as a run does.
 
     Returns:
         The md5 of the dataset.
     """
-    from recsys.contract import FeatureSettings
-
     chosen = source_of(given)
     with s3_of_source(chosen) as s3:
         return experiments.make_local_features(
             chosen,
             folder,
-            FeatureSettings(),
+            feature_settings(),
             lambda done, total: None,
             s3,
             fetch_settings(chosen),

@@ -5,11 +5,13 @@ Nothing in this package opens a file or a connection.
 """
 
 from recsys.contract.build import (
+    DETECTED_COLUMNS,
     FEATURES_REVISION,
     MAX_STARS,
     MIN_STARS,
     Build,
     BuildSettings,
+    DatasetColumns,
     FeatureSettings,
     RuleShares,
     TrainerSettings,
@@ -160,6 +162,7 @@ __all__ = [
     "CONTRACT",
     "DATASETS_PREFIX",
     "DATASET_FILE",
+    "DETECTED_COLUMNS",
     "ENV_BUILD",
     "ENV_CHAMPION",
     "ENV_CONTRACT",
@@ -240,6 +243,7 @@ __all__ = [
     "ChampionScores",
     "Confidence",
     "Count",
+    "DatasetColumns",
     "Digest",
     "Dims",
     "ExitCode",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     Field,
@@ -105,6 +105,47 @@ class RuleShares(FrozenModel):
     duplicate: float = Field(default=0.2, ge=0, le=1)
 
 
+_Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f/\\]+$")]
+
+
+class DatasetColumns(FrozenModel):
+    """Names of files and columns of a CSV dataset that are not found by themselves."""
+
+    ratings_file: _Name | None = Field(default=None, description="file of the ratings")
+    user: _Name | None = Field(default=None, description="its column of users")
+    item: _Name | None = Field(default=None, description="its column of items")
+    rating: _Name | None = Field(default=None, description="its column of ratings")
+    timestamp: _Name | None = Field(default=None, description="its column of seconds since 1970")
+    items_file: _Name | None = Field(default=None, description="file of the items")
+    item_id: _Name | None = Field(
+        default=None, description="its column of ids; by default the name in `item`"
+    )
+    title: _Name | None = Field(default=None, description="its column of titles")
+    categories: _Name | None = Field(
+        default=None, description="its column of categories, separated by |"
+    )
+
+    @property
+    def of_ratings(self) -> dict[str, str]:
+        """The names in the file of ratings, by the names that MovieLens gives the columns."""
+        return _given(
+            userId=self.user, movieId=self.item, rating=self.rating, timestamp=self.timestamp
+        )
+
+    @property
+    def of_items(self) -> dict[str, str]:
+        """The names in the file of items, by the names that MovieLens gives the columns."""
+        return _given(movieId=self.item_id or self.item, title=self.title, genres=self.categories)
+
+
+DETECTED_COLUMNS: Final = DatasetColumns()
+"""No name is given: all are found by themselves."""
+
+
+def _given(**names: str | None) -> dict[str, str]:
+    return {column: name for column, name in names.items() if name is not None}
+
+
 class FeatureSettings(FrozenModel):
     """Settings that determine interactions and movie vectors."""
 
@@ -129,13 +170,16 @@ class FeatureSettings(FrozenModel):
         description="digest of the list of erased users, whose rows are left out; every run sets "
         "it to that of the ledger",
     )
+    columns: DatasetColumns = DETECTED_COLUMNS
 
     @model_serializer(mode="wrap")
     def _leave_out_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Without erased users the settings, and with them the release ids, are those of before.
+        # Without these the settings, and with them the release ids, are those of before.
         dumped: dict[str, Any] = dump(self)
         if self.erased is None:
             dumped.pop("erased", None)
+        if self.columns == DETECTED_COLUMNS:
+            dumped.pop("columns", None)
         return dumped
 
     @property
@@ -158,7 +202,7 @@ class FeatureSettings(FrozenModel):
 
 _WITH_TIME_HOLDOUT: Final = 4
 """The first revision of features with a time holdout."""
-_OLDER_CONTENT: Final = ("revision", "holdout_share", "vector_dim", "erased")
+_OLDER_CONTENT: Final = ("revision", "holdout_share", "vector_dim", "erased", "columns")
 _CONTENT: Final = (*_OLDER_CONTENT, "time_holdout_share")
 
 

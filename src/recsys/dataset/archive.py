@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
+from recsys.contract import DETECTED_COLUMNS, DatasetColumns
 from recsys.dataset.inflate import ENGINES, Engine, checked, inflated
-from recsys.dataset.layouts import LAYOUTS, Layout
+from recsys.dataset.layouts import LAYOUTS, Layout, named_csvs
 from recsys.dataset.zip_entries import (
     RATINGS_CSV,
     check_entry,
@@ -76,10 +77,14 @@ class DatasetArchive:
     Attributes:
         path: the zip.
         layout: names of the files, and how they are read.
+        columns: names of files and columns that are not found by themselves.
     """
 
-    def __init__(self, file: _SmallReads, limits: ArchiveLimits, engine: Engine) -> None:
+    def __init__(
+        self, file: _SmallReads, limits: ArchiveLimits, engine: Engine, columns: DatasetColumns
+    ) -> None:
         self.path = file.path
+        self.columns = columns
         self._engine = engine
         self._file = file
         self._zip = zipfile.ZipFile(file)
@@ -92,7 +97,7 @@ class DatasetArchive:
             )
         for entry in entries:
             check_entry(entry)
-        self.layout = _find_layout(entries)
+        self.layout = _find_layout(entries, columns)
         wanted = tuple(self.layout.files.values())
         self._entries = {
             name: single_entry(entries, source, wanted)
@@ -164,7 +169,10 @@ class DatasetArchive:
 
 
 def open_dataset(
-    path: Path, limits: ArchiveLimits = ArchiveLimits(), engine: Engine = ENGINES[0]
+    path: Path,
+    limits: ArchiveLimits = ArchiveLimits(),
+    engine: Engine = ENGINES[0],
+    columns: DatasetColumns = DETECTED_COLUMNS,
 ) -> DatasetArchive:
     """Opens a MovieLens zip of any layout and checks its directory; use it in a ``with`` statement.
 
@@ -175,6 +183,7 @@ def open_dataset(
         path: the zip.
         limits: of its size and of its entries.
         engine: inflates; by default the fastest that is installed.
+        columns: names of its files and columns, if they are not found by themselves.
 
     Raises:
         DatasetError: not a zip, truncated, malicious, over the limits, or without exactly one
@@ -190,7 +199,7 @@ def open_dataset(
     with _damage(path.name):
         file = _SmallReads(path)
         try:
-            return DatasetArchive(file, limits, engine)
+            return DatasetArchive(file, limits, engine, columns)
         except zipfile.BadZipFile:
             file.close()
             check_kind(path)
@@ -200,8 +209,10 @@ def open_dataset(
             raise
 
 
-def _find_layout(entries: list[zipfile.ZipInfo]) -> Layout:
-    """Returns the first layout with all its files, else with some of them, else the first one."""
+def _find_layout(entries: list[zipfile.ZipInfo], columns: DatasetColumns) -> Layout:
+    """Returns the named files, else the first layout with all its files, or with some of them."""
+    if columns.ratings_file or columns.items_file:
+        return named_csvs(columns.ratings_file, columns.items_file)
     there = [[has_entry(entries, file) for file in one.files.values()] for one in LAYOUTS]
     for are_enough in (all, any):
         for layout, found in zip(LAYOUTS, there, strict=True):

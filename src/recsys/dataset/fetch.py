@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from recsys import contract
+from recsys.contract import DETECTED_COLUMNS, DatasetColumns
 from recsys.dataset.archive import ArchiveLimits, open_dataset
 from recsys.dataset.content import other_kind
 from recsys.dataset.download import Download
@@ -93,6 +94,7 @@ def fetch_dataset(
     progress: Progress | None = None,
     settings: FetchSettings | None = None,
     limits: ArchiveLimits | None = None,
+    columns: DatasetColumns = DETECTED_COLUMNS,
 ) -> FetchedDataset:
     """Copies the source's zip into the store under its md5, unless it is already there, undamaged.
 
@@ -108,6 +110,7 @@ def fetch_dataset(
         progress: called with the bytes done and the total; by default progress is logged.
         settings: timeouts and attempts; from the environment if not given.
         limits: limits of the archive, including its size; the defaults if not given.
+        columns: names of its files, if they are not found by themselves.
 
     Raises:
         UnmatchedDatasetError: the zip is missing or has another md5, and the source still publishes
@@ -128,7 +131,7 @@ def fetch_dataset(
     settings = settings or FetchSettings.from_environment()
     with scratch_folder("fetch") as folder:
         path = folder / contract.DATASET_FILE
-        download = _download(source, md5, path, s3, progress, settings, limits)
+        download = _download(source, md5, path, s3, progress, settings, limits, columns)
         log.info("%d bytes have the md5 %s; storing them", download.size, md5)
         store.put_file(
             key,
@@ -146,6 +149,7 @@ def obtain_dataset(
     s3: S3Settings | None = None,
     progress: Progress | None = None,
     settings: FetchSettings | None = None,
+    columns: DatasetColumns = DETECTED_COLUMNS,
 ) -> LocalDataset:
     """Returns a dataset as a local file.
 
@@ -161,6 +165,7 @@ def obtain_dataset(
         s3: endpoint and credentials of an s3 source.
         progress: called with the bytes done and the total; by default progress is logged.
         settings: timeouts and attempts; from the environment if not given.
+        columns: names of its files, if they are not found by themselves.
 
     Raises:
         DatasetError: there is no such file, or its archive is invalid.
@@ -175,7 +180,7 @@ def obtain_dataset(
     settings = settings or FetchSettings.from_environment()
     md5 = read_source_md5(source, s3, settings)
     path = folder / contract.DATASET_FILE
-    _download(source, md5, path, s3, progress, settings)
+    _download(source, md5, path, s3, progress, settings, columns=columns)
     return LocalDataset(path, md5)
 
 
@@ -200,6 +205,7 @@ def _download(
     progress: Progress | None,
     settings: FetchSettings,
     limits: ArchiveLimits | None = None,
+    columns: DatasetColumns = DETECTED_COLUMNS,
 ) -> Download:
     """Downloads from the first mirror whose bytes have the md5; checks the archive's directory."""
     limits = limits or ArchiveLimits()
@@ -210,7 +216,7 @@ def _download(
             sources,
             lambda one: _download_one(one, md5, file, limits.max_archive_bytes, settings, progress),
         )
-    with open_dataset(path, limits):
+    with open_dataset(path, limits, columns=columns):
         return download
 
 

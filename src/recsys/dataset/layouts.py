@@ -140,6 +140,12 @@ def _lines(chunks: Chunks) -> Iterator[str]:
             yield ended.decode("latin-1")
 
 
+def named_csvs(ratings: str | None, items: str | None) -> Layout:
+    """Returns the layout of CSVs that are called so; None: as those of MovieLens are."""
+    files = {RATINGS_CSV: ratings or RATINGS_CSV, MOVIES_CSV: items or MOVIES_CSV}
+    return Layout("CSV of the named files", files, {})
+
+
 LAYOUTS: Final = (
     Layout("CSV", {RATINGS_CSV: RATINGS_CSV, MOVIES_CSV: MOVIES_CSV}, {}),
     Layout("CSV of other items", {RATINGS_CSV: RATINGS_CSV, MOVIES_CSV: "items.csv"}, {}),

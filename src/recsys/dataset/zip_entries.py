@@ -97,7 +97,7 @@ def _files(entries: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
 def _matches(files: list[zipfile.ZipInfo], name: str) -> list[zipfile.ZipInfo]:
     exact = [entry for entry in files if _path(entry).name == name]
     # Programs of systems without upper and lower case change it.
-    return exact or [entry for entry in files if _path(entry).name.casefold() == name]
+    return exact or [entry for entry in files if _path(entry).name.casefold() == name.casefold()]
 
 
 def _path(entry: zipfile.ZipInfo) -> PurePosixPath:

@@ -77,8 +77,10 @@ def make_local_features(
         s3: endpoint and credentials of an s3 source.
         fetch: timeouts and credentials of the source; from the environment if not given.
     """
-    dataset = obtain_dataset(source, folder, s3=s3, progress=progress, settings=fetch)
-    with open_dataset(dataset.path) as archive:
+    dataset = obtain_dataset(
+        source, folder, s3=s3, progress=progress, settings=fetch, columns=settings.columns
+    )
+    with open_dataset(dataset.path, columns=settings.columns) as archive:
         make_features(archive, dataset.md5, settings, folder, progress)
     return dataset.md5
 

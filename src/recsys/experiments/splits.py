@@ -33,8 +33,11 @@ def read_in_file_order(archive: DatasetArchive) -> tuple[pl.DataFrame, pl.DataFr
     Raises:
         DatasetError: the archive is damaged or has no valid row.
     """
-    movies = read_movies(archive.chunks(MOVIES_CSV)).rows
-    parts = [batch.rows for batch in read_ratings(archive.chunks(RATINGS_CSV), movies["movieId"])]
+    movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items).rows
+    ratings = read_ratings(
+        archive.chunks(RATINGS_CSV), movies["movieId"], given=archive.columns.of_ratings
+    )
+    parts = [batch.rows for batch in ratings]
     if not any(part.height for part in parts):
         raise DatasetError("the dataset has no valid rating", expected="at least one")
     rows, _ = resolve_duplicates(pl.concat(parts).sort("line"))

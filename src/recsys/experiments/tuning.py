@@ -117,6 +117,7 @@ def measure_trial(
     on_line: Callable[[str], None],
     s3: S3Settings | None = None,
     fetch: FetchSettings | None = None,
+    settings: FeatureSettings | None = None,
 ) -> Trial:
     """Runs one planned trial, starting with the dataset, so that any machine can run it.
 
@@ -128,6 +129,7 @@ def measure_trial(
         on_line: called with each line that the trainer prints.
         s3: endpoint and credentials of an s3 source.
         fetch: timeouts and credentials of the source; from the environment if not given.
+        settings: of the features; the defaults if not given.
 
     Raises:
         RecsysError: the dataset or the trainer is unavailable. If training fails, the trial's
@@ -138,7 +140,7 @@ def measure_trial(
         features.mkdir()
         inner.mkdir()
         make_local_features(
-            source, features, FeatureSettings(), lambda done, total: None, s3, fetch
+            source, features, settings or FeatureSettings(), lambda done, total: None, s3, fetch
         )
         write_inner_split(features, inner)
         value = _value(inner, objective, overrides, seed, on_line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.errors import DatasetError
 from recsys.features.csv_dialect import Dialect, as_utf8, read_dialect
-from recsys.features.validation import Header, columns_error
+from recsys.features.validation import NONE_GIVEN, Header, columns_error
 
 BLOCK_BYTES: Final = 16 << 20
 MAX_LINE_BYTES: Final = 1 << 20
@@ -18,7 +18,11 @@ LINE_FEED: Final = ord("\n")
 
 
 def csv_blocks(
-    chunks: Iterable[bytes], file: str, columns: tuple[str, ...], decimal: str | None = None
+    chunks: Iterable[bytes],
+    file: str,
+    columns: tuple[str, ...],
+    decimal: str | None = None,
+    given: Mapping[str, str] = NONE_GIVEN,
 ) -> Iterator[tuple[Header, int, bytes]]:
     """Splits a CSV into blocks of about `BLOCK_BYTES`.
 
@@ -27,6 +31,7 @@ def csv_blocks(
         file: name of the file, for messages.
         columns: names of the required columns.
         decimal: the one that has decimal numbers, if any; see `csv_dialect`.
+        given: names by which columns are looked for; see `validation.find_columns`.
 
     Yields:
         The header of the file, the line number of the block's first line, and the block: complete
@@ -40,13 +45,13 @@ def csv_blocks(
     for block in _prefetch(_complete_lines(as_utf8(chunks, file), file)):
         body = block
         if dialect is None:
-            dialect, body = read_dialect(block, file, columns, decimal)
+            dialect, body = read_dialect(block, file, columns, decimal, given)
             line = dialect.first_row
         if body:
             yield dialect.header, line, dialect.with_commas(body)
             line += count_lines(body)
     if dialect is None:
-        raise columns_error("", file, columns)
+        raise columns_error("", file, columns, given)
 
 
 def count_lines(block: bytes) -> int:

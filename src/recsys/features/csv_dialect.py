@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -19,7 +19,13 @@ import numpy as np
 
 from recsys.errors import DatasetError
 from recsys.features.csv_quotes import needed_quotes
-from recsys.features.validation import Header, columns_error, find_columns, split_line
+from recsys.features.validation import (
+    NONE_GIVEN,
+    Header,
+    columns_error,
+    find_columns,
+    split_line,
+)
 
 _SAMPLE_BYTES: Final = 4096
 _SAMPLE_LINES: Final = 20
@@ -191,7 +197,11 @@ def _without_blanks(block: bytes, separator: bytes) -> bytes | None:
 
 
 def read_dialect(
-    block: bytes, file: str, columns: tuple[str, ...], decimal: str | None
+    block: bytes,
+    file: str,
+    columns: tuple[str, ...],
+    decimal: str | None,
+    given: Mapping[str, str] = NONE_GIVEN,
 ) -> tuple[Dialect, bytes]:
     """Finds the dialect of a file from its first lines.
 
@@ -200,6 +210,7 @@ def read_dialect(
         file: name of the file, for messages.
         columns: names of the required columns.
         decimal: the one that has decimal numbers, if any.
+        given: names by which columns are looked for; see `validation.find_columns`.
 
     Returns:
         The dialect, and the lines below the header.
@@ -216,7 +227,7 @@ def read_dialect(
         number = 2
     text = line.decode(errors="replace")
     for separator in separators:
-        found = find_columns(text, file, columns, separator)
+        found = find_columns(text, file, columns, separator, given)
         if found is None:
             continue
         header, has_blanks = found
@@ -230,7 +241,7 @@ def read_dialect(
             None if commas is None else header.positions[commas],
         )
         return dialect, rest
-    raise columns_error(text, file, columns)
+    raise columns_error(text, file, columns, given)
 
 
 def _row_width(header: str, rows: bytes, width: int, separator: str, are_many: bool) -> int:

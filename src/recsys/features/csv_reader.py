@@ -9,7 +9,7 @@ neighbors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -27,6 +27,7 @@ from recsys.features.quarantine import Rejected
 from recsys.features.rules import MAX_TIMESTAMP, Rule
 from recsys.features.validation import (
     MOVIE_SCHEMA,
+    NONE_GIVEN,
     RATING_SCHEMA,
     Header,
     MovieRow,
@@ -69,11 +70,12 @@ class Batch:
     read: int
 
 
-def read_movies(chunks: Iterable[bytes]) -> Batch:
+def read_movies(chunks: Iterable[bytes], given: Mapping[str, str] = NONE_GIVEN) -> Batch:
     """Reads all of movies.csv (a few megabytes). Rows are sorted by movieId, which is unique.
 
     Args:
         chunks: the file in chunks of any size.
+        given: names by which columns are looked for; see `validation.find_columns`.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
@@ -81,7 +83,7 @@ def read_movies(chunks: Iterable[bytes]) -> Batch:
     movies: dict[int, tuple[int, bytes, MovieRow]] = {}
     rejected = Rejected(MOVIES_CSV)
     read = 0
-    for header, first_line, block in csv_blocks(chunks, MOVIES_CSV, MOVIE_COLUMNS):
+    for header, first_line, block in csv_blocks(chunks, MOVIES_CSV, MOVIE_COLUMNS, given=given):
         rejected.header = header
         for number, line in enumerate(block.split(b"\n"), first_line):
             if not line:
@@ -112,7 +114,10 @@ def _movie_frame(movies: list[MovieRow]) -> pl.DataFrame:
 
 
 def read_ratings(
-    chunks: Iterable[bytes], movie_ids: pl.Series, erased: ErasedUsers | None = None
+    chunks: Iterable[bytes],
+    movie_ids: pl.Series,
+    erased: ErasedUsers | None = None,
+    given: Mapping[str, str] = NONE_GIVEN,
 ) -> Iterator[Batch]:
     """Yields ratings.csv block by block, in ``RATING_SCHEMA``; a block's rows are in any order.
 
@@ -120,12 +125,13 @@ def read_ratings(
         chunks: the file in chunks of any size; consumed in a separate thread.
         movie_ids: int32, the movies of movies.csv.
         erased: users whose rows are left out.
+        given: names by which columns are looked for; see `validation.find_columns`.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
     parser = RatingParser(movie_ids, erased)
-    for block in rating_blocks(chunks):
+    for block in rating_blocks(chunks, given):
         yield parser.parse(block)
 
 
@@ -144,17 +150,20 @@ class RatingBlock:
     lines: bytes
 
 
-def rating_blocks(chunks: Iterable[bytes]) -> Iterator[RatingBlock]:
+def rating_blocks(
+    chunks: Iterable[bytes], given: Mapping[str, str] = NONE_GIVEN
+) -> Iterator[RatingBlock]:
     """Splits ratings.csv into blocks of about `csv_blocks.BLOCK_BYTES`.
 
     Args:
         chunks: the file in chunks of any size; consumed in a separate thread.
+        given: names by which columns are looked for; see `validation.find_columns`.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
     for header, first_line, lines in csv_blocks(
-        chunks, RATINGS_CSV, RATING_COLUMNS, decimal="rating"
+        chunks, RATINGS_CSV, RATING_COLUMNS, decimal="rating", given=given
     ):
         yield RatingBlock(header, first_line, lines)
 

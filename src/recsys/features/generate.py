@@ -66,7 +66,7 @@ def generate_data_frames(
         work = Path(folder)
         zip_path = work / contract.DATASET_FILE
         download_dataset(md5, store, zip_path)
-        with open_dataset(zip_path) as archive:
+        with open_dataset(zip_path, columns=settings.columns) as archive:
             stats = make_features(archive, md5, settings, work, progress, erased=erased)
         put_features(store, stats, work)
     return stats
@@ -240,7 +240,7 @@ def read_valid_movies(
     Raises:
         DatasetError: too many rows are invalid, or no row is valid.
     """
-    movies = read_movies(archive.chunks(MOVIES_CSV))
+    movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items)
     quarantine.read(MOVIES_CSV, movies.read)
     quarantine.add(movies.rejected)
     quarantine.check(MOVIES_CSV, settings)
@@ -260,7 +260,7 @@ def _read_ratings(
 ) -> None:
     size = archive.size(RATINGS_CSV)
     chunks = _Counted(archive.chunks(RATINGS_CSV))
-    for batch in read_ratings(chunks, movie_ids, erased):
+    for batch in read_ratings(chunks, movie_ids, erased, archive.columns.of_ratings):
         spool.add(batch.rows)
         quarantine.read(RATINGS_CSV, batch.read)
         quarantine.add(batch.rejected)

@@ -85,7 +85,7 @@ def replay_quarantine(
         DatasetError: a repaired row is invalid, or a file has no valid row.
     """
     result = Replay({file: dict(stats.quarantine) for file, stats in before.items()})
-    movies = read_movies(archive.chunks(MOVIES_CSV))
+    movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items)
     table = movies.rows
     if repaired_movies is not None:
         repaired = read_movies(_chunks(repaired_movies))
@@ -99,7 +99,8 @@ def replay_quarantine(
     counts: Counter[Rule] = Counter()
 
     def ratings() -> Iterator[pl.DataFrame]:
-        for batch in read_ratings(archive.chunks(RATINGS_CSV), table["movieId"]):
+        given, chunks = archive.columns.of_ratings, archive.chunks(RATINGS_CSV)
+        for batch in read_ratings(chunks, table["movieId"], given=given):
             counts.update(batch.rejected.counts)
             yield batch.rows.sort("line")
         if repaired_ratings is None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -84,6 +86,10 @@ _OTHER_NAMES: Final = {
 """Names that other sites give the columns, in the order in which they are looked for."""
 
 
+NONE_GIVEN: Final[Mapping[str, str]] = MappingProxyType({})
+"""Columns have the names of MovieLens, or others that are known."""
+
+
 @dataclass(frozen=True)
 class Header:
     """Layout of a CSV, from its first line.
@@ -99,12 +105,23 @@ class Header:
 
 
 def find_columns(
-    line: str, file: str, columns: tuple[str, ...], separator: str = ","
+    line: str,
+    file: str,
+    columns: tuple[str, ...],
+    separator: str = ",",
+    given: Mapping[str, str] = NONE_GIVEN,
 ) -> tuple[Header, bool] | None:
     """Finds the required columns in the first line of a CSV; other columns are ignored.
 
     Case, blanks, ``_``, ``-`` and points in names do not matter: ``User ID`` is ``userId``. A
     column may have one of `_OTHER_NAMES`, and genres may be missing.
+
+    Args:
+        line: the first line.
+        file: name of the file, for messages.
+        columns: the required columns.
+        separator: between fields.
+        given: names by which columns are looked for, and by no other; by the required ones.
 
     Returns:
         The header, and whether blanks surround the names; None if a column is missing or occurs
@@ -124,13 +141,23 @@ def find_columns(
     plain = [_IN_NAMES.sub("", field.casefold()) for field in fields]
     positions = []
     for column in columns:
-        position = _position(column, fields, plain, is_catalog="title" in columns)
+        if name := given.get(column):
+            position = _named_position(name, fields, plain)
+        else:
+            position = _position(column, fields, plain, is_catalog="title" in columns)
         if position is None:
             return None
         positions.append(position)
     named = [fields[position] for position in positions if position != ABSENT]
     blanks = any(name != name.strip(" ") for name in named)
     return Header(len(fields), tuple(positions)), blanks
+
+
+def _named_position(name: str, fields: list[str], plain: list[str]) -> int | None:
+    if fields.count(name) == 1:
+        return fields.index(name)
+    plain_name = _IN_NAMES.sub("", name.casefold())
+    return plain.index(plain_name) if plain.count(plain_name) == 1 else None
 
 
 def _position(column: str, fields: list[str], plain: list[str], *, is_catalog: bool) -> int | None:
@@ -149,11 +176,16 @@ def _position(column: str, fields: list[str], plain: list[str], *, is_catalog: b
     return ABSENT if column in _OPTIONAL else None
 
 
-def columns_error(line: str, file: str, columns: tuple[str, ...]) -> DatasetError:
+def columns_error(
+    line: str, file: str, columns: tuple[str, ...], given: Mapping[str, str] = NONE_GIVEN
+) -> DatasetError:
     """Returns the error for a first line without the required columns."""
-    header = ",".join(columns)
+    header = ",".join(given.get(column, column) for column in columns)
     fields = split_line(line, ",") or []
-    hint = f"name the columns in the first line of {file}"
+    hint = (
+        f"name the columns in the first line of {file}, or say how they are called: "
+        "features.columns of the build settings"
+    )
     if "::" in line:
         hint = (
             f"this is MovieLens' older format (.dat): write {file} with commas, titles in quotes, "

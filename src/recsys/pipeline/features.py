@@ -44,6 +44,7 @@ def fetch_dataset(
             s3=services.s3,
             progress=progress,
             settings=settings,
+            columns=run.features.columns,
         )
 
 

@@ -186,7 +186,7 @@ def _make_features(store: ObjectStore, md5: str, settings: FeatureSettings, work
             "`recsys run --source`, its md5 is the release's"
         )
         raise
-    with open_dataset(path) as archive:
+    with open_dataset(path, columns=settings.columns) as archive:
         make_features(archive, md5, settings, features)
     path.unlink()
     return features

@@ -108,7 +108,7 @@ def spark_data_frames(
         work = Path(folder)
         zip_path = work / contract.DATASET_FILE
         download_dataset(md5, store, zip_path)
-        with open_dataset(zip_path) as archive:
+        with open_dataset(zip_path, columns=settings.columns) as archive:
             job = _Job(spark, store, exchange, settings, range_rows)
             stats = job.make_features(archive, md5, work)
         put_features(store, stats, work)
@@ -181,7 +181,8 @@ class _Job:
         return make_stats(md5, self.settings, folder, movies, profiler, splits, quarantine, cuts)
 
     def _put_blocks(self, archive: DatasetArchive) -> Iterator[_StoredBlock]:
-        for number, block in enumerate(rating_blocks(archive.chunks(RATINGS_CSV))):
+        blocks = rating_blocks(archive.chunks(RATINGS_CSV), archive.columns.of_ratings)
+        for number, block in enumerate(blocks):
             key = self.exchange.key("blocks", number)
             self.store.put_bytes(key, block.lines)
             yield _StoredBlock(key, block.header, block.first_line)

@@ -15,9 +15,10 @@ from recsys import contract
 from recsys.cli.app import app
 from recsys.cli.data import print_data
 from recsys.contract import FeatureSettings
-from recsys.dataset import open_dataset
+from recsys.dataset import open_dataset, write_sample
 from recsys.errors import DatasetError
 from recsys.features import Stats, make_features
+from tests.dataset_layouts import GIVEN, write_in_layout
 
 GOOD = "".join(
     f"{user},{movie},{1 + user % 4}.0,{user}\n"
@@ -226,3 +227,39 @@ def test_the_md5_file_that_a_run_would_check_is_checked(dataset: Path) -> None:
     assert "0" * 32 in bad["reason"]
     md5_file.write_text("no md5")
     assert json.loads(recsys("validate", dataset, "--json").stdout)["md5_file"] == "invalid"
+
+
+@pytest.mark.parametrize("said_in", ["variable", "description"])
+def test_names_that_were_said_are_used_as_in_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said_in: str
+) -> None:
+    write_sample(tmp_path / "sample.zip", ratings=3000, seed=2)
+    path = tmp_path / "other.zip"
+    write_in_layout(tmp_path / "sample.zip", path, "given names")
+    build = {"features": {"columns": GIVEN.model_dump()}}
+    assert recsys("validate", path).exit_code == 1
+    if said_in == "variable":
+        monkeypatch.setenv("RECSYS_BUILD_SETTINGS", json.dumps(build))
+    else:
+        described = {"name": "books", "title": "B", "source": str(path), "build": build}
+        (tmp_path / "books.yaml").write_text(json.dumps(described))
+        monkeypatch.setenv("RECSYS_RECOMMENDERS", str(tmp_path))
+        monkeypatch.setenv("RECSYS_RECOMMENDER", "books")
+
+    done = recsys("validate", path)
+    assert done.exit_code == 0, done.output
+    assert "CSV of the named files: 3,000 interactions" in " ".join(done.output.split())
+    replayed = recsys("replay", path, "--out", tmp_path / "new.zip")
+    assert replayed.exit_code == 0, replayed.output
+    monkeypatch.delenv("RECSYS_BUILD_SETTINGS", raising=False)
+    monkeypatch.delenv("RECSYS_RECOMMENDER", raising=False)
+    assert recsys("validate", tmp_path / "new.zip").exit_code == 0, "a dataset in the usual layout"
+
+
+def test_build_settings_that_are_invalid_name_the_field(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_BUILD_SETTINGS", '{"features": {"columns": {"stars": "grade"}}}')
+    done = recsys("validate", dataset)
+    assert done.exit_code != 0
+    assert "features.columns.stars" in str(done.exception or done.output)

@@ -14,6 +14,7 @@ from recsys import contract
 from recsys.contract import (
     PUBLIC_TABLES,
     REQUIRED_ARTIFACTS,
+    DatasetColumns,
     FeatureSettings,
     RuleShares,
 )
@@ -161,6 +162,7 @@ def test_features_have_the_prefix_of_all_settings_that_change_their_content() ->
         "time_holdout_share": 0.2,
         "vector_dim": 64,
         "erased": "e" * 64,
+        "columns": DatasetColumns(user="reader"),
     }
     assert set(changed) == own, "say whether a new setting changes the content of features"
     others = {now.model_copy(update={name: value}).prefix(MD5) for name, value in changed.items()}

@@ -5,23 +5,31 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
-from recsys.contract import INTERACTIONS_FILE, MOVIES_FILE, QUARANTINE_FILE, FeatureSettings
+from recsys.contract import (
+    DETECTED_COLUMNS,
+    INTERACTIONS_FILE,
+    MOVIES_FILE,
+    QUARANTINE_FILE,
+    DatasetColumns,
+    FeatureSettings,
+)
 from recsys.dataset import RATINGS_CSV, open_dataset, write_sample
 from recsys.dataset.layouts import LAYOUTS, Layout
 from recsys.errors import DatasetError
 from recsys.features import Stats, make_features
+from tests.dataset_layouts import GIVEN, write_in_layout
 from tests.dataset_layouts import LAYOUTS as WRITTEN
-from tests.dataset_layouts import write_in_layout
 
 BY_NAME = {layout.name: layout for layout in LAYOUTS}
 MD5 = "0" * 32
 
 
-def features(path: Path, folder: Path) -> Stats:
+def features(path: Path, folder: Path, columns: DatasetColumns = DETECTED_COLUMNS) -> Stats:
     folder.mkdir()
-    with open_dataset(path) as archive:
-        return make_features(archive, MD5, FeatureSettings(), folder)
+    with open_dataset(path, columns=columns) as archive:
+        return make_features(archive, MD5, FeatureSettings(columns=columns), folder)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +44,9 @@ def test_its_rows_are_those_of_the_csv(sample: Path, tmp_path: Path, layout: str
     expected = features(sample, tmp_path / "csv")
     path = tmp_path / "other.zip"
     write_in_layout(sample, path, layout)
-    found = features(path, tmp_path / "other")
+    found = features(
+        path, tmp_path / "other", GIVEN if layout == "given names" else DETECTED_COLUMNS
+    )
 
     assert (found.interactions, found.movies) == (expected.interactions, expected.movies)
     assert not any(file.quarantine for file in found.files.values())
@@ -184,3 +194,52 @@ def test_a_csv_is_preferred_to_the_older_files_beside_it(sample: Path, tmp_path:
 
     with open_dataset(path) as one, open_dataset(sample) as other:
         assert b"".join(one.chunks(RATINGS_CSV)) == b"".join(other.chunks(RATINGS_CSV))
+
+
+def test_names_that_nobody_gave_are_not_found_and_the_setting_is_named(
+    sample: Path, tmp_path: Path
+) -> None:
+    write_in_layout(sample, tmp_path / "other.zip", "given names")
+
+    with pytest.raises(DatasetError, match=r"exactly one ratings\.csv"):
+        open_dataset(tmp_path / "other.zip")
+    only_files = DatasetColumns(ratings_file="events.csv", items_file="books.csv")
+    with pytest.raises(DatasetError) as caught:
+        features(tmp_path / "other.zip", tmp_path / "features", only_files)
+    assert caught.value.found == "isbn,book,shelf"
+    assert "features.columns" in caught.value.hint
+
+
+@pytest.mark.parametrize("field", ["user", "item", "timestamp", "title", "categories"])
+def test_a_given_name_counts_alone(sample: Path, tmp_path: Path, field: str) -> None:
+    """A column of the usual name may be another one: what was said is not guessed past."""
+    missing = DatasetColumns.model_validate({field: "elsewhere"})
+
+    with pytest.raises(DatasetError) as caught:
+        features(sample, tmp_path / "features", missing)
+    assert "elsewhere" in str(caught.value.expected)
+
+
+def test_the_given_file_is_read_although_one_of_the_usual_name_is_there(
+    sample: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "both.zip"
+    path.write_bytes(sample.read_bytes())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("events.csv", b"userId,movieId,rating,timestamp\n1,1,4,1000000000\n")
+
+    with open_dataset(path, columns=DatasetColumns(ratings_file="events.csv")) as archive_of_both:
+        assert b"".join(archive_of_both.chunks(RATINGS_CSV)).endswith(b"1,1,4,1000000000\n")
+
+
+def test_given_names_change_the_features_and_no_names_change_nothing() -> None:
+    assert FeatureSettings(columns=GIVEN).fingerprint != FeatureSettings().fingerprint
+    assert "columns" not in FeatureSettings().model_dump(mode="json")
+    given = FeatureSettings(columns=GIVEN)
+    assert FeatureSettings.model_validate_json(given.model_dump_json()) == given
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "../ratings.csv", "x" * 101])
+def test_a_name_that_no_file_or_column_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        DatasetColumns(ratings_file=name)
