@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reference spark spark-for-tests demo up down env test check soak soak-pairs contract lint lock fmt docs notebook quick-start bench peers clean
+.PHONY: help setup reference fab spark spark-for-tests demo up down env test check soak soak-pairs contract lint lock fmt docs notebook quick-start bench peers clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,16 @@ site/.venv/.synced: $(UV) pyproject.toml site/pyproject.toml site/uv.lock
 		|| { rm -rf .tools/reference; echo "notice: it could not be installed; the test that needs it is skipped"; }
 
 reference: .tools/reference/.synced
+
+# Laid over the pipeline's environment, so that tests have exactly its Airflow.
+.tools/fab/.synced: $(UV) tests/fab/requirements.txt
+	@echo "setting up Airflow's manager of accounts for the tests of tenants (.tools/fab), 17 MB"
+	@rm -rf .tools/fab
+	@$(UV) pip install --quiet --python $(PYTHON) --target .tools/fab --no-deps --require-hashes \
+		--only-binary :all: --requirement tests/fab/requirements.txt
+	@touch $@
+
+fab: .tools/fab/.synced
 
 .tools/peers/.synced: $(UV) tests/peers/requirements.txt
 	@echo "setting up the libraries that the models are compared with (.tools/peers), 600 MB"
@@ -93,7 +103,7 @@ down: setup ## stop what `make up` started
 env: ## write .env with random passwords for docker-compose.yaml
 	@$(PYTHON) docker/make_env.py
 
-test: setup reference spark-for-tests ## run all tests: unit, integration, end to end
+test: setup reference fab spark-for-tests ## run all tests: unit, integration, end to end
 	@sh tests/install_programs.sh chromium pgbouncer promtool=prometheus docker-compose prometheus-postgres-exporter
 	@PYTEST_FLAGS="$(PYTEST_FLAGS)" TEST_PROCESSES="$(TEST_PROCESSES)" $(BIN)/python -m tests.run_suites test
 

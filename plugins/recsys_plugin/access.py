@@ -5,42 +5,63 @@ from __future__ import annotations
 import hmac
 from typing import Annotated, Final
 
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.configuration import conf
+from airflow.models.dag import DagModel
 from fastapi import Depends, Form, HTTPException, Request, status
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from recsys.recommenders import FIRST_RECOMMENDER, Description
 from recsys_dag import descriptions
+from recsys_dag.airflow_address import URL_PREFIX, base_path, page_path
 
 TOKEN_LIFE_S: Final = 3600
 _MESSAGE_LIFE_S: Final = 60
 _SALT: Final = "recommender-releases"
 
 
-def shown(request: Request) -> Description:
-    """Returns the recommender whose page it is: that of the address, else the first one."""
-    name = request.path_params.get("recommender", FIRST_RECOMMENDER)
-    found = descriptions.read().valid.get(name)
-    if found is None:
-        raise HTTPException(status.HTTP_404_NOT_FOUND, "there is no such recommender")
-    return found
+def shown(request: Request, user: GetUserDep) -> Description:
+    """Returns the recommender whose page it is: that of the address, else the first one.
+
+    Who may not see one of the address gets the answer for a recommender that does not exist.
+    """
+    named = request.path_params.get("recommender")
+    found = descriptions.read().valid.get(named or FIRST_RECOMMENDER)
+    if found is not None and can_look(user, found):
+        return found
+    if named is None and found is not None:
+        # Airflow's menu leads all people to the first recommender's page.
+        if request.url.path.endswith(f"{URL_PREFIX}/"):
+            _redirect_to_own(user)
+        raise HTTPException(status.HTTP_403_FORBIDDEN, "Forbidden")
+    raise HTTPException(status.HTTP_404_NOT_FOUND, "there is no such recommender")
 
 
 Shown = Annotated[Description, Depends(shown)]
 
 
-def may_look(request: Request, user: GetUserDep, recommender: Shown) -> None:
-    """Rejects who may not see the runs of the recommender's weekly DAG."""
-    weekly = recommender.namespace.weekly_dag
-    requires_access_dag("GET", DagAccessEntity.RUN, weekly)(request, user)
-
-
-def may_roll_back(request: Request, user: GetUserDep, recommender: Shown) -> None:
+def may_roll_back(user: GetUserDep, recommender: Shown) -> None:
     """Rejects who may not trigger the recommender's rollback DAG."""
-    rollback = recommender.namespace.rollback_dag
-    requires_access_dag("POST", DagAccessEntity.RUN, rollback)(request, user)
+    if not can_roll_back(user, recommender):
+        raise HTTPException(status.HTTP_403_FORBIDDEN, "Forbidden")
+
+
+def can_look(user: GetUserDep, recommender: Description) -> bool:
+    """Returns whether a user may see the runs of the recommender's weekly DAG."""
+    return _is_authorized("GET", user, recommender, recommender.namespace.weekly_dag)
+
+
+def can_roll_back(user: GetUserDep, recommender: Description) -> bool:
+    """Returns whether a user may trigger the recommender's rollback DAG."""
+    return _is_authorized("POST", user, recommender, recommender.namespace.rollback_dag)
+
+
+def visible(user: GetUserDep) -> list[Description]:
+    """Returns the recommenders whose pages the user may see."""
+    return [one for one in descriptions.read().valid.values() if can_look(user, one)]
 
 
 def issue_token(user: str) -> str:
@@ -90,13 +111,26 @@ def name_of(user: GetUserDep) -> str:
     return str(user.get_name())
 
 
-def can_roll_back(request: Request, user: GetUserDep, recommender: Description) -> bool:
-    """Returns whether to show the form; `may_roll_back` checks its submission."""
-    try:
-        may_roll_back(request, user, recommender)
-    except HTTPException:
-        return False
-    return True
+def _is_authorized(
+    method: ResourceMethod, user: GetUserDep, recommender: Description, dag_id: str
+) -> bool:
+    team = None
+    if conf.getboolean("core", "multi_team"):
+        # Airflow's database does not know the DAGs of a new description yet.
+        team = DagModel.get_team_name(dag_id) or recommender.team
+    return get_auth_manager().is_authorized_dag(
+        method=method,
+        access_entity=DagAccessEntity.RUN,
+        details=DagDetails(id=dag_id, team_name=team),
+        user=user,
+    )
+
+
+def _redirect_to_own(user: GetUserDep) -> None:
+    """Leads to the page of the first recommender that the user may see, if there is one."""
+    for own in visible(user):
+        page = f"{base_path()}{page_path(own.namespace)}"
+        raise HTTPException(status.HTTP_303_SEE_OTHER, headers={"Location": page})
 
 
 def _serializer() -> URLSafeTimedSerializer:

@@ -44,7 +44,7 @@ _pages = Environment(
     lstrip_blocks=True,
 )
 
-looking = APIRouter(dependencies=[Depends(access.may_look)])
+looking = APIRouter(dependencies=[Depends(access.shown)])
 changing = APIRouter(dependencies=[Depends(access.may_roll_back), Depends(access.own_form)])
 
 
@@ -78,7 +78,6 @@ Asked = Annotated[ReleaseQuery, Depends(asked)]
 
 @looking.get("/", response_class=HTMLResponse)
 def show_releases(
-    request: Request,
     user: GetUserDep,
     recommender: access.Shown,
     query: Asked,
@@ -93,11 +92,16 @@ def show_releases(
         waiting=runs.waiting(recommender.namespace.weekly_dag),
         history_shown=HISTORY_SHOWN,
         charts=charts.metric_charts(overview.charted),
-        can_roll_back=access.can_roll_back(request, user, recommender),
+        can_roll_back=access.can_roll_back(user, recommender),
         token=access.issue_token(access.name_of(user)),
         prefix=prefix,
         names=recommender.namespace,
         title=recommender.title,
+        others=[
+            (one.title, f"{_prefix(one)}/")
+            for one in access.visible(user)
+            if one.name != recommender.name
+        ],
         message=access.unseal(message),
         max_reason=MAX_REASON,
         max_search=MAX_SEARCH,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys import embedded, recommenders
-from recsys.cli import output
+from recsys.cli import output, recommender_roles
 from recsys.cli.output import JsonOption, YesOption, console
 from recsys.cli.site import served_by_described
 from recsys.cli.source import absolute_source
@@ -30,12 +30,16 @@ class Action(StrEnum):
     CHECK = "check"
     ADD = "add"
     GRANTS = "grants"
+    ROLES = "roles"
     REMOVE = "remove"
 
 
 def recommender(
     action: Annotated[
-        Action, typer.Argument(help="list, check [NAME], add NAME, grants NAME, or remove NAME.")
+        Action,
+        typer.Argument(
+            help="list, check [NAME], add NAME, grants NAME, roles [NAME], or remove NAME."
+        ),
     ],
     name: Annotated[str, typer.Argument(help="Name of the recommender.")] = "",
     source: Annotated[
@@ -67,10 +71,11 @@ def recommender(
     `add` writes the file, unless it exists, and makes the database and the role of its readers.
     `check` names the file, line and field of each invalid description, and what is missing in
     PostgreSQL. `grants` prints what an administrator runs where the account may not make databases.
+    `roles`, in a container of Airflow, gives the Airflow roles of each description their rights.
     `remove` exports the recommender, then drops its DAGs, database, role and objects, and nothing
     else.
     """
-    if not name and action not in (Action.LIST, Action.CHECK):
+    if not name and action not in (Action.LIST, Action.CHECK, Action.ROLES):
         raise typer.BadParameter(f"recsys recommender {action} needs a name")
     match action:
         case Action.LIST:
@@ -81,6 +86,8 @@ def recommender(
             _add(name, source, title)
         case Action.GRANTS:
             _print_grants(output.description(name))
+        case Action.ROLES:
+            recommender_roles.apply(name)
         case Action.REMOVE:
             folder = None if no_export else export or Path(f"{name}-export")
             _remove(name, even_served, folder, yes)
@@ -131,6 +138,7 @@ def _check(name: str) -> None:
     with output.shared_services() as shared:
         for one in chosen:
             missing = recommenders.problems(one, shared)
+            missing += recommender_roles.problems(one)
             failed = failed or bool(missing)
             console.print(f"{one.name}: {output.safe('; '.join(missing)) or 'in order'}")
     if failed:
@@ -170,7 +178,12 @@ def _add(name: str, source: str, title: str) -> None:
 
 
 def _print_grants(one: Description) -> None:
+    commands = recommenders.role_commands(one)
+    for command in commands:
+        typer.echo(command)
     if one.namespace.is_first:
+        if commands:
+            return
         raise ConfigurationError(
             f"{one.name} has the database and the bucket of its connections",
             hint="docs/security.md has the rights of its accounts",
@@ -213,8 +226,13 @@ def _remove(name: str, even_served: bool, export: Path | None, yes: bool) -> Non
                 _export(one, shared, export)
         if not output.are_named():
             embedded.site.remove(Home(), served_by_described(one))
-        for gone in recommenders.remove(one, file, shared, even_served=even_served):
+        for number, gone in enumerate(
+            recommenders.remove(one, file, shared, even_served=even_served)
+        ):
             console.print(f"removed {output.safe(gone)}")
+            # It may be removed, and its file is there still, so that this is repeated after a kill.
+            if number == 0:
+                recommender_roles.take_away(one)
     console.print(
         "Airflow keeps the history of its runs; `airflow dags delete DAG` removes it, for DAG in: "
         + " ".join(one.namespace.dag_ids)

@@ -19,6 +19,7 @@ from .reader import (
     read_descriptions,
     template,
 )
+from .rights import COMMON, Right, dag_resources, dag_rights, in_words, role_commands
 from .servers import postgres_of, s3_of, services_of
 from .trainer import (
     DIGEST_PATTERN,
@@ -32,6 +33,7 @@ from .trainer import (
 )
 
 __all__ = [
+    "COMMON",
     "DIGEST_PATTERN",
     "ENV_FOLDER",
     "ENV_RECOMMENDER",
@@ -48,19 +50,24 @@ __all__ = [
     "Launcher",
     "Namespace",
     "PodFields",
+    "Right",
     "Trainer",
     "bucket_policy",
     "check_removable",
     "chosen_recommender",
+    "dag_resources",
+    "dag_rights",
     "description_schema",
     "folder",
     "grants",
+    "in_words",
     "postgres_of",
     "problems",
     "provision",
     "read_description",
     "read_descriptions",
     "remove",
+    "role_commands",
     "s3_of",
     "services_of",
     "template",

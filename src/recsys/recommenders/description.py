@@ -22,7 +22,14 @@ def _check_line(text: str) -> str:
     return text
 
 
+def _check_role(name: str) -> str:
+    if name in {"Admin", "Op", "Public", "User", "Viewer"}:
+        raise ValueError("a role of Airflow's own, whose rights are on all DAGs, or of everybody")
+    return name
+
+
 Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_line)]
+Role = Annotated[Line, Field(max_length=64), AfterValidator(_check_role)]
 
 
 class _Plain(BaseModel):
@@ -64,6 +71,17 @@ class Description(_Plain):
     name: str = Field(description="name of the recommender and of its file, without .yaml")
     title: Line = Field(description="its name for people, in Airflow's UI")
     owner: Line = Field(default="recsys", description="owner of its DAGs")
+    roles: tuple[Role, ...] | None = Field(
+        default=None,
+        max_length=50,
+        description="Airflow roles of the people who see and run its DAGs and its releases page; "
+        "`recsys recommender roles` makes them in FAB. Left out: rights are given by hand",
+    )
+    team: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{3,50}$")] | None = Field(
+        default=None,
+        description="Airflow team of its DAGs, where `[core] multi_team` is on: they are in that "
+        "team's bundle of DAGs (docs/tenants.md)",
+    )
     source: tuple[Line, ...] = Field(
         default=(),
         max_length=10,

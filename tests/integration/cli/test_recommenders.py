@@ -73,3 +73,15 @@ def test_an_invalid_description_is_named_with_its_line(command: CommandLine, fol
     done = command("recommender", "check")
     assert done.code == 1
     assert all(part in done.words for part in ("books.yaml, line", "steps"))
+
+
+def test_roles_are_printed_for_airflow_and_changed_only_there(
+    world: World, command: CommandLine, folder: Path
+) -> None:
+    source = "source: https://example.com/books.zip"
+    (folder / "books.yaml").write_text(f"name: books\ntitle: Books\n{source}\nroles: [readers]\n")
+    refused = command("recommender", "roles")
+    assert refused.code == 1
+    assert "in a container of Airflow only" in refused.words
+    printed = replace(command, environment=command.environment | {"COLUMNS": "80"})
+    assert "airflow roles create readers" in printed("recommender", "grants", "books", "--json").out
