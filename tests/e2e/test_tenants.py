@@ -426,3 +426,20 @@ def test_teams_see_their_dags_and_pages_where_airflow_has_teams(tenants, tmp_pat
     assert set(bob[0]) == films | shared
     assert set(ann[0]) == books | films | shared
     assert [each[1:] for each in (alice, bob, ann)] == [[200, 404], [404, 404], [200, 404]]
+
+
+def test_a_recommender_that_is_removed_leaves_no_rights_to_its_name(tenants):
+    rights = (
+        "select role.name from ab_permission_view_role held"
+        " join ab_role role on role.id = held.role_id"
+        " join ab_permission_view pair on pair.id = held.permission_view_id"
+        " join ab_view_menu resource on resource.id = pair.view_menu_id"
+        " where resource.name = :name and role.name <> 'Admin'"
+    )
+    of_films = f"DAG:{FILMS}"
+    assert set(tenants.rows(rights, name=of_films)) == {("film_team",)}
+    said = tenants.recsys("recommender", "remove", FILMS, "--no-export", "--yes")
+    assert f"removed database {FILMS}" in said
+    assert "took from film_team" in said
+    assert tenants.rows(rights, name=of_films) == []
+    assert set(tenants.rows(rights, name=f"DAG:{BOOKS}")) == {("readers",)}
