@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,11 +19,13 @@ csv_blocks.BLOCK_BYTES = piece = int(block_bytes)
 blocks = 0
 
 
-def small_blocks(chunks: Iterable[bytes]) -> Iterator[csv_reader.RatingBlock]:
+def small_blocks(
+    chunks: Iterable[bytes], given: Mapping[str, str]
+) -> Iterator[csv_reader.RatingBlock]:
     """Splits chunks first, because those of the archive are as large as the dataset."""
     global blocks
     pieces = (chunk[at : at + piece] for chunk in chunks for at in range(0, len(chunk), piece))
-    for block in csv_reader.rating_blocks(pieces):
+    for block in csv_reader.rating_blocks(pieces, given):
         blocks += 1
         yield block
 

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from recsys import contract
-from recsys.contract import FeatureSettings, RuleShares
+from recsys.contract import DatasetColumns, FeatureSettings, RuleShares
 from recsys.dataset import RATINGS_CSV
 from recsys.errors import ConfigurationError, PermanentError
 from recsys.features import ErasedUsers, Rule, Stats, generate_data_frames, read_stats
@@ -26,7 +26,9 @@ from recsys.vectors import stored_movie_vectors
 pytestmark = pytest.mark.timeout(900)
 
 ALL_TOLERATED = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
-TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_TOLERATED)
+# The names are none that are found by themselves.
+COLUMNS = DatasetColumns(ratings_file="events.csv", user="reader", rating="grade", title="book")
+TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_TOLERATED, columns=COLUMNS)
 INVALID_ROWS = [
     "1,1,\xff,5",
     "1,2,3.0",
@@ -40,13 +42,13 @@ INVALID_ROWS = [
 
 
 def _put(store: ObjectStore, rows: list[str]) -> str:
-    movies = "movieId,title,genres\n" + "".join(
+    movies = "movieId,book,genres\n" + "".join(
         f"{i},Film {i} ({1950 + i}),Drama|Comedy\n" for i in range(1, 61)
     )
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        ratings = "userId,movieId,rating,timestamp\n" + "\r\n".join(rows) + "\n"
-        archive.writestr(zipfile.ZipInfo("ml/ratings.csv"), ratings.encode("latin-1"))
+        ratings = "reader,movieId,grade,timestamp\n" + "\r\n".join(rows) + "\n"
+        archive.writestr(zipfile.ZipInfo("ml/events.csv"), ratings.encode("latin-1"))
         archive.writestr(zipfile.ZipInfo("ml/movies.csv"), movies)
     content = out.getvalue()
     md5 = hashlib.new("md5", content, usedforsecurity=False).hexdigest()
@@ -134,7 +136,7 @@ def test_a_dataset_of_invalid_rows_fails_permanently_and_leaves_nothing(
 ) -> None:
     md5 = _put(module_store, _rows()[:100] + INVALID_ROWS * 40)
     with pytest.raises(PermanentError, match=r"too many rows of ratings\.csv are invalid"):
-        spark.run("frames", md5, FeatureSettings(), module_s3)
+        spark.run("frames", md5, FeatureSettings(columns=COLUMNS), module_s3)
     assert read_stats(FeatureSettings().prefix(md5), module_store) is None
     assert module_store.keys(contract.dataset_features_prefix(md5)) == []
 
