@@ -251,9 +251,10 @@ def test_names_that_were_said_are_used_as_in_a_run(
     assert "CSV of the named files: 3,000 interactions" in " ".join(done.output.split())
     replayed = recsys("replay", path, "--out", tmp_path / "new.zip")
     assert replayed.exit_code == 0, replayed.output
-    monkeypatch.delenv("RECSYS_BUILD_SETTINGS", raising=False)
+    scale = {"features": {"columns": {"best_rating": GIVEN.best_rating}}}
+    monkeypatch.setenv("RECSYS_BUILD_SETTINGS", json.dumps(scale))
     monkeypatch.delenv("RECSYS_RECOMMENDER", raising=False)
-    assert recsys("validate", tmp_path / "new.zip").exit_code == 0, "a dataset in the usual layout"
+    assert recsys("validate", tmp_path / "new.zip").exit_code == 0, "the usual names, its scale"
 
 
 def test_build_settings_that_are_invalid_name_the_field(
