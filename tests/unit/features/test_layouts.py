@@ -303,7 +303,7 @@ def test_only_the_ten_steps_of_a_scale_are_valid(best: int, values: dict[str, fl
 
 
 def test_a_wrong_scale_is_named_with_its_setting(sample: Path, tmp_path: Path) -> None:
-    """Half stars read as 1 to 10 would be low ratings of the same people: no such file passes."""
+    """Half stars are no steps of 1 to 10. Whole stars are: nothing shows that mistake."""
     with pytest.raises(DatasetError) as caught:
         features(sample, tmp_path / "features", DatasetColumns(best_rating=10))
     assert "best_rating says that ratings are 1 to 10 in steps of 1" in str(caught.value)
