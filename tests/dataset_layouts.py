@@ -23,9 +23,8 @@ GIVEN: Final = DatasetColumns(
     items_file="books.csv",
     title="book",
     categories="shelf",
-    best_rating=10,
 )
-"""The layout "given names": no name is one that is found by itself, and ratings are 1 to 10."""
+"""The names in the layout "given names", in which no name is one that is found by itself."""
 
 
 def write_in_layout(source: Path, path: Path, layout: str) -> None:
@@ -38,8 +37,6 @@ def write_in_layout(source: Path, path: Path, layout: str) -> None:
         movies = _rows(archive.chunks(MOVIES_CSV))
     if layout in ("100K", "1M"):
         ratings = [[u, m, str(math.ceil(float(stars))), t] for u, m, stars, t in ratings]
-    if layout == "given names":
-        ratings = [[u, m, f"{float(stars) * 2:.0f}", t] for u, m, stars, t in ratings]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as written:
         for name, content in _files(ratings, movies, layout).items():
             written.writestr(f"ml/{name}", content)

@@ -154,7 +154,7 @@ def books(
 ) -> Iterator[tuple[Description, Services]]:
     """A second recommender on the servers of the first, which serves a release.
 
-    Its dataset has other names of files and columns, and ratings from 1 to 10.
+    Its dataset has other names of files and columns.
     """
     source = tmp_path / "books.zip"
     write_sample(tmp_path / "sample.zip", ratings=3_000, seed=5)

@@ -20,12 +20,12 @@ blocks = 0
 
 
 def small_blocks(
-    chunks: Iterable[bytes], given: Mapping[str, str], best_rating: int
+    chunks: Iterable[bytes], given: Mapping[str, str]
 ) -> Iterator[csv_reader.RatingBlock]:
     """Splits chunks first, because those of the archive are as large as the dataset."""
     global blocks
     pieces = (chunk[at : at + piece] for chunk in chunks for at in range(0, len(chunk), piece))
-    for block in csv_reader.rating_blocks(pieces, given, best_rating):
+    for block in csv_reader.rating_blocks(pieces, given):
         blocks += 1
         yield block
 

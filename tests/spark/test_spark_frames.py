@@ -27,9 +27,7 @@ pytestmark = pytest.mark.timeout(900)
 
 ALL_TOLERATED = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
 # The names are none that are found by themselves.
-COLUMNS = DatasetColumns(
-    ratings_file="events.csv", user="reader", rating="grade", title="book", best_rating=10
-)
+COLUMNS = DatasetColumns(ratings_file="events.csv", user="reader", rating="grade", title="book")
 TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_TOLERATED, columns=COLUMNS)
 INVALID_ROWS = [
     "1,1,\xff,5",
@@ -65,11 +63,11 @@ def _put(store: ObjectStore, rows: list[str]) -> str:
 def _rows() -> list[str]:
     chance = random.Random(3)  # noqa: S311  no secret
     rows = [
-        f"{user},{movie},{chance.randint(1, 10)},{chance.randint(1, 2000)}"
+        f"{user},{movie},{chance.randint(1, 10) / 2},{chance.randint(1, 2000)}"
         for user in range(1, 201)
         for movie in chance.sample(range(1, 61), 20)
     ]
-    again = [f"{row.rsplit(',', 2)[0]},3,{chance.randint(1, 2000)}" for row in rows[:300]]
+    again = [f"{row.rsplit(',', 2)[0]},1.5,{chance.randint(1, 2000)}" for row in rows[:300]]
     rows += again + INVALID_ROWS * 10
     chance.shuffle(rows)
     return rows
@@ -137,10 +135,9 @@ def test_a_dataset_of_invalid_rows_fails_permanently_and_leaves_nothing(
     spark: SparkSubmit, module_s3: S3Settings, module_store: ObjectStore
 ) -> None:
     md5 = _put(module_store, _rows()[:100] + INVALID_ROWS * 40)
-    settings = FeatureSettings(columns=COLUMNS)
     with pytest.raises(PermanentError, match=r"too many rows of ratings\.csv are invalid"):
-        spark.run("frames", md5, settings, module_s3)
-    assert read_stats(settings.prefix(md5), module_store) is None
+        spark.run("frames", md5, FeatureSettings(columns=COLUMNS), module_s3)
+    assert read_stats(FeatureSettings().prefix(md5), module_store) is None
     assert module_store.keys(contract.dataset_features_prefix(md5)) == []
 
 

@@ -109,7 +109,7 @@ _Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1
 
 
 class DatasetColumns(FrozenModel):
-    """What a dataset does not say itself: unknown names of files and columns, and the scale."""
+    """Names of files and columns of a CSV dataset that are not found by themselves."""
 
     ratings_file: _Name | None = Field(default=None, description="file of the ratings")
     user: _Name | None = Field(default=None, description="its column of users")
@@ -123,11 +123,6 @@ class DatasetColumns(FrozenModel):
     title: _Name | None = Field(default=None, description="its column of titles")
     categories: _Name | None = Field(
         default=None, description="its column of categories, separated by |"
-    )
-    best_rating: Literal[5, 10, 100] = Field(
-        default=5,
-        description="the end of the scale, which has ten steps: 0.5 to 5, 1 to 10 or 10 to 100; "
-        "ratings are converted to 0.5 to 5 stars",
     )
 
     @property
@@ -144,7 +139,7 @@ class DatasetColumns(FrozenModel):
 
 
 DETECTED_COLUMNS: Final = DatasetColumns()
-"""All names are found by themselves, and ratings are 0.5 to 5."""
+"""No name is given: all are found by themselves."""
 
 
 def _given(**names: str | None) -> dict[str, str]:

@@ -35,10 +35,7 @@ def read_in_file_order(archive: DatasetArchive) -> tuple[pl.DataFrame, pl.DataFr
     """
     movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items).rows
     ratings = read_ratings(
-        archive.chunks(RATINGS_CSV),
-        movies["movieId"],
-        given=archive.columns.of_ratings,
-        best_rating=archive.columns.best_rating,
+        archive.chunks(RATINGS_CSV), movies["movieId"], given=archive.columns.of_ratings
     )
     parts = [batch.rows for batch in ratings]
     if not any(part.height for part in parts):

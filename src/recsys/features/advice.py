@@ -14,7 +14,6 @@ from recsys.contract import MAX_STARS
 from recsys.dataset import RATINGS_CSV
 from recsys.features.rules import MAX_ID, MAX_TIMESTAMP, Rule
 from recsys.features.validation import (
-    BEST_RATING,
     Header,
     at_positions,
     split_line,
@@ -45,8 +44,6 @@ def advise(rule: Rule, file: str, header: Header | None, lines: Sequence[bytes])
     rows = [_row(line, header) for line in lines]
     complete = [row for row in rows if row]
     if file == RATINGS_CSV and len(complete) == len(rows):
-        if rule is Rule.RATING_RANGE and header is not None:
-            return _rating_range(complete, header)
         if rule in _OF_RATINGS:
             return _OF_RATINGS[rule](complete)
     elif rule is Rule.WRONG_TYPE and len(complete) == len(rows):
@@ -104,7 +101,7 @@ def _number_advice(name: str, value: str) -> str:
     return f"{shown} is no number: write digits only"
 
 
-def _rating_range(rows: list[list[str]], header: Header) -> str:
+def _rating_range(rows: list[list[str]]) -> str:
     values = [float(row[2]) for row in rows]
     if min(values) < 0:
         return "a negative rating usually means 'not rated': leave such rows out"
@@ -113,18 +110,11 @@ def _rating_range(rows: list[list[str]], header: Header) -> str:
             "a rating of 0 usually means 'not rated': leave such rows out; if it is the lowest "
             "of a scale, map the scale to 0.5 to 5"
         )
-    if header.best_rating != BEST_RATING:
-        best, step = header.best_rating, header.best_rating // 10
-        return (
-            f"features.columns.best_rating says that ratings are {step} to {best} in steps of "
-            f"{step}: correct the setting, or round the ratings"
-        )
-    for top, step in ((2 * MAX_STARS, 1), (20 * MAX_STARS, 10)):
+    for top, factor in ((2 * MAX_STARS, 2), (20 * MAX_STARS, 20)):
         if MAX_STARS < max(values) <= top:
             return (
-                f"the scale seems to end at {top:.0f}: set features.columns.best_rating of the "
-                f"build settings to {top:.0f}, and round the ratings to steps of {step}; ratings "
-                "of up to 5 are of that scale too, although they pass"
+                f"the scale seems to end at {top:.0f}: divide all ratings by {factor} and round "
+                "them to half stars; ratings of up to 5 are of that scale too, although they pass"
             )
     if max(values) > MAX_STARS:
         return "map the ratings to 0.5 to 5 stars, in half stars"
@@ -188,6 +178,7 @@ def _encoding_advice(file: str, lines: Sequence[bytes]) -> str:
 
 _OF_RATINGS: Final[dict[Rule, Callable[[list[list[str]]], str]]] = {
     Rule.WRONG_TYPE: _wrong_type,
+    Rule.RATING_RANGE: _rating_range,
     Rule.TIMESTAMP_RANGE: _timestamp_range,
     Rule.USER_ID_RANGE: _id_range(0, "userId"),
     Rule.MOVIE_ID_RANGE: _id_range(1, "movieId"),

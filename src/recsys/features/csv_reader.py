@@ -10,7 +10,7 @@ neighbors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -26,7 +26,6 @@ from recsys.features.erased_users import ErasedUsers, without_erased
 from recsys.features.quarantine import Rejected
 from recsys.features.rules import MAX_TIMESTAMP, Rule
 from recsys.features.validation import (
-    BEST_RATING,
     MOVIE_SCHEMA,
     NONE_GIVEN,
     RATING_SCHEMA,
@@ -119,7 +118,6 @@ def read_ratings(
     movie_ids: pl.Series,
     erased: ErasedUsers | None = None,
     given: Mapping[str, str] = NONE_GIVEN,
-    best_rating: int = BEST_RATING,
 ) -> Iterator[Batch]:
     """Yields ratings.csv block by block, in ``RATING_SCHEMA``; a block's rows are in any order.
 
@@ -128,13 +126,12 @@ def read_ratings(
         movie_ids: int32, the movies of movies.csv.
         erased: users whose rows are left out.
         given: names by which columns are looked for; see `validation.find_columns`.
-        best_rating: the end of the scale of the file's ratings.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
     parser = RatingParser(movie_ids, erased)
-    for block in rating_blocks(chunks, given, best_rating):
+    for block in rating_blocks(chunks, given):
         yield parser.parse(block)
 
 
@@ -154,16 +151,13 @@ class RatingBlock:
 
 
 def rating_blocks(
-    chunks: Iterable[bytes],
-    given: Mapping[str, str] = NONE_GIVEN,
-    best_rating: int = BEST_RATING,
+    chunks: Iterable[bytes], given: Mapping[str, str] = NONE_GIVEN
 ) -> Iterator[RatingBlock]:
     """Splits ratings.csv into blocks of about `csv_blocks.BLOCK_BYTES`.
 
     Args:
         chunks: the file in chunks of any size; consumed in a separate thread.
         given: names by which columns are looked for; see `validation.find_columns`.
-        best_rating: the end of the scale of the file's ratings.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
@@ -171,7 +165,7 @@ def rating_blocks(
     for header, first_line, lines in csv_blocks(
         chunks, RATINGS_CSV, RATING_COLUMNS, decimal="rating", given=given
     ):
-        yield RatingBlock(replace(header, best_rating=best_rating), first_line, lines)
+        yield RatingBlock(header, first_line, lines)
 
 
 class RatingParser:
@@ -301,7 +295,4 @@ def _parse(block: bytes, rows: int, header: Header) -> pl.DataFrame | None:
         )
     except pl.exceptions.PolarsError:
         return None
-    if frame.height != rows:
-        return None
-    stars = pl.col("rating") / header.units_per_star
-    return frame.select(stars if name == "rating" else name for name in RATING_COLUMNS)
+    return frame.select(RATING_COLUMNS) if frame.height == rows else None

@@ -260,8 +260,7 @@ def _read_ratings(
 ) -> None:
     size = archive.size(RATINGS_CSV)
     chunks = _Counted(archive.chunks(RATINGS_CSV))
-    columns = archive.columns
-    for batch in read_ratings(chunks, movie_ids, erased, columns.of_ratings, columns.best_rating):
+    for batch in read_ratings(chunks, movie_ids, erased, archive.columns.of_ratings):
         spool.add(batch.rows)
         quarantine.read(RATINGS_CSV, batch.read)
         quarantine.add(batch.rejected)

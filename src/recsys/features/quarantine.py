@@ -136,8 +136,7 @@ class Quarantine:
     def add_duplicates(self, file: str, replaced: pl.DataFrame) -> None:
         """Adds ratings replaced by a later one (``validation.RATING_SCHEMA``).
 
-        Their lines are no longer available, so the text is their values in the usual column order,
-        ratings in stars.
+        Their lines are no longer available, so the text is their values in the usual column order.
         """
         room = max(MAX_STORED - self._counts[file][Rule.DUPLICATE], 0)
         self._store(

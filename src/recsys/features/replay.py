@@ -15,7 +15,6 @@ from typing import Final
 
 import polars as pl
 
-from recsys.contract import MAX_STARS
 from recsys.dataset import (
     MOVIE_COLUMNS,
     MOVIES_CSV,
@@ -98,17 +97,15 @@ def replay_quarantine(
     result.after[MOVIES_CSV] = dict(movies.rejected.counts)
     result.rows[MOVIES_CSV] = table.height
     counts: Counter[Rule] = Counter()
-    best = archive.columns.best_rating
 
     def ratings() -> Iterator[pl.DataFrame]:
         given, chunks = archive.columns.of_ratings, archive.chunks(RATINGS_CSV)
-        for batch in read_ratings(chunks, table["movieId"], given=given, best_rating=best):
+        for batch in read_ratings(chunks, table["movieId"], given=given):
             counts.update(batch.rejected.counts)
             yield batch.rows.sort("line")
         if repaired_ratings is None:
             return
-        repaired = _chunks(repaired_ratings)
-        for batch in read_ratings(repaired, table["movieId"], best_rating=best):
+        for batch in read_ratings(_chunks(repaired_ratings), table["movieId"]):
             _check_repaired(repaired_ratings, batch.rejected)
             result.repaired[RATINGS_CSV] = result.repaired.get(RATINGS_CSV, 0) + batch.rows.height
             yield batch.rows.sort("line")
@@ -122,7 +119,7 @@ def replay_quarantine(
     if out is None:
         deque(counted_ratings(), maxlen=0)
     else:
-        result.md5 = write_dataset(out, _movies_csv(table), _ratings_csv(counted_ratings(), best))
+        result.md5 = write_dataset(out, _movies_csv(table), _ratings_csv(counted_ratings()))
     result.after[RATINGS_CSV] = dict(counts)
     return result
 
@@ -148,8 +145,8 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _ratings_csv(ratings: Iterator[pl.DataFrame], best_rating: int) -> Iterator[bytes]:
-    """Yields ratings.csv in parts, in the scale of the dataset.
+def _ratings_csv(ratings: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+    """Yields ratings.csv in parts.
 
     Raises:
         DatasetError: there is no row.
@@ -157,8 +154,7 @@ def _ratings_csv(ratings: Iterator[pl.DataFrame], best_rating: int) -> Iterator[
     yield (",".join(RATING_COLUMNS) + "\n").encode()
     is_empty = True
     for rows in ratings:
-        scaled = rows.with_columns(pl.col("rating") * (best_rating / MAX_STARS))
-        text = scaled.select(RATING_COLUMNS).write_csv(include_header=False, float_precision=1)
+        text = rows.select(RATING_COLUMNS).write_csv(include_header=False, float_precision=1)
         yield text.encode()
         is_empty = is_empty and rows.is_empty()
     if is_empty:

@@ -24,7 +24,7 @@ class Rule(StrEnum):
     MOVIE_ID_RANGE = "movie_id_range"
     """Movie ids are 1 to 2**31 - 1."""
     RATING_RANGE = "rating_range"
-    """Ratings are 0.5 to 5.0 in half stars, or ten steps of another scale."""
+    """Ratings are 0.5 to 5.0 in half stars."""
     TIMESTAMP_RANGE = "timestamp_range"
     """Timestamps are seconds from 1970 until 2100."""
     TITLE_LENGTH = "title_length"

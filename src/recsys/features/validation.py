@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from recsys.contract import DETECTED_COLUMNS, MAX_STARS, MIN_STARS
+from recsys.contract import MAX_STARS, MIN_STARS
 from recsys.dataset import MOVIES_CSV, NO_GENRES, RATINGS_CSV
 from recsys.errors import DatasetError
 from recsys.features.rules import MAX_ID, MAX_TIMESTAMP, Rule
@@ -86,30 +86,22 @@ _OTHER_NAMES: Final = {
 """Names that other sites give the columns, in the order in which they are looked for."""
 
 
-BEST_RATING: Final = DETECTED_COLUMNS.best_rating
 NONE_GIVEN: Final[Mapping[str, str]] = MappingProxyType({})
 """Columns have the names of MovieLens, or others that are known."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """Layout of a CSV, from its first line; and the scale of its ratings, which is said.
+    """Layout of a CSV, from its first line.
 
     Attributes:
         width: number of fields of a row.
         positions: index of each column, in the order of the `find_columns` argument; `ABSENT` for
             one that a file may lack.
-        best_rating: the end of the scale of the ratings, which has ten steps.
     """
 
     width: int
     positions: tuple[int, ...]
-    best_rating: int = BEST_RATING
-
-    @property
-    def units_per_star(self) -> float:
-        """By what a rating of the file is divided."""
-        return self.best_rating / MAX_STARS
 
 
 def find_columns(
@@ -226,8 +218,7 @@ def parse_rating(line: bytes, header: Header) -> RatingRow | Rule:
         return Rule.WRONG_TYPE
     if not _DECIMAL.fullmatch(fields[2]):
         return Rule.WRONG_TYPE
-    stars = float(fields[2]) / header.units_per_star
-    row = RatingRow(_whole(fields[0]), _whole(fields[1]), stars, _whole(fields[3]))
+    row = RatingRow(_whole(fields[0]), _whole(fields[1]), float(fields[2]), _whole(fields[3]))
     if not 1 <= row.user_id <= MAX_ID:
         return Rule.USER_ID_RANGE
     if not 1 <= row.movie_id <= MAX_ID:

@@ -181,8 +181,7 @@ class _Job:
         return make_stats(md5, self.settings, folder, movies, profiler, splits, quarantine, cuts)
 
     def _put_blocks(self, archive: DatasetArchive) -> Iterator[_StoredBlock]:
-        columns = archive.columns
-        blocks = rating_blocks(archive.chunks(RATINGS_CSV), columns.of_ratings, columns.best_rating)
+        blocks = rating_blocks(archive.chunks(RATINGS_CSV), archive.columns.of_ratings)
         for number, block in enumerate(blocks):
             key = self.exchange.key("blocks", number)
             self.store.put_bytes(key, block.lines)

@@ -184,7 +184,7 @@ def test_rows_of_each_rule_are_shown_when_no_row_is_valid(tmp_path: Path) -> Non
     assert done.exit_code == 1
     document = json.loads(done.stdout)
     assert document["accepted"] is False
-    assert "features.columns.best_rating of the build settings to 10" in document["reason"]
+    assert "divide all ratings by 2" in document["reason"]
     assert document["files"]["ratings.csv"]["quarantine"]["rating_range"]["rows"] == 30
     assert document["files"]["movies.csv"]["rows"] == 6
     lines = [(row["rule"], row["line"]) for row in document["examples"]]
@@ -251,10 +251,9 @@ def test_names_that_were_said_are_used_as_in_a_run(
     assert "CSV of the named files: 3,000 interactions" in " ".join(done.output.split())
     replayed = recsys("replay", path, "--out", tmp_path / "new.zip")
     assert replayed.exit_code == 0, replayed.output
-    scale = {"features": {"columns": {"best_rating": GIVEN.best_rating}}}
-    monkeypatch.setenv("RECSYS_BUILD_SETTINGS", json.dumps(scale))
+    monkeypatch.delenv("RECSYS_BUILD_SETTINGS", raising=False)
     monkeypatch.delenv("RECSYS_RECOMMENDER", raising=False)
-    assert recsys("validate", tmp_path / "new.zip").exit_code == 0, "the usual names, its scale"
+    assert recsys("validate", tmp_path / "new.zip").exit_code == 0, "a dataset in the usual layout"
 
 
 def test_build_settings_that_are_invalid_name_the_field(

@@ -2,7 +2,6 @@
 
 import zipfile
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 import pytest
@@ -19,9 +18,7 @@ from recsys.contract import (
 from recsys.dataset import RATINGS_CSV, open_dataset, write_sample
 from recsys.dataset.layouts import LAYOUTS, Layout
 from recsys.errors import DatasetError
-from recsys.features import Rule, Stats, make_features, replay_quarantine
-from recsys.features.csv_reader import read_ratings
-from recsys.features.validation import Header, RatingRow, parse_rating
+from recsys.features import Stats, make_features
 from tests.dataset_layouts import GIVEN, write_in_layout
 from tests.dataset_layouts import LAYOUTS as WRITTEN
 
@@ -246,91 +243,3 @@ def test_given_names_change_the_features_and_no_names_change_nothing() -> None:
 def test_a_name_that_no_file_or_column_can_have_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         DatasetColumns(ratings_file=name)
-
-
-def write_scaled(source: Path, path: Path, best: int) -> None:
-    """Writes a dataset with the ratings of another one, in a scale up to ``best``."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name.endswith(RATINGS_CSV):
-                rows = pl.read_csv(content)
-                rating = (pl.col("rating") * best / 5).cast(pl.Int64)
-                content = rows.with_columns(rating).write_csv().encode()
-            new.writestr(name, content)
-
-
-@pytest.mark.parametrize("best", [10, 100])
-def test_ratings_of_another_scale_are_those_in_stars(
-    sample: Path, tmp_path: Path, best: Literal[10, 100]
-) -> None:
-    write_scaled(sample, tmp_path / "scaled.zip", best)
-
-    features(sample, tmp_path / "stars")
-    found = features(tmp_path / "scaled.zip", tmp_path / "scaled", DatasetColumns(best_rating=best))
-
-    rows, other = (pl.read_parquet(tmp_path / f / INTERACTIONS_FILE) for f in ("stars", "scaled"))
-    assert other.equals(rows)
-    assert not any(file.quarantine for file in found.files.values())
-
-
-@pytest.mark.parametrize(
-    ("best", "values"),
-    [
-        (10, {"1": 0.5, "7": 3.5, '"9"': 4.5, "10.0": 5.0}),
-        (100, {"10": 0.5, "30": 1.5, "70.00": 3.5, '"100"': 5.0}),
-    ],
-)
-def test_only_the_ten_steps_of_a_scale_are_valid(best: int, values: dict[str, float]) -> None:
-    """With quotes a line is parsed by other code than without; both agree."""
-    invalid = {"0", "0.5", "-1", "9.5", "11", "55", "101", "200", "10.000000000000002", '"7.5"'}
-    texts = [*values, *sorted(invalid)]
-    lines = [f"{user},1,{text},1000000000\n" for user, text in enumerate(texts, 1)]
-    header = b"userId,movieId,rating,timestamp\n"
-    movies = pl.Series([1], dtype=pl.Int32)
-
-    for content in ([header, "".join(lines).encode()], [header, lines[0].encode(), b"x\n"]):
-        [batch] = read_ratings(content, movies, best_rating=best)
-        found = dict(zip(batch.rows["userId"], batch.rows["rating"], strict=True))
-        expected = dict(enumerate(values.values(), 1))
-        assert found == {user: expected[user] for user in found}
-        assert len(found) == (len(values) if len(content) == 2 else 1)
-    one_by_one = [
-        parse_rating(line.encode().rstrip(), Header(4, (0, 1, 2, 3), best)) for line in lines
-    ]
-    assert [row.rating for row in one_by_one if isinstance(row, RatingRow)] == [*values.values()]
-    assert one_by_one[len(values) :] == [Rule.RATING_RANGE] * len(invalid)
-
-
-def test_a_wrong_scale_is_named_with_its_setting(sample: Path, tmp_path: Path) -> None:
-    """Half stars are no steps of 1 to 10. Whole stars are: nothing shows that mistake."""
-    with pytest.raises(DatasetError) as caught:
-        features(sample, tmp_path / "features", DatasetColumns(best_rating=10))
-    assert "best_rating says that ratings are 1 to 10 in steps of 1" in str(caught.value)
-
-
-def test_a_replayed_dataset_keeps_its_scale(sample: Path, tmp_path: Path) -> None:
-    write_scaled(sample, tmp_path / "scaled.zip", 100)
-    columns = DatasetColumns(best_rating=100)
-    first = features(tmp_path / "scaled.zip", tmp_path / "first", columns)
-    old = pl.read_parquet(tmp_path / "first" / INTERACTIONS_FILE)
-    movie = old["movieId"][0]
-    repaired = tmp_path / "repaired.csv"
-    repaired.write_text(f"userId,movieId,rating,timestamp\n999999,{movie},90,1000000000\n")
-
-    with open_dataset(tmp_path / "scaled.zip", columns=columns) as archive:
-        replay_quarantine(
-            archive, first.files, repaired_ratings=repaired, out=tmp_path / "replayed.zip"
-        )
-    again = features(tmp_path / "replayed.zip", tmp_path / "again", columns)
-
-    assert again.interactions == first.interactions + 1
-    new = pl.read_parquet(tmp_path / "again" / INTERACTIONS_FILE)
-    assert new.filter(pl.col("userId") == 999_999)["rating"].to_list() == [4.5]
-    keys = ["userId", "movieId", "rating", "timestamp"]
-    assert (
-        new.filter(pl.col("userId") != 999_999)
-        .select(keys)
-        .sort(keys)
-        .equals(old.select(keys).sort(keys))
-    )
