@@ -94,20 +94,20 @@ class Airflow:
         )
         self._token = str(answer["access_token"])
 
-    def set_image(self, image: str) -> None:
+    def set_image(self, variable: str, image: str) -> None:
         """Sets the Variable, and reads it back."""
-        path = f"/api/v2/variables/{VARIABLE}"
-        body: dict[str, Any] = {"key": VARIABLE, "value": image}
+        path = f"/api/v2/variables/{variable}"
+        body: dict[str, Any] = {"key": variable, "value": image}
         status, _ = self._send("PATCH", path, body, good=(200, 404))
         if status == 404:
             body["description"] = "the trainer's image, by digest; set when an image is pushed"
             self._send("POST", "/api/v2/variables", body, good=(201,))
         _, stored = self._send("GET", path, None, good=(200,))
         if stored.get("value") != image:
-            raise Unavailable(f"{VARIABLE} was changed by another client in the meantime")
+            raise Unavailable(f"{variable} was changed by another client in the meantime")
 
-    def trigger(self, image: str) -> str:
-        """Triggers a run of the DAG; returns its id."""
+    def trigger(self, dag: str, image: str) -> str:
+        """Triggers a run of a DAG; returns its id."""
         run_id = f"trainer-image-{image[-64:][:12]}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
         body: dict[str, Any] = {
             "dag_run_id": run_id,
@@ -116,7 +116,7 @@ class Airflow:
             "note": f"a new trainer image: {image}",
         }
         # 409: an earlier attempt of this request succeeded.
-        self._send("POST", f"/api/v2/dags/{DAG}/dagRuns", body, good=(200, 201, 409))
+        self._send("POST", f"/api/v2/dags/{dag}/dagRuns", body, good=(200, 201, 409))
         return run_id
 
     def _send(
@@ -170,8 +170,15 @@ def _hint(status: int) -> str:
     return {
         401: "check AIRFLOW_TOKEN, or AIRFLOW_USERNAME and AIRFLOW_PASSWORD",
         403: "check that its user may edit Variables and trigger runs",
-        404: f"check that AIRFLOW_URL is Airflow's API server, and that it has the DAG {DAG}",
+        404: "check that AIRFLOW_URL is Airflow's API server, and that it has the DAG",
     }.get(status, "read Airflow's response")
+
+
+def _name(text: str) -> str:
+    # It becomes a part of a URL's path.
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", text):
+        raise argparse.ArgumentTypeError("not a name")
+    return text
 
 
 class _Parser(argparse.ArgumentParser):
@@ -191,7 +198,16 @@ def main(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("image", metavar="IMAGE", help="name@sha256:<64 hex digits>")
-    parser.add_argument("--trigger", action="store_true", help=f"trigger a run of {DAG} at once")
+    parser.add_argument("--trigger", action="store_true", help="trigger a run at once")
+    parser.add_argument(
+        "--variable",
+        type=_name,
+        default=VARIABLE,
+        help=f"Variable of another recommender, as its description says; default {VARIABLE}",
+    )
+    parser.add_argument(
+        "--dag", type=_name, default=DAG, help=f"DAG of another recommender; default {DAG}"
+    )
     options = parser.parse_args(arguments)
     try:
         if not IMAGE.fullmatch(options.image):
@@ -205,10 +221,12 @@ def main(
                 airflow.log_in(environ["AIRFLOW_USERNAME"], environ["AIRFLOW_PASSWORD"])
             except KeyError as error:
                 raise Refused(f"neither AIRFLOW_TOKEN nor {error.args[0]} is set") from error
-        airflow.set_image(options.image)
-        print(f"{VARIABLE} is {options.image}; the next run of {DAG} trains with it")
+        airflow.set_image(options.variable, options.image)
+        print(
+            f"{options.variable} is {options.image}; the next run of {options.dag} trains with it"
+        )
         if options.trigger:
-            print(f"started the run {airflow.trigger(options.image)} of {DAG}")
+            print(f"started the run {airflow.trigger(options.dag, options.image)} of {options.dag}")
     except Refused as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG

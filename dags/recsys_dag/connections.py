@@ -21,9 +21,11 @@ from recsys import database, recommenders
 from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError, first_invalid_field
 from recsys.object_store import S3Settings
+from recsys.recommenders import Namespace
 from recsys.services import Services
 from recsys.signing import SigningKey, find_signing_key
 from recsys_dag import descriptions
+from recsys_dag.assets import RECOMMENDER
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
@@ -60,17 +62,31 @@ class _TokenServices(Services):
         return database.connect(self.renewed())
 
 
-def services(pg_conn_id: str = PG_CONN_ID, s3_conn_id: str = S3_CONN_ID) -> Services:
-    """Returns PostgreSQL and S3 as the Connections define them.
+def services(
+    pg_conn_id: str = PG_CONN_ID, s3_conn_id: str = S3_CONN_ID, recommender: str = RECOMMENDER
+) -> Services:
+    """Returns a recommender's database and its part of the bucket; it need not be described here.
 
     Args:
         pg_conn_id: the Connection of the database.
         s3_conn_id: the Connection of the bucket.
+        recommender: name of the recommender.
 
     Raises:
         ConfigurationError: a Connection is invalid or names no bucket.
     """
-    return _services(pg_conn_id, partial(postgres_settings, pg_conn_id), s3_settings(s3_conn_id))
+    read = partial(postgres_of_name, recommender, pg_conn_id)
+    return _services(pg_conn_id, read, s3_of_name(recommender, s3_conn_id))
+
+
+def postgres_of_name(recommender: str, conn_id: str = PG_CONN_ID) -> PostgresSettings:
+    """Returns the settings of the database of the recommender with a name."""
+    return recommenders.postgres_of(Namespace(recommender), postgres_settings(conn_id))
+
+
+def s3_of_name(recommender: str, conn_id: str = S3_CONN_ID) -> S3Settings:
+    """Returns the settings of the part of the bucket of the recommender with a name."""
+    return recommenders.s3_of(Namespace(recommender), s3_settings(conn_id))
 
 
 def services_of_recommender(recommender: Description) -> Services:
@@ -93,13 +109,12 @@ def _services(pg_conn_id: str, read: Callable[[], PostgresSettings], s3: S3Setti
 
 def postgres_of_recommender(recommender: Description) -> PostgresSettings:
     """Returns the settings of a recommender's database."""
-    shared = postgres_settings(recommender.connections.postgres)
-    return recommenders.postgres_of(recommender, shared)
+    return postgres_of_name(recommender.name, recommender.connections.postgres)
 
 
 def s3_of_recommender(recommender: Description) -> S3Settings:
     """Returns the settings of a recommender's part of the bucket."""
-    return recommenders.s3_of(recommender, s3_settings(recommender.connections.s3))
+    return s3_of_name(recommender.name, recommender.connections.s3)
 
 
 def services_of_command_line() -> Services:

@@ -13,6 +13,7 @@ from airflow_provider_recsys.operators.release import (
 from airflow_provider_recsys.sensors.release import ReleaseSensor
 
 REASON = "{{ params.reason }}"
+BOOKS = "books_of_provider"
 
 with DAG(
     "provider_promote",
@@ -29,6 +30,16 @@ with DAG(
     params={"reason": Param("", type="string")},
 ) as roll_back:
     RollBackReleaseOperator(task_id="roll_back", reason=REASON)
+
+with DAG(
+    "provider_promote_books",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    params={"release": Param("", type="string"), "reason": Param("", type="string")},
+) as promote_books:
+    PromoteReleaseOperator(
+        task_id="promote", release_id="{{ params.release }}", reason=REASON, recommender=BOOKS
+    ) >> ReleaseSensor(task_id="wait", recommender=BOOKS, poke_interval=0.2, timeout=60)
 
 with DAG(
     "provider_wait",

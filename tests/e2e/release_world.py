@@ -85,8 +85,8 @@ def prepared_world(services: Services) -> World:
     return made
 
 
-def release_events() -> list[dict[str, Any]]:
-    """What Airflow's database has of the asset of the recommender's releases, oldest first."""
+def release_events(recommender: str = "movie_rec_sys") -> list[dict[str, Any]]:
+    """What Airflow's database has of the asset of a recommender's releases, oldest first."""
     from airflow.models.asset import AssetEvent, AssetModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -95,7 +95,7 @@ def release_events() -> list[dict[str, Any]]:
         found = session.scalars(
             select(AssetEvent.extra)
             .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
-            .where(AssetModel.name == "recsys_release/movie_rec_sys")
+            .where(AssetModel.name == f"recsys_release/{recommender}")
             .order_by(AssetEvent.id)
         )
         return [dict(extra) for extra in found]

@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.descriptions import MOVIES
+
 FIRST = "registry.example.org/recsys/trainer@sha256:" + "1" * 64
 SECOND = "registry.example.org/recsys/trainer@sha256:" + "2" * 64
 
@@ -72,13 +74,13 @@ def token(role: str) -> str:
     return str(get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="ci", role=role)))
 
 
-def announced() -> str | None:
+def announced(key: str = "recsys_trainer_image") -> str | None:
     from airflow.models import Variable
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session() as session:
-        found = session.scalar(select(Variable).where(Variable.key == "recsys_trainer_image"))
+        found = session.scalar(select(Variable).where(Variable.key == key))
         return None if found is None else found.val
 
 
@@ -94,6 +96,16 @@ def runs() -> list[str]:
 
 def never(seconds: float) -> None:
     pytest.fail("nothing is worth another try here")
+
+
+def test_the_image_of_another_recommender_is_another_variable(script, environ, capsys):
+    before = announced()
+    assert script.main([FIRST, "--variable", "books_image", "--dag", "books"], environ, never) == 0
+    assert (announced("books_image"), announced()) == (FIRST, before)
+    assert "the next run of books trains with it" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        script.main([FIRST, "--dag", "../variables"], environ, never)
+    assert ended.value.code == script.BAD_CONFIG
 
 
 def test_the_variable_is_made_and_then_changed(script, environ, capsys):
@@ -139,7 +151,7 @@ def test_the_dag_reads_what_was_announced(script, environ, monkeypatch):
 
     builds = {
         Build(
-            dataset_md5="a" * 32, trainer_digest=settings.trainer_digest(image), settings={}
+            dataset_md5="a" * 32, trainer_digest=settings.trainer_digest(MOVIES, image), settings={}
         ).release_id
         for image in (FIRST, announced())
     }

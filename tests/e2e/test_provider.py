@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from airflow.exceptions import AirflowSensorTimeout
+from psycopg import sql
 from pydantic import SecretStr
 
 from airflow_provider_recsys.get_provider_info import get_provider_info
@@ -22,11 +24,12 @@ from airflow_provider_recsys.hooks.recommender import (
 )
 from airflow_provider_recsys.sensors.release import ReleaseSensor
 from airflow_provider_recsys.triggers.release import ReleaseCondition, ReleaseTrigger
-from recsys import database, ledger
+from recsys import database, ledger, recommenders, vectors
 from recsys.database import PostgresSettings
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.ledger import LiveRelease
+from recsys.recommenders import Description
 from tests.e2e.release_world import (
     VECTORS,
     World,
@@ -135,6 +138,46 @@ def test_a_rollback_whose_answer_was_lost_goes_back_one_step(
         "release_id": world.candidates[2],
         "previous": world.candidates[0],
     }
+
+
+@pytest.fixture
+def books(world: World) -> Iterator[World]:
+    """A second recommender on the same servers, with candidates."""
+    from tests.e2e.provider_dags import BOOKS
+
+    described = Description(name=BOOKS, title="Books", source="/books.zip")
+    recommenders.provision(described, world.services)
+    services = recommenders.services_of(described, world.services)
+    with services.connect() as conn:
+        vectors.enable_vector_extension(conn)
+        ledger.prepare(conn)
+    yield World(services)
+    with psycopg.connect(world.services.postgres.address(), autocommit=True) as conn:
+        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(BOOKS)))
+        role = sql.Identifier(described.namespace.site_role)
+        conn.execute(sql.SQL("drop role {}").format(role))
+
+
+def test_the_name_of_a_recommender_leads_to_its_releases_and_to_its_asset(
+    world: World, books: World
+) -> None:
+    from airflow_provider_recsys.hooks.recommender import RecommenderHook, RecommenderStoreHook
+    from tests.e2e.provider_dags import BOOKS, promote_books
+
+    movies, events = world.champion, len(release_events())
+    # Its releases have the ids of the first one's: the same builds.
+    books.releases.judge(books.candidates[2])
+    outcome = world.run(promote_books, release=books.candidates[2], reason="the first one")
+    assert outcome.state == "success", outcome.errors
+    assert books.champion == books.candidates[2]
+    assert release_events(BOOKS) == [{"release_id": books.candidates[2], "previous": None}]
+    assert (world.champion, len(release_events())) == (movies, events)
+    assert RecommenderHook(recommender=BOOKS).recommend(1, count=2) != []
+    store = RecommenderStoreHook(recommender=BOOKS).get_conn()
+    assert store.location == books.services.store.location
+    trigger = ReleaseTrigger(PG, {}, recommender=BOOKS)
+    found = asyncio.run(first_event(again(trigger)))
+    assert found["release"]["release_id"] == books.candidates[2]
 
 
 # --- sensor and trigger ---

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseHook
 
 from recsys_dag import connections
+from recsys_dag.assets import RECOMMENDER
 from recsys_dag.connections import (
     PG_CONN_ID,
     READ_ONLY,
@@ -37,6 +38,7 @@ class RecommenderStoreHook(BaseHook):
 
     Args:
         store_conn_id: the Connection.
+        recommender: name of the recommender; keys of all but the first are below ``<name>/``.
     """
 
     conn_name_attr = "store_conn_id"
@@ -44,15 +46,21 @@ class RecommenderStoreHook(BaseHook):
     conn_type = STORE_CONN_TYPE
     hook_name = "Recommender store (S3)"
 
-    def __init__(self, store_conn_id: str = default_conn_name, **options: Any) -> None:
+    def __init__(
+        self,
+        store_conn_id: str = default_conn_name,
+        recommender: str = RECOMMENDER,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.store_conn_id = store_conn_id
+        self.recommender = recommender
 
     def get_conn(self) -> ObjectStore:
         """Returns the bucket; opens no connection yet."""
         from recsys.object_store import ObjectStore
 
-        return ObjectStore.connect(connections.s3_settings(self.store_conn_id))
+        return ObjectStore.connect(connections.s3_of_name(self.recommender, self.store_conn_id))
 
     def test_connection(self) -> tuple[bool, str]:
         """Writes, reads and deletes an object below a random key; Airflow's Test button calls it.
@@ -74,6 +82,7 @@ class RecommenderVectorsHook(BaseHook):
 
     Args:
         vectors_conn_id: the Connection.
+        recommender: name of the recommender; all but the first have a database of this name.
     """
 
     conn_name_attr = "vectors_conn_id"
@@ -81,15 +90,22 @@ class RecommenderVectorsHook(BaseHook):
     conn_type = VECTORS_CONN_TYPE
     hook_name = "Recommender vectors (pgvector)"
 
-    def __init__(self, vectors_conn_id: str = default_conn_name, **options: Any) -> None:
+    def __init__(
+        self,
+        vectors_conn_id: str = default_conn_name,
+        recommender: str = RECOMMENDER,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.vectors_conn_id = vectors_conn_id
+        self.recommender = recommender
 
     def get_conn(self) -> AbstractContextManager[Connection]:
         """Opens a connection in autocommit mode; use it in ``with``, which closes it."""
         from recsys import database
 
-        return database.connect(connections.postgres_settings(self.vectors_conn_id))
+        settings = connections.postgres_of_name(self.recommender, self.vectors_conn_id)
+        return database.connect(settings)
 
     def live_release(self) -> LiveRelease | None:
         """Returns the release that readers see; None before the first promotion."""
@@ -122,18 +138,24 @@ class RecommenderHook(BaseHook):
     Args:
         store_conn_id: the Connection of the bucket.
         vectors_conn_id: the Connection of the database.
+        recommender: name of the recommender.
     """
 
     def __init__(
-        self, store_conn_id: str = S3_CONN_ID, vectors_conn_id: str = PG_CONN_ID, **options: Any
+        self,
+        store_conn_id: str = S3_CONN_ID,
+        vectors_conn_id: str = PG_CONN_ID,
+        recommender: str = RECOMMENDER,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.store_conn_id = store_conn_id
         self.vectors_conn_id = vectors_conn_id
+        self.recommender = recommender
 
     def get_conn(self) -> Services:
         """Returns both servers; opens no connection yet."""
-        return connections.services(self.vectors_conn_id, self.store_conn_id)
+        return connections.services(self.vectors_conn_id, self.store_conn_id, self.recommender)
 
     def recommend(self, user_id: int, count: int = 10) -> list[ScoredMovie]:
         """Returns recommendations of the live release for a user of its dataset, best first.

@@ -24,7 +24,7 @@ class _ChangeOfRelease(BaseOperator):
 
     Args:
         reason: recorded in the ledger's history; templated.
-        recommender: name of the recommender, for the asset.
+        recommender: name of the recommender: its database, its keys and its asset.
         store_conn_id: the Connection of its bucket.
         vectors_conn_id: the Connection of its database.
     """
@@ -60,7 +60,9 @@ class _ChangeOfRelease(BaseOperator):
         person = getattr(run, "triggering_user_name", None)
         task_of_run = f"{run.dag_id}/{run.run_id}/{context['ti'].task_id}"
         actor = Actor.from_run(task_of_run, self.reason, person)
-        services = RecommenderHook(self.store_conn_id, self.vectors_conn_id).get_conn()
+        services = RecommenderHook(
+            self.store_conn_id, self.vectors_conn_id, self.recommender
+        ).get_conn()
         change = self.change(services, actor, task_of_run)
         emit_release(context, change.to_release, change.from_release, self.recommender)
         return {"from": change.from_release, "to": change.to_release, "changed": change.changed}
@@ -82,7 +84,7 @@ class PromoteReleaseOperator(_ChangeOfRelease):
     Args:
         release_id: id of the release; templated.
         reason: recorded in the ledger's history; templated.
-        recommender: name of the recommender, for the asset.
+        recommender: name of the recommender: its database, its keys and its asset.
         store_conn_id: the Connection of its bucket.
         vectors_conn_id: the Connection of its database.
     """
@@ -119,7 +121,7 @@ class RollBackReleaseOperator(_ChangeOfRelease):
     Args:
         release_id: id of a retained release; templated. None: the previous champion.
         reason: recorded in the ledger's history; templated.
-        recommender: name of the recommender, for the asset.
+        recommender: name of the recommender: its database, its keys and its asset.
         store_conn_id: the Connection of its bucket.
         vectors_conn_id: the Connection of its database.
     """

@@ -18,6 +18,7 @@ from airflow_provider_recsys.triggers.release import (
     ReleaseTrigger,
     document,
 )
+from recsys_dag.assets import RECOMMENDER
 from recsys_dag.connections import PG_CONN_ID
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ReleaseSensor(BaseSensorOperator):
             ``{{ dag_run.run_after.isoformat() }}``.
         max_age: time since its promotion at most.
         vectors_conn_id: the Connection of the recommender's database; a reader's account is enough.
+        recommender: name of the recommender.
         deferrable: wait in the triggerer, without a worker.
         max_poll_interval: seconds between two looks at most. The first wait is `poke_interval`; it
             doubles with each look of a deferrable sensor.
@@ -51,6 +53,7 @@ class ReleaseSensor(BaseSensorOperator):
         promoted_after: str | None = None,
         max_age: timedelta | None = None,
         vectors_conn_id: str = PG_CONN_ID,
+        recommender: str = RECOMMENDER,
         deferrable: bool = True,
         max_poll_interval: float = 300.0,
         **options: Any,
@@ -60,12 +63,13 @@ class ReleaseSensor(BaseSensorOperator):
         self.promoted_after = promoted_after
         self.max_age = max_age
         self.vectors_conn_id = vectors_conn_id
+        self.recommender = recommender
         self.deferrable = deferrable
         self.max_poll_interval = max_poll_interval
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Looks once."""
-        live = RecommenderVectorsHook(self.vectors_conn_id).live_release()
+        live = RecommenderVectorsHook(self.vectors_conn_id, self.recommender).live_release()
         if live is None or not self._condition().is_met(live, datetime.now(UTC)):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=document(live))
@@ -85,6 +89,7 @@ class ReleaseSensor(BaseSensorOperator):
                 end.isoformat(),
                 self.poke_interval,
                 self.max_poll_interval,
+                self.recommender,
             ),
             method_name="execute_complete",
         )

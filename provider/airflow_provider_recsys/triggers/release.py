@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_recsys.hooks.recommender import RecommenderVectorsHook
+from recsys_dag.assets import RECOMMENDER
 
 if TYPE_CHECKING:
     from recsys.ledger import LiveRelease
@@ -55,6 +56,7 @@ class ReleaseTrigger(BaseTrigger):
         end: time in ISO 8601 after which the trigger gives up; None: never.
         poll_interval: seconds before the second look; it doubles with each look.
         max_poll_interval: seconds between two looks at most.
+        recommender: name of the recommender.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class ReleaseTrigger(BaseTrigger):
         end: str | None = None,
         poll_interval: float = 30.0,
         max_poll_interval: float = 300.0,
+        recommender: str = RECOMMENDER,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base has no types
         self.vectors_conn_id = vectors_conn_id
@@ -71,6 +74,7 @@ class ReleaseTrigger(BaseTrigger):
         self.end = end
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
+        self.recommender = recommender
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Returns the class path and the arguments from which Airflow recreates the trigger."""
@@ -80,6 +84,7 @@ class ReleaseTrigger(BaseTrigger):
             "end": self.end,
             "poll_interval": self.poll_interval,
             "max_poll_interval": self.max_poll_interval,
+            "recommender": self.recommender,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -89,7 +94,7 @@ class ReleaseTrigger(BaseTrigger):
         condition = ReleaseCondition(**self.condition)
         end = datetime.fromisoformat(self.end) if self.end else None
         interval = self.poll_interval
-        hook = RecommenderVectorsHook(self.vectors_conn_id)
+        hook = RecommenderVectorsHook(self.vectors_conn_id, self.recommender)
         while True:
             try:
                 live = await asyncio.to_thread(hook.live_release)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -226,14 +229,25 @@ def _remove(name: str, even_served: bool, export: Path | None, yes: bool) -> Non
                 _export(one, shared, export)
         if not output.are_named():
             embedded.site.remove(Home(), served_by_described(one))
-        for number, gone in enumerate(
-            recommenders.remove(one, file, shared, even_served=even_served)
-        ):
+        forget = _forget()
+        steps = recommenders.remove(one, file, shared, even_served=even_served, forget=forget)
+        for number, gone in enumerate(steps):
             console.print(f"removed {output.safe(gone)}")
             # It may be removed, and its file is there still, so that this is repeated after a kill.
             if number == 0:
                 recommender_roles.take_away(one)
-    console.print(
-        "Airflow keeps the history of its runs; `airflow dags delete DAG` removes it, for DAG in: "
-        + " ".join(one.namespace.dag_ids)
-    )
+    if forget is None:
+        console.print(
+            "Airflow keeps the history of its runs; `airflow dags delete DAG` removes it, for DAG "
+            "in: " + " ".join(one.namespace.dag_ids)
+        )
+
+
+def _forget() -> Callable[[Sequence[str]], int] | None:
+    """Returns what deletes the history of DAGs; None where Airflow's database is out of reach."""
+    if not output.are_named():
+        return partial(embedded.airflow.forget_dags, Home())
+    if os.environ.get("RECSYS_SERVICES", "").startswith("recsys_dag."):
+        found: Callable[[Sequence[str]], int] = pkgutil.resolve_name("recsys_dag.history:forget")
+        return found
+    return None

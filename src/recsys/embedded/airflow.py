@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -265,6 +265,44 @@ def client(home: Home) -> AirflowClient:
 
     airflow = addresses(home)
     return AirflowClient(airflow.url, airflow.username, airflow.password)
+
+
+def has_database(home: Home) -> bool:
+    """Returns whether the metadata database was made; PostgreSQL must be running."""
+    with Postgres(home).connect() as connection:
+        found = connection.execute(
+            "select shobj_description(oid, 'pg_database') from pg_database where datname = %s",
+            (_DATABASE,),
+        ).fetchone()
+    return found is not None and found[0] is not None
+
+
+def forget_dags(home: Home, dag_ids: Sequence[str]) -> int:
+    """Deletes what the metadata database has of DAGs; returns of how many it had something.
+
+    PostgreSQL must be running.
+
+    Raises:
+        ServiceUnavailableError: a task of one of them is running, or the database fails.
+    """
+    if not has_database(home):
+        return 0
+    outcome = subprocess.run(  # noqa: S603  our own interpreter
+        [sys.executable, "-m", "recsys_dag.history", *dag_ids],
+        cwd=home.folder("airflow"),
+        env=_process_environment(home, None),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if outcome.returncode:
+        raise ServiceUnavailableError(
+            "the history of the DAGs could not be deleted",
+            found=home.redact(outcome.stderr[-1000:]).strip(),
+            hint="repeat the command when no task of them is running",
+        )
+    return int(outcome.stdout.split()[-1])
 
 
 def run_migration(home: Home) -> None:

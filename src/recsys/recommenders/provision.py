@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,9 +132,14 @@ def problems(description: Description, shared: Services) -> list[str]:
 
 
 def remove(
-    description: Description, file: Path, shared: Services, *, even_served: bool
+    description: Description,
+    file: Path,
+    shared: Services,
+    *,
+    even_served: bool,
+    forget: Callable[[Sequence[str]], int] | None = None,
 ) -> Iterator[str]:
-    """Removes a recommender: its DAGs, database, role and objects, and nothing else.
+    """Removes a recommender: its DAGs, database, role, objects and history, and nothing else.
 
     It can be repeated after it was interrupted. The description is the last that goes: until then
     it has another name, so that there are no DAGs.
@@ -144,6 +149,8 @@ def remove(
         file: the file of the description, with or without `REMOVING`.
         shared: servers whose account may drop the database and the role.
         even_served: also if a release is served.
+        forget: deletes what Airflow's database has of DAGs, and returns of how many; None: that is
+            out of reach.
 
     Yields:
         What is gone.
@@ -179,6 +186,8 @@ def remove(
     keys = own.store.keys("")
     own.store.delete(keys)
     yield f"{len(keys)} objects in {own.store.location}"
+    if forget is not None:
+        yield f"the history of {forget(description.namespace.dag_ids)} DAGs"
     file.unlink()
     yield str(file)
 

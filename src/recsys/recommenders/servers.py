@@ -11,6 +11,7 @@ from recsys.contract import check_key_prefix
 from recsys.database import PostgresSettings
 from recsys.object_store import S3Settings
 from recsys.recommenders.description import Description
+from recsys.recommenders.namespace import Namespace
 from recsys.services import Services
 
 
@@ -23,21 +24,21 @@ def services_of(description: Description, shared: Services) -> Services:
     """
     return replace(
         shared,
-        postgres=postgres_of(description, shared.postgres),
-        s3=s3_of(description, shared.s3),
+        postgres=postgres_of(description.namespace, shared.postgres),
+        s3=s3_of(description.namespace, shared.s3),
     )
 
 
-def postgres_of(description: Description, shared: PostgresSettings) -> PostgresSettings:
+def postgres_of(names: Namespace, shared: PostgresSettings) -> PostgresSettings:
     """Returns the settings of a recommender's database, with the role of its readers."""
-    changed: dict[str, object] = {"site_role": description.namespace.site_role}
-    if description.namespace.database is not None:
-        address = make_conninfo(shared.address(), dbname=description.namespace.database)
-        changed["dsn"] = SecretStr(address)
-    return shared.model_copy(update=changed)
+    if names.database is None:
+        # Its role may be another one (RECSYS_PG_SITE_ROLE).
+        return shared
+    address = make_conninfo(shared.address(), dbname=names.database)
+    return shared.model_copy(update={"site_role": names.site_role, "dsn": SecretStr(address)})
 
 
-def s3_of(description: Description, shared: S3Settings) -> S3Settings:
+def s3_of(names: Namespace, shared: S3Settings) -> S3Settings:
     """Returns the settings of a recommender's part of the bucket."""
-    prefix = check_key_prefix(shared.prefix + description.namespace.key_prefix)
+    prefix = check_key_prefix(shared.prefix + names.key_prefix)
     return shared.model_copy(update={"prefix": prefix})

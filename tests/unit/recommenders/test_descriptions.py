@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from recsys import recommenders
 from recsys.contract import SITE_ROLE
+from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError
 from recsys.gate import GateSettings
 from recsys.recommenders import Description, Namespace
@@ -176,3 +178,11 @@ def test_a_new_description_is_valid_whatever_its_title(tmp_path: Path) -> None:
     assert (found.title, len(found.source)) == (title, 2)
     with pytest.raises(ConfigurationError, match="no description"):
         recommenders.template("books", "two\nlines", "a.zip")
+
+
+def test_the_readers_role_of_the_first_recommender_stays_the_one_that_is_set() -> None:
+    dsn = SecretStr("postgresql://u@h/recsys")
+    shared = PostgresSettings(dsn=dsn, site_role="website")
+    assert recommenders.postgres_of(Namespace("movie_rec_sys"), shared) == shared
+    books = recommenders.postgres_of(Namespace("books"), shared)
+    assert (books.site_role, "dbname=books" in books.address()) == ("recsys_site_books", True)
