@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from recsys import ledger, pipeline
-from recsys.contract import PUBLIC_TABLES, TOWER_DIM, Build, BuildSettings
+from recsys.contract import PUBLIC_TABLES, TOWER_DIM, Build, BuildSettings, RatingScale
 from recsys.dataset import write_sample
 from recsys.experiments import Dump, History
 from recsys.pipeline import Run
@@ -94,7 +94,7 @@ class DumpReleases(Releases):
 def constant(stars: dict[int, float], releases: Releases) -> pipeline.Stars:
     """Predicts a constant for each release, which its model's bytes identify."""
 
-    def predict(model: Path, pairs: Path, predictions: Path) -> None:
+    def predict(model: Path, pairs: Path, predictions: Path, /, *, scale: RatingScale) -> None:
         [value] = [stars[n] for n in stars if model.read_bytes() == releases.model_bytes(n)]
         asked = pl.read_parquet(pairs)
         asked.with_columns(prediction=pl.lit(value)).write_parquet(predictions)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.contract import MAX_STARS, MIN_STARS
+from recsys.contract import STARS, RatingScale
 from recsys.errors import DatasetError
 from recsys.evaluation import HOLDOUT, TRAIN
 
@@ -128,9 +128,14 @@ def movie_content(movies: pl.DataFrame) -> Floats:
 
 
 def check_tables(
-    interactions: pl.DataFrame, movies: pl.DataFrame
+    interactions: pl.DataFrame, movies: pl.DataFrame, scale: RatingScale = STARS
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Validates both tables; returns the columns that training needs, in the contract's types.
+
+    Args:
+        interactions: userId, movieId, rating, timestamp, split.
+        movies: movieId, year, genres.
+        scale: of the ratings.
 
     Raises:
         DatasetError: a column is missing or has another type, there are too few interactions to
@@ -159,11 +164,11 @@ def check_tables(
                 expected="at least two values",
                 hint="check that the dataset is complete",
             )
-    if not rows["rating"].is_between(MIN_STARS, MAX_STARS).all():
+    if not rows["rating"].is_between(scale.min, scale.max).all():
         raise DatasetError(
-            "a rating is outside the range of stars",
+            "a rating is outside the scale of the dataset",
             found=(rows["rating"].min(), rows["rating"].max()),
-            expected=(MIN_STARS, MAX_STARS),
+            expected=(scale.min, scale.max),
             hint="generate the features again: validation should have quarantined it",
         )
     orphans = rows.join(movies, on="movieId", how="anti")

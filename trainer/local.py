@@ -12,8 +12,10 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import polars as pl
+from pydantic import BaseModel, ValidationError
 
 from recsys import contract
+from recsys.contract import STARS, FeatureSettings, RatingScale
 from recsys.errors import ConfigurationError, DatasetError
 from trainer.architecture import FitModels
 from trainer.config import TrainingConfig
@@ -30,11 +32,13 @@ class LocalTraining:
     """Parameters of a local training.
 
     Attributes:
-        features: folder with ``interactions.parquet`` (with the column split), ``movies.parquet``.
+        features: folder with ``interactions.parquet`` (with the column split), ``movies.parquet``;
+            ``stats.json`` if the ratings are not stars.
         out: folder for the artifacts, under their names, and ``lineage.json``.
         config: hyper-parameters.
         seed: seed of all random numbers.
-        champion: the ``out`` of an earlier training, evaluated on the same holdout.
+        champion: the ``out`` of an earlier training on ratings of the same scale, evaluated on the
+            same holdout.
         refit: whether to refit to all interactions; else the evaluated models are exported.
     """
 
@@ -66,15 +70,30 @@ def train_locally(
         for name in (contract.INTERACTIONS_FILE, contract.MOVIES_FILE)
     )
     log.info("loaded %d interactions and %d movies", len(interactions), len(movies))
+    scale = _scale(training.features)
     evaluated = fit_and_evaluate(
-        interactions, movies, training.config, training.seed, log.info, champion=champion, fit=fit
+        interactions,
+        movies,
+        training.config,
+        training.seed,
+        log.info,
+        champion=champion,
+        fit=fit,
+        scale=scale,
     )
     log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics.model.values()))
     served = evaluated.fit
     if training.refit:
         log.info("fitting to all interactions, for serving")
         served = fit_served(
-            interactions, movies, training.config, training.seed, evaluated.fit, log.info, fit=fit
+            interactions,
+            movies,
+            training.config,
+            training.seed,
+            evaluated.fit,
+            log.info,
+            fit=fit,
+            scale=scale,
         )
     training.out.parent.mkdir(parents=True, exist_ok=True)
     # In the same parent folder, so that it can be renamed to ``out``.
@@ -110,6 +129,32 @@ def _check_out(out: Path) -> None:
             expected="a folder that is new, empty, or the output of an earlier training",
             hint="choose another --out",
         )
+
+
+def _scale(features: Path) -> RatingScale:
+    """Returns the scale of the ratings in a folder of features: stars, unless its stats say other.
+
+    Raises:
+        DatasetError: the statistics cannot be read.
+    """
+    path = features / contract.STATS_FILE
+    try:
+        if not path.exists():
+            return STARS
+        return _Stats.model_validate_json(path.read_bytes()).settings.scale
+    except (OSError, ValidationError) as error:
+        raise DatasetError(
+            f"{path} cannot be read",
+            found=str(error),
+            expected="the statistics that the pipeline's features step wrote",
+            hint="make the features again",
+        ) from error
+
+
+class _Stats(BaseModel):
+    """What is read of the statistics of features."""
+
+    settings: FeatureSettings
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -24,6 +24,7 @@ from trainer.data import check_tables
 from trainer.export import Store, upload, write_artifacts
 from trainer.model_file import required_backend
 from trainer.provenance import provenance
+from trainer.scaled import fit_in_scale
 from trainer.training import fit_and_evaluate, fit_served, is_warm, served_errors
 from verifier.champion import fetch_champion
 from verifier.features import read_features
@@ -104,12 +105,21 @@ def fit_as_worker(
     )
     with TemporaryDirectory(prefix="recsys-trainer-") as work:
         interactions, movies = read_features(trainer_input.build, store, Path(work))
-    tables = check_tables(interactions, movies)
-    evaluated = fit(
+    scale = trainer_input.build.features.scale
+    tables = check_tables(interactions, movies, scale)
+    evaluated = fit_in_scale(fit, scale)(
         part(tables[0], TRAIN), tables[1], config, seed, log.info, "evaluated", checkpoints
     )
     fit_served(
-        interactions, movies, config, seed, evaluated, log.info, checkpoints=checkpoints, fit=fit
+        interactions,
+        movies,
+        config,
+        seed,
+        evaluated,
+        log.info,
+        checkpoints=checkpoints,
+        fit=fit,
+        scale=scale,
     )
 
 
@@ -122,7 +132,7 @@ def _train(
     checkpoints: CheckpointStore,
     fit: FitModels | None,
 ) -> Manifest:
-    started = time.monotonic()
+    started, scale = time.monotonic(), trainer_input.build.features.scale
     seconds: dict[str, float] = {}
 
     def record_duration(phase: str) -> None:
@@ -135,7 +145,7 @@ def _train(
         log.info("loaded %d interactions and %d movies", len(interactions), len(movies))
         log.info("fitting to the training part, for evaluation")
         champion = (
-            fetch_champion(store, trainer_input.champion, Path(work))
+            fetch_champion(store, trainer_input.champion, Path(work), scale)
             if trainer_input.champion
             else None
         )
@@ -148,6 +158,7 @@ def _train(
             champion=champion,
             checkpoints=checkpoints,
             fit=fit,
+            scale=scale,
         )
         record_duration("fit_and_evaluate")
         log.info("metrics on the holdout: %s", json.dumps(evaluated.metrics.model.values()))
@@ -161,12 +172,13 @@ def _train(
             log.info,
             checkpoints=checkpoints,
             fit=fit,
+            scale=scale,
         )
         record_duration("fit_served")
         shift, rmse = served_errors(evaluated.predictions, served)
         log.info(
-            "served predictions differ from the evaluated ones by %.4f stars (RMS); their RMSE on "
-            "the holdout, which they were fitted to, is %.4f",
+            "served predictions differ from the evaluated ones by %.4f (RMS); their RMSE on the "
+            "holdout, which they were fitted to, is %.4f",
             shift,
             rmse,
         )

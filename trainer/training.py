@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from recsys.contract import Metrics
+from recsys.contract import STARS, Metrics, RatingScale
 from recsys.evaluation import TRAIN, EvaluatedRelease, evaluate_models, part
 from trainer.architecture import Fit, FitModels, WarmFitModels
 from trainer.checkpoints import NO_CHECKPOINTS, CheckpointStore
@@ -21,6 +21,7 @@ from trainer.config import TrainingConfig
 from trainer.data import check_tables
 from trainer.default_architecture import fit_models
 from trainer.progress import OnEpoch
+from trainer.scaled import fit_in_scale
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Evaluated:
 
     Attributes:
         fit: the models.
-        predictions: userId, movieId, rating, prediction (stars), one row for each holdout pair.
+        predictions: userId, movieId, rating, prediction, one row for each holdout pair.
         recommendations: userId, rank, movieId, score; see `recsys.evaluation.recommend`.
         metrics: see `recsys.evaluation.evaluate`.
     """
@@ -50,28 +51,32 @@ def fit_and_evaluate(
     champion: EvaluatedRelease | None = None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
     fit: FitModels | None = None,
+    scale: RatingScale = STARS,
 ) -> Evaluated:
     """Fits to the rows marked ``train``; evaluates on those marked ``holdout``, and in time.
 
     Args:
-        interactions: userId, movieId, rating (stars), timestamp (s), split.
+        interactions: userId, movieId, rating, timestamp (s), split.
         movies: movieId, year, genres.
         config: hyper-parameters.
         seed: the same seed, tables and machine give the same result.
         on_epoch: called after each epoch.
         champion: evaluated on the same holdout, for comparison.
         checkpoints: where the state of a fit is saved, and resumed from.
-        fit: the architecture; None: `trainer.default_architecture`.
+        fit: the architecture, for stars; None: `trainer.default_architecture`.
+        scale: of ratings and predictions.
 
     Raises:
         DatasetError: the tables cannot be trained or evaluated on.
         TrainingError: training diverged.
         EvaluationError: the predictions or recommendations cannot be evaluated.
     """
-    interactions, movies = check_tables(interactions, movies)
-    train = part(interactions, TRAIN)
-    fitted = (fit or fit_models)(train, movies, config, seed, on_epoch, "evaluated", checkpoints)
-    found = evaluate_models(interactions, movies, fitted.rating.predict, fitted.towers, champion)
+    interactions, movies = check_tables(interactions, movies, scale)
+    train, fit = part(interactions, TRAIN), fit_in_scale(fit or fit_models, scale)
+    fitted = fit(train, movies, config, seed, on_epoch, "evaluated", checkpoints)
+    found = evaluate_models(
+        interactions, movies, fitted.rating.predict, fitted.towers, champion, scale
+    )
     return Evaluated(fitted, found.predictions, found.recommendations, found.metrics)
 
 
@@ -85,6 +90,7 @@ def fit_served(
     *,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
     fit: FitModels | None = None,
+    scale: RatingScale = STARS,
 ) -> Fit:
     """Fits to all rows, the holdout included, for serving; raises as `fit_and_evaluate` does.
 
@@ -100,12 +106,13 @@ def fit_served(
         on_epoch: called after each epoch.
         checkpoints: as above.
         fit: as above.
+        scale: as above.
     """
-    interactions, movies = check_tables(interactions, movies)
+    interactions, movies = check_tables(interactions, movies, scale)
     # The number of epochs is fixed: no validation rows are needed.
     rating = evaluated.rating_config.model_copy(update={"validation_share": 0.0})
     frozen = config.model_copy(update={"rating": rating})
-    rows, fit = interactions.drop("split"), fit or fit_models
+    rows, fit = interactions.drop("split"), fit_in_scale(fit or fit_models, scale)
     epochs, start = evaluated.rating_epochs, evaluated.warm_start
     if not is_warm(evaluated, config):
         return fit(rows, movies, frozen, seed, on_epoch, "served", checkpoints, epochs)
@@ -127,7 +134,8 @@ def served_errors(predictions: pl.DataFrame, served: Fit) -> tuple[float, float]
         served: the fit to all interactions, these included.
 
     Returns:
-        The RMS difference of served and evaluated predictions, and the RMSE, both in stars.
+        The RMS difference of served and evaluated predictions, and the RMSE, in the scale of the
+        dataset.
     """
     stars = served.rating.predict(
         predictions["userId"].to_numpy(), predictions["movieId"].to_numpy()

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from recsys import contract
-from recsys.contract import ExitCode
+from recsys.contract import STARS, ExitCode, RatingScale
 from recsys.errors import PermanentError, TransientError
 from verifier.commands import predict_file, predict_newer, verify_candidate
 from verifier.process import (
@@ -47,7 +47,8 @@ commands:
   forward MODEL PAIRS PREDICTIONS
            predict stars with a model's file for the userId and movieId of a parquet file, and write
            them to another one; reads no environment and reaches no server; with --light on Keras'
-           NumPy backend, which starts faster, for a model that any backend loads
+           NumPy backend, which starts faster, for a model that any backend loads; --scale MIN:MAX
+           is that of its dataset, 0.5:5 by default
 
 environment: that of the trainer (`python -m trainer --help`), and
   {contract.ENV_SEAL}         key that seals what is written, in hex digits; without it, nothing is
@@ -81,6 +82,7 @@ def main(
     parser.add_argument("command", nargs="?", choices=[FORWARD, VERIFY], default=VERIFY)
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--light", action="store_true")
+    parser.add_argument("--scale", type=RatingScale.parse, default=STARS)
     # A flag may stand between the command and its files.
     options = parser.parse_intermixed_args(arguments)
     is_forward = options.command == FORWARD
@@ -93,7 +95,8 @@ def main(
         if options.light:
             choose_backend()
         if options.files:
-            predict_file(*options.files)
+            model, pairs, predictions = options.files
+            predict_file(model, pairs, predictions, options.scale)
             return code
         trainer_input = read_input(environ)
         if is_forward:

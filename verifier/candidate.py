@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from recsys import contract
-from recsys.contract import GoldenPredictions, Manifest, TrainerInput
+from recsys.contract import STARS, GoldenPredictions, Manifest, RatingScale, TrainerInput
 from recsys.errors import ArtifactError, first_invalid_field
 from verifier.models import load_model, predict_stars
 from verifier.second_backend import check_on_second_backend
@@ -103,22 +103,30 @@ def load_served_model(
             "the golden predictions are malformed", found=str(first_invalid_field(error))
         ) from error
     model = load_model(path, contract.MODEL_FILE, golden.keras_version)
-    check_golden(model, golden)
+    scale = manifest.build.features.scale
+    check_golden(model, golden, scale)
     if second_backend and manifest.requires_backend == "any":
-        check_on_second_backend(path, folder / contract.GOLDEN_FILE)
+        check_on_second_backend(path, folder / contract.GOLDEN_FILE, scale)
     return model
 
 
-def check_golden(model: Any, golden: GoldenPredictions) -> None:
-    """Raises ArtifactError unless a model reproduces its predictions and accepts unknown ids."""
+def check_golden(model: Any, golden: GoldenPredictions, scale: RatingScale = STARS) -> None:
+    """Raises ArtifactError unless a model reproduces its predictions and accepts unknown ids.
+
+    Args:
+        model: the model.
+        golden: its predictions when it was made.
+        scale: of the ratings of its dataset.
+    """
     users, movies = (np.array(ids, np.int64) for ids in (golden.user_ids, golden.movie_ids))
-    stars = predict_stars(model, users, movies)
+    stars = predict_stars(model, users, movies, scale)
     max_difference = float(np.max(np.abs(stars - np.array(golden.stars, np.float32))))
-    if not max_difference <= contract.GOLDEN_TOLERANCE:
+    tolerance = contract.GOLDEN_TOLERANCE * scale.factor
+    if not max_difference <= tolerance:
         raise ArtifactError(
             "the model does not reproduce its golden predictions",
             found=f"a difference of {max_difference:.6f} stars",
-            expected=f"at most {contract.GOLDEN_TOLERANCE}",
+            expected=f"at most {tolerance:g}",
             hint="train again; if it happens again, this machine's floating-point results differ",
         )
     known, unknown = len(_UNKNOWN_IDS), np.array(_UNKNOWN_IDS, np.int64)
@@ -126,6 +134,7 @@ def check_golden(model: Any, golden: GoldenPredictions) -> None:
         model,
         np.concatenate([unknown, users[:1].repeat(known), unknown]),
         np.concatenate([movies[:1].repeat(known), unknown, unknown]),
+        scale,
     )
     log.info(
         "the model loads with stock Keras %s and reproduces %d golden predictions to %.1e stars",

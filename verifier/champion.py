@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from recsys import contract
-from recsys.contract import Manifest
+from recsys.contract import STARS, Manifest, RatingScale
 from recsys.errors import ArtifactError, RecsysError, TransientError, first_invalid_field
 from recsys.evaluation import EvaluatedRelease, Towers
 from verifier.models import load_model, predict
@@ -25,11 +28,19 @@ class _Reader(Protocol):
     def download(self, key: str, path: Path, sha256: str | None = None) -> None: ...
 
 
-def fetch_champion(store: _Reader, release_id: str, folder: Path) -> EvaluatedRelease | None:
+def fetch_champion(
+    store: _Reader, release_id: str, folder: Path, scale: RatingScale = STARS
+) -> EvaluatedRelease | None:
     """Loads the champion from the store; returns None and logs a warning if that is impossible.
 
     A champion that is retired, damaged or has no evaluated artifacts must not fail the candidate,
     which is then evaluated without the comparison.
+
+    Args:
+        store: where releases are read.
+        release_id: the champion.
+        folder: a folder for its files.
+        scale: of the candidate's dataset, to which the predictions are mapped.
 
     Raises:
         TransientError: the store is unavailable.
@@ -41,7 +52,7 @@ def fetch_champion(store: _Reader, release_id: str, folder: Path) -> EvaluatedRe
             path = folder / artifact.name
             path.parent.mkdir(parents=True, exist_ok=True)
             store.download(artifact.key, path, artifact.sha256)
-        return load_champion(folder, release_id)
+        return in_scale(load_champion(folder, release_id), manifest.build.features.scale, scale)
     except TransientError:
         raise
     except ValidationError as error:
@@ -50,6 +61,19 @@ def fetch_champion(store: _Reader, release_id: str, folder: Path) -> EvaluatedRe
         reason = str(error)
     log.warning("no comparison with the champion %s: %s", release_id, reason)
     return None
+
+
+def in_scale(release: EvaluatedRelease, own: RatingScale, wanted: RatingScale) -> EvaluatedRelease:
+    """Returns a release that predicts in another scale than that of its dataset."""
+    if own == wanted:
+        return release
+
+    def converted(users: NDArray[Any], movies: NDArray[Any], /) -> NDArray[np.float32]:
+        stars = own.to_stars(release.predict(users, movies).astype(np.float64))
+        ratings: NDArray[np.float32] = wanted.from_stars(stars).astype(np.float32)
+        return ratings
+
+    return replace(release, predict=converted)
 
 
 def load_champion(folder: Path, release_id: str) -> EvaluatedRelease:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from recsys import contract
-from recsys.contract import TrainerInput
+from recsys.contract import RatingScale, TrainerInput
 
 if TYPE_CHECKING:
     from recsys.object_store import ObjectStore
@@ -70,8 +70,8 @@ def predict_newer(store: ObjectStore, trainer_input: TrainerInput) -> None:
     forward.predict_newer(store, trainer_input)
 
 
-def predict_file(model: Path, pairs: Path, predictions: Path) -> None:
+def predict_file(model: Path, pairs: Path, predictions: Path, scale: RatingScale) -> None:
     """Predicts stars with a model's file; see `verifier.forward.predict_file`."""
     from verifier import forward
 
-    forward.predict_file(model, pairs, predictions)
+    forward.predict_file(model, pairs, predictions, scale)

@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from recsys import contract
-from recsys.contract import Manifest, TrainerInput
+from recsys.contract import STARS, Manifest, RatingScale, TrainerInput
 from recsys.errors import ArtifactError, ConfigurationError, PermanentError, first_invalid_field
 from verifier.models import load_model, predict_stars
 
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def predict_file(model: Path, pairs: Path, predictions: Path) -> None:
+def predict_file(model: Path, pairs: Path, predictions: Path, scale: RatingScale = STARS) -> None:
     """Predicts stars with a served model for the pairs of a file.
 
     Args:
         model: the model's file.
         pairs: parquet with userId, movieId.
-        predictions: the parquet to write: the pairs, and prediction (stars).
+        predictions: the parquet to write: the pairs, and prediction.
+        scale: of the ratings of the model's dataset.
 
     Raises:
         ArtifactError: the model does not load, or does not predict stars.
@@ -41,6 +42,7 @@ def predict_file(model: Path, pairs: Path, predictions: Path) -> None:
         load_model(model, contract.MODEL_FILE),
         asked["userId"].to_numpy(),
         asked["movieId"].to_numpy(),
+        scale,
     )
     asked.with_columns(prediction=pl.Series(stars)).write_parquet(predictions)
     log.info("predicted %d newer ratings", asked.height)
@@ -84,9 +86,10 @@ def _predict(
     with TemporaryDirectory(prefix="recsys-forward-") as work:
         model, pairs, stars = (Path(work) / name for name in ("model.keras", "pairs", "stars"))
         store.download(contract.forward_pairs_key(prefix, release_id), pairs)
-        artifact = _manifest(store, release_id).artifact(contract.MODEL_FILE)
+        manifest = _manifest(store, release_id)
+        artifact = manifest.artifact(contract.MODEL_FILE)
         store.download(artifact.key, model, artifact.sha256)
-        predict_file(model, pairs, stars)
+        predict_file(model, pairs, stars, manifest.build.features.scale)
         key = trainer_input.inbox_key(contract.forward_file(release_id))
         store.put_bytes(key, contract.seal(stars.read_bytes(), seal_key, about=release_id))
     log.info("wrote %s", key)

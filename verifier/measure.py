@@ -18,7 +18,13 @@ import numpy as np
 import polars as pl
 
 from recsys import contract
-from recsys.contract import Manifest, MeasuredMetrics, ServedScores, TrainerInput
+from recsys.contract import (
+    Manifest,
+    MeasuredMetrics,
+    RatingScale,
+    ServedScores,
+    TrainerInput,
+)
 from recsys.errors import ArtifactError, RecsysError
 from recsys.evaluation import (
     HOLDOUT,
@@ -68,34 +74,36 @@ def measure(
     """
     folder.mkdir(exist_ok=True)
     interactions, movies = read_features(trainer_input.build, store, folder)
-    manifest = candidate.manifest
+    manifest, scale = candidate.manifest, trainer_input.build.features.scale
     for artifact in manifest.evaluated_artifacts():
         fetch(store, manifest, artifact.name, folder)
     check_tables(store, manifest, interactions, movies, folder)
     model = load_model(folder / contract.EVALUATED_MODEL_FILE, contract.EVALUATED_MODEL_FILE)
     towers = _evaluated_towers(folder, interactions, movies)
     champion = (
-        fetch_champion(store, trainer_input.champion, folder / "champion")
+        fetch_champion(store, trainer_input.champion, folder / "champion", scale)
         if trainer_input.champion
         else None
     )
-    found = evaluate_models(interactions, movies, partial(predict_stars, model), towers, champion)
+    found = evaluate_models(
+        interactions, movies, partial(predict_stars, model, scale=scale), towers, champion, scale
+    )
     return MeasuredMetrics(
         release_id=manifest.release_id,
         manifest_sha256=candidate.manifest_sha256,
         champion=champion.release_id if champion else None,
         interactions=interactions.height,
         metrics=found.metrics,
-        served=_served_scores(served, found),
+        served=_served_scores(served, found, scale),
         keras_version=keras.__version__,
         code_revision=environ.get(_CODE_REVISION, "")[:80],
         measured_at=datetime.now(UTC),
     )
 
 
-def _served_scores(served: Any, evaluated: Evaluation) -> ServedScores:
+def _served_scores(served: Any, evaluated: Evaluation, scale: RatingScale) -> ServedScores:
     pairs = evaluated.predictions
-    stars = predict_stars(served, pairs["userId"].to_numpy(), pairs["movieId"].to_numpy())
+    stars = predict_stars(served, pairs["userId"].to_numpy(), pairs["movieId"].to_numpy(), scale)
     errors = rating_error(pairs["rating"].to_numpy().astype(np.float64), stars.astype(np.float64))
     moved = stars.astype(np.float64) - pairs["prediction"].to_numpy().astype(np.float64)
     return ServedScores(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys import contract
+from recsys.contract import STARS, RatingScale
 from recsys.errors import ArtifactError
 
 _BATCH = 1 << 16
@@ -46,7 +47,7 @@ def load_model(path: Path, name: str, made_by: str = "") -> Any:
 def predict(
     model: Any, user_ids: NDArray[np.integer[Any]], movie_ids: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """Predicts stars for pairs of raw ids with a Keras model, shape (n,).
+    """Predicts ratings for pairs of raw ids with a Keras model, shape (n,).
 
     The model is called, because ``predict`` traces a graph for each model first, which takes longer
     than a few batches.
@@ -68,9 +69,18 @@ def predict(
 
 
 def predict_stars(
-    model: Any, user_ids: NDArray[np.integer[Any]], movie_ids: NDArray[np.integer[Any]]
+    model: Any,
+    user_ids: NDArray[np.integer[Any]],
+    movie_ids: NDArray[np.integer[Any]],
+    scale: RatingScale = STARS,
 ) -> NDArray[np.float32]:
     """Like `predict`, for a model that nobody has checked yet.
+
+    Args:
+        model: the model.
+        user_ids: shape (n,).
+        movie_ids: shape (n,).
+        scale: of the ratings of its dataset.
 
     Raises:
         ArtifactError: it does not accept the ids, or does not return one valid number of stars for
@@ -86,11 +96,13 @@ def predict_stars(
             found=f"{type(error).__name__}: {error}",
             expected="int64 arrays userId and movieId of shape (n,)",
         ) from error
-    within = (stars >= contract.MIN_STARS) & (stars <= contract.MAX_STARS)
+    within = (stars >= scale.min) & (stars <= scale.max)
     if stars.shape != (len(user_ids),) or not within.all():
         raise ArtifactError(
-            "the model's predictions are not stars",
+            "the model's predictions are not stars"
+            if scale.is_stars
+            else "the model's predictions are not in the scale of its dataset",
             found=stars[~within][:5].tolist() if len(stars) == len(user_ids) else stars.shape,
-            expected=f"{len(user_ids)} numbers from {contract.MIN_STARS} to {contract.MAX_STARS}",
+            expected=f"{len(user_ids)} numbers from {scale.min} to {scale.max}",
         )
     return stars

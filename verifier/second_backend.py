@@ -14,7 +14,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Final
 
-from recsys.contract import ENV_SEAL, SECRET_ENV, GoldenPredictions
+from recsys.contract import ENV_SEAL, SECRET_ENV, STARS, GoldenPredictions, RatingScale
 from recsys.errors import ArtifactError, TransientError
 
 BACKEND: Final = "numpy"
@@ -23,12 +23,13 @@ _REFUSED: Final = 1
 _SECONDS: Final = 600
 
 
-def check_on_second_backend(model: Path, golden: Path) -> None:
+def check_on_second_backend(model: Path, golden: Path, scale: RatingScale = STARS) -> None:
     """Loads a model that needs no particular backend, and compares its golden predictions.
 
     Args:
         model: the model's file.
         golden: the golden predictions, as JSON.
+        scale: of the ratings of the model's dataset.
 
     Raises:
         ArtifactError: the model does not load, or its predictions differ.
@@ -48,7 +49,7 @@ def check_on_second_backend(model: Path, golden: Path) -> None:
     )
     try:
         done = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", __name__, str(model), str(golden)],
+            [sys.executable, "-m", __name__, str(model), str(golden), str(scale)],
             env={**environment, "JAX_PLATFORMS": "cpu"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -94,16 +95,17 @@ def choose_backend() -> None:
 
 
 def main() -> None:
-    """Checks the model of the first argument; prints on standard error why it is refused."""
+    """Checks the model of the arguments; prints on standard error why it is refused."""
     choose_backend()
     from verifier.candidate import check_golden
     from verifier.models import load_model
 
-    model, golden = map(Path, sys.argv[1:])
+    model, golden = map(Path, sys.argv[1:3])
+    scale = RatingScale.parse(sys.argv[3])
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
     try:
         recorded = GoldenPredictions.model_validate_json(golden.read_bytes())
-        check_golden(load_model(model, model.name, recorded.keras_version), recorded)
+        check_golden(load_model(model, model.name, recorded.keras_version), recorded, scale)
     except ArtifactError as error:
         print(error, file=sys.stderr)
         sys.exit(_REFUSED)

@@ -168,12 +168,14 @@ def recommend_for_ratings(
     Args:
         conn: a connection.
         live: the release that answers.
-        ratings: (movieId, stars), oldest first, movies unique; unknown movies are ignored.
+        ratings: (movieId, rating in the scale of the dataset), oldest first, movies unique; unknown
+            movies are ignored.
         k: number of movies.
     """
-    best = rank(_cosines_to_profile(conn, live, dict(ratings)), live.model.catalog.counts, k)
+    given = {movie: float(live.model.scale.to_stars(value)) for movie, value in ratings}
+    best = rank(_cosines_to_profile(conn, live, given), live.model.catalog.counts, k)
     stars = live.model.stars.predict(UNKNOWN_USER, [movie for movie, _ in best])
-    liked = [movie for movie, value in ratings if value >= LIKED_STARS]
+    liked = [movie for movie, value in given.items() if value >= LIKED_STARS]
     return _explain(conn, live, best, stars, liked)
 
 

@@ -13,6 +13,7 @@ from recsys_site.answers import MAX_RATINGS
 from recsys_site.bundle import Live
 from recsys_site.catalog import Movie, SearchResult
 from recsys_site.parameters import MAX_ID, MAX_TEXT, InjectedReleases
+from recsys_site.scale import LARGEST_RATING, STEP
 
 MovieId = Annotated[int, Path(ge=1, le=MAX_ID, description="as in the dataset")]
 UserId = Annotated[int, Path(ge=1, le=MAX_ID, description="as in the dataset")]
@@ -89,7 +90,10 @@ class RecommendationOut(BaseModel):
         description="the sort order: for a user the inner product of the towers, for ratings the "
         "cosine to them times a power of the movie's popularity"
     )
-    stars: float = Field(description="stars that the model predicts for the user, 0.5 to 5")
+    stars: float = Field(
+        description="rating that the model predicts for the user, in the scale of the dataset: "
+        "stars, 0.5 to 5, or such as 1 to 10"
+    )
     because: MovieOut | None = Field(
         description="a movie that the user liked and that this one is similar to"
     )
@@ -108,7 +112,12 @@ class RatingIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     movie_id: int = Field(ge=1, le=MAX_ID)
-    stars: float = Field(ge=0.5, le=5, multiple_of=0.5)
+    stars: float = Field(
+        ge=0,
+        le=LARGEST_RATING,
+        multiple_of=STEP,
+        description="in the scale of the dataset: stars, 0.5 to 5, or such as 1 to 10",
+    )
 
 
 class RatingsIn(BaseModel):
@@ -145,6 +154,7 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
 }
 BAD_BODY: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body is not JSON."},
+    409: {"model": Problem, "description": "A rating is outside of the scale of the release."},
     413: {"model": Problem, "description": "The body is too long."},
 }
 
@@ -224,10 +234,23 @@ def for_ratings(releases: InjectedReleases, body: RatingsIn) -> RecommendationsA
     Ids that the release does not contain are ignored.
     """
     live = releases.live
+    _check_scale(live, body.ratings)
     ratings = {rating.movie_id: rating.stars for rating in body.ratings}
     with releases.connection() as conn:
         best = answers.recommend_for_ratings(conn, live, list(ratings.items()), body.count)
     return _recommendations(live, best)
+
+
+def _check_scale(live: Live, ratings: list[RatingIn]) -> None:
+    # The description of the API cannot name the scale: another release may have another one.
+    scale = live.model.scale
+    for number, rating in enumerate(ratings):
+        if not scale.contains(rating.stars):
+            raise HTTPException(
+                409,
+                f"ratings.{number}.stars is {rating.stars:g}; ratings of release {live.release_id} "
+                f"are {scale.min:g} to {scale.max:g}",
+            )
 
 
 def _find_movie(live: Live, movie_id: int) -> Movie:

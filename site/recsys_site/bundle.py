@@ -15,6 +15,7 @@ from psycopg import sql
 
 from recsys_site.catalog import Catalog
 from recsys_site.model import StarModel
+from recsys_site.scale import RatingScale, read_scale
 from release_reader import Connection, CurrentRelease, LiveRelease
 
 _COUNTED_USERS: Final = 20_000
@@ -35,7 +36,8 @@ class Bundle:
         stars: the Keras model.
         catalog: the movies of the dataset.
         examples: ids of some users.
-        has_half_stars: whether ratings of the dataset have half stars.
+        scale: of the dataset's ratings.
+        has_half_stars: whether ratings of the dataset have half stars, or half points.
         load_seconds: time it took to make, without the download of the model.
         loaded_at: when it was ready.
     """
@@ -43,6 +45,7 @@ class Bundle:
     stars: StarModel
     catalog: Catalog
     examples: tuple[int, ...]
+    scale: RatingScale
     has_half_stars: bool
     load_seconds: float
     loaded_at: datetime
@@ -98,6 +101,7 @@ class BundleLoader:
             stars=stars,
             catalog=Catalog.from_parquet(titles, dict(popularity)),
             examples=tuple(ids[:: max(1, len(ids) // _EXAMPLES)][:_EXAMPLES]),
+            scale=read_scale(json.loads(manifest)),
             has_half_stars=has_half_stars(manifest),
             load_seconds=time.monotonic() - began,
             loaded_at=datetime.now(UTC),

@@ -17,6 +17,7 @@ from recsys_site.api import MovieId, UserId
 from recsys_site.bundle import Live
 from recsys_site.middleware import CONTENT_SECURITY_POLICY
 from recsys_site.parameters import (
+    ANY_SCALE,
     MAX_ID,
     MAX_TEXT,
     InjectedReleases,
@@ -30,8 +31,6 @@ from recsys_site.releases import UnavailableError
 _SHELF: Final = 12
 _MAX_MATCHES: Final = 24
 _MAX_RATINGS_TEXT: Final = 2000
-_WHOLE_STARS: Final = (1.0, 2.0, 3.0, 4.0, 5.0)
-_HALF_STARS: Final = tuple(halves / 2 for halves in range(1, 11))
 _SUBMITTED: Final = {"searched", "drop"}
 """Fields of the form with the stars."""
 
@@ -85,6 +84,8 @@ def movie(request: Request, releases: InjectedReleases, movie_id: MovieId) -> Re
     requested = live.model.catalog.get(movie_id)
     if requested is None:
         raise HTTPException(404, "We do not have this movie.")
+    scale = live.model.scale
+    loved = [(f"m{movie_id}", f"{scale.max:g}")]
     with releases.connection() as conn:
         nearest = answers.similar_movies(conn, live, movie_id, _SHELF)
     return _page(
@@ -93,7 +94,7 @@ def movie(request: Request, releases: InjectedReleases, movie_id: MovieId) -> Re
         live=live,
         movie=requested,
         similar=nearest,
-        loved=write_ratings(edit_ratings(_ratings(request, live), [(f"m{movie_id}", "5")])),
+        loved=write_ratings(edit_ratings(_ratings(request, live), loved, scale=scale)),
         query=answers.similar_movies_query(live, movie_id, _SHELF),
     )
 
@@ -139,10 +140,11 @@ def cold_start(
 ) -> Response:
     """Shows recommendations for a visitor who rates a few movies; the URL contains the ratings."""
     live = releases.live
-    catalog = live.model.catalog
+    catalog, scale = live.model.catalog, live.model.scale
     query = request.query_params
-    ratings = edit_ratings(read_ratings(r), query.multi_items(), query.get("drop", ""))
-    if _SUBMITTED & query.keys() or ratings != read_ratings(r):
+    known = read_ratings(r, scale)
+    ratings = edit_ratings(known, query.multi_items(), query.get("drop", ""), scale)
+    if _SUBMITTED & query.keys() or ratings != known:
         # A form was sent: lead to a page whose address can be kept.
         address = request.url_for("cold_start")
         if ratings:
@@ -170,7 +172,8 @@ def cold_start(
         stars_of=stars_by_movie,
         recommendations=best,
         to_rate=found.movies if q.strip() else unrated,
-        choices=_HALF_STARS if live.model.has_half_stars else _WHOLE_STARS,
+        choices=scale.choices(halves=live.model.has_half_stars),
+        scale=scale,
     )
 
 
@@ -236,5 +239,6 @@ def _page(
 
 def _ratings(request: Request, live: Live | None) -> list[tuple[int, float]]:
     """Reads the ratings in the address, without those of movies that the release lacks."""
-    ratings = read_ratings(request.query_params.get("r", ""))
+    scale = ANY_SCALE if live is None else live.model.scale
+    ratings = read_ratings(request.query_params.get("r", ""), scale)
     return [rating for rating in ratings if live is None or live.model.catalog.get(rating[0])]

@@ -156,6 +156,10 @@ class UnknownIdError(PermanentError):
     """The requested user or movie has no vector."""
 
 
+class InvalidRatingError(PermanentError):
+    """A rating is outside of the scale of the release's dataset."""
+
+
 class LedgerError(PermanentError):
     """The ledger rejects an operation: an unknown release, a forbidden change of state."""
 

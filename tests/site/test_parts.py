@@ -28,6 +28,7 @@ from recsys_site.parameters import (
 )
 from recsys_site.posters import poster
 from recsys_site.releases import open_s3_client
+from recsys_site.scale import RatingScale
 from recsys_site.settings import SiteSettings
 from recsys_site.titles import split_title
 
@@ -177,7 +178,7 @@ def test_ratings_survive_the_round_trip_through_the_url(ratings):
 
 @given(st.text(alphabet="0123456789-._x", max_size=300))
 def test_an_edited_url_yields_only_valid_ratings(text):
-    ratings = read_ratings(text)
+    ratings = read_ratings(text, RatingScale())
     assert len(ratings) <= MAX_RATINGS
     assert all(1 <= movie <= MAX_ID and 0.5 <= stars <= 5 for movie, stars in ratings)
     assert len(dict(ratings)) == len(ratings)

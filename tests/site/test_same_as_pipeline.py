@@ -17,6 +17,7 @@ from recsys.recommend import cold_start as pipeline_cold_start
 from recsys.recommend import reasons as pipeline_reasons
 from recsys_site import answers
 from recsys_site import cold_start as site_cold_start
+from recsys_site import scale as site_scale
 from recsys_site.catalog import Catalog as SiteCatalog
 from recsys_site.titles import split_title
 
@@ -54,6 +55,23 @@ def test_cold_start_users_get_the_same_movies(seed: int, stars: list[float]) -> 
     assert found[0] == found[1]
     for name in ("NEAREST", "MOST_RATED", "NEUTRAL_STARS", "POPULARITY_EXPONENT"):
         assert getattr(site_cold_start, name) == getattr(pipeline_cold_start, name)
+
+
+@given(
+    st.tuples(st.integers(0, 200), st.integers(0, 200)).filter(lambda ends: ends[1] >= ends[0] + 2),
+    st.floats(0, 100),
+)
+def test_ratings_are_mapped_to_stars_alike(ends: tuple[int, int], rating: float) -> None:
+    least, largest = (half / 2 for half in ends)
+    ours = site_scale.RatingScale(least, largest)
+    theirs = contract.RatingScale(min=least, max=largest)
+    assert ours.to_stars(rating) == pytest.approx(theirs.to_stars(rating), abs=1e-9)
+    assert ours.contains(rating) == theirs.contains(rating)
+    assert list(ours.choices(halves=True)) == list(theirs.steps())
+    assert ours.is_stars == theirs.is_stars
+    settings = contract.BuildSettings(features=contract.FeatureSettings(scale=theirs))
+    manifest = {"build": {"settings": settings.model_dump(mode="json")}}
+    assert site_scale.read_scale(manifest) == ours
 
 
 GENRES = st.frozensets(st.sampled_from(["Drama", "Crime", "Animation"]))

@@ -54,7 +54,7 @@ def test_movies_without_any_content_are_zeros() -> None:
         (lambda i, m: (i.filter(pl.col("split") == "train"), m), "is marked 'holdout'"),
         (lambda i, m: (i.filter(pl.col("userId") == 7), m), "a single userId"),
         (lambda i, m: (i.with_columns(rating=pl.lit(4.0)), m), "a single rating"),
-        (lambda i, m: (i.with_columns(rating=pl.col("rating") * 2), m), "the range of stars"),
+        (lambda i, m: (i.with_columns(rating=pl.col("rating") * 2), m), "the scale of the dataset"),
         (lambda i, m: (i.with_columns(rating=pl.lit(float("nan"))), m), "rating"),
         (lambda i, m: (i.with_columns(movieId=pl.lit(None)), m), "contains nulls"),
         (lambda i, m: (i.with_columns(userId=pl.lit("x")), m), "a wrong type"),

@@ -280,7 +280,8 @@ def _print_summary(stats: Stats, layout: str) -> None:
     console.print(
         f"{layout}: {stats.interactions:,} interactions of {stats.users:,} users with "
         f"{stats.rated_movies:,} of {stats.movies:,} movies, {first:%Y-%m-%d} to {last:%Y-%m-%d}, "
-        f"mean {stats.mean_rating:.2f} stars"
+        f"mean {stats.mean_rating:.2f} "
+        + ("stars" if stats.settings.scale.is_stars else f"of {stats.settings.scale.max:g}")
     )
 
 

@@ -49,11 +49,12 @@ def evaluate(
     ratings after the last gap of a day or more, if there are ten earlier ones. cv5: KFold(5,
     shuffle=True, random_state=50), means over the folds.
 
-    Prints one row per model. rmse and mae are in stars. The other metrics rank all movies that the
-    user has not rated in training; every held-out movie counts as relevant, in the column liked
-    only those with 4 stars or more.
+    Prints one row per model. rmse and mae are in the scale of the ratings. The other metrics rank
+    all movies that the user has not rated in training; every held-out movie counts as relevant, in
+    the column liked only those with 4 stars or more (of another scale, as many points: 8 of 1 to
+    10).
     """
-    chosen, columns = _models(models), feature_settings().columns
+    chosen, settings = _models(models), feature_settings()
     check_assignments(assignments, only)
     with doing("reading the dataset") as say, scratch_folder("evaluate") as folder:
         chosen_source = source_of(source)
@@ -64,10 +65,10 @@ def evaluate(
                 s3=s3,
                 progress=lambda done, total: None,
                 settings=fetch_settings(chosen_source),
-                columns=columns,
+                columns=settings.columns,
             )
-        with dataset.open_dataset(fetched.path, columns=columns) as archive:
-            rows, movies = experiments.read_in_file_order(archive)
+        with dataset.open_dataset(fetched.path, columns=settings.columns) as archive:
+            rows, movies = experiments.read_in_file_order(archive, settings.scale)
         result = experiments.compare_models(
             rows,
             movies,
@@ -77,6 +78,7 @@ def evaluate(
             assignments=assignments or (),
             on_line=say,
             only=only,
+            scale=settings.scale,
         )
     result |= {"dataset_md5": fetched.md5, "only": only}
     if as_json:

@@ -75,7 +75,8 @@ def recommend(
     rated movies times a power of the popularity (score in --json). Stars are what the live model
     predicts for the user, for whom the order says more. Movies that the user has rated are
     excluded. The last column names a similar movie of the user, with a genre in common and a cosine
-    of 0.4 or more: one rated lately, or one of --rated with 3.5 stars or more.
+    of 0.4 or more: one rated lately, or one of --rated with 3.5 stars or more. Ratings of another
+    scale than stars are of that scale; 3.5 stars are 7 on a scale from 1 to 10.
     """
     if (user is None) == (not rated):
         raise typer.BadParameter("give either --user, or --rated at least once")
@@ -86,13 +87,16 @@ def recommend(
         return
     with output.services() as services:
         release, movies = ask.recommend_for_user(services, user, k)
+        with services.connect() as conn:
+            scale = ask.read_scale(conn, release["release_id"])
         if stars is not False:
             movies = _add_stars(services, release, user, movies, required=stars is True)
     if as_json:
-        output.print_json(_document(release, movies, user=user))
+        output.print_json(_document(release, movies, user=user, scale=scale.model_dump()))
         return
     console.print(f"Movies for user [bold]{user}[/]  (release {release['release_id']})")
-    print_movies(movies, None if movies and movies[0].stars is None else "stars")
+    unit = "stars" if scale.is_stars else f"of {scale.max:g}"
+    print_movies(movies, None if movies and movies[0].stars is None else unit)
 
 
 def _add_stars(
@@ -140,11 +144,12 @@ def _rating(text: str) -> tuple[str, float]:
     try:
         stars = float(number)
     except ValueError:
-        stars = 0.0
-    if not movie or not contract.MIN_STARS <= stars <= contract.MAX_STARS:
+        stars = -1.0
+    # The release knows its scale.
+    if not movie or not 0 <= stars <= contract.LARGEST_RATING:
         raise typer.BadParameter(
-            f"{text!r} is not a rating; expected MOVIE=STARS with {contract.MIN_STARS} to "
-            f"{contract.MAX_STARS:g} stars, e.g. 'Toy Story=5'",
+            f"{text!r} is not a rating; expected MOVIE=STARS in the scale of the dataset, e.g. "
+            "'Toy Story=5'",
             param_hint="--rated",
         )
     return movie, stars
@@ -157,15 +162,16 @@ def print_movies(
 
     Args:
         movies: best first.
-        unit: ``cosine``: the scores are; ``stars`` of a model; None: no numbers are shown, since
-            an inner product of towers orders movies and says nothing else.
+        unit: ``cosine``: the scores are; ``stars``, or ``of 10``, of a model; None: no numbers are
+            shown, since an inner product of towers orders movies and says nothing else.
         one_line_each: cut long titles, so that a line has at most 80 characters; genres give way to
             reasons.
     """
     explained = any(movie.because for movie in movies)
     with_genres = not (explained and one_line_each)
     scored = unit is not None
-    digits = 1 if unit == "stars" else 3
+    of_model = unit not in (None, "cosine")
+    digits = 1 if of_model else 3
     texts = (
         "title",
         *["genres"] * with_genres,
@@ -175,7 +181,7 @@ def print_movies(
     shown = output.table(" ", *texts)
     title_width, reason_width = (40, 24) if one_line_each else (None, None)
     for rank, movie in enumerate(movies, 1):
-        number = movie.stars if unit == "stars" else movie.score
+        number = movie.stars if of_model else movie.score
         score = "" if number is None else f"{number:.{digits}f}"
         genres = ", ".join(movie.genres[:3])
         title = output.safe(_cut(movie.title, title_width))

@@ -60,17 +60,23 @@ def replay_rows(
     """
     if out and out.resolve() == path.resolve():
         raise typer.BadParameter("is the dataset itself; choose another file", param_hint="--out")
+    settings = feature_settings()
     with (
         output.errors.status(f"replaying {output.safe(path.name)}"),
-        dataset.open_dataset(path, columns=feature_settings().columns) as archive,
+        dataset.open_dataset(path, columns=settings.columns) as archive,
     ):
         if quarantine:
             before = _counts(quarantine)
         else:
-            alone = features.replay_quarantine(archive, {})
+            alone = features.replay_quarantine(archive, {}, scale=settings.scale)
             before = {file: _file_stats(counts) for file, counts in alone.after.items()}
         found = features.replay_quarantine(
-            archive, before, repaired_ratings=ratings, repaired_movies=movies, out=out
+            archive,
+            before,
+            repaired_ratings=ratings,
+            repaired_movies=movies,
+            out=out,
+            scale=settings.scale,
         )
     if as_json:
         output.print_json(

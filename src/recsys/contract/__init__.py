@@ -7,8 +7,6 @@ Nothing in this package opens a file or a connection.
 from recsys.contract.build import (
     DETECTED_COLUMNS,
     FEATURES_REVISION,
-    MAX_STARS,
-    MIN_STARS,
     Build,
     BuildSettings,
     DatasetColumns,
@@ -117,6 +115,14 @@ from recsys.contract.metrics import (
     TimeHoldoutMetrics,
 )
 from recsys.contract.model_file import check_model_file
+from recsys.contract.scale import (
+    LARGEST_RATING,
+    MAX_STARS,
+    MIN_STARS,
+    STARS,
+    STEP,
+    RatingScale,
+)
 from recsys.contract.tables import (
     CHANNEL,
     LEDGER_SCHEMA,
@@ -199,6 +205,7 @@ __all__ = [
     "HOLDOUT_RECOMMENDATIONS_FILE",
     "INBOX_PREFIX",
     "INTERACTIONS_FILE",
+    "LARGEST_RATING",
     "LEDGER_SCHEMA",
     "LINEAGE_FILE",
     "LIVE_SCHEMA",
@@ -230,7 +237,9 @@ __all__ = [
     "SIGNATURE_FILE",
     "SITE_ROLE",
     "STAGING_PREFIX",
+    "STARS",
     "STATS_FILE",
+    "STEP",
     "TOWER_DIM",
     "TRAINER_LOG_FILE",
     "USER_TOWERS_FILE",
@@ -260,6 +269,7 @@ __all__ = [
     "MetricsPart",
     "Number",
     "PublicTable",
+    "RatingScale",
     "ReleaseId",
     "RequiredBackend",
     "RuleShares",

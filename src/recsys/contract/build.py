@@ -1,4 +1,4 @@
-"""The build of a release: dataset, trainer and settings; and the scale of the ratings.
+"""The build of a release: dataset, trainer and settings.
 
 Settings that change the outcome are part of a build's fingerprint. They are defined here, because
 pipeline and trainer both read them. All other settings are defined next to the code that uses them.
@@ -25,6 +25,7 @@ from recsys.contract.keys import (
     features_key,
     features_prefix,
 )
+from recsys.contract.scale import STARS, RatingScale
 from recsys.contract.tables import MOVIE_VECTOR_DIM
 
 FEATURES_REVISION: Final = 4
@@ -81,10 +82,6 @@ class Build(FrozenModel):
     def features_key(self, name: str) -> str:
         """S3 key of a file of this build's features."""
         return features_key(self.features_prefix, name)
-
-
-MIN_STARS: Final = 0.5
-MAX_STARS: Final = 5.0
 
 
 class RuleShares(FrozenModel):
@@ -165,6 +162,7 @@ class FeatureSettings(FrozenModel):
         default=0.05, ge=0, le=1, description="the run fails if more rows are invalid"
     )
     max_rule_shares: RuleShares = RuleShares()
+    scale: RatingScale = STARS
     erased: Sha256 | None = Field(
         default=None,
         description="digest of the list of erased users, whose rows are left out; every run sets "
@@ -176,6 +174,8 @@ class FeatureSettings(FrozenModel):
     def _leave_out_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Without these the settings, and with them the release ids, are those of before.
         dumped: dict[str, Any] = dump(self)
+        if self.scale.is_stars:
+            dumped.pop("scale", None)
         if self.erased is None:
             dumped.pop("erased", None)
         if self.columns == DETECTED_COLUMNS:
@@ -202,7 +202,14 @@ class FeatureSettings(FrozenModel):
 
 _WITH_TIME_HOLDOUT: Final = 4
 """The first revision of features with a time holdout."""
-_OLDER_CONTENT: Final = ("revision", "holdout_share", "vector_dim", "erased", "columns")
+_OLDER_CONTENT: Final = (
+    "revision",
+    "holdout_share",
+    "vector_dim",
+    "erased",
+    "columns",
+    "scale",
+)
 _CONTENT: Final = (*_OLDER_CONTENT, "time_holdout_share")
 
 

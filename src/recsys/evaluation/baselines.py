@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.contract import MAX_STARS, MIN_STARS
+from recsys.contract import STARS, RatingScale
 from recsys.evaluation.best import best_columns
-from recsys.evaluation.metrics import CUT, Popularity, Ranking
+from recsys.evaluation.metrics import CUT, LOW_MEAN, Popularity, Ranking
 from recsys.evaluation.tables import Floats, Holdout, Indices, Ints, indices_of_ids
 
 BIAS_EPOCHS: Final = 10
@@ -39,7 +39,8 @@ class Training:
         movies: sorted ids of all movies of the dataset, shape (movies,).
         user: index of each rating's user, ascending, shape (n,).
         movie: index of each rating's movie, shape (n,).
-        stars: shape (n,).
+        stars: ratings in the scale of the dataset, shape (n,).
+        scale: of the ratings.
     """
 
     users: Ints
@@ -47,9 +48,10 @@ class Training:
     user: Indices
     movie: Indices
     stars: NDArray[np.floating]
+    scale: RatingScale = STARS
 
     @classmethod
-    def of(cls, train: pl.DataFrame, movies: Ints) -> Training:
+    def of(cls, train: pl.DataFrame, movies: Ints, scale: RatingScale = STARS) -> Training:
         """Converts a checked table; ``movies`` are the sorted ids of all movies."""
         if not train["userId"].is_sorted():
             train = train.sort("userId")
@@ -60,6 +62,7 @@ class Training:
             user=indices_of_ids(train, "userId", users),
             movie=indices_of_ids(train, "movieId", movies),
             stars=train["rating"].to_numpy(),
+            scale=scale,
         )
 
     @property
@@ -78,7 +81,7 @@ class Training:
         raters = np.bincount(self.movie, minlength=self.n_movies)
         stars = _sums(self.movie, self.n_movies, self.stars)
         mean = np.divide(stars, raters, out=np.full(self.n_movies, np.nan), where=raters > 0)
-        return Popularity(raters, len(self.users), mean)
+        return Popularity(raters, len(self.users), mean, self.scale.from_stars(LOW_MEAN))
 
     def known(self, holdout: Holdout) -> tuple[Ints, NDArray[np.bool_]]:
         """Returns the index in ``users`` of each holdout user, and whether the user is there."""
@@ -92,7 +95,7 @@ def predicted_stars(train: Training, holdout: Holdout) -> dict[str, Floats]:
     ``movie_mean`` is the global mean for movies unseen in training. ``bias`` is
     mu + b_user + b_movie, fitted by alternating ridge regressions with the movies first (Koren,
     "Factor in the neighbors", ACM TKDD 4, 2010, section 2.1; epochs and shrinkage as in
-    Surprise's BaselineOnly), clipped to the range of stars. An unseen user or movie has bias 0.
+    Surprise's BaselineOnly), clipped to the scale. An unseen user or movie has bias 0.
     """
     n_users, n_movies = len(train.users), train.n_movies
     mean = float(train.stars.mean(dtype=np.float64))
@@ -112,7 +115,11 @@ def predicted_stars(train: Training, holdout: Holdout) -> dict[str, Floats]:
     return {
         "global_mean": np.full(len(holdout), mean),
         "movie_mean": movie_mean[holdout.movie],
-        "bias": np.clip(mean + holdout_user_bias + movie_bias[holdout.movie], MIN_STARS, MAX_STARS),
+        "bias": np.clip(
+            mean + holdout_user_bias + movie_bias[holdout.movie],
+            train.scale.min,
+            train.scale.max,
+        ),
     }
 
 
@@ -196,7 +203,7 @@ def rank_by_neighbors(train: Training, holdout: Holdout) -> Ranking:
     The last result is kept: a replay trains and measures a release in one process, and this takes
     three quarters of an evaluation.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(train.scale).encode())
     arrays = (train.users, train.movies, train.user, train.movie, train.stars)
     for array in (*arrays, holdout.users, holdout.user, holdout.movie):
         digest.update(f"{array.dtype} {array.shape};".encode())
@@ -218,7 +225,8 @@ def _rank_by_neighbors(train: Training, holdout: Holdout) -> Ranking:
     column = np.zeros(train.n_movies, np.int64)
     column[rated] = np.arange(len(rated))
     stars = np.zeros((len(train.users), len(rated)), np.float32)
-    stars[train.user, column[train.movie]] = train.stars
+    # In stars a rating is never 0, which stands for no rating.
+    stars[train.user, column[train.movie]] = train.scale.to_stars(train.stars)
     unit = stars / np.linalg.norm(stars, axis=0)
     place, known = train.known(holdout)
     asking = stars[place] * known[:, None]

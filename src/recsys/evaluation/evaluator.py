@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.contract import METRICS_SCHEMA, Metrics
+from recsys.contract import METRICS_SCHEMA, STARS, Metrics, RatingScale
 from recsys.errors import EvaluationError
 from recsys.evaluation.baselines import Training, rank_by_neighbors, reason_to_skip_knn
 from recsys.evaluation.champion import ChampionAnswers
@@ -36,6 +36,7 @@ def evaluate(
     movies: pl.DataFrame | None = None,
     champion: ChampionAnswers | None = None,
     time_holdout: TimeHoldout | None = None,
+    scale: RatingScale = STARS,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Metrics:
@@ -58,6 +59,7 @@ def evaluate(
         champion: the champion's predictions and recommendations; None without a champion.
         time_holdout: the candidate's answers for all ratings from one moment on; None: they are not
             measured.
+        scale: of ratings and predictions; thresholds in stars are mapped to it.
         resamples: number of resamples of the users for the confidence intervals; 0 leaves the
             intervals out.
         seed: of the resampling.
@@ -82,7 +84,7 @@ def evaluate(
     if rows.is_empty():
         raise EvaluationError("train is empty", expected="at least one row")
     check_movies(all_movies, train=rows)
-    fitted = Fitted(rows, Training.of(rows, all_movies), resamples, seed)
+    fitted = Fitted(rows, Training.of(rows, all_movies, scale), resamples, seed)
     newest = measure(
         "holdout", holdout, predictions, recommendations, champion, fitted, all_ranked=True
     )
@@ -97,7 +99,7 @@ def evaluate(
         {
             "metrics_schema": METRICS_SCHEMA,
             **document,
-            "calibration": calibration(pairs.stars, newest.candidate.prediction),
+            "calibration": calibration(pairs.stars, newest.candidate.prediction, scale),
             "skipped": {"item_knn": reason_to_skip} if reason_to_skip else {},
             "time_holdout": time_holdout and _describe_time(time_holdout, fitted),
             "last_visit": None

@@ -110,7 +110,7 @@ def measure(
     check_unseen(name, pairs, fitted.train)
     prediction = aligned_predictions(pairs, stars)
 
-    holdout = Holdout.of(pairs, movies)
+    holdout = Holdout.of(pairs, movies, fitted.training.scale)
     _, known = fitted.training.known(holdout)
     users = known | all_ranked
     sampled = np.isin(holdout.users, ranked_sample(holdout.users[users]))

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from recsys.contract import STARS, STEP, RatingScale
 from recsys.evaluation.tables import (
     LONG_CUT,
     PAIR,
@@ -26,8 +27,7 @@ LIST_DEPTH: Final = 100
 LIKED_STARS: Final = 4.0
 """A rating of so many stars or more means that the user liked the movie."""
 LOW_MEAN: Final = 3.0
-"""Movies with a lower mean rating are recommended by mistake rather than by taste."""
-STARS: Final = tuple(half / 2 for half in range(1, 11))
+"""Movies with a lower mean, in stars, are recommended by mistake rather than by taste."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +70,26 @@ class Popularity:
     Attributes:
         raters: number of users by movie, shape (movies,).
         users: number of all users with a rating in training.
-        mean: mean stars of each movie in training, NaN for unrated ones.
+        mean: mean rating of each movie in training, NaN for unrated ones.
+        low_mean: `LOW_MEAN` in the scale of the dataset.
     """
 
     raters: Ints
     users: int
     mean: Floats
+    low_mean: float = LOW_MEAN
 
 
 def rating_error(truth: Floats, prediction: Floats) -> dict[str, float]:
-    """Returns the errors of predicted stars over all pairs.
+    """Returns the errors of predicted ratings over all pairs.
 
-    ``rmse`` = sqrt(mean((r - p)^2)) and ``mae`` = mean(abs(r - p)), in stars (Herlocker et al.,
-    "Evaluating collaborative filtering recommender systems", ACM TOIS 22, 2004, section 4.1).
+    ``rmse`` = sqrt(mean((r - p)^2)) and ``mae`` = mean(abs(r - p)), in the scale of the dataset
+    (Herlocker et al., "Evaluating collaborative filtering recommender systems", ACM TOIS 22, 2004,
+    section 4.1).
 
     Args:
-        truth: true stars, shape (n,).
-        prediction: predicted stars, shape (n,).
+        truth: true ratings, shape (n,).
+        prediction: predicted ratings, shape (n,).
     """
     error = prediction - truth
     return {
@@ -95,16 +98,23 @@ def rating_error(truth: Floats, prediction: Floats) -> dict[str, float]:
     }
 
 
-def calibration(truth: Floats, prediction: Floats) -> list[dict[str, Any]]:
+def calibration(
+    truth: Floats, prediction: Floats, scale: RatingScale = STARS
+) -> list[dict[str, Any]]:
     """Returns mean prediction by true stars, and mean rating by predicted stars.
 
+    Args:
+        truth: true ratings, shape (n,).
+        prediction: predicted ratings, shape (n,).
+        scale: of the ratings.
+
     Returns:
-        Ten entries with ``stars``; ``rows``, the number of ratings of these stars, and their
-        ``mean_prediction``; ``predicted_rows``, the number of predictions nearest to these stars
-        (ties go up), and their ``mean_rating``, which is near ``stars`` for a calibrated model. The
-        mean of no rows is null.
+        An entry for each possible rating, ten of stars, with the rating as ``stars``; ``rows``, the
+        number of these ratings, and their ``mean_prediction``; ``predicted_rows``, the number of
+        predictions nearest to the rating (ties go up), and their ``mean_rating``, which is near
+        ``stars`` for a calibrated model. The mean of no rows is null.
     """
-    nearest = np.clip(np.floor(prediction * 2 + 0.5) / 2, STARS[0], STARS[-1])
+    nearest = np.clip(np.floor(prediction / STEP + 0.5) * STEP, scale.min, scale.max)
     return [
         {
             "stars": stars,
@@ -113,7 +123,7 @@ def calibration(truth: Floats, prediction: Floats) -> list[dict[str, Any]]:
             "predicted_rows": int(np.count_nonzero(predicted := nearest == stars)),
             "mean_rating": _mean(truth[predicted]),
         }
-        for stars in STARS
+        for stars in scale.steps()
     ]
 
 
@@ -164,7 +174,7 @@ def quality_on(holdout: Holdout, ranking: Ranking, mask: Mask) -> dict[str, Floa
     it is NaN for users without one. Ranks are those in the whole list.
     """
     n_users = len(holdout.users)
-    liked = mask & (holdout.stars >= LIKED_STARS)
+    liked = mask & (holdout.stars >= holdout.scale.from_stars(LIKED_STARS))
     return {
         **quality_by_user(holdout.user[mask], ranking.rank[mask], n_users),
         "liked_ndcg@10": quality_by_user(holdout.user[liked], ranking.rank[liked], n_users)[
@@ -221,7 +231,7 @@ def beyond_accuracy_metrics(
         "coverage": coverage(ranking, len(share)),
         "novelty": mean(bits),
         "popularity_bias": mean(share),
-        "low_rated_share": mean((popularity.mean < LOW_MEAN).astype(np.float64)),
+        "low_rated_share": mean((popularity.mean < popularity.low_mean).astype(np.float64)),
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.contract import Metrics
+from recsys.contract import STARS, Metrics, RatingScale
 from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.evaluator import evaluate
 from recsys.evaluation.holdouts import TimeHoldout, ranked_users, time_holdout_rows
@@ -121,6 +121,7 @@ def evaluate_models(
     predict: Predict,
     towers: Towers,
     champion: EvaluatedRelease | None = None,
+    scale: RatingScale = STARS,
 ) -> Evaluation:
     """Predicts and ranks both holdouts with models that were fitted to the training part.
 
@@ -129,7 +130,8 @@ def evaluate_models(
         movies: movieId, genres of all movies.
         predict: the rating model.
         towers: the ranking model; their movies are those of ``movies``.
-        champion: evaluated on the same holdout, for comparison.
+        champion: evaluated on the same holdout, for comparison; it predicts in the same scale.
+        scale: of ratings and predictions.
 
     Raises:
         EvaluationError: the predictions or recommendations cannot be evaluated.
@@ -163,6 +165,7 @@ def evaluate_models(
         movies=movies,
         champion=champion.answers(train, holdout, movies, asked) if champion else None,
         time_holdout=in_time,
+        scale=scale,
     )
     return Evaluation(predictions, recommendations, metrics)
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.contract import STARS, RatingScale
 from recsys.errors import EvaluationError
 
 PAIR: Final = ["userId", "movieId"]
@@ -32,7 +33,8 @@ class Holdout:
         movies: sorted ids of all movies of the dataset, shape (movies,).
         user: index of each pair's user, shape (n,).
         movie: index of each pair's movie, shape (n,).
-        stars: true stars, shape (n,).
+        stars: true ratings in the scale of the dataset, shape (n,).
+        scale: of the ratings.
     """
 
     pairs: pl.DataFrame
@@ -41,9 +43,10 @@ class Holdout:
     user: Ints
     movie: Ints
     stars: Floats
+    scale: RatingScale = STARS
 
     @classmethod
-    def of(cls, pairs: pl.DataFrame, movies: Ints) -> Holdout:
+    def of(cls, pairs: pl.DataFrame, movies: Ints, scale: RatingScale = STARS) -> Holdout:
         """Converts a checked table; ``movies`` are the sorted ids of all movies."""
         users = np.unique(pairs["userId"].to_numpy()).astype(np.int64)
         return cls(
@@ -53,6 +56,7 @@ class Holdout:
             user=indices_of_ids(pairs, "userId", users).astype(np.int64),
             movie=indices_of_ids(pairs, "movieId", movies).astype(np.int64),
             stars=pairs["rating"].to_numpy().astype(np.float64),
+            scale=scale,
         )
 
     def __len__(self) -> int:

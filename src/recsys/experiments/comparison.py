@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from recsys import contract
+from recsys.contract import STARS, RatingScale
 from recsys.evaluation import (
     Holdout,
     Training,
@@ -23,7 +24,7 @@ from recsys.evaluation import (
     rating_error,
     reason_to_skip_knn,
 )
-from recsys.experiments.local import train_locally
+from recsys.experiments.local import train_locally, write_scale
 from recsys.experiments.names import ModelName, Part, SplitName
 from recsys.experiments.parts import SHORTEST, scores_of_part
 from recsys.experiments.splits import holdout_masks, mark_holdout
@@ -54,6 +55,7 @@ def compare_models(
     assignments: Sequence[str],
     on_line: Callable[[str], None],
     only: Part | None = None,
+    scale: RatingScale = STARS,
 ) -> dict[str, Any]:
     """Trains and measures each model on each fold of a split.
 
@@ -66,6 +68,7 @@ def compare_models(
         assignments: settings of the trainer, like ``rating.epochs=12``.
         on_line: called with a line of progress.
         only: the part of the trainer's model that is trained and measured; None: both.
+        scale: of the ratings.
 
     Returns:
         ``split``, ``remark`` (on its ranking metrics; null if none), ``rows``, ``folds``,
@@ -83,7 +86,9 @@ def compare_models(
             on_line(f"fold {number}: {line}" if split is SplitName.CV5 else line)
 
         folds.append(
-            _measure(mark_holdout(rows, holdout), movies, models, seed, assignments, say, only)
+            _measure(
+                mark_holdout(rows, holdout), movies, models, seed, assignments, say, only, scale
+            )
         )
     return {
         "split": str(split),
@@ -104,14 +109,15 @@ def _measure(
     assignments: Sequence[str],
     on_line: Callable[[str], None],
     only: Part | None,
+    scale: RatingScale,
 ) -> dict[ModelName, Measured]:
     measured: dict[ModelName, Measured] = {}
     wanted = [model for model in models if model is not ModelName.TRAINER]
     if wanted:
-        measured |= _baselines(interactions, movies, wanted, on_line)
+        measured |= _baselines(interactions, movies, wanted, on_line, scale)
     if ModelName.TRAINER in models:
         settings = [*(SHORTEST[only.other] if only else ()), *assignments]
-        found = _trainer(interactions, movies, seed, settings, on_line)
+        found = _trainer(interactions, movies, seed, settings, on_line, scale)
         measured[ModelName.TRAINER] = scores_of_part(found, only) if only else found
     return measured
 
@@ -122,12 +128,14 @@ def _trainer(
     seed: int,
     assignments: Sequence[str],
     on_line: Callable[[str], None],
+    scale: RatingScale,
 ) -> Measured:
     with TemporaryDirectory(prefix="recsys-evaluate-") as folder:
         features = Path(folder, "features")
         features.mkdir()
         interactions.write_parquet(features / contract.INTERACTIONS_FILE)
         movies.write_parquet(features / contract.MOVIES_FILE)
+        write_scale(features, scale)
         trained = train_locally(
             features,
             Path(folder, "out"),
@@ -144,11 +152,12 @@ def _baselines(
     movies: pl.DataFrame,
     models: Sequence[ModelName],
     on_line: Callable[[str], None],
+    scale: RatingScale,
 ) -> dict[ModelName, Measured]:
     ids = np.sort(movies["movieId"].to_numpy()).astype(np.int64)
     held = pl.col("split") == "holdout"
-    training = Training.of(interactions.filter(~held), ids)
-    holdout = Holdout.of(interactions.filter(held), ids)
+    training = Training.of(interactions.filter(~held), ids, scale)
+    holdout = Holdout.of(interactions.filter(held), ids, scale)
     popularity = training.popularity
     measured: dict[ModelName, Measured] = {}
     stars = {ModelName.GLOBAL_MEAN, ModelName.MOVIE_MEAN, ModelName.BIAS} & set(models)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import recsys
 from recsys import contract
-from recsys.contract import FeatureSettings, Metrics
+from recsys.contract import FeatureSettings, Metrics, RatingScale
 from recsys.dataset import Progress, obtain_dataset, open_dataset
 from recsys.errors import ArtifactError, DatasetError
 from recsys.experiments.names import Part
@@ -81,8 +81,15 @@ def make_local_features(
         source, folder, s3=s3, progress=progress, settings=fetch, columns=settings.columns
     )
     with open_dataset(dataset.path, columns=settings.columns) as archive:
-        make_features(archive, dataset.md5, settings, folder, progress)
+        stats = make_features(archive, dataset.md5, settings, folder, progress)
+    (folder / contract.STATS_FILE).write_bytes(stats.to_json())
     return dataset.md5
+
+
+def write_scale(folder: Path, scale: RatingScale) -> None:
+    """Writes the scale of the ratings of a folder, as the statistics of features name it."""
+    settings = FeatureSettings(scale=scale).model_dump(mode="json")
+    (folder / contract.STATS_FILE).write_text(json.dumps({"settings": settings}))
 
 
 def check_features(folder: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.contract import STARS, RatingScale
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive
 from recsys.errors import DatasetError
 from recsys.evaluation import MIN_EARLIER, VISIT_GAP_S
@@ -22,10 +23,16 @@ FOLDS: Final = 5
 Mask = NDArray[np.bool_]
 
 
-def read_in_file_order(archive: DatasetArchive) -> tuple[pl.DataFrame, pl.DataFrame]:
+def read_in_file_order(
+    archive: DatasetArchive, scale: RatingScale = STARS
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns the valid ratings of a dataset in the order of its file, and its movies.
 
     If a user rated a movie twice, the later rating is kept, at its own position.
+
+    Args:
+        archive: the dataset.
+        scale: of its ratings.
 
     Returns:
         userId, movieId, rating, timestamp; and movies as in ``movies.parquet``.
@@ -35,7 +42,10 @@ def read_in_file_order(archive: DatasetArchive) -> tuple[pl.DataFrame, pl.DataFr
     """
     movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items).rows
     ratings = read_ratings(
-        archive.chunks(RATINGS_CSV), movies["movieId"], given=archive.columns.of_ratings
+        archive.chunks(RATINGS_CSV),
+        movies["movieId"],
+        given=archive.columns.of_ratings,
+        scale=scale,
     )
     parts = [batch.rows for batch in ratings]
     if not any(part.height for part in parts):

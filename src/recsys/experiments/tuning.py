@@ -6,6 +6,7 @@ on the holdout like those of any other build.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -178,6 +179,9 @@ def write_inner_split(features: Path, folder: Path) -> None:
     (hidden,) = holdout_masks(SplitName.TEMPORAL_10, rows)
     mark_holdout(rows, hidden).write_parquet(folder / contract.INTERACTIONS_FILE)
     pl.read_parquet(features / contract.MOVIES_FILE).write_parquet(folder / contract.MOVIES_FILE)
+    # It has the scale of the ratings.
+    if (features / contract.STATS_FILE).exists():
+        shutil.copy(features / contract.STATS_FILE, folder / contract.STATS_FILE)
 
 
 def nest_overrides(overrides: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from recsys.contract import MAX_STARS
+from recsys.contract import LARGEST_RATING, MIN_STARS, STARS, STEP, RatingScale
 from recsys.dataset import RATINGS_CSV
 from recsys.features.rules import MAX_ID, MAX_TIMESTAMP, Rule
 from recsys.features.validation import (
@@ -28,11 +28,19 @@ _DECIMAL_COMMA: Final = re.compile(r"[0-9]+,[0-9]+")
 _GROUPED: Final = re.compile(r"[0-9]{1,3}([ ,.'\u00a0\u202f][0-9]{3})+")
 _MISSING: Final = {"", "null", "nan", "na", "n/a", "none", "\\n", "nat", "<na>", "#n/a"}
 _UNITS: Final = (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
+_TOPS: Final = (5, 10, 20, LARGEST_RATING)
+"""Where scales usually end."""
 _FIRST_UNIT: Final = 10**8
 """Seconds: 1973. A smaller quotient is no plausible time of a rating."""
 
 
-def advise(rule: Rule, file: str, header: Header | None, lines: Sequence[bytes]) -> str:
+def advise(
+    rule: Rule,
+    file: str,
+    header: Header | None,
+    lines: Sequence[bytes],
+    scale: RatingScale = STARS,
+) -> str:
     """Returns what to do about rows that violate a rule.
 
     Args:
@@ -40,10 +48,13 @@ def advise(rule: Rule, file: str, header: Header | None, lines: Sequence[bytes])
         file: name of the file.
         header: its columns; None if unknown.
         lines: some of the rows.
+        scale: that the ratings should have.
     """
     rows = [_row(line, header) for line in lines]
     complete = [row for row in rows if row]
     if file == RATINGS_CSV and len(complete) == len(rows):
+        if rule is Rule.RATING_RANGE:
+            return _rating_range(complete, scale)
         if rule in _OF_RATINGS:
             return _OF_RATINGS[rule](complete)
     elif rule is Rule.WRONG_TYPE and len(complete) == len(rows):
@@ -101,26 +112,44 @@ def _number_advice(name: str, value: str) -> str:
     return f"{shown} is no number: write digits only"
 
 
-def _rating_range(rows: list[list[str]]) -> str:
+def _rating_range(rows: list[list[str]], scale: RatingScale) -> str:
     values = [float(row[2]) for row in rows]
-    if min(values) < 0:
+    least, largest = min(values), max(values)
+    if least < 0:
         return "a negative rating usually means 'not rated': leave such rows out"
-    if min(values) == 0:
+    top = next((top for top in _TOPS if max(largest, scale.max) <= top), None)
+    if largest > scale.max:
+        if top is None:
+            return f"map the ratings to a scale that ends at {LARGEST_RATING} or below"
+        zero = (
+            "if 0 means 'not rated', leave such rows out and write 1 as min; " if not least else ""
+        )
+        return (
+            f"ratings of up to {largest:g} were found, so the scale seems to be "
+            f"{min(least, 1):.0f} to {top}: {_setting(min(least, 1), top)}; {zero}ratings of up to "
+            f"{scale.max:g} are of that scale too, although they pass"
+        )
+    if least == 0:
         return (
             "a rating of 0 usually means 'not rated': leave such rows out; if it is the lowest "
-            "of a scale, map the scale to 0.5 to 5"
+            f"of the scale, {_setting(0, scale.max)}"
         )
-    for top, factor in ((2 * MAX_STARS, 2), (20 * MAX_STARS, 20)):
-        if MAX_STARS < max(values) <= top:
-            return (
-                f"the scale seems to end at {top:.0f}: divide all ratings by {factor} and round "
-                "them to half stars; ratings of up to 5 are of that scale too, although they pass"
-            )
-    if max(values) > MAX_STARS:
-        return "map the ratings to 0.5 to 5 stars, in half stars"
-    if max(values) < 1:
+    if largest < 1:
         return "the scale seems to end at 1: multiply all ratings by 5, in half stars"
-    return "round the ratings to half stars"
+    if least < scale.min:
+        return (
+            f"ratings from {least:g} were found, below the scale of the build settings, {scale}: "
+            + _setting(min(least // STEP * STEP, MIN_STARS), scale.max)
+        )
+    return "round the ratings to half stars: multiples of 0.5"
+
+
+def _setting(least: float, largest: float) -> str:
+    """Says what to write in the build settings so that ratings are read in another scale."""
+    return (
+        f'set features.scale to {{"min": {least:g}, "max": {largest:g}}} in the build settings '
+        "(RECSYS_BUILD_SETTINGS, or `build` of the recommender's description)"
+    )
 
 
 def _timestamp_range(rows: list[list[str]]) -> str:
@@ -178,7 +207,6 @@ def _encoding_advice(file: str, lines: Sequence[bytes]) -> str:
 
 _OF_RATINGS: Final[dict[Rule, Callable[[list[list[str]]], str]]] = {
     Rule.WRONG_TYPE: _wrong_type,
-    Rule.RATING_RANGE: _rating_range,
     Rule.TIMESTAMP_RANGE: _timestamp_range,
     Rule.USER_ID_RANGE: _id_range(0, "userId"),
     Rule.MOVIE_ID_RANGE: _id_range(1, "movieId"),

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.contract import MAX_STARS, MIN_STARS
+from recsys.contract import STARS, STEP, RatingScale
 from recsys.dataset import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
 from recsys.features.csv_blocks import LINE_FEED, count_lines, csv_blocks
 from recsys.features.csv_quotes import needed_quotes
@@ -49,8 +49,7 @@ _PARSED: Final = {
 _IN_RANGE: Final = (
     (pl.col("userId") >= 1)
     & (pl.col("movieId") >= 1)
-    & pl.col("rating").is_between(MIN_STARS, MAX_STARS)
-    & ((pl.col("rating") * 2) % 1 == 0)
+    & (pl.col("rating") % STEP == 0)
     & pl.col("timestamp").is_between(0, MAX_TIMESTAMP, closed="left")
 )
 
@@ -118,6 +117,7 @@ def read_ratings(
     movie_ids: pl.Series,
     erased: ErasedUsers | None = None,
     given: Mapping[str, str] = NONE_GIVEN,
+    scale: RatingScale = STARS,
 ) -> Iterator[Batch]:
     """Yields ratings.csv block by block, in ``RATING_SCHEMA``; a block's rows are in any order.
 
@@ -126,11 +126,12 @@ def read_ratings(
         movie_ids: int32, the movies of movies.csv.
         erased: users whose rows are left out.
         given: names by which columns are looked for; see `validation.find_columns`.
+        scale: of the ratings.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
     """
-    parser = RatingParser(movie_ids, erased)
+    parser = RatingParser(movie_ids, erased, scale)
     for block in rating_blocks(chunks, given):
         yield parser.parse(block)
 
@@ -174,12 +175,23 @@ class RatingParser:
     Args:
         movie_ids: int32, the movies of movies.csv.
         erased: users whose rows are left out.
+        scale: of the ratings.
     """
 
-    def __init__(self, movie_ids: pl.Series, erased: ErasedUsers | None = None) -> None:
+    def __init__(
+        self,
+        movie_ids: pl.Series,
+        erased: ErasedUsers | None = None,
+        scale: RatingScale = STARS,
+    ) -> None:
         self._erased = erased
+        self._scale = scale
         self._known = frozenset(movie_ids.to_list())
-        self._valid = _IN_RANGE & pl.col("movieId").is_in(movie_ids.implode())
+        self._valid = (
+            _IN_RANGE
+            & pl.col("rating").is_between(scale.min, scale.max)
+            & pl.col("movieId").is_in(movie_ids.implode())
+        )
 
     def parse(self, block: RatingBlock) -> Batch:
         """Returns the valid rows (``RATING_SCHEMA``, in any order) and the rejected ones."""
@@ -191,7 +203,7 @@ class RatingParser:
             line = lines[index]
             if not line:
                 continue
-            rating = parse_rating(line, block.header)
+            rating = parse_rating(line, block.header, self._scale)
             if isinstance(rating, RatingRow) and rating.movie_id not in self._known:
                 rating = Rule.UNKNOWN_MOVIE
             if isinstance(rating, Rule):

@@ -142,7 +142,7 @@ def _without(
     if not gone or len(gone) == len(users):
         return stats, frozenset(gone)
     rows = table.filter(~pl.col("userId").is_in(sorted(gone))).collect()
-    profiler = Profiler()
+    profiler = Profiler(stats.settings.scale)
     profiler.add(rows)
     movies = pl.read_parquet(store.get_bytes(contract.features_key(prefix, contract.MOVIES_FILE)))
     changed = {

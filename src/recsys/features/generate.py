@@ -167,7 +167,7 @@ def make_features(
 
         spool = RowSpool(spool_folder)
         _read_ratings(archive, movies["movieId"], settings, quarantine, spool, progress, erased)
-        profiler = Profiler()
+        profiler = Profiler(settings.scale)
         splits: Counter[str] = Counter()
         rejected = quarantine
 
@@ -260,7 +260,8 @@ def _read_ratings(
 ) -> None:
     size = archive.size(RATINGS_CSV)
     chunks = _Counted(archive.chunks(RATINGS_CSV))
-    for batch in read_ratings(chunks, movie_ids, erased, archive.columns.of_ratings):
+    given, scale = archive.columns.of_ratings, settings.scale
+    for batch in read_ratings(chunks, movie_ids, erased, given, scale):
         spool.add(batch.rows)
         quarantine.read(RATINGS_CSV, batch.read)
         quarantine.add(batch.rejected)
@@ -270,7 +271,7 @@ def _read_ratings(
             progress(chunks.done, size)
     quarantine.check(RATINGS_CSV, settings)
     if not spool.rows:
-        raise quarantine.no_valid_rows(RATINGS_CSV)
+        raise quarantine.no_valid_rows(RATINGS_CSV, settings.scale)
 
 
 class _Counted:

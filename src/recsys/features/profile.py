@@ -1,7 +1,7 @@
 """Profile of a dataset: distributions, growth and gaps, of bounded size, for ``stats.json``.
 
-The bins do not depend on the data (half stars, powers of two, quarters, decades, genres), so that
-`recsys.features.drift` can compare the profiles of two datasets.
+The bins depend on the scale, not on the data (half points of the scale, powers of two, quarters,
+decades, genres), so that `recsys.features.drift` can compare the profiles of two datasets.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from recsys.contract import STARS, STEP, RatingScale
 from recsys.features.rules import MAX_TIMESTAMP
 from recsys.features.stats import Gap, Profile
 
@@ -31,14 +32,20 @@ Int64s = npt.NDArray[np.int64]
 
 
 class Profiler:
-    """Accumulates a profile from the parts of the interactions."""
+    """Accumulates a profile from the parts of the interactions.
 
-    def __init__(self) -> None:
+    Args:
+        scale: of the ratings.
+    """
+
+    def __init__(self, scale: RatingScale = STARS) -> None:
+        self._scale = scale
         self.rows = 0
         self.users = 0
         self.first_timestamp = MAX_TIMESTAMP
         self.last_timestamp = 0
-        self._half_stars = np.zeros(11, np.int64)
+        # By rating in half points, from 0 to the largest.
+        self._ratings = np.zeros(round(scale.max / STEP) + 1, np.int64)
         self._activity = np.zeros(33, np.int64)
         self._days = np.zeros(_DAYS, np.int64)
         self._user_ids: list[int] = []
@@ -50,8 +57,8 @@ class Profiler:
         The users of a part come after those of all earlier parts.
         """
         self.rows += rows.height
-        half_stars = (rows["rating"] * 2).cast(pl.UInt8).to_numpy()
-        self._half_stars += np.bincount(half_stars, minlength=11)
+        in_steps = (rows["rating"] / STEP).cast(pl.UInt8).to_numpy()
+        self._ratings += np.bincount(in_steps, minlength=len(self._ratings))
         per_user = rows["userId"].rle_id()
         counts = np.bincount(per_user.to_numpy())
         self.users += len(counts)
@@ -72,7 +79,7 @@ class Profiler:
         self.users += later.users
         self.first_timestamp = min(self.first_timestamp, later.first_timestamp)
         self.last_timestamp = max(self.last_timestamp, later.last_timestamp)
-        self._half_stars += later._half_stars
+        self._ratings += later._ratings
         self._activity += later._activity
         self._days += later._days
         self._user_ids = [*self._user_ids[:1], *later._user_ids]
@@ -85,8 +92,8 @@ class Profiler:
         return counts.sort("movieId")
 
     def mean_rating(self) -> float:
-        """Returns the mean rating, in stars."""
-        return float(self._half_stars @ np.arange(11)) / 2 / self.rows
+        """Returns the mean rating, in the scale of the dataset."""
+        return float(self._ratings @ np.arange(len(self._ratings))) * STEP / self.rows
 
     def profile(self, movies: pl.DataFrame) -> Profile:
         """Returns the profile of all rows added; there must be at least one.
@@ -98,7 +105,10 @@ class Profiler:
         popularity = np.bincount(_doublings(counts["len"].to_numpy()), minlength=33)
         unrated = movies.height - counts.height
         return Profile(
-            ratings={f"{i / 2:.1f}": int(self._half_stars[i]) for i in range(1, 11)},
+            ratings={
+                f"{rating:.1f}": int(self._ratings[round(rating / STEP)])
+                for rating in self._scale.steps()
+            },
             user_activity=_by_doublings(self._activity),
             movie_popularity={"0": unrated} | _by_doublings(popularity),
             growth=self._growth(),

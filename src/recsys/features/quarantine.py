@@ -14,7 +14,7 @@ from typing import Final
 
 import polars as pl
 
-from recsys.contract import FeatureSettings
+from recsys.contract import STARS, FeatureSettings, RatingScale
 from recsys.errors import DatasetError
 from recsys.features.advice import advise
 from recsys.features.rules import Rule
@@ -30,6 +30,8 @@ MAX_STORED: Final = 100_000
 MAX_EXAMPLES: Final = 3
 """Rows of each rule that messages show."""
 _ADVISED_RULES: Final = 2
+_ADVISED_RATINGS: Final = 1000
+"""Rows with a rating outside of the scale by which the advice recognizes another scale."""
 BUFFERED_ROWS: Final = 50_000
 
 
@@ -67,7 +69,8 @@ class Examples:
 
     Attributes:
         file: name of the file.
-        rows: line numbers and lines by rule, at most `MAX_EXAMPLES` of each.
+        rows: line numbers and lines by rule, at most `MAX_EXAMPLES` of each, but more of ratings
+            outside of the scale.
         header: columns of the file; None if unknown.
     """
 
@@ -75,14 +78,19 @@ class Examples:
     rows: dict[Rule, list[tuple[int, bytes]]] = field(default_factory=dict)
     header: Header | None = None
 
-    def hint(self, stats: FileStats) -> str:
-        """Returns what to do about the rejected rows, most frequent rules first."""
+    def hint(self, stats: FileStats, scale: RatingScale = STARS) -> str:
+        """Returns what to do about the rejected rows, most frequent rules first.
+
+        Args:
+            stats: counts of the file.
+            scale: that the ratings should have.
+        """
         rules = [rule for rule, _ in _most_frequent(stats)][:_ADVISED_RULES]
-        advice = [self._advice(rule) for rule in rules]
+        advice = [self._advice(rule, scale) for rule in rules]
         shown = [
             f"line {number} {line[:40].decode('utf-8', 'backslashreplace')!r} ({rule})"
             for rule in rules
-            for number, line in self.rows.get(rule, [])
+            for number, line in self.rows.get(rule, [])[:MAX_EXAMPLES]
             if rule is not Rule.DUPLICATE
         ]
         return (
@@ -92,9 +100,9 @@ class Examples:
             + (f"; first invalid rows: {', '.join(shown[:MAX_EXAMPLES])}" if shown else "")
         ).removeprefix("; ")
 
-    def _advice(self, rule: Rule) -> str:
+    def _advice(self, rule: Rule, scale: RatingScale) -> str:
         lines = [line for _, line in self.rows.get(rule, [])]
-        return advise(rule, self.file, self.header, lines) if lines else ""
+        return advise(rule, self.file, self.header, lines, scale) if lines else ""
 
 
 class Quarantine:
@@ -128,7 +136,9 @@ class Quarantine:
             counts[row[0]] += 1
             if counts[row[0]] <= MAX_STORED:
                 stored.append(row)
-            if counts[row[0]] <= MAX_EXAMPLES:
+            if counts[row[0]] <= (
+                _ADVISED_RATINGS if row[0] is Rule.RATING_RANGE else MAX_EXAMPLES
+            ):
                 examples.rows.setdefault(row[0], []).append((row[2], row[3]))
         self._store(quarantine_frame(stored).sort("line"))
         self._counts[rejected.file].update(rejected.counts)
@@ -159,9 +169,14 @@ class Quarantine:
         """Returns the counts of one file so far."""
         return FileStats(rows=self._read[file], quarantine=dict(sorted(self._counts[file].items())))
 
-    def no_valid_rows(self, file: str) -> NoValidRowsError:
-        """Returns the error for a file that has no valid row."""
-        return no_valid_rows_error(self._examples[file], self.stats(file))
+    def no_valid_rows(self, file: str, scale: RatingScale = STARS) -> NoValidRowsError:
+        """Returns the error for a file that has no valid row.
+
+        Args:
+            file: name of the file.
+            scale: that the ratings should have.
+        """
+        return no_valid_rows_error(self._examples[file], self.stats(file), scale)
 
     def check(self, file: str, settings: FeatureSettings, at_least: int = 0) -> None:
         """Fails if more rows are invalid than the settings tolerate, in total or for one rule.
@@ -239,7 +254,7 @@ def check_shares(
         message,
         found=f"{count} of {rows} rows read: {_by_rule(stats)}",
         expected="; ".join(expected),
-        hint=examples.hint(stats),
+        hint=examples.hint(stats, settings.scale),
     )
 
 
@@ -247,7 +262,9 @@ class NoValidRowsError(DatasetError):
     """A file has no valid row."""
 
 
-def no_valid_rows_error(examples: Examples, stats: FileStats | None = None) -> NoValidRowsError:
+def no_valid_rows_error(
+    examples: Examples, stats: FileStats | None = None, scale: RatingScale = STARS
+) -> NoValidRowsError:
     """Returns the error for a file without a valid row."""
     has_rows = stats is not None and stats.rows > 0
     return NoValidRowsError(
@@ -256,7 +273,7 @@ def no_valid_rows_error(examples: Examples, stats: FileStats | None = None) -> N
         if stats and has_rows
         else "a header without rows",
         expected="one row per movie, one per rating",
-        hint=examples.hint(stats)
+        hint=examples.hint(stats, scale)
         if stats and has_rows
         else "publish a complete dataset with its md5",
     )

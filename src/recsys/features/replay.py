@@ -15,6 +15,7 @@ from typing import Final
 
 import polars as pl
 
+from recsys.contract import STARS, RatingScale
 from recsys.dataset import (
     MOVIE_COLUMNS,
     MOVIES_CSV,
@@ -70,6 +71,7 @@ def replay_quarantine(
     repaired_ratings: Path | None = None,
     repaired_movies: Path | None = None,
     out: Path | None = None,
+    scale: RatingScale = STARS,
 ) -> Replay:
     """Validates a dataset's rows again, under the present rules and with repaired rows added.
 
@@ -80,6 +82,7 @@ def replay_quarantine(
             of the same user, movie and timestamp.
         repaired_movies: a CSV with the header of movies.csv: movies to add or replace, by id.
         out: path of the new dataset's zip; its md5 is written next to it. None: only count.
+        scale: of the ratings.
 
     Raises:
         DatasetError: a repaired row is invalid, or a file has no valid row.
@@ -100,12 +103,12 @@ def replay_quarantine(
 
     def ratings() -> Iterator[pl.DataFrame]:
         given, chunks = archive.columns.of_ratings, archive.chunks(RATINGS_CSV)
-        for batch in read_ratings(chunks, table["movieId"], given=given):
+        for batch in read_ratings(chunks, table["movieId"], given=given, scale=scale):
             counts.update(batch.rejected.counts)
             yield batch.rows.sort("line")
         if repaired_ratings is None:
             return
-        for batch in read_ratings(_chunks(repaired_ratings), table["movieId"]):
+        for batch in read_ratings(_chunks(repaired_ratings), table["movieId"], scale=scale):
             _check_repaired(repaired_ratings, batch.rejected)
             result.repaired[RATINGS_CSV] = result.repaired.get(RATINGS_CSV, 0) + batch.rows.height
             yield batch.rows.sort("line")

@@ -102,7 +102,7 @@ class Stats(BaseModel):
     density: float = Field(gt=0, le=1, description="interactions / (users x rated movies)")
     first_timestamp: int = Field(description="seconds since 1970, UTC")
     last_timestamp: int
-    mean_rating: float = Field(description="stars")
+    mean_rating: float = Field(description="in the scale of the dataset")
     profile: Profile
     files: dict[str, FileStats] = Field(description="by file name in the dataset")
     sha256: dict[str, contract.Sha256] = Field(description="of each parquet file, by name")

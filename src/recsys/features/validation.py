@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from recsys.contract import MAX_STARS, MIN_STARS
+from recsys.contract import STARS, RatingScale
 from recsys.dataset import MOVIES_CSV, NO_GENRES, RATINGS_CSV
 from recsys.errors import DatasetError
 from recsys.features.rules import MAX_ID, MAX_TIMESTAMP, Rule
@@ -209,7 +209,7 @@ def _is_data(line: str) -> bool:
     return re.match(r'"?[0-9]+"?\s*[,;\t| ]', line) is not None
 
 
-def parse_rating(line: bytes, header: Header) -> RatingRow | Rule:
+def parse_rating(line: bytes, header: Header, scale: RatingScale = STARS) -> RatingRow | Rule:
     """Parses one line of ratings.csv; returns the first rule that it violates, if any."""
     fields = _fields(line, header)
     if isinstance(fields, Rule):
@@ -223,7 +223,7 @@ def parse_rating(line: bytes, header: Header) -> RatingRow | Rule:
         return Rule.USER_ID_RANGE
     if not 1 <= row.movie_id <= MAX_ID:
         return Rule.MOVIE_ID_RANGE
-    if not MIN_STARS <= row.rating <= MAX_STARS or (row.rating * 2) % 1:
+    if not scale.contains(row.rating):
         return Rule.RATING_RANGE
     if not 0 <= row.timestamp < MAX_TIMESTAMP:
         return Rule.TIMESTAMP_RANGE

@@ -9,12 +9,14 @@ from pydantic import BeforeValidator
 
 from recsys.contract import (
     GOLDEN_FILE,
+    STARS,
     Count,
     Manifest,
     MeasuredMetrics,
     Metrics,
     MetricsPart,
     Number,
+    RatingScale,
     Text,
 )
 from recsys.gate.facts import ServedFacts
@@ -45,7 +47,7 @@ class VectorQuality(MetricsPart):
 
 
 class ServedModel(MetricsPart):
-    """The served model on the holdout, in stars, by the trainer.
+    """The served model on the holdout, by the trainer, in the scale of the dataset.
 
     Attributes:
         shift_rmse: how far its predictions are from the evaluated model's.
@@ -61,6 +63,7 @@ class JudgedMetrics(Metrics):
 
     Attributes:
         release_id: the release.
+        scale: of its dataset; rating errors are in it, and limits in stars are mapped to it.
         serving: the served model. Its ``shift_rmse`` is the measured one if there is one.
         stated: what the trainer stated, as JSON; None if nothing was measured.
         measured: what the verifier measured in its place, as JSON; None if nothing was measured.
@@ -72,6 +75,7 @@ class JudgedMetrics(Metrics):
     """
 
     release_id: Text = None
+    scale: RatingScale = STARS
     serving: ServedModel | None = None
     stated: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
     measured: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
@@ -111,6 +115,7 @@ def judged_metrics(
         {
             **(measured.metrics.model_dump(mode="json") if measured else stated),
             "release_id": manifest.release_id,
+            "scale": manifest.build.features.scale,
             "serving": serving | (_served_model(measured) if measured else {}),
             # Of a release that was not measured, no field of its metrics may take their place.
             **(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from recsys.contract import MAX_STARS, MIN_STARS, Metrics, Scores
+from recsys.contract import Metrics, Scores
 from recsys.gate.judged import JudgedMetrics
 from recsys.gate.measures import (
     RATING_ERRORS,
@@ -97,12 +97,12 @@ def _interval_violations(
 
 
 def predictions_are_stars(metrics: JudgedMetrics) -> RuleResult | None:
-    """The mean prediction for each number of stars must be a valid number of stars.
+    """The mean prediction for each rating must be in the scale of the dataset.
 
-    A number of stars that no rating of the holdout has, has no mean. Returns None if the
+    A rating that does not occur in the holdout has no mean. Returns None if the
     calibration was not measured.
     """
-    rows = metrics.calibration
+    rows, scale = metrics.calibration, metrics.scale
     if not rows and metrics.invalid_value("calibration") is None:
         return None
 
@@ -113,14 +113,18 @@ def predictions_are_stars(metrics: JudgedMetrics) -> RuleResult | None:
         means = [row.mean_prediction for row in measured if row.mean_prediction is not None]
         if len(means) < len(measured) or not means:
             raise InvalidMetricError("a mean_prediction in calibration is missing or not a number")
-        return max(max(MIN_STARS - mean, mean - MAX_STARS, 0.0) for mean in means), 0.0
+        return max(max(scale.min - mean, mean - scale.max, 0.0) for mean in means), 0.0
 
     return compare(
         "predictions_are_stars",
-        f"stars by which a mean prediction is outside {MIN_STARS} to {MAX_STARS}",
+        f"{_unit(metrics)} by which a mean prediction is outside {scale.min} to {scale.max}",
         "at most",
         measure,
     )
+
+
+def _unit(metrics: JudgedMetrics) -> str:
+    return "stars" if metrics.scale.is_stars else "points"
 
 
 def floors(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleResult]:
@@ -129,7 +133,10 @@ def floors(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleResul
         "rmse_against_bias",
         "RMSE minus that of user and movie biases, upper end of the confidence interval",
         "below",
-        lambda: (interval(metrics, RMSE_OVER_BIAS)[1], settings.max_rmse_over_bias),
+        lambda: (
+            interval(metrics, RMSE_OVER_BIAS)[1],
+            settings.max_rmse_over_bias * metrics.scale.factor,
+        ),
     )
     yield compare(
         "ndcg_against_popularity",
@@ -186,16 +193,17 @@ def leaks(metrics: JudgedMetrics, settings: GateSettings) -> Iterator[RuleResult
 
     yield compare(
         "served_model_learned",
-        "stars between served and evaluated predictions; a smaller difference indicates that the "
-        "evaluated model was trained on the holdout (a leak), or that the served model was not",
+        f"{_unit(metrics)} between served and evaluated predictions; a smaller difference "
+        "indicates that the evaluated model was trained on the holdout (a leak), or that the "
+        "served model was not",
         "at least",
-        lambda: (shift(), settings.min_serving_shift),
+        lambda: (shift(), settings.min_serving_shift * metrics.scale.factor),
     )
     yield compare(
         "served_model_is_the_evaluated",
-        "stars between served and evaluated predictions (RMS)",
+        f"{_unit(metrics)} between served and evaluated predictions (RMS)",
         "at most",
-        lambda: (shift(), settings.max_serving_shift),
+        lambda: (shift(), settings.max_serving_shift * metrics.scale.factor),
     )
 
 

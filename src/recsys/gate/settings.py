@@ -1,4 +1,4 @@
-"""Limits of the gate."""
+"""Limits of the gate. Those in stars are mapped to the scale of the dataset."""
 
 from __future__ import annotations
 

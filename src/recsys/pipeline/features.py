@@ -124,7 +124,9 @@ def load_movie_vectors(services: Services, run: Run) -> dict[str, Any]:
         movie_vectors = vectors.obtain_movie_vectors(
             run.build.dataset_md5, services.store, run.features, work
         )
-        quality = vectors.measure_quality(work, dim=run.features.vector_dim, served=movie_vectors)
+        quality = vectors.measure_quality(
+            work, dim=run.features.vector_dim, served=movie_vectors, scale=run.features.scale
+        )
     facts = {"quality": quality.model_dump(mode="json") if quality else None}
     return load_table(
         services, run, _MOVIE_VECTORS, movie_vectors.ids, movie_vectors.vectors, {}, facts

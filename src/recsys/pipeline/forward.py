@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from recsys import contract, ledger, releases, vectors
+from recsys.contract import RatingScale
 from recsys.database import Connection
 from recsys.errors import PermanentError
 from recsys.evaluation import (
@@ -131,7 +132,8 @@ def _tests(
                 since=0,
             )
             try:
-                found = _ask(services, release, interactions, settings, stars)
+                scale = run.build.features.scale
+                found = _ask(services, release, interactions, settings, stars, scale)
                 if test.was_champion:
                     of_champion = found
                 test = _measured(test, release, found, of_champion)
@@ -150,8 +152,12 @@ def _ask(
     interactions: Path,
     settings: ForwardSettings,
     stars: Stars | None,
+    scale: RatingScale,
 ) -> _Answered:
-    """Returns the answers of a served release about the ratings that it could not know."""
+    """Returns the answers of a served release about the ratings that it could not know.
+
+    Its predictions are mapped to the scale of these ratings.
+    """
     since, newer = newer_ratings(services, release, interactions, settings)
     with scratch_folder("forward-release") as work:
         towers, seen = _served_towers(services, release, newer, work)
@@ -170,6 +176,10 @@ def _ask(
         if stars is not None:
             try:
                 predictions = stars(services, release, pairs, work)
+                own = release.complete_manifest.build.features.scale
+                if own != scale:
+                    in_stars = own.to_stars(pl.col("prediction").cast(pl.Float64))
+                    predictions = predictions.with_columns(prediction=scale.from_stars(in_stars))
             except PermanentError as error:
                 problem = f"its stars were not tested: {error}"
     movie_ids = np.union1d(towers.movie_ids, pairs["movieId"].to_numpy()).astype(np.int64)

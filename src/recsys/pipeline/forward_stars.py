@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
 from recsys import contract, releases
-from recsys.contract import TrainerInput
+from recsys.contract import RatingScale, TrainerInput
 from recsys.errors import ArtifactError
 from recsys.evaluation import check_parquet
 from recsys.gate import ForwardSettings
@@ -31,12 +32,19 @@ from recsys.services import Services
 
 log = logging.getLogger(__name__)
 
-Predict = Callable[[Path, Path, Path], None]
-"""Predicts stars with a model in a process that has Keras: model file, parquet of userId and
-movieId, and the parquet to write with the column prediction added."""
+
+class Predict(Protocol):
+    """Predicts ratings with a model in a process that has Keras."""
+
+    def __call__(
+        self, model: Path, pairs: Path, predictions: Path, /, *, scale: RatingScale
+    ) -> None:
+        """Reads a model and a parquet of userId, movieId; writes it with the column prediction."""
+
+
 Stars = Callable[[Services, Release, pl.DataFrame, Path], pl.DataFrame]
-"""Returns userId, movieId and prediction of a release for pairs, whose ratings are not used; gets
-an empty folder. Raises PermanentError if the release does not answer."""
+"""Returns userId, movieId and prediction of a release, in its scale, for pairs, whose ratings are
+not used; gets an empty folder. Raises PermanentError if the release does not answer."""
 
 
 def predicted_here(predict: Predict) -> Stars:
@@ -49,13 +57,14 @@ def predicted_here(predict: Predict) -> Stars:
     def stars(
         services: Services, release: Release, pairs: pl.DataFrame, work: Path
     ) -> pl.DataFrame:
-        artifact = release.complete_manifest.artifact(contract.MODEL_FILE)
+        manifest = release.complete_manifest
+        artifact = manifest.artifact(contract.MODEL_FILE)
         model, asked, answered = (
             work / name for name in (contract.MODEL_FILE, "asked", "answered")
         )
         services.store.download(artifact.key, model, artifact.sha256)
         pairs.select(PAIR).write_parquet(asked)
-        predict(model, asked, answered)
+        predict(model, asked, answered, scale=manifest.build.features.scale)
         return pl.read_parquet(answered)
 
     return stars
@@ -80,7 +89,8 @@ def predicted_by_verifier(run: Run) -> Stars:
         services.store.download(key, asked)
         most = pl.scan_parquet(asked).select(pl.len()).collect().item()
         check_parquet(path, max_rows=most, of="what was asked for")
-        return _checked(pl.read_parquet(path), pairs)
+        scale = release.complete_manifest.build.features.scale
+        return _checked(pl.read_parquet(path), pairs, scale)
 
     return stars
 
@@ -121,7 +131,7 @@ def ask_for_stars(services: Services, run: Run, settings: ForwardSettings) -> Tr
     return made.model_copy(update={"seal": seal, "forward": tuple(asked)})
 
 
-def _checked(stars: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+def _checked(stars: pl.DataFrame, pairs: pl.DataFrame, scale: RatingScale) -> pl.DataFrame:
     """Returns stars for all pairs; raises ArtifactError if some are missing or no stars."""
     try:
         stars = stars.select(
@@ -133,7 +143,7 @@ def _checked(stars: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
         raise ArtifactError(
             "the verifier's stars have another form", found=str(error)[:200]
         ) from error
-    valid = answered.is_between(contract.MIN_STARS, contract.MAX_STARS).fill_null(value=False)
+    valid = answered.is_between(scale.min, scale.max).fill_null(value=False)
     if not valid.all():
         raise ArtifactError(
             "the verifier's stars are incomplete",

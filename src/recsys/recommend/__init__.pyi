@@ -2,6 +2,7 @@ from .catalog import Catalog, ScoredMovie
 from .queries import (
     find_similar_movies,
     most_rated_movie,
+    read_scale,
     recommend_for_cold_start,
     recommend_for_user,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "find_similar_movies",
     "most_rated_movie",
     "predict_stars",
+    "read_scale",
     "recommend_for_cold_start",
     "recommend_for_user",
 ]

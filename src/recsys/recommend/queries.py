@@ -12,9 +12,10 @@ from psycopg import sql
 from psycopg.errors import UndefinedTable
 from psycopg.rows import dict_row
 
-from recsys import vectors
+from recsys import ledger, vectors
+from recsys.contract import RatingScale
 from recsys.database import Connection
-from recsys.errors import LedgerError, UnknownIdError
+from recsys.errors import InvalidRatingError, LedgerError, UnknownIdError
 from recsys.recommend.catalog import Catalog, ScoredMovie
 from recsys.recommend.cold_start import MOST_RATED, NEAREST, make_profile, rank
 from recsys.recommend.reasons import MOST_MOVIES, Reason, find_reasons
@@ -22,7 +23,8 @@ from recsys.services import Services
 
 # As the site counts them: quick at any number of users.
 _LIKED_STARS: Final = 3.5
-"""Least stars of a cold-start user's movie that can be a reason; as on the site."""
+"""Least stars of a cold-start user's movie that can be a reason; as on the site. Ratings of other
+scales are mapped to stars."""
 _COUNTED_USERS: Final = 20_000
 
 
@@ -41,6 +43,11 @@ def read_current_release(conn: Connection) -> dict[str, Any]:
             "no release has been promoted yet", hint="run `recsys demo` or `recsys run`"
         )
     return row
+
+
+def read_scale(conn: Connection, release_id: str) -> RatingScale:
+    """Returns the scale of the ratings that a release was made from; raises LedgerError."""
+    return ledger.get(conn, release_id).complete_manifest.build.features.scale
 
 
 def most_rated_movie(services: Services) -> int:
@@ -126,26 +133,37 @@ def recommend_for_cold_start(
 
     Args:
         services: the stack.
-        ratings: (title or id of a movie as `Catalog.find` takes it, stars), oldest first.
+        ratings: (title or id of a movie as `Catalog.find` takes it, rating in the scale of the
+            release's dataset), oldest first.
         k: number of movies.
 
     Returns:
-        The current release, the rated movies with their stars as score, and the best movies.
+        The current release, the rated movies with their rating as score, and the best movies.
 
     Raises:
+        InvalidRatingError: a rating is outside of the scale.
         UnknownIdError: none of the rated movies has a vector.
     """
     with services.connect() as conn:
         release = read_current_release(conn)
         counts = _popularity(conn, release)
         catalog = Catalog.of(services, release["dataset_md5"], counts)
-        stars = {catalog.find(text).movie_id: value for text, value in ratings}
+        scale = read_scale(conn, release["release_id"])
+        for text, value in ratings:
+            if not scale.min <= value <= scale.max:
+                raise InvalidRatingError(
+                    f"the rating of {text!r} is outside of the scale of the dataset",
+                    found=f"{value:g}",
+                    expected=f"{scale.min:g} to {scale.max:g}",
+                )
+        rated = {catalog.find(text).movie_id: value for text, value in ratings}
+        stars = {movie: float(scale.to_stars(value)) for movie, value in rated.items()}
         cosines = _cosines_to_profile(conn, release["movie_vectors_table"], stars, counts)
         rows = rank(cosines, counts, k)
         newest_first = reversed(stars.items())
         liked = [movie for movie, value in newest_first if value >= _LIKED_STARS]
         movies = _with_reasons(conn, release, catalog, rows, liked)
-    return release, [catalog.movie(movie, value) for movie, value in stars.items()], movies
+    return release, [catalog.movie(movie, value) for movie, value in rated.items()], movies
 
 
 def _cosines_to_profile(

@@ -59,7 +59,8 @@ def predict_stars(
         ids = [movie.movie_id for movie in movies]
         pl.DataFrame({"userId": [user_id] * len(ids), "movieId": ids}).write_parquet(pairs)
         light = manifest.requires_backend == "any"
-        trainer.predict(model, pairs, predictions, log.debug, light=light)
+        scale = manifest.build.features.scale
+        trainer.predict(model, pairs, predictions, log.debug, light=light, scale=scale)
         answered = pl.read_parquet(predictions)
     stars = dict(zip(answered["movieId"], answered["prediction"], strict=True))
     return [replace(movie, stars=float(stars[movie.movie_id])) for movie in movies]

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from recsys.contract import MAX_STARS, MIN_STARS
+from recsys.contract import RatingScale
 
 # Placeholder colors that no other part of a drawing uses.
 _INK: Final = "#010203"
@@ -110,7 +110,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], model: str) -> str:
                 marker="s",
                 markersize=3,
             )
-            right.set_ylabel("validation RMSE, stars (dashed)")
+            right.set_ylabel("validation RMSE (dashed)")
             best = min(validated, key=lambda row: row["validation_rmse"])
             description += (
                 f"; the best validation RMSE is {best['validation_rmse']:.4f} "
@@ -165,18 +165,22 @@ def differences(name: str, title: str, intervals: Mapping[str, tuple[float, floa
         return _svg(figure, name, title, description + ".")
 
 
-def calibration(means: Mapping[float, float]) -> str:
-    """Draws the mean prediction by stars given; the diagonal stands for perfect predictions."""
+def calibration(means: Mapping[float, float], scale: RatingScale) -> str:
+    """Draws the mean prediction by rating; the diagonal stands for perfect predictions."""
+    unit = " stars" if scale.is_stars else ""
+    given = "stars given" if scale.is_stars else "rating given"
+    margin = 0.25 * scale.factor
+    ends = [scale.min, scale.max]
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(3.0, left=0.45, bottom=_NAMED)
-        axes.plot([MIN_STARS, MAX_STARS], [MIN_STARS, MAX_STARS], color=_MUTED, linestyle=":")
+        axes.plot(ends, ends, color=_MUTED, linestyle=":")
         axes.plot(list(means), list(means.values()), color=CANDIDATE, marker="o", markersize=4)
-        axes.set_xlim(0.25, 5.25)
-        axes.set_ylim(0.25, 5.25)
-        axes.set_xlabel("stars given")
+        axes.set_xlim(scale.min - margin, scale.max + margin)
+        axes.set_ylim(scale.min - margin, scale.max + margin)
+        axes.set_xlabel(given)
         axes.set_ylabel("mean prediction")
-        description = "; ".join(f"{stars:g} stars: {mean:.2f}" for stars, mean in means.items())
-        return _svg(figure, "calibration", "Mean prediction by stars given", description + ".")
+        description = "; ".join(f"{rating:g}{unit}: {mean:.2f}" for rating, mean in means.items())
+        return _svg(figure, "calibration", f"Mean prediction by {given}", description + ".")
 
 
 def histogram(name: str, title: str, counts: Mapping[str, int], unit: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from recsys.contract import Metrics
+from recsys.contract import STARS, Metrics, RatingScale
 from recsys.reports.charts import Mark, calibration, comparison, differences, training_curves
 
 Json = Mapping[str, Any]
@@ -23,7 +23,9 @@ class CaptionedChart(NamedTuple):
 def metric_charts(metrics: Metrics) -> list[CaptionedChart]:
     """Returns the charts of RMSE, NDCG@10, their differences, and the calibration."""
     found = (
-        _comparison(metrics, "rmse", "RMSE", "RMSE in stars, less is better"),
+        _comparison(
+            metrics, "rmse", "RMSE", f"RMSE in {rating_unit(rated_scale(metrics))}, less is better"
+        ),
         _comparison(
             metrics,
             "ndcg@10",
@@ -35,6 +37,21 @@ def metric_charts(metrics: Metrics) -> list[CaptionedChart]:
         _calibration(metrics),
     )
     return [chart for chart in found if chart is not None]
+
+
+def rated_scale(metrics: Metrics) -> RatingScale:
+    """Returns the scale of the ratings: the calibration has an entry for each possible one."""
+    ratings = [row.stars for row in metrics.calibration or () if row.stars is not None]
+    try:
+        return RatingScale(min=min(ratings), max=max(ratings))
+    except ValueError:
+        # It was not measured, or a trainer wrote something else.
+        return STARS
+
+
+def rating_unit(scale: RatingScale) -> str:
+    """Returns the unit of rating errors, in words."""
+    return "stars" if scale.is_stars else f"points, on a scale of {scale.min:g} to {scale.max:g}"
 
 
 def training_charts(history: Json | Sequence[Json] | None) -> list[CaptionedChart]:
@@ -87,7 +104,8 @@ def _differences(metrics: Metrics, metric: str, better: str) -> CaptionedChart |
 
 
 def _calibration(metrics: Metrics) -> CaptionedChart | None:
-    # Stars that no user gave on the holdout have no mean prediction.
+    scale = rated_scale(metrics)
+    # A rating that no user gave on the holdout has no mean prediction.
     means = {
         row.stars: row.mean_prediction
         for row in metrics.calibration or ()
@@ -96,8 +114,9 @@ def _calibration(metrics: Metrics) -> CaptionedChart | None:
     if not means:
         return None
     return CaptionedChart(
-        _markup(calibration(means)),
-        "Mean prediction by the stars that users gave; dotted: predictions equal to the ratings. "
+        _markup(calibration(means, scale)),
+        f"Mean prediction by the {'stars' if scale.is_stars else 'rating'} that users gave; "
+        "dotted: predictions equal to the ratings. "
         "A model that predicts the expected value has a flatter line than the dotted one",
     )
 

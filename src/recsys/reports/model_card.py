@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from recsys import contract
-from recsys.contract import MAX_STARS, MIN_STARS, Metrics
+from recsys.contract import STARS, Metrics, RatingScale
 from recsys.reports.slices import SliceView
 
 _LOAD: Final = """\
@@ -47,6 +47,7 @@ def model_card(
     lineage: Mapping[str, Any] | None,
     stats: Mapping[str, Any] | None,
     slices: list[SliceView],
+    scale: RatingScale = STARS,
 ) -> ModelCard:
     """Writes the model card of a release or of a local training.
 
@@ -56,6 +57,7 @@ def model_card(
         lineage: lineage of the release.
         stats: statistics of the features.
         slices: the slices as the report shows them, the worst first.
+        scale: of the ratings.
     """
     if release_id:
         key = contract.release_key(release_id, contract.MODEL_FILE)
@@ -67,7 +69,8 @@ def model_card(
     else:
         where = f"Model: {contract.MODEL_FILE} in the folder of the training."
     return ModelCard(
-        use=f"Predicts the stars ({MIN_STARS:g} to {MAX_STARS:g}) that a user would give a movie, "
+        use=f"Predicts the {'stars' if scale.is_stars else 'rating'} ({scale.min:g} to "
+        f"{scale.max:g}) that a user would give a movie, "
         "recommends movies to users of the dataset, and finds similar movies.",
         not_for="It knows nothing about people besides their ratings: do not use it to judge "
         "people, or to guess their traits.",

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from recsys.contract import Metrics, Scores
 from recsys.gate import Decision, ForwardTest
 from recsys.reports import facts, holdouts
-from recsys.reports.figures import metric_charts, training_charts
+from recsys.reports.figures import metric_charts, rated_scale, training_charts
 from recsys.reports.model_card import model_card
 from recsys.reports.own_charts import OwnChart
 from recsys.reports.slices import slice_views
@@ -111,7 +111,7 @@ def render_report(
         "slices": slices,
         "own_charts": own_charts,
         "movie_vectors": facts.movie_vectors(movie_vectors),
-        "card": model_card(metrics, release_id, lineage, stats, slices),
+        "card": model_card(metrics, release_id, lineage, stats, slices, rated_scale(metrics)),
         "neighbors": [one.changes() for one in neighbors],
         "recommendations": [one.changes() for one in recommendations],
         "overlap": {

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from recsys import contract
-from recsys.contract import FeatureSettings
+from recsys.contract import FeatureSettings, RatingScale
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive, open_dataset
 from recsys.features import Stats, find_features
 from recsys.features.csv_reader import RatingBlock, RatingParser, rating_blocks
@@ -133,12 +133,12 @@ class _Job:
         movies.write_parquet(folder / contract.MOVIES_FILE)
         blocks = list(self._put_blocks(archive))
         if not blocks:
-            raise quarantine.no_valid_rows(RATINGS_CSV)
+            raise quarantine.no_valid_rows(RATINGS_CSV, self.settings.scale)
         movie_ids = self.spark.broadcast(pack(movies.select("movieId")))
         # Results are on the executors' disks; only those of a lost executor are computed again.
         parsed = (
             self.spark.parallelize(blocks, len(blocks))
-            .map(partial(_parse, movie_ids=movie_ids))
+            .map(partial(_parse, movie_ids=movie_ids, scale=self.settings.scale))
             .persist(StorageLevel.DISK_ONLY)
         )
         users = unpack(parsed.map(_count_users).treeReduce(add_counts))
@@ -147,7 +147,7 @@ class _Job:
             quarantine.add(rejected)
         quarantine.check(RATINGS_CSV, self.settings)
         if users.is_empty():
-            raise quarantine.no_valid_rows(RATINGS_CSV)
+            raise quarantine.no_valid_rows(RATINGS_CSV, self.settings.scale)
 
         ranges = user_ranges(users.lazy(), self.range_rows)
         firsts = np.array([first for first, _ in ranges])
@@ -157,12 +157,14 @@ class _Job:
         parts = (
             parsed.flatMap(partial(_by_range, firsts=firsts))
             .partitionBy(len(ranges), int)
-            .mapPartitionsWithIndex(partial(_make_part, keys=keys, cuts=cuts))
+            .mapPartitionsWithIndex(
+                partial(_make_part, keys=keys, cuts=cuts, scale=self.settings.scale)
+            )
             .persist(StorageLevel.DISK_ONLY)
         )
         # Computes all parts in parallel; the loop below then fetches their results one by one.
         parts.count()
-        profiler = Profiler()
+        profiler = Profiler(self.settings.scale)
         splits: Counter[str] = Counter()
         for part in parts.toLocalIterator():
             profiler.merge(part.profiler)
@@ -188,8 +190,8 @@ class _Job:
             yield _StoredBlock(key, block.header, block.first_line)
 
 
-def _parse(block: _StoredBlock, movie_ids: Broadcast[bytes]) -> _Parsed:
-    parser = RatingParser(unpack(movie_ids.value)["movieId"])
+def _parse(block: _StoredBlock, movie_ids: Broadcast[bytes], scale: RatingScale) -> _Parsed:
+    parser = RatingParser(unpack(movie_ids.value)["movieId"], scale=scale)
     lines = executor_store().get_bytes(block.key)
     batch = parser.parse(RatingBlock(block.header, block.first_line, lines))
     return _Parsed(pack(batch.rows), batch.rejected, batch.read)
@@ -222,11 +224,15 @@ def _by_range(
 
 
 def _make_part(
-    number: int, packed: Iterable[tuple[int, bytes]], keys: list[str], cuts: Cuts
+    number: int,
+    packed: Iterable[tuple[int, bytes]],
+    keys: list[str],
+    cuts: Cuts,
+    scale: RatingScale,
 ) -> Iterator[_Part]:
     table, replaced = make_part(pl.concat([unpack(rows) for _, rows in packed]), cuts)
     executor_store().put_bytes(keys[number], pack(table))
-    profiler = Profiler()
+    profiler = Profiler(scale)
     profiler.add(table)
     splits = dict(table["split"].value_counts().iter_rows())
     yield _Part(profiler, splits, pack(replaced))

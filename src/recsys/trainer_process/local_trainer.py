@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from recsys import contract
-from recsys.contract import ExitCode, TrainerInput
+from recsys.contract import STARS, ExitCode, RatingScale, TrainerInput
 from recsys.errors import ConfigurationError, TrainingError, TransientError
 from recsys.trainer_process.child import run_child
 from recsys.trainer_process.variables import credentials, inherited_variables
@@ -156,22 +156,24 @@ class LocalTrainer:
         on_line: Callable[[str], None] = log.info,
         *,
         light: bool = False,
+        scale: RatingScale = STARS,
     ) -> None:
         """Predicts stars for pairs in files, in a process that reaches no server.
 
         Args:
             model: a release's model.
             pairs: parquet with userId, movieId.
-            predictions: the parquet to write: the pairs, and prediction (stars).
+            predictions: the parquet to write: the pairs, and prediction.
             on_line: called with each line that the process prints.
             light: on Keras' backend that starts fastest, for a model that any backend loads.
+            scale: of the ratings of the model's dataset.
 
         Raises:
             TrainingError: the model does not load, or does not predict stars.
         """
         files = [str(path) for path in (model, pairs, predictions)]
-        backend = ["--light"] * light
-        self.run_program("verifier", ["forward", *backend, *files], {}, on_line, options=("-P",))
+        flags = ["--light"] * light + [f"--scale={scale}"]
+        self.run_program("verifier", ["forward", *flags, *files], {}, on_line, options=("-P",))
 
     def run_program(
         self,

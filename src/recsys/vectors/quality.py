@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys import contract
+from recsys.contract import STARS, RatingScale
 from recsys.vectors.families import (
     FRANCHISE_NEIGHBORS,
     SERIES_NEIGHBORS,
@@ -99,7 +100,7 @@ class VectorQuality(BaseModel):
 
 
 def measure_quality(
-    folder: Path, *, dim: int, served: MovieVectors | None = None
+    folder: Path, *, dim: int, served: MovieVectors | None = None, scale: RatingScale = STARS
 ) -> VectorQuality | None:
     """Measures how well vectors made from the training part retrieve liked holdout movies.
 
@@ -114,6 +115,7 @@ def measure_quality(
         dim: dimension of the vectors.
         served: vectors of all ratings; franchises and series are measured on them. None: not
             measured.
+        scale: of the ratings, which are mapped to stars.
 
     Returns:
         None if no user liked a movie in both parts.
@@ -123,7 +125,13 @@ def measure_quality(
     sample = _sample(users.to_numpy(), SAMPLE_USERS)
     rows = (
         table.filter(pl.col("userId").is_in(pl.Series(sample).implode()))
-        .select("userId", "movieId", "rating", "timestamp", "split")
+        .select(
+            "userId",
+            "movieId",
+            scale.to_stars(pl.col("rating")).cast(pl.Float32),
+            "timestamp",
+            "split",
+        )
         .collect(engine="streaming")
     )
     movies = read_movies(folder / contract.MOVIES_FILE)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recsys.vectors.movie_vectors import MovieVectors
 
 LIKED_STARS: Final = 4.0
+"""Ratings of other scales are mapped to stars before."""
 _USERS_AT_ONCE: Final = 128
 
 Scores = Callable[[sp.csr_matrix], NDArray[np.float32]]

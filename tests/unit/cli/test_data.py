@@ -184,7 +184,7 @@ def test_rows_of_each_rule_are_shown_when_no_row_is_valid(tmp_path: Path) -> Non
     assert done.exit_code == 1
     document = json.loads(done.stdout)
     assert document["accepted"] is False
-    assert "divide all ratings by 2" in document["reason"]
+    assert "the scale seems to be 1 to 10" in document["reason"]
     assert document["files"]["ratings.csv"]["quarantine"]["rating_range"]["rows"] == 30
     assert document["files"]["movies.csv"]["rows"] == 6
     lines = [(row["rule"], row["line"]) for row in document["examples"]]

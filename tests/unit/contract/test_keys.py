@@ -16,6 +16,7 @@ from recsys.contract import (
     REQUIRED_ARTIFACTS,
     DatasetColumns,
     FeatureSettings,
+    RatingScale,
     RuleShares,
 )
 from tests.contract_values import (
@@ -161,6 +162,7 @@ def test_features_have_the_prefix_of_all_settings_that_change_their_content() ->
         "holdout_share": 0.2,
         "time_holdout_share": 0.2,
         "vector_dim": 64,
+        "scale": RatingScale(min=1, max=10),
         "erased": "e" * 64,
         "columns": DatasetColumns(user="reader"),
     }

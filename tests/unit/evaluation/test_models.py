@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from numpy.typing import NDArray
 
-from recsys.contract import TOWER_DIM
+from recsys.contract import STARS, TOWER_DIM, RatingScale
 from recsys.evaluation import EvaluatedRelease, Towers, evaluate_models, part
 from recsys.features.split import Cuts, split_rows
 from tests.ratings_maker import interactions
@@ -88,3 +89,47 @@ def test_holdouts_without_a_user_that_can_be_ranked_are_measured_by_rating_error
         assert holdout.champion.ranked_users == 0
         assert holdout.champion.ndcg_10 is None
         assert holdout.champion.rmse is not None
+
+
+@pytest.mark.parametrize(
+    "scale", [RatingScale(min=1, max=10), RatingScale(min=0, max=90), RatingScale(min=1, max=19)]
+)
+def test_in_another_scale_errors_are_larger_and_rankings_the_same(scale: RatingScale) -> None:
+    in_stars = split_rows(interactions(5), Cuts(0.2, 230 * 86_400))
+    train = part(in_stars, "train")
+
+    def guess(users: NDArray[np.integer[Any]], movies: NDArray[np.integer[Any]], /) -> Any:
+        return (1 + (users * 7 + movies) % 8 / 2).astype(np.float32)
+
+    def guess_in_scale(users: NDArray[np.integer[Any]], movies: NDArray[np.integer[Any]], /) -> Any:
+        return scale.from_stars(guess(users, movies)).astype(np.float32)
+
+    rated = in_stars.with_columns(rating=scale.from_stars(pl.col("rating")))
+    stars = evaluate_models(in_stars, MOVIES, guess, towers_of(train)).metrics
+    found = evaluate_models(rated, MOVIES, guess_in_scale, towers_of(train), scale=scale).metrics
+
+    for ours, theirs in (
+        (found, stars),
+        (found.time_holdout, stars.time_holdout),
+    ):
+        assert ours
+        assert theirs
+        pairs = [
+            (ours.model, theirs.model),
+            *zip(
+                ours.baselines.by_name().values(), theirs.baselines.by_name().values(), strict=True
+            ),
+        ]
+        for mine, other in pairs:
+            for name, value in other.values().items():
+                factor = scale.factor if name in ("rmse", "mae") else 1.0
+                expected = None if value is None else pytest.approx(value * factor, rel=1e-5)
+                assert mine.value(name) == expected, name
+    assert stars.model.value("liked_ndcg@10")
+    assert len(found.calibration or ()) == len(list(scale.steps()))
+    counted = {row.stars: (row.rows, row.predicted_rows) for row in found.calibration or ()}
+    for row in stars.calibration or ():
+        assert row.stars is not None
+        at = counted[scale.from_stars(row.stars)]
+        assert at == (row.rows, row.predicted_rows)
+    assert len(stars.calibration or ()) == len(list(STARS.steps()))

@@ -171,8 +171,18 @@ REFUSED_RATINGS = {
     "dates": (column(3, lambda t: "2005-04-02 23:53:47"), "is a date: write seconds since 1970"),
     "dates of another country": (column(3, lambda t: "02/04/2005"), "is a date"),
     "ISO dates": (column(3, lambda t: "2005-04-02T23:53:47Z"), "is a date"),
-    "scale to 10": (column(2, lambda r: f"{float(r) * 2:.0f}"), "divide all ratings by 2"),
-    "scale to 100": (column(2, lambda r: f"{float(r) * 20:.0f}"), "divide all ratings by 20"),
+    "scale to 10": (
+        column(2, lambda r: f"{float(r) * 2:.0f}"),
+        'set features.scale to {"min": 1, "max": 10}',
+    ),
+    "scale to 100": (
+        column(2, lambda r: f"{float(r) * 20:.0f}"),
+        'set features.scale to {"min": 1, "max": 100}',
+    ),
+    "scale from 0 to 10": (
+        column(2, lambda r: f"{float(r) * 2 - 1:.0f}"),
+        'set features.scale to {"min": 0, "max": 10}',
+    ),
     "scale to 1": (column(2, lambda r: f"{float(r) / 5.01:.2f}"), "multiply all ratings by 5"),
     "not rated": (column(2, lambda r: "0"), "'not rated'"),
     "thirds of stars": (column(2, lambda r: "3.3"), "half stars"),

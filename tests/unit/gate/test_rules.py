@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from recsys import gate
+from recsys.contract import RatingScale
 from tests.judging import (
     INVALID_NUMBERS,
     PATHS,
@@ -21,6 +23,7 @@ from tests.metrics_maker import (
     CHAMPION,
     GOOD,
     Metrics,
+    as_judged,
     put,
     scored,
     with_ndcg,
@@ -357,3 +360,35 @@ def test_a_champion_without_valid_metrics_rejects_the_candidate(
 
     assert not decision.accepted
     assert "cannot be evaluated" in decision.reason
+
+
+def test_limits_in_stars_are_mapped_to_the_scale_of_the_dataset() -> None:
+    ten = RatingScale(min=1, max=10)
+    settings = SETTINGS.model_copy(update={"max_rmse_over_bias": -0.01})
+    serving = {"shift_rmse": 0.6}
+    of_stars = gate.judge(as_judged({**GOOD, "serving": serving}), None, settings)
+    of_ten = gate.judge(
+        as_judged({**GOOD, "serving": serving}).model_copy(update={"scale": ten}), None, settings
+    )
+    limits = [
+        {rule.name: rule.threshold for rule in decision.rules} for decision in (of_stars, of_ten)
+    ]
+    changed = {name for name in limits[0] if limits[0][name] != limits[1][name]}
+    assert changed == {
+        "rmse_against_bias",
+        "served_model_learned",
+        "served_model_is_the_evaluated",
+    }
+    for name in changed:
+        assert limits[1][name] == pytest.approx(2 * (limits[0][name] or 0))
+    # 0.6 stars are too far, 0.6 points of ten are not.
+    assert "served_model_is_the_evaluated" in failed(of_stars)
+    assert "served_model_is_the_evaluated" not in failed(of_ten)
+
+
+def test_predictions_must_be_in_the_scale_of_the_dataset() -> None:
+    calibration = [{"stars": 8.0, "rows": 5, "mean_prediction": 7.5}]
+    candidate = as_judged({**GOOD, "calibration": calibration})
+    assert "predictions_are_stars" in failed(gate.judge(candidate, None, SETTINGS))
+    ten = candidate.model_copy(update={"scale": RatingScale(min=1, max=10)})
+    assert "predictions_are_stars" not in failed(gate.judge(ten, None, SETTINGS))

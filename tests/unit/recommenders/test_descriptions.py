@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from recsys import recommenders
-from recsys.contract import SITE_ROLE
+from recsys.contract import SITE_ROLE, RatingScale
 from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError
 from recsys.gate import GateSettings
@@ -186,3 +186,20 @@ def test_the_readers_role_of_the_first_recommender_stays_the_one_that_is_set() -
     assert recommenders.postgres_of(Namespace("movie_rec_sys"), shared) == shared
     books = recommenders.postgres_of(Namespace("books"), shared)
     assert (books.site_role, "dbname=books" in books.address()) == ("recsys_site_books", True)
+
+
+def test_the_example_of_the_guide_has_twenty_lines_and_a_scale(
+    repository: Path, tmp_path: Path
+) -> None:
+    guide = (repository / "docs/recommenders.md").read_text()
+    example = guide.split("### A scale from 1 to 10")[1].split("```yaml\n")[1].split("```")[0]
+    assert len(example.splitlines()) == 20
+    file = tmp_path / "anime.yaml"
+    file.write_text(example)
+    found = recommenders.read_description(file)
+    assert found.build
+    assert found.build.features.scale == RatingScale(min=1, max=10)
+    # What a description leaves out of a scale is that of stars.
+    file.write_text(example.replace("{min: 1, max: 10}", "{max: 10, step: 1}"))
+    with pytest.raises(ConfigurationError, match=r"anime\.yaml.*scale"):
+        recommenders.read_description(file)
