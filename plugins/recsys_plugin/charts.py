@@ -21,7 +21,7 @@ from recsys.monitoring import ReleaseSummary
 SHOWN: Final = 30
 _BLUE, _GREY, _RED = "#3b82d6", "#8a93a1", "#c8443b"
 _METRICS: Final = (
-    ("rmse", "bias", "RMSE in stars, lower is better; grey: bias model"),
+    ("rmse", "bias", "RMSE, lower is better; grey: bias model"),
     ("ndcg@10", "popularity", "NDCG@10, higher is better; grey: most popular movies"),
 )
 

@@ -124,8 +124,13 @@ def _add_stars(
 
 
 def _recommend_for_cold_start(rated: list[tuple[str, float]], k: int, as_json: bool) -> None:
+    from recsys.errors import InvalidRatingError
+
     with output.services() as services:
-        release, named, movies = ask.recommend_for_cold_start(services, rated, k)
+        try:
+            release, named, movies = ask.recommend_for_cold_start(services, rated, k)
+        except InvalidRatingError as error:
+            raise typer.BadParameter(str(error), param_hint="--rated") from error
     if as_json:
         stars = {movie.movie_id: movie.score for movie in named}
         output.print_json(_document(release, movies, rated=stars))

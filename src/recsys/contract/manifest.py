@@ -84,13 +84,14 @@ class Serving(FrozenModel):
     interactions: int = Field(gt=0, description="rows that the served model was fitted to")
     shift_rmse: float = Field(
         ge=0,
-        description="RMS difference in stars of evaluated and served predictions on the holdout",
+        description="RMS difference, in the dataset's scale, of evaluated and served predictions "
+        "on the holdout",
     )
     rmse: float | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="RMSE of the served model on the holdout, which it was fitted to, in stars; "
+        description="RMSE of the served model on the holdout, which it was fitted to; "
         "None in releases of contract 2, like the two numbers below",
     )
     users: int | None = Field(default=None, gt=0, description="rows of the served user towers")

@@ -23,9 +23,9 @@ class ServedScores(FrozenModel):
     """The served model on the holdout, which it was fitted to.
 
     Attributes:
-        rmse: of its predictions, in stars.
-        mae: of its predictions, in stars.
-        shift_rmse: RMS difference from the evaluated model's predictions, in stars.
+        rmse: of its predictions, in the scale of the dataset.
+        mae: of its predictions, in the scale of the dataset.
+        shift_rmse: RMS difference from the evaluated model's predictions, in the same scale.
     """
 
     rmse: float = Field(ge=0, allow_inf_nan=False)

@@ -33,7 +33,8 @@ _SCHEMA_WITHOUT_NUMBER: Final = 1
 class Scores(MetricsPart):
     """Metrics of one recommender; None if not measured. `value` reads one by its name in the file.
 
-    ``rmse`` and ``mae`` are in stars, ``novelty`` is in bits, all others are from 0 to 1.
+    ``rmse`` and ``mae`` are in the scale of the dataset, ``novelty`` is in bits, all others are
+    from 0 to 1.
     """
 
     rmse: Number = None

@@ -45,7 +45,7 @@ class ServedFacts(MetricsPart):
         evaluated: share of the evaluated towers' recommendations that the tables recommend to the
             same user.
         of_others: the same share, of what the evaluated towers recommend to another user.
-        rmse: of the served model on the holdout, in stars.
+        rmse: of the served model on the holdout, in the scale of the dataset.
     """
 
     user_towers: TableFacts = TableFacts()

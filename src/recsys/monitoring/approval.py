@@ -19,7 +19,7 @@ from recsys.services import Services
 log = logging.getLogger(__name__)
 
 _SHOWN: Final = (
-    ("rmse", "RMSE in stars", True, "bias"),
+    ("rmse", "RMSE", True, "bias"),
     ("ndcg@10", "NDCG@10", False, "popularity"),
     ("recall@20", "Recall@20", False, "popularity"),
     ("coverage", "Coverage", False, "popularity"),

@@ -13,7 +13,7 @@ def test_a_first_candidate_replaces_nothing(services, releases):
     assert (found.state, found.champion, found.diff) == (State.CANDIDATE, None, None)
     assert found.decision is not None
     assert found.rolled_back is None
-    assert [metric.name for metric in found.metrics][:2] == ["RMSE in stars", "NDCG@10"]
+    assert [metric.name for metric in found.metrics][:2] == ["RMSE", "NDCG@10"]
 
 
 def test_a_release_that_was_rolled_back_is_recognized_when_it_is_judged_again(services, releases):
