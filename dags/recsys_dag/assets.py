@@ -17,7 +17,9 @@ from typing import Any, Final
 
 from airflow.sdk import Asset, AssetAlias
 
-RECOMMENDER: Final = "movie_rec_sys"
+from recsys.recommenders import FIRST_RECOMMENDER
+
+RECOMMENDER: Final = FIRST_RECOMMENDER
 
 
 def release_asset(recommender: str = RECOMMENDER) -> Asset:

@@ -21,11 +21,10 @@ from recsys import database, recommenders
 from recsys.database import PostgresSettings
 from recsys.errors import ConfigurationError, first_invalid_field
 from recsys.object_store import S3Settings
-from recsys.recommenders import Namespace
+from recsys.recommenders import FIRST_RECOMMENDER, Namespace
 from recsys.services import Services
 from recsys.signing import SigningKey, find_signing_key
 from recsys_dag import descriptions
-from recsys_dag.assets import RECOMMENDER
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
@@ -63,7 +62,7 @@ class _TokenServices(Services):
 
 
 def services(
-    pg_conn_id: str = PG_CONN_ID, s3_conn_id: str = S3_CONN_ID, recommender: str = RECOMMENDER
+    pg_conn_id: str = PG_CONN_ID, s3_conn_id: str = S3_CONN_ID, recommender: str = FIRST_RECOMMENDER
 ) -> Services:
     """Returns a recommender's database and its part of the bucket; it need not be described here.
 
