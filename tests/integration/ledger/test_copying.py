@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import psycopg
-
 from recsys import ledger
 from recsys.contract import PUBLIC_TABLES
+from recsys.database import Connection
 from recsys.ledger import COPIED_TABLES
 
 FROM_THE_CODE = {"migrations", "release_moves"}
 
 
 def test_no_table_of_the_ledger_is_forgotten(postgres_dsn: str) -> None:
-    with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+    with Connection.connect(postgres_dsn, autocommit=True) as conn:
         ledger.prepare(conn)
         tables = {
             name

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from recsys import ledger
-from recsys.database import PostgresSettings
+from recsys.database import Connection, PostgresSettings
 from recsys.ledger import Action, State, migrations
 from recsys.releases import RetentionSettings, retire_old_releases
 from recsys.services import Services
@@ -42,9 +42,9 @@ OLD_EVENTS: tuple[tuple[str, str, dict[str, Any], Action, str | None], ...] = (
 
 
 @pytest.fixture
-def old(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Connection[Any]]:
+def old(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
     """A database as version 2 of the schema left it, with events of every kind."""
-    with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+    with Connection.connect(postgres_dsn, autocommit=True) as conn:
         known = migrations.available()
         with monkeypatch.context() as earlier:
             earlier.setattr(migrations, "available", lambda: known[:2])
