@@ -27,6 +27,8 @@ LATE_TASK = {"dag_id": "movie_rec_sys", "task_id": "train_dl_model"}
 DAY = 24 * 60
 # promtool's clock starts at 0; a time of 0 means never, so events are at minute 100.
 EVENT = 6_000
+OF_ANOTHER = "{{ with $labels.recommender }} ({{ . }}){{ end }}"
+"""Series of the first recommender have no label, so its alerts do not name it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,13 @@ def events(kind: str, alert: str) -> list[Case]:
         Case(alert, "it never happened", {newest: "0x200"}, 110, None),
         Case(alert, "nothing is measured", {}, 110, None),
         Case(alert, "another kind", {newest.replace(kind, "other"): f"{EVENT}x200"}, 110, None),
+        Case(
+            alert,
+            "it happened to another recommender only",
+            {newest: "5x200", f'{newest[:-1]},recommender="books"}}': f"5x104 {EVENT}x90"},
+            110,
+            {"recommender": "books"},
+        ),
         Case(
             alert,
             "the exporter was replaced long after it",
@@ -166,6 +175,7 @@ MEASURED, SUCCESS = "recsys_measured_timestamp_seconds", "recsys_last_success_ti
 SITE = 'up{job="site",instance="site:8000"}'
 REQUESTS = 'recsys_site_requests_total{route="/api/x",method="GET",status="%s"}'
 SECONDS = 'recsys_site_request_seconds_bucket{route="%s",le="%s"}'
+BOOKS = '{recommender="books"}'
 CHAMPION = "recsys_champion_promoted_timestamp_seconds"
 SERVED = 'recsys_site_release_promoted_timestamp_seconds{instance="%s"}'
 UP, BLOCKED = 'pg_up{job="metadata-db"}', "airflow_triggers_blocked_main_thread_total"
@@ -181,6 +191,12 @@ CASES = [
         for title, series, minute, fires in (
             ("the last success is old", {SUCCESS: "60x384"}, 16 * DAY, {}),
             ("never a success", {MEASURED: "0+3600x384"}, 16 * DAY, {}),
+            ("the success of another recommender is recent",
+             {SUCCESS: "864000x384", SUCCESS + BOOKS: "60x384"}, 16 * DAY,
+             {"recommender": "books"}),
+            ("another recommender never had a success",
+             {MEASURED: "0+3600x384", SUCCESS: "864000x384", MEASURED + BOOKS: "0+3600x384"},
+             16 * DAY, {"recommender": "books"}),
             ("the last success is recent", {MEASURED: "0+3600x384", SUCCESS: "864000x384"},
              16 * DAY, None),
             ("no success yet", {MEASURED: "0+3600x384"}, 14 * DAY, None),
@@ -287,6 +303,11 @@ CASES = [
     Case("SiteBehind", "it has no release", {CHAMPION: "500x60", SERVED % "a": "0x60"}, 30),
     Case("SiteBehind", "it serves the champion", {CHAMPION: "500x60", SERVED % "a": "500x60"}, 30,
          None),
+    Case("SiteBehind", "another recommender was promoted since",
+         {CHAMPION: "500x60", SERVED % "a": "500x60", CHAMPION + BOOKS: "900x60"}, 30, None),
+    Case("SiteBehind", "the site of another recommender is behind",
+         {CHAMPION: "500x60", SERVED % "a": "500x60", CHAMPION + BOOKS: "900x60",
+          (SERVED % "b")[:-1] + ',recommender="books"}': "800x60"}, 30, {"recommender": "books"}),
     Case("SiteBehind", "it changes over in a minute",
          {CHAMPION: "400x10 500x60", SERVED % "a": "400x11 500x60"}, 30, None),
     Case("SiteBehind", "there is no champion", {SERVED % "a": "0x60"}, 30, None),
@@ -312,10 +333,11 @@ def unit_test(case: Case, rule: Mapping[str, Any]) -> dict[str, Any]:
     """The case in the format of ``promtool test rules``."""
     expected = []
     if case.fires is not None:
+        of = case.fires.get("recommender")
         summary = re.sub(
             r"{{ \$labels\.(\w+) }}",
             lambda found: (case.fires or {})[found[1]],
-            rule["annotations"]["summary"],
+            rule["annotations"]["summary"].replace(OF_ANOTHER, f" ({of})" if of else ""),
         )
         expected = [
             {

@@ -42,10 +42,11 @@ stats.initialize(
     factory=stats_utils.get_stats_factory(),
     export_legacy_names=conf.getboolean("metrics", "legacy_names_on"),
 )
-emit(
-    (metric(1, **{tag: "x@1" for tag in metric.tags}) for metric in METRICS),
-    Description(name="movie_rec_sys", title="Movies"),
-)
+for name in ("movie_rec_sys", "books"):
+    emit(
+        (metric(1, **{tag: "x@1" for tag in metric.tags}) for metric in METRICS),
+        Description(name=name, title="T", source="/data/r.zip"),
+    )
 registry = MetricsRegistry()
 for name in json.loads(os.environ["NAMES"]):
     known = registry.get(name)
