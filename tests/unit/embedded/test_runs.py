@@ -51,4 +51,4 @@ def test_modules_in_the_working_directory_do_not_replace_those_of_a_run(
     monkeypatch.setattr(airflow, "environment", lambda home: {"AIRFLOW_HOME": str(tmp_path / "a")})
     result = runs.run_once(Home(tmp_path / "home"), "no_dag", {})
     # The run's own code is reached, which refuses the name.
-    assert "invalid choice: 'no_dag'" in result.errors["the process"]
+    assert "the DAG no_dag belongs to no recommender" in result.errors["the process"]
