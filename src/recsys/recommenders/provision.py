@@ -79,9 +79,11 @@ def provision(description: Description, shared: Services) -> list[str]:
         What was made.
 
     Raises:
-        ConfigurationError: the account has no right to make a database or a role.
+        ConfigurationError: the account has no right to make a database or a role, or somebody
+            else's database has the name.
     """
     name, site = _identifiers(description)
+    _refuse_another_database(description, shared, may_be_empty=True)
     made = []
     try:
         with shared.connect() as conn:
@@ -161,6 +163,7 @@ def remove(
         TransientError: a run or a reader is connected.
     """
     _check_own_names(description)
+    _refuse_another_database(description, shared, may_be_empty=False)
     name, site = _identifiers(description)
     own = services_of(description, shared)
     # A removal that was interrupted has checked it.
@@ -196,23 +199,24 @@ def check_removable(description: Description, shared: Services, *, even_served: 
     """Checks that a recommender may be removed; returns whether it has a ledger to export.
 
     Raises:
-        ConfigurationError: it is the first recommender, which has its servers to itself.
+        ConfigurationError: it is the first recommender, which has its servers to itself, or
+            somebody else's database has the name.
         LedgerError: a release is served, or the objects belong to another ledger.
     """
     _check_own_names(description)
+    _refuse_another_database(description, shared, may_be_empty=False)
     own = services_of(description, shared)
     with shared.connect() as conn:
-        if not _exists(conn, "pg_database", "datname", description.name):
-            if own.store.keys(""):
-                raise LedgerError(
-                    f"there are objects in {own.store.location}, and no ledger that they are of",
-                    expected=f"the database {description.name}",
-                    hint="delete them yourself if they are not needed, and repeat the command",
-                )
-            return False
+        is_there = _exists(conn, "pg_database", "datname", description.name)
+    if not is_there or not _has_ledger(own):
+        if own.store.keys(""):
+            raise LedgerError(
+                f"there are objects in {own.store.location}, and no ledger that they are of",
+                expected=f"the database {description.name} with a ledger",
+                hint="delete them yourself if they are not needed, and repeat the command",
+            )
+        return False
     with own.connect() as conn:
-        if not ledger.applied(conn):
-            return False
         champion = ledger.champion(conn)
         if champion is not None and not even_served:
             raise LedgerError(
@@ -224,12 +228,54 @@ def check_removable(description: Description, shared: Services, *, even_served: 
     return True
 
 
+def _has_ledger(own: Services) -> bool:
+    with own.connect() as conn:
+        return bool(ledger.applied(conn))
+
+
 def _check_own_names(description: Description) -> None:
     if description.namespace.is_first:
         raise ConfigurationError(
             f"{description.name} has no database and no prefix of its own that could be dropped",
             hint="remove its file to remove its DAGs; its database and bucket are the connections'",
         )
+
+
+def _refuse_another_database(
+    description: Description, shared: Services, *, may_be_empty: bool
+) -> None:
+    """Raises ConfigurationError if the database of this name was not made for the recommender.
+
+    One that was has the setting of `_rights`. One that is empty may have been made by an
+    administrator, or by a command that was killed.
+    """
+    mark = f"recsys.site_role={description.namespace.site_role}"
+    with shared.connect() as conn:
+        if not _exists(conn, "pg_database", "datname", description.name):
+            return
+        marked = conn.execute(
+            "select from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase "
+            "where d.datname = %s and s.setrole = 0 and %s = any (s.setconfig)",
+            (description.name, mark),
+        ).fetchone()
+    if marked is not None or (may_be_empty and _is_empty(services_of(description, shared))):
+        return
+    raise ConfigurationError(
+        f"the database {description.name} was not made for this recommender",
+        expected=f"no such database, or one with the setting {mark}",
+        hint="give the recommender another name"
+        if may_be_empty
+        else f"if it is one that is empty, `recsys recommender add {description.name}` first",
+    )
+
+
+def _is_empty(own: Services) -> bool:
+    with own.connect() as conn:
+        used = conn.execute(
+            "select from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+            "where n.nspname <> 'information_schema' and n.nspname !~ '^pg_' limit 1"
+        ).fetchone()
+    return used is None
 
 
 def _rights(description: Description) -> list[sql.Composed]:

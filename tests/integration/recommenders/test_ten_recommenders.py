@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -268,3 +269,41 @@ def test_the_first_recommender_is_not_removed(shared: Services, tmp_path: Path) 
     movies = Description(name="movie_rec_sys", title="Movies")
     with pytest.raises(ConfigurationError, match="of its own"):
         remove(movies, tmp_path, shared, even_served=True)
+
+
+def test_the_database_of_somebody_else_is_neither_taken_nor_dropped(
+    described: list[Description], shared: Services, postgres_server: Postgres, tmp_path: Path
+) -> None:
+    """It has the name by chance: a recommender would take its readers' rights, and drop it."""
+    theirs, half_made = described[:2]
+    with psycopg.connect(postgres_server.dsn("postgres"), autocommit=True) as conn:
+        for one in (theirs, half_made):
+            conn.execute(sql.SQL("create database {}").format(sql.Identifier(one.name)))
+    with psycopg.connect(recommenders.services_of(theirs, shared).postgres.address()) as conn:
+        conn.execute("create table orders as select 1 as id")
+    file = tmp_path / f"{theirs.name}.yaml"
+    file.touch()
+
+    with pytest.raises(ConfigurationError, match="was not made for this recommender"):
+        recommenders.provision(theirs, shared)
+    with pytest.raises(ConfigurationError, match="was not made for this recommender"):
+        recommenders.check_removable(theirs, shared, even_served=True)
+    for described_by in (file, file.rename(file.with_name(file.name + REMOVING))):
+        with pytest.raises(ConfigurationError, match="was not made for this recommender"):
+            deque(recommenders.remove(theirs, described_by, shared, even_served=True), maxlen=0)
+    with psycopg.connect(recommenders.services_of(theirs, shared).postgres.address()) as conn:
+        assert conn.execute("select id from orders").fetchall() == [(1,)]
+        [(everybody,)] = conn.execute(
+            "select has_database_privilege('public', current_database(), 'connect')"
+        ).fetchall()
+    assert everybody, "rights are as they were"
+
+    # A command that was killed has left it empty: it is gone on with, and then removed.
+    own = provisioned(half_made, shared)
+    own.store.put_bytes("report.txt", b"of somebody else, below the same prefix")
+    with pytest.raises(LedgerError, match="no ledger that they are of"):
+        recommenders.check_removable(half_made, shared, even_served=True)
+    assert own.store.keys("") == ["report.txt"]
+    own.store.delete(["report.txt"])
+    serving(half_made, shared)
+    remove(half_made, tmp_path, shared, even_served=True)
