@@ -30,6 +30,7 @@ from recsys.services import Services
 from tests.command_line import servers
 from tests.e2e.conftest import LENIENT, Outcome, Pipeline
 from tests.e2e.test_two_recommenders import parse
+from tests.recommender_rows import all_rows
 from tests.recsys_command import run_recsys
 
 GIVEN = {"force": False, "require_approval": False}
@@ -75,17 +76,7 @@ class Member:
 
     def content(self) -> dict[str, list[str]]:
         """All rows of its database, with their place and transaction, and its objects' times."""
-        found = {}
-        with psycopg.connect(self.services.postgres.address()) as conn:
-            for schema, table in conn.execute(
-                "select schemaname, tablename from pg_tables where schemaname like 'recsys%'"
-            ).fetchall():
-                rows = conn.execute(
-                    sql.SQL("select ctid::text, xmin::text, t::text from {} t order by 1").format(
-                        sql.Identifier(schema, table)
-                    )
-                )
-                found[f"{schema}.{table}"] = [str(row) for row in rows]
+        found = all_rows(self.services)
         # Below the prefix of the first one are the others.
         own = [each for each in self.services.store.objects("") if not OTHERS.match(each.key)]
         found["objects"] = [f"{each.key} {each.modified} {each.size}" for each in own]

@@ -22,6 +22,7 @@ from recsys.recommenders import Description
 from recsys.services import Services
 from tests.dataset_layouts import GIVEN, write_in_layout
 from tests.e2e.conftest import LENIENT, Pipeline, brief_settings
+from tests.recommender_rows import all_rows
 
 PARSE = """
 import json, sys
@@ -180,17 +181,7 @@ def books(
 
 def everything(services: Services) -> dict[str, list[str]]:
     """All rows of a recommender's database, and its objects with their times."""
-    found = {}
-    with psycopg.connect(services.postgres.address()) as conn:
-        for schema, table in conn.execute(
-            "select schemaname, tablename from pg_tables where schemaname like 'recsys%'"
-        ).fetchall():
-            rows = conn.execute(
-                sql.SQL("select ctid::text, xmin::text, t::text from {} t order by 1").format(
-                    sql.Identifier(schema, table)
-                )
-            )
-            found[f"{schema}.{table}"] = [str(row) for row in rows]
+    found = all_rows(services)
     found["objects"] = [
         f"{each.key} {each.modified} {each.size}" for each in services.store.objects("")
     ]
