@@ -9,10 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from recsys.embedded.processes import is_alive
+from tests.processes import wait_for_end
 
 # Starts both servers, names their processes, and never ends.
 TEST = """
@@ -60,7 +59,6 @@ def test_the_servers_of_a_killed_test_process_end(
         killed.send_signal(signal.SIGKILL)
     folder, pids = json.loads(noted.read_text())
     assert len(pids) > 2
-    while any(psutil.pid_exists(pid) and is_alive(psutil.Process(pid)) for pid in pids):
-        time.sleep(0.1)
+    assert wait_for_end(*pids, seconds=600)
     while Path(folder).exists():
         time.sleep(0.1)

@@ -16,6 +16,7 @@ from recsys.embedded.home import Home
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.processes import is_alive
 from recsys.errors import ConfigurationError, PermanentError, ServiceUnavailableError
+from tests.processes import command_lines, listening_addresses, read_each
 
 _DAG = """
 from airflow.sdk import Param, dag, task
@@ -141,16 +142,9 @@ def test_airflow_runs_a_dag_heals_after_a_kill_and_leaves_nothing_behind(
             stranger.trigger("probe")
 
     members = server.members()
-    listening = {
-        connection.laddr.ip
-        for process in members
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert listening == {"127.0.0.1"}
+    assert listening_addresses(members) == {"127.0.0.1"}
     secrets = set(vars(home.secrets()).values())
-    lines = [" ".join(process.cmdline()) for process in members]
-    assert not any(secret in line for secret in secrets for line in lines)
+    assert not any(secret in line for secret in secrets for line in command_lines(members))
     log = server.log.read_text(errors="replace")
     assert not any(secret in log for secret in secrets)
 
@@ -158,7 +152,8 @@ def test_airflow_runs_a_dag_heals_after_a_kill_and_leaves_nothing_behind(
         runs = connection.execute("SELECT run_id FROM dag_run").fetchall()
     assert runs == [(run_id,)]
 
-    (scheduler,) = (p for p in members if p.cmdline()[3:4] == ["scheduler"])
+    commands = read_each(members, lambda process: (process, process.cmdline()[3:4]))
+    (scheduler,) = (process for process, command in commands if command == ["scheduler"])
     scheduler.kill()
     leader = server.leader()
     assert leader is not None

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
-import psutil
 import psycopg
 import pytest
 
@@ -21,6 +20,7 @@ from recsys.embedded.s3 import BUCKET, S3
 from recsys.errors import ConfigurationError
 from recsys.object_store import ObjectStore, S3Settings
 from tests.http_session import HttpSession
+from tests.processes import command_lines, listening_addresses
 
 
 @pytest.fixture(scope="module")
@@ -91,21 +91,14 @@ def test_a_second_start_changes_nothing(running: Home) -> None:
 
 def test_nothing_listens_beyond_loopback(running: Home) -> None:
     for service, least in ((Postgres(running), 1), (S3(running), 5)):
-        listening = {
-            connection.laddr.ip
-            for process in service.members()
-            for connection in process.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        }
-        assert listening == {"127.0.0.1"}, least
+        assert listening_addresses(service.members()) == {"127.0.0.1"}, least
 
 
 def test_no_secret_is_on_a_command_line_or_in_a_log(running: Home) -> None:
     # The id of the access key is public, as on AWS; the key itself is not.
     secrets = set(vars(running.secrets()).values()) - {running.secrets().s3_access_key}
     for service in (Postgres(running), S3(running)):
-        texts = [" ".join(process.cmdline()) for process in service.members()]
-        texts.append(service.log.read_text(errors="replace"))
+        texts = [*command_lines(service.members()), service.log.read_text(errors="replace")]
         assert not any(secret in text for secret in secrets for text in texts)
 
 

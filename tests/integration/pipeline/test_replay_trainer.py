@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from recsys.errors import StoppedBySignal, TrainingError, TransientError
 from recsys.pipeline import SessionTrainer, trainer_session
 from recsys.trainer_process import LocalTrainer
+from tests.processes import wait_for_end
 
 STAND_IN = """#!{python}
 import json, os, signal, sys, time
@@ -58,15 +57,6 @@ def process_of(lines: list[str]) -> int:
     return int(lines[0].partition(" ")[0])
 
 
-def has_ended(pid: int) -> bool:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def test_commands_share_a_process_and_secrets_are_not_in_its_environment(
     session: SessionTrainer,
 ) -> None:
@@ -75,7 +65,7 @@ def test_commands_share_a_process_and_secrets_are_not_in_its_environment(
     assert first[1] == "secret False hush"
     assert process_of(first) == process_of(second)
     session.end()
-    assert has_ended(process_of(first))
+    assert wait_for_end(process_of(first))
 
 
 def test_a_failure_has_the_kind_of_its_exit_code_and_the_session_goes_on(
@@ -101,5 +91,5 @@ def test_an_interruption_ends_the_process_at_once(session: SessionTrainer) -> No
 
     with pytest.raises(StoppedBySignal):
         run(session, "wait", on_line=interrupt)
-    assert has_ended(process_of(lines))
+    assert wait_for_end(process_of(lines))
     assert process_of(run(session, "train")) != process_of(lines)

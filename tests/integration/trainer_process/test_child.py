@@ -16,10 +16,10 @@ from tests.integration.trainer_process.stand_ins import (
     GIVEN,
     SECRETS,
     StandIn,
-    has_ended,
     run,
     wait_for,
 )
+from tests.processes import is_running, wait_for_end
 
 SLEEPER = "echo $$; exec sleep 300"
 
@@ -40,10 +40,10 @@ def test_it_ends_when_its_parent_is_killed(stand_in: StandIn) -> None:
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert not has_ended(pid)
+        assert is_running(pid)
         parent.kill()
         parent.wait()
-        wait_for(lambda: has_ended(pid))
+        assert wait_for_end(pid)
 
 
 class Interrupted(BaseException):
@@ -65,7 +65,7 @@ def test_it_ends_when_the_task_is_interrupted(
     trainer = stand_in(("trap '' TERM\n" if stubborn else "") + SLEEPER)
     with pytest.raises(Interrupted):
         trainer.run("train", GIVEN, SECRETS, on_line)
-    assert has_ended(pids[0])
+    assert not is_running(pids[0])
 
 
 def test_its_children_end_with_it(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_its_children_end_with_it(stand_in: StandIn, monkeypatch: pytest.MonkeyP
     trainer = stand_in("sleep 300 & echo $!\necho $$; wait")
     with pytest.raises(Interrupted):
         trainer.run("train", GIVEN, SECRETS, on_line)
-    wait_for(lambda: all(has_ended(pid) for pid in pids))
+    assert wait_for_end(*pids)
 
 
 def test_its_stdin_is_empty(stand_in: StandIn) -> None:
@@ -106,4 +106,4 @@ def test_ctrl_c_is_obeyed_while_the_trainer_prints_nothing(stand_in: StandIn) ->
     finally:
         interrupt.join()
         signal.signal(signal.SIGINT, before)
-    wait_for(lambda: has_ended(int(lines[0])))
+    assert wait_for_end(int(lines[0]))

@@ -8,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from recsys.cli import interruption
 from recsys.errors import StoppedBySignal
+from tests.processes import wait_for_end
 
 # A command that starts a child, which starts another one in a session of its own, as the trainer.
 COMMAND = """
@@ -69,7 +69,7 @@ def test_a_signal_ends_a_command_that_cleans_up(tmp_path: Path, number: signal.S
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert said.splitlines() == ["stopping"]
-    assert all(has_ended(pid) for pid in pids)
+    assert wait_for_end(*pids)
 
 
 def test_a_command_that_hangs_while_it_cleans_up_is_ended_with_all_its_children(
@@ -82,7 +82,7 @@ def test_a_command_that_hangs_while_it_cleans_up_is_ended_with_all_its_children(
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    assert all(has_ended(pid) for pid in pids)
+    assert wait_for_end(*pids)
     assert time.monotonic() - began >= interruption.LIMIT_S
 
 
@@ -95,21 +95,8 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    assert all(has_ended(pid) for pid in pids)
+    assert wait_for_end(*pids)
 
 
 def test_a_step_does_not_take_a_signal_for_its_own_failure() -> None:
     assert not issubclass(StoppedBySignal, Exception)
-
-
-def has_ended(pid: int) -> bool:
-    """Waits until a process that was killed is gone; it may be a zombie that nobody waits for."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
