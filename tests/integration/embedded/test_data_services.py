@@ -155,6 +155,9 @@ def test_what_was_acknowledged_survives_killing_both_servers_in_a_deep_path(
         assert not any(status.running for status in stack.status(deep))
         stack.start_data_services(deep)
         assert recall(deep) == ("acknowledged", "acknowledged")
+    # The second start was one that stays, and the home of this test is not the fixture's.
+    assert all(status.running for status in stack.status(deep)[:2])
+    stack.stop(deep)
 
 
 def test_data_outlives_a_stop_that_leaves_no_process_and_a_move_to_other_ports(home: Home) -> None:
