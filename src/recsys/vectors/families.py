@@ -204,8 +204,8 @@ def measure_family(
     """
     if len(families) < _LEAST_FAMILIES:
         return None
-    step = max(1.0, len(families) / _MOST_FAMILIES)
-    families = [families[int(at)] for at in np.arange(0, len(families), step)]
+    measured = min(len(families), _MOST_FAMILIES)
+    families = [families[at * len(families) // measured] for at in range(measured)]
     most = min(neighbors, len(vectors) - 1)
     shares: list[float] = []
     for family in families:

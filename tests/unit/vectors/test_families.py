@@ -66,3 +66,12 @@ def test_few_families_are_not_measured_and_many_are_sampled() -> None:
 def test_years_and_titles_of_series_are_unique() -> None:
     movies = [movie for movies in SERIES.values() for movie in movies]
     assert len(movies) == len(set(movies))
+
+
+@pytest.mark.parametrize("count", [500, 501, 563, 1003, 1250])
+def test_at_most_500_families_are_measured_whatever_their_number(count: int) -> None:
+    # Steps of 563 / 500, added up in floating point, reach 501 places below 563.
+    vectors = np.eye(3, dtype=np.float32)
+    measured = measure_family(vectors, [np.array([0, 1])] * count, 1)
+    assert measured is not None
+    assert measured.families == 500
