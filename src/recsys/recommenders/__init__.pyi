@@ -1,15 +1,8 @@
 from .alert_route import AlertRoute
 from .description import Connections, Description
+from .grants import bucket_policy, grants
 from .namespace import ENV_RECOMMENDER, FIRST_RECOMMENDER, Namespace, chosen_recommender
-from .provision import (
-    REMOVING,
-    bucket_policy,
-    check_removable,
-    grants,
-    problems,
-    provision,
-    remove,
-)
+from .provision import problems, provision
 from .reader import (
     ENV_FOLDER,
     Descriptions,
@@ -19,6 +12,7 @@ from .reader import (
     read_descriptions,
     template,
 )
+from .removal import REMOVING, check_removable, remove
 from .rights import COMMON, Right, dag_resources, dag_rights, in_words, role_commands
 from .servers import postgres_of, s3_of, services_of
 from .trainer import (
