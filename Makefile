@@ -130,8 +130,12 @@ lint: setup ## formatting, ruff, types, import rules, workflows, scripts
 	@$(BIN)/zizmor --quiet --offline .github/workflows
 	@$(BIN)/shellcheck .ci/run $$(find docker tests -name '*.sh')
 
-lock: $(UV) ## update all lock files from the pyproject files
+lock: $(UV) ## update all lock files from the pyproject files, and the requirements of tests
 	@for project in . trainer site spark; do $(UV) lock --project $$project || exit 1; done
+	@for name in reference peers; do \
+		$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+			--output-file tests/$$name/requirements.txt tests/$$name/requirements.in || exit 1; done
+	@sh tests/fab/lock.sh $(UV)
 
 fmt: setup ## format the code and apply ruff's fixes
 	@$(BIN)/ruff format .

@@ -47,3 +47,26 @@ def test_a_lock_file_knows_all_requirements_of_the_package(repository: Path, nam
 def test_the_lock_files_of_pipeline_and_trainer_have_the_package(repository: Path) -> None:
     assert locked(repository / "uv.lock")
     assert locked(repository / "trainer/uv.lock")
+
+
+def pinned(path: Path) -> dict[str, str]:
+    """Versions by name in a file of requirements."""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", path.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("folder", ["fab", "peers", "reference"])
+def test_requirements_of_tests_have_what_they_were_made_from(repository: Path, folder: str) -> None:
+    wanted = pinned(repository / "tests" / folder / "requirements.in")
+    assert wanted
+    assert wanted.items() <= pinned(repository / "tests" / folder / "requirements.txt").items(), (
+        "run `make lock`"
+    )
+
+
+def test_what_is_laid_over_the_pipelines_environment_has_its_versions(repository: Path) -> None:
+    packages = tomllib.loads((repository / "uv.lock").read_text())["package"]
+    versions = {one["name"]: one.get("version") for one in packages}
+    over = pinned(repository / "tests/fab/requirements.txt")
+    # One that Linux has too would hide the environment's own.
+    assert {name for name in over if name in versions} == {"colorama"}, "run `make lock`"
+    assert over["colorama"] == versions["colorama"]
