@@ -97,7 +97,8 @@ def explain_api(error: ApiException, namespace: str) -> RecsysError:
         return ConfigurationError(
             f"Airflow's service account lacks a permission in the namespace {namespace}",
             found=response,
-            hint="apply the Role and RoleBinding of k8s/base",
+            hint="apply the Role and RoleBinding of k8s/base, or for a described recommender what "
+            "`recsys recommender grants NAME --only kubernetes` prints",
         )
     if error.status == 401:
         return ConfigurationError(
@@ -111,7 +112,8 @@ def explain_api(error: ApiException, namespace: str) -> RecsysError:
         return ConfigurationError(
             f"an object that the trainer's pod needs is missing in the namespace {namespace}",
             found=response,
-            hint="run kubectl apply -k k8s/overlays/production; check RECSYS_TRAINER_POD_NAMESPACE",
+            hint="run kubectl apply -k k8s/overlays/production, or for a described recommender "
+            "what `recsys recommender grants NAME --only kubernetes` prints; check the namespace",
         )
     if error.status in (400, 422):
         return ConfigurationError(

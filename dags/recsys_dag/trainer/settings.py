@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import ConfigurationError
@@ -21,11 +21,10 @@ from recsys.recommenders import (
     Description,
     Launcher,
     PodFields,
+    own_pod_fields,
 )
 from recsys.recommenders import RELEASE_LABEL as RELEASE_LABEL
 from recsys_dag.environment import read
-
-Settings = TypeVar("Settings", bound=BaseSettings)
 
 IMAGE_VARIABLE: Final = "recsys_trainer_image"
 """Airflow Variable with the trainer's image, or set ``AIRFLOW_VAR_RECSYS_TRAINER_IMAGE``."""
@@ -129,17 +128,17 @@ def verifier_image(recommender: Description) -> str | None:
 
 
 def pod_settings(recommender: Description) -> PodSettings:
-    """Returns the settings of a recommender's pod: those of its description come first."""
-    return _with(read(PodSettings), recommender.trainer.kubernetes)
+    """Returns the settings of a recommender's pod: those of its description come first.
+
+    The namespace and the Secret that the variables name are those of the first recommender.
+    """
+    return read(PodSettings).model_copy(update=own_pod_fields(recommender))
 
 
 def container_settings(recommender: Description) -> ContainerSettings:
     """Returns the settings of a recommender's container: those of its description come first."""
-    return _with(read(ContainerSettings), recommender.trainer.docker)
-
-
-def _with(settings: Settings, described: BaseModel) -> Settings:
-    return settings.model_copy(update=described.model_dump(exclude_unset=True))
+    own = recommender.trainer.docker.model_dump(exclude_unset=True)
+    return read(ContainerSettings).model_copy(update=own)
 
 
 def digest_of(image: str, variable: str = IMAGE_VARIABLE) -> str:

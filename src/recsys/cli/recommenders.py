@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys import embedded, recommenders
-from recsys.cli import output, recommender_roles
+from recsys.cli import output, recommender_grants, recommender_roles
 from recsys.cli.output import JsonOption, YesOption, console
 from recsys.cli.site import served_by_described
 from recsys.cli.source import absolute_source
@@ -51,6 +50,13 @@ def recommender(
     title: Annotated[
         str, typer.Option("--title", help="With add: its name for people; by default NAME.")
     ] = "",
+    only: Annotated[
+        recommender_grants.Part | None,
+        typer.Option(
+            "--only",
+            help="With grants: print one part only, for example to `kubectl apply -f -`.",
+        ),
+    ] = None,
     even_served: Annotated[
         bool, typer.Option("--even-served", help="With remove: also if it serves a release.")
     ] = False,
@@ -73,7 +79,8 @@ def recommender(
 
     `add` writes the file, unless it exists, and makes the database and the role of its readers.
     `check` names the file, line and field of each invalid description, and what is missing in
-    PostgreSQL. `grants` prints what an administrator runs where the account may not make databases.
+    PostgreSQL. `grants` prints what an administrator runs: commands for Airflow's roles, SQL where
+    the account may not make databases, a policy for an S3 account, and the objects in Kubernetes.
     `roles`, in a container of Airflow, gives the Airflow roles of each description their rights.
     `remove` exports the recommender, then drops its DAGs, database, role and objects, and nothing
     else.
@@ -88,7 +95,7 @@ def recommender(
         case Action.ADD:
             _add(name, source, title)
         case Action.GRANTS:
-            _print_grants(output.description(name))
+            recommender_grants.print_grants(output.description(name), only)
         case Action.ROLES:
             recommender_roles.apply(name)
         case Action.REMOVE:
@@ -178,26 +185,6 @@ def _add(name: str, source: str, title: str) -> None:
         for made in recommenders.provision(one, shared):
             console.print(f"made {made}")
     console.print(f"{name} is in order; run it: {output.command()} -r {name} run")
-
-
-def _print_grants(one: Description) -> None:
-    commands = recommenders.role_commands(one)
-    for command in commands:
-        typer.echo(command)
-    if one.namespace.is_first:
-        if commands:
-            return
-        raise ConfigurationError(
-            f"{one.name} has the database and the bucket of its connections",
-            hint="docs/security.md has the rights of its accounts",
-        )
-    with output.shared_services() as shared:
-        own = recommenders.services_of(one, shared)
-        with shared.connect() as conn:
-            for statement in recommenders.grants(one, conn.info.user):
-                typer.echo(f"{statement.as_string(conn)};")
-        policy = recommenders.bucket_policy(one, own.s3.bucket, own.s3.prefix)
-    typer.echo(f"\n{json.dumps(policy, indent=2)}")
 
 
 def _export(one: Description, shared: Services, folder: Path) -> None:

@@ -1,6 +1,7 @@
 from .alert_route import AlertRoute
 from .description import Connections, Description
 from .grants import bucket_policy, grants
+from .kubernetes import kubernetes_manifests, kubernetes_objects, own_pod_fields
 from .namespace import ENV_RECOMMENDER, FIRST_RECOMMENDER, Namespace, chosen_recommender
 from .provision import problems, provision
 from .reader import (
@@ -55,6 +56,9 @@ __all__ = [
     "folder",
     "grants",
     "in_words",
+    "kubernetes_manifests",
+    "kubernetes_objects",
+    "own_pod_fields",
     "postgres_of",
     "problems",
     "provision",

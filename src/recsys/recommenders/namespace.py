@@ -121,3 +121,13 @@ class Namespace:
     def site_role(self) -> str:
         """The role of PostgreSQL whose members read its releases."""
         return SITE_ROLE if self.is_first else f"{SITE_ROLE}_{self.name}"
+
+    @property
+    def kubernetes_namespace(self) -> str:
+        """The namespace of its trainer's pods in Kubernetes, where - stands for _."""
+        return "recsys" if self.is_first else f"recsys-{self.name.replace('_', '-')}"
+
+    @property
+    def trainer_secret(self) -> str:
+        """The Secret in Kubernetes with the keys of its trainer's account of S3."""
+        return f"{self.kubernetes_namespace}-trainer-s3"

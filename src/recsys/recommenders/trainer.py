@@ -44,10 +44,15 @@ class PodFields(_Fields):
     conn_id: str = Field(
         default="kubernetes_default", description="Airflow Connection to the cluster"
     )
-    namespace: str = Field(default="recsys", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    namespace: str = Field(
+        default="recsys",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="by default recsys-<name>, with - for _; that of the first one is recsys",
+    )
     secret: str = Field(
         default="recsys-trainer-s3",
-        description="Kubernetes Secret whose keys become the pod's environment",
+        description="Kubernetes Secret whose keys become the pod's environment; by default "
+        "recsys-<name>-trainer-s3; that of the first one is recsys-trainer-s3",
     )
     workload_identity: bool = Field(
         default=False,

@@ -37,7 +37,15 @@ def test_a_recommender_comes_is_used_and_goes_by_commands(
     assert command("recommender", "check", "books").words == "books: in order"
     listed = command("recommender", "list", "--json").json
     assert [one["name"] for one in listed["recommenders"]] == ["books"]
-    assert 'create database "books"' in command("recommender", "grants", "books").out
+    grants = command("recommender", "grants", "books").out
+    for part, text in (
+        ("sql", 'create database "books"'),
+        ("bucket", "s3:PutObject"),
+        ("kubernetes", "kind: RoleBinding"),
+    ):
+        alone = command("recommender", "grants", "books", "--only", part).out
+        assert text in alone
+        assert alone in grants, "each part is printed by itself, for a pipe"
     books = recommenders.services_of(recommenders.read_description(file), world.services)
     champion = Releases(books).candidate(1)
     promote_release(books, champion, actor=an_actor())

@@ -57,8 +57,16 @@ def test_a_pod_and_a_container_have_what_the_description_names_and_the_rest_of_t
     pod, container = trainer_settings.pod_settings(one), trainer_settings.container_settings(one)
     assert (pod.namespace, pod.secret, pod.service_account) == ("books", "books-s3", "trainer")
     assert pod.node_selector == {"gpu": "yes"}, "a value replaces the variable's as a whole"
+    derived = trainer_settings.pod_settings(books())
+    assert (derived.namespace, derived.secret) == ("recsys-books", "recsys-books-trainer-s3"), (
+        "a pod never gets the keys of another recommender because its description names none"
+    )
+    assert derived.service_account == "trainer"
     assert (container.cpus, container.memory) == (4, "6g")
-    assert trainer_settings.pod_settings(MOVIES).namespace == "shared"
+    movies = trainer_settings.pod_settings(MOVIES)
+    assert (movies.namespace, movies.secret) == ("shared", "recsys-trainer-s3")
+    monkeypatch.delenv("RECSYS_TRAINER_POD_NAMESPACE")
+    assert trainer_settings.pod_settings(MOVIES).namespace == "recsys"
 
 
 def test_the_time_of_a_training_is_that_of_its_description(
