@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, task
 
-from recsys import experiments
+from recsys import experiments, recommenders
 from recsys.dataset import needs_s3
 from recsys_dag import descriptions, run_alerts, settings
 from recsys_dag.defaults import START_DATE, tags, task_defaults
@@ -23,10 +22,11 @@ DOC = """
 1. **plan_trials** draws settings at random.
 2. **measure_trial** trains with each of them on an inner split without the holdout; two trials
    run in parallel.
-3. **choose_settings** prints the best settings as a value for `RECSYS_BUILD_SETTINGS`.
+3. **choose_settings** prints the settings to build with: the field `build` for the recommender's
+   description, or a value for `RECSYS_BUILD_SETTINGS`.
 
-This DAG promotes nothing. Set `RECSYS_BUILD_SETTINGS` to the value, and the weekly run makes a new
-build, which the gate judges. Workers need the trainer's environment (`RECSYS_TRAINER_PYTHON`) and
+This DAG promotes nothing. With these settings the weekly run makes a new build, which the gate
+judges. Workers need the trainer's environment (`RECSYS_TRAINER_PYTHON`) and
 the extra `tune`. `recsys tune` searches without Airflow: each trial is chosen from the results so
 far.
 """
@@ -62,13 +62,16 @@ def measure_trial(overrides: dict[str, float], **context: Any) -> dict[str, Any]
 @task
 def choose_settings(trials: list[dict[str, Any]], **context: Any) -> dict[str, Any]:
     """Prints the best settings; empty if the trainer's defaults are best."""
+    recommender = descriptions.of(context)
     found = experiments.choose_settings(
         experiments.Objective(context["params"]["objective"]), trials
     )
+    own = settings.build_settings(recommender, {})
+    built = experiments.with_overrides(own, found.pop("overrides"))
     print(f"{found['objective']}: {found['defaults']:.4f} with the trainer's default settings")
     print(f"{found['objective']}: {found['best']:.4f} with the best settings")
-    print(f"RECSYS_BUILD_SETTINGS='{json.dumps(found['build_settings'])}'")
-    return found
+    print(recommenders.build_text(recommender, built))
+    return {**found, "build_settings": built.model_dump(mode="json", exclude_defaults=True)}
 
 
 def make_tune_dag(recommender: Description) -> DAG:

@@ -23,9 +23,10 @@ from recsys.errors import (
 )
 
 if TYPE_CHECKING:
-    from recsys.contract import FeatureSettings
+    from recsys.contract import BuildSettings, FeatureSettings
     from recsys.dataset import FetchSettings
     from recsys.object_store import S3Settings
+    from recsys.recommenders import Description
 
 _CONNECTION: Final = "AIRFLOW_CONN_RECSYS_SOURCE"
 
@@ -112,27 +113,40 @@ def source_connection(source: str) -> dict[str, str]:
 
 
 def feature_settings() -> FeatureSettings:
-    """Returns the settings of a run's features: of the chosen recommender, or of the variable.
+    """Returns the settings of a run's features; see `build_settings`."""
+    return build_settings(chosen_description()).features
+
+
+def chosen_description() -> Description | None:
+    """Returns the description of the chosen recommender; None if the first one has none.
 
     Raises:
-        ConfigurationError: the description or ``RECSYS_BUILD_SETTINGS`` is invalid.
+        ConfigurationError: there is no such recommender, or its description is invalid.
     """
-    from pydantic import ValidationError
-
     from recsys import recommenders
-    from recsys.contract import BuildSettings
 
     name = recommenders.chosen_recommender()
     if recommenders.Namespace(name).is_first:
         # A bare installation has no folder of descriptions.
-        described = recommenders.read_descriptions(output.descriptions_folder()).valid.get(name)
-    else:
-        described = output.description(name)
+        return recommenders.read_descriptions(output.descriptions_folder()).valid.get(name)
+    return output.description(name)
+
+
+def build_settings(described: Description | None) -> BuildSettings:
+    """Returns the settings of a run's build: of the description, else of the variable.
+
+    Raises:
+        ConfigurationError: ``RECSYS_BUILD_SETTINGS`` is invalid.
+    """
+    from pydantic import ValidationError
+
+    from recsys.contract import BuildSettings
+
     if described is not None and described.build is not None:
-        return described.build.features
+        return described.build
     try:
         document = os.environ.get("RECSYS_BUILD_SETTINGS") or "{}"
-        return BuildSettings.model_validate_json(document).features
+        return BuildSettings.model_validate_json(document)
     except ValidationError as error:
         raise ConfigurationError(
             "RECSYS_BUILD_SETTINGS is invalid",

@@ -15,7 +15,7 @@ from .runs import (
     local_verdict,
 )
 from .splits import read_in_file_order
-from .tuning import choose_settings, measure_trial, plan_trials, tune
+from .tuning import choose_settings, measure_trial, plan_trials, tune, with_overrides
 
 __all__ = [
     "LESS_IS_BETTER",
@@ -47,4 +47,5 @@ __all__ = [
     "spoil",
     "train_locally",
     "tune",
+    "with_overrides",
 ]

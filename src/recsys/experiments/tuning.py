@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from recsys import contract
-from recsys.contract import FeatureSettings
+from recsys.contract import BuildSettings, FeatureSettings
 from recsys.errors import ConfigurationError, TrainingError
 from recsys.experiments.local import make_local_features, train_locally
 from recsys.experiments.names import Objective, Part, SplitName
@@ -79,8 +79,7 @@ def tune(
     Returns:
         ``objective``, ``defaults`` (the metric with the trainer's own settings), ``best`` (the
         metric), ``trials`` (``value``, null if training failed, and ``overrides``), and
-        ``build_settings``: a value for ``RECSYS_BUILD_SETTINGS``; empty if the defaults are
-        best.
+        ``overrides``: the settings to build with; empty if the defaults are best.
 
     Raises:
         ConfigurationError: Optuna is not installed.
@@ -163,14 +162,22 @@ def choose_settings(objective: Objective, trials: Iterable[Trial]) -> dict[str, 
     sign = -1 if objective is Objective.NDCG else 1
     successful = [trial for trial in (own, *tried) if trial["value"] is not None]
     best = min(successful, key=lambda trial: sign * trial["value"])
-    chosen = {"trainer": {"overrides": nest_overrides(best["overrides"])}}
     return {
         "objective": str(objective),
         "defaults": own["value"],
         "best": best["value"],
         "trials": tried,
-        "build_settings": chosen if best["overrides"] else {},
+        "overrides": nest_overrides(best["overrides"]),
     }
+
+
+def with_overrides(settings: BuildSettings, overrides: dict[str, Any]) -> BuildSettings:
+    """Returns settings of a build with these overrides of the trainer's, and no others.
+
+    Trials start from the trainer's defaults, so overrides of before have no part in the result.
+    """
+    trainer = settings.trainer.model_copy(update={"overrides": overrides})
+    return settings.model_copy(update={"trainer": trainer})
 
 
 def write_inner_split(features: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ from .provision import problems, provision
 from .reader import (
     ENV_FOLDER,
     Descriptions,
+    build_text,
     description_schema,
     folder,
     read_description,
@@ -48,6 +49,7 @@ __all__ = [
     "Right",
     "Trainer",
     "bucket_policy",
+    "build_text",
     "check_removable",
     "chosen_recommender",
     "dag_resources",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
+from recsys.contract import BuildSettings
 from recsys.errors import ConfigurationError, first_invalid_field
 from recsys.recommenders.description import Description
 from recsys.recommenders.namespace import FIRST_RECOMMENDER
@@ -119,6 +122,24 @@ def template(name: str, title: str, source: str) -> str:
         ) from error
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     return f"# yaml-language-server: $schema=schema.json\n{text}"
+
+
+def build_text(description: Description | None, settings: BuildSettings) -> str:
+    """Returns settings of a build as a person writes them down where a run reads them.
+
+    Args:
+        description: the recommender; None: it has none.
+        settings: settings of its build.
+
+    Returns:
+        The field ``build`` of its description, as YAML; ``RECSYS_BUILD_SETTINGS=...`` for the first
+        recommender, unless its description has this field, which comes before the variable.
+    """
+    values = settings.model_dump(mode="json", exclude_defaults=True)
+    first = description is None or description.namespace.is_first
+    if first and (description is None or description.build is None):
+        return f"RECSYS_BUILD_SETTINGS={shlex.quote(json.dumps(values))}"
+    return str(yaml.safe_dump({"build": values}, sort_keys=False, allow_unicode=True)).rstrip()
 
 
 def description_schema() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from recsys.cli.app import app
@@ -18,6 +19,7 @@ from recsys.errors import TrainingError
 from recsys.experiments import Objective, tune
 from recsys.experiments.tuning import nest_overrides, write_inner_split
 from recsys.features import make_features
+from recsys.recommenders import read_description
 
 # Its error is least at recency 1; its NDCG grows with the weight of liked movies.
 TRAINER = """#!{python}
@@ -79,7 +81,7 @@ def test_the_search_improves_its_objective(
     assert found["best"] == best
     assert found["defaults"] == pytest.approx(1.8 if objective is Objective.RMSE else 0.3)
     chosen = next(trial for trial in found["trials"] if trial["value"] == best)
-    assert found["build_settings"]["trainer"]["overrides"] == nest_overrides(chosen["overrides"])
+    assert found["overrides"] == nest_overrides(chosen["overrides"])
 
 
 def test_the_same_seed_makes_the_same_search(
@@ -125,3 +127,36 @@ def test_the_command_prints_what_to_build_with(
     assert done.exit_code == as_json.exit_code == 0
     settings = json.loads(as_json.stdout)["build_settings"]
     assert f"RECSYS_BUILD_SETTINGS='{json.dumps(settings)}'" in done.stdout
+
+
+def test_settings_of_a_run_stay_beside_those_that_are_found(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_trainer(tmp_path, monkeypatch)
+    folder = tmp_path / "recommenders"
+    folder.mkdir()
+    described = {"name": "books", "title": "Books", "source": "s3://b/books.zip"}
+    build = {
+        "features": {"max_rule_shares": {"unknown_movie": 0.5}},
+        "trainer": {"seed": 7, "overrides": {"ranking": {"epochs": 1}}},
+    }
+    file = folder / "books.yaml"
+    file.write_text(yaml.safe_dump({**described, "build": build}))
+    monkeypatch.setenv("RECSYS_RECOMMENDERS", str(folder))
+    monkeypatch.setenv("RECSYS_BUILD_SETTINGS", '{"trainer": {"seed": 9}}')
+    asked = ["tune", "-s", str(sample), "--trials", "3"]
+
+    of_movies = CliRunner(env={"COLUMNS": "80"}).invoke(app, asked)
+    monkeypatch.setenv("RECSYS_RECOMMENDER", "books")
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(app, asked)
+
+    assert done.exit_code == of_movies.exit_code == 0, done.output
+    found = done.stdout[done.stdout.index("build:") :]
+    file.write_text(yaml.safe_dump(described) + found)
+    read = read_description(file).build
+    assert read is not None
+    assert read.features.max_rule_shares.unknown_movie == 0.5
+    assert read.trainer.seed == 7
+    assert list(read.trainer.overrides) == ["rating"], "trials had the trainer's defaults else"
+    assert str(file.name) in done.stdout
+    assert '"seed": 9, "overrides"' in of_movies.stdout
