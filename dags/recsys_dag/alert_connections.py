@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SLACK: Final = "recsys_alert_slack"
 WEBHOOK: Final = "recsys_alert_webhook"
 SMTP: Final = "recsys_alert_smtp"
-HEARTBEAT: Final = "recsys_alert_heartbeat"
 _SLACK_URL: Final = "https://hooks.slack.com/services"
 
 
@@ -38,7 +37,13 @@ def with_connections(settings: AlertSettings, recommender: Description) -> Alert
     Raises:
         ConfigurationError: a Connection names no address, or one of the description is missing.
     """
-    fields = {**_channels(recommender), **_own(recommender)}
+    own = recommender.alert_fields
+    fields = {**own, **_channels(recommender)}
+    if "email_to" in own:
+        # The Connection may have an address, too.
+        fields["email_to"] = own["email_to"]
+    if heartbeat := _heartbeat(recommender):
+        fields["heartbeat_url"] = _address(heartbeat)
     if not fields:
         return settings
     try:
@@ -53,33 +58,15 @@ def with_connections(settings: AlertSettings, recommender: Description) -> Alert
 
 
 def _channels(recommender: Description) -> dict[str, Any]:
-    """Returns the fields of the channels."""
+    """Returns the fields of the channels, of which it has a Connection."""
     route = recommender.alerts
     fields: dict[str, Any] = {}
-    if route.has_channels:
-        fields |= dict.fromkeys(("slack_url", "webhook_url", "webhook_key", "smtp_url"))
     if slack := _channel(recommender, route.slack, SLACK):
         fields["slack_url"] = _slack_url(slack)
     if webhook := _channel(recommender, route.webhook, WEBHOOK):
         fields |= {"webhook_url": _address(webhook), "webhook_key": webhook.password or None}
     if smtp := _channel(recommender, route.smtp, SMTP):
         fields |= _smtp_fields(smtp)
-    if route.email_to is not None:
-        fields["email_to"] = route.email_to
-    return fields
-
-
-def _own(recommender: Description) -> dict[str, Any]:
-    """Returns the fields that two recommenders never share."""
-    fields: dict[str, Any] = {}
-    if not recommender.namespace.is_first:
-        fields["recommender"] = recommender.title
-        # Pings of another one must not hide that this one stands still.
-        fields["heartbeat_url"] = None
-    if heartbeat := _heartbeat(recommender):
-        fields["heartbeat_url"] = _address(heartbeat)
-    if recommender.alerts.kinds is not None:
-        fields["kinds"] = recommender.alerts.kinds
     return fields
 
 
@@ -87,14 +74,13 @@ def _channel(recommender: Description, named: str | None, shared: str) -> Connec
     """Returns a channel's Connection; None if the recommender does not use the channel."""
     if named is not None:
         return _existing(recommender, named)
-    return None if recommender.alerts.has_channels else find_connection(shared)
+    return None if recommender.alerts.channels else find_connection(shared)
 
 
 def _heartbeat(recommender: Description) -> Connection | None:
     if (named := recommender.alerts.heartbeat) is not None:
         return _existing(recommender, named)
-    own = HEARTBEAT if recommender.namespace.is_first else f"{HEARTBEAT}_{recommender.name}"
-    return find_connection(own)
+    return find_connection(recommender.heartbeat_connection)
 
 
 def _existing(recommender: Description, conn_id: str) -> Connection:

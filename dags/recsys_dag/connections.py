@@ -9,8 +9,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -119,14 +119,23 @@ def s3_of_recommender(recommender: Description) -> S3Settings:
 def services_of_command_line() -> Services:
     """Returns `services` for the command ``recsys`` in a pod or container of Airflow.
 
-    ``RECSYS_SERVICES`` names this function, ``RECSYS_RECOMMENDER`` the recommender. Outside of a
-    task, Airflow reads Connections from its metadata database only in a process of a server, as its
-    own command line says that it is.
+    ``RECSYS_SERVICES`` names this function, ``RECSYS_RECOMMENDER`` the recommender.
+    """
+    with as_a_server():
+        return services_of_recommender(descriptions.named(recommenders.chosen_recommender()))
+
+
+@contextmanager
+def as_a_server() -> Iterator[None]:
+    """Lets a command read Connections.
+
+    Outside of a task, Airflow reads them from its metadata database only in a process of a server,
+    as its own command line says that it is.
     """
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     # Airflow's libraries log to standard output, which is for the command's result.
     with redirect_stdout(sys.stderr):
-        return services_of_recommender(descriptions.named(recommenders.chosen_recommender()))
+        yield
 
 
 def postgres_settings(conn_id: str = PG_CONN_ID) -> PostgresSettings:

@@ -93,6 +93,16 @@ def alerts_of(recommender: Description) -> alerts.AlertSettings:
     return with_connections(read(alerts.AlertSettings, hint=hint), recommender)
 
 
+def alerts_of_command_line() -> alerts.AlertSettings:
+    """Returns `alerts_of` the recommender of a command in a pod or container of Airflow."""
+    from recsys import recommenders
+    from recsys_dag import descriptions
+    from recsys_dag.connections import as_a_server
+
+    with as_a_server():
+        return alerts_of(descriptions.named(recommenders.chosen_recommender()))
+
+
 def services(recommender: Description) -> Services:
     """Returns PostgreSQL and S3 as the Airflow Connections define them; see `connections`."""
     from recsys_dag import connections

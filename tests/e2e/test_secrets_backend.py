@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,11 @@ print(json.dumps({
 
 
 def read(
-    folder: Path, connections: dict[str, Any], variables: dict[str, str], **environment: str
+    folder: Path,
+    connections: dict[str, Any],
+    variables: dict[str, str],
+    command: Sequence[str] = (),
+    **environment: str,
 ) -> dict[str, Any]:
     """What the tasks read, in a process whose only source of secrets is Airflow's file backend."""
     files = {"connections_file_path": connections, "variables_file_path": variables}
@@ -50,7 +55,7 @@ def read(
         paths[name] = str(folder / f"{name}.json")
         Path(paths[name]).write_text(json.dumps(content))
     done = subprocess.run(
-        [sys.executable, "-c", READ],
+        command or [sys.executable, "-c", READ],
         capture_output=True,
         text=True,
         check=False,
@@ -69,7 +74,7 @@ def read(
     )
     if done.returncode:
         raise AssertionError(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout if command else done.stdout.splitlines()[-1])
     return found
 
 
@@ -158,3 +163,30 @@ def test_without_connections_of_alerts_the_environment_is_used(
 def test_a_connection_without_an_address_is_named(servers: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="recsys_alert_webhook has no address"):
         read(tmp_path, {**servers, "recsys_alert_webhook": {"conn_type": "http"}}, {})
+
+
+def test_the_command_tests_the_connections_that_a_description_names(
+    servers: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "recommenders"
+    folder.mkdir()
+    (folder / "books.yaml").write_text(
+        "name: books\ntitle: Books\nsource: s3://b/books.zip\nalerts: {webhook: books_hook}\n"
+    )
+    recsys = Path(sys.executable).with_name("recsys")
+    with Webhook() as receiver:
+        own = {"conn_type": "http", "host": receiver.url}
+        found = read(
+            tmp_path,
+            servers | {"books_hook": own, "recsys_alert_heartbeat_books": own},
+            {},
+            (str(recsys), "-r", "books", "alerts", "--test", "--json"),
+            RECSYS_SERVICES="recsys_dag.connections:services_of_command_line",
+            RECSYS_RECOMMENDERS=str(folder),
+            RECSYS_ALERT_SLACK_URL="https://of.all.recommenders",
+        )
+        assert [each["title"] for each in receiver.documents] == [
+            "Books: This is a test alert; nothing is wrong"
+        ]
+    assert found["channels"] == [{"name": "webhook", "connection": "books_hook", "error": None}]
+    assert found["heartbeat"] is True

@@ -93,7 +93,7 @@ def send_test(settings: AlertSettings) -> list[tuple[str, str]]:
     results = []
     for channel in configured_channels(settings):
         try:
-            channel.send(alert)
+            channel.send(_titled(alert, settings.recommender))
         except RecsysError as error:
             results.append((channel.name, str(error)))
         else:

@@ -47,6 +47,7 @@ class AlertRoute(BaseModel):
     )
 
     @property
-    def has_channels(self) -> bool:
-        """Whether it names a channel."""
-        return bool(self.slack or self.webhook or self.smtp)
+    def channels(self) -> dict[str, str]:
+        """The ids of the Connections that it names, by the name of the channel."""
+        named = {"slack": self.slack, "webhook": self.webhook, "email": self.smtp}
+        return {channel: conn_id for channel, conn_id in named.items() if conn_id}

@@ -165,3 +165,25 @@ class Description(_Plain):
     def namespace(self) -> Namespace:
         """The names that derive from its name."""
         return Namespace(self.name)
+
+    @property
+    def heartbeat_connection(self) -> str:
+        """The Connection of its heartbeat; unless the description names it, it need not exist."""
+        own = "recsys_alert_heartbeat"
+        return self.alerts.heartbeat or (own if self.namespace.is_first else f"{own}_{self.name}")
+
+    @property
+    def alert_fields(self) -> dict[str, Any]:
+        """Fields of its alerts' settings that need no Connection; they come before variables."""
+        fields: dict[str, Any] = {}
+        if self.alerts.channels:
+            fields |= dict.fromkeys(("slack_url", "webhook_url", "webhook_key", "smtp_url"))
+        if self.alerts.email_to is not None:
+            fields["email_to"] = self.alerts.email_to
+        if self.alerts.kinds is not None:
+            fields["kinds"] = self.alerts.kinds
+        if not self.namespace.is_first:
+            fields["recommender"] = self.title
+            # Pings of another one must not hide that this one stands still.
+            fields["heartbeat_url"] = None
+        return fields

@@ -74,8 +74,36 @@ def test_the_command_tests_every_channel(receiver, monkeypatch):
     monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", receiver.url)
     done = CliRunner().invoke(app, ["alerts", "--test", "--json"])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["channels"] == [{"name": "webhook", "error": None}]
+    [channel] = json.loads(done.stdout)["channels"]
+    assert channel == {"name": "webhook", "connection": None, "error": None}
     receiver.status = 500
     failed = CliRunner().invoke(app, ["alerts", "--test"])
     assert failed.exit_code == 1
     assert "HTTP 500" in failed.output
+
+
+def test_the_command_shows_the_route_of_a_description(receiver, monkeypatch, tmp_path):
+    monkeypatch.setenv("RECSYS_ALERT_WEBHOOK_URL", receiver.url)
+    monkeypatch.setenv("RECSYS_ALERT_HEARTBEAT_URL", receiver.url)
+    monkeypatch.setenv("RECSYS_ALERT_KINDS", "rejected")
+    monkeypatch.setenv("RECSYS_RECOMMENDERS", str(tmp_path))
+    of_all = CliRunner().invoke(app, ["alerts"])
+    assert all(text in of_all.stdout for text in ("webhook", "heartbeat: set\n"))
+    described = "name: books\ntitle: Books\nsource: s3://b/books.zip\n"
+    (tmp_path / "books.yaml").write_text(described)
+    monkeypatch.setenv("RECSYS_RECOMMENDER", "books")
+    of_books = CliRunner().invoke(app, ["alerts"])
+    assert "webhook    set\n" in of_books.stdout, "the channels of all are also this one's"
+    assert "not set, unless Airflow has the Connection recsys_alert_heartbeat_books" in (
+        of_books.stdout
+    )
+    route = "{slack: books_slack, smtp: mail, email_to: [b@example.org], kinds: [stale]}"
+    (tmp_path / "books.yaml").write_text(f"{described}alerts: {route}\n")
+    own = CliRunner().invoke(app, ["alerts"])
+    assert own.exit_code == 0, own.output
+    assert "slack      set, Connection books_slack" in own.stdout
+    assert all(text in own.stdout for text in ("e-mail to: b@example.org", "sent: stale\n"))
+    assert "webhook" not in own.stdout
+    tested = CliRunner().invoke(app, ["alerts", "--test"])
+    assert tested.exit_code == 1, "what was not tried is no success"
+    assert "repeat in a container of Airflow" in tested.stdout
