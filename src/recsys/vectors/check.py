@@ -177,7 +177,9 @@ def _measure_index(
     )
 
     def distances(query: str) -> list[float]:
-        return [row[0] for row in conn.execute(nearest, (query, query, _NEIGHBORS))]
+        # A prepared statement may keep the plan of the exact scan, whatever is set afterwards.
+        parameters = (query, query, _NEIGHBORS)
+        return [row[0] for row in conn.execute(nearest, parameters, prepare=False)]
 
     with conn.transaction():
         conn.execute("select set_config('enable_indexscan', 'off', true)")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,6 +93,18 @@ class VectorRows:
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
         return cls(table, ids.astype(np.int32), halves, lists, digest.hexdigest())
+
+    def outermost_first(self) -> VectorRows:
+        """Returns the rows of a table without lists, those farthest from the mean vector first.
+
+        That is the order for an HNSW index. A far row has few near ones. If it is inserted late,
+        into a dense graph, their places for neighbors are taken by nearer rows, nothing may lead to
+        it, and no search finds it, however wide (docs/adr/0004-movie-vectors.md). The first rows
+        are linked to each other and are where searches begin.
+        """
+        mean = self.vectors.mean(axis=0, dtype=np.float32)
+        order = np.argsort(self.vectors.astype(np.float32) @ mean, kind="stable")
+        return replace(self, ids=self.ids[order], vectors=self.vectors[order])
 
     def copy_chunks(self) -> Iterator[bytes]:
         """Yields the rows as the input of ``COPY ... FROM STDIN (FORMAT BINARY)``.

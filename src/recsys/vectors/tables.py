@@ -169,7 +169,7 @@ def load_vectors(
             relation, sql.SQL(", ").join(map(sql.Identifier, table.columns))
         )
         with conn.cursor() as cursor, cursor.copy(statement) as copy:
-            for chunk in rows.copy_chunks():
+            for chunk in (rows.outermost_first() if table.indexed else rows).copy_chunks():
                 copy.write(chunk)
         conn.execute(
             sql.SQL("alter table {} add primary key ({})").format(
