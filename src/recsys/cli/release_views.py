@@ -62,7 +62,10 @@ def list_releases(as_json: JsonOption = False) -> None:
     if as_json:
         output.print_json([monitoring.release_facts(r) for r in known])
         return
-    shown = output.table("release", "state", "created (UTC)", " RMSE", " NDCG@10")
+    # Errors of ratings are in points of the scale, so those of two scales differ.
+    scales = {release.scale for release in known}
+    scaled = [" of"] if any(not scale.is_stars for scale in scales) else []
+    shown = output.table("release", "state", "created (UTC)", " RMSE", *scaled, " NDCG@10")
     stated = False
     for release in known:
         metrics = release.scores.values()
@@ -73,6 +76,7 @@ def list_releases(as_json: JsonOption = False) -> None:
             f"[bold green]{release.state}[/]" if release.state == "champion" else release.state,
             f"{release.created_at.astimezone(UTC):%Y-%m-%d %H:%M}",
             _number(metrics.get("rmse")) + mark,
+            *(f"{release.scale.min:g} to {release.scale.max:g}" for _ in scaled),
             _number(metrics.get("ndcg@10")) + mark,
         )
     console.print(shown if known else "No release yet. `recsys run` runs the pipeline.")

@@ -100,8 +100,13 @@ def find_drift_breaches(drift: Drift, settings: DriftSettings) -> list[Breach]:
     return [*hard, *(breach for breach in soft if breach.measure not in named)]
 
 
-def check_drift(drift: Drift, settings: DriftSettings) -> None:
+def check_drift(drift: Drift, settings: DriftSettings, *, change: str = "") -> None:
     """Logs a warning for each breach; fails at a hard one unless the settings accept it.
+
+    Args:
+        drift: the measures.
+        settings: their limits.
+        change: a change of the settings that explains a drift, if there was one.
 
     Raises:
         DatasetError: a measure is beyond a hard limit.
@@ -115,7 +120,8 @@ def check_drift(drift: Drift, settings: DriftSettings) -> None:
             "the dataset has drifted too far from the champion's",
             found="; ".join(map(str, hard)),
             expected=f"drift from dataset {drift.champion_md5} within the hard limits",
-            hint="check that the dump is complete and the right one; if the change is intended, "
+            hint=(f"{change}; " if change else "")
+            + "check that the dump is complete and the right one; if the change is intended, "
             "run once with accept_drift (recsys run --accept-drift), or raise the limit in "
             "RECSYS_DRIFT_SETTINGS",
         )

@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from pydantic import ValidationError
 
 from recsys import contract
-from recsys.contract import Manifest, Metrics, Scores
+from recsys.contract import STARS, Manifest, Metrics, RatingScale, Scores
 from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, first_invalid_field
 from recsys.ledger.states import State
@@ -98,6 +98,15 @@ class Release:
     def trainer_digest(self) -> str:
         """Digest of the trainer; "unknown" if the build in the ledger is damaged."""
         return str(_field(self.build, "trainer_digest") or "unknown")
+
+    @property
+    def scale(self) -> RatingScale:
+        """The scale of its dataset's ratings; stars if the build in the ledger is damaged."""
+        given = _field(_field(self.build, "settings"), "features")
+        try:
+            return RatingScale.model_validate(_field(given, "scale") or {})
+        except ValidationError:
+            return STARS
 
     @contextmanager
     def _damage(self) -> Iterator[None]:

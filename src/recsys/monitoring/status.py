@@ -29,6 +29,8 @@ def release_facts(release: Release) -> dict[str, Any]:
         "created_at": release.created_at,
         "completed_at": release.completed_at,
         "promoted_at": release.promoted_at,
+        # The metrics of ratings are in this scale.
+        "scale": release.scale.model_dump(),
         "metrics": release.scores.values(),
         "metrics_are_measured": release.is_measured,
         "tables": release.tables,

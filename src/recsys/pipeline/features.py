@@ -100,8 +100,19 @@ def measure_drift(services: Services, run: Run, settings: DriftSettings) -> feat
     )
     if drift is not None:
         with abandoning_refused(services, run):
-            features.check_drift(drift, settings)
+            features.check_drift(drift, settings, change=_change_of_scale(champion, run))
     return drift
+
+
+def _change_of_scale(champion: ledger.Release, run: Run) -> str:
+    """Returns the change as text; empty if there is none."""
+    before, now = champion.scale, run.features.scale
+    if before == now:
+        return ""
+    return (
+        f"the scale of the ratings changed from {before.min:g} to {before.max:g}, to "
+        f"{now.min:g} to {now.max:g}, which is a drift of the ratings"
+    )
 
 
 def enable_vector_extension(services: Services) -> None:
