@@ -12,19 +12,23 @@ import tensorflow as tf
 
 from recsys.errors import TransientError
 from recsys.evaluation import Towers
+from trainer import background
 from trainer.architecture import Fit, Purpose
+from trainer.background import Background, one_blas_thread
 from trainer.checkpoints import Checkpoint, CheckpointStore
-from trainer.config import TrainingConfig
+from trainer.config import RatingConfig, TrainingConfig
 from trainer.data import Ratings, make_ratings
 from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
 from trainer.progress import EpochRecord, OnEpoch
 from trainer.ranking.fit import RankingFit, fit_ranking_model
 from trainer.rating.fit import fit_rating_model
+from trainer.rating.folded import FoldedRating
 from trainer.rating.gibbs import sample_ratings_model
 from trainer.rating.model import recency_weights
 from trainer.warm_start import WarmStart
 
 
+@one_blas_thread()
 def fit_models(
     rows: pl.DataFrame,
     movies: pl.DataFrame,
@@ -49,6 +53,7 @@ def fit_models(
     for_split, for_rating, for_towers, for_samples = np.random.default_rng(seed).spawn(4)
     ratings = make_ratings(rows, movies)
     sized = config.rating.resolve_size(len(ratings))
+    samples = _begin_sampling(ratings, sized, for_samples)
     hidden = for_split.random(len(ratings)) < sized.validation_share
     # A user's first interaction is never hidden: every user keeps at least one.
     hidden[ratings.user_start[:-1]] = False
@@ -80,18 +85,10 @@ def fit_models(
         workers=workers,
     )
     folded = rating.folded
-    if sized.samples:
-        folded = folded.average(
-            sample_ratings_model(
-                ratings,
-                sized.sample_factors,
-                sized.samples,
-                recency_weights(ratings, sized.recency),
-                for_samples,
-            )
-        ).compress(sized.export_dim)
+    if samples:
+        folded = folded.average(samples.result()).compress(sized.export_dim)
     # Free memory before the towers are fitted.
-    del fitted, validation, hidden
+    del fitted, validation, hidden, samples
     _free_variables()
     rating_ended = time.monotonic()
     ranking = _fit_towers(ratings, config, for_towers, record, purpose, checkpoints, workers, start)
@@ -105,6 +102,20 @@ def fit_models(
         history=tuple(history),
         seconds={"rating": rating_ended - started, "towers": time.monotonic() - rating_ended},
         warm_start=WarmStart(ratings.user_ids, ranking.variables),
+    )
+
+
+def _begin_sampling(
+    ratings: Ratings, config: RatingConfig, rng: np.random.Generator
+) -> Background[FoldedRating] | None:
+    count, factors = config.samples, config.sample_factors
+    if not count:
+        return None
+    return Background(
+        lambda: sample_ratings_model(
+            ratings, factors, count, recency_weights(ratings, config.recency), rng
+        ),
+        at_once=len(ratings) <= background.LARGEST,
     )
 
 

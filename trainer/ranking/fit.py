@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from recsys.errors import TrainingError
+from trainer import background
+from trainer.background import Background
 from trainer.config import RankingConfig
 from trainer.data import Floats, Ratings
 from trainer.distributed.collectives import SINGLE_WORKER, WorkerGroup
@@ -74,8 +76,13 @@ def fit_ranking_model(
         TrainingError: the loss is not finite.
     """
     for_transitions, rng, for_ease = rng.spawn(3)
-    transitions = fit_item_transitions(ratings, config, for_transitions)
-    ease = fit_ease(ratings, config, for_ease)
+    linear = Background(
+        lambda: (
+            fit_item_transitions(ratings, config, for_transitions),
+            fit_ease(ratings, config, for_ease),
+        ),
+        at_once=len(ratings) <= background.LARGEST,
+    )
     sampled = sample_rows(ratings, config.stride, rng)
     per_epoch = min(len(sampled), config.moments)
     batch = config.batch_size or int(np.clip(per_epoch // _BATCHES, *_BATCH_SIZES))
@@ -100,7 +107,7 @@ def fit_ranking_model(
         on_epoch(
             EpochRecord("ranking", epoch, loss, None, time.monotonic() - started, config.epochs)
         )
-    return RankingFit(_towers(ratings, config, model, transitions, ease), model.arrays())
+    return RankingFit(_towers(ratings, config, model, *linear.result()), model.arrays())
 
 
 def _towers(
