@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,19 +60,32 @@ def site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
     """The site as the one-machine stack runs it, with release 1."""
+    folder = tmp_path_factory.mktemp("models")
+    with serving(repository, postgres_server, ModelsFromFiles, folder, (1, 2)) as served:
+        yield served
+
+
+@contextmanager
+def serving(
+    repository: Path,
+    postgres_server: Postgres,
+    kind: type[ModelsFromFiles],
+    folder: Path,
+    numbers: tuple[int, ...],
+) -> Iterator[Served]:
+    """Starts the site with the first of some releases, whose models are made in a folder."""
     server = Site(postgres_server.home, repository / "site")
     if not server.python.exists():
         pytest.skip("the site's environment is not set up: make setup")
-    folder = tmp_path_factory.mktemp("models")
     subprocess.run(
-        [server.python, "-m", "tests.site.real_releases", str(folder), "1", "2"],
+        [server.python, "-m", "tests.site.real_releases", str(folder), *map(str, numbers)],
         cwd=repository,
         check=True,
     )
     services = embedded_services(postgres_server.home)
-    maker = ModelsFromFiles(services)
+    maker = kind(services)
     maker.folder = folder
-    made = {number: maker.candidate(number) for number in (1, 2)}
+    made = {number: maker.candidate(number) for number in numbers}
 
     def promote(number: int) -> None:
         maker.judge(made[number])
@@ -84,7 +98,7 @@ def site(
     with server.home.lock():
         server.start()
     try:
-        promote(1)
+        promote(numbers[0])
         yield Served(server.address(), made, promote)
     finally:
         with server.home.lock():

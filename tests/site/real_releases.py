@@ -67,6 +67,15 @@ class RealReleases(Releases):
         return 1.0 + 0.25 * number
 
 
+class ReleasesOfTen(RealReleases):
+    """Releases of ratings from 1 to 10; number 24 predicts 7 and more."""
+
+    def build(self, number: int) -> contract.Build:
+        scale = contract.FeatureSettings(scale=contract.RatingScale(min=1, max=10))
+        features = scale.model_dump(mode="json")
+        return super().build(number).model_copy(update={"settings": {"features": features}})
+
+
 @functools.cache
 def keras_model(number: int, movies: int) -> bytes:
     """A small model of stock layers as file content; needs an environment with Keras."""

@@ -7,20 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from recsys import contract
 from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from tests.site.conftest import Site, running_site, wait_for
-from tests.site.real_releases import RealReleases
-
-
-class ReleasesOfTen(RealReleases):
-    """Releases of ratings from 1 to 10; number 24 predicts 7 and more."""
-
-    def build(self, number: int) -> contract.Build:
-        scale = contract.FeatureSettings(scale=contract.RatingScale(min=1, max=10))
-        features = scale.model_dump(mode="json")
-        return super().build(number).model_copy(update={"settings": {"features": features}})
+from tests.site.real_releases import ReleasesOfTen
 
 
 @pytest.fixture(scope="module")

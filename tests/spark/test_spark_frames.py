@@ -1,4 +1,7 @@
-"""Invalid, duplicate and unsorted rows in many blocks and ranges, on Spark and one machine."""
+"""Invalid, duplicate and unsorted rows in many blocks and ranges, on Spark and one machine.
+
+Ratings are 1 to 10; `test_spark_features` has stars.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import polars as pl
 import pytest
 
 from recsys import contract
-from recsys.contract import DatasetColumns, FeatureSettings, RuleShares
+from recsys.contract import DatasetColumns, FeatureSettings, RatingScale, RuleShares
 from recsys.dataset import RATINGS_CSV
 from recsys.errors import ConfigurationError, PermanentError
 from recsys.features import ErasedUsers, Rule, Stats, generate_data_frames, read_stats
@@ -28,7 +31,12 @@ pytestmark = pytest.mark.timeout(900)
 ALL_TOLERATED = RuleShares(**dict.fromkeys(RuleShares.model_fields, 1.0))
 # The names are none that are found by themselves.
 COLUMNS = DatasetColumns(ratings_file="events.csv", user="reader", rating="grade", title="book")
-TOLERANT = FeatureSettings(max_quarantine_share=0.5, max_rule_shares=ALL_TOLERATED, columns=COLUMNS)
+TOLERANT = FeatureSettings(
+    max_quarantine_share=0.5,
+    max_rule_shares=ALL_TOLERATED,
+    columns=COLUMNS,
+    scale=RatingScale(min=1, max=10),
+)
 INVALID_ROWS = [
     "1,1,\xff,5",
     "1,2,3.0",
@@ -36,6 +44,8 @@ INVALID_ROWS = [
     "0,1,4.0,5",
     "1,0,4.0,5",
     "1,1,4.3,5",
+    "1,1,0.5,5",
+    "1,1,10.5,5",
     "1,1,4.0,99999999999",
     "1,999,4.0,5",
 ]
@@ -63,7 +73,7 @@ def _put(store: ObjectStore, rows: list[str]) -> str:
 def _rows() -> list[str]:
     chance = random.Random(3)  # noqa: S311  no secret
     rows = [
-        f"{user},{movie},{chance.randint(1, 10) / 2},{chance.randint(1, 2000)}"
+        f"{user},{movie},{chance.randint(2, 20) / 2},{chance.randint(1, 2000)}"
         for user in range(1, 201)
         for movie in chance.sample(range(1, 61), 20)
     ]
@@ -129,6 +139,8 @@ def test_many_blocks_and_ranges_give_the_statistics_of_one_machine(
     on_spark, local = (Stats.from_json(made[contract.STATS_FILE]) for made in engines)
     assert on_spark.model_dump(exclude={"sha256"}) == local.model_dump(exclude={"sha256"})
     assert on_spark.files[RATINGS_CSV].quarantine[Rule.DUPLICATE] == 300
+    rated = {float(rating) for rating, count in on_spark.profile.ratings.items() if count}
+    assert (min(rated), max(rated)) == (1, 10)
 
 
 def test_a_dataset_of_invalid_rows_fails_permanently_and_leaves_nothing(
