@@ -72,8 +72,11 @@ def fit_and_evaluate(
         EvaluationError: the predictions or recommendations cannot be evaluated.
     """
     interactions, movies = check_tables(interactions, movies, scale)
-    train, fit = part(interactions, TRAIN), fit_in_scale(fit or fit_models, scale)
-    fitted = fit(train, movies, config, seed, on_epoch, "evaluated", checkpoints)
+    fit = fit_in_scale(fit or fit_models, scale)
+    # Not kept: the evaluation, which needs most memory of all, makes a training part of its own.
+    fitted = fit(
+        part(interactions, TRAIN), movies, config, seed, on_epoch, "evaluated", checkpoints
+    )
     found = evaluate_models(
         interactions, movies, fitted.rating.predict, fitted.towers, champion, scale
     )

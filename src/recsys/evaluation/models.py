@@ -5,7 +5,6 @@ The trainer and the verifier both call `evaluate_models`, so that their numbers 
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -18,16 +17,12 @@ from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.evaluator import evaluate
 from recsys.evaluation.holdouts import TimeHoldout, ranked_users, time_holdout_rows
 from recsys.evaluation.sample import ranked_sample
-from recsys.evaluation.tables import PAIR
+from recsys.evaluation.tables import PAIR, join_in_ranges
 from recsys.evaluation.towers import Towers, recommend
 
 TRAIN: Final = "train"
 HOLDOUT: Final = "holdout"
 """Values, besides ``later``, of the column split; see `recsys.contract.INTERACTIONS_FILE`."""
-
-
-_JOINED_ROWS: Final = 1_000_000
-"""Rows of both tables that are joined at once, about."""
 
 
 class Predict(Protocol):
@@ -70,7 +65,7 @@ class EvaluatedRelease:
             movies: movieId: all movies that may be recommended.
             ranked: userIds: the users of the holdout that the candidate is ranked for.
         """
-        pairs = _without(holdout.select(PAIR), self.trained_on).sort(PAIR)
+        pairs = join_in_ranges(holdout.select(PAIR), self.trained_on, "anti").sort(PAIR)
         if pairs.is_empty():
             return None
         known = np.isin(self.towers.movie_ids, movies["movieId"].to_numpy())
@@ -168,23 +163,6 @@ def evaluate_models(
         scale=scale,
     )
     return Evaluation(predictions, recommendations, metrics)
-
-
-def _without(pairs: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """Returns the pairs that are not among the others.
-
-    Users are joined in ranges: a join of all would hash every rating of a training part at once.
-    """
-    starts = pairs["userId"].unique().sort()
-    step = max(1, _JOINED_ROWS * len(starts) // max(pairs.height + others.height, 1))
-    bounds = [*starts.gather_every(step).to_list(), None]
-    kept = []
-    for first, after in itertools.pairwise(bounds):
-        is_in_range = pl.col("userId") >= first
-        if after is not None:
-            is_in_range &= pl.col("userId") < after
-        kept.append(pairs.filter(is_in_range).join(others.filter(is_in_range), on=PAIR, how="anti"))
-    return pl.concat(kept) if kept else pairs
 
 
 def part(interactions: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,8 @@ from recsys.errors import EvaluationError
 PAIR: Final = ["userId", "movieId"]
 LONG_CUT: Final = 20
 _LARGEST_TABLE: Final = 10_000_000
+_JOINED_ROWS: Final = 1_000_000
+"""Rows of both tables that are joined at once, about."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -117,7 +120,9 @@ def table(name: str, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
             hint="look for a training that diverged",
         )
     # Sorting one integer per pair needs a third of the memory of hashing the pairs.
-    keys = frame["userId"].to_numpy() * np.int64(2**32) + frame["movieId"].to_numpy()
+    keys = frame["userId"].to_numpy().astype(np.int64)
+    keys *= 2**32
+    keys += frame["movieId"].to_numpy()
     keys.sort()
     if (keys[1:] == keys[:-1]).any():
         raise EvaluationError(
@@ -138,13 +143,38 @@ def check_movies(movies: Ints, **tables: pl.DataFrame) -> None:
 
 def check_unseen(name: str, frame: pl.DataFrame, train: pl.DataFrame) -> None:
     """Raises EvaluationError if a pair of ``frame`` is also in ``train``."""
-    seen = train.join(frame, on=PAIR, how="semi")
+    seen = join_in_ranges(frame.select(PAIR), train, "semi")
     if seen.height:
         raise EvaluationError(
             f"{name} contains pairs of the training part",
             found=f"{seen.height} pairs, among them {seen.row(0)[:2]}",
             expected="only movies that the user has not rated in training",
         )
+
+
+def join_in_ranges(
+    pairs: pl.DataFrame, others: pl.DataFrame, how: Literal["semi", "anti"]
+) -> pl.DataFrame:
+    """Returns the pairs that are, or are not, among the others.
+
+    Users are joined in ranges: a join of all would hash every rating of a training part at once,
+    which takes a gigabyte with 32 million.
+
+    Args:
+        pairs: userId, movieId.
+        others: userId, movieId.
+        how: ``semi`` for those among the others, ``anti`` for those that are not.
+    """
+    starts = pairs["userId"].unique().sort()
+    step = max(1, _JOINED_ROWS * len(starts) // max(pairs.height + others.height, 1))
+    bounds = [*starts.gather_every(step).to_list(), None]
+    found = []
+    for first, after in itertools.pairwise(bounds):
+        is_in_range = pl.col("userId") >= first
+        if after is not None:
+            is_in_range &= pl.col("userId") < after
+        found.append(pairs.filter(is_in_range).join(others.filter(is_in_range), on=PAIR, how=how))
+    return pl.concat(found) if found else pairs
 
 
 def aligned_predictions(holdout: pl.DataFrame, predictions: pl.DataFrame) -> Floats:

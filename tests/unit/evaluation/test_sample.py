@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 from unittest import mock
 
 import numpy as np
@@ -16,10 +17,10 @@ from recsys.evaluation import (
     EvaluatedRelease,
     evaluate,
     evaluate_models,
-    models,
     part,
     ranked_sample,
     sample,
+    tables,
 )
 from recsys.features.split import Cuts, split_rows
 from tests.ratings_maker import interactions
@@ -110,7 +111,7 @@ def test_pairs_are_compared_in_ranges_of_users_as_they_are_at_once(rows: int) ->
     release = EvaluatedRelease("0123abcd-0123abcd", predict, towers_of(train), known)
     ranked = holdout["userId"].unique().sort().to_numpy()
     whole = release.answers(train, holdout, MOVIES, ranked)
-    with mock.patch.object(models, "_JOINED_ROWS", rows):
+    with mock.patch.object(tables, "_JOINED_ROWS", rows):
         in_ranges = release.answers(train, holdout, MOVIES, ranked)
     assert whole is not None
     assert in_ranges is not None
@@ -118,3 +119,17 @@ def test_pairs_are_compared_in_ranges_of_users_as_they_are_at_once(rows: int) ->
     assert in_ranges.recommendations.equals(whole.recommendations)
     expected = holdout.join(known, on=["userId", "movieId"], how="anti")
     assert whole.predictions.height == expected.height
+
+
+@pytest.mark.parametrize("rows", [1, 50, 10_000])
+@pytest.mark.parametrize("how", ["semi", "anti"])
+def test_a_join_in_ranges_is_the_join_of_all(rows: int, how: Literal["semi", "anti"]) -> None:
+    pairs = interactions(5).select("userId", "movieId")
+    # Users before, between and after those of the left table, and movies of others.
+    others = pl.concat([pairs[::3], pairs.select(pl.col("userId") + 7, "movieId")])
+    left = pairs.filter(pl.col("userId") % 4 > 0)
+    with mock.patch.object(tables, "_JOINED_ROWS", rows):
+        found = tables.join_in_ranges(left, others, how)
+    expected = left.join(others, on=["userId", "movieId"], how=how)
+    assert found.sort("userId", "movieId").equals(expected.sort("userId", "movieId"))
+    assert 0 < found.height < left.height
