@@ -11,6 +11,8 @@ from airflow_provider_recsys.operators.release import (
     RollBackReleaseOperator,
 )
 from airflow_provider_recsys.sensors.release import ReleaseSensor
+from recsys.recommenders import Description
+from recsys_dag.recover import make_recover_dag
 
 REASON = "{{ params.reason }}"
 BOOKS = "books_of_provider"
@@ -54,3 +56,7 @@ with DAG(
         max_poll_interval=0.5,
         timeout=60,
     )
+
+recover_books = make_recover_dag(Description(name=BOOKS, title="Books", source="/books.zip"))
+# Airflow reads it here.
+recover_books.fileloc = __file__

@@ -30,6 +30,8 @@ from recsys.embedded.postgres import Postgres
 from recsys.embedded.s3 import S3
 from recsys.ledger import LiveRelease
 from recsys.recommenders import Description
+from recsys.releases import roll_back
+from tests.actors import an_actor
 from tests.e2e.release_world import (
     VECTORS,
     World,
@@ -152,6 +154,8 @@ def books(world: World) -> Iterator[World]:
         vectors.enable_vector_extension(conn)
         ledger.prepare(conn)
     yield World(services)
+    # They belong to the ledger that is dropped.
+    services.store.delete(services.store.keys(""))
     with psycopg.connect(world.services.postgres.address(), autocommit=True) as conn:
         conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(BOOKS)))
         role = sql.Identifier(described.namespace.site_role)
@@ -178,6 +182,28 @@ def test_the_name_of_a_recommender_leads_to_its_releases_and_to_its_asset(
     trigger = ReleaseTrigger(PG, {}, recommender=BOOKS)
     found = asyncio.run(first_event(again(trigger)))
     assert found["release"]["release_id"] == books.candidates[2]
+
+
+def test_what_page_and_command_line_change_is_announced_for_its_recommender(
+    world: World, books: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tests.e2e.provider_dags import BOOKS, recover_books
+
+    (tmp_path / f"{BOOKS}.yaml").write_text(f"name: {BOOKS}\ntitle: B\nsource: /books.zip\n")
+    monkeypatch.setenv("RECSYS_RECOMMENDERS", str(tmp_path))
+    of_movies, before = release_events(), release_events(BOOKS)
+    # Both call these functions, in processes that cannot emit an event.
+    for number in (0, 1):
+        books.promote(number)
+    roll_back(books.services, actor=an_actor())
+    for _ in range(2):
+        outcome = world.run(recover_books)
+        assert outcome.ran("announce_release"), outcome.errors
+    previous = before[-1]["release_id"] if before else None
+    assert release_events(BOOKS)[len(before) :] == [
+        {"release_id": books.candidates[0], "previous": previous}
+    ], "one event, of the release that readers see"
+    assert release_events() == of_movies
 
 
 # --- sensor and trigger ---

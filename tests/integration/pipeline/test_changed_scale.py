@@ -86,6 +86,8 @@ def test_a_champion_of_another_scale_is_compared_in_that_of_the_candidate(
     environment = {
         "RECSYS_PG_DSN": services.postgres.address(),
         "RECSYS_S3_BUCKET": services.s3.bucket,
+        "RECSYS_S3_ENDPOINT": str(services.s3.endpoint),
+        **services.s3.credentials(),
         "COLUMNS": "80",
     }
     for name, value in environment.items():
@@ -94,5 +96,13 @@ def test_a_champion_of_another_scale_is_compared_in_that_of_the_candidate(
     lines = {line.split()[0]: " ".join(line.split()) for line in listed.splitlines()}
     assert f"{rmse:.4f} 0.5 to 5 " in lines[stars.release_id], "not to be compared with the next"
     assert f"{in_points.model.rmse:.4f} 1 to 10 " in lines[points.release_id]
+    recommended = CliRunner().invoke(app, ["recommend", "--user", "1", "--stars"]).stdout
+    title, header, first, *_ = (line for line in recommended.splitlines() if line.strip())
+    assert points.release_id in title
+    assert "of 10" in header
+    found = CliRunner().invoke(app, ["recommend", "--user", "1", "--stars", "--json"])
+    best = json.loads(found.stdout)["movies"][0]["stars"]
+    assert 5 < best <= 10
+    assert f" {best:.1f} " in f"{first} "
     [newest, *_] = json.loads(CliRunner().invoke(app, ["releases", "--json"]).stdout)
     assert newest["scale"] == {"min": 1, "max": 10}
