@@ -12,31 +12,26 @@ import contextlib
 import copy
 import json
 import os
-import re
 import signal
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiohttp import web
 
-Document = dict[str, Any]
-
-_PATH = re.compile(
-    r"/(?:api/v1|apis/(?P<group>[^/]+)/[^/]+)/namespaces/(?P<namespace>[^/]+)/(?P<plural>[^/]+)"
-    r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>[^/]+))?"
+from tests.e2e.kubernetes_requests import (
+    RESOURCE_PATH,
+    Asked,
+    Document,
+    field_of,
+    list_of,
+    selector_terms,
+    status_of,
+    verb_of,
 )
-_VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update"}
+
 _NOW = "2026-01-01T00:00:00Z"
-
-
-class Asked(NamedTuple):
-    """One kind of call: who wanted to do what to which resource."""
-
-    account: str
-    verb: str
-    resource: str
 
 
 @dataclass
@@ -135,19 +130,19 @@ class FakeSparkCluster:
         self._loop.run_forever()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        found = _PATH.fullmatch(request.path)
+        found = RESOURCE_PATH.fullmatch(request.path)
         if not found:
-            return _status(404, f"{request.path} is no path of this API")
+            return status_of(404, f"{request.path} is no path of this API")
         plural, name, sub = found["plural"], found["name"], found["sub"]
         asked = Asked(
             request.headers.get("Authorization", "").removeprefix("Bearer "),
-            _verb(request, name),
+            verb_of(request, name),
             f"{plural}/{sub}" if sub else plural,
         )
         self.asked.add(asked)
         if not self._allowed(asked, found["group"] or ""):
             self.refused.append(asked)
-            return _status(403, f"{asked.account} cannot {asked.verb} {asked.resource}")
+            return status_of(403, f"{asked.account} cannot {asked.verb} {asked.resource}")
         if name:
             return await self._on_one(plural, name, asked, request)
         if asked.verb == "create":
@@ -156,17 +151,17 @@ class FakeSparkCluster:
             return await self._watch(plural, request)
         chosen = self._chosen(plural, request)
         if asked.verb == "list":
-            return web.json_response(_list(chosen))
+            return web.json_response(list_of(chosen))
         for each in chosen:
             self._remove(plural, each["metadata"]["name"])
-        return _status(200, "deleted")
+        return status_of(200, "deleted")
 
     async def _on_one(
         self, plural: str, name: str, asked: Asked, request: web.Request
     ) -> web.StreamResponse:
         document = self.objects.get(plural, {}).get(name)
         if document is None:
-            return _status(404, f'{plural} "{name}" not found')
+            return status_of(404, f'{plural} "{name}" not found')
         if asked.resource == "pods/log":
             return await self._log(name, request)
         if asked.verb == "delete":
@@ -185,13 +180,13 @@ class FakeSparkCluster:
         )
 
     def _chosen(self, plural: str, request: web.Request) -> list[Document]:
-        labels = _terms(request.query.get("labelSelector", ""))
-        fields = _terms(request.query.get("fieldSelector", ""))
+        labels = selector_terms(request.query.get("labelSelector", ""))
+        fields = selector_terms(request.query.get("fieldSelector", ""))
         return [
             each
             for each in self.objects.get(plural, {}).values()
             if all((each["metadata"].get("labels", {}).get(k) == v) == is_ for k, v, is_ in labels)
-            and all((_field(each, k) == v) == is_ for k, v, is_ in fields)
+            and all((field_of(each, k) == v) == is_ for k, v, is_ in fields)
         ]
 
     async def _create(self, plural: str, namespace: str, body: Document) -> web.Response:
@@ -399,49 +394,3 @@ class FakeSparkCluster:
             await asyncio.sleep(0.1)
         await response.write_eof()
         return response
-
-
-def _verb(request: web.Request, name: str | None) -> str:
-    if request.method == "DELETE":
-        return "delete" if name else "deletecollection"
-    if request.method == "GET":
-        watch = request.query.get("watch") in ("true", "True", "1")
-        return "watch" if watch else "get" if name else "list"
-    return _VERBS[request.method]
-
-
-def _terms(selector: str) -> list[tuple[str, str | None, bool]]:
-    """``a=b``, ``a!=b`` and ``!a``: name, value and whether it must be that."""
-    terms: list[tuple[str, str | None, bool]] = []
-    for term in filter(None, (t.strip() for t in selector.split(","))):
-        if term.startswith("!"):
-            terms.append((term[1:], None, True))
-        elif "!=" in term:
-            key, value = term.split("!=")
-            terms.append((key, value, False))
-        else:
-            key, value = term.replace("==", "=").split("=")
-            terms.append((key, value, True))
-    return terms
-
-
-def _field(document: Document, path: str) -> Any:
-    found: Any = document
-    for part in path.split("."):
-        found = found.get(part, {})
-    return found or None
-
-
-def _list(items: list[Document]) -> Document:
-    return {
-        "kind": "List",
-        "apiVersion": "v1",
-        "metadata": {"resourceVersion": "1"},
-        "items": items,
-    }
-
-
-def _status(code: int, message: str) -> web.Response:
-    state = "Success" if code < 400 else "Failure"
-    body = {"kind": "Status", "apiVersion": "v1", "status": state, "message": message}
-    return web.json_response(body | {"code": code}, status=code)

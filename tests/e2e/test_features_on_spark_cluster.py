@@ -29,7 +29,8 @@ from recsys.spark import application
 from tests.actors import an_actor
 from tests.conftest import fresh_bucket, fresh_database
 from tests.e2e.conftest import Outcome, Pipeline, connections
-from tests.e2e.fake_spark_cluster import Asked, FakeSparkCluster, Spark
+from tests.e2e.fake_spark_cluster import FakeSparkCluster, Spark
+from tests.e2e.kubernetes_requests import Asked
 from tests.e2e.trainer_dags import serialize
 from tests.spark.conftest import spark_or_skip
 

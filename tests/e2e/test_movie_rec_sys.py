@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import shutil
 import stat
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from recsys.pipeline import ReproductionVerdict, reproduce_release
 from recsys.releases import promotion
 from recsys.trainer_process import LocalTrainer
 from tests.actors import an_actor
+from tests.broken_datasets import break_md5, corrupt_rows, lose_md5, md5_of, rewrite_md5, truncate
 from tests.e2e.conftest import brief_settings
 
 
@@ -111,27 +111,6 @@ def test_a_release_lives_through_new_unchanged_forced_changed_and_rejected_runs(
     assert live(pipeline) not in (None, one, two)
 
 
-def break_md5(source: Path) -> None:
-    source.with_name(source.name + ".md5").write_text(f"{'0' * 32}  {source.name}\n")
-
-
-def lose_md5(source: Path) -> None:
-    source.with_name(source.name + ".md5").unlink()
-
-
-def truncate(source: Path) -> None:
-    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
-    rewrite_md5(source)
-
-
-def md5_of(source: Path) -> str:
-    return hashlib.md5(source.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def rewrite_md5(source: Path) -> None:
-    source.with_name(source.name + ".md5").write_text(f"{md5_of(source)}  {source.name}\n")
-
-
 @pytest.fixture
 def untried_build(monkeypatch) -> None:
     """Settings that no run has had before, so that the trainer has something to do."""
@@ -139,22 +118,6 @@ def untried_build(monkeypatch) -> None:
 
 
 _SEEDS = itertools.count(1000)
-
-
-def corrupt_rows(source: Path) -> None:
-    """Gives every third rating a value that is no number of stars."""
-    with zipfile.ZipFile(source) as old:
-        contents = {name: old.read(name) for name in old.namelist()}
-    [ratings] = [name for name in contents if name.endswith("ratings.csv")]
-    lines = contents[ratings].splitlines(keepends=True)
-    for i in range(1, len(lines), 3):
-        user, movie, _, when = lines[i].split(b",")
-        lines[i] = b",".join((user, movie, b"77", when))
-    contents[ratings] = b"".join(lines)
-    with zipfile.ZipFile(source, "w") as new:
-        for name, data in contents.items():
-            new.writestr(name, data)
-    rewrite_md5(source)
 
 
 @pytest.mark.parametrize(
