@@ -33,8 +33,9 @@ DAG_ID = "movie_rec_sys"
 EAGER = {
     # With nothing to do the scheduler looks again soon.
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.4",
-    # The files do not change.
+    # The files do not change; looking for new ones is most of what the DAG processor does.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3600",
     # So a file that took too long once, on a loaded machine, would be missing until the end.
     "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
     "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "900",
