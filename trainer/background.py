@@ -15,32 +15,31 @@ from typing import Final, Generic, TypeVar
 from threadpoolctl import threadpool_limits
 
 LARGEST: Final = 2_000_000
-"""Interactions above which the work waits: there both kinds of work would be in memory at once."""
+"""Interactions up to which a thread is used: above, both kinds of work need too much memory."""
 
 _Result = TypeVar("_Result")
 
 
 class Background(Generic[_Result]):
-    """A result that a thread computes; the same one in either case, as no state is shared.
+    """A result that a thread computes, or its caller; the same one, as no state is shared.
 
     The thread is a daemon: SIGTERM and Ctrl-C end the process without waiting for it.
 
     Args:
         compute: computes the result; it must not use TensorFlow.
-        at_once: whether to begin now in a thread, or in `result`, by the caller's.
+        in_thread: whether a thread computes it; else it is computed before this returns.
     """
 
-    def __init__(self, compute: Callable[[], _Result], *, at_once: bool) -> None:
+    def __init__(self, compute: Callable[[], _Result], *, in_thread: bool) -> None:
         self._compute = compute
         self._future: Future[_Result] = Future()
-        self._thread = threading.Thread(target=self._run, name="background", daemon=True)
-        if at_once:
-            self._thread.start()
+        if in_thread:
+            threading.Thread(target=self._run, name="background", daemon=True).start()
+        else:
+            self._run()
 
     def result(self) -> _Result:
         """Returns the result when it is there, and raises what its computation raised."""
-        if self._thread.ident is None:
-            return self._compute()
         return self._future.result()
 
     def _run(self) -> None:

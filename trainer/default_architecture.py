@@ -28,7 +28,6 @@ from trainer.rating.model import recency_weights
 from trainer.warm_start import WarmStart
 
 
-@one_blas_thread()
 def fit_models(
     rows: pl.DataFrame,
     movies: pl.DataFrame,
@@ -43,6 +42,24 @@ def fit_models(
 ) -> Fit:
     """Fits the factor model that predicts stars, and the towers; see `FitModels`."""
     tf.config.experimental.enable_op_determinism()
+    ratings = make_ratings(rows, movies)
+    # The last reference to a table of a training part: half a gigabyte with 32 million rows.
+    del rows
+    with one_blas_thread():
+        return _fit(ratings, config, seed, on_epoch, purpose, checkpoints, epochs, workers, start)
+
+
+def _fit(
+    ratings: Ratings,
+    config: TrainingConfig,
+    seed: int,
+    on_epoch: OnEpoch,
+    purpose: Purpose,
+    checkpoints: CheckpointStore,
+    epochs: int | None,
+    workers: WorkerGroup,
+    start: WarmStart | None,
+) -> Fit:
     history: list[EpochRecord] = []
 
     def record(epoch: EpochRecord) -> None:
@@ -51,7 +68,6 @@ def fit_models(
 
     started = time.monotonic()
     for_split, for_rating, for_towers, for_samples = np.random.default_rng(seed).spawn(4)
-    ratings = make_ratings(rows, movies)
     sized = config.rating.resolve_size(len(ratings))
     samples = _begin_sampling(ratings, sized, for_samples)
     hidden = for_split.random(len(ratings)) < sized.validation_share
@@ -98,7 +114,7 @@ def fit_models(
         rating_config=sized,
         rating_epochs=rating.epochs,
         towers=ranking.towers,
-        interactions=len(rows),
+        interactions=len(ratings),
         history=tuple(history),
         seconds={"rating": rating_ended - started, "towers": time.monotonic() - rating_ended},
         warm_start=WarmStart(ratings.user_ids, ranking.variables),
@@ -115,7 +131,7 @@ def _begin_sampling(
         lambda: sample_ratings_model(
             ratings, factors, count, recency_weights(ratings, config.recency), rng
         ),
-        at_once=len(ratings) <= background.LARGEST,
+        in_thread=len(ratings) <= background.LARGEST,
     )
 
 

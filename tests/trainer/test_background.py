@@ -1,4 +1,4 @@
-"""Work beside TensorFlow: the same result in a thread or later, and no error is lost."""
+"""Work beside TensorFlow: the same result with a thread or without, and no error is lost."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ import pytest
 from trainer.background import Background
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_the_result_is_what_was_computed_once(at_once: bool) -> None:
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_the_result_is_what_was_computed_once(in_thread: bool) -> None:
     threads: list[str] = []
 
     def compute() -> int:
         threads.append(threading.current_thread().name)
         return 42
 
-    work = Background(compute, at_once=at_once)
+    work = Background(compute, in_thread=in_thread)
     assert work.result() == 42
-    assert threads == ["background" if at_once else "MainThread"]
+    assert threads == ["background" if in_thread else "MainThread"]
 
 
-def test_work_that_waits_is_not_done_before_it_is_asked_for() -> None:
+def test_without_a_thread_it_is_done_before_anything_else() -> None:
     done: list[int] = []
-    work = Background(lambda: done.append(1), at_once=False)
-    assert done == []
-    work.result()
+    Background(lambda: done.append(1), in_thread=False)
     assert done == [1]
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_an_error_is_raised_where_the_result_is_asked_for(at_once: bool) -> None:
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_an_error_is_raised_where_the_result_is_asked_for(in_thread: bool) -> None:
     def compute() -> None:
         raise MemoryError("no room")
 
-    work = Background(compute, at_once=at_once)
+    work = Background(compute, in_thread=in_thread)
     with pytest.raises(MemoryError, match="no room"):
         work.result()
 
@@ -45,7 +43,7 @@ def test_an_error_is_raised_where_the_result_is_asked_for(at_once: bool) -> None
 def test_the_process_ends_without_waiting_for_it() -> None:
     program = (
         "import time; from trainer.background import Background\n"
-        "Background(lambda: time.sleep(600), at_once=True); print('end')"
+        "Background(lambda: time.sleep(600), in_thread=True); print('end')"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True

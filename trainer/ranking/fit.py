@@ -81,7 +81,7 @@ def fit_ranking_model(
             fit_item_transitions(ratings, config, for_transitions),
             fit_ease(ratings, config, for_ease),
         ),
-        at_once=len(ratings) <= background.LARGEST,
+        in_thread=len(ratings) <= background.LARGEST,
     )
     sampled = sample_rows(ratings, config.stride, rng)
     per_epoch = min(len(sampled), config.moments)
