@@ -73,7 +73,7 @@ where r.run_id like 'run-old-%%' and d.release_id = %(like)s
 """
 _MOVE = "update recsys.releases set state = %(state)s where run_id like 'run-old-%%'"
 
-Vectors = tuple[NDArray[np.int32], NDArray[np.float32], dict[str, list[list[int]]]]
+Vectors = tuple[NDArray[np.integer[Any]], NDArray[np.float32], dict[str, list[list[int]]]]
 
 
 class Releases:
@@ -145,7 +145,8 @@ class Releases:
         made = self.vectors(number)
         with self.services.connect() as conn:
             vectors.enable_vector_extension(conn)
-            for table in PUBLIC_TABLES:
+            for public in PUBLIC_TABLES:
+                table = public.with_ids(self.build(number).features.id_bits)
                 loaded = vectors.load_vectors(conn, table, release_id, *made[table.name])
                 ledger.record_table(
                     conn, release_id, table.name, {"rows": loaded.rows, "digest": loaded.digest}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recsys.evaluation import Towers
 from trainer.checkpoints import CheckpointStore
 from trainer.config import RatingConfig, TrainingConfig
-from trainer.data import Floats, Ints
+from trainer.data import Floats, Ids
 from trainer.progress import EpochRecord, OnEpoch
 from trainer.warm_start import WarmStart
 
@@ -24,11 +24,11 @@ class RatingModel(Protocol):
     """A fitted model that predicts stars, of any architecture."""
 
     @property
-    def user_ids(self) -> Ints:
+    def user_ids(self) -> Ids:
         """Ids of the users in the training data, shape (users,)."""
 
     @property
-    def movie_ids(self) -> Ints:
+    def movie_ids(self) -> Ids:
         """Ids of the movies that the model has a vector for, shape (movies,)."""
 
     def predict(self, user_ids: NDArray[np.integer], movie_ids: NDArray[np.integer]) -> Floats:

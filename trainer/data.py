@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 
 from recsys.contract import STARS, RatingScale
 from recsys.errors import DatasetError
-from recsys.evaluation import HOLDOUT, TRAIN
+from recsys.evaluation import HOLDOUT, TRAIN, id_type
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
+Ids = NDArray[np.integer]
+"""int32, or int64 in a dataset with ids of 64 bits."""
 
 _Schema: TypeAlias = Mapping[str, pl.DataType | type[pl.DataType]]
 
 YEAR_BUCKETS: Final = 20
 _NO_GENRE: Final = "(no genres listed)"
 _INTERACTIONS: Final[_Schema] = {
-    "userId": pl.Int32,
-    "movieId": pl.Int32,
     "rating": pl.Float32,
     "timestamp": pl.Int64,
 }
-_MOVIES: Final[_Schema] = {"movieId": pl.Int32, "year": pl.Int16, "genres": pl.List(pl.String)}
+_MOVIES: Final[_Schema] = {"year": pl.Int16, "genres": pl.List(pl.String)}
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Ratings:
         stars: shape (n,).
     """
 
-    user_ids: Ints
-    movie_ids: Ints
+    user_ids: Ids
+    movie_ids: Ids
     content: Floats
     user: Ints
     movie: Ints
@@ -132,6 +132,8 @@ def check_tables(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Validates both tables; returns the columns that training needs, in the contract's types.
 
+    All ids get one type: int32, or int64 if a table has such ids.
+
     Args:
         interactions: userId, movieId, rating, timestamp, split.
         movies: movieId, year, genres.
@@ -141,8 +143,13 @@ def check_tables(
         DatasetError: a column is missing or has another type, there are too few interactions to
             train or evaluate on, or an interaction's movie is not in ``movies``.
     """
-    rows = _select("interactions", interactions, {**_INTERACTIONS, "split": pl.Categorical})
-    movies = _select("movies", movies, _MOVIES)
+    ids = id_type(interactions, movies)
+    rows = _select(
+        "interactions",
+        interactions,
+        {"userId": ids, "movieId": ids, **_INTERACTIONS, "split": pl.Categorical},
+    )
+    movies = _select("movies", movies, {"movieId": ids, **_MOVIES})
     if movies["movieId"].is_duplicated().any():
         raise DatasetError("a movieId occurs twice", found=_duplicate(movies), expected="once")
     for part in (TRAIN, HOLDOUT):

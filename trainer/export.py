@@ -14,9 +14,10 @@ import polars as pl
 
 from recsys import contract
 from recsys.contract import Artifact, GoldenPredictions, GoldenRecommendations, TrainerInput
-from recsys.evaluation import TRAIN, Towers, recommend
+from recsys.evaluation import TRAIN, Towers, recommend, type_of_ids
 from recsys.object_store import StoredObject, file_sha256
 from trainer.architecture import Fit, RatingModel
+from trainer.data import Ids
 from trainer.model_file import save_model
 from trainer.rating.folded import predict
 from trainer.training import Evaluated
@@ -94,7 +95,7 @@ def golden_predictions(model: keras.Model, rating: RatingModel) -> GoldenPredict
     rng = np.random.default_rng(0)
     users = rng.choice(rating.user_ids, _GOLDEN_PAIRS).astype(np.int64)
     movies = rng.choice(rating.movie_ids, _GOLDEN_PAIRS).astype(np.int64)
-    no_user, no_movie = int(rating.user_ids[-1]) + 1, int(rating.movie_ids[-1]) + 1
+    no_user, no_movie = _next_id(rating.user_ids), _next_id(rating.movie_ids)
     users = np.append(users, [no_user, users[0], no_user])
     movies = np.append(movies, [movies[0], no_movie, no_movie])
     return GoldenPredictions(
@@ -103,6 +104,12 @@ def golden_predictions(model: keras.Model, rating: RatingModel) -> GoldenPredict
         stars=predict(model, users, movies).tolist(),
         keras_version=keras.__version__,
     )
+
+
+def _next_id(ids: Ids) -> int:
+    """Returns an id that is not among some, which are sorted."""
+    # 0 is nobody's; a number beyond 64 bits would not be an id at all.
+    return int(ids[-1]) + 1 if ids[-1] < contract.LARGEST_ID else 0
 
 
 def golden_recommendations(towers: Towers, interactions: pl.DataFrame) -> GoldenRecommendations:
@@ -131,7 +138,7 @@ def user_towers(towers: Towers, interactions: pl.DataFrame) -> pl.DataFrame:
             "userId", "timestamp", "movieId", descending=[False, True, False], maintain_order=True
         )
         .group_by("userId", maintain_order=True)
-        .agg(seen=pl.col("movieId").cast(pl.Int32))
+        .agg(seen=pl.col("movieId"))
         .rename({"userId": "id"})
     )
     return _vectors(towers.user_ids, towers.users).join(
@@ -161,7 +168,7 @@ def upload(store: Store, trainer_input: TrainerInput, folder: Path) -> tuple[Art
 def _vectors(ids: Any, vectors: Any) -> pl.DataFrame:
     return pl.DataFrame(
         {"id": ids, "vector": vectors},
-        schema={"id": pl.Int32, "vector": pl.Array(pl.Float32, vectors.shape[1])},
+        schema={"id": type_of_ids(ids), "vector": pl.Array(pl.Float32, vectors.shape[1])},
     )
 
 

@@ -19,7 +19,7 @@ from recsys.contract import RatingScale
 from trainer.architecture import Fit, FitModels, Purpose, RatingModel
 from trainer.checkpoints import CheckpointStore
 from trainer.config import TrainingConfig
-from trainer.data import Floats, Ints
+from trainer.data import Floats, Ids
 from trainer.progress import EpochRecord, OnEpoch
 
 
@@ -88,12 +88,12 @@ class RatingModelInScale:
     scale: RatingScale
 
     @property
-    def user_ids(self) -> Ints:
+    def user_ids(self) -> Ids:
         """Ids of the users in the training data, shape (users,)."""
         return self.stars.user_ids
 
     @property
-    def movie_ids(self) -> Ints:
+    def movie_ids(self) -> Ids:
         """Ids of the movies that the model has a vector for, shape (movies,)."""
         return self.stars.movie_ids
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data import Ints
+from trainer.data import Ids
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -28,13 +28,11 @@ class WarmStart:
         variables: by name, the optimizers' included; rows of movies are those of all movies.
     """
 
-    user_ids: Ints
+    user_ids: Ids
     variables: Arrays
 
 
-def take_rows(
-    found: NDArray[Any], found_ids: Ints, ids: Ints, initial: NDArray[Any]
-) -> NDArray[Any]:
+def take_rows(found: NDArray[Any], found_ids: Ids, ids: Ids, initial: NDArray[Any]) -> NDArray[Any]:
     """Returns a table's rows in another order of ids.
 
     Args:

@@ -33,8 +33,10 @@ from recsys.evaluation import (
     Towers,
     check_parquet,
     evaluate_models,
+    id_type,
     part,
     rating_error,
+    with_id_type,
 )
 from verifier.candidate import Candidate, Reader, fetch
 from verifier.champion import fetch_champion, read_towers
@@ -171,7 +173,7 @@ def _evaluated_towers(folder: Path, interactions: pl.DataFrame, movies: pl.DataF
         users = pl.read_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
         towers = read_towers(users, pl.read_parquet(folder / contract.EVALUATED_MOVIE_TOWERS_FILE))
         seen = users.select(userId="id", movieId="seen").explode("movieId").drop_nulls("movieId")
-        seen = seen.cast({"userId": pl.Int32, "movieId": pl.Int32})
+        seen = with_id_type(seen, id_type(train))
     except RecsysError:
         raise
     # Errors of polars and numpy about damaged files have no common base class.
@@ -200,7 +202,7 @@ def _evaluated_towers(folder: Path, interactions: pl.DataFrame, movies: pl.DataF
                 expected=f"{contract.TOWER_DIM} numbers each",
             )
     # A later candidate is compared on the pairs that this one says it has not seen.
-    pairs = train.select(_PAIR).cast(pl.Int32)
+    pairs = train.select(_PAIR)
     if seen.height != pairs.height or seen.join(pairs, on=_PAIR, how="anti").height:
         raise ArtifactError(
             "the histories of the evaluated user towers are not the training part",

@@ -14,6 +14,8 @@ from recsys_dag.defaults import START_DATE, tags, task_defaults
 if TYPE_CHECKING:
     from recsys.recommenders import Description
 
+_LARGEST_EXACT = 2**53 - 1
+"""The largest number up to which JavaScript, and so Airflow's form, has every whole one."""
 DOC = """
 # Erase users
 
@@ -49,9 +51,16 @@ def make_erase_dag(recommender: Description) -> DAG:
             "users": Param(
                 [],
                 type="array",
-                items={"type": "integer", "minimum": 1},
+                # A browser rounds longer numbers, so that another user would be erased.
+                items={
+                    "type": ["integer", "string"],
+                    "minimum": 1,
+                    "maximum": _LARGEST_EXACT,
+                    "pattern": "^[1-9][0-9]{0,18}$",
+                },
                 title="Users",
-                description="Ids of the users; empty: continue the pending requests",
+                description="Ids of the users, in quotes above 9007199254740991; empty: continue "
+                "the pending requests",
             ),
             "reason": Param(
                 None,

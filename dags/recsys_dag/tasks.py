@@ -285,7 +285,8 @@ def request_erasure(**context: Any) -> str:
     """Records users to erase and hides them; branches to a run of the pipeline if it is needed."""
     params, services = context["params"], settings.services(of(context))
     if params["users"]:
-        releases.request_erasure(services, params["users"], actor=_actor(context, params["reason"]))
+        users = [int(user) for user in params["users"]]
+        releases.request_erasure(services, users, actor=_actor(context, params["reason"]))
     status = releases.finish_erasures(services, actor=_actor(context, params["reason"]))
     return "build_without_users" if status.champion_knows else "erase_users"
 

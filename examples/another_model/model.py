@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from trainer.architecture import Fit, Purpose
 from trainer.checkpoints import CheckpointStore
 from trainer.config import TrainingConfig
-from trainer.data import Floats, Ints, make_ratings
+from trainer.data import Floats, Ids, make_ratings
 from trainer.progress import EpochRecord, OnEpoch
 from trainer.ranking.fit import fit_towers
 from trainer.rating.folded import clip_to_star_range, predict
@@ -44,8 +44,8 @@ class KerasRating:
         model: predicts stars for raw ids.
     """
 
-    user_ids: Ints
-    movie_ids: Ints
+    user_ids: Ids
+    movie_ids: Ids
     model: keras.Model
 
     def predict(self, user_ids: NDArray[np.integer], movie_ids: NDArray[np.integer]) -> Floats:
@@ -103,7 +103,7 @@ def fit_models(
 
 
 def _models(
-    user_ids: Ints, movie_ids: Ints, mean: float, config: TrainingConfig
+    user_ids: Ids, movie_ids: Ids, mean: float, config: TrainingConfig
 ) -> tuple[keras.Model, keras.Model]:
     """Returns the model to fit, and one with the same weights, clipped to the range of stars."""
     user_id = keras.Input(shape=(), dtype="int64", name="userId")

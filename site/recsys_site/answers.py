@@ -7,7 +7,7 @@ release, without a transaction, even if another release is promoted meanwhile.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
@@ -22,6 +22,8 @@ from recsys_site.model import UNKNOWN_USER
 from release_reader import Connection
 
 MAX_RATINGS: Final = 100
+MAX_ID: Final = 2**63 - 1
+"""The largest id of any dataset, and value of the widest id columns."""
 LIKED_STARS: Final = 3.5
 _MAX_REASONS: Final = 100
 """Newest movies of a user that a recommendation may be explained by."""
@@ -46,7 +48,7 @@ limit %(k)s"""
 _FOR_VECTOR: Final[LiteralString] = """\
 select movieid, -(vector <#> %(vector)s::real[]::halfvec) as score
 from {0}
-where movieid <> all(%(seen)s::integer[])
+where movieid <> all(%(seen)s)
 order by vector <#> %(vector)s::real[]::halfvec
 limit %(k)s"""
 # Materialized, so that PostgreSQL compares all pairs instead of walking an index for each movie.
@@ -60,13 +62,13 @@ order by found.movieid, found.vector <=> liked.vector, liked.movieid"""
 _FOR_PROFILE: Final[LiteralString] = """\
 select movieid, 1 - (vector <=> %(vector)s::real[]::halfvec) as cosine
 from {0}
-where movieid <> all(%(seen)s::integer[])
+where movieid <> all(%(seen)s)
 order by vector <=> %(vector)s::real[]::halfvec
 limit %(k)s"""
 _COSINES: Final[LiteralString] = """\
 select movieid, 1 - (vector <=> %(vector)s::real[]::halfvec) as cosine
 from {0}
-where movieid = any(%(movies)s::integer[])"""
+where movieid = any(%(movies)s)"""
 
 
 class UnknownUserError(LookupError):
@@ -144,6 +146,8 @@ def recommend_for_user(conn: Connection, live: Live, user_id: int, k: int) -> Us
     Raises:
         UnknownUserError: the release has no tower of this user.
     """
+    if user_id > MAX_ID:
+        raise UnknownUserError(user_id)
     row = conn.execute(
         table("select vector::real[], seen from {} where userid = %s", live.user_towers),
         (user_id,),
@@ -172,7 +176,11 @@ def recommend_for_ratings(
             movies are ignored.
         k: number of movies.
     """
-    given = {movie: float(live.model.scale.to_stars(value)) for movie, value in ratings}
+    given = {
+        movie: float(live.model.scale.to_stars(value))
+        for movie, value in ratings
+        if live.model.catalog.get(movie)
+    }
     best = rank(_cosines_to_profile(conn, live, given), live.model.catalog.counts, k)
     stars = live.model.stars.predict(UNKNOWN_USER, [movie for movie, _ in best])
     liked = [movie for movie, value in given.items() if value >= LIKED_STARS]
@@ -196,11 +204,25 @@ def _cosines_to_profile(conn: Connection, live: Live, stars: dict[int, float]) -
     )
     if not profile.any():
         return dict.fromkeys(popular, 1.0)
-    given = {"vector": profile.tolist(), "seen": list(stars), "k": NEAREST, "movies": popular}
+    given = {
+        "vector": profile.tolist(),
+        "seen": _array(usable),
+        "k": NEAREST,
+        "movies": _array(popular),
+    }
     width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + len(stars))
     nearest = _search(conn, table(_FOR_PROFILE, live.movie_vectors), given, width)
     rows = conn.execute(table(_COSINES, live.movie_vectors), given).fetchall()
     return {movie: float(cosine) for movie, cosine in rows} | dict(nearest)
+
+
+def _array(ids: Iterable[int]) -> str:
+    """Returns ids as text, which takes the type of the column that it is compared with.
+
+    It is integer or bigint, depending on the release. PostgreSQL compares with all ids at once, by
+    a hash, only if both types are the same.
+    """
+    return "{" + ",".join(map(str, ids)) + "}"
 
 
 def _nearest(
@@ -209,7 +231,7 @@ def _nearest(
     query = table(_FOR_VECTOR, live.movie_towers)
     # The movies that somebody has rated score highest: the search must look past all of them.
     width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + k + len(seen))
-    return _search(conn, query, {"vector": list(vector), "seen": list(seen), "k": k}, width)
+    return _search(conn, query, {"vector": list(vector), "seen": _array(seen), "k": k}, width)
 
 
 def _explain(

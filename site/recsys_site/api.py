@@ -12,28 +12,31 @@ from recsys_site import answers
 from recsys_site.answers import MAX_RATINGS
 from recsys_site.bundle import Live
 from recsys_site.catalog import Movie, SearchResult
-from recsys_site.parameters import MAX_ID, MAX_TEXT, InjectedReleases
+from recsys_site.parameters import MAX_TEXT, InjectedReleases
 from recsys_site.scale import LARGEST_RATING, STEP
 
-MovieId = Annotated[int, Path(ge=1, le=MAX_ID, description="as in the dataset")]
-UserId = Annotated[int, Path(ge=1, le=MAX_ID, description="as in the dataset")]
+# Without a maximum, because descriptions of APIs have it as a float, which cannot be 2**63 - 1.
+MovieId = Annotated[int, Path(ge=1, description="as in the dataset")]
+UserId = Annotated[int, Path(ge=1, description="as in the dataset")]
 Count = Annotated[int, Query(ge=1, le=50, description="number of movies")]
 
 
 class MovieOut(BaseModel):
     """A movie."""
 
-    movie_id: int
+    movie_id: int | str = Field(
+        description="a number; text if the dataset has ids of 64 bits, which JavaScript rounds"
+    )
     title: str
     year: int | None
     genres: list[str]
     other_titles: list[str] = Field(description="other titles, such as the original one")
 
     @classmethod
-    def of(cls, movie: Movie) -> MovieOut:
-        """Converts a movie to its form in the API."""
+    def of(cls, movie: Movie, live: Live) -> MovieOut:
+        """Converts a movie of a release to its form in the API."""
         return cls(
-            movie_id=movie.movie_id,
+            movie_id=str(movie.movie_id) if live.model.ids_as_text else movie.movie_id,
             title=movie.title,
             year=movie.year,
             genres=list(movie.genres),
@@ -106,12 +109,18 @@ class RecommendationsAnswer(BaseModel):
     recommendations: list[RecommendationOut]
 
 
+ExactNumber = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Digits = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,18}$")]
+
+
 class RatingIn(BaseModel):
     """A rating of one movie."""
 
     model_config = ConfigDict(extra="forbid")
 
-    movie_id: int = Field(ge=1, le=MAX_ID)
+    movie_id: ExactNumber | Digits = Field(
+        description="a number, or its digits as text: JavaScript rounds numbers above 2**53"
+    )
     stars: float = Field(
         ge=0,
         le=LARGEST_RATING,
@@ -187,7 +196,7 @@ def search(
     found = catalog.search(q, count) if q.strip() else SearchResult(catalog.most_rated(count))
     return MoviesOut(
         release_id=live.release_id,
-        movies=[MovieOut.of(movie) for movie in found.movies],
+        movies=[MovieOut.of(movie, live) for movie in found.movies],
         approximate=found.approximate,
     )
 
@@ -196,7 +205,9 @@ def search(
 def movie(releases: InjectedReleases, movie_id: MovieId) -> MovieAnswer:
     """Return one movie."""
     live = releases.live
-    return MovieAnswer(release_id=live.release_id, movie=MovieOut.of(_find_movie(live, movie_id)))
+    return MovieAnswer(
+        release_id=live.release_id, movie=MovieOut.of(_find_movie(live, movie_id), live)
+    )
 
 
 @router.get("/movies/{movie_id}/similar", tags=["movies"], responses=NOT_FOUND)
@@ -208,8 +219,10 @@ def similar(releases: InjectedReleases, movie_id: MovieId, count: Count = 12) ->
         nearest = answers.similar_movies(conn, live, movie_id, count)
     return SimilarAnswer(
         release_id=live.release_id,
-        movie=MovieOut.of(requested),
-        similar=[SimilarOut(movie=MovieOut.of(near.movie), cosine=near.cosine) for near in nearest],
+        movie=MovieOut.of(requested, live),
+        similar=[
+            SimilarOut(movie=MovieOut.of(near.movie, live), cosine=near.cosine) for near in nearest
+        ],
     )
 
 
@@ -235,7 +248,7 @@ def for_ratings(releases: InjectedReleases, body: RatingsIn) -> RecommendationsA
     """
     live = releases.live
     _check_scale(live, body.ratings)
-    ratings = {rating.movie_id: rating.stars for rating in body.ratings}
+    ratings = {int(rating.movie_id): rating.stars for rating in body.ratings}
     with releases.connection() as conn:
         best = answers.recommend_for_ratings(conn, live, list(ratings.items()), body.count)
     return _recommendations(live, best)
@@ -265,10 +278,10 @@ def _recommendations(live: Live, best: list[answers.Recommendation]) -> Recommen
         release_id=live.release_id,
         recommendations=[
             RecommendationOut(
-                movie=MovieOut.of(one.movie),
+                movie=MovieOut.of(one.movie, live),
                 score=one.score,
                 stars=one.stars,
-                because=MovieOut.of(one.because) if one.because else None,
+                because=MovieOut.of(one.because, live) if one.because else None,
             )
             for one in best
         ],

@@ -21,6 +21,7 @@ from release_reader import Connection, CurrentRelease, LiveRelease
 _COUNTED_USERS: Final = 20_000
 """Users whose ratings are counted for the popularity of movies: quick at any size."""
 _EXAMPLES: Final = 6
+_NARROW: Final = 32
 _USER_IDS: Final = "select userid from {} order by userid limit %s"
 _RATING_COUNTS: Final = (
     "select movie, count(*) from (select seen from {} order by userid limit %s) users, "
@@ -38,6 +39,7 @@ class Bundle:
         examples: ids of some users.
         scale: of the dataset's ratings.
         has_half_stars: whether ratings of the dataset have half stars, or half points.
+        ids_as_text: whether the API has ids as text; see `has_long_ids`.
         load_seconds: time it took to make, without the download of the model.
         loaded_at: when it was ready.
     """
@@ -47,6 +49,7 @@ class Bundle:
     examples: tuple[int, ...]
     scale: RatingScale
     has_half_stars: bool
+    ids_as_text: bool
     load_seconds: float
     loaded_at: datetime
 
@@ -103,6 +106,7 @@ class BundleLoader:
             examples=tuple(ids[:: max(1, len(ids) // _EXAMPLES)][:_EXAMPLES]),
             scale=read_scale(json.loads(manifest)),
             has_half_stars=has_half_stars(manifest),
+            ids_as_text=has_long_ids(json.loads(manifest)),
             load_seconds=time.monotonic() - began,
             loaded_at=datetime.now(UTC),
         )
@@ -111,6 +115,15 @@ class BundleLoader:
         answer = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + key)
         content: bytes = answer["Body"].read()
         return content
+
+
+def has_long_ids(manifest: dict[str, Any]) -> bool:
+    """Reads from a release's manifest whether its dataset has ids of 64 bits.
+
+    A program in JavaScript would round such numbers in JSON without noticing.
+    """
+    features = manifest.get("build", {}).get("settings", {}).get("features") or {}
+    return bool(features.get("id_bits", _NARROW) != _NARROW)
 
 
 def has_half_stars(manifest: bytes) -> bool:

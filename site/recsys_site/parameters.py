@@ -8,19 +8,18 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
+from recsys_site.answers import MAX_ID as MAX_ID
 from recsys_site.answers import MAX_RATINGS
 from recsys_site.releases import Releases
 from recsys_site.scale import LARGEST_RATING, RatingScale
 
-MAX_ID: Final = 2**31 - 1
-"""The largest value of the id columns."""
 MAX_TEXT: Final = 100
-_RATING: Final = re.compile(r"([1-9]\d{0,9})-(\d{1,3})(?:\.([05]))?")
+_RATING: Final = re.compile(r"([1-9]\d{0,18})-(\d{1,3})(?:\.([05]))?")
 STARS: Final = RatingScale()
 ANY_SCALE: Final = RatingScale(0, LARGEST_RATING)
 NOT_RATED: Final = "none"
 """Value of the field of a movie that has no rating."""
-_FIELD: Final = re.compile(r"m([1-9]\d{0,9})")
+_FIELD: Final = re.compile(r"m([1-9]\d{0,18})")
 _VALUE: Final = re.compile(r"(\d{1,3})(?:\.([05]))?")
 
 

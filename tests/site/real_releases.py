@@ -23,6 +23,8 @@ class RealReleases(Releases):
 
     MOVIES = 60
     USERS = 12
+    OFFSET = 0
+    """Ids begin after it."""
     UNRATED = 61
     """A movie of the catalog without a vector."""
 
@@ -32,13 +34,13 @@ class RealReleases(Releases):
         titles[1] = HOSTILE
         frame = pl.DataFrame(
             {
-                "movieId": list(movies),
+                "movieId": [self.OFFSET + movie for movie in movies],
                 "title": titles,
                 "year": [1910 + movie for movie in movies],
                 "genres": [["Drama"], ["Sci-Fi", "Action"], None] * (len(titles) // 3)
                 + [[]] * (len(titles) % 3),
             },
-            schema_overrides={"movieId": pl.Int32, "year": pl.Int16},
+            schema_overrides={"movieId": pl.Int64 if self.OFFSET else pl.Int32, "year": pl.Int16},
         )
         data = io.BytesIO()
         frame.write_parquet(data)

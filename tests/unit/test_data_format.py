@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -38,7 +39,7 @@ def test_the_ten_lines_make_a_dataset_that_a_run_accepts(
 def test_columns_and_ranges_are_those_of_the_code(text: str) -> None:
     for column in (*RATING_COLUMNS, *MOVIE_COLUMNS):
         assert f"`{column}`" in text
-    assert str(validation.MAX_ID) in text
+    assert all(str(contract.max_id(bits)) in text for bits in get_args(contract.IdBits))
     assert f"1 to {validation.MAX_TITLE} characters" in text
     assert f"{contract.MIN_STARS} to {contract.MAX_STARS:g} in steps" in text
     settings = FeatureSettings()

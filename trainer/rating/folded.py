@@ -12,7 +12,7 @@ from scipy.linalg import qr
 from threadpoolctl import threadpool_limits
 
 from recsys.contract import MAX_STARS, MIN_STARS
-from trainer.data import Floats, Ints
+from trainer.data import Floats, Ids
 from verifier.models import predict as predict
 
 _CHUNK = 1 << 18
@@ -37,8 +37,8 @@ class FoldedRating:
         movie_bias: stars, shape (movies,).
     """
 
-    user_ids: Ints
-    movie_ids: Ints
+    user_ids: Ids
+    movie_ids: Ids
     user_vectors: Floats
     movie_vectors: Floats
     user_bias: Floats
@@ -106,7 +106,7 @@ class FoldedRating:
         )
 
 
-def _places(ids: Ints, wanted: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _places(ids: Ids, wanted: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Returns the index of each wanted id in the sorted ``ids``, and whether it is among them."""
     place = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
     return place, ids[place] == wanted
@@ -147,7 +147,7 @@ def clip_to_star_range(stars: Any) -> Any:
     return keras.layers.Reshape((), name="rating")(shifted)
 
 
-def _row(name: str, ids: Ints, raw: Any) -> Any:
+def _row(name: str, ids: Ids, raw: Any) -> Any:
     """Maps raw ids, int64 (n,), to rows of the tables, (n,); row 0 is for unknown ids.
 
     `keras.layers.IntegerLookup` needs TensorFlow. Ids below 2**24, which float32 holds exactly, are

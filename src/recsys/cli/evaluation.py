@@ -68,7 +68,7 @@ def evaluate(
                 columns=settings.columns,
             )
         with dataset.open_dataset(fetched.path, columns=settings.columns) as archive:
-            rows, movies = experiments.read_in_file_order(archive, settings.scale)
+            rows, movies = experiments.read_in_file_order(archive, settings.scale, settings.id_bits)
         result = experiments.compare_models(
             rows,
             movies,

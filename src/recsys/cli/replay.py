@@ -68,7 +68,9 @@ def replay_rows(
         if quarantine:
             before = _counts(quarantine)
         else:
-            alone = features.replay_quarantine(archive, {}, scale=settings.scale)
+            alone = features.replay_quarantine(
+                archive, {}, scale=settings.scale, id_bits=settings.id_bits
+            )
             before = {file: _file_stats(counts) for file, counts in alone.after.items()}
         found = features.replay_quarantine(
             archive,
@@ -77,6 +79,7 @@ def replay_rows(
             repaired_movies=movies,
             out=out,
             scale=settings.scale,
+            id_bits=settings.id_bits,
         )
     if as_json:
         output.print_json(

@@ -16,6 +16,13 @@ from recsys.contract.build import (
 )
 from recsys.contract.golden import GOLDEN_DEPTH, GOLDEN_USERS, GoldenRecommendations
 from recsys.contract.groups import GROUP_PREFIXES, KeyGroup, key_group
+from recsys.contract.ids import (
+    LARGEST_ID,
+    NARROW,
+    WIDE,
+    IdBits,
+    max_id,
+)
 from recsys.contract.keys import (
     DATASET_FILE,
     DATASETS_PREFIX,
@@ -205,6 +212,7 @@ __all__ = [
     "HOLDOUT_RECOMMENDATIONS_FILE",
     "INBOX_PREFIX",
     "INTERACTIONS_FILE",
+    "LARGEST_ID",
     "LARGEST_RATING",
     "LEDGER_SCHEMA",
     "LINEAGE_FILE",
@@ -221,6 +229,7 @@ __all__ = [
     "MOVIE_TOWERS_FILE",
     "MOVIE_VECTORS_FILE",
     "MOVIE_VECTOR_DIM",
+    "NARROW",
     "OWNER_KEY",
     "PROVENANCE_FILE",
     "PUBLIC_MODEL_KEY",
@@ -243,6 +252,7 @@ __all__ = [
     "TOWER_DIM",
     "TRAINER_LOG_FILE",
     "USER_TOWERS_FILE",
+    "WIDE",
     "XCOM_FILE",
     "Artifact",
     "Baselines",
@@ -261,6 +271,7 @@ __all__ = [
     "GoldenPredictions",
     "GoldenRecommendations",
     "HoldoutMetrics",
+    "IdBits",
     "KeyGroup",
     "Manifest",
     "Md5",
@@ -304,6 +315,7 @@ __all__ = [
     "inbox_key",
     "inbox_prefix",
     "key_group",
+    "max_id",
     "prefix_of_features",
     "public_table",
     "release_inbox_prefix",

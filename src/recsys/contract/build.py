@@ -17,6 +17,7 @@ from pydantic import (
     model_serializer,
 )
 
+from recsys.contract.ids import NARROW, IdBits
 from recsys.contract.keys import (
     Digest,
     FrozenModel,
@@ -169,6 +170,11 @@ class FeatureSettings(FrozenModel):
         "it to that of the ledger",
     )
     columns: DatasetColumns = DETECTED_COLUMNS
+    id_bits: IdBits = Field(
+        default=NARROW,
+        description="64 for a dataset with ids above 2147483647, of users or of movies; its tables "
+        "then have columns of type bigint",
+    )
 
     @model_serializer(mode="wrap")
     def _leave_out_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -180,6 +186,8 @@ class FeatureSettings(FrozenModel):
             dumped.pop("erased", None)
         if self.columns == DETECTED_COLUMNS:
             dumped.pop("columns", None)
+        if self.id_bits == NARROW:
+            dumped.pop("id_bits", None)
         return dumped
 
     @property
@@ -209,6 +217,7 @@ _OLDER_CONTENT: Final = (
     "erased",
     "columns",
     "scale",
+    "id_bits",
 )
 _CONTENT: Final = (*_OLDER_CONTENT, "time_holdout_share")
 

@@ -6,12 +6,13 @@ from typing import Annotated, Final
 
 from pydantic import Field, model_validator
 
+from recsys.contract.ids import LARGEST_ID
 from recsys.contract.keys import FrozenModel
 
 GOLDEN_USERS: Final = 200
 GOLDEN_DEPTH: Final = 10
 
-_Id = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+_Id = Annotated[int, Field(ge=-LARGEST_ID, le=LARGEST_ID)]
 
 
 class GoldenRecommendations(FrozenModel):

@@ -1,4 +1,8 @@
-"""Names in the object store: release ids, keys of objects, and columns of stored files."""
+"""Names in the object store: release ids, keys of objects, and columns of stored files.
+
+Where a column of ids is said to be int32, it is int64 in files of a dataset whose ids have 64 bits
+(`recsys.contract.FeatureSettings.id_bits`): in all of its files, or in none.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from recsys.contract.ids import NARROW, WIDE, IdBits
 from recsys.contract.keys import (
     MOVIE_TOWERS_FILE,
     USER_TOWERS_FILE,
@@ -16,10 +17,15 @@ from recsys.contract.keys import (
 LEDGER_SCHEMA: Final = "recsys"
 MOVIE_VECTOR_DIM: Final = 128
 TOWER_DIM: Final = 64
+WIDE_TYPE: Final = "bigint"
+"""Type of an id column where the dataset's ids have 64 bits."""
 
 
 class PublicTable(FrozenModel):
-    """A table that the site reads; its columns and dimension never change without a migration."""
+    """A table that the site reads; its columns and dimension never change without a migration.
+
+    The type of its ids is that of the release's dataset: `with_ids`.
+    """
 
     name: str
     id_column: Literal["movieid", "userid"]
@@ -31,11 +37,28 @@ class PublicTable(FrozenModel):
     """Whether the table has an HNSW index for nearest-neighbor queries; else it is read by id."""
     extra_columns: tuple[tuple[str, str], ...] = ()
     """Columns after the id and ``vector``: (name, SQL type)."""
+    id_type: Literal["integer", "bigint"] = "integer"
+    """SQL type of the id column."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns, in their order in the table."""
         return (self.id_column, "vector", *(name for name, _ in self.extra_columns))
+
+    @property
+    def id_bits(self) -> IdBits:
+        """Width of the ids."""
+        return WIDE if self.id_type == WIDE_TYPE else NARROW
+
+    def with_ids(self, bits: IdBits) -> PublicTable:
+        """Returns the table of a release whose dataset has ids of this width.
+
+        All ids of a release have one width: those in its lists, too.
+        """
+        if bits != WIDE:
+            return self
+        lists = tuple((name, f"{WIDE_TYPE}[]") for name, _ in self.extra_columns)
+        return self.model_copy(update={"id_type": WIDE_TYPE, "extra_columns": lists})
 
 
 PUBLIC_TABLES: Final = (

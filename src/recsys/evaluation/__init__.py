@@ -25,6 +25,15 @@ from recsys.evaluation.holdouts import (
     ranked_users,
     time_holdout_rows,
 )
+from recsys.evaluation.ids import (
+    HASHES,
+    ID_TYPES,
+    id_type,
+    pairs_ascend,
+    place_of,
+    type_of_ids,
+    with_id_type,
+)
 from recsys.evaluation.metrics import ranking_metrics, rating_error
 from recsys.evaluation.models import (
     HOLDOUT,
@@ -42,7 +51,9 @@ from recsys.evaluation.towers import BIAS, Towers, recommend
 
 __all__ = [
     "BIAS",
+    "HASHES",
     "HOLDOUT",
+    "ID_TYPES",
     "MAX_RANKED_USERS",
     "MIN_EARLIER",
     "TRAIN",
@@ -61,8 +72,11 @@ __all__ = [
     "compare_forward",
     "evaluate",
     "evaluate_models",
+    "id_type",
     "measure_forward",
+    "pairs_ascend",
     "part",
+    "place_of",
     "predicted_stars",
     "rank_by_neighbors",
     "rank_by_popularity",
@@ -73,4 +87,6 @@ __all__ = [
     "reason_to_skip_knn",
     "recommend",
     "time_holdout_rows",
+    "type_of_ids",
+    "with_id_type",
 ]

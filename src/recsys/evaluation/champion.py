@@ -11,6 +11,7 @@ import polars as pl
 
 from recsys.errors import EvaluationError
 from recsys.evaluation.confidence import Statistic, mean_of_users, rmse_of_rows
+from recsys.evaluation.ids import id_type
 from recsys.evaluation.metrics import (
     Ranking,
     coverage,
@@ -171,8 +172,9 @@ def compare_with_champion(
             finite.
     """
     name = f"the champion's ({champion.release_id})"
-    predictions = table(f"{name} predictions", champion.predictions, [*PAIR, "prediction"])
-    lists = table(f"{name} recommendations", champion.recommendations, [*PAIR, "rank"])
+    ids = id_type(holdout.pairs)
+    predictions = table(f"{name} predictions", champion.predictions, [*PAIR, "prediction"], ids)
+    lists = table(f"{name} recommendations", champion.recommendations, [*PAIR, "rank"], ids)
     strange = predictions.join(holdout.pairs, on=PAIR, how="anti")
     if strange.height:
         raise EvaluationError(
@@ -188,7 +190,7 @@ def compare_with_champion(
     excluded = holdout.pairs.filter(pl.Series(~rated)).select(PAIR)
     listed = np.isin(holdout.users, lists["userId"].unique().to_numpy())
     ranked = rated & listed[holdout.user]
-    users = holdout.users[np.unique(holdout.user[ranked])].astype(np.int32)
+    users = holdout.users[np.unique(holdout.user[ranked])]
 
     def ranking(of: pl.DataFrame) -> Ranking:
         kept = of.filter(pl.col("userId").is_in(users.tolist()))

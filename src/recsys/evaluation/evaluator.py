@@ -18,6 +18,7 @@ from recsys.errors import EvaluationError
 from recsys.evaluation.baselines import Training, rank_by_neighbors, reason_to_skip_knn
 from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.holdouts import TimeHoldout, last_visit
+from recsys.evaluation.ids import id_type
 from recsys.evaluation.measurement import Fitted, Measured, describe, measure
 from recsys.evaluation.metrics import calibration, ranking_metrics
 from recsys.evaluation.slices import first_ratings, known_and_new, make_slices
@@ -79,7 +80,7 @@ def evaluate(
         EvaluationError: the tables contradict each other or contain values that are not numbers.
     """
     first_seen, visit = first_ratings(train), last_visit(holdout, train)
-    rows = table("train", train, [*PAIR, "rating"])
+    rows = table("train", train, [*PAIR, "rating"], id_type(train, holdout))
     all_movies: Ints = np.unique(pl.Series("movieId", movie_ids).to_numpy()).astype(np.int64)
     if rows.is_empty():
         raise EvaluationError("train is empty", expected="at least one row")

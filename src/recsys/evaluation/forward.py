@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from recsys.evaluation.confidence import Statistic, intervals, mean_of_users, rmse_of_rows
+from recsys.evaluation.ids import id_type
 from recsys.evaluation.metrics import Ranking, quality_by_user
 from recsys.evaluation.tables import (
     PAIR,
@@ -136,14 +137,16 @@ def compare_forward(
 
 
 def _side(pairs: pl.DataFrame, movie_ids: Ints, answers: ForwardAnswers) -> _Side:
-    pairs = table("newer ratings", pairs, [*PAIR, "rating"])
-    lists = table("recommendations", answers.recommendations, [*PAIR, "rank"])
+    given = [pairs, answers.recommendations]
+    ids = id_type(*given if answers.predictions is None else [*given, answers.predictions])
+    pairs = table("newer ratings", pairs, [*PAIR, "rating"], ids)
+    lists = table("recommendations", answers.recommendations, [*PAIR, "rank"], ids)
     check_movies(movie_ids, ratings=pairs, recommendations=lists)
     holdout = Holdout.of(pairs, movie_ids)
     check_recommendations("recommendations", lists, pairs.clear(), holdout.users)
     error = np.full(len(holdout), np.nan)
     if answers.predictions is not None:
-        stars = table("predictions", answers.predictions, [*PAIR, "prediction"])
+        stars = table("predictions", answers.predictions, [*PAIR, "prediction"], ids)
         joined = pairs.join(stars, on=PAIR, how="left", maintain_order="left")["prediction"]
         error = joined.cast(pl.Float64).fill_null(np.nan).to_numpy() - holdout.stars
     has_list = np.isin(holdout.users, lists["userId"].unique().to_numpy())

@@ -19,6 +19,7 @@ from recsys.evaluation.confidence import (
     mean_of_users,
     rmse_of_rows,
 )
+from recsys.evaluation.ids import id_type
 from recsys.evaluation.metrics import Ranking, quality_on, ranking_metrics, rating_error
 from recsys.evaluation.sample import ranked_sample
 from recsys.evaluation.slices import Slices, measure_slice
@@ -100,9 +101,10 @@ def measure(
         EvaluationError: the tables contradict each other or contain values that are not numbers.
     """
     movies = fitted.training.movies
-    pairs = table(name, rows, [*PAIR, "rating"])
-    stars = table("predictions", predictions, [*PAIR, "prediction"])
-    lists = table("recommendations", recommendations, [*PAIR, "rank", "score"])
+    ids = id_type(fitted.train)
+    pairs = table(name, rows, [*PAIR, "rating"], ids)
+    stars = table("predictions", predictions, [*PAIR, "prediction"], ids)
+    lists = table("recommendations", recommendations, [*PAIR, "rank", "score"], ids)
     for what, frame in ((name, pairs), ("predictions", stars)):
         if frame.is_empty():
             raise EvaluationError(f"{what} is empty", expected="at least one row")

@@ -16,6 +16,7 @@ from recsys.contract import STARS, Metrics, RatingScale
 from recsys.evaluation.champion import ChampionAnswers
 from recsys.evaluation.evaluator import evaluate
 from recsys.evaluation.holdouts import TimeHoldout, ranked_users, time_holdout_rows
+from recsys.evaluation.ids import id_type, with_id_type
 from recsys.evaluation.sample import ranked_sample
 from recsys.evaluation.tables import PAIR, join_in_ranges
 from recsys.evaluation.towers import Towers, recommend
@@ -65,7 +66,12 @@ class EvaluatedRelease:
             movies: movieId: all movies that may be recommended.
             ranked: userIds: the users of the holdout that the candidate is ranked for.
         """
-        pairs = join_in_ranges(holdout.select(PAIR), self.trained_on, "anti").sort(PAIR)
+        # Of a release before or after its dataset got longer ids.
+        ids = id_type(train, holdout, self.trained_on)
+        train, holdout, trained_on = (
+            with_id_type(rows.select(PAIR), ids) for rows in (train, holdout, self.trained_on)
+        )
+        pairs = join_in_ranges(holdout, trained_on, "anti").sort(PAIR)
         if pairs.is_empty():
             return None
         known = np.isin(self.towers.movie_ids, movies["movieId"].to_numpy())
@@ -77,12 +83,9 @@ class EvaluatedRelease:
         )
         users = np.intersect1d(ranked, pairs["userId"].unique().to_numpy())
         users = users[np.isin(users, towers.user_ids)]
-        asked = pl.DataFrame({"userId": users.astype(np.int32)})
+        asked = pl.DataFrame({"userId": users}).cast({"userId": ids})
         # Only the pairs of users who are asked for: the two parts together have twice the ratings.
-        rated = pl.concat(
-            rows.select(PAIR).join(asked, on="userId", how="semi")
-            for rows in (train, self.trained_on)
-        )
+        rated = pl.concat(rows.join(asked, on="userId", how="semi") for rows in (train, trained_on))
         rated = rated.filter(pl.col("movieId").is_in(towers.movie_ids.tolist()))
         return ChampionAnswers(
             release_id=self.release_id,
@@ -90,7 +93,7 @@ class EvaluatedRelease:
                 *PAIR,
                 prediction=self.predict(pairs["userId"].to_numpy(), pairs["movieId"].to_numpy()),
             ),
-            recommendations=recommend(towers, users, rated),
+            recommendations=recommend(towers, asked["userId"].to_numpy(), rated),
         )
 
 

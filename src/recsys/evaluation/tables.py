@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.contract import STARS, RatingScale
 from recsys.errors import EvaluationError
+from recsys.evaluation.ids import has_repeated_pair
 
 PAIR: Final = ["userId", "movieId"]
 LONG_CUT: Final = 20
@@ -86,8 +87,14 @@ def sums_by_user(user: Ints | Indices, values: Floats, n_users: int) -> Floats:
     return np.bincount(user, weights=values, minlength=n_users).astype(np.float64, copy=False)
 
 
-def table(name: str, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """Returns the columns, ids as int32.
+def table(name: str, frame: pl.DataFrame, columns: list[str], ids: pl.DataType) -> pl.DataFrame:
+    """Returns the columns, ids in the type that all tables of an evaluation share.
+
+    Args:
+        name: name of the table in messages.
+        frame: the table.
+        columns: userId, movieId, and others.
+        ids: type of the ids: `recsys.evaluation.ids.id_type`.
 
     Raises:
         EvaluationError: a column is missing or has a wrong type, a value is null or not finite, or
@@ -98,17 +105,14 @@ def table(name: str, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
         raise EvaluationError(
             f"{name} lacks columns", found=", ".join(frame.columns), expected=", ".join(columns)
         )
-    ids = {*PAIR, "rank"}
+    types: dict[str, pl.DataType] = {**dict.fromkeys(PAIR, ids), "rank": pl.Int32()}
+    floats = [c for c in columns if c not in types]
     # Stars in float32 are not converted: float64 would double the memory of a large training part.
-    types = {
-        c: pl.Int32 if c in ids else pl.Float32 if frame[c].dtype == pl.Float32 else pl.Float64
-        for c in columns
-    }
+    types |= {c: pl.Float32() if frame[c].dtype == pl.Float32 else pl.Float64() for c in floats}
     try:
         frame = frame.select(pl.col(c).cast(types[c]) for c in columns)
     except pl.exceptions.PolarsError as error:
         raise EvaluationError(f"{name} has a column of a wrong type", found=str(error)) from error
-    floats = [c for c in columns if c not in ids]
     bad = frame.select(
         pl.any_horizontal(pl.all().is_null().any(), *(~pl.col(c).is_finite().all() for c in floats))
     ).item()
@@ -119,12 +123,7 @@ def table(name: str, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
             expected="finite numbers only",
             hint="look for a training that diverged",
         )
-    # Sorting one integer per pair needs a third of the memory of hashing the pairs.
-    keys = frame["userId"].to_numpy().astype(np.int64)
-    keys *= 2**32
-    keys += frame["movieId"].to_numpy()
-    keys.sort()
-    if (keys[1:] == keys[:-1]).any():
+    if has_repeated_pair(frame):
         raise EvaluationError(
             f"{name} contains a pair of user and movie twice", expected="each pair once"
         )
@@ -236,7 +235,8 @@ def check_long_enough(
 ) -> None:
     """Raises EvaluationError unless each of ``users`` has 20 movies, or all unrated ones."""
     short = (
-        pl.DataFrame({"userId": users.astype(np.int32)})
+        pl.DataFrame({"userId": users})
+        .cast({"userId": train.schema["userId"]})
         .join(recommendations.group_by("userId").agg(rows=pl.len()), on="userId", how="left")
         .join(train.group_by("userId").agg(rated=pl.len()), on="userId", how="left")
         .fill_null(0)

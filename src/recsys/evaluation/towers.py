@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from recsys.errors import TrainingError
 from recsys.evaluation.best import best_columns
+from recsys.evaluation.ids import type_of_ids
 
 _Floats: TypeAlias = NDArray[np.float32]
-_Ids: TypeAlias = NDArray[np.int32]
+_Ids: TypeAlias = NDArray[np.integer[Any]]
 
 RECOMMENDED: Final = 100
 _CHUNK_SCORES: Final = 1 << 23
@@ -64,14 +65,6 @@ class Towers:
         return vectors
 
 
-_RECOMMENDED_SCHEMA: Final = {
-    "userId": pl.Int32,
-    "rank": pl.Int16,
-    "movieId": pl.Int32,
-    "score": pl.Float32,
-}
-
-
 def recommend(towers: Towers, user_ids: _Ids, train: pl.DataFrame) -> pl.DataFrame:
     """Ranks all movies that a user has not rated, by exact search.
 
@@ -106,4 +99,13 @@ def recommend(towers: Towers, user_ids: _Ids, train: pl.DataFrame) -> pl.DataFra
                 }
             ).filter(pl.col("score").is_finite())
         )
-    return pl.concat(frames) if frames else pl.DataFrame(schema=_RECOMMENDED_SCHEMA)
+    if frames:
+        return pl.concat(frames)
+    return pl.DataFrame(
+        schema={
+            "userId": type_of_ids(user_ids),
+            "rank": pl.Int16,
+            "movieId": type_of_ids(towers.movie_ids),
+            "score": pl.Float32,
+        }
+    )

@@ -10,12 +10,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.contract import STARS, RatingScale
+from recsys.contract import NARROW, STARS, WIDE, IdBits, RatingScale
 from recsys.dataset import MOVIES_CSV, RATINGS_CSV, DatasetArchive
 from recsys.errors import DatasetError
-from recsys.evaluation import MIN_EARLIER, VISIT_GAP_S
+from recsys.evaluation import MIN_EARLIER, VISIT_GAP_S, id_type
 from recsys.experiments.names import SplitName
-from recsys.features import INTERACTION_SCHEMA, SPLIT, read_movies, read_ratings, resolve_duplicates
+from recsys.features import (
+    INTERACTION_SCHEMA,
+    SPLIT,
+    read_movies,
+    read_ratings,
+    resolve_duplicates,
+    with_ids,
+)
 
 RANDOM_STATE: Final = 50
 FOLDS: Final = 5
@@ -24,7 +31,7 @@ Mask = NDArray[np.bool_]
 
 
 def read_in_file_order(
-    archive: DatasetArchive, scale: RatingScale = STARS
+    archive: DatasetArchive, scale: RatingScale = STARS, id_bits: IdBits = NARROW
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns the valid ratings of a dataset in the order of its file, and its movies.
 
@@ -33,6 +40,7 @@ def read_in_file_order(
     Args:
         archive: the dataset.
         scale: of its ratings.
+        id_bits: width of its ids.
 
     Returns:
         userId, movieId, rating, timestamp; and movies as in ``movies.parquet``.
@@ -40,7 +48,7 @@ def read_in_file_order(
     Raises:
         DatasetError: the archive is damaged or has no valid row.
     """
-    movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items).rows
+    movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items, id_bits).rows
     ratings = read_ratings(
         archive.chunks(RATINGS_CSV),
         movies["movieId"],
@@ -109,7 +117,7 @@ def mark_holdout(rows: pl.DataFrame, holdout: Mask) -> pl.DataFrame:
         rows.with_columns(split=split)
         .sort("userId", "timestamp", "movieId")
         .select(INTERACTION_SCHEMA.names())
-        .cast(INTERACTION_SCHEMA)
+        .cast(with_ids(INTERACTION_SCHEMA, NARROW if id_type(rows) == pl.Int32 else WIDE))
     )
 
 

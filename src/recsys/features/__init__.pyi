@@ -8,15 +8,14 @@ from .interactions import INTERACTION_SCHEMA, resolve_duplicates
 from .quarantine import Examples, NoValidRowsError, Quarantine, check_shares
 from .replay import Replay, replay_quarantine
 from .reuse import find_features
-from .rules import MAX_ID, Rule
+from .rules import Rule
 from .split import SPLIT
 from .stats import FileStats, Stats, read_stats
 from .trainable import check_trainable
-from .validation import QUARANTINE_SCHEMA
+from .validation import QUARANTINE_SCHEMA, with_ids
 
 __all__ = [
     "INTERACTION_SCHEMA",
-    "MAX_ID",
     "QUARANTINE_SCHEMA",
     "SPLIT",
     "Drift",
@@ -46,4 +45,5 @@ __all__ = [
     "replay_quarantine",
     "resolve_duplicates",
     "whole_numbers",
+    "with_ids",
 ]

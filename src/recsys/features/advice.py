@@ -10,9 +10,19 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from recsys.contract import LARGEST_RATING, MIN_STARS, STARS, STEP, RatingScale
+from recsys.contract import (
+    LARGEST_ID,
+    LARGEST_RATING,
+    MIN_STARS,
+    NARROW,
+    STARS,
+    STEP,
+    WIDE,
+    RatingScale,
+    max_id,
+)
 from recsys.dataset import RATINGS_CSV
-from recsys.features.rules import MAX_ID, MAX_TIMESTAMP, Rule
+from recsys.features.rules import MAX_TIMESTAMP, Rule
 from recsys.features.validation import (
     Header,
     at_positions,
@@ -57,6 +67,8 @@ def advise(
             return _rating_range(complete, scale)
         if rule in _OF_RATINGS:
             return _OF_RATINGS[rule](complete)
+    elif rule is Rule.MOVIE_ID_RANGE and len(complete) == len(rows):
+        return _id_range(0, "movieId")(complete)
     elif rule is Rule.WRONG_TYPE and len(complete) == len(rows):
         return _number_advice("movieId", next(r[0] for r in complete if not _WHOLE.fullmatch(r[0])))
     if rule is Rule.FIELD_COUNT:
@@ -126,28 +138,32 @@ def _rating_range(rows: list[list[str]], scale: RatingScale) -> str:
         )
         return (
             f"ratings of up to {largest:g} were found, so the scale seems to be "
-            f"{min(least, 1):.0f} to {top}: {_setting(min(least, 1), top)}; {zero}ratings of up to "
+            f"{min(least, 1):.0f} to {top}: {_scale(min(least, 1), top)}; {zero}ratings of up to "
             f"{scale.max:g} are of that scale too, although they pass"
         )
     if least == 0:
         return (
             "a rating of 0 usually means 'not rated': leave such rows out; if it is the lowest "
-            f"of the scale, {_setting(0, scale.max)}"
+            f"of the scale, {_scale(0, scale.max)}"
         )
     if largest < 1:
         return "the scale seems to end at 1: multiply all ratings by 5, in half stars"
     if least < scale.min:
         return (
             f"ratings from {least:g} were found, below the scale of the build settings, {scale}: "
-            + _setting(min(least // STEP * STEP, MIN_STARS), scale.max)
+            + _scale(min(least // STEP * STEP, MIN_STARS), scale.max)
         )
     return "round the ratings to half stars: multiples of 0.5"
 
 
-def _setting(least: float, largest: float) -> str:
+def _scale(least: float, largest: float) -> str:
     """Says what to write in the build settings so that ratings are read in another scale."""
+    return _setting("features.scale", f'{{"min": {least:g}, "max": {largest:g}}}')
+
+
+def _setting(name: str, value: str) -> str:
     return (
-        f'set features.scale to {{"min": {least:g}, "max": {largest:g}}} in the build settings '
+        f"set {name} to {value} in the build settings "
         "(RECSYS_BUILD_SETTINGS, or `build` of the recommender's description)"
     )
 
@@ -164,11 +180,15 @@ def _timestamp_range(rows: list[list[str]]) -> str:
 
 def _id_range(index: int, name: str) -> Callable[[list[list[str]]], str]:
     def advice(rows: list[list[str]]) -> str:
-        values = [row[index] for row in rows]
-        if any(
-            len(value.lstrip("-0")) > len(str(MAX_ID)) or int(value) > MAX_ID for value in values
-        ):
-            return f"{name} is larger than {MAX_ID}: number them from 1 on"
+        # More digits than an id has say enough, and int() refuses numbers of thousands.
+        digits = len(str(LARGEST_ID)) + 1
+        largest = max(int(row[index].lstrip("0")[:digits] or 0) for row in rows)
+        if largest > LARGEST_ID:
+            return f"{name} is larger than {LARGEST_ID}: number them from 1 on"
+        if largest > max_id(NARROW):
+            return (
+                f"{name} is larger than {max_id(NARROW)}: {_setting('features.id_bits', f'{WIDE}')}"
+            )
         return f"{name} starts at 1: add 1 to each if yours start at 0; negative ones mean nobody"
 
     return advice
@@ -214,6 +234,5 @@ _OF_RATINGS: Final[dict[Rule, Callable[[list[list[str]]], str]]] = {
 _OTHERS: Final = {
     Rule.UNKNOWN_MOVIE: "put every rated movie into movies.csv",
     Rule.TITLE_LENGTH: "give every movie a title of 1 to 500 characters",
-    Rule.MOVIE_ID_RANGE: f"movie ids are 1 to {MAX_ID}: number the movies from 1 on",
     Rule.DUPLICATE: "keep one row of each",
 }

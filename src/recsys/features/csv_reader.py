@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.contract import STARS, STEP, RatingScale
+from recsys.contract import NARROW, STARS, STEP, WIDE, IdBits, RatingScale
 from recsys.dataset import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
 from recsys.features.csv_blocks import LINE_FEED, count_lines, csv_blocks
 from recsys.features.csv_quotes import needed_quotes
@@ -34,18 +34,21 @@ from recsys.features.validation import (
     RatingRow,
     parse_movie,
     parse_rating,
+    with_ids,
 )
 
 _NUMERIC: Final = b'0123456789.,\n"'
 _IS_NUMERIC: Final = np.isin(np.arange(256), np.frombuffer(_NUMERIC, np.uint8))
 _COMMA: Final = ord(",")
 # float64, as in `parse_rating`: in float32, 3.50000001 would equal 3.5.
-_PARSED: Final = {
-    "userId": pl.Int32(),
-    "movieId": pl.Int32(),
-    "rating": pl.Float64(),
-    "timestamp": pl.Int64(),
-}
+_PARSED: Final = pl.Schema(
+    {
+        "userId": pl.Int32(),
+        "movieId": pl.Int32(),
+        "rating": pl.Float64(),
+        "timestamp": pl.Int64(),
+    }
+)
 _IN_RANGE: Final = (
     (pl.col("userId") >= 1)
     & (pl.col("movieId") >= 1)
@@ -69,12 +72,15 @@ class Batch:
     read: int
 
 
-def read_movies(chunks: Iterable[bytes], given: Mapping[str, str] = NONE_GIVEN) -> Batch:
+def read_movies(
+    chunks: Iterable[bytes], given: Mapping[str, str] = NONE_GIVEN, id_bits: IdBits = NARROW
+) -> Batch:
     """Reads all of movies.csv (a few megabytes). Rows are sorted by movieId, which is unique.
 
     Args:
         chunks: the file in chunks of any size.
         given: names by which columns are looked for; see `validation.find_columns`.
+        id_bits: width of the ids.
 
     Raises:
         DatasetError: a column is missing, or a line is longer than 1 MiB.
@@ -88,17 +94,17 @@ def read_movies(chunks: Iterable[bytes], given: Mapping[str, str] = NONE_GIVEN) 
             if not line:
                 continue
             read += 1
-            movie = parse_movie(line, header)
+            movie = parse_movie(line, header, id_bits)
             if isinstance(movie, Rule):
                 rejected.add(movie, number, line)
                 continue
             if replaced := movies.get(movie.movie_id):
                 rejected.add(Rule.DUPLICATE, replaced[0], replaced[1])
             movies[movie.movie_id] = (number, line, movie)
-    return Batch(_movie_frame([m for _, _, m in movies.values()]), rejected, read)
+    return Batch(_movie_frame([m for _, _, m in movies.values()], id_bits), rejected, read)
 
 
-def _movie_frame(movies: list[MovieRow]) -> pl.DataFrame:
+def _movie_frame(movies: list[MovieRow], id_bits: IdBits) -> pl.DataFrame:
     """Makes the table of movies, sorted by movieId."""
     # Lists of genres cost 0.1 ms each if they pass from Python to polars one by one. As one string
     # of a movie they do not: no genre contains the character that separates them.
@@ -109,7 +115,7 @@ def _movie_frame(movies: list[MovieRow]) -> pl.DataFrame:
         "year": [movie.year for movie in movies],
         "genres": genres.str.split("|").fill_null([]),
     }
-    return pl.DataFrame(columns, schema=MOVIE_SCHEMA).sort("movieId")
+    return pl.DataFrame(columns, schema=with_ids(MOVIE_SCHEMA, id_bits)).sort("movieId")
 
 
 def read_ratings(
@@ -123,7 +129,7 @@ def read_ratings(
 
     Args:
         chunks: the file in chunks of any size; consumed in a separate thread.
-        movie_ids: int32, the movies of movies.csv.
+        movie_ids: the movies of movies.csv; all ids have its width.
         erased: users whose rows are left out.
         given: names by which columns are looked for; see `validation.find_columns`.
         scale: of the ratings.
@@ -173,7 +179,7 @@ class RatingParser:
     """Parses and validates blocks of ratings.csv independently of each other.
 
     Args:
-        movie_ids: int32, the movies of movies.csv.
+        movie_ids: the movies of movies.csv; all ids have its width.
         erased: users whose rows are left out.
         scale: of the ratings.
     """
@@ -186,6 +192,8 @@ class RatingParser:
     ) -> None:
         self._erased = erased
         self._scale = scale
+        self._id_bits: IdBits = WIDE if movie_ids.dtype == pl.Int64 else NARROW
+        self._parsed = with_ids(_PARSED, self._id_bits)
         self._known = frozenset(movie_ids.to_list())
         self._valid = (
             _IN_RANGE
@@ -196,14 +204,14 @@ class RatingParser:
     def parse(self, block: RatingBlock) -> Batch:
         """Returns the valid rows (``RATING_SCHEMA``, in any order) and the rejected ones."""
         lines = _Lines(block.lines)
-        frame, remaining = _parse_lines(lines, block.header, self._valid)
+        frame, remaining = _parse_lines(lines, block.header, self._parsed, self._valid)
         parsed: list[tuple[int, int, float, int, int]] = []
         rejected = Rejected(RATINGS_CSV, header=block.header)
         for index in remaining.tolist():
             line = lines[index]
             if not line:
                 continue
-            rating = parse_rating(line, block.header, self._scale)
+            rating = parse_rating(line, block.header, self._scale, self._id_bits)
             if isinstance(rating, RatingRow) and rating.movie_id not in self._known:
                 rating = Rule.UNKNOWN_MOVIE
             if isinstance(rating, Rule):
@@ -218,7 +226,8 @@ class RatingParser:
             line=pl.col("index") + block.first_line,
         )
         if parsed:
-            others = pl.DataFrame(parsed, schema=RATING_SCHEMA, orient="row")
+            schema = with_ids(RATING_SCHEMA, self._id_bits)
+            others = pl.DataFrame(parsed, schema=schema, orient="row")
             rows = pl.concat([rows, others.with_columns(pl.col("line") + block.first_line)])
         read = rows.height + rejected.counts.total()
         if self._erased:
@@ -270,22 +279,22 @@ class _Lines:
 
 
 def _parse_lines(
-    lines: _Lines, header: Header, valid: pl.Expr
+    lines: _Lines, header: Header, types: pl.Schema, valid: pl.Expr
 ) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
     """Parses the numeric lines: valid rows with their ``index``, and the remaining indices."""
     frame = None
     if not lines.block.translate(None, _NUMERIC):
         if lines.needed_quotes is None:
-            frame = _parse(lines.block, lines.count, header)
+            frame = _parse(lines.block, lines.count, header, types)
         elif not lines.needed_quotes.any():
-            frame = _parse(lines.block.translate(None, b'"'), lines.count, header)
+            frame = _parse(lines.block.translate(None, b'"'), lines.count, header, types)
     if frame is not None:
         frame = frame.with_row_index("index")
     else:
         numeric = lines.are_numeric(header.width)
-        frame = _parse(lines.select(numeric), int(numeric.sum()), header)
+        frame = _parse(lines.select(numeric), int(numeric.sum()), header, types)
         if frame is None:
-            frame, numeric = pl.DataFrame(schema=_PARSED), np.zeros(lines.count, np.bool_)
+            frame, numeric = pl.DataFrame(schema=types), np.zeros(lines.count, np.bool_)
         frame = frame.with_columns(index=pl.Series(np.flatnonzero(numeric), dtype=pl.UInt32))
     frame = frame.filter(valid)
     if frame.height == lines.count:
@@ -295,12 +304,12 @@ def _parse_lines(
     return frame, np.flatnonzero(remaining)
 
 
-def _parse(block: bytes, rows: int, header: Header) -> pl.DataFrame | None:
+def _parse(block: bytes, rows: int, header: Header, types: pl.Schema) -> pl.DataFrame | None:
     """Parses a block, with null for an invalid value; None unless each line gives one row."""
     names = [f"unused {i}" for i in range(header.width)]
     for name, position in zip(RATING_COLUMNS, header.positions, strict=True):
         names[position] = name
-    schema = {name: _PARSED.get(name, pl.String()) for name in names}
+    schema = {name: types.get(name, pl.String()) for name in names}
     try:
         frame = pl.read_csv(
             block, has_header=False, schema=schema, quote_char=None, ignore_errors=True

@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 
 from recsys import contract
+from recsys.evaluation import HASHES, ID_TYPES, place_of
 from recsys.features.drift import Drift, population_stability, read_drift
 from recsys.features.erased_users import ErasedUsers
 from recsys.features.profile import Profiler
@@ -72,10 +73,12 @@ def measure_drift(
         gone: frozenset[int] = frozenset()
         if erased:
             then, gone = _without(path, then, champion_prefix, store, erased)
-        then_ids = _read_ids(path, _is_sampled(then.users), gone)
+        # The champion's dataset may have had shorter ids; both are compared in the longer ones.
+        kind = ID_TYPES[max(stats.settings.id_bits, then.settings.id_bits)]
+        then_ids = _read_ids(path, _is_sampled(then.users), kind, gone)
         # Only these users, so that the pairs fit into memory however much the dataset has grown.
         sampled = pl.col("userId").is_in(then_ids.pairs["userId"].unique().implode())
-        now_ids = _read_ids(_download_interactions(store, prefix, stats, folder), sampled)
+        now_ids = _read_ids(_download_interactions(store, prefix, stats, folder), sampled, kind)
     drift = compute_drift(stats, then, now_ids, then_ids)
     store.put_bytes(contract.drift_key(prefix, then.md5), drift.to_json())
     return drift
@@ -120,9 +123,8 @@ def _changed_pairs(now: Ids, then: Ids) -> float | None:
 
 def _is_sampled(users: int) -> pl.Expr:
     """Selects about `SAMPLE_USERS` of the users of a dataset, always the same ones."""
-    # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4).
-    place = (pl.col("userId").cast(pl.UInt64) * 2654435761) % 2**32
-    return place < int(min(1.0, SAMPLE_USERS / users) * 2**32)
+    place: pl.Expr = place_of(pl.col("userId").cast(pl.UInt64))
+    return place < int(min(1.0, SAMPLE_USERS / users) * HASHES)
 
 
 def _download_interactions(store: ObjectStore, prefix: str, stats: Stats, folder: Path) -> Path:
@@ -154,9 +156,11 @@ def _without(
     return stats.model_copy(update=changed), frozenset(gone)
 
 
-def _read_ids(path: Path, has_pairs: pl.Expr, gone: frozenset[int] = frozenset()) -> Ids:
-    """Reads the ids of interactions without some users, and deletes the file."""
-    table = pl.scan_parquet(path)
+def _read_ids(
+    path: Path, has_pairs: pl.Expr, kind: pl.DataType, gone: frozenset[int] = frozenset()
+) -> Ids:
+    """Reads the ids of interactions without some users, in a type, and deletes the file."""
+    table = pl.scan_parquet(path).select(pl.col("userId", "movieId").cast(kind))
     if gone:
         table = table.filter(~pl.col("userId").is_in(sorted(gone)))
     users, movies = (

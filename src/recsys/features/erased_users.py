@@ -14,12 +14,13 @@ from typing import Final
 
 import polars as pl
 
+from recsys.contract import LARGEST_ID
 from recsys.features.quarantine import Rejected
-from recsys.features.rules import MAX_ID, Rule
+from recsys.features.rules import Rule
 from recsys.features.validation import split_line
 
 _NUMBER: Final = re.compile(rb"([0-9]+)(?:\.([0-9]+))?")
-_MAX_DIGITS: Final = 10
+_MAX_DIGITS: Final = len(str(LARGEST_ID))
 
 
 def whole_numbers(text: bytes) -> set[int]:
@@ -29,7 +30,7 @@ def whole_numbers(text: bytes) -> set[int]:
         digits = whole.lstrip(b"0")
         if digits and len(digits) <= _MAX_DIGITS and not decimals.strip(b"0"):
             found.add(int(digits))
-    return {number for number in found if number <= MAX_ID}
+    return {number for number in found if number <= LARGEST_ID}
 
 
 class ErasedUsers:

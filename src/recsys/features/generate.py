@@ -240,7 +240,7 @@ def read_valid_movies(
     Raises:
         DatasetError: too many rows are invalid, or no row is valid.
     """
-    movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items)
+    movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items, settings.id_bits)
     quarantine.read(MOVIES_CSV, movies.read)
     quarantine.add(movies.rejected)
     quarantine.check(MOVIES_CSV, settings)

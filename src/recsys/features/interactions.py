@@ -14,10 +14,12 @@ from typing import Final
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from recsys.contract import FeatureSettings
+from recsys.contract import FeatureSettings, IdBits
 from recsys.dataset import RATINGS_CSV
 from recsys.errors import DatasetError
+from recsys.evaluation import pairs_ascend
 from recsys.features.split import SPLIT, Cuts, find_moment, rows_by_day, split_rows
+from recsys.features.validation import with_ids
 
 RANGE_ROWS: Final = 2_000_000
 ROW_GROUP_ROWS: Final = 262_144
@@ -111,11 +113,11 @@ def resolve_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     Returns:
         The rows kept, and the rows that they replace.
     """
-    pair = pl.col("userId").cast(pl.Int64) * 2**32 + pl.col("movieId")
-    if rows.select((pair.diff() > 0).all()).item():
+    if pairs_ascend(rows):
         return rows, rows.clear()
     rows = rows.sort("userId", "movieId", "timestamp", "line")
-    is_last = rows.select((pair != pair.shift(-1)).fill_null(True)).to_series()
+    differs = [pl.col(column) != pl.col(column).shift(-1) for column in ("userId", "movieId")]
+    is_last = rows.select(pl.any_horizontal(differs).fill_null(True)).to_series()
     return rows.filter(is_last), rows.filter(~is_last)
 
 
@@ -149,7 +151,7 @@ def write_interactions(
             on_rows(table)
             yield table
 
-    sink_parts(parts, path)
+    sink_parts(parts, path, settings.id_bits)
     return cuts
 
 
@@ -170,12 +172,13 @@ def make_part(rows: pl.DataFrame, cuts: Cuts) -> tuple[pl.DataFrame, pl.DataFram
     return split_rows(rows, cuts).select(INTERACTION_SCHEMA.names()), replaced
 
 
-def sink_parts(parts: Callable[[], Iterator[pl.DataFrame]], path: Path) -> None:
+def sink_parts(parts: Callable[[], Iterator[pl.DataFrame]], path: Path, id_bits: IdBits) -> None:
     """Writes parts of the interactions, in order, into one parquet, in bounded memory.
 
     Args:
         parts: returns an iterator over the parts; the same parts give the same bytes.
         path: the file to write.
+        id_bits: width of the ids of the parts.
     """
 
     def source(
@@ -186,6 +189,6 @@ def sink_parts(parts: Callable[[], Iterator[pl.DataFrame]], path: Path) -> None:
     ) -> Iterator[pl.DataFrame]:
         return parts()
 
-    register_io_source(source, schema=INTERACTION_SCHEMA).sink_parquet(
+    register_io_source(source, schema=with_ids(INTERACTION_SCHEMA, id_bits)).sink_parquet(
         path, row_group_size=ROW_GROUP_ROWS
     )

@@ -15,7 +15,7 @@ from typing import Final
 
 import polars as pl
 
-from recsys.contract import STARS, RatingScale
+from recsys.contract import NARROW, STARS, IdBits, RatingScale
 from recsys.dataset import (
     MOVIE_COLUMNS,
     MOVIES_CSV,
@@ -72,6 +72,7 @@ def replay_quarantine(
     repaired_movies: Path | None = None,
     out: Path | None = None,
     scale: RatingScale = STARS,
+    id_bits: IdBits = NARROW,
 ) -> Replay:
     """Validates a dataset's rows again, under the present rules and with repaired rows added.
 
@@ -83,15 +84,16 @@ def replay_quarantine(
         repaired_movies: a CSV with the header of movies.csv: movies to add or replace, by id.
         out: path of the new dataset's zip; its md5 is written next to it. None: only count.
         scale: of the ratings.
+        id_bits: width of the ids.
 
     Raises:
         DatasetError: a repaired row is invalid, or a file has no valid row.
     """
     result = Replay({file: dict(stats.quarantine) for file, stats in before.items()})
-    movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items)
+    movies = read_movies(archive.chunks(MOVIES_CSV), archive.columns.of_items, id_bits)
     table = movies.rows
     if repaired_movies is not None:
-        repaired = read_movies(_chunks(repaired_movies))
+        repaired = read_movies(_chunks(repaired_movies), id_bits=id_bits)
         _check_repaired(repaired_movies, repaired.rejected)
         table = pl.concat([table, repaired.rows]).unique("movieId", keep="last").sort("movieId")
         result.repaired[MOVIES_CSV] = repaired.rows.height

@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-MAX_ID: Final = 2**31 - 1
 MAX_TIMESTAMP: Final = 4_102_444_800
 """2100-01-01 in seconds since 1970. Timestamps in milliseconds are far beyond it."""
 
@@ -20,9 +19,9 @@ class Rule(StrEnum):
     WRONG_TYPE = "wrong_type"
     """Not a number: ids and timestamps are integers, ratings are decimals."""
     USER_ID_RANGE = "user_id_range"
-    """User ids are 1 to 2**31 - 1."""
+    """User ids are 1 to 2**31 - 1, or to 2**63 - 1 in a dataset with ids of 64 bits."""
     MOVIE_ID_RANGE = "movie_id_range"
-    """Movie ids are 1 to 2**31 - 1."""
+    """Movie ids have the range of user ids."""
     RATING_RANGE = "rating_range"
     """Ratings are 0.5 to 5.0 in half stars."""
     TIMESTAMP_RANGE = "timestamp_range"

@@ -9,18 +9,17 @@ docs/adr/0023-two-holdouts.md has the reasons and what leaks in each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.evaluation import HASHES, id_type, pairs_ascend, place_of
+
 SPLIT: Final = pl.Enum(["train", "holdout", "later"])
 """``later``: at or after the moment, and not among the user's newest ratings."""
 DAY: Final = 86_400
-
-_HASH: Final = 2_654_435_761
-_HASHES: Final = 2**32
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,8 @@ def split_rows(rows: pl.DataFrame, cuts: Cuts) -> pl.DataFrame:
 
 def _sorted(rows: pl.DataFrame) -> pl.DataFrame:
     """Sorts by (userId, timestamp, movieId)."""
-    pair = pl.col("userId").cast(pl.Int64) * 2**32 + pl.col("movieId")
-    has_pairs_in_order = rows.select((pair.diff() > 0).all()).item()
     seconds = pl.col("timestamp").cast(pl.Int64).is_between(0, 2**32 - 1)
-    if not has_pairs_in_order or not rows.select(seconds.all()).item():
+    if id_type(rows) != pl.Int32 or not pairs_ascend(rows) or not rows.select(seconds.all()).item():
         return rows.sort("userId", "timestamp", "movieId")
     # Rows come in this order, and a stable sort keeps it among ratings of one second. Merging runs
     # that are in order by user costs little: a quarter of the time of sorting by three columns.
@@ -116,7 +113,7 @@ def _sorted(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _held_rows(
-    users: NDArray[np.int32],
+    users: NDArray[np.integer[Any]],
     begin: NDArray[np.int64],
     count: NDArray[np.int64],
     time: NDArray[np.int64],
@@ -125,9 +122,8 @@ def _held_rows(
     """Returns the number of held-out rows of each user; a cut is where the timestamp changes."""
     share = cuts.holdout_share
     wanted = np.floor(count * share + 0.5).astype(np.int64)
-    # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4).
-    place = users.astype(np.uint64) * np.uint64(_HASH) % np.uint64(_HASHES)
-    wanted[(wanted == 0) & (place < count * share * _HASHES)] = 1
+    place = place_of(users.astype(np.uint64))
+    wanted[(wanted == 0) & (place < count * share * HASHES)] = 1
 
     end, n = begin + count, len(time)
     cut = end - wanted

@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from recsys.contract import STARS, RatingScale
+from recsys.contract import NARROW, STARS, IdBits, RatingScale, max_id
 from recsys.dataset import MOVIES_CSV, NO_GENRES, RATINGS_CSV
 from recsys.errors import DatasetError
-from recsys.features.rules import MAX_ID, MAX_TIMESTAMP, Rule
+from recsys.evaluation import ID_TYPES
+from recsys.features.rules import MAX_TIMESTAMP, Rule
 
 MAX_TITLE: Final = 500
 MAX_TEXT: Final = 300
@@ -52,6 +53,12 @@ MOVIE_SCHEMA: Final = pl.Schema(
         "genres": pl.List(pl.String()),
     }
 )
+
+
+def with_ids(schema: pl.Schema, bits: IdBits) -> pl.Schema:
+    """Returns a schema of features for ids of a width; that of 32 bits is the schema itself."""
+    ids = dict.fromkeys({"userId", "movieId"} & set(schema), ID_TYPES[bits])
+    return pl.Schema({**schema, **ids})
 
 
 class RatingRow(NamedTuple):
@@ -209,7 +216,9 @@ def _is_data(line: str) -> bool:
     return re.match(r'"?[0-9]+"?\s*[,;\t| ]', line) is not None
 
 
-def parse_rating(line: bytes, header: Header, scale: RatingScale = STARS) -> RatingRow | Rule:
+def parse_rating(
+    line: bytes, header: Header, scale: RatingScale = STARS, id_bits: IdBits = NARROW
+) -> RatingRow | Rule:
     """Parses one line of ratings.csv; returns the first rule that it violates, if any."""
     fields = _fields(line, header)
     if isinstance(fields, Rule):
@@ -219,9 +228,10 @@ def parse_rating(line: bytes, header: Header, scale: RatingScale = STARS) -> Rat
     if not _DECIMAL.fullmatch(fields[2]):
         return Rule.WRONG_TYPE
     row = RatingRow(_whole(fields[0]), _whole(fields[1]), float(fields[2]), _whole(fields[3]))
-    if not 1 <= row.user_id <= MAX_ID:
+    largest = max_id(id_bits)
+    if not 1 <= row.user_id <= largest:
         return Rule.USER_ID_RANGE
-    if not 1 <= row.movie_id <= MAX_ID:
+    if not 1 <= row.movie_id <= largest:
         return Rule.MOVIE_ID_RANGE
     if not scale.contains(row.rating):
         return Rule.RATING_RANGE
@@ -230,7 +240,7 @@ def parse_rating(line: bytes, header: Header, scale: RatingScale = STARS) -> Rat
     return row
 
 
-def parse_movie(line: bytes, header: Header) -> MovieRow | Rule:
+def parse_movie(line: bytes, header: Header, id_bits: IdBits = NARROW) -> MovieRow | Rule:
     """Parses one line of movies.csv; returns the first rule that it violates, if any."""
     fields = _fields(line, header)
     if isinstance(fields, Rule):
@@ -238,7 +248,7 @@ def parse_movie(line: bytes, header: Header) -> MovieRow | Rule:
     if not _is_whole(fields[0]):
         return Rule.WRONG_TYPE
     movie_id, title = _whole(fields[0]), fields[1].strip()
-    if not 1 <= movie_id <= MAX_ID:
+    if not 1 <= movie_id <= max_id(id_bits):
         return Rule.MOVIE_ID_RANGE
     if not 1 <= len(title) <= MAX_TITLE:
         return Rule.TITLE_LENGTH

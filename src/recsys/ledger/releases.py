@@ -12,7 +12,16 @@ from psycopg.rows import class_row
 from pydantic import ValidationError
 
 from recsys import contract
-from recsys.contract import STARS, Manifest, Metrics, RatingScale, Scores
+from recsys.contract import (
+    NARROW,
+    STARS,
+    WIDE,
+    IdBits,
+    Manifest,
+    Metrics,
+    RatingScale,
+    Scores,
+)
 from recsys.database import Connection
 from recsys.errors import ArtifactError, LedgerError, first_invalid_field
 from recsys.ledger.states import State
@@ -107,6 +116,12 @@ class Release:
             return RatingScale.model_validate(_field(given, "scale") or {})
         except ValidationError:
             return STARS
+
+    @property
+    def id_bits(self) -> IdBits:
+        """Width of its dataset's ids; 32 bits if the build in the ledger is damaged."""
+        given = _field(_field(self.build, "settings"), "features")
+        return WIDE if _field(given, "id_bits") == WIDE else NARROW
 
     @contextmanager
     def _damage(self) -> Iterator[None]:

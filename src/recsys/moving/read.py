@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from recsys import contract, ledger, releases, vectors
-from recsys.contract import public_table
+from recsys.contract import NARROW, WIDE, public_table
 from recsys.database import Connection
 from recsys.dataset import Progress
 from recsys.errors import ArtifactError, LedgerError
@@ -113,5 +115,5 @@ def _is_last(one: ExportedObject) -> bool:
 
 def _load(conn: Connection, exported: ExportedTable, folder: Path) -> None:
     ids, matrix, extra = vectors.read_vectors(exported.path(folder))
-    table = public_table(exported.table)
+    table = public_table(exported.table).with_ids(WIDE if ids.dtype == np.int64 else NARROW)
     vectors.load_vectors(conn, table, exported.release_id, ids, matrix, extra)

@@ -13,16 +13,19 @@ import numpy as np
 import polars as pl
 
 from recsys import contract, ledger, releases, vectors
-from recsys.contract import RatingScale
+from recsys.contract import WIDE, RatingScale
 from recsys.database import Connection
 from recsys.errors import PermanentError
 from recsys.evaluation import (
+    ID_TYPES,
     ForwardAnswers,
     ForwardMetrics,
     Towers,
     compare_forward,
+    id_type,
     measure_forward,
     recommend,
+    with_id_type,
 )
 from recsys.gate import (
     ForwardMetric,
@@ -159,11 +162,17 @@ def _ask(
     Its predictions are mapped to the scale of these ratings.
     """
     since, newer = newer_ratings(services, release, interactions, settings)
+    if release.id_bits == WIDE:
+        # The new dataset may have shorter ids.
+        newer = with_id_type(newer, ID_TYPES[WIDE])
     with scratch_folder("forward-release") as work:
         towers, seen = _served_towers(services, release, newer, work)
         users = newer["userId"].unique().implode()
-        rows = pl.scan_parquet(interactions).filter(pl.col("userId").is_in(users))
-        _check_ids(seen, rows.select(*PAIR).collect(engine="streaming"))
+        rows = pl.scan_parquet(interactions).filter(
+            pl.col("userId").cast(newer.schema["userId"]).is_in(users)
+        )
+        now = rows.select(*PAIR).collect(engine="streaming")
+        _check_ids(seen, with_id_type(now, id_type(seen)))
         pairs = newer.join(seen, on=PAIR, how="anti")
         if pairs.is_empty():
             raise UntestableError("it knew all of the newer ratings")
@@ -210,10 +219,11 @@ def _served_towers(
     by_user, by_movie = np.argsort(user_ids), np.argsort(movie_ids)
     seen = (
         pl.DataFrame({"userId": user_ids, "movieId": extra["seen"]})
+        .cast({"userId": newer.schema["userId"]})
         .filter(pl.col("userId").is_in(newer["userId"].unique().implode()))
         .explode("movieId")
         .drop_nulls("movieId")
-        .cast({"userId": newer["userId"].dtype, "movieId": newer["movieId"].dtype})
+        .cast({"movieId": newer.schema["movieId"]})
     )
     towers = Towers(user_ids[by_user], movie_ids[by_movie], users[by_user], movies[by_movie])
     return towers, seen
@@ -238,7 +248,9 @@ def _measured(
     if champion is not None and not test.was_champion:
         since = max(found.since, champion.since)
         both = found.pairs.filter(pl.col("timestamp") > since)
-        both = both.join(champion.pairs, on=PAIR, how="semi")
+        kind = id_type(both, champion.pairs)
+        both, known = with_id_type(both, kind), with_id_type(champion.pairs, kind)
+        both = both.join(known, on=PAIR, how="semi")
         if both.height:
             movie_ids = np.union1d(found.movie_ids, champion.movie_ids)
             lists = (_of_users(each.answers, both) for each in (found, champion))

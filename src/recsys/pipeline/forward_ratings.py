@@ -10,6 +10,7 @@ import polars as pl
 
 from recsys import features, ledger
 from recsys.database import Connection
+from recsys.evaluation import HASHES, place_of
 from recsys.gate import ForwardSettings
 from recsys.ledger import Release
 from recsys.pipeline.run import Run
@@ -80,8 +81,7 @@ def _sample(newer: pl.LazyFrame, settings: ForwardSettings) -> pl.DataFrame:
     """Returns the newer ratings of at most about ``max_users`` users, always the same ones."""
     users = newer.select(pl.col("userId").n_unique()).collect(engine="streaming").item()
     if users > settings.max_users:
-        # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4).
-        place = (pl.col("userId").cast(pl.UInt64) * 2654435761) % 2**32
-        newer = newer.filter(place < int(settings.max_users / users * 2**32))
+        place: pl.Expr = place_of(pl.col("userId").cast(pl.UInt64))
+        newer = newer.filter(place < int(settings.max_users / users * HASHES))
     columns = (*PAIR, "rating", "timestamp")
     return newer.select(*columns).collect(engine="streaming")

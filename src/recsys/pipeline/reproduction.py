@@ -230,7 +230,8 @@ def _compare_vectors(
         pl.read_parquet(features / contract.MOVIES_FILE),
         dim=settings.vector_dim,
     )
-    digest = digest_of_vectors(_MOVIE_VECTORS, made.ids, made.vectors)
+    table = _MOVIE_VECTORS.with_ids(settings.id_bits)
+    digest = digest_of_vectors(table, made.ids, made.vectors)
     if recorded is None:
         return None
     if digest == recorded:

@@ -25,8 +25,8 @@ def load_table(
     Args:
         services: PostgreSQL and S3.
         run: the run whose release the table belongs to.
-        table: the public table.
-        ids: unique ids, int32, shape (rows,).
+        table: the public table; its ids get the width of the build's.
+        ids: unique ids, shape (rows,).
         matrix: vectors, float32, shape (rows, dim).
         extra: values of the table's other columns by name, one value per row.
         more_facts: other facts to record, as JSON values.
@@ -35,6 +35,7 @@ def load_table(
         Facts of the table: rows, digest, and `more_facts`.
     """
     with working(services, run), services.connect() as conn:
+        table = table.with_ids(run.build.features.id_bits)
         loaded = vectors.load_vectors(conn, table, run.release_id, ids, matrix, extra)
         facts = {"rows": loaded.rows, "digest": loaded.digest, **(more_facts or {})}
         ledger.record_table(conn, run.release_id, table.name, facts)

@@ -23,7 +23,7 @@ from recsys.services import Services
 
 _YEAR: Final = re.compile(r"\s*\((\d{4})\)\s*$")
 _ACCENTS: Final = re.compile("(?<=[a-z])[\u0300-\u036f]+")
-_MAX_ID_DIGITS: Final = 10
+_MAX_ID_DIGITS: Final = len(str(contract.LARGEST_ID))
 _APOSTROPHE: Final = re.compile("['\u2019]")
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
 _ARTICLE: Final = re.compile(

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from recsys import ledger
-from recsys.contract import PUBLIC_TABLES
+from recsys.contract import LARGEST_ID, PUBLIC_TABLES
 from recsys.database import Connection
 from recsys.errors import ConfigurationError, LockedError, VectorError
-from recsys.features import MAX_ID, ErasedUsers
+from recsys.features import ErasedUsers
 from recsys.ledger import Action, Actor, Release, State
 from recsys.releases import hiding, public_names
 from recsys.releases.deletion import delete_release
@@ -97,11 +97,11 @@ def request_erasure(
 def _check_request(users: list[int], reason: str) -> None:
     if not users:
         raise ConfigurationError("no user to erase", expected="at least one id")
-    if users[0] < 1 or users[-1] > MAX_ID:
+    if users[0] < 1 or users[-1] > LARGEST_ID:
         raise ConfigurationError(
             "not the id of a user",
             found=users[0] if users[0] < 1 else users[-1],
-            expected=f"1 to {MAX_ID}",
+            expected=f"1 to {LARGEST_ID}",
         )
     named = {int(number[:20]) for number in re.findall("[0-9]+", reason)} & set(users)
     if named:

@@ -230,7 +230,19 @@ def _change_champion(
             _publish_pointer(services, conn)
             trace("pointer written")
     log.info("release %s is the champion (%s)", release_id, kind)
+    _warn_of_other_ids(champion, release)
     return ChampionChange(kind, from_release, release_id, changed=True)
+
+
+def _warn_of_other_ids(before: Release | None, now: Release) -> None:
+    """Logs a warning if the public tables have ids of another type now."""
+    if before is not None and before.id_bits != now.id_bits:
+        log.warning(
+            "the ids of the public tables have %d bits now, before %d: readers of the public names "
+            "have to prepare their statements again (docs/site-developer.md, Ids of 64 bits)",
+            now.id_bits,
+            before.id_bits,
+        )
 
 
 def _check_allowed(

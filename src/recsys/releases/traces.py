@@ -44,6 +44,7 @@ _OWN: Final = (
     contract.OWNER_KEY,
 )
 _INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
+_LISTS: Final = frozenset(f"{kind}[]" for kind in _INTEGERS)
 _DOCUMENTS: Final = frozenset({"json", "jsonb"})
 _TEXTS: Final = frozenset({"text", "character varying", "name"})
 
@@ -151,7 +152,7 @@ def _column_ids(
     of_users = column.replace("_", "") in ("userid", "userids")
     if kind in _INTEGERS and of_users:
         yield {row[0] for row in _distinct(conn, relation, quoted)}
-    elif kind == "integer[]" and of_users:
+    elif kind in _LISTS and of_users:
         for (array,) in _distinct(conn, relation, quoted):
             yield set(array)
     elif kind in _DOCUMENTS:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from recsys.contract import LARGEST_ID
 from recsys.dataset import MOVIES_CSV
 from recsys.features import whole_numbers
 
@@ -24,7 +25,7 @@ _USER_COLUMNS: Final = frozenset(
     {"userid", "userids", "user", "uid", "memberid", "customerid", "accountid"}
 )
 """Names of the column of users without blanks, lines and points; see `features.validation`."""
-_NUMBER: Final = r"[0-9]{1,10}"
+_NUMBER: Final = rf"[0-9]{{1,{len(str(LARGEST_ID))}}}"
 _NAMED: Final = re.compile(
     r"\busers?(?:[ _-]?ids?)?[\"']?\s{0,3}[:=#(\[]?\s{0,3}[\"']?"
     rf"({_NUMBER}(?:,\s?{_NUMBER})*)\b",

@@ -177,6 +177,7 @@ class _Job:
         sink_parts(
             lambda: (unpack(self.store.get_bytes(key)) for key in keys),
             folder / contract.INTERACTIONS_FILE,
+            self.settings.id_bits,
         )
         for persisted in (parsed, parts):
             persisted.unpersist()

@@ -12,7 +12,7 @@ import operator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -113,7 +113,7 @@ def spark_movie_vectors(
         .persist(StorageLevel.MEMORY_AND_DISK)
     )
     counts = unpack(pairs.map(_count_movies).treeReduce(add_counts)).sort("movieId")
-    ids: NDArray[np.int32] = counts["movieId"].to_numpy()
+    ids: NDArray[np.integer[Any]] = counts["movieId"].to_numpy()
     movie_ids = spark.broadcast(pack(counts.select("movieId")))
     feedback = pairs.map(partial(_feedback, ids=movie_ids)).persist(StorageLevel.MEMORY_AND_DISK)
     by_period: PeriodCounts = feedback.map(FeedbackMatrix.count_periods).treeReduce(operator.add)

@@ -160,8 +160,8 @@ def _measure_index(
     queries = [
         row[0]
         for row in conn.execute(
-            # A pseudo-random sample that is the same each time.
-            sql.SQL("select vector::text from {} order by hashint4({}) limit %s").format(
+            # A pseudo-random sample that is the same each time, for ids of 32 and 64 bits.
+            sql.SQL("select vector::text from {} order by hashint8({}) limit %s").format(
                 sql.Identifier(
                     contract.LEDGER_SCHEMA, contract.table_name(source.name, release_id)
                 ),

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from recsys import contract
-from recsys.contract import PublicTable
+from recsys.contract import NARROW, WIDE, IdBits, PublicTable
 from recsys.database import Connection, long_statement
 from recsys.errors import VectorError
-from recsys.vectors.rows import VectorRows
+from recsys.evaluation import ID_TYPES
+from recsys.vectors.rows import Ids, VectorRows, binary_item
 
 _VECTOR_HEADER: Final = 4
 """Bytes before the components of a halfvec in its binary format: dimension, and a zero."""
-_ITEM: Final = np.dtype([("size", ">i4"), ("value", ">i4")])
 _ARRAY_HEADER: Final = 20
 """Bytes before the items of a one-dimensional array without nulls."""
 
@@ -70,8 +70,9 @@ def write_table(
 
 def _read_as_loaded(
     conn: Connection, table: PublicTable, release_id: str, digest: str, rows: int
-) -> tuple[NDArray[np.int32], NDArray[np.float16], dict[str, pl.Series]] | None:
+) -> tuple[Ids, NDArray[np.float16], dict[str, pl.Series]] | None:
     """Reads a table in the order of its digest; None if it has another content."""
+    table = _stored_as(conn, table, release_id)
     with long_statement(conn, 60 + rows / 500):
         stored = _copy_columns(conn, table, release_id)
     try:
@@ -91,6 +92,17 @@ def _read_as_loaded(
     return None
 
 
+def _stored_as(conn: Connection, table: PublicTable, release_id: str) -> PublicTable:
+    """Returns the public table with the type of ids that a release's table has."""
+    name = contract.table_name(table.name, release_id)
+    row = conn.execute(
+        "select format_type(atttypid, null) from pg_attribute "
+        "where attrelid = to_regclass(%s) and attname = %s and not attisdropped",
+        (f"{contract.LEDGER_SCHEMA}.{name}", table.id_column),
+    ).fetchone()
+    return table.with_ids(WIDE if row == ("bigint",) else NARROW)
+
+
 def _copy_columns(conn: Connection, table: PublicTable, release_id: str) -> list[list[Any]]:
     """Returns the values of each column, in stored order: ids, and else PostgreSQL's bytes."""
     relation = sql.Identifier(contract.LEDGER_SCHEMA, contract.table_name(table.name, release_id))
@@ -102,7 +114,7 @@ def _copy_columns(conn: Connection, table: PublicTable, release_id: str) -> list
         # PostgreSQL begins a scan of a large table where another scan is.
         conn.execute("select set_config('synchronize_seqscans', 'off', true)")
         with cursor.copy(statement) as copy:
-            copy.set_types(["int4", *["bytea"] * (len(columns) - 1)])
+            copy.set_types([table.id_type, *["bytea"] * (len(columns) - 1)])
             for row in copy.rows():
                 for column, value in zip(columns, row, strict=True):
                     column.append(value)
@@ -111,7 +123,7 @@ def _copy_columns(conn: Connection, table: PublicTable, release_id: str) -> list
 
 def _decode(
     table: PublicTable, columns: list[list[Any]]
-) -> tuple[NDArray[np.int32], NDArray[np.float16], dict[str, pl.Series]]:
+) -> tuple[Ids, NDArray[np.float16], dict[str, pl.Series]]:
     """Returns ids (n,), vectors (n, dim) and the lists of the extra columns.
 
     Raises:
@@ -120,15 +132,20 @@ def _decode(
     ids, vectors, *lists = columns
     halves = np.frombuffer(b"".join(v[_VECTOR_HEADER:] for v in vectors), ">f2")
     extra = {
-        name: pl.Series(name, [_items(value) for value in values], dtype=pl.List(pl.Int32))
+        name: pl.Series(
+            name,
+            [_items(value, table.id_bits) for value in values],
+            dtype=pl.List(ID_TYPES[table.id_bits]),
+        )
         for (name, _), values in zip(table.extra_columns, lists, strict=True)
     }
     shape = len(ids), halves.size // max(1, len(ids))
-    return np.array(ids, np.int32), halves.astype(np.float16).reshape(shape), extra
+    made = np.array(ids, np.dtype(f"i{table.id_bits // 8}"))
+    return made, halves.astype(np.float16).reshape(shape), extra
 
 
-def _items(value: bytes) -> NDArray[np.int32]:
-    """Decodes PostgreSQL's binary format of an integer[] without nulls."""
-    if len(value) < _ARRAY_HEADER:
-        return np.empty(0, np.int32)
-    return np.frombuffer(value, _ITEM, offset=_ARRAY_HEADER)["value"].astype(np.int32)
+def _items(value: bytes, bits: IdBits) -> Ids:
+    """Decodes PostgreSQL's binary format of an array without nulls."""
+    # An empty array has a shorter header, and nothing behind it.
+    found = np.frombuffer(value[_ARRAY_HEADER:], binary_item(bits))["value"]
+    return found.astype(found.dtype.newbyteorder("="))

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -58,11 +58,11 @@ class MovieVectors:
     """Similarity vectors: the cosine of two vectors is the similarity of the movies.
 
     Attributes:
-        ids: movieIds, int32 (n,), ascending.
+        ids: movieIds (n,), ascending, in the type of the features.
         vectors: float32 (n, dim), each of length 1.
     """
 
-    ids: NDArray[np.int32]
+    ids: NDArray[np.integer[Any]]
     vectors: NDArray[np.float32]
 
 
@@ -97,7 +97,7 @@ def compute_movie_vectors(
 
 
 def vectors_of(
-    matrix: Matrix, ids: NDArray[np.int32], movies: pl.DataFrame, dim: int, seed: int = SEED
+    matrix: Matrix, ids: NDArray[np.integer[Any]], movies: pl.DataFrame, dim: int, seed: int = SEED
 ) -> MovieVectors:
     """Computes the vectors of a weighted matrix, on any engine.
 
@@ -183,7 +183,7 @@ def user_rarity(feedback: FeedbackMatrix) -> Floats:
     return np.log((len(feedback.ids) + 1) / feedback.by_user).astype(np.float32)
 
 
-def weighted_content(movies: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
+def weighted_content(movies: pl.DataFrame, ids: NDArray[np.integer[Any]]) -> sp.csr_matrix:
     """Returns `content_rows`, weighted relative to the ratings."""
     return _CONTENT_WEIGHT * content_rows(movies, ids)
 
@@ -201,7 +201,7 @@ def unit_rows(rows: NDArray[np.floating], dim: int) -> NDArray[np.float32]:
     return scaled
 
 
-def content_rows(movies: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
+def content_rows(movies: pl.DataFrame, ids: NDArray[np.integer[Any]]) -> sp.csr_matrix:
     """Returns genres, pairs of genres, and decades as rows, float32 (rows, movies).
 
     The genres of a movie have length 1 in total, and so have its pairs. A year is divided between
@@ -228,7 +228,7 @@ def content_rows(movies: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
     return sp.csr_matrix(sp.vstack([_named_rows(genres, ids), _named_rows(pairs, ids), decades]))
 
 
-def _named_rows(names: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
+def _named_rows(names: pl.DataFrame, ids: NDArray[np.integer[Any]]) -> sp.csr_matrix:
     """Returns a row for each distinct name of (movieId, name); no column is longer than 1."""
     found, row = np.unique(names["name"].to_numpy(), return_inverse=True)
     column = np.searchsorted(ids, names["movieId"].to_numpy())

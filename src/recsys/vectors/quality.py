@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recsys import contract
 from recsys.contract import STARS, RatingScale
+from recsys.evaluation import place_of
 from recsys.vectors.families import (
     FRANCHISE_NEIGHBORS,
     SERIES_NEIGHBORS,
@@ -270,6 +271,5 @@ def _found(ranks: dict[str, NDArray[np.float64]]) -> dict[str, Share]:
 
 def _sample(ids: NDArray[np.integer], most: int) -> NDArray[np.integer]:
     """Returns at most ``most`` ids, pseudo-random but always the same."""
-    # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4).
-    order = np.argsort((ids.astype(np.uint64) * 2654435761) % 2**32, kind="stable")
+    order = np.argsort(place_of(ids.astype(np.uint64)), kind="stable")
     return ids[order[:most]]

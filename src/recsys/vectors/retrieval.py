@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
@@ -38,7 +38,9 @@ class RetrievalTask:
     places: NDArray[np.int64]
 
     @classmethod
-    def from_frames(cls, hidden: pl.DataFrame, train: pl.DataFrame, ids: NDArray[np.int32]) -> Self:
+    def from_frames(
+        cls, hidden: pl.DataFrame, train: pl.DataFrame, ids: NDArray[np.integer[Any]]
+    ) -> Self:
         """Builds the task from ``hidden`` (userId, movieId) and ``train`` (also rating)."""
         users, row = np.unique(hidden["userId"].to_numpy(), return_inverse=True)
         rated = train.filter(
@@ -96,7 +98,7 @@ def by_popularity(ratings: NDArray[np.int64]) -> Scores:
     return lambda liked: np.tile(ratings.astype(np.float32), (liked.shape[0], 1))
 
 
-def raw_stars(train: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
+def raw_stars(train: pl.DataFrame, ids: NDArray[np.integer[Any]]) -> sp.csr_matrix:
     """Returns the stars, float32 (users, movies), each column scaled to length 1."""
     users, user = np.unique(train["userId"].to_numpy(), return_inverse=True)
     movie = np.searchsorted(ids, train["movieId"].to_numpy())
@@ -106,7 +108,9 @@ def raw_stars(train: pl.DataFrame, ids: NDArray[np.int32]) -> sp.csr_matrix:
     return sp.csr_matrix((values, (user, movie)), shape=(len(users), len(ids)))
 
 
-def _pairs(frame: pl.DataFrame, users: NDArray[np.int32], ids: NDArray[np.int32]) -> sp.csr_matrix:
+def _pairs(
+    frame: pl.DataFrame, users: NDArray[np.integer[Any]], ids: NDArray[np.integer[Any]]
+) -> sp.csr_matrix:
     """Returns a matrix (users, movies) with 1 for each row of ``frame``."""
     places = (
         np.searchsorted(users, frame["userId"].to_numpy()),

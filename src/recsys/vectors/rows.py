@@ -13,23 +13,26 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.contract import PublicTable
+from recsys.contract import NARROW, WIDE, IdBits, PublicTable
 from recsys.errors import ArtifactError, VectorError
-from recsys.evaluation import check_parquet
+from recsys.evaluation import ID_TYPES, check_parquet
 
 COLUMN_TYPE: Final = "halfvec"
-_INT_ARRAY: Final = "integer[]"
-_INT4_OID: Final = 23
+_OIDS: Final[dict[IdBits, int]] = {NARROW: 23, WIDE: 20}
+"""Of PostgreSQL's types integer and bigint."""
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END: Final = b"\xff\xff"
 _ROWS_AT_ONCE: Final = 8192
 _MAX_DIMENSION: Final = 4096
+
+
+Ids = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,17 @@ class VectorRows:
 
     Attributes:
         table: the public table.
-        ids: int32 (n,), unique.
+        ids: int32, or int64 if the table has ids of type bigint, (n,), unique.
         vectors: float16 (n, dim), finite, none of length 0.
-        lists: for each extra column, the concatenated lists of all rows, int32, and the start of
-            each row's list, int64 (n + 1,).
+        lists: for each extra column, the concatenated lists of all rows, in the type of the ids,
+            and the start of each row's list, int64 (n + 1,).
         digest: sha256 of all of the above, 64 hex digits.
     """
 
     table: PublicTable
-    ids: NDArray[np.int32]
+    ids: Ids
     vectors: NDArray[np.float16]
-    lists: tuple[tuple[NDArray[np.int32], NDArray[np.int64]], ...]
+    lists: tuple[tuple[Ids, NDArray[np.int64]], ...]
     digest: str
 
     @classmethod
@@ -84,15 +87,18 @@ class VectorRows:
             for name, sql_type in table.extra_columns
         )
         # Without the dimension, so that digests of stored tables stay valid; the shape implies it.
-        described = table.model_dump(mode="json", exclude={"dimension"})
+        # The same holds for the type of the ids, which most tables do not name.
+        unnamed = {"dimension", "id_type"} if table.id_bits == NARROW else {"dimension"}
+        described = table.model_dump(mode="json", exclude=unnamed)
         shape = {"table": described, "type": COLUMN_TYPE, "n": len(ids)}
         digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
-        arrays = [ids.astype("<i4"), halves.astype("<f2")]
+        little = _dtype(table.id_bits, "<")
+        arrays = [ids.astype(little), halves.astype("<f2")]
         for values, starts in lists:
-            arrays += [values.astype("<i4"), starts.astype("<i8")]
+            arrays += [values.astype(little), starts.astype("<i8")]
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
-        return cls(table, ids.astype(np.int32), halves, lists, digest.hexdigest())
+        return cls(table, ids.astype(_dtype(table.id_bits)), halves, lists, digest.hexdigest())
 
     def outermost_first(self) -> VectorRows:
         """Returns the rows of a table without lists, those farthest from the mean vector first.
@@ -116,11 +122,12 @@ class VectorRows:
         integers take a ninth of what psycopg's own encoding takes.
         """
         dim = self.vectors.shape[1]
+        big = _dtype(self.table.id_bits, ">")
         fixed = np.dtype(
             [
                 ("fields", ">i2"),
                 ("id_size", ">i4"),
-                ("id", ">i4"),
+                ("id", big),
                 ("vector_size", ">i4"),
                 ("dim", ">i2"),
                 ("zero", ">i2"),
@@ -132,7 +139,7 @@ class VectorRows:
             ids = self.ids[start : start + _ROWS_AT_ONCE]
             rows = np.zeros(len(ids), fixed)
             rows["fields"] = 2 + len(self.lists)
-            rows["id_size"], rows["id"] = 4, ids
+            rows["id_size"], rows["id"] = big.itemsize, ids
             rows["vector_size"], rows["dim"] = 4 + 2 * dim, dim
             rows["vector"] = self.vectors[start : start + _ROWS_AT_ONCE]
             if not self.lists:
@@ -143,7 +150,9 @@ class VectorRows:
                 parts.append(row.tobytes())
                 for values, starts in self.lists:
                     at = start + offset
-                    parts.append(_binary_list(values[starts[at] : starts[at + 1]]))
+                    parts.append(
+                        _binary_list(values[starts[at] : starts[at + 1]], self.table.id_bits)
+                    )
             yield b"".join(parts)
         yield _COPY_END
 
@@ -155,7 +164,7 @@ def digest_of_vectors(table: PublicTable, ids: NDArray[Any], vectors: NDArray[An
 
 def read_vectors(
     path: Path, *, max_rows: int | None = None, max_elements: int | None = None
-) -> tuple[NDArray[np.int32], NDArray[np.float32], dict[str, pl.Series]]:
+) -> tuple[Ids, NDArray[np.float32], dict[str, pl.Series]]:
     """Reads a parquet file of vectors (format: ``contract.MOVIE_VECTORS_FILE``).
 
     Args:
@@ -165,7 +174,7 @@ def read_vectors(
         max_elements: with ``max_rows``: largest number of elements of the lists in ``seen``.
 
     Returns:
-        ids int32 (n,), vectors float32 (n, dim), and all other columns by name.
+        ids int32 or int64 (n,), vectors float32 (n, dim), and all other columns by name.
 
     Raises:
         ArtifactError: the file does not have this format, or has too many rows.
@@ -186,7 +195,7 @@ def read_vectors(
         ) from error
     vector_type = frame.schema.get("vector")
     if (
-        frame.schema.get("id") != pl.Int32
+        frame.schema.get("id") not in ID_TYPES.values()
         or not isinstance(vector_type, pl.Array)
         or vector_type.inner != pl.Float32
         or frame["id"].null_count()
@@ -195,7 +204,7 @@ def read_vectors(
         raise ArtifactError(
             f"{path.name} is not a parquet file of vectors",
             found=str(dict(frame.schema)),
-            expected="columns id int32 and vector array[float32, dim], without nulls",
+            expected="columns id int32 or int64 and vector array[float32, dim], without nulls",
         )
     extra = {name: frame[name] for name in frame.columns if name not in ("id", "vector")}
     return frame["id"].to_numpy(), frame["vector"].to_numpy(), extra
@@ -206,10 +215,12 @@ def _check_ids(table: PublicTable, ids: NDArray[Any]) -> None:
         raise VectorError(f"ids of {table.name} are not a list of integers", found=str(ids.dtype))
     if not len(ids):
         raise VectorError(f"there are no vectors for {table.name}", expected="at least one")
-    limits = np.iinfo(np.int32)
+    limits = np.iinfo(_dtype(table.id_bits))
     if ids.min() < limits.min or ids.max() > limits.max:
         raise VectorError(
-            f"ids of {table.name} are out of range", found=f"{ids.min()}..{ids.max()}"
+            f"ids of {table.name} are out of range",
+            found=f"{ids.min()}..{ids.max()}",
+            expected=f"ids of type {table.id_type}, as the build's features.id_bits says",
         )
     values, counts = np.unique(ids, return_counts=True)
     if counts.max() > 1:
@@ -247,17 +258,19 @@ def _halves(table: PublicTable, ids: NDArray[Any], vectors: NDArray[Any]) -> NDA
 
 def _flat_lists(
     table: PublicTable, name: str, sql_type: str, column: Sequence[Any] | pl.Series, n: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+) -> tuple[Ids, NDArray[np.int64]]:
     where = f"column {name} of {table.name}"
-    if sql_type != _INT_ARRAY:
-        raise VectorError(f"{where} cannot be loaded", found=sql_type, expected=_INT_ARRAY)
+    if sql_type != f"{table.id_type}[]":
+        raise VectorError(
+            f"{where} cannot be loaded", found=sql_type, expected=f"{table.id_type}[]"
+        )
     try:
-        series = pl.Series(name, column).cast(pl.List(pl.Int32))
+        series = pl.Series(name, column).cast(pl.List(ID_TYPES[table.id_bits]))
     except (TypeError, pl.exceptions.PolarsError) as error:
         raise VectorError(
             f"{where} is not a column of lists of integers",
             found=str(error),
-            expected="list[int32]",
+            expected=f"list[int{table.id_bits}]",
         ) from error
     if len(series) != n or series.null_count():
         raise VectorError(
@@ -270,14 +283,25 @@ def _flat_lists(
     if values.null_count():
         raise VectorError(f"{where} has nulls inside its lists")
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    return values.to_numpy().astype(np.int32, copy=False), starts
+    return values.to_numpy().astype(_dtype(table.id_bits), copy=False), starts
 
 
-def _binary_list(values: NDArray[np.int32]) -> bytes:
-    """Encodes one field: its size, then an int4[] in the format of array_recv."""
+def _dtype(bits: IdBits, order: Literal["<", ">", "="] = "=") -> np.dtype[np.integer[Any]]:
+    return np.dtype(f"{order}i{bits // 8}")
+
+
+def _binary_list(values: Ids, bits: IdBits) -> bytes:
+    """Encodes one field: its size, then an array in the format of array_recv."""
     if not len(values):
-        return np.array([12, 0, 0, _INT4_OID], ">i4").tobytes()
-    head = np.array([20 + 8 * len(values), 1, 0, _INT4_OID, len(values), 1], ">i4")
-    body = np.empty((len(values), 2), ">i4")
-    body[:, 0], body[:, 1] = 4, values
+        return np.array([12, 0, 0, _OIDS[bits]], ">i4").tobytes()
+    item = binary_item(bits)
+    size = 20 + item.itemsize * len(values)
+    head = np.array([size, 1, 0, _OIDS[bits], len(values), 1], ">i4")
+    body = np.empty(len(values), item)
+    body["size"], body["value"] = bits // 8, values
     return head.tobytes() + body.tobytes()
+
+
+def binary_item(bits: IdBits) -> np.dtype[np.void]:
+    """Returns how PostgreSQL's binary format has an item of an array of integer or bigint."""
+    return np.dtype([("size", ">i4"), ("value", _dtype(bits, ">"))])

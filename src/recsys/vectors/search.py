@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, LiteralString
 
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def nearest_to_user(
     users, movies = relation_identifier(user_relation), relation_identifier(movie_relation)
     query = sql.SQL(
         "select m.movieid, -(m.vector <#> (select vector from {users} where userid = %(id)s)) "
-        "from {movies} m where m.movieid <> all(%(seen)s::integer[]) "
+        "from {movies} m where m.movieid <> all(%(seen)s) "
         "order by m.vector <#> (select vector from {users} where userid = %(id)s) limit %(k)s"
     ).format(users=users, movies=movies)
     rated = sql.SQL("select seen from {} where userid = %s").format(users)
@@ -102,7 +102,7 @@ def nearest_to_user(
         seen = row[0]
         # Movies that a user has rated mostly score highest; the candidates must exceed them.
         width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + k + len(seen))
-        return _search(conn, query, {"id": user_id, "seen": seen, "k": k}, width)
+        return _search(conn, query, {"id": user_id, "seen": array(seen), "k": k}, width)
 
 
 def nearest_by_cosine(
@@ -122,10 +122,10 @@ def nearest_by_cosine(
     """
     query = sql.SQL(
         "select m.movieid, 1 - (m.vector <=> %(vector)s::{type}) from {movies} m "
-        "where m.movieid <> all(%(seen)s::integer[]) "
+        "where m.movieid <> all(%(seen)s) "
         "order by m.vector <=> %(vector)s::{type} limit %(k)s"
     ).format(movies=relation_identifier(relation), type=sql.SQL(COLUMN_TYPE))
-    parameters = {"vector": _literal(vector), "seen": list(seen), "k": k}
+    parameters = {"vector": _literal(vector), "seen": array(seen), "k": k}
     width = min(_MAX_SEARCH_WIDTH, SEARCH_WIDTH + len(seen))
     with conn.transaction():
         return _search(conn, query, parameters, width)
@@ -147,6 +147,15 @@ def cosines_to(
     ).format(movies=relation_identifier(relation), type=sql.SQL(COLUMN_TYPE))
     rows = conn.execute(query, (_literal(vector), list(movie_ids))).fetchall()
     return {movie: float(cosine) for movie, cosine in rows}
+
+
+def array(ids: Iterable[int]) -> str:
+    """Returns ids as text, which takes the type of the column that it is compared with.
+
+    PostgreSQL compares with all ids at once, by a hash, only if both types are the same; whether
+    the column is of type integer or bigint depends on the release.
+    """
+    return "{" + ",".join(map(str, ids)) + "}"
 
 
 def _literal(vector: NDArray[Any]) -> str:

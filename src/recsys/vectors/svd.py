@@ -10,7 +10,7 @@ training can run at the same time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -44,14 +44,14 @@ class FeedbackMatrix:
     """The implicit-feedback matrix users x movies, 5 bytes for each rating.
 
     Attributes:
-        ids: movieIds, int32 (movies,), ascending.
+        ids: movieIds (movies,), ascending.
         by_user: number of ratings of each user, int64 (users,), ascending by userId.
         blocks: the matrix in blocks of rows, float32 (users of the block, movies): 1 for each
             rating.
         kinds: for each block, the kinds of its ratings (`recsys.vectors.kinds`), uint8.
     """
 
-    ids: NDArray[np.int32]
+    ids: NDArray[np.integer[Any]]
     by_user: NDArray[np.int64]
     blocks: tuple[sp.csr_matrix, ...]
     kinds: tuple[Kinds, ...]
@@ -61,9 +61,9 @@ class FeedbackMatrix:
         """Builds the matrix of interactions in any order.
 
         Args:
-            interactions: the result of `with_kinds`: userId and movieId (positive, int32) and kind;
-                each pair of user and movie at most once; not empty.
-            ids: movieIds of the columns, int32 ascending; None: those of the interactions.
+            interactions: the result of `with_kinds`: userId and movieId (positive) and kind; each
+                pair of user and movie at most once; not empty.
+            ids: movieIds of the columns, ascending; None: those of the interactions.
 
         Raises:
             VectorError: there are more movies than a rating's place has bits for.
@@ -74,8 +74,15 @@ class FeedbackMatrix:
             raise VectorError(
                 "too many movies for the feedback matrix", found=len(ids), expected=_MOST_MOVIES
             )
+        users = _distinct(interactions, "userId")
+        if users.dtype == pl.Int64:
+            # A place takes 31 bits where an id takes 63; both are in the same order.
+            places = pl.LazyFrame({"userId": users, "user": np.arange(len(users), dtype=np.int32)})
+            numbered = interactions.join(places, on="userId", how="left")
+            interactions = numbered.with_columns(userId=pl.col("user"))
+            users = pl.Series(np.arange(len(users), dtype=np.int32))
         ratings = _sorted_ratings(interactions, ids)
-        firsts = _distinct(interactions, "userId").to_numpy().astype(np.int64) << 32
+        firsts = users.to_numpy().astype(np.int64) << 32
         starts = np.append(np.searchsorted(ratings, firsts), len(ratings))
         ones = np.ones(0, np.float32)
         blocks, kinds = [], []

@@ -238,13 +238,13 @@ def _facts(conn: Connection, name: str) -> dict[str, Any]:
 
 def _create(conn: Connection, relation: sql.Identifier, table: PublicTable) -> None:
     columns = [
-        sql.SQL("{} integer not null").format(sql.Identifier(table.id_column)),
+        sql.SQL("{} {} not null").format(sql.Identifier(table.id_column), sql.SQL(table.id_type)),
         sql.SQL("vector {}({}) not null").format(
             sql.Identifier(COLUMN_TYPE), sql.Literal(table.dimension)
         ),
         *(
             # `VectorRows.check` accepts no other SQL type.
-            sql.SQL("{} integer[] not null").format(sql.Identifier(column))
+            sql.SQL("{} {}[] not null").format(sql.Identifier(column), sql.SQL(table.id_type))
             for column, _ in table.extra_columns
         ),
     ]

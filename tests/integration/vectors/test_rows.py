@@ -45,7 +45,7 @@ class TestReading:
             pl.DataFrame({"id": pl.Series([1], dtype=pl.Int32), "vector": [[0.5, 0.5]]}),
             pl.DataFrame(
                 {"id": [1], "vector": pl.Series([[1.0]], dtype=pl.Array(pl.Float32, 1))},
-                schema_overrides={"id": pl.Int64},
+                schema_overrides={"id": pl.UInt64},
             ),
             pl.DataFrame(
                 {

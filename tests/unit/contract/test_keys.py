@@ -165,6 +165,7 @@ def test_features_have_the_prefix_of_all_settings_that_change_their_content() ->
         "scale": RatingScale(min=1, max=10),
         "erased": "e" * 64,
         "columns": DatasetColumns(user="reader"),
+        "id_bits": 64,
     }
     assert set(changed) == own, "say whether a new setting changes the content of features"
     others = {now.model_copy(update={name: value}).prefix(MD5) for name, value in changed.items()}

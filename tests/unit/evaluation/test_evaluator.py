@@ -226,7 +226,7 @@ def _set(frame: pl.DataFrame, row: int, **values: object) -> pl.DataFrame:
         ("predictions", lambda f: _set(f, 0, prediction=None), "not finite numbers"),
         ("predictions", lambda f: f.drop("prediction"), "lacks columns"),
         ("predictions", lambda f: f.with_columns(userId=pl.lit("x")), "wrong type"),
-        ("predictions", lambda f: f.with_columns(userId=pl.lit(2**40)), "wrong type"),
+        ("predictions", lambda f: f.with_columns(userId=pl.lit(1e30)), "wrong type"),
         ("holdout", lambda f: f.clear(), "empty"),
         ("train", lambda f: f.clear(), "empty"),
         ("train", lambda f: _set(f, 0, movieId=30), "pairs of the training part"),
