@@ -99,13 +99,14 @@ def test_a_user_with_more_ratings_than_the_group_size_is_fitted() -> None:
     assert ((others >= 0.5) & (others <= 5)).all()
 
 
-def test_ids_beyond_32_bits_are_refused_in_training_and_unknown_in_prediction(
-    small: Tables,
-) -> None:
+def test_ids_that_are_no_integers_are_refused(small: Tables) -> None:
     interactions, movies = small
-    wide = interactions.with_columns(userId=pl.col("userId").cast(pl.Int64) + 2**31)
+    texts = interactions.with_columns(userId=pl.format("user {}", "userId"))
     with pytest.raises(DatasetError, match="a wrong type"):
-        _fit(wide, movies)
+        _fit(texts, movies)
+
+
+def test_ids_beyond_32_bits_are_unknown_to_a_model_of_shorter_ones(small: Tables) -> None:
     ratings = make_ratings(*small)
     fitted = fit_rating_model(ratings, CONFIG.rating, np.random.default_rng(0), lambda record: None)
     model = build_model(fitted.folded)
