@@ -14,7 +14,7 @@ import polars as pl
 
 from recsys import contract
 from recsys.contract import Artifact, GoldenPredictions, GoldenRecommendations, TrainerInput
-from recsys.evaluation import TRAIN, Towers, recommend, type_of_ids
+from recsys.evaluation import TRAIN, Towers, recommend, type_of_ids, user_ranges
 from recsys.object_store import StoredObject, file_sha256
 from trainer.architecture import Fit, RatingModel
 from trainer.data import Ids
@@ -84,9 +84,11 @@ def write_artifacts(
     best = golden_recommendations(served.towers, interactions)
     (folder / contract.GOLDEN_RECOMMENDATIONS_FILE).write_text(best.model_dump_json())
     # If this release becomes champion, later candidates are compared with its evaluated models.
-    fit, trained_on = evaluated.fit, interactions.filter(pl.col("split") == TRAIN)
+    fit = evaluated.fit
     save_model(fit.rating.keras_model(), folder / contract.EVALUATED_MODEL_FILE)
-    user_towers(fit.towers, trained_on).write_parquet(folder / contract.EVALUATED_USER_TOWERS_FILE)
+    user_towers(fit.towers, interactions, pl.col("split") == TRAIN).write_parquet(
+        folder / contract.EVALUATED_USER_TOWERS_FILE
+    )
     movie_towers(fit.towers).write_parquet(folder / contract.EVALUATED_MOVIE_TOWERS_FILE)
 
 
@@ -131,15 +133,25 @@ def golden_recommendations(towers: Towers, interactions: pl.DataFrame) -> Golden
     )
 
 
-def user_towers(towers: Towers, interactions: pl.DataFrame) -> pl.DataFrame:
-    """Returns id, vector and ``seen`` (the user's rated movies, newest first), sorted by id."""
-    seen = (
-        interactions.sort(
-            "userId", "timestamp", "movieId", descending=[False, True, False], maintain_order=True
-        )
+def user_towers(
+    towers: Towers, interactions: pl.DataFrame, rated: pl.Expr | None = None
+) -> pl.DataFrame:
+    """Returns id, vector and ``seen`` (the user's rated movies, newest first), sorted by id.
+
+    Args:
+        towers: of all users with a row.
+        interactions: userId, movieId, timestamp.
+        rated: the rows that count; None: all.
+    """
+    # A sort of all rows at once needs two gigabytes with 32 million.
+    seen = pl.concat(
+        interactions.filter(is_in_range if rated is None else is_in_range & rated)
+        .select("userId", "timestamp", "movieId")
+        .sort("userId", "timestamp", "movieId", descending=[False, True, False])
         .group_by("userId", maintain_order=True)
         .agg(seen=pl.col("movieId"))
         .rename({"userId": "id"})
+        for is_in_range in user_ranges(interactions["userId"], interactions.height)
     )
     return _vectors(towers.user_ids, towers.users).join(
         seen, on="id", how="left", maintain_order="left", validate="1:1"

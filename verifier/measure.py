@@ -34,6 +34,7 @@ from recsys.evaluation import (
     check_parquet,
     evaluate_models,
     id_type,
+    join_in_ranges,
     part,
     rating_error,
     with_id_type,
@@ -203,7 +204,7 @@ def _evaluated_towers(folder: Path, interactions: pl.DataFrame, movies: pl.DataF
             )
     # A later candidate is compared on the pairs that this one says it has not seen.
     pairs = train.select(_PAIR)
-    if seen.height != pairs.height or seen.join(pairs, on=_PAIR, how="anti").height:
+    if seen.height != pairs.height or join_in_ranges(seen, pairs, "anti").height:
         raise ArtifactError(
             "the histories of the evaluated user towers are not the training part",
             found=f"{seen.height} pairs",

@@ -46,7 +46,7 @@ from recsys.evaluation.models import (
 )
 from recsys.evaluation.parquet_bounds import check_parquet
 from recsys.evaluation.sample import MAX_RANKED_USERS, ranked_sample
-from recsys.evaluation.tables import Holdout
+from recsys.evaluation.tables import Holdout, join_in_ranges, user_ranges
 from recsys.evaluation.towers import BIAS, Towers, recommend
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "evaluate",
     "evaluate_models",
     "id_type",
+    "join_in_ranges",
     "measure_forward",
     "pairs_ascend",
     "part",
@@ -88,5 +89,6 @@ __all__ = [
     "recommend",
     "time_holdout_rows",
     "type_of_ids",
+    "user_ranges",
     "with_id_type",
 ]

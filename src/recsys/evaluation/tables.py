@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -17,8 +18,8 @@ from recsys.evaluation.ids import has_repeated_pair
 PAIR: Final = ["userId", "movieId"]
 LONG_CUT: Final = 20
 _LARGEST_TABLE: Final = 10_000_000
-_JOINED_ROWS: Final = 1_000_000
-"""Rows of both tables that are joined at once, about."""
+_ROWS_AT_ONCE: Final = 1_000_000
+"""Rows of a range of users, about."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -164,16 +165,27 @@ def join_in_ranges(
         others: userId, movieId.
         how: ``semi`` for those among the others, ``anti`` for those that are not.
     """
-    starts = pairs["userId"].unique().sort()
-    step = max(1, _JOINED_ROWS * len(starts) // max(pairs.height + others.height, 1))
-    bounds = [*starts.gather_every(step).to_list(), None]
-    found = []
-    for first, after in itertools.pairwise(bounds):
-        is_in_range = pl.col("userId") >= first
-        if after is not None:
-            is_in_range &= pl.col("userId") < after
-        found.append(pairs.filter(is_in_range).join(others.filter(is_in_range), on=PAIR, how=how))
+    found = [
+        pairs.filter(is_in_range).join(others.filter(is_in_range), on=PAIR, how=how)
+        for is_in_range in user_ranges(pairs["userId"], pairs.height + others.height)
+    ]
     return pl.concat(found) if found else pairs
+
+
+def user_ranges(users: pl.Series, rows: int) -> Iterator[pl.Expr]:
+    """Yields conditions on userId, each of which about a million rows meet.
+
+    What is done to one range of users after the other needs memory for one range only.
+
+    Args:
+        users: ids, each once or more; none of them is left out.
+        rows: number of rows of the tables that the conditions are for.
+    """
+    starts = users.unique().sort()
+    step = max(1, _ROWS_AT_ONCE * len(starts) // max(rows, 1))
+    for first, after in itertools.pairwise([*starts.gather_every(step).to_list(), None]):
+        is_in_range = pl.col("userId") >= first
+        yield is_in_range if after is None else is_in_range & (pl.col("userId") < after)
 
 
 def aligned_predictions(holdout: pl.DataFrame, predictions: pl.DataFrame) -> Floats:

@@ -111,7 +111,7 @@ def test_pairs_are_compared_in_ranges_of_users_as_they_are_at_once(rows: int) ->
     release = EvaluatedRelease("0123abcd-0123abcd", predict, towers_of(train), known)
     ranked = holdout["userId"].unique().sort().to_numpy()
     whole = release.answers(train, holdout, MOVIES, ranked)
-    with mock.patch.object(tables, "_JOINED_ROWS", rows):
+    with mock.patch.object(tables, "_ROWS_AT_ONCE", rows):
         in_ranges = release.answers(train, holdout, MOVIES, ranked)
     assert whole is not None
     assert in_ranges is not None
@@ -128,8 +128,19 @@ def test_a_join_in_ranges_is_the_join_of_all(rows: int, how: Literal["semi", "an
     # Users before, between and after those of the left table, and movies of others.
     others = pl.concat([pairs[::3], pairs.select(pl.col("userId") + 7, "movieId")])
     left = pairs.filter(pl.col("userId") % 4 > 0)
-    with mock.patch.object(tables, "_JOINED_ROWS", rows):
+    with mock.patch.object(tables, "_ROWS_AT_ONCE", rows):
         found = tables.join_in_ranges(left, others, how)
     expected = left.join(others, on=["userId", "movieId"], how=how)
     assert found.sort("userId", "movieId").equals(expected.sort("userId", "movieId"))
     assert 0 < found.height < left.height
+
+
+@given(st.lists(st.integers(1, 2**63 - 1), min_size=1, max_size=50), st.integers(1, 400))
+def test_each_row_is_in_one_range_of_users(users: list[int], rows: int) -> None:
+    frame = pl.DataFrame({"userId": users}, schema={"userId": pl.Int64})
+    with mock.patch.object(tables, "_ROWS_AT_ONCE", rows):
+        ranges = list(tables.user_ranges(frame["userId"], 100))
+    found = pl.concat(frame.filter(is_in_range) for is_in_range in ranges)
+    assert found["userId"].sort().equals(frame["userId"].sort())
+    least = min(rows * len(set(users)) // 100, len(set(users)))
+    assert all(frame.filter(one)["userId"].n_unique() >= least for one in ranges[:-1])
