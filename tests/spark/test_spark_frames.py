@@ -1,6 +1,6 @@
 """Invalid, duplicate and unsorted rows in many blocks and ranges, on Spark and one machine.
 
-Ratings are 1 to 10; `test_spark_features` has stars.
+Ratings are 1 to 10 and ids have 64 bits; `test_spark_features` has stars, and ids of 32 bits.
 """
 
 from __future__ import annotations
@@ -36,24 +36,27 @@ TOLERANT = FeatureSettings(
     max_rule_shares=ALL_TOLERATED,
     columns=COLUMNS,
     scale=RatingScale(min=1, max=10),
+    id_bits=64,
 )
+# Neighbors among these ids are one number in a float.
+USER, MOVIE = 2**62, 2**55
 INVALID_ROWS = [
-    "1,1,\xff,5",
-    "1,2,3.0",
-    "x,1,4.0,5",
-    "0,1,4.0,5",
-    "1,0,4.0,5",
-    "1,1,4.3,5",
-    "1,1,0.5,5",
-    "1,1,10.5,5",
-    "1,1,4.0,99999999999",
-    "1,999,4.0,5",
+    f"{USER + 1},{MOVIE + 1},\xff,5",
+    f"{USER + 1},{MOVIE + 2},3.0",
+    f"x,{MOVIE + 1},4.0,5",
+    f"0,{MOVIE + 1},4.0,5",
+    f"{USER + 1},0,4.0,5",
+    f"{USER + 1},{MOVIE + 1},4.3,5",
+    f"{USER + 1},{MOVIE + 1},0.5,5",
+    f"{USER + 1},{MOVIE + 1},10.5,5",
+    f"{USER + 1},{MOVIE + 1},4.0,99999999999",
+    f"{USER + 1},{MOVIE + 999},4.0,5",
 ]
 
 
 def _put(store: ObjectStore, rows: list[str]) -> str:
     movies = "movieId,book,genres\n" + "".join(
-        f"{i},Film {i} ({1950 + i}),Drama|Comedy\n" for i in range(1, 61)
+        f"{MOVIE + i},Film {i} ({1950 + i}),Drama|Comedy\n" for i in range(1, 61)
     )
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -73,7 +76,7 @@ def _put(store: ObjectStore, rows: list[str]) -> str:
 def _rows() -> list[str]:
     chance = random.Random(3)  # noqa: S311  no secret
     rows = [
-        f"{user},{movie},{chance.randint(2, 20) / 2},{chance.randint(1, 2000)}"
+        f"{USER + user},{MOVIE + movie},{chance.randint(2, 20) / 2},{chance.randint(1, 2000)}"
         for user in range(1, 201)
         for movie in chance.sample(range(1, 61), 20)
     ]
@@ -146,10 +149,11 @@ def test_many_blocks_and_ranges_give_the_statistics_of_one_machine(
 def test_a_dataset_of_invalid_rows_fails_permanently_and_leaves_nothing(
     spark: SparkSubmit, module_s3: S3Settings, module_store: ObjectStore
 ) -> None:
+    strict = FeatureSettings(columns=COLUMNS, id_bits=64)
     md5 = _put(module_store, _rows()[:100] + INVALID_ROWS * 40)
     with pytest.raises(PermanentError, match=r"too many rows of ratings\.csv are invalid"):
-        spark.run("frames", md5, FeatureSettings(columns=COLUMNS), module_s3)
-    assert read_stats(FeatureSettings().prefix(md5), module_store) is None
+        spark.run("frames", md5, strict, module_s3)
+    assert read_stats(strict.prefix(md5), module_store) is None
     assert module_store.keys(contract.dataset_features_prefix(md5)) == []
 
 
@@ -175,7 +179,7 @@ def test_erased_users_are_in_no_features_of_a_deployment_with_spark(
     spark: SparkSubmit, module_s3: S3Settings, module_store: ObjectStore, tmp_path: Path
 ) -> None:
     """Spark leaves these features to the next task, and computes vectors from what that stored."""
-    key, gone = b"k" * 32, 7
+    key, gone = b"k" * 32, USER + 7
     listed = ErasedUsers(key)
     erased = ErasedUsers(key, [listed.hash_of(gone)], "e" * 64)
     md5, settings = _put(module_store, _rows()), TOLERANT.model_copy(update={"erased": "e" * 64})
