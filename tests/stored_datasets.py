@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping
 
 import polars as pl
 
@@ -24,17 +25,22 @@ OVERALL = FeatureSettings(max_rule_shares=ALL_TOLERATED)
 
 def put(store: ObjectStore, ratings: bytes, movies: bytes = MOVIES) -> str:
     """Stores a dataset as `fetch_dataset` does; returns its md5."""
+    return put_files(store, {"ml/ratings.csv": ratings, "ml/movies.csv": movies})
+
+
+def put_files(store: ObjectStore, files: Mapping[str, bytes]) -> str:
+    """Stores a dataset of these files, by their paths in the zip; returns its md5."""
     out = io.BytesIO()
     # ZipInfo without a date, so that the same content has the same md5.
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo("ml/ratings.csv"), ratings)
-        archive.writestr(zipfile.ZipInfo("ml/movies.csv"), movies)
-    content = out.getvalue()
-    md5 = hashlib.new("md5", content, usedforsecurity=False).hexdigest()
+        for path, content in files.items():
+            archive.writestr(zipfile.ZipInfo(path), content)
+    zipped = out.getvalue()
+    md5 = hashlib.new("md5", zipped, usedforsecurity=False).hexdigest()
     store.put_bytes(
         contract.dataset_key(md5, contract.DATASET_FILE),
-        content,
-        {"md5": md5, "sha256": hashlib.sha256(content).hexdigest()},
+        zipped,
+        {"md5": md5, "sha256": hashlib.sha256(zipped).hexdigest()},
     )
     return md5
 

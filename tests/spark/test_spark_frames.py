@@ -5,11 +5,8 @@ Ratings are 1 to 10 and ids have 64 bits; `test_spark_features` has stars, and i
 
 from __future__ import annotations
 
-import hashlib
-import io
 import random
 import subprocess
-import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +21,7 @@ from recsys.object_store import ObjectStore, S3Settings
 from recsys.spark.exchange import Exchange
 from recsys.spark.submit import SparkSubmit
 from recsys.vectors import stored_movie_vectors
+from tests.stored_datasets import put_files
 
 # Java and Spark start slowly on a busy machine.
 pytestmark = pytest.mark.timeout(900)
@@ -58,19 +56,10 @@ def _put(store: ObjectStore, rows: list[str]) -> str:
     movies = "movieId,book,genres\n" + "".join(
         f"{MOVIE + i},Film {i} ({1950 + i}),Drama|Comedy\n" for i in range(1, 61)
     )
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        ratings = "reader,movieId,grade,timestamp\n" + "\r\n".join(rows) + "\n"
-        archive.writestr(zipfile.ZipInfo("ml/events.csv"), ratings.encode("latin-1"))
-        archive.writestr(zipfile.ZipInfo("ml/movies.csv"), movies)
-    content = out.getvalue()
-    md5 = hashlib.new("md5", content, usedforsecurity=False).hexdigest()
-    store.put_bytes(
-        contract.dataset_key(md5, contract.DATASET_FILE),
-        content,
-        {"md5": md5, "sha256": hashlib.sha256(content).hexdigest()},
+    ratings = "reader,movieId,grade,timestamp\n" + "\r\n".join(rows) + "\n"
+    return put_files(
+        store, {"ml/events.csv": ratings.encode("latin-1"), "ml/movies.csv": movies.encode()}
     )
-    return md5
 
 
 def _rows() -> list[str]:
